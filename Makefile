@@ -1,0 +1,67 @@
+# What a person types here. `make run` and `make test` need Python 3.11 or newer and make, nothing else.
+
+SHELL = /bin/sh
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL = help
+
+VENV = .venv
+BIN = $(VENV)/bin
+# An interpreter of your own choice: make run PYTHON=/usr/bin/python3.13
+PYTHON =
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# A stamp says that the extras of this pyproject.toml are installed.
+RUNNABLE = $(VENV)/.runnable
+TESTABLE = $(VENV)/.testable
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TYPED = sapflow functions/sapflow_functions $(wildcard operator/sapflow_operator) tests $(if $(wildcard bench/*.py),bench)
+# One thread a process: tests run many functions at once on few cores.
+ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+TEST_PROCESSES = 2
+
+.PHONY: help run test check bench e2e e2e-all images clean
+
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: $(RUNNABLE) ## Train the digits sample on this machine, functions as local processes
+	$(BIN)/sapflow run manifests/samples/digits.yaml --again
+
+test: $(TESTABLE) ## Run the unit and integration tests
+	$(ONE_THREAD) $(BIN)/python -m pytest tests/unit tests/integration -n $(TEST_PROCESSES) --dist worksteal
+
+check: $(TESTABLE) ## Lint, formatting, types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/lint-imports --no-logo
+	@if [ -d charts ]; then for chart in charts/*/; do helm lint --strict "$$chart" || exit; done; fi
+
+bench: $(TESTABLE) ## Measure speed and size against their goals; prints each as a ratio
+	$(BIN)/python -m bench
+
+e2e: ## Run jobs in a real cluster
+	@echo "make e2e: not yet: the cluster runtime comes with the operator"
+
+e2e-all: ## Run every cluster test, the slow ones too
+	@echo "make e2e-all: not yet: the cluster runtime comes with the operator"
+
+images: ## Build the images of worker and merger, by buildah or docker
+	tools/build-images $(VERSION)
+
+clean: ## Remove the virtual environment and what tools left behind
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	tools/make-venv $(VENV) $(PYTHON)
+
+$(RUNNABLE): pyproject.toml | $(BIN)/python
+	@echo "installing Sapflow into $(VENV) (PyTorch is large: the first time takes minutes)"
+	$(PIP_INSTALL) -e '.[worker,data]'
+	@touch $@
+
+$(TESTABLE): pyproject.toml | $(BIN)/python
+	@echo "installing Sapflow and its tests' tools into $(VENV) (PyTorch is large: the first time takes minutes)"
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $(RUNNABLE) $@

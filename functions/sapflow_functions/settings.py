@@ -1,0 +1,92 @@
+"""What a function process is told: by its environment, and by flags where a local parent starts it."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sapflow.errors import SpecError
+from sapflow.logs import LEVELS
+from sapflow.store import Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a function knows before its first request; nothing of any one job."""
+
+    token: str = field(repr=False)
+    store: str
+    credentials: Credentials | None = field(repr=False)
+    port: int
+    host: str = "0.0.0.0"
+    uds: str | None = None
+    lifeline: int | None = None
+    log_level: str = "INFO"
+    grace_seconds: float = 20.0
+
+    @classmethod
+    def read(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "Settings":
+        """Raises SpecError naming every variable that is missing or wrong."""
+        flags = _parser().parse_args(argv)
+        problems: list[tuple[str, str]] = []
+        token = _token(environ, problems)
+        store = environ.get("SAPFLOW_STORE", "")
+        if not store:
+            problems.append(("SAPFLOW_STORE", "is not set: give the URL of the store, file:///… or s3://…"))
+        port = environ.get("PORT", "8080") if flags.port is None else flags.port
+        if not port.isdecimal() or int(port) > 65535:
+            problems.append(("PORT", f"is {port!r}: give a number from 0 to 65535"))
+        level = environ.get("SAPFLOW_LOG_LEVEL", "INFO").upper()
+        if level not in LEVELS:
+            problems.append(("SAPFLOW_LOG_LEVEL", f"is {level!r}: give one of {', '.join(LEVELS)}"))
+        grace = environ.get("SAPFLOW_GRACE_SECONDS", "20")
+        if not grace.replace(".", "", 1).isdecimal():
+            problems.append(("SAPFLOW_GRACE_SECONDS", f"is {grace!r}: give seconds, such as 20"))
+        if problems:
+            raise SpecError(problems)
+        return cls(
+            token=token,
+            store=store,
+            credentials=Credentials.from_environment(environ),
+            port=int(port),
+            host=flags.host,
+            uds=flags.uds,
+            lifeline=flags.lifeline,
+            log_level=level,
+            grace_seconds=float(grace),
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="A Sapflow function. Listens on PORT (8080) unless told otherwise."
+    )
+    parser.add_argument("--uds", metavar="PATH", help="listen on this Unix socket")
+    parser.add_argument("--port", help="listen on this TCP port; 0: any free one")
+    parser.add_argument("--host", default="0.0.0.0", help="listen on this address (default: %(default)s)")
+    parser.add_argument(
+        "--lifeline",
+        type=int,
+        metavar="FD",
+        help="inherited socket to the parent: readiness is written to it, and its end ends this process",
+    )
+    return parser
+
+
+def _token(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> str:
+    token = environ.get("SAPFLOW_TOKEN", "")
+    path = environ.get("SAPFLOW_TOKEN_FILE")
+    if path and not token:
+        try:
+            token = Path(path).read_text().strip()
+        except OSError as error:
+            problems.append(("SAPFLOW_TOKEN_FILE", f"cannot be read: {error}"))
+            return ""
+    if not token:
+        problems.append(
+            (
+                "SAPFLOW_TOKEN",
+                "is not set: a function answers only callers that hold its pool's token; set it",
+            )
+        )
+    return token

@@ -1,0 +1,50 @@
+"""The worker: trains and evaluates with torch. It can merge too, where a job reuses workers as mergers."""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from sapflow_functions.runner import Context, Handler
+from sapflow_functions.serve import serve
+
+
+def _load_handlers() -> Mapping[str, Handler]:
+    from sapflow.requests import EvaluateRequest, InitializeRequest, TrainRequest
+    from sapflow.store import Store
+    from sapflow.training import train
+    from sapflow.training.loaded import JobCache
+    from sapflow_functions import merging
+
+    caches: dict[int, JobCache] = {}
+
+    def jobs(store: Store) -> JobCache:
+        return caches.setdefault(id(store), JobCache(store))
+
+    def serve_initialize(body: dict[str, Any], context: Context) -> dict[str, Any]:
+        request = InitializeRequest.model_validate(body)
+        return train.initialize(context.store, jobs(context.store), request, merging.timing(context))
+
+    def serve_train(body: dict[str, Any], context: Context) -> dict[str, Any]:
+        request = TrainRequest.model_validate(body)
+        return train.train(context.store, jobs(context.store), request, merging.timing(context))
+
+    def serve_evaluate(body: dict[str, Any], context: Context) -> dict[str, Any]:
+        request = EvaluateRequest.model_validate(body)
+        return train.evaluate(context.store, jobs(context.store), request, merging.timing(context))
+
+    return {
+        **merging.handlers(),
+        "initialize": serve_initialize,
+        "train": serve_train,
+        "evaluate": serve_evaluate,
+    }
+
+
+def main() -> int:
+    """Serve until told to stop."""
+    return serve("worker", _load_handlers, sys.argv[1:], os.environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

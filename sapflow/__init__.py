@@ -1,0 +1,3 @@
+"""Sapflow: training neural networks on serverless functions."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,246 @@
+"""Cuts a source, once, into blocks: by streaming, in bounded memory, the same bytes each time.
+
+Samples are taken in groups; of each group the validation part is drawn; what is left goes through a pool of a
+few blocks in which it is shuffled, so that a file sorted by class does not give blocks of one class.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from sapflow.data.chunks import Chunk, Part, Source, Task
+from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest, block_key, encode_block, manifest_key
+from sapflow.data.shuffle import permutation
+from sapflow.data.statistics import Normalize, Statistics
+from sapflow.errors import CorruptObject, DataError, ObjectMissing
+from sapflow.store import Store
+
+__all__ = ["Manifest", "load_manifest", "prepare"]
+
+POOL_BLOCKS = 4
+GROUP = 1000
+_HEADER_BYTES = 512
+_SPLIT, _POOL = 1, 2
+_PART_SEEDS: dict[Part, int] = {"train": 0, "validation": 1}
+
+
+def load_manifest(store: Store, key: str) -> Manifest:
+    """The manifest under `key`. Raises ObjectMissing, CorruptObject."""
+    try:
+        value: Any = json.loads(bytes(store.read(key)))
+    except ValueError as error:
+        raise CorruptObject(f"object {key} is not JSON: {error}") from error
+    return Manifest.from_json(value)
+
+
+def prepare(
+    source: Source,
+    store: Store,
+    prefix: str,
+    *,
+    validation_fraction: float,
+    seed: int,
+    block_bytes: int = MAX_BLOCK_BYTES,
+    normalize: Normalize = "Auto",
+    progress: Callable[[int], None] | None = None,
+) -> Manifest:
+    """Cut `source` into blocks of at most `block_bytes` under `prefix`, the manifest last; return it.
+
+    A finished cut is only read. An interrupted one is repeated: its blocks are found in place, byte for byte.
+    `validation_fraction` is held out to the sample (rounded), unless the source brings a validation set.
+    `progress` is told the samples so far. Raises DataError (also where the source changed since an
+    interrupted cut), StoreError.
+    """
+    key = manifest_key(prefix)
+    try:
+        return load_manifest(store, key)
+    except ObjectMissing:
+        pass
+    fraction = 0.0 if source.brings_validation else validation_fraction
+    cut = _Cut(source, store, prefix, seed, block_bytes)
+    done = 0
+    for group in _groups(source.read(), block_bytes):
+        cut.add(group, fraction)
+        done += len(group.targets)
+        if progress is not None:
+            progress(done)
+    manifest = cut.finish(normalize)
+    store.create(key, json.dumps(manifest.to_json(), indent=1).encode(), durable=True)
+    return load_manifest(store, key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Samples number `index`·size and on of one part, in the order of the source."""
+
+    index: int
+    part: Part
+    features: np.ndarray
+    targets: np.ndarray
+
+
+def _groups(chunks: Iterator[Chunk], block_bytes: int) -> Iterator[_Group]:
+    """The samples in groups whose size depends on the samples' shape alone, not on how they were read."""
+    part: Part = "train"
+    index = size = 0
+    features: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    waiting = 0
+
+    def group() -> _Group:
+        return _Group(index, part, _joined(features), _joined(targets))
+
+    for chunk in chunks:
+        if size == 0:
+            values = int(np.prod(chunk.features.shape[1:]))
+            size = max(1, min(GROUP, block_bytes // (4 * values)))
+        if chunk.part != part:
+            if waiting:
+                yield group()
+            part, index, waiting = chunk.part, 0, 0
+            features, targets = [], []
+        start = 0
+        while start < len(chunk.targets):
+            stop = min(len(chunk.targets), start + size - waiting)
+            features.append(chunk.features[start:stop])
+            targets.append(chunk.targets[start:stop])
+            waiting += stop - start
+            start = stop
+            if waiting == size:
+                yield group()
+                index, waiting = index + 1, 0
+                features, targets = [], []
+    if waiting:
+        yield group()
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+class _Cut:
+    """One cut in progress: the pools of both parts, and what the manifest will say."""
+
+    def __init__(self, source: Source, store: Store, prefix: str, seed: int, block_bytes: int) -> None:
+        self._source, self._seed = source, seed
+        self._pools = {part: _Pool(store, prefix, part, seed, block_bytes) for part in _PART_SEEDS}
+        self._statistics: Statistics | None = None
+        self._seen = 0
+        self._classes = 0
+        self._wide = False
+        self._task: Task = "regression"
+        self._target_shape: tuple[int, ...] = ()
+        self._shape: tuple[int, ...] = ()
+
+    def add(self, group: _Group, fraction: float) -> None:
+        features, targets = group.features, group.targets
+        if self._statistics is None:
+            self._shape, self._target_shape = features.shape[1:], targets.shape[1:]
+            self._task = "classification" if targets.dtype == np.int32 else "regression"
+            self._statistics = Statistics(self._shape)
+        self._wide = self._wide or features.dtype != np.uint8
+        if self._task == "classification":
+            self._classes = max(self._classes, int(targets.max()) + 1)
+        held = np.zeros(len(targets), bool)
+        if fraction and group.part == "train":
+            # Rounded on the running total, the parts of all groups add up to the part of the whole.
+            before, self._seen = self._seen, self._seen + len(targets)
+            wanted = _rounded(fraction * self._seen) - _rounded(fraction * before)
+            held[permutation(len(targets), self._seed, _SPLIT, group.index)[:wanted]] = True
+        if group.part == "validation":
+            held[:] = True
+        if held.any():
+            self._pools["validation"].add(features[held], targets[held])
+        if not held.all():
+            kept = ~held
+            self._statistics.add(features[kept])
+            self._pools["train"].add(features[kept], targets[kept])
+
+    def finish(self, normalize: Normalize) -> Manifest:
+        train, validation = self._pools["train"].finish(), self._pools["validation"].finish()
+        if not train or self._statistics is None:
+            raise DataError(
+                f"{self._source.name} leaves no sample to train on; lower data.validationFraction"
+            )
+        classes = max(self._classes, self._source.classes or 2) if self._task == "classification" else None
+        dtype: Literal["uint8", "float32"] = "float32" if self._wide else "uint8"
+        scale, shift = self._statistics.affine(normalize)
+        return Manifest(
+            self._source.name, self._task, self._shape, dtype, self._target_shape, classes, train, validation,
+            scale, shift,
+        )  # fmt: skip
+
+
+def _rounded(value: float) -> int:
+    return int(value + 0.5)
+
+
+class _Pool:
+    """Samples of one part on their way into blocks: shuffled when the pool is full, and written.
+
+    Features of the first kind, uint8 or float32, fix the pool's; float32 coming later empties and widens it.
+    """
+
+    def __init__(self, store: Store, prefix: str, part: Part, seed: int, block_bytes: int) -> None:
+        self._store, self._prefix, self._part = store, prefix, part
+        self._seed, self._block_bytes = seed, block_bytes
+        self._features = self._targets = np.empty(0)
+        self._rows = self._filled = self._emptied = 0
+        self._counts: list[int] = []
+
+    def add(self, features: np.ndarray, targets: np.ndarray) -> None:
+        if not self._rows or (features.dtype != np.uint8 and self._features.dtype == np.uint8):
+            self._empty()
+            self._allocate(features, targets)
+        start = 0
+        while start < len(targets):
+            count = min(len(targets) - start, len(self._targets) - self._filled)
+            into = slice(self._filled, self._filled + count)
+            self._features[into] = features[start : start + count]
+            self._targets[into] = targets[start : start + count]
+            self._filled += count
+            start += count
+            if self._filled == len(self._targets):
+                self._empty()
+
+    def finish(self) -> tuple[int, ...]:
+        """Writes what is left; the samples of each block."""
+        self._empty()
+        return tuple(self._counts)
+
+    def _allocate(self, features: np.ndarray, targets: np.ndarray) -> None:
+        sample = features[0].nbytes + targets[0].nbytes
+        self._rows = (self._block_bytes - _HEADER_BYTES) // sample
+        if self._rows < 1:
+            raise DataError(
+                f"one sample has {sample:,} bytes, more than a block of {self._block_bytes:,}; "
+                "make samples smaller"
+            )
+        capacity = self._rows * POOL_BLOCKS
+        self._features = np.empty((capacity, *features.shape[1:]), features.dtype)
+        self._targets = np.empty((capacity, *targets.shape[1:]), targets.dtype)
+
+    def _empty(self) -> None:
+        if not self._filled:
+            return
+        order = permutation(self._filled, self._seed, _POOL, _PART_SEEDS[self._part], self._emptied)
+        for start in range(0, self._filled, self._rows):
+            rows = order[start : start + self._rows]
+            self._write(self._features[rows], self._targets[rows])
+        self._filled = 0
+        self._emptied += 1
+
+    def _write(self, features: np.ndarray, targets: np.ndarray) -> None:
+        key = block_key(self._prefix, self._part, len(self._counts))
+        parts = encode_block(features, targets)
+        if not self._store.create(key, parts, durable=True) and bytes(self._store.read(key)) != b"".join(
+            parts
+        ):
+            raise DataError(
+                f"block {key} of an interrupted cut differs from what the source gives now: it changed "
+                "meanwhile; start a new job"
+            )
+        self._counts.append(len(targets))

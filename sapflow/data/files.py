@@ -1,0 +1,84 @@
+"""The files of a source: found by path, folder, glob or S3 prefix, and opened as binary streams."""
+
+import glob
+import gzip
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from sapflow.errors import DataError
+
+SOURCES = (
+    "sklearn:NAME, synthetic:binary, generated:mnist, generated:cifar, s3://bucket/prefix?endpoint=URL, "
+    "or the path of a file, folder or glob"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One file: its full name as errors show it, its size in bytes, how to open it to read and seek."""
+
+    name: str
+    size: int
+    open: Callable[[], BinaryIO]
+
+    @property
+    def base(self) -> str:
+        return self.name.rpartition("/")[2]
+
+
+FindFiles = Callable[[str], Sequence[DataFile]]
+
+
+def find_files(source: str, read_s3: FindFiles | None = None) -> list[DataFile]:
+    """The files that `source` names, by name. Raises DataError: nothing there, or an empty file."""
+    if source.startswith("s3://"):
+        if read_s3 is None:
+            from sapflow.data.remote import s3_files  # its client is not needed for anything else
+
+            read_s3 = s3_files
+        files = list(read_s3(source))
+    else:
+        files = _local(source.removeprefix("file://"))
+    if not files:
+        raise DataError(f"there is no file at {source}; a source is {SOURCES}")
+    for file in files:
+        if file.size == 0:
+            raise DataError(f"{file.name} is empty")
+    return sorted(files, key=lambda file: file.name)
+
+
+def _local(pattern: str) -> list[DataFile]:
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        found = [path]
+    elif path.is_dir():
+        found = [
+            child for child in path.iterdir() if child.is_file() and not child.name.startswith((".", "_"))
+        ]
+    else:
+        found = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
+    return [DataFile(str(one), one.stat().st_size, _opener(one)) for one in found]
+
+
+def _opener(path: Path) -> Callable[[], BinaryIO]:
+    def opened() -> BinaryIO:
+        try:
+            return path.open("rb")
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+    return opened
+
+
+@contextmanager
+def unpacked(file: DataFile) -> Iterator[BinaryIO]:
+    """The file's stream, gunzipped where its name ends with .gz."""
+    with file.open() as raw:
+        if not file.name.endswith(".gz"):
+            yield raw
+            return
+        with gzip.GzipFile(fileobj=raw, mode="rb") as packed:
+            yield cast(BinaryIO, packed)

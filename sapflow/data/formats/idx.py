@@ -1,0 +1,151 @@
+"""IDX files, the format of MNIST and its kin: a file of images and one of labels, gzipped or not.
+
+A header has two zero bytes, a byte for the type, the number of dimensions, and each as a big-endian uint32
+(http://yann.lecun.com/exdb/mnist/).
+"""
+
+import math
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from sapflow.data.chunks import Chunk, Part, Source, rows_per_chunk
+from sapflow.data.files import DataFile, unpacked
+from sapflow.data.options import FileOptions, parse
+from sapflow.errors import DataError
+
+TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+NAME = re.compile(r"(?P<set>.*?)(?P<kind>images|labels)[-.]idx\d-ubyte(\.gz)?$")
+VALIDATION = re.compile(r"(t10k|test)[-_.]?$")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    part: Part
+    images: DataFile
+    labels: DataFile
+
+
+def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
+    """Pairs such as `train-images-idx3-ubyte.gz` and `train-labels-idx1-ubyte.gz`; t10k is the validation
+    set.
+
+    Images of two dimensions get a channel: [n, 1, rows, columns]. Raises DataError.
+    """
+    chosen = parse(FileOptions, options, "the format idx")
+    pairs = _pairs(files)
+    if all(pair.part == "validation" for pair in pairs):
+        raise DataError(
+            f"{pairs[0].images.name} is a validation set; train-images-idx3-ubyte is not beside it"
+        )
+
+    def chunks() -> Iterator[Chunk]:
+        for pair in pairs:
+            yield from _samples(pair)
+
+    return Source(
+        pairs[0].images.name,
+        chunks,
+        task=chosen.kind(),
+        classes=chosen.classes,
+        brings_validation=any(pair.part == "validation" for pair in pairs),
+    )
+
+
+def _pairs(files: Sequence[DataFile]) -> list[_Pair]:
+    sets: dict[str, dict[str, DataFile]] = {}
+    for file in files:
+        if match := NAME.match(file.base):
+            kinds = sets.setdefault(match["set"], {})
+            if match["kind"] in kinds:
+                raise DataError(
+                    f"{kinds[match['kind']].name} and {file.name} are the same set; keep one of them"
+                )
+            kinds[match["kind"]] = file
+    if not sets:
+        raise DataError(
+            "the format idx needs files named train-images-idx3-ubyte and train-labels-idx1-ubyte (or .gz); "
+            f"found {', '.join(file.name for file in files[:5])}"
+        )
+    pairs = []
+    for name, kinds in sorted(sets.items()):
+        if len(kinds) < 2:
+            missing = "labels" if "images" in kinds else "images"
+            raise DataError(f"{next(iter(kinds.values())).name}: the file of its {missing} is not beside it")
+        part: Part = "validation" if VALIDATION.search(name) else "train"
+        pairs.append(_Pair(part, kinds["images"], kinds["labels"]))
+    return sorted(pairs, key=lambda pair: pair.part)
+
+
+def _samples(pair: _Pair) -> Iterator[Chunk]:
+    with ExitStack() as stack:
+        images = _Array(pair.images, stack.enter_context(unpacked(pair.images)))
+        labels = _Array(pair.labels, stack.enter_context(unpacked(pair.labels)))
+        if len(images.shape) < 2:
+            raise DataError(
+                f"{pair.images.name} has {len(images.shape)} dimension(s); images have two or more"
+            )
+        if len(labels.shape) != 1:
+            raise DataError(f"{pair.labels.name} has {len(labels.shape)} dimensions; labels have one")
+        count = images.shape[0]
+        if count != labels.shape[0]:
+            raise DataError(
+                f"{pair.images.name} has {count} images, {pair.labels.name} {labels.shape[0]} labels"
+            )
+        shape = images.shape[1:]
+        rows = rows_per_chunk(shape, images.dtype.itemsize, pair.images.name)
+        for start in range(0, count, rows):
+            n = min(rows, count - start)
+            features = images.read(n).reshape(n, *((1, *shape) if len(shape) == 2 else shape))
+            yield Chunk(features, labels.read(n), pair.images.name, start, pair.part)
+        images.end()
+        labels.end()
+
+
+class _Array:
+    """One IDX file being read; checks its header, and its size where that is known before."""
+
+    def __init__(self, file: DataFile, stream: BinaryIO) -> None:
+        self._file, self._stream, self._offset = file, stream, 0
+        zero, kind, dimensions = struct.unpack(">HBB", self._bytes(4))
+        if zero or kind not in TYPES or not dimensions:
+            raise DataError(
+                f"{file.name} does not start as an IDX file: its magic number is {zero:04x}{kind:02x}…"
+            )
+        self.dtype = np.dtype(TYPES[kind])
+        self.shape: tuple[int, ...] = struct.unpack(f">{dimensions}I", self._bytes(4 * dimensions))
+        expected = self._offset + math.prod(self.shape) * self.dtype.itemsize
+        if not file.name.endswith(".gz") and file.size != expected:
+            raise DataError(
+                f"{file.name} has {file.size} bytes where its header, for shape {list(self.shape)}, "
+                f"says {expected}"
+            )
+
+    def read(self, count: int) -> np.ndarray:
+        shape = (count, *self.shape[1:])
+        return np.frombuffer(self._bytes(math.prod(shape) * self.dtype.itemsize), self.dtype).reshape(shape)
+
+    def end(self) -> None:
+        """Reads past the last sample: a gzip file's checksum is behind it."""
+        try:
+            surplus = self._stream.read(1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{self._file.name} is corrupt after offset {self._offset}: {error}") from error
+        if surplus:
+            raise DataError(f"{self._file.name} goes on after its last sample, at offset {self._offset}")
+
+    def _bytes(self, count: int) -> bytes:
+        try:
+            data = self._stream.read(count)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{self._file.name} is corrupt after offset {self._offset}: {error}") from error
+        self._offset += len(data)
+        if len(data) != count:
+            raise DataError(f"{self._file.name} ends at offset {self._offset}, within its header or samples")
+        return data

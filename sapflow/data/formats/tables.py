@@ -1,0 +1,246 @@
+"""Tables: CSV and Parquet, one sample a row, one column the target and all others features."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, NoReturn, TextIO
+
+import numpy as np
+from pydantic import Field
+
+from sapflow.data.chunks import MAX_CLASSES, Chunk, Source, Task, rows_per_chunk
+from sapflow.data.files import DataFile, unpacked
+from sapflow.data.options import Options, parse
+from sapflow.errors import DataError
+
+
+class TableOptions(Options):
+    """`target`: a column's name or number from 0 (negative: from the last); `classes`: number or names."""
+
+    target: int | str = -1
+    task: Literal["Classification", "Regression"] | None = None
+    classes: int | list[str] | None = None
+
+    def kind(self) -> Task | None:
+        if isinstance(self.classes, list):
+            return "classification"
+        if self.task is None:
+            return None
+        return "classification" if self.task == "Classification" else "regression"
+
+    def count(self) -> int | None:
+        """Number of classes where it is given. Raises DataError."""
+        count = len(self.classes) if isinstance(self.classes, list) else self.classes
+        if count is not None and not 2 <= count <= MAX_CLASSES:
+            raise DataError(f"options: classes: there can be 2 to {MAX_CLASSES} classes, not {count}")
+        return count
+
+    def column(self, names: Sequence[str], origin: str) -> int:
+        """The target's index. Raises DataError: no such column."""
+        target = self.target
+        if isinstance(target, str) and target in names:
+            return names.index(target)
+        if isinstance(target, int) and -len(names) <= target < len(names):
+            return target % len(names)
+        raise DataError(
+            f"{origin} has no column {target!r} for the target; its columns are {', '.join(names)}"
+        )
+
+
+class CsvOptions(TableOptions):
+    """`header: Auto` takes the first row for a header unless all its cells are numbers."""
+
+    header: Literal["Auto", "Present", "Absent"] = "Auto"
+    delimiter: str = Field(",", min_length=1, max_length=1)
+
+
+def csv_source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
+    """CSV files, gzipped or not. Whole numbers in the target's column are classes, others values, unless
+    `task` says. Raises DataError.
+    """
+    chosen = parse(CsvOptions, options, "the format csv")
+
+    def chunks() -> Iterator[Chunk]:
+        whole: bool | None = None
+        for file in files:
+            for chunk in _CsvFile(file, chosen).chunks():
+                if whole is None:
+                    whole = chunk.targets.dtype.kind == "i"
+                # Later chunks follow the first: one whole number among values is a value.
+                kept = chunk.targets if whole else chunk.targets.astype(np.float64)
+                yield Chunk(chunk.features, kept, chunk.origin, chunk.row)
+
+    return Source(files[0].name, chunks, task=chosen.kind(), classes=chosen.count())
+
+
+class _CsvFile:
+    """One CSV file being read."""
+
+    def __init__(self, file: DataFile, options: CsvOptions) -> None:
+        self._file, self._options = file, options
+        self._names: list[str] = []
+        self._target = 0
+
+    def chunks(self) -> Iterator[Chunk]:
+        try:
+            with unpacked(self._file) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as text:
+                yield from self._read(text)
+        except (UnicodeDecodeError, csv.Error, EOFError, OSError) as error:
+            raise DataError(f"{self._file.name} is no readable CSV file: {error}") from error
+
+    def _read(self, text: TextIO) -> Iterator[Chunk]:
+        reader = csv.reader(text, delimiter=self._options.delimiter)
+        rows: list[list[str]] = []
+        lines: list[int] = []
+        done, limit = 0, 1
+        for row in reader:
+            if not row:
+                continue
+            if not self._names:
+                header = self._header(row)
+                limit = rows_per_chunk((len(row),), 64, self._file.name)
+                if header:
+                    continue
+            if len(row) != len(self._names):
+                raise DataError(
+                    f"{self._file.name}, line {reader.line_num}: {len(row)} cells where there are "
+                    f"{len(self._names)} columns"
+                )
+            rows.append(row)
+            lines.append(reader.line_num)
+            if len(rows) == limit:
+                yield self._chunk(rows, lines, done)
+                done += len(rows)
+                rows, lines = [], []
+        if rows:
+            yield self._chunk(rows, lines, done)
+
+    def _header(self, row: list[str]) -> bool:
+        present = self._options.header == "Present"
+        if self._options.header == "Auto":
+            present = not any(_number(cell) for cell in row)
+        self._names = [cell.strip() for cell in row] if present else [str(index) for index in range(len(row))]
+        if len(row) < 2:
+            raise DataError(
+                f"{self._file.name} has one column only; check the delimiter (options: delimiter)"
+            )
+        self._target = self._options.column(self._names, self._file.name)
+        return present
+
+    def _chunk(self, rows: list[list[str]], lines: list[int], done: int) -> Chunk:
+        labels = [row.pop(self._target).strip() for row in rows]
+        try:
+            features = np.array(rows, dtype=np.float64)
+        except ValueError:
+            self._refuse_features(rows, lines)
+        if not np.isfinite(features).all():
+            self._refuse_features(rows, lines)
+        return Chunk(features, self._targets(labels, lines), self._file.name, done)
+
+    def _targets(self, labels: list[str], lines: list[int]) -> np.ndarray:
+        if isinstance(self._options.classes, list):
+            return _numbered(labels, self._options.classes, lambda i: f"{self._file.name}, line {lines[i]}")
+        for dtype in (np.int64, np.float64):
+            try:
+                return np.array(labels, dtype=dtype)
+            except (ValueError, OverflowError):
+                continue
+        first = next(i for i, label in enumerate(labels) if not _number(label))
+        raise DataError(
+            f"{self._file.name}, line {lines[first]}, column {self._names[self._target]}: the target "
+            f"{labels[first]!r} is not a number; where it is a name, list all in options: classes"
+        )
+
+    def _refuse_features(self, rows: list[list[str]], lines: list[int]) -> NoReturn:
+        names = [name for index, name in enumerate(self._names) if index != self._target]
+        row, column = next(
+            (i, j)
+            for i, row in enumerate(rows)
+            for j, cell in enumerate(row)
+            if not _number(cell) or not np.isfinite(float(cell))
+        )
+        raise DataError(
+            f"{self._file.name}, line {lines[row]}, column {names[column]}: {rows[row][column]!r} "
+            "is not a finite number"
+        )
+
+
+def _number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbered(labels: Sequence[object], names: list[str], where: Callable[[int], str]) -> np.ndarray:
+    numbers = {name: number for number, name in enumerate(names)}
+    for index, label in enumerate(labels):
+        if label not in numbers:
+            raise DataError(
+                f"{where(index)}: the label {label!r} is not in options: classes: {', '.join(names)}"
+            )
+    return np.array([numbers[str(label)] for label in labels], dtype=np.int32)
+
+
+def parquet_source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
+    """Parquet files, read by row groups. Raises DataError, also where pyarrow is missing."""
+    chosen = parse(TableOptions, options, "the format parquet")
+    try:
+        import pyarrow.parquet  # large, and of use for this format alone
+    except ImportError as error:
+        raise DataError(
+            "the format parquet needs pyarrow, which is not installed: pip install 'sapflow[data]'"
+        ) from error
+    refused = (pyarrow.ArrowException, OSError)
+
+    def chunks() -> Iterator[Chunk]:
+        for file in files:
+            with file.open() as stream:
+                try:
+                    table = pyarrow.parquet.ParquetFile(stream)
+                    names = list(table.schema_arrow.names)
+                except refused as error:
+                    raise DataError(f"{file.name} is no readable Parquet file: {error}") from error
+                target = chosen.column(names, file.name)
+                rows = rows_per_chunk((len(names),), 16, file.name)
+                done = 0
+                batches = table.iter_batches(batch_size=rows)
+                while True:
+                    try:
+                        batch = next(batches, None)
+                    except refused as error:
+                        raise DataError(f"{file.name} is corrupt after row {done}: {error}") from error
+                    if batch is None:
+                        break
+                    columns = [
+                        _column(column, name, file.name, done)
+                        for column, name in zip(batch.columns, names, strict=True)
+                    ]
+                    yield _table_chunk(columns, target, chosen, file.name, done)
+                    done += batch.num_rows
+
+    return Source(files[0].name, chunks, task=chosen.kind(), classes=chosen.count())
+
+
+def _column(column: "pyarrow.Array", name: str, origin: str, row: int) -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
+    if column.null_count:
+        first = next(i for i, valid in enumerate(column.is_valid()) if not valid.as_py())
+        raise DataError(f"{origin}, row {row + first} (the first is 0), column {name}: there is no value")
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _table_chunk(
+    columns: list[np.ndarray], target: int, options: TableOptions, origin: str, row: int
+) -> Chunk:
+    labels = columns.pop(target)
+    if isinstance(options.classes, list):
+        labels = _numbered(
+            labels.tolist(), options.classes, lambda i: f"{origin}, row {row + i} (the first is 0)"
+        )
+    if not columns:
+        raise DataError(f"{origin} has one column only; a target and a feature are needed")
+    for column in columns:
+        if column.dtype.kind not in "buif":
+            raise DataError(f"{origin}: a column of type {column.dtype}; features must be numbers")
+    return Chunk(np.stack(columns, axis=1), labels, origin, row)

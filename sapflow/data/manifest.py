@@ -1,0 +1,163 @@
+"""What the blocks of a data set are: one small object that every function reads once.
+
+    <prefix>manifest.json  <prefix>train/<i>  <prefix>validation/<i>
+
+A block is a safetensors object of two tensors, in this order: `targets`, int32 [n] of class numbers or
+float32 [n] or [n, k] of values, and `features`, uint8 or float32 [n, *shape]. Targets come first because they
+leave the features aligned to their own size, whatever n is.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from sapflow import safetensor
+from sapflow.data.chunks import MAX_CLASSES, MAX_VALUES, Part, Task
+from sapflow.errors import CorruptObject
+
+VERSION = 1
+MAX_BLOCK_BYTES = 8 << 20
+_FEATURE_TYPES = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
+
+
+def manifest_key(prefix: str) -> str:
+    return f"{prefix}manifest.json"
+
+
+def block_key(prefix: str, part: Part, index: int) -> str:
+    return f"{prefix}{part}/{index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Shapes, counts and scaling of a data set.
+
+    Features are `stored · scale + shift` in float32; scale and shift have one number, or one a feature (of
+    samples of one dimension). Written by the cut, so that blocks hold what the source held.
+    """
+
+    source: str
+    task: Task
+    shape: tuple[int, ...]
+    """Of one sample's features."""
+    dtype: Literal["uint8", "float32"]
+    """uint8 where every block is; a float32 set may have uint8 blocks."""
+    target_shape: tuple[int, ...]
+    """Of one sample's target: () or (k,)."""
+    classes: int | None
+    """The highest label + 1, or what the source says; None for regression."""
+    train: tuple[int, ...]
+    """Samples of each training block."""
+    validation: tuple[int, ...]
+    """Samples of each validation block."""
+    scale: tuple[float, ...] = (1.0,)
+    shift: tuple[float, ...] = (0.0,)
+
+    @property
+    def train_samples(self) -> int:
+        return sum(self.train)
+
+    @property
+    def validation_samples(self) -> int:
+        return sum(self.validation)
+
+    @property
+    def outputs(self) -> int:
+        """What a model gives for one sample: the values, a number a class, or one logit for two classes."""
+        if self.classes is None:
+            return self.target_shape[0] if self.target_shape else 1
+        return 1 if self.classes == 2 else self.classes
+
+    def blocks(self, part: Part) -> tuple[int, ...]:
+        return self.train if part == "train" else self.validation
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: object) -> "Manifest":
+        """Strict inverse of `to_json` on parsed JSON. Raises CorruptObject, naming the field."""
+        if not isinstance(value, Mapping):
+            raise CorruptObject("the data manifest is no JSON object")
+        fields = dict(value)
+        if fields.pop("version", None) != VERSION:
+            raise CorruptObject(f"the data manifest is not of version {VERSION}; cut the data again")
+        if fields.keys() != set(cls.__slots__):
+            odd = ", ".join(sorted(fields.keys() ^ set(cls.__slots__)))
+            raise CorruptObject(f"the data manifest lacks fields, or has unknown ones: {odd}")
+        for name in ("shape", "target_shape", "train", "validation"):
+            fields[name] = _counts(name, fields[name])
+        for name in ("scale", "shift"):
+            fields[name] = _numbers(name, fields[name])
+        manifest = cls(**fields)
+        manifest._check()
+        return manifest
+
+    def _check(self) -> None:
+        values = math.prod(self.shape)
+        widths = (1, *self.shape) if len(self.shape) == 1 else (1,)
+        two_classes_or_more = type(self.classes) is int and 2 <= self.classes <= MAX_CLASSES
+        problems = {
+            "source": not isinstance(self.source, str),
+            "task": self.task not in ("classification", "regression"),
+            "shape": not self.shape or values > MAX_VALUES,
+            "dtype": self.dtype not in _FEATURE_TYPES,
+            "target_shape": len(self.target_shape) > (self.task == "regression"),
+            "classes": self.classes is not None if self.task == "regression" else not two_classes_or_more,
+            "train": not self.train,
+            "scale": len(self.scale) not in widths,
+            "shift": len(self.shift) != len(self.scale),
+        }
+        for name, wrong in problems.items():
+            if wrong:
+                given = repr(getattr(self, name))[:100]
+                raise CorruptObject(f"the data manifest's field {name} is wrong: {given}")
+
+
+def _counts(name: str, value: object) -> tuple[int, ...]:
+    if not isinstance(value, Sequence) or not all(type(n) is int and 0 < n < 2**32 for n in value):
+        raise CorruptObject(f"the data manifest's field {name} is no list of positive whole numbers")
+    return tuple(value)
+
+
+def _numbers(name: str, value: object) -> tuple[float, ...]:
+    if not isinstance(value, Sequence) or not all(type(n) in (int, float) for n in value):
+        raise CorruptObject(f"the data manifest's field {name} is no list of numbers")
+    if not np.isfinite(np.array(value, dtype=np.float32)).all():
+        raise CorruptObject(f"the data manifest's field {name} has numbers that are not finite")
+    return tuple(map(float, value))
+
+
+def encode_block(features: np.ndarray, targets: np.ndarray) -> list[memoryview | bytes]:
+    """The parts of a block's object; nothing is copied where the arrays are contiguous."""
+    features, targets = np.ascontiguousarray(features), np.ascontiguousarray(targets)
+    header = safetensor.encode_header(
+        {"targets": (targets.dtype, targets.shape), "features": (features.dtype, features.shape)}, {}
+    )
+    return [header, targets.data.cast("B"), features.data.cast("B")]
+
+
+def decode_block(
+    buffer: memoryview, key: str, manifest: Manifest, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A block's features [count, *shape] and targets, as views. Raises CorruptObject."""
+    arrays, _ = safetensor.decode(buffer, key)
+    if arrays.keys() != {"features", "targets"}:
+        raise CorruptObject(f"block {key} has the tensors {', '.join(arrays)}, not features and targets")
+    features, targets = arrays["features"], arrays["targets"]
+    target_type = "int32" if manifest.task == "classification" else "float32"
+    allowed = ("uint8",) if manifest.dtype == "uint8" else ("uint8", "float32")
+    if features.shape != (count, *manifest.shape) or features.dtype.name not in allowed:
+        raise CorruptObject(
+            f"block {key} has features {features.dtype} {list(features.shape)}; the manifest promises "
+            f"{' or '.join(allowed)} {[count, *manifest.shape]}"
+        )
+    if targets.shape != (count, *manifest.target_shape) or targets.dtype.name != target_type:
+        raise CorruptObject(
+            f"block {key} has targets {targets.dtype} {list(targets.shape)}; the manifest promises "
+            f"{target_type} {[count, *manifest.target_shape]}"
+        )
+    return features, targets

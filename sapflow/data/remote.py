@@ -1,0 +1,96 @@
+"""Source files on S3: listed once, then read by ranges through Sapflow's store."""
+
+import io
+import os
+from collections.abc import Callable
+from typing import BinaryIO, cast
+from urllib.parse import parse_qs, urlsplit
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+
+from sapflow.data.files import DataFile
+from sapflow.errors import DataError, StoreUnavailable
+from sapflow.store import Credentials, Store, open_store
+
+READ_AHEAD = 4 << 20
+SECONDS = 30.0
+
+
+def s3_files(url: str, credentials: Credentials | None = None) -> list[DataFile]:
+    """The objects at `s3://bucket/prefix?endpoint=URL`: the one of that key, or all below `prefix/`.
+
+    Credentials left out come from the environment, as the store's do. Raises DataError: refused or no bucket;
+    StoreUnavailable: no answer; StoreError: the URL or the credentials are incomplete.
+    """
+    parts = urlsplit(url)
+    prefix = parts.path.strip("/")
+    credentials = credentials or Credentials.from_environment(os.environ)
+    store = open_store(parts._replace(path="").geturl(), credentials)
+    assert credentials is not None  # without any, open_store has raised
+    query = parse_qs(parts.query)
+    region = query.get("region", ["us-east-1"])[0]
+    endpoint = urlsplit(query.get("endpoint", [f"https://s3.{region}.amazonaws.com"])[0])
+    client = Minio(
+        endpoint.netloc,
+        access_key=credentials.access_key,
+        secret_key=credentials.secret_key,
+        session_token=credentials.session_token,
+        secure=endpoint.scheme == "https",
+        region=region,
+        http_client=urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=5.0, read=SECONDS),
+            retries=urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+        ),
+    )
+    shown = f"s3://{parts.netloc}"
+    files = []
+    try:
+        for item in client.list_objects(parts.netloc, prefix=prefix, recursive=True):
+            key = item.object_name or ""
+            if key.endswith("/") or not (key == prefix or not prefix or key.startswith(f"{prefix}/")):
+                continue
+            size = item.size or 0
+            files.append(DataFile(f"{shown}/{key}", size, _opener(store, key, size)))
+    except S3Error as error:
+        raise DataError(
+            f"{shown}/{prefix} cannot be listed: {error.code}; the credentials need list and read there"
+        ) from error
+    except (urllib3.exceptions.HTTPError, MinioException) as error:
+        raise StoreUnavailable(f"{endpoint.netloc} gave no listing of {shown}/{prefix}: {error}") from error
+    return files
+
+
+def _opener(store: Store, key: str, size: int) -> Callable[[], BinaryIO]:
+    return lambda: cast(BinaryIO, io.BufferedReader(_Ranges(store, key, size), READ_AHEAD))
+
+
+class _Ranges(io.RawIOBase):
+    """An object as a raw file: each read is one ranged GET."""
+
+    def __init__(self, store: Store, key: str, size: int) -> None:
+        super().__init__()
+        self._store, self._key, self._size, self._at = store, key, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed has no public buffer type
+        target = memoryview(buffer).cast("B")
+        count = max(0, min(len(target), self._size - self._at))
+        if count:
+            target[:count] = self._store.read(self._key, self._at, count)
+            self._at += count
+        return count

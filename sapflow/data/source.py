@@ -1,0 +1,71 @@
+"""Opens a source of samples by its name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import parse_qsl
+
+from sapflow.data import bundled, generated, synthetic
+from sapflow.data.chunks import Source
+from sapflow.data.files import DataFile, FindFiles, find_files
+from sapflow.data.formats import cifar, idx, npz, tables
+from sapflow.errors import DataError
+
+FORMATS: dict[str, Callable[[Sequence[DataFile], Mapping[str, object]], Source]] = {
+    "npz": npz.source,
+    "idx": idx.source,
+    "cifar": cifar.source,
+    "csv": tables.csv_source,
+    "parquet": tables.parquet_source,
+}
+ENDINGS = {
+    ".npz": "npz",
+    "-ubyte": "idx",
+    "-ubyte.gz": "idx",
+    ".bin": "cifar",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".parquet": "parquet",
+}
+
+
+def open_source(
+    source: str,
+    format: str | None = None,
+    *,
+    options: Mapping[str, object] | None = None,
+    read_s3: FindFiles | None = None,
+) -> Source:
+    """The source that `source` names; `format` left out, files are judged by the endings of their names.
+
+    `synthetic:` and `generated:` also take options in the name (`?samples=5000`). `read_s3` finds the files
+    of an s3:// location; left out, through Sapflow's own store. What can be checked without reading samples
+    is checked here, the rest when the source is read. Raises DataError.
+    """
+    given = dict(options or {})
+    scheme, _, rest = source.partition(":")
+    if scheme == "sklearn":
+        return bundled.source(rest, given)
+    if scheme in ("synthetic", "generated"):
+        name, _, query = rest.partition("?")
+        given = {**dict(parse_qsl(query, keep_blank_values=True)), **given}
+        return synthetic.source(name, given) if scheme == "synthetic" else generated.source(name, given)
+    if format is not None and format not in FORMATS:
+        raise DataError(f"unknown format {format!r}; formats are {', '.join(FORMATS)}")
+    files = find_files(source, read_s3)
+    if format is None:
+        found = {_format(file) for file in files} - {None}
+        if len(found) != 1:
+            seen = " and ".join(sorted(map(str, found))) or "unknown"
+            raise DataError(
+                f"the format of {source} cannot be told from the names of its files ({seen}); "
+                f"give data.format: {', '.join(FORMATS)}"
+            )
+        format = str(found.pop())
+        files = [file for file in files if _format(file) == format]
+    return FORMATS[format](files, given)
+
+
+def _format(file: DataFile) -> str | None:
+    for ending, format in ENDINGS.items():
+        if file.name.endswith(ending):
+            return format
+    return None

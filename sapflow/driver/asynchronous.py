@@ -1,0 +1,212 @@
+"""Asynchronous mode: ranks compute on whatever version is newest, the root applies contributions in the driver's order.
+
+Contribution k of a rank is named by rank, k and the version it was computed on. A commit applies one or more, each only
+if k follows that rank's counter. Staleness, the commits between the version a contribution was computed on and the one it
+makes, stays within `maxStaleness`: while the oldest contribution under way has reached it nothing else is committed, and
+a rank starts again only when its last contribution is. Nothing is dropped.
+"""
+
+import asyncio
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sapflow import keys
+from sapflow.driver.commits import Applied, Commit, Plan
+from sapflow.driver.context import Context, objects_after
+from sapflow.requests import RootRequest, TrainRequest, Update
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A contribution under way or waiting to be applied."""
+
+    rank: int
+    count: int
+    base: int
+
+
+class AsynchronousRun:
+    """Keeps ranks computing and turns what they finish into commits, one at a time."""
+
+    def __init__(self, context: Context, commit: Commit, plan: Plan) -> None:
+        self.context, self.commit, self.plan = context, commit, plan
+        workers = context.job.spec.workers
+        asked = context.job.spec.algorithm.max_staleness
+        self.max_staleness = workers if asked is None else asked
+        self._computing: dict[asyncio.Task[None], Pending] = {}
+        self._ready: list[Pending] = []
+        self._params = {commit.version: commit.params}
+        self._maybe_left = set(range(workers)) if commit.version else set()
+
+    @property
+    def finished(self) -> bool:
+        """Whether every rank's last contribution is committed."""
+        ranks = range(self.context.job.spec.workers)
+        return all(self._next(rank) is None for rank in ranks)
+
+    def live_versions(self) -> set[int]:
+        """Versions that a worker may still read."""
+        return {pending.base for pending in self._computing.values()}
+
+    async def next_commit(self) -> Commit:
+        """Compute until a commit is due, apply it; the commit is not written yet."""
+        started = time.perf_counter()
+        self._start_ranks()
+        while not self._due():
+            await self._one_more()
+        batch, self._ready = self._ready, []
+        ident = keys.step_id(
+            self.commit.digest, self.plan.name, [f"{p.rank}-{p.count}-{p.base}" for p in batch]
+        )
+        root = asyncio.create_task(self._apply(batch, ident))
+        try:
+            while not root.done():
+                waiting: set[asyncio.Task[Any]] = {root, *self._computing}
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                self._collect(done - {root})
+        finally:
+            root.cancel()
+        return self._to_commit(batch, ident, root.result(), time.perf_counter() - started)
+
+    def go_on_from(self, commit: Commit) -> None:
+        """A commit stands, ours or another driver's: contributions that it applied are done."""
+        self.commit = commit
+        self._params[commit.version] = commit.params
+        self._ready = [p for p in self._ready if p.count == self._next(p.rank)]
+        live = self.live_versions() | {commit.version}
+        self._params = {version: parts for version, parts in self._params.items() if version in live}
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        for task in self._computing:
+            task.cancel()
+        await asyncio.gather(*self._computing, return_exceptions=True)
+
+    def used_keys(self, commit: Commit) -> list[str]:
+        """Contributions that a commit applied, also what an earlier driver may have left of them on older versions."""
+        uid, oldest = self.context.uid, max(0, commit.version - 1 - self.max_staleness)
+        found = []
+        for one in commit.applied:
+            bases = {one.base}
+            if one.rank in self._maybe_left:
+                self._maybe_left.discard(one.rank)
+                bases.update(range(oldest, commit.version))
+            found += [keys.async_contribution(uid, one.rank, one.count, base, 0) for base in bases]
+        return found
+
+    def _next(self, rank: int) -> int | None:
+        """The number of the rank's next contribution, passing over steps in which it has no samples."""
+        count = self.commit.counters[rank]
+        while count < self.context.total_steps:
+            if rank in self.context.slices(self.context.cursor_of(count)).ranks:
+                return count
+            count += 1
+        return None
+
+    def _start_ranks(self) -> None:
+        busy = {p.rank for p in [*self._computing.values(), *self._ready]}
+        for rank in range(self.context.job.spec.workers):
+            count = self._next(rank) if rank not in busy else None
+            if count is not None:
+                pending = Pending(rank, count, self.commit.version)
+                self._computing[asyncio.create_task(self._compute(pending))] = pending
+
+    def _due(self) -> bool:
+        """Whether to commit what is ready: not while that would make the oldest under way too stale."""
+        if not self._ready:
+            return False
+        oldest = min((p.base for p in self._computing.values()), default=self.commit.version)
+        return not self._computing or self.commit.version - oldest < self.max_staleness
+
+    async def _one_more(self) -> None:
+        done, _ = await asyncio.wait(set(self._computing), return_when=asyncio.FIRST_COMPLETED)
+        self._collect(done)
+
+    def _collect(self, done: set[asyncio.Task[Any]]) -> None:
+        finished = sorted((self._computing.pop(task) for task in done), key=lambda p: (p.base, p.rank))
+        for task in done:
+            task.result()
+        self._ready.extend(p for p in finished if p.count == self._next(p.rank))
+
+    async def _compute(self, pending: Pending) -> None:
+        context = self.context
+        cursor = context.cursor_of(pending.count)
+        begin, end = context.slices(cursor).ranks[pending.rank]
+        request = TrainRequest(
+            job=context.uid,
+            version=pending.count,
+            seconds_left=1,
+            spec=context.spec_key,
+            manifest=context.manifest_key,
+            rank=pending.rank,
+            params=self._params[pending.base],
+            sizes=self.commit.sizes,
+            shards=1,
+            epoch=cursor.epoch,
+            begin=begin,
+            end=end,
+            outputs=[self._key(pending)],
+        )
+        await context.caller.call("worker", request)
+
+    def _key(self, pending: Pending) -> str:
+        return keys.async_contribution(self.context.uid, pending.rank, pending.count, pending.base, 0)
+
+    async def _apply(self, batch: list[Pending], ident: str) -> dict[str, Any]:
+        context, commit = self.context, self.commit
+        sizes, version = commit.sizes, commit.version + 1
+        rates = [context.learning_rate(commit.updates + index) for index in range(len(batch))]
+        request = RootRequest(
+            job=context.uid,
+            version=version,
+            seconds_left=1,
+            phase="step",
+            children=[self._key(pending) for pending in batch],
+            sizes=sizes,
+            start=0,
+            stop=sizes.total,
+            params=commit.params,
+            optimizer=commit.optimizer,
+            update=Update(
+                kind="optimizer",
+                settings=asdict(context.job.optimizer_settings),
+                step=commit.updates + 1,
+                clip_norm=context.job.spec.optimizer.clip_norm,
+            ),
+            schedule=rates,
+            separate=True,
+            params_output=keys.params(context.uid, version, ident, 0),
+            optimizer_output=keys.optimizer(context.uid, version, ident, 0),
+        )
+        return await context.caller.call("merger", request)
+
+    def _to_commit(
+        self, batch: list[Pending], ident: str, reply: dict[str, Any], seconds: float
+    ) -> Commit:
+        context, commit = self.context, self.commit
+        params, state = objects_after(context.uid, commit, ident, 1, has_state=bool(commit.slots))
+        counters = list(commit.counters)
+        applied = []
+        for pending, finite in zip(batch, reply["outcomes"], strict=True):
+            counters[pending.rank] = pending.count + 1
+            applied.append(
+                Applied(rank=pending.rank, count=pending.count, base=pending.base, skipped=not finite)
+            )
+        return Commit(
+            version=commit.version + 1,
+            id=ident,
+            previous=commit.digest,
+            plan=self.plan.name,
+            sizes=commit.sizes,
+            slots=commit.slots,
+            params=params,
+            optimizer=state,
+            cursor=context.cursor_of(min(counters)),
+            updates=commit.updates + sum(reply["outcomes"]),
+            counters=counters,
+            applied=applied,
+            skipped=not all(reply["outcomes"]),
+            account=context.caller.account,
+            measured=context.measured(reply, seconds, context.learning_rate(commit.updates)),
+        )

@@ -1,0 +1,173 @@
+"""Calling functions: cursors, bounded retries, one hedge for a straggler, and the bill."""
+
+import asyncio
+import random
+import statistics
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from sapflow.driver.commits import Account
+from sapflow.driver.observer import Observer
+from sapflow.errors import InvocationError, InvocationTimeout, JobFailed, OutOfMemory
+from sapflow.invoke import Reply, Role, Sender
+from sapflow.pricing import Price, cost
+from sapflow.requests import Request
+
+HEDGE_FLOOR = 2.0
+"""Seconds of quiet below which nothing is called a straggler."""
+HEDGE_FACTOR = 3.0
+"""Times the median duration of its kind after which a quiet invocation gets a second one."""
+BACKOFF = 0.05
+MAX_BACKOFF = 5.0
+
+
+@dataclass
+class Tally:
+    """What a step's invocations used, summed."""
+
+    phases: dict[str, float] = field(default_factory=dict)
+    bytes_read: int = 0
+    bytes_written: int = 0
+    peak_memory: dict[str, int] = field(default_factory=dict)
+
+    def add(self, role: Role, reply: Reply) -> None:
+        body = reply.body
+        for name, seconds in body.get("seconds", {}).items():
+            self.phases[name] = self.phases.get(name, 0.0) + seconds
+        self.phases["queue"] = self.phases.get("queue", 0.0) + reply.queue_seconds
+        self.phases["cold"] = self.phases.get("cold", 0.0) + reply.cold_seconds
+        size = body.get("bytes", {})
+        self.bytes_read += size.get("read", 0)
+        self.bytes_written += size.get("written", 0)
+        self.peak_memory[role] = max(self.peak_memory.get(role, 0), body.get("peakMemoryBytes", 0))
+
+
+class Caller:
+    """Sends a job's requests until they are done, and keeps the account of it."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        *,
+        seconds: float,
+        retries: int,
+        price: Price,
+        memory: dict[Role, int],
+        observer: Observer,
+        account: Account,
+    ) -> None:
+        self._sender, self._observer = sender, observer
+        self._seconds, self._retries = seconds, retries
+        self._price, self._memory = price, memory
+        self._history: dict[str, deque[float]] = {}
+        self._last_answer = time.monotonic()
+        self._slowest_start = 0.0
+        self._earlier, self._started = account, time.monotonic()
+        self._spent = {"cost_usd": 0.0, "invocations": 0, "cold_starts": 0, "retries": 0, "hedges": 0}
+        self.tally = Tally()
+
+    @property
+    def account(self) -> Account:
+        """What the job has used, what earlier drivers spent included."""
+        used = {name: getattr(self._earlier, name) + value for name, value in self._spent.items()}
+        seconds = self._earlier.seconds + time.monotonic() - self._started
+        return Account.model_validate({"seconds": seconds, **used})
+
+    def take_tally(self) -> Tally:
+        """What was used since the last call of this."""
+        tally, self.tally = self.tally, Tally()
+        return tally
+
+    async def call(self, role: Role, request: Request) -> dict[str, Any]:
+        """Invoke until the work is done, following cursors; the last answer.
+
+        Raises JobFailed where the job cannot go on: out of memory, out of retries, or an error that repeating
+        will not mend.
+        """
+        while True:
+            body = await self._until_answered(role, request)
+            if body["done"]:
+                return body
+            progress = {name: body[name] for name in ("cursor", "position", "sums") if name in body}
+            request = request.model_copy(update=progress)
+
+    async def _until_answered(self, role: Role, request: Request) -> dict[str, Any]:
+        op = str(getattr(request, "op", "call"))
+        for attempt in range(self._retries + 1):
+            try:
+                return (await self._race(role, op, request, 2 * attempt)).body
+            except InvocationError as error:
+                self._observer.invocation_failed(role, op, error)
+                if not error.retryable or attempt == self._retries:
+                    raise self._failure(role, request, error, attempt + 1) from error
+                self._spent["retries"] += 1
+                await asyncio.sleep(min(MAX_BACKOFF, BACKOFF * 2**attempt) * random.uniform(0.5, 1.0))
+        raise AssertionError("unreachable")
+
+    def _failure(self, role: Role, request: Request, error: InvocationError, tries: int) -> JobFailed:
+        op = getattr(request, "op", "call")
+        rank = getattr(request, "rank", None)
+        where = f"{op} of version {request.version}" + ("" if rank is None else f", rank {rank}")
+        remedy = ""
+        if isinstance(error, OutOfMemory):
+            remedy = f"; raise spec.memory.{role}, or lower spec.data.microBatchSize"
+        elif isinstance(error, InvocationTimeout):
+            remedy = (
+                f"; one unit of its work does not fit into spec.limits.invocationSeconds ({self._seconds:g}): "
+                "raise it, or lower spec.data.microBatchSize"
+            )
+        again = f" after {tries} tries" if tries > 1 else ""
+        return JobFailed(
+            f"{where} failed{again}: {error}{remedy}", reason=error.reason, version=request.version - 1
+        )
+
+    async def _race(self, role: Role, op: str, request: Request, attempt: int) -> Reply:
+        """One invocation, and a second where the first falls behind its peers; the first answer counts."""
+        started = time.monotonic()
+        racers = {asyncio.create_task(self._send(role, op, request, attempt))}
+        try:
+            hedged = False
+            while True:
+                patience = None if hedged else self._quiet_until(op, started) - time.monotonic()
+                timeout = None if patience is None or patience > 3600 else max(patience, 0.01)
+                done, racers = await asyncio.wait(
+                    racers, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    if task.exception() is None or not racers:
+                        return task.result()
+                if not done and not hedged and time.monotonic() >= self._quiet_until(op, started):
+                    hedged = True
+                    self._spent["hedges"] += 1
+                    self._observer.hedged(role, op, request.version)
+                    racers.add(asyncio.create_task(self._send(role, op, request, attempt + 1)))
+        finally:
+            for task in racers:
+                task.cancel()
+            if racers:
+                await asyncio.gather(*racers, return_exceptions=True)
+
+    def _quiet_until(self, op: str, started: float) -> float:
+        """When an invocation still unanswered counts as a straggler: nothing was answered for long."""
+        history = self._history.get(op, ())
+        if len(history) < 2:
+            return float("inf")
+        patience = max(HEDGE_FLOOR + 2 * self._slowest_start, HEDGE_FACTOR * statistics.median(history))
+        return max(started, self._last_answer) + patience
+
+    async def _send(self, role: Role, op: str, request: Request, attempt: int) -> Reply:
+        body = request.body()
+        body["attempt"], body["secondsLeft"] = attempt, self._seconds
+        self._spent["invocations"] += 1
+        reply = await self._sender.invoke(role, body, seconds=self._seconds)
+        self._last_answer = time.monotonic()
+        self._history.setdefault(op, deque(maxlen=64)).append(reply.seconds)
+        if reply.cold_seconds:
+            self._slowest_start = max(self._slowest_start, reply.cold_seconds)
+            self._spent["cold_starts"] += 1
+        self._spent["cost_usd"] += cost(self._price, self._memory[role], reply.seconds)
+        self.tally.add(role, reply)
+        self._observer.answered(role, op, reply)
+        return reply

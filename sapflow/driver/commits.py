@@ -1,0 +1,168 @@
+"""Commit records and plans: what a version stands on. The first writer of a record wins; everybody goes on from it."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from sapflow import keys
+from sapflow.errors import CorruptObject, ObjectMissing
+from sapflow.requests import Message, Part, Sizes
+from sapflow.store import Store
+
+
+class Plan(Message):
+    """How one step is merged: the tree, root first, the number of shards, and who merges."""
+
+    structure: tuple[int, ...]
+    shards: int
+    mergers: Literal["merger", "worker"] = "merger"
+
+    @property
+    def name(self) -> str:
+        return keys.digest(self.body())
+
+
+class Cursor(Message):
+    """Where the data stands: the epoch, and samples used of it."""
+
+    epoch: int = 0
+    used: int = 0
+
+
+class Applied(Message):
+    """Asynchronous: one contribution that a commit applied, with the version that it was computed on."""
+
+    rank: int
+    count: int
+    base: int
+    skipped: bool = False
+
+
+class Account(Message):
+    """What the job has used up to this commit."""
+
+    seconds: float = 0.0
+    cost_usd: float = Field(0.0, alias="costUSD")
+    invocations: int = 0
+    cold_starts: int = 0
+    retries: int = 0
+    hedges: int = 0
+
+
+class Measured(Message):
+    """What was seen while the version was made: training loss and accuracy, and where time and bytes went."""
+
+    loss: float | None = None
+    accuracy: float | None = None
+    samples: int = 0
+    gradient_norm: float | None = None
+    learning_rate: float | None = None
+    seconds: float = 0.0
+    phases: dict[str, float] = {}
+    bytes_read: int = 0
+    bytes_written: int = 0
+    peak_memory_bytes: dict[str, int] = {}
+
+
+class Commit(Message):
+    """Version `version` of a job: the exact objects it stands on, the plan of the next step, and the data cursor."""
+
+    version: int
+    id: str
+    previous: str
+    plan: str
+    sizes: Sizes
+    slots: list[str]
+    params: list[Part]
+    optimizer: list[Part]
+    cursor: Cursor = Cursor()
+    updates: int = 0
+    """Optimiser updates so far: steps less skipped ones, or local steps, or applied contributions."""
+    counters: list[int] = []
+    """Asynchronous: contributions applied of each rank."""
+    applied: list[Applied] = []
+    skipped: bool = False
+    """The step was not finite and `onNaN: Skip` kept the version before."""
+    layout: list[dict[str, Any]] = []
+    """Names of the model's state on the vector; commit 0 only."""
+    account: Account = Account()
+    measured: Measured = Measured()
+
+    def encode(self) -> bytes:
+        return json.dumps(self.body(), sort_keys=True, separators=(",", ":")).encode()
+
+    @property
+    def digest(self) -> str:
+        """What the next version's keys are derived from: what this one stands on, not how long it took."""
+        identity = self.body()
+        for name in ("account", "measured", "layout"):
+            identity.pop(name, None)
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Records:
+    """A job's JSON records in the store. Each call is one round trip, made off the event loop."""
+
+    def __init__(self, store: Store, uid: str) -> None:
+        self.store, self.uid = store, uid
+
+    async def commit(self, version: int) -> Commit | None:
+        """The record of a version, or None where it is not committed."""
+        body = await self.read(keys.commit(self.uid, version))
+        if body is None:
+            return None
+        try:
+            return Commit.model_validate(body)
+        except ValidationError as error:
+            raise CorruptObject(f"commit {version} of job {self.uid} is broken: {error}") from error
+
+    async def settle(self, commit: Commit) -> tuple[Commit, bool]:
+        """Write a commit durably unless somebody has; what now stands, and whether it is ours."""
+        key = keys.commit(self.uid, commit.version)
+        if await asyncio.to_thread(self.store.create, key, commit.encode(), durable=True):
+            return commit, True
+        standing = await self.commit(commit.version)
+        if standing is None:
+            raise CorruptObject(f"{key} exists and yet cannot be read")
+        return standing, False
+
+    async def last(self) -> Commit | None:
+        """The newest commit: doubling steps forward, then halving, since versions have no gaps."""
+        if await self.commit(0) is None:
+            return None
+        low, reach = 0, 1
+        while await self._exists(low + reach):
+            low, reach = low + reach, reach * 2
+        high = low + reach
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if await self._exists(middle) else (low, middle)
+        return await self.commit(low)
+
+    async def _exists(self, version: int) -> bool:
+        return await asyncio.to_thread(self.store.exists, keys.commit(self.uid, version))
+
+    async def plan(self, name: str) -> Plan:
+        body = await self.read(keys.plan(self.uid, name))
+        if body is None:
+            raise CorruptObject(f"plan {name} of job {self.uid} is missing")
+        return Plan.model_validate(body)
+
+    async def write(self, key: str, body: Mapping[str, Any], *, durable: bool = False) -> bool:
+        """Create a JSON record; False where it was there."""
+        data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+        return await asyncio.to_thread(self.store.create, key, data, durable=durable)
+
+    async def read(self, key: str) -> Any | None:
+        """A JSON record, or None."""
+        try:
+            data = await asyncio.to_thread(self.store.read, key)
+            return json.loads(bytes(data))
+        except ObjectMissing:
+            return None
+        except ValueError as error:
+            raise CorruptObject(f"object {key} is not JSON: {error}") from error

@@ -1,0 +1,152 @@
+"""What every part of the driver needs to know of its job, and the numbers that follow from it."""
+
+from dataclasses import dataclass
+
+from sapflow import keys, schedules, structure
+from sapflow.data.blocks import Manifest
+from sapflow.data.sampler import split, steps_per_epoch
+from sapflow.driver.calls import Caller
+from sapflow.driver.commits import Commit, Cursor, Measured, Plan, Records
+from sapflow.driver.observer import Observer
+from sapflow.invoke import Role
+from sapflow.job import TrainingJob
+from sapflow.requests import Part, Sizes
+from sapflow.store import Store
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The samples of one step: rank → (begin, end) in the epoch's order; ranks without samples are left out."""
+
+    cursor: Cursor
+    ranks: dict[int, tuple[int, int]]
+    after: Cursor
+
+
+@dataclass(frozen=True)
+class Context:
+    """One job in one driver."""
+
+    uid: str
+    job: TrainingJob
+    manifest: Manifest
+    store: Store
+    records: Records
+    caller: Caller
+    observer: Observer
+
+    @property
+    def spec_key(self) -> str:
+        return keys.spec(self.uid)
+
+    @property
+    def manifest_key(self) -> str:
+        return keys.data(self.uid) + "manifest.json"
+
+    @property
+    def asynchronous(self) -> bool:
+        return self.job.spec.algorithm.mode == "Async"
+
+    @property
+    def local(self) -> bool:
+        return self.job.spec.algorithm.local_steps > 1
+
+    @property
+    def samples(self) -> int:
+        return sum(self.manifest.train)
+
+    @property
+    def round_samples(self) -> int:
+        """Samples of a full step: workers × batch × local steps."""
+        spec = self.job.spec
+        return spec.workers * spec.data.batch_size * spec.algorithm.local_steps
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return steps_per_epoch(self.samples, self.round_samples)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole job; in asynchronous mode contributions of each rank."""
+        algorithm = self.job.spec.algorithm
+        return algorithm.steps or int(algorithm.epochs or 0) * self.steps_per_epoch
+
+    @property
+    def schedule_total(self) -> int:
+        """Optimiser updates of the whole job, as the learning-rate schedule counts them."""
+        spec = self.job.spec
+        per_step = spec.workers if self.asynchronous else spec.algorithm.local_steps
+        return self.total_steps * per_step
+
+    def learning_rate(self, update: int) -> float:
+        """Learning rate of update `update`, from 0."""
+        return schedules.learning_rate(
+            self.job.spec.optimizer.learning_rate, self.job.schedule, update, self.schedule_total
+        )
+
+    def slices(self, cursor: Cursor) -> Slices:
+        """What each rank computes on in the step that starts at `cursor`.
+
+        The last step of an epoch is divided evenly; every sample comes exactly once an epoch for every n.
+        """
+        end = min(cursor.used + self.round_samples, self.samples)
+        parts = split(cursor.used, end, self.job.spec.workers)
+        ranks = {rank: part for rank, part in enumerate(parts) if part[1] > part[0]}
+        after = Cursor(epoch=cursor.epoch, used=end)
+        if end == self.samples:
+            after = Cursor(epoch=cursor.epoch + 1, used=0)
+        return Slices(cursor, ranks, after)
+
+    def cursor_of(self, step: int) -> Cursor:
+        """The cursor at which step `step`, from 0, starts."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        return Cursor(epoch=epoch, used=within * self.round_samples)
+
+    def merge_role(self, plan: Plan) -> Role:
+        return plan.mergers
+
+    def measured(self, reply: dict[str, object], seconds: float, rate: float | None) -> Measured:
+        """What a commit records of the step that made it, from the root's answer."""
+        tally = self.caller.take_tally()
+        raw_samples, losses, norm = reply.get("samples"), reply.get("losses"), reply.get("gradientNorm")
+        samples = raw_samples if isinstance(raw_samples, int) else 0
+        sums = losses if isinstance(losses, dict) else {}
+        classifies = self.manifest.task == "classification"
+        return Measured(
+            loss=sums["loss"] / samples if samples and "loss" in sums else None,
+            accuracy=sums["correct"] / samples if classifies and samples and "correct" in sums else None,
+            samples=samples,
+            gradient_norm=norm if isinstance(norm, float) and not self.local else None,
+            learning_rate=rate,
+            seconds=seconds,
+            phases=tally.phases,
+            bytes_read=tally.bytes_read,
+            bytes_written=tally.bytes_written,
+            peak_memory_bytes=tally.peak_memory,
+        )
+
+
+def shard_parts(sizes: Sizes, shards: int, names: list[str]) -> list[Part]:
+    """A whole vector's parts, one a shard."""
+    ranges = structure.shard_ranges(sizes.total, shards, sizes.block)
+    return [
+        Part(key=key, start=start, stop=stop) for key, (start, stop) in zip(names, ranges, strict=True)
+    ]
+
+
+def objects_after(
+    uid: str, commit: Commit, ident: str, shards: int, *, has_state: bool
+) -> tuple[list[Part], list[Part]]:
+    """The parameter and optimiser objects of the version after `commit`."""
+    version, sizes = commit.version + 1, commit.sizes
+    params = shard_parts(sizes, shards, [keys.params(uid, version, ident, s) for s in range(shards)])
+    state = [
+        Part(
+            key=keys.optimizer(uid, version, ident, shard),
+            start=part.start,
+            stop=min(part.stop, sizes.parameters),
+        )
+        for shard, part in enumerate(params)
+        if part.start < sizes.parameters
+    ]
+    return params, state if has_state else []

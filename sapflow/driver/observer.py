@@ -1,0 +1,38 @@
+"""Who watches a job: the live display, plain lines, metrics. Watching changes nothing."""
+
+from typing import TYPE_CHECKING, Any
+
+from sapflow.invoke import Reply, Role
+
+if TYPE_CHECKING:
+    from sapflow.driver.commits import Commit
+    from sapflow.errors import InvocationError
+
+
+class Observer:
+    """Hears of everything that a driver does. The base class ignores it all."""
+
+    def resumed(self, commit: "Commit") -> None:
+        """The driver goes on from a commit that an earlier one made."""
+
+    def committed(self, commit: "Commit") -> None:
+        """A version was committed, by this driver or another."""
+
+    def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
+        """A version was evaluated on the held-out samples."""
+
+    def answered(self, role: Role, op: str, reply: Reply) -> None:
+        """An invocation was answered."""
+
+    def invocation_failed(self, role: Role, op: str, error: "InvocationError") -> None:
+        """An invocation failed; it is repeated where that may help."""
+
+    def hedged(self, role: Role, op: str, version: int) -> None:
+        """A straggler got a second invocation."""
+
+    def checkpointed(self, version: int) -> None:
+        """A checkpoint was written."""
+
+    def finished(self, outcome: dict[str, Any]) -> None:
+        """The job succeeded; its outcome record."""
+

@@ -1,0 +1,88 @@
+"""What a finished job leaves: the model by name, its metrics, and the outcome record."""
+
+import asyncio
+import json
+from typing import Any
+
+from sapflow import keys
+from sapflow.driver.commits import Commit
+from sapflow.driver.context import Context
+from sapflow.driver.evaluations import Evaluations
+from sapflow.errors import CorruptObject
+from sapflow.requests import ExportRequest
+
+
+async def write(context: Context, evaluations: Evaluations, chosen: Commit) -> dict[str, Any]:
+    """Export the chosen version and record the outcome; what now stands."""
+    uid, records = context.uid, context.records
+    first = await records.commit(0)
+    if first is None:
+        raise CorruptObject(f"commit 0 of job {uid} is missing")
+    output = keys.result(uid, "model.safetensors")
+    body = await context.caller.call(
+        "merger",
+        ExportRequest(
+            job=uid,
+            version=chosen.version,
+            seconds_left=1,
+            params=chosen.params,
+            sizes=chosen.sizes,
+            layout=first.layout,
+            metadata={"sapflow": json.dumps(describe(context), sort_keys=True)},
+            output=output,
+        ),
+    )
+    await _write_metrics(context, evaluations, chosen)
+    outcome = {
+        "version": chosen.version,
+        "uri": f"{context.store.url.rstrip('/')}/{output}",
+        "sha256": body["sha256"],
+        "loss": chosen.measured.loss,
+        "validationLoss": evaluations.losses.get(chosen.version),
+        "validationAccuracy": evaluations.accuracies.get(chosen.version),
+        "targetReached": evaluations.reached is not None,
+        "account": context.caller.account.body(),
+    }
+    outcome = {name: value for name, value in outcome.items() if value is not None}
+    key = keys.result(uid, "outcome.json")
+    if not await records.write(key, outcome, durable=True):
+        outcome = await records.read(key) or outcome
+    return outcome
+
+
+def describe(context: Context) -> dict[str, Any]:
+    """What `sapflow predict` needs to build the model again and scale its input: the same for every run of the job."""
+    spec, manifest = context.job.spec, context.manifest
+    return {
+        "model": spec.model.model_dump(by_alias=True, mode="json", exclude_none=True),
+        "inputs": list(manifest.shape),
+        "outputs": manifest.outputs,
+        "task": manifest.task,
+        "classes": manifest.classes,
+        "scale": list(manifest.scale),
+        "shift": list(manifest.shift),
+    }
+
+
+async def _write_metrics(context: Context, evaluations: Evaluations, chosen: Commit) -> None:
+    """One line a version, up to the chosen one."""
+    versions = range(1, chosen.version + 1)
+    limit = asyncio.Semaphore(16)
+
+    async def read(version: int) -> dict[str, Any]:
+        async with limit:
+            commit = await context.records.commit(version)
+        if commit is None:
+            raise CorruptObject(f"commit {version} of job {context.uid} is missing")
+        line = {"version": version, "epoch": commit.cursor.epoch, **commit.measured.body()}
+        line |= {"account": commit.account.body(), "skipped": commit.skipped}
+        if version in evaluations.losses:
+            line["validationLoss"] = evaluations.losses[version]
+        if evaluations.accuracies.get(version) is not None:
+            line["validationAccuracy"] = evaluations.accuracies[version]
+        return line
+
+    lines = await asyncio.gather(*(read(version) for version in versions))
+    text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+    key = keys.result(context.uid, "metrics.jsonl")
+    await asyncio.to_thread(context.store.create, key, text.encode())

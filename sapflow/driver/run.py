@@ -1,0 +1,258 @@
+"""The driver's main loop: read the last commit, take the next step, commit it, until the job is done.
+
+Everything it knows comes from the store, so it may be killed and started again at any instruction, and two drivers at
+once are harmless: one that finds a commit it did not make goes on from it.
+"""
+
+import asyncio
+from typing import Any
+
+from sapflow import keys, structure
+from sapflow.data.blocks import Manifest
+from sapflow.driver import result
+from sapflow.driver.asynchronous import AsynchronousRun
+from sapflow.driver.calls import Caller
+from sapflow.driver.commits import Account, Commit, Plan, Records
+from sapflow.driver.context import Context, shard_parts
+from sapflow.driver.evaluations import Evaluations
+from sapflow.driver.keeping import Keeper
+from sapflow.driver.observer import Observer
+from sapflow.driver.step import SynchronousStep
+from sapflow.errors import JobFailed, SapflowError
+from sapflow.invoke import Sender
+from sapflow.job import TrainingJob
+from sapflow.memory import parse_quantity
+from sapflow.pricing import PRICES
+from sapflow.requests import InitializeRequest, Sizes
+from sapflow.store import Store
+
+
+class Driver:
+    """Trains one job. `run` may be called once."""
+
+    def __init__(
+        self,
+        uid: str,
+        job: TrainingJob,
+        manifest: Manifest,
+        store: Store,
+        sender: Sender,
+        observer: Observer | None = None,
+    ) -> None:
+        self._sender, self._observer = sender, observer or Observer()
+        self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
+        self._records = Records(store, uid)
+
+    async def run(self) -> dict[str, Any]:
+        """Train to the end; the outcome record. Raises JobFailed, StoreError."""
+        standing = await self._records.read(keys.result(self._uid, "outcome.json"))
+        if standing is not None:
+            self._observer.finished(standing)
+            return dict(standing)
+        last = await self._records.last()
+        context = self._context(last.account if last else Account())
+        keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint)
+        evaluations = Evaluations(context, keeper)
+        try:
+            if last is None:
+                last = await self._initialize(context)
+            else:
+                self._observer.resumed(last)
+                await keeper.recover(last)
+                await evaluations.recover(last)
+            walk = _Walk(context, keeper, evaluations, last)
+            chosen = await walk.to_the_end()
+            outcome = await result.write(context, evaluations, chosen)
+        except (SapflowError, ExceptionGroup) as error:
+            failure = _plain(error)
+            await self._record_failure(failure)
+            raise failure from None
+        finally:
+            await evaluations.close()
+            await keeper.close()
+        self._observer.finished(outcome)
+        return outcome
+
+    def _context(self, account: Account) -> Context:
+        spec = self._job.spec
+        caller = Caller(
+            self._sender,
+            seconds=spec.limits.invocation_seconds,
+            retries=spec.limits.retries,
+            price=PRICES[spec.prices.platform],
+            memory={
+                "worker": parse_quantity(spec.memory.worker),
+                "merger": parse_quantity(spec.memory.merger),
+            },
+            observer=self._observer,
+            account=account,
+        )
+        return Context(
+            self._uid, self._job, self._manifest, self._store, self._records, caller, self._observer
+        )
+
+    async def _initialize(self, context: Context) -> Commit:
+        """Version 0: the model from its seed, written by a worker."""
+        asked = self._job.spec.merge
+        plan = Plan(
+            structure=self._job.structure,
+            shards=asked.shards,
+            mergers="worker" if asked.reuse_workers else "merger",
+        )
+        await self._records.write(keys.plan(self._uid, plan.name), plan.body())
+        ident = keys.step_id("", plan.name)
+        outputs = [keys.params(self._uid, 0, ident, shard) for shard in range(plan.shards)]
+        body = await context.caller.call(
+            "worker",
+            InitializeRequest(
+                job=self._uid,
+                version=0,
+                seconds_left=1,
+                spec=context.spec_key,
+                manifest=context.manifest_key,
+                shards=plan.shards,
+                outputs=outputs,
+            ),
+        )
+        sizes = Sizes.model_validate(body["sizes"])
+        workers = self._job.spec.workers
+        commit = Commit(
+            version=0,
+            id=ident,
+            previous="",
+            plan=plan.name,
+            sizes=sizes,
+            slots=body["slots"],
+            params=shard_parts(sizes, plan.shards, outputs),
+            optimizer=[],
+            counters=[0] * workers if context.asynchronous else [],
+            layout=body["layout"],
+            account=context.caller.account,
+            measured=context.measured({}, 0.0, None),
+        )
+        standing, _ = await self._records.settle(commit)
+        self._observer.committed(standing)
+        return standing
+
+    async def _record_failure(self, failure: SapflowError) -> None:
+        version = failure.version if isinstance(failure, JobFailed) else -1
+        body = {"reason": failure.reason, "message": str(failure), "version": version}
+        try:
+            await self._records.write(keys.failure(self._uid, max(version, 0)), body)
+        except SapflowError as error:
+            failure.add_note(f"(this failure could not be recorded in the store: {error})")
+
+
+class _Walk:
+    """From one commit to the next, until the job is done or must stop."""
+
+    def __init__(self, context: Context, keeper: Keeper, evaluations: Evaluations, last: Commit) -> None:
+        self._context, self._keeper, self._evaluations = context, keeper, evaluations
+        self._commit = last
+        self._plans: dict[str, Plan] = {}
+        self._asynchronous: AsynchronousRun | None = None
+
+    async def to_the_end(self) -> Commit:
+        """Train; the version that is the result."""
+        if self._context.asynchronous:
+            self._asynchronous = AsynchronousRun(self._context, self._commit, await self._plan())
+            self._hold_for_workers(self._commit)
+        try:
+            while not self._finished():
+                self._evaluations.check()
+                if self._evaluations.reached is not None:
+                    break
+                await self._check_limits()
+                await self._advance()
+        finally:
+            if self._asynchronous is not None:
+                await self._asynchronous.close()
+        if self._evaluations.due(self._commit.version, final=True):
+            self._evaluations.start(self._commit)
+        await self._evaluations.settle()
+        return self._evaluations.reached or self._commit
+
+    def _finished(self) -> bool:
+        if self._asynchronous is not None:
+            return self._asynchronous.finished
+        context, cursor = self._context, self._commit.cursor
+        steps = cursor.epoch * context.steps_per_epoch + cursor.used // context.round_samples
+        return steps >= context.total_steps
+
+    async def _plan(self) -> Plan:
+        name = self._commit.plan
+        if name not in self._plans:
+            self._plans[name] = await self._context.records.plan(name)
+            sizes = self._commit.sizes
+            structure.shard_ranges(sizes.total, self._plans[name].shards, sizes.block)
+        return self._plans[name]
+
+    async def _advance(self) -> None:
+        """One step and its commit, by us or by whoever was first."""
+        old, records = self._commit, self._context.records
+        try:
+            new, used = await self._step(old)
+        except (SapflowError, ExceptionGroup) as error:
+            standing = await records.commit(old.version + 1)
+            if standing is None:
+                raise _plain(error) from None
+            new, used = standing, []
+        if new.skipped and self._context.job.spec.algorithm.on_nan == "Fail":
+            await self._keeper.record_checkpoint(old)
+            raise JobFailed(
+                f"step {new.version}: the loss or gradient is not finite; version {old.version} is the last good "
+                "checkpoint. Lower spec.optimizer.learningRate or set spec.optimizer.clipNorm; "
+                "spec.algorithm.onNaN: Skip leaves such steps out",
+                reason="NotFinite",
+                version=old.version,
+            )
+        self._commit, _ = await records.settle(new)
+        if self._asynchronous is not None:
+            self._hold_for_workers(self._commit)
+        self._context.observer.committed(self._commit)
+        self._keeper.superseded(old, self._commit, used)
+        if await self._keeper.checkpoint(self._commit):
+            self._context.observer.checkpointed(self._commit.version)
+        if self._evaluations.due(self._commit.version):
+            self._evaluations.start(self._commit)
+
+    async def _step(self, old: Commit) -> tuple[Commit, list[str]]:
+        if self._asynchronous is not None:
+            new = await self._asynchronous.next_commit()
+            return new, self._asynchronous.used_keys(new)
+        step = SynchronousStep(self._context, old, await self._plan())
+        return await step.run(), step.used_keys()
+
+    def _hold_for_workers(self, commit: Commit) -> None:
+        """Asynchronous: versions live while a worker may still read them."""
+        assert self._asynchronous is not None
+        self._asynchronous.go_on_from(commit)
+        self._keeper.hold(commit, "workers")
+        self._keeper.release_all_but(self._asynchronous.live_versions() | {commit.version}, "workers")
+
+    async def _check_limits(self) -> None:
+        """Stop with a checkpoint where the deadline or the budget is reached."""
+        limits, account = self._context.job.spec.limits, self._context.caller.account
+        stop = ""
+        if limits.deadline_seconds is not None and account.seconds >= limits.deadline_seconds:
+            reason, stop = "DeadlineExceeded", f"spec.limits.deadlineSeconds ({limits.deadline_seconds}) is reached"
+        elif limits.budget_usd is not None and account.cost_usd >= limits.budget_usd:
+            reason, stop = "BudgetExceeded", f"spec.limits.budgetUSD ({limits.budget_usd:g}) is spent"
+        if stop:
+            await self._keeper.record_checkpoint(self._commit)
+            raise JobFailed(
+                f"{stop} after step {self._commit.version}, which is kept as a checkpoint; "
+                "raise the limit and run the job again to go on from there",
+                reason=reason,
+                version=self._commit.version,
+            )
+
+
+def _plain(error: SapflowError | ExceptionGroup[Exception]) -> SapflowError:
+    """The first plain error of nested groups: the others followed from it, or came beside it."""
+    first: Exception = error
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    if not isinstance(first, SapflowError):
+        raise error
+    return first

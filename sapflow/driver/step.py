@@ -1,0 +1,183 @@
+"""One synchronous step: workers, the merge tree, the root. Nothing waits for a whole level, only for its own children."""
+
+import asyncio
+import base64
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from sapflow import keys, structure
+from sapflow.driver.commits import Commit, Plan
+from sapflow.driver.context import Context, Slices, objects_after
+from sapflow.requests import MergeRequest, Part, RootRequest, TrainRequest, Update
+
+
+class SynchronousStep:
+    """The graph of the step that follows `commit` by `plan`."""
+
+    def __init__(self, context: Context, commit: Commit, plan: Plan) -> None:
+        self.context, self.commit, self.plan = context, commit, plan
+        self.version = commit.version + 1
+        self.ident = keys.step_id(commit.digest, plan.name)
+        self.slices: Slices = context.slices(commit.cursor)
+        self.groups = structure.active_groups(plan.structure, sorted(self.slices.ranks))
+        self.top = structure.levels(plan.structure)
+        self.ranges = structure.shard_ranges(commit.sizes.total, plan.shards, commit.sizes.block)
+        has_state = bool(commit.slots) and not context.local
+        self.params, self.state = objects_after(
+            context.uid, commit, self.ident, plan.shards, has_state=has_state
+        )
+        self._tasks: dict[tuple[int, int, int], asyncio.Task[Any]] = {}
+
+    async def run(self) -> Commit:
+        """The commit that the step makes; it is not written yet."""
+        started = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for rank in self.slices.ranks:
+                self._tasks[0, rank, 0] = group.create_task(self._worker(rank))
+            for level in range(1, self.top):
+                for index, children in self.groups[level].items():
+                    for shard in range(self.plan.shards):
+                        self._tasks[level, index, shard] = group.create_task(
+                            self._merger(level, index, children, shard)
+                        )
+            root = group.create_task(self._root())
+        reply = root.result()
+        measured = self.context.measured(reply, time.perf_counter() - started, self._rate)
+        return self._commit(reply, measured)
+
+    @property
+    def _rate(self) -> float:
+        return self.context.learning_rate(self.commit.updates)
+
+    def _key(self, level: int, index: int, shard: int) -> str:
+        return keys.contribution(self.context.uid, self.version, self.ident, level, index, shard)
+
+    async def _children(self, level: int, children: list[int], shard: int) -> list[str]:
+        """Wait for a group's children; their keys in order."""
+        below = level - 1
+        for child in children:
+            await self._tasks[below, child, shard if below else 0]
+        return [self._key(below, child, shard) for child in children]
+
+    async def _worker(self, rank: int) -> None:
+        begin, end = self.slices.ranks[rank]
+        context = self.context
+        request = TrainRequest(
+            job=context.uid,
+            version=self.version,
+            seconds_left=1,
+            spec=context.spec_key,
+            manifest=context.manifest_key,
+            rank=rank,
+            params=self.commit.params,
+            sizes=self.commit.sizes,
+            shards=self.plan.shards,
+            epoch=self.slices.cursor.epoch,
+            begin=begin,
+            end=end,
+            schedule_step=self.commit.updates,
+            schedule_total=context.schedule_total,
+            outputs=[self._key(0, rank, shard) for shard in range(self.plan.shards)],
+        )
+        await context.caller.call("worker", request)
+
+    async def _merger(self, level: int, index: int, children: list[int], shard: int) -> None:
+        start, stop = self.ranges[shard]
+        request = MergeRequest(
+            job=self.context.uid,
+            version=self.version,
+            seconds_left=1,
+            children=await self._children(level, children, shard),
+            start=start,
+            stop=stop,
+            output=self._key(level, index, shard),
+        )
+        await self.context.caller.call(self.plan.mergers, request)
+
+    async def _root(self) -> dict[str, Any]:
+        """Sum and update; in two phases where the vector is cut."""
+        if self.plan.shards == 1:
+            return await self._root_call("step", 0)
+        sums = await asyncio.gather(*(self._root_call("sum", shard) for shard in range(self.plan.shards)))
+        if not all(reply["finite"] for reply in sums):
+            return {**sums[0], "finite": False}
+        decoded = [np.frombuffer(base64.b64decode(reply["norms"]), "<f8") for reply in sums]
+        norms = base64.b64encode(np.concatenate(decoded).tobytes()).decode()
+        applied = await asyncio.gather(
+            *(self._root_call("apply", shard, norms) for shard in range(self.plan.shards))
+        )
+        return applied[0]
+
+    async def _root_call(self, phase: str, shard: int, norms: str | None = None) -> dict[str, Any]:
+        context, commit = self.context, self.commit
+        start, stop = self.ranges[shard]
+        children = [] if phase == "apply" else await self._children(self.top, self._last_level(), shard)
+        request = RootRequest.model_validate(
+            {
+                "job": context.uid,
+                "version": self.version,
+                "secondsLeft": 1,
+                "phase": phase,
+                "children": children,
+                "total": keys.total(context.uid, self.version, self.ident, shard),
+                "sizes": commit.sizes,
+                "start": start,
+                "stop": stop,
+                "params": _touching(commit.params, start, stop),
+                "optimizer": _touching(commit.optimizer, start, stop),
+                "update": self._update(),
+                "norms": norms,
+                "paramsOutput": self.params[shard].key,
+                "optimizerOutput": keys.optimizer(context.uid, self.version, self.ident, shard),
+            }
+        )
+        return await context.caller.call(self.plan.mergers, request)
+
+    def _last_level(self) -> list[int]:
+        return self.groups[self.top][0]
+
+    def _update(self) -> Update:
+        optimizer = self.context.job.spec.optimizer
+        if self.context.local:
+            return Update(kind="average")
+        return Update(
+            kind="optimizer",
+            settings=asdict(self.context.job.optimizer_settings),
+            learning_rate=self._rate,
+            step=self.commit.updates + 1,
+            clip_norm=optimizer.clip_norm,
+        )
+
+    def _commit(self, reply: dict[str, Any], measured: Any) -> Commit:
+        finite = bool(reply["finite"])
+        return Commit(
+            version=self.version,
+            id=self.ident,
+            previous=self.commit.digest,
+            plan=self.plan.name,
+            sizes=self.commit.sizes,
+            slots=self.commit.slots,
+            params=self.params if finite else self.commit.params,
+            optimizer=self.state if finite else self.commit.optimizer,
+            cursor=self.slices.after,
+            updates=self.commit.updates + (self.context.job.spec.algorithm.local_steps if finite else 0),
+            skipped=not finite,
+            account=self.context.caller.account,
+            measured=measured,
+        )
+
+    def used_keys(self) -> list[str]:
+        """Keys that only this step needs, to be removed once it is committed."""
+        shards = range(self.plan.shards)
+        levels = {0: dict.fromkeys(self.slices.ranks), **{i: self.groups[i] for i in range(1, self.top)}}
+        found = [self._key(level, i, s) for level, nodes in levels.items() for i in nodes for s in shards]
+        if self.plan.shards > 1:
+            found += [keys.total(self.context.uid, self.version, self.ident, s) for s in shards]
+        return found
+
+
+def _touching(parts: list[Part], start: int, stop: int) -> list[Part]:
+    return [part for part in parts if part.start < stop and part.stop > start]

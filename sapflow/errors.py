@@ -1,0 +1,118 @@
+"""Everything Sapflow raises on purpose.
+
+    SapflowError                     has `reason` (CamelCase, stable), `retryable`
+    ├── SpecError                    a field of a TrainingJob is wrong: `field`, what is wrong, what is allowed
+    ├── DataError                    a data source is missing, corrupt or does not fit the job
+    ├── StoreError                   the object store failed
+    │   ├── ObjectMissing            no such key
+    │   ├── CorruptObject            an object is not what its name promises
+    │   ├── StoreUnavailable         no answer, or an answer to try again for (retryable)
+    │   └── StoreUnsafe              the store lets two writers both win, or refuses us
+    ├── InvocationError              a function answered with an error, or not at all
+    │   ├── OutOfMemory              the instance was killed over its memory limit
+    │   ├── InvocationTimeout        no answer within the seconds given (retryable)
+    │   └── InstanceLost             the instance died or hung up (retryable)
+    └── JobFailed                    the job cannot go on: `version` is its last good step
+
+Each message says what was wrong, where, and what to do. Whether a retry may help is in the type.
+"""
+
+
+class SapflowError(Exception):
+    """Base of all errors; `reason` is a stable CamelCase word for machines, the message is for people."""
+
+    reason = "Error"
+    retryable = False
+
+
+class SpecError(SapflowError):
+    """A TrainingJob field is wrong. `problems` holds (field path, message) pairs."""
+
+    reason = "InvalidSpec"
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(f"{field}: {message}" for field, message in problems))
+
+
+class DataError(SapflowError):
+    """A data source is missing, corrupt, or does not fit the job."""
+
+    reason = "InvalidData"
+
+
+class StoreError(SapflowError):
+    """The object store could not do what was asked."""
+
+    reason = "StoreFailed"
+
+
+class ObjectMissing(StoreError):
+    """There is no object under the key."""
+
+    reason = "ObjectMissing"
+
+
+class CorruptObject(StoreError):
+    """An object's size, header, dtype or shape is not what its reader was promised."""
+
+    reason = "CorruptObject"
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer, or asked for another try."""
+
+    reason = "StoreUnavailable"
+    retryable = True
+
+
+class StoreUnsafe(StoreError):
+    """The store ignores create-only preconditions or denies access: exactly-once cannot be kept on it."""
+
+    reason = "StoreUnsafe"
+
+
+class InvocationError(SapflowError):
+    """A function answered with an error, or not at all."""
+
+    reason = "InvocationFailed"
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, retryable: bool | None = None
+    ) -> None:
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+        if retryable is not None:
+            self.retryable = retryable
+
+
+class OutOfMemory(InvocationError):
+    """The instance was killed because it went over its memory limit."""
+
+    reason = "OutOfMemory"
+
+
+class InvocationTimeout(InvocationError):
+    """The function did not answer within the seconds it was given."""
+
+    reason = "InvocationTimeout"
+    retryable = True
+
+
+class InstanceLost(InvocationError):
+    """The instance died, or closed the connection, before it answered."""
+
+    reason = "InstanceLost"
+    retryable = True
+
+
+class JobFailed(SapflowError):
+    """The job cannot go on. `version` is the last committed version, or -1 where there is none."""
+
+    reason = "JobFailed"
+
+    def __init__(self, message: str, *, reason: str, version: int) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.version = version

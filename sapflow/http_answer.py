@@ -1,0 +1,53 @@
+"""An invocation as HTTP: the body of its request, and what each answer means. Shared by all senders."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sapflow.errors import InvocationError, InvocationTimeout, OutOfMemory
+
+RETRYABLE_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
+"""What proxies between caller and function answer of their own when another try may help."""
+
+
+def encode(request: Mapping[str, Any], seconds: float) -> bytes:
+    """The body; `secondsLeft` is set to `seconds`."""
+    return json.dumps({**request, "secondsLeft": seconds}).encode()
+
+
+def interpret(request: Mapping[str, Any], status: int, content: bytes) -> dict[str, Any]:
+    """The answer's JSON object. Raises the InvocationError that the answer stands for."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = None
+    if status == 200 and isinstance(body, dict):
+        return body
+    error = body.get("error") if isinstance(body, dict) else None
+    if isinstance(error, dict) and isinstance(error.get("reason"), str):
+        reason = error["reason"]
+        message = f"{describe(request)}: {error.get('message', reason)}"
+        if reason == OutOfMemory.reason:
+            raise OutOfMemory(message)
+        raise InvocationError(message, reason=reason, retryable=error.get("retryable") is True)
+    shown = content[:200].decode(errors="replace")
+    if status in RETRYABLE_STATUSES:
+        raise InvocationError(
+            f"{describe(request)}: HTTP {status} on the way to the function: {shown}",
+            reason="Unavailable",
+            retryable=True,
+        )
+    raise InvocationError(f"{describe(request)}: HTTP {status}, and no answer of a function: {shown}")
+
+
+def timed_out(request: Mapping[str, Any], seconds: float) -> InvocationTimeout:
+    return InvocationTimeout(
+        f"{describe(request)}: no answer within {seconds:g} s; if it was at work, raise limits.invocationSeconds"
+    )
+
+
+def describe(request: Mapping[str, Any]) -> str:
+    """A request in words, for messages: `train version 3 rank 1`."""
+    parts = [str(request.get("op", "call"))]
+    parts += [f"{key} {request[key]}" for key in ("version", "rank") if key in request]
+    return " ".join(parts)

@@ -1,0 +1,91 @@
+"""One kept connection to a function of our own, one request at a time.
+
+It speaks as much HTTP/1.1 as uvicorn answers with here: a status, headers, a body of Content-Length. A general client
+costs four times the CPU a call, on the machine on which the workers compute (bench/invoke.py prints both).
+"""
+
+import asyncio
+
+
+class HttpConnection(asyncio.Protocol):
+    """To be made with `open_unix` or `open_tcp`; `post` until `close`, or until it raises."""
+
+    def __init__(self, token: str) -> None:
+        self._head = (
+            f"POST /invoke HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+            "Content-Type: application/json\r\nContent-Length: "
+        ).encode()
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+
+    @classmethod
+    async def open_unix(cls, path: str, token: str) -> "HttpConnection":
+        """Raises OSError."""
+        _, connection = await asyncio.get_running_loop().create_unix_connection(lambda: cls(token), path)
+        return connection
+
+    @classmethod
+    async def open_tcp(cls, port: int, token: str) -> "HttpConnection":
+        """To the loopback address. Raises OSError."""
+        _, connection = await asyncio.get_running_loop().create_connection(lambda: cls(token), "127.0.0.1", port)
+        return connection
+
+    async def post(self, body: bytes) -> tuple[int, bytes]:
+        """Status and content of the answer to one request.
+
+        Raises ConnectionError where the peer hangs up or does not speak as expected; the connection is of no
+        use afterwards, nor is it where the call was cancelled.
+        """
+        if self._transport is None or self._transport.is_closing() or self._answer is not None:
+            raise ConnectionError("the connection is closed")
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+        answer = await self._answer
+        self._answer = None
+        return answer
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received
+        received += data
+        end = received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        try:
+            status, length = _read_head(bytes(received[:end]))
+        except ValueError as error:
+            self._fail(f"the answer is not what a function sends: {error}")
+            self.close()
+            return
+        start = end + 4
+        if len(received) - start >= length and self._answer is not None and not self._answer.done():
+            self._answer.set_result((status, bytes(received[start : start + length])))
+            received.clear()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._fail(f"the function hung up: {error}" if error else "the function hung up")
+
+    def _fail(self, why: str) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionError(why))
+
+
+def _read_head(head: bytes) -> tuple[int, int]:
+    """Status and content length. Raises ValueError."""
+    first, *headers = head.split(b"\r\n")
+    version, status, *_ = first.split(b" ")
+    if version != b"HTTP/1.1":
+        raise ValueError(f"it starts with {first[:40]!r}")
+    for header in headers:
+        name, _, value = header.partition(b":")
+        if name.lower() == b"content-length":
+            return int(status), int(value)
+    raise ValueError("it has no Content-Length")

@@ -1,0 +1,88 @@
+"""What a network holds and needs: what `sapflow validate` compares with the memory of a worker."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.func import functional_call
+
+from sapflow.errors import SpecError
+
+# Batch statistics need more than one.
+_PROBE_SAMPLES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Counts of elements, tied parameters once; buffers are the persistent ones (those in state_dict)."""
+
+    parameters: int
+    float_buffers: int
+    integer_buffers: int
+    activations_per_sample: int
+    """float32 values that autograd keeps per sample between forward and backward."""
+    has_batch_statistics: bool
+    has_dropout: bool
+
+
+def describe(model: nn.Module, inputs: tuple[int, ...]) -> ModelFacts:
+    """Facts of a model for samples of shape `inputs`; the model itself is neither moved nor changed.
+
+    Runs forward once on two samples of zeros, wherever the parameters are. A model built on torch's meta
+    device is described without allocating anything, at the price of loading 80 MiB of torch's Python.
+    Raises SpecError where the model does not take such samples.
+    """
+    parameters = dict(model.named_parameters())
+    own = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    buffers = {name: each for name, each in model.state_dict().items() if name not in own}
+    return ModelFacts(
+        parameters=sum(each.numel() for each in parameters.values()),
+        float_buffers=sum(each.numel() for each in buffers.values() if each.is_floating_point()),
+        integer_buffers=sum(each.numel() for each in buffers.values() if not each.is_floating_point()),
+        activations_per_sample=_activations(model, inputs),
+        has_batch_statistics=any(
+            isinstance(each, nn.modules.batchnorm._BatchNorm) for each in model.modules()
+        ),
+        has_dropout=any(_drops(each) for each in model.modules()),
+    )
+
+
+def _drops(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    # Recurrent and attention layers keep a probability of their own.
+    rate = getattr(module, "dropout", 0)
+    return isinstance(rate, float) and rate > 0
+
+
+def _activations(model: nn.Module, inputs: tuple[int, ...]) -> int:
+    """Elements saved for backward, per sample: each storage once, parameters and buffers left out.
+
+    One forward pass on stand-ins, so that running statistics stay as they are.
+    """
+    stand_ins = {
+        name: each.detach().requires_grad_(each.requires_grad) for name, each in model.named_parameters()
+    }
+    stand_ins |= {name: each.clone() for name, each in model.named_buffers()}
+    own = {each.untyped_storage()._cdata for each in stand_ins.values()}
+    saved: dict[int, int] = {}
+    kept: list[Tensor] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            # Views share a storage; holding the tensor keeps its address from being used again.
+            saved[storage._cdata] = storage.nbytes()
+            kept.append(tensor)
+        return tensor
+
+    device = next(iter(stand_ins.values())).device
+    samples = torch.zeros((_PROBE_SAMPLES, *inputs), device=device)
+    try:
+        with torch.random.fork_rng(devices=[]), saved_tensors_hooks(pack, lambda tensor: tensor):
+            functional_call(model, stand_ins, (samples,))
+    except (RuntimeError, ValueError, IndexError) as error:
+        shape = " × ".join(map(str, inputs))
+        raise SpecError([("spec.model", f"does not take samples of shape {shape}: {error}")]) from error
+    return -(-sum(saved.values()) // (4 * _PROBE_SAMPLES))

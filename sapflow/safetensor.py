@@ -1,0 +1,126 @@
+"""Encode and decode objects in the safetensors format, with data aligned to 64 bytes.
+
+An object is an 8-byte little-endian header length, a JSON header padded with spaces, and the tensors' bytes. The
+padding makes the first tensor start at a multiple of 64 bytes, so that a mapped or freshly read object gives the
+same alignment, hence the same bits, as a warm buffer. Everything is checked before memory is allocated. See
+https://github.com/huggingface/safetensors for the format.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sapflow.errors import CorruptObject
+
+ALIGNMENT = 64
+MAX_HEADER = 16 << 20
+DTYPES: dict[str, np.dtype[np.generic]] = {
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+    "I32": np.dtype("<i4"),
+    "I64": np.dtype("<i8"),
+    "U8": np.dtype("u1"),
+    "I8": np.dtype("i1"),
+    "BOOL": np.dtype("?"),
+}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Where one tensor lies: `start` and `stop` are bytes from the beginning of the object."""
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A decoded header: its own size in bytes, the tensors by name, and the free-form metadata."""
+
+    size: int
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+    @property
+    def object_size(self) -> int:
+        return max((tensor.stop for tensor in self.tensors.values()), default=self.size)
+
+
+def encode_header(
+    tensors: Mapping[str, tuple[np.dtype[np.generic], Sequence[int]]], metadata: Mapping[str, str]
+) -> bytes:
+    """The header of an object whose tensors follow in the given order, without gaps."""
+    entries: dict[str, object] = {}
+    if metadata:
+        entries["__metadata__"] = dict(metadata)
+    offset = 0
+    for name, (dtype, shape) in tensors.items():
+        end = offset + dtype.itemsize * math.prod(shape)
+        entries[name] = {"dtype": NAMES[np.dtype(dtype)], "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    padding = -(8 + len(text)) % ALIGNMENT
+    return struct.pack("<Q", len(text) + padding) + text + b" " * padding
+
+
+def header_length(prefix: bytes | bytearray | memoryview, key: str) -> int:
+    """Bytes of the header, its length field included, from an object's first 8 bytes."""
+    if len(prefix) < 8:
+        raise CorruptObject(f"object {key} ends within its first 8 bytes; it is not safetensors")
+    length = int(struct.unpack("<Q", bytes(prefix[:8]))[0])
+    if length > MAX_HEADER:
+        raise CorruptObject(f"object {key} claims a header of {length} bytes (at most {MAX_HEADER})")
+    return 8 + length
+
+
+def decode_header(head: bytes | bytearray | memoryview, key: str) -> Header:
+    """Parse and check a header. `head` holds at least the header's bytes. Raises CorruptObject."""
+    size = header_length(head, key)
+    if len(head) < size:
+        raise CorruptObject(f"object {key} ends within its header")
+    try:
+        entries = json.loads(bytes(head[8:size]))
+        metadata = entries.pop("__metadata__", {})
+        tensors = {}
+        for name, entry in entries.items():
+            dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
+            begin, end = entry["data_offsets"]
+            if not all(isinstance(n, int) and n >= 0 for n in (*shape, begin, end)):
+                raise ValueError("negative or fractional sizes")
+            if end - begin != dtype.itemsize * math.prod(shape):
+                raise ValueError(f"tensor {name} has {end - begin} bytes for shape {list(shape)}")
+            tensors[str(name)] = Tensor(dtype, shape, size + begin, size + end)
+        if not all(isinstance(text, str) for text in metadata.values()):
+            raise ValueError("metadata that is not text")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptObject(f"object {key} has a broken safetensors header: {error}") from error
+    return Header(size, tensors, metadata)
+
+
+def decode(
+    buffer: memoryview, key: str = "(in memory)"
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """All tensors of a whole object as views on `buffer`, and its metadata. Raises CorruptObject."""
+    header = decode_header(buffer, key)
+    if header.object_size != len(buffer):
+        raise CorruptObject(f"object {key} has {len(buffer)} bytes where its header says {header.object_size}")
+    arrays = {
+        name: np.frombuffer(buffer[tensor.start : tensor.stop], tensor.dtype).reshape(tensor.shape)
+        for name, tensor in header.tensors.items()
+    }
+    return arrays, header.metadata
+
+
+def aligned(count: int, dtype: np.dtype[np.generic] | str = "<f4") -> np.ndarray:
+    """An uninitialised vector of `count` elements whose address is a multiple of 64."""
+    kind = np.dtype(dtype)
+    raw = np.empty(count * kind.itemsize + ALIGNMENT, np.uint8)
+    skip = -raw.ctypes.data % ALIGNMENT
+    return raw[skip : skip + count * kind.itemsize].view(kind)

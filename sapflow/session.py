@@ -1,0 +1,149 @@
+"""A local run of a TrainingJob: its place in a store, its data cut into blocks, its functions as processes here."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from sapflow import keys
+from sapflow.data.blocks import Manifest, prepare
+from sapflow.data.source import open_source
+from sapflow.driver.observer import Observer
+from sapflow.driver.run import Driver
+from sapflow.errors import ObjectMissing, SpecError
+from sapflow.job import TrainingJob
+from sapflow.local import EmbeddedRuntime
+from sapflow.memory import parse_quantity
+from sapflow.store import Credentials, Store, open_store
+
+MUTABLE = {"limits", "checkpoint"}
+DEFAULT_STORE = ".sapflow"
+
+
+def uid_of(job: TrainingJob) -> str:
+    """A job's own name in a store: the same YAML finds its interrupted run again.
+
+    Limits and checkpoints may change between two runs of a job; anything else makes another job.
+    """
+    spec = {name: value for name, value in job.to_json()["spec"].items() if name not in MUTABLE}
+    return f"{job.metadata.name}-{keys.digest(spec, 8)}"
+
+
+def store_url(job: TrainingJob, asked: str | None) -> str:
+    """Where a job's state goes: what was asked for, else spec.storage, else a folder beside the caller."""
+    if asked is not None:
+        return asked
+    storage = job.spec.storage
+    if storage is None:
+        return DEFAULT_STORE
+    options = urlencode({"endpoint": storage.endpoint.rstrip("/"), "region": storage.region})
+    return f"s3://{storage.bucket}?{options}"
+
+
+@dataclass(frozen=True)
+class Session:
+    """One job in one store."""
+
+    uid: str
+    job: TrainingJob
+    store: Store
+    url: str
+
+    def outcome(self) -> dict[str, Any] | None:
+        """The outcome record of a finished job."""
+        return self._json(keys.result(self.uid, "outcome.json"))
+
+    def forget(self) -> None:
+        """Remove everything of this job."""
+        self.store.delete_prefix(keys.job(self.uid))
+
+    def cut_data(self, progress: Callable[[int], None] | None = None) -> Manifest:
+        """Cut the job's data into blocks, unless that is done. Raises DataError."""
+        self._write_spec()
+        data = self.job.spec.data
+        source = open_source(data.source, data.format, options=data.options)
+        return prepare(
+            source,
+            self.store,
+            keys.data(self.uid),
+            validation_fraction=data.validation_fraction,
+            seed=self.job.spec.algorithm.seed,
+            normalize=data.normalize,
+            progress=progress,
+        )
+
+    def _write_spec(self) -> None:
+        body = json.dumps(self.job.to_json(), sort_keys=True, indent=1).encode()
+        self.store.create(keys.spec(self.uid), body, durable=True)
+
+    def _json(self, key: str) -> Any | None:
+        try:
+            return json.loads(bytes(self.store.read(key)))
+        except ObjectMissing:
+            return None
+
+
+def open_session(
+    job: TrainingJob, environ: Mapping[str, str], *, store: str | None = None, uid: str | None = None
+) -> Session:
+    """A job's session on a store that has been probed. Raises StoreError, StoreUnsafe, StoreUnavailable."""
+    url = store_url(job, store)
+    if "://" not in url:
+        url = Path(url).resolve().as_uri()
+    opened = open_store(url, Credentials.from_environment(environ))
+    opened.probe()
+    return Session(uid or uid_of(job), job, opened, url)
+
+
+def check_data(job: TrainingJob, manifest: Manifest) -> None:
+    """What only the data can tell of a spec. Raises SpecError."""
+    problems = []
+    algorithm = job.spec.algorithm
+    if manifest.train_samples < 1:
+        problems.append(("spec.data.source", "has no training samples"))
+    if algorithm.target_accuracy is not None and manifest.validation_samples == 0:
+        problems.append(
+            ("spec.algorithm.targetAccuracy", "needs held-out samples: set spec.data.validationFraction above 0")
+        )
+    if algorithm.target_accuracy is not None and manifest.task != "classification":
+        problems.append(("spec.algorithm.targetAccuracy", f"is for classification; the data is {manifest.task}"))
+    if manifest.task == "regression" and job.spec.model.loss not in (None, "MSE"):
+        problems.append(("spec.model.loss", f"must be MSE for regression, not {job.spec.model.loss}"))
+    if manifest.task == "classification" and job.spec.model.loss == "MSE":
+        problems.append(("spec.model.loss", "MSE is for regression; the data's targets are classes"))
+    if problems:
+        raise SpecError(problems)
+
+
+async def train(
+    session: Session,
+    manifest: Manifest,
+    environ: Mapping[str, str],
+    *,
+    max_instances: int | None = None,
+    observer: Observer | None = None,
+    on_runtime: Callable[[EmbeddedRuntime], None] | None = None,
+) -> dict[str, Any]:
+    """Train a job whose data is cut, on local functions; the outcome record. Raises JobFailed."""
+    memory = session.job.spec.memory
+    credentials = {
+        name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))
+    }
+    runtime = EmbeddedRuntime(
+        session.url,
+        credentials,
+        memory={"worker": parse_quantity(memory.worker), "merger": parse_quantity(memory.merger)},
+        threads=session.job.spec.threads,
+        max_instances=max_instances,
+        environ=environ,
+    )
+    if on_runtime is not None:
+        on_runtime(runtime)
+    try:
+        driver = Driver(session.uid, session.job, manifest, session.store, runtime, observer)
+        return await driver.run()
+    finally:
+        await asyncio.shield(runtime.close())

@@ -1,0 +1,161 @@
+"""Kept HTTP connections to one endpoint, for bodies that are neither joined nor copied on their way."""
+
+import select
+import ssl
+from collections.abc import Mapping, Sequence
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Self
+from urllib.parse import urlsplit
+
+from sapflow.errors import StoreError
+
+LOST = (OSError, HTTPException)
+"""What an exchange raises when its answer is lost: nobody knows what the server did."""
+
+_SECONDS = 60.0
+"""Time limit of every single system call: of a connection, of one piece sent, of one piece of an answer."""
+_CONNECT_SECONDS = 5.0
+_PIECE = 4 << 20
+"""Bytes sent between two looks at whether the server has already answered."""
+_TEXT_LIMIT = 4 << 20
+
+
+class Answer:
+    """A response whose body is still to come. Its connection is kept once the body has been read to its end."""
+
+    def __init__(self, owner: "Connections", connection: HTTPConnection, response: HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self._owner = owner
+        self._connection = connection
+        self._response = response
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body still to come, or None where the server does not say."""
+        return self._response.length
+
+    def fill(self, target: memoryview) -> int:
+        """Bytes put into `target`: all of it, or fewer where the body ends or the connection breaks."""
+        done = 0
+        while done < len(target):
+            try:
+                got = self._response.readinto(target[done:])
+            except LOST:
+                self._connection.close()
+                break
+            if not got:
+                break
+            done += got
+        return done
+
+    def text(self) -> str:
+        """A small body, as answers about errors and listings have. Raises LOST."""
+        return self._response.read(_TEXT_LIMIT).decode(errors="replace")
+
+    def close(self) -> None:
+        if self._response.length == 0:
+            self._response.read()
+        # A body that broke off counts as closed too; what was promised and did not come tells it apart.
+        complete = self._response.isclosed() and not self._response.length
+        reusable = complete and not self._response.will_close
+        self._response.close()
+        if reusable:
+            self._owner.keep(self._connection)
+        else:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Connections:
+    """Connections to `endpoint` (`http://host:port` or `https://…`), lent to one exchange at a time.
+
+    Threads share the idle ones: lists of Python append and pop in one step.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        parts = urlsplit(endpoint)
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        odd = parts.path.strip("/") or parts.query or parts.fragment or parts.username or port == 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or odd:
+            raise StoreError(f"endpoint {endpoint!r} is no address of a server: write it as http://host:9000")
+        self._name = parts.hostname
+        self._port = port
+        self._context = ssl.create_default_context() if parts.scheme == "https" else None
+        self._idle: list[HTTPConnection] = []
+        self.host = parts.netloc
+
+    def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: Sequence[memoryview] = ()
+    ) -> Answer:
+        """Send one request and await the head of its answer. Raises LOST."""
+        connection = self._lend()
+        try:
+            connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            whole = _send(connection, body)
+            response = connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
+        if not whole:
+            # The rest of the body was never sent, so the next request would be taken for it.
+            response.will_close = True
+        return Answer(self, connection, response)
+
+    def keep(self, connection: HTTPConnection) -> None:
+        self._idle.append(connection)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _lend(self) -> HTTPConnection:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                break
+            if not _readable(connection):
+                return connection
+            # An idle connection has nothing to say but that the server has ended it.
+            connection.close()
+        if self._context is None:
+            connection = HTTPConnection(self._name, self._port, timeout=_CONNECT_SECONDS)
+        else:
+            connection = HTTPSConnection(
+                self._name, self._port, timeout=_CONNECT_SECONDS, context=self._context
+            )
+        connection.connect()
+        connection.sock.settimeout(_SECONDS)
+        return connection
+
+
+def _send(connection: HTTPConnection, body: Sequence[memoryview]) -> bool:
+    """Send a body, True when all of it went out: a server that refuses early need not be sent the rest."""
+    for part in body:
+        for start in range(0, len(part), _PIECE):
+            if start and _readable(connection):
+                return False
+            try:
+                connection.sock.sendall(part[start : start + _PIECE])
+            except (BrokenPipeError, ConnectionResetError):
+                # It may have answered before it hung up; if not, reading the answer fails the same way.
+                return False
+    return True
+
+
+def _readable(connection: HTTPConnection) -> bool:
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))

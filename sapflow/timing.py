@@ -1,0 +1,66 @@
+"""Time inside one invocation: what is left of its limit, and where it went by phase."""
+
+import resource
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sapflow.errors import InvocationError
+
+MARGIN = 1.5
+"""A unit of work is started only if this many times its last duration is left."""
+
+
+class Timing:
+    """The clock of one invocation.
+
+    `deadline` is a time.monotonic() value; `cancelled` is set when the instance is told to stop.
+    """
+
+    def __init__(self, deadline: float, cancelled: threading.Event | None = None) -> None:
+        self.deadline = deadline
+        self.seconds: dict[str, float] = {}
+        self.bytes = {"read": 0, "written": 0}
+        self._cancelled = cancelled
+        self._longest_unit = 0.0
+        self._unit_started: float | None = None
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the seconds of the block under `name`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def may_start(self) -> bool:
+        """Whether another unit of work (a micro-batch, a group of children) fits into what is left.
+
+        The first unit always may: an invocation that cannot do one is for its platform to end.
+        Raises a retryable InvocationError when the instance is shutting down.
+        """
+        if self._cancelled is not None and self._cancelled.is_set():
+            raise InvocationError(
+                "the instance is shutting down; send the request to another", reason="ShuttingDown", retryable=True
+            )
+        now = time.monotonic()
+        if self._unit_started is None:
+            self._unit_started = now
+            return True
+        self._longest_unit = max(self._longest_unit, now - self._unit_started)
+        self._unit_started = now
+        return self.deadline - now > MARGIN * self._longest_unit
+
+    def report(self) -> dict[str, Any]:
+        """The part of an answer that says where time, bytes and memory went."""
+        return {"seconds": self.seconds, "bytes": self.bytes, "peakMemoryBytes": peak_memory()}
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

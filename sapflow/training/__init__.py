@@ -1,0 +1,1 @@
+"""What trains: the only place besides sapflow.models that imports torch."""

@@ -1,0 +1,123 @@
+"""What an instance keeps warm of one job: its model on flat vectors, its data, and the version it holds."""
+
+import importlib
+import json
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import torch
+
+from sapflow import contribution, models, optimizers
+from sapflow.data.blocks import Manifest
+from sapflow.data.sampler import EpochOrder, Reader
+from sapflow.errors import CorruptObject
+from sapflow.job import TrainingJob, parse
+from sapflow.requests import Part, Sizes
+from sapflow.safetensor import aligned
+from sapflow.store import Store
+from sapflow.training.flat import FlatModel
+
+KEPT_JOBS = 2
+KEPT_ORDERS = 2
+
+
+class LoadedJob:
+    """One job's model and data in this process. Everything here can be made again from the store."""
+
+    def __init__(self, store: Store, job: TrainingJob, manifest: Manifest, data_prefix: str) -> None:
+        spec = job.spec
+        torch.set_num_threads(spec.threads)
+        torch.use_deterministic_algorithms(True)
+        self.store, self.job, self.manifest = store, job, manifest
+        self.seed = spec.algorithm.seed
+        module = models.build(
+            spec.model.name or str(spec.model.entrypoint),
+            spec.model.args,
+            inputs=manifest.shape,
+            outputs=manifest.outputs,
+            seed=self.seed,
+        )
+        self.local = spec.algorithm.local_steps > 1
+        self.settings = job.optimizer_settings
+        self.slots = optimizers.slots(self.settings)
+        self.travels = self.local and spec.algorithm.local_state == "Average"
+        self.model = FlatModel(module, extra=len(self.slots) if self.travels else 0)
+        self.loss = models.loss_for(spec.model.loss or models.default_loss(manifest.task, manifest.outputs))
+        self.reader = Reader(store, data_prefix, manifest)
+        self._orders: OrderedDict[int, EpochOrder] = OrderedDict()
+        self._held: tuple[str, ...] = ()
+        self._base = aligned(len(self.model.output)) if self.local else None
+        self._tail = np.empty(0, np.float32)
+        self._integers = ""
+
+    @property
+    def sizes(self) -> Sizes:
+        count = self.model.parameters
+        return Sizes(
+            parameters=count,
+            averaged=len(self.model.output) - count,
+            block=optimizers.block_size(count),
+        )
+
+    def order(self, epoch: int) -> EpochOrder:
+        """The epoch's order of samples."""
+        if epoch not in self._orders:
+            self._orders[epoch] = EpochOrder(self.manifest.train, self.seed, epoch)
+            while len(self._orders) > KEPT_ORDERS:
+                self._orders.popitem(last=False)
+        return self._orders[epoch]
+
+    def hold(self, parts: list[Part], sizes: Sizes) -> None:
+        """Bring a version's parameters and buffers into the model; a version held already is not read again."""
+        if sizes != self.sizes:
+            raise CorruptObject(f"the request's sizes {sizes} are not the model's {self.sizes}")
+        name = tuple(part.key for part in parts)
+        values, count = self.model.values, self.model.parameters
+        if name != self._held:
+            self._held = ()
+            target = self._base if self._base is not None else values
+            metadata = contribution.read_range(self.store, parts, 0, sizes.total, target)
+            self._integers = metadata.get("integers", "")
+            self._tail = target[count:].copy() if self._base is None else target[count:]
+            self._held = name
+        if self._base is not None:
+            np.copyto(values, self._base[: len(values)])
+        else:
+            np.copyto(values[count:], self._tail)
+        self.model.load_integers(self._integers)
+
+    @property
+    def base(self) -> np.ndarray:
+        """Local steps: the held version's whole vector, float32 [P + A], unchanged by training."""
+        assert self._base is not None
+        return self._base
+
+
+class JobCache:
+    """The jobs that an instance has served last."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._jobs: OrderedDict[tuple[str, str], LoadedJob] = OrderedDict()
+
+    def get(self, spec: str, manifest: str) -> LoadedJob:
+        """The job whose spec and data manifest lie under these keys."""
+        name = (spec, manifest)
+        if name not in self._jobs:
+            while len(self._jobs) >= KEPT_JOBS:
+                self._jobs.popitem(last=False)
+            job = parse(self._json(spec))
+            described = Manifest.from_json(self._json(manifest))
+            importlib.invalidate_caches()
+            self._jobs[name] = LoadedJob(
+                self._store, job, described, manifest.removesuffix("manifest.json")
+            )
+        self._jobs.move_to_end(name)
+        return self._jobs[name]
+
+    def _json(self, key: str) -> Any:
+        try:
+            return json.loads(bytes(self._store.read(key)))
+        except ValueError as error:
+            raise CorruptObject(f"object {key} is not JSON: {error}") from error

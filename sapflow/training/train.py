@@ -1,0 +1,259 @@
+"""A worker's work: initialise a model, compute one rank's contribution, evaluate a version.
+
+The whole training loop of a worker is in this file. With `localSteps: 1` a contribution is Σ gradient over the rank's
+samples; with more it is samples × (model after local steps − model before). What is written depends on the request alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from sapflow import contribution, keys, optimizers, schedules, structure
+from sapflow.contribution import Sums
+from sapflow.requests import EvaluateRequest, InitializeRequest, TrainRequest
+from sapflow.store import Store
+from sapflow.timing import Timing
+from sapflow.training.loaded import JobCache, LoadedJob
+
+EVALUATION_BATCH = 1024
+
+
+def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing: Timing) -> dict[str, Any]:
+    """Write version 0 of the parameters; answers with the sizes and the layout of names on them."""
+    loaded = jobs.get(request.spec, request.manifest)
+    model, sizes = loaded.model, loaded.sizes
+    vector = np.zeros(sizes.total, np.float32)
+    vector[: len(model.values)] = model.values
+    for row, slot in enumerate(loaded.slots if loaded.travels else ()):
+        start = len(model.values) + row * sizes.parameters
+        vector[start : start + sizes.parameters] = optimizers.initial(loaded.settings, slot)
+    metadata = Sums(0, {}, model.dump_integers()).to_metadata()
+    del metadata["weight"]
+    ranges = structure.shard_ranges(sizes.total, request.shards, sizes.block)
+    with timing.phase("write"):
+        for key, (start, stop) in zip(request.outputs, ranges, strict=True):
+            store.create(key, contribution.encode(vector[start:stop], metadata), durable=True)
+    return {
+        "done": True,
+        "sizes": sizes.body(),
+        "slots": list(loaded.slots),
+        "layout": [entry.to_json() for entry in model.layout],
+        **timing.report(),
+    }
+
+
+def train(store: Store, jobs: JobCache, request: TrainRequest, timing: Timing) -> dict[str, Any]:
+    """Compute and write one contribution, or a cursor where the time limit comes first."""
+    with timing.phase("read"):
+        loaded = jobs.get(request.spec, request.manifest)
+        loaded.hold(request.params, request.sizes)
+        loaded.model.module.train()
+    work = LocalSteps(loaded, request) if loaded.local else Gradient(loaded, request)
+    if request.cursor is not None:
+        with timing.phase("read"):
+            work.resume(store, request.cursor)
+    for micro in work.remaining():
+        if not timing.may_start():
+            key = keys.cursor(request.outputs[0], micro)
+            with timing.phase("write"):
+                work.save(store, key, micro)
+            return {"done": False, "cursor": key, **timing.report()}
+        work.compute(micro, timing)
+    vector, sums = work.finish()
+    ranges = structure.shard_ranges(request.sizes.total, request.shards, request.sizes.block)
+    metadata = sums.to_metadata()
+    with timing.phase("write"):
+        for key, (start, stop) in zip(request.outputs, ranges, strict=True):
+            store.create(key, contribution.encode(vector[start:stop], metadata))
+    timing.bytes["written"] += vector.nbytes
+    return {"done": True, "samples": sums.weight, "losses": _finite_or_none(sums), **timing.report()}
+
+
+def _finite_or_none(sums: Sums) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in sums.losses.items()}
+
+
+class Gradient:
+    """Σ gradient over the rank's samples, micro-batch by micro-batch, added up where autograd puts it."""
+
+    def __init__(self, loaded: LoadedJob, request: TrainRequest) -> None:
+        self.loaded, self.request = loaded, request
+        data = loaded.job.spec.data
+        self.size = data.micro_batch_size or data.batch_size
+        self.order = loaded.order(request.epoch)
+        self.batches = self.cut()
+        self.first = 0
+        self.loss = self.correct = 0.0
+        loaded.model.zero_gradient()
+
+    def cut(self) -> list[tuple[int, int]]:
+        """Positions of the micro-batches in the epoch's order."""
+        begin, end = self.request.begin, self.request.end
+        return [(start, min(start + self.size, end)) for start in range(begin, end, self.size)]
+
+    def remaining(self) -> Iterator[int]:
+        return iter(range(self.first, len(self.batches)))
+
+    def compute(self, micro: int, timing: Timing) -> None:
+        """Forward and backward of one micro-batch; its gradient is added in place."""
+        loaded, request = self.loaded, self.request
+        with timing.phase("read"):
+            features, targets = loaded.reader.batch(self.order, *self.batches[micro])
+        with timing.phase("compute"):
+            torch.manual_seed(micro_seed(loaded.seed, request.version, request.rank, micro))
+            outputs = loaded.model.module(torch.from_numpy(features))
+            loss, correct = loaded.loss(outputs, torch.from_numpy(targets))
+            loss.backward()
+            self.loss += float(loss.detach())
+            self.correct += float(correct)
+
+    def finish(self) -> tuple[np.ndarray, Sums]:
+        """The contribution's vector and scalars."""
+        model, samples = self.loaded.model, self.request.end - self.request.begin
+        model.check_gradient()
+        model.collect_buffers()
+        np.multiply(
+            model.values[model.parameters :], np.float32(samples), out=model.output[model.parameters :]
+        )
+        return model.output, self.sums(samples)
+
+    def sums(self, samples: int) -> Sums:
+        losses = {"loss": self.loss, "correct": self.correct}
+        return Sums(samples, losses, self.loaded.model.dump_integers())
+
+    def state(self) -> list[np.ndarray]:
+        """What a cursor holds: gradient so far and buffers."""
+        model = self.loaded.model
+        model.collect_buffers()
+        return [model.gradient, model.values[model.parameters :]]
+
+    def save(self, store: Store, key: str, done: int) -> None:
+        """Write everything that the rest of the work stands on."""
+        vector = np.concatenate([piece.reshape(-1) for piece in self.state()])
+        metadata = {**self.sums(1).to_metadata(), "done": str(done)}
+        store.create(key, contribution.encode(vector, metadata))
+
+    def resume(self, store: Store, key: str) -> None:
+        """Go on from what `save` wrote."""
+        pieces = self.state()
+        vector = np.empty(sum(piece.size for piece in pieces), np.float32)
+        metadata = contribution.read_vector(store, key, vector)
+        start = 0
+        for piece in pieces:
+            np.copyto(piece, vector[start : start + piece.size].reshape(piece.shape))
+            start += piece.size
+        sums = Sums.from_metadata(metadata, key)
+        self.loss, self.correct = sums.losses["loss"], sums.losses["correct"]
+        self.loaded.model.load_integers(metadata.get("integers", ""))
+        self.first = int(metadata["done"])
+
+
+class LocalSteps(Gradient):
+    """Local optimiser steps; the contribution is what they changed, weighted by samples (model averaging)."""
+
+    def __init__(self, loaded: LoadedJob, request: TrainRequest) -> None:
+        self.batch = loaded.job.spec.data.batch_size
+        super().__init__(loaded, request)
+        count = loaded.model.parameters
+        if loaded.travels:
+            self.slots = loaded.base[len(loaded.model.values) :].copy().reshape(-1, count)
+        else:
+            self.slots = np.empty((len(loaded.slots), count), np.float32)
+            for row, slot in zip(self.slots, loaded.slots, strict=True):
+                row.fill(optimizers.initial(loaded.settings, slot))
+
+    def cut(self) -> list[tuple[int, int]]:
+        begin, end = self.request.begin, self.request.end
+        return [
+            (micro, min(micro + self.size, start + self.batch, end))
+            for start in range(begin, end, self.batch)
+            for micro in range(start, min(start + self.batch, end), self.size)
+        ]
+
+    def compute(self, micro: int, timing: Timing) -> None:
+        """One micro-batch, and the local update when it ends a batch."""
+        super().compute(micro, timing)
+        start, stop = self.batches[micro]
+        position = stop - self.request.begin
+        if position % self.batch == 0 or stop == self.request.end:
+            first = (position - 1) // self.batch * self.batch
+            with timing.phase("update"):
+                self._update(first // self.batch, position - first)
+
+    def _update(self, local_step: int, samples: int) -> None:
+        loaded, request, model = self.loaded, self.request, self.loaded.model
+        optimizer = loaded.job.spec.optimizer
+        model.check_gradient()
+        gradient = model.gradient
+        norms = optimizers.squared_norms(gradient, request.sizes.block)
+        scale = optimizers.clip_scale(norms, samples, optimizer.clip_norm)
+        np.multiply(gradient, np.float32(scale / samples), out=gradient)
+        step = request.schedule_step + local_step
+        rate = schedules.learning_rate(
+            optimizer.learning_rate, loaded.job.schedule, step, request.schedule_total
+        )
+        optimizers.apply(
+            loaded.settings,
+            params=model.values[: model.parameters],
+            grads=gradient,
+            state=list(self.slots),
+            learning_rate=rate,
+            step=(step if loaded.travels else local_step) + 1,
+        )
+        model.zero_gradient()
+
+    def finish(self) -> tuple[np.ndarray, Sums]:
+        model, samples = self.loaded.model, self.request.end - self.request.begin
+        model.collect_buffers()
+        weight, count, held = np.float32(samples), model.parameters, len(model.values)
+        output = model.output
+        np.subtract(model.values[:count], self.loaded.base[:count], out=output[:count])
+        np.multiply(output[:count], weight, out=output[:count])
+        np.multiply(model.values[count:], weight, out=output[count:held])
+        if self.loaded.travels:
+            np.multiply(self.slots.reshape(-1), weight, out=output[held:])
+        return output, self.sums(samples)
+
+    def state(self) -> list[np.ndarray]:
+        self.loaded.model.collect_buffers()
+        return [self.loaded.model.gradient, self.loaded.model.values, self.slots]
+
+
+def micro_seed(seed: int, version: int, rank: int, micro: int) -> int:
+    """The seed of one micro-batch's random numbers, from what it is and nothing else."""
+    name = json.dumps([seed, version, rank, micro]).encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1
+
+
+def evaluate(store: Store, jobs: JobCache, request: EvaluateRequest, timing: Timing) -> dict[str, Any]:
+    """Loss and accuracy sums on the held-out samples, as far as the time limit allows."""
+    with timing.phase("read"):
+        loaded = jobs.get(request.spec, request.manifest)
+        loaded.hold(request.params, request.sizes)
+        loaded.model.module.eval()
+    data = loaded.job.spec.data
+    size = min(data.micro_batch_size or data.batch_size, EVALUATION_BATCH)
+    total = sum(loaded.manifest.validation)
+    loss, correct = (float.fromhex(request.sums.get(name, "0x0p+0")) for name in ("loss", "correct"))
+    position = request.position
+    while position < total and timing.may_start():
+        end = min(position + size, total)
+        with timing.phase("read"):
+            features, targets = loaded.reader.range(position, end)
+        with timing.phase("compute"), torch.inference_mode():
+            outputs = loaded.model.module(torch.from_numpy(features))
+            batch_loss, batch_correct = loaded.loss(outputs, torch.from_numpy(targets))
+        loss += float(batch_loss)
+        correct += float(batch_correct)
+        position = end
+    return {
+        "done": position >= total,
+        "position": position,
+        "samples": total,
+        "sums": {"loss": loss.hex(), "correct": correct.hex()},
+        **timing.report(),
+    }

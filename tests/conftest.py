@@ -1,0 +1,54 @@
+"""Fixtures for every test: a directory store, a real MinIO, and loud words where there is none."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("store_contract")
+
+from s3_servers import HOW_TO_FIX, Minio, S3Service, find_minio, named_service  # noqa: E402
+
+from sapflow.store import Store, open_store  # noqa: E402
+
+
+@pytest.fixture
+def directory_store(tmp_path: Path) -> Store:
+    """An empty directory store."""
+    return open_store(str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
+    """The store that SAPFLOW_TEST_S3 names, else a MinIO process of this session.
+
+    Skips where there is neither, and fails instead where SAPFLOW_REQUIRE_S3 is 1.
+    """
+    if service := named_service(os.environ):
+        yield service
+        service.open().delete_prefix("")
+    elif binary := find_minio(os.environ):
+        with Minio(binary, tmp_path_factory.mktemp("minio")) as service:
+            yield service
+    elif os.environ.get("SAPFLOW_REQUIRE_S3") == "1":
+        pytest.fail(HOW_TO_FIX)
+    else:
+        pytest.skip(HOW_TO_FIX)
+
+
+@pytest.fixture
+def s3_store(minio: S3Service, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """An S3 store in a prefix of this test's own."""
+    store = minio.open(f"{os.getpid()}-{id(request)}")
+    yield store
+    store.close()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say at the end, in red, that S3 was not tested: a skip among hundreds of dots is overlooked."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if HOW_TO_FIX in str(report.longrepr)]
+    if skipped:
+        terminalreporter.section(f"S3 WAS NOT TESTED ({len(skipped)} tests)", red=True, bold=True)
+        terminalreporter.line(HOW_TO_FIX, red=True)

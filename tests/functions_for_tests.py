@@ -1,0 +1,93 @@
+"""A function with small operations for tests of the process and the runtime: python -m functions_for_tests ROLE …"""
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from sapflow.errors import DataError, InvocationError, StoreUnavailable
+from sapflow_functions.runner import Context
+from sapflow_functions.serve import serve
+
+kept: list[bytearray] = []
+
+
+def noop(request: dict[str, Any], context: Context) -> dict[str, Any]:
+    return {"pid": os.getpid(), "rank": request.get("rank")}
+
+
+def environment(request: dict[str, Any], context: Context) -> dict[str, Any]:
+    return {"environ": dict(os.environ), "secondsLeft": context.seconds_left()}
+
+
+def wait(request: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Work until told to stop, for `seconds` at most; `mark` is a file made once it is at work."""
+    if "mark" in request:
+        with open(request["mark"], "w") as mark:
+            mark.write(str(os.getpid()))
+    end = time.monotonic() + request.get("seconds", 60)
+    while time.monotonic() < end:
+        context.give_up_if_cancelled()
+        time.sleep(0.002)
+    return {"pid": os.getpid()}
+
+
+def deaf(request: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Sleep without looking at anything."""
+    time.sleep(request["seconds"])
+    return {}
+
+
+def allocate(request: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Keep `bytes` of memory, every page touched, then stay at work for `seconds`."""
+    block = bytearray(request["bytes"])
+    block[::4096] = b"\1" * len(block[::4096])
+    kept.append(block)
+    time.sleep(request.get("seconds", 0))
+    return {"pid": os.getpid()}
+
+
+def map_shared(request: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Map a file and read every page of it, then stay at work for `seconds`."""
+    import mmap
+
+    with open(request["path"], "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    total = sum(mapped[::4096])
+    time.sleep(request["seconds"])
+    return {"total": total, "bytes": len(mapped)}
+
+
+def crash(request: dict[str, Any], context: Context) -> dict[str, Any]:
+    print("about to crash", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), request.get("signal", signal.SIGKILL))
+    return {}
+
+
+def fail(request: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Raise the error that `error` names."""
+    errors: dict[str, Exception] = {
+        "data": DataError("no such samples"),
+        "unavailable": StoreUnavailable("no answer"),
+        "named": InvocationError("it did not fit", reason="TooTight", retryable=True),
+        "memory": MemoryError("9 EiB"),
+        "unexpected": ZeroDivisionError("division by zero"),
+    }
+    raise errors[request["error"]]
+
+
+HANDLERS = {
+    "noop": noop,
+    "environment": environment,
+    "wait": wait,
+    "deaf": deaf,
+    "allocate": allocate,
+    "map": map_shared,
+    "crash": crash,
+    "fail": fail,
+}
+
+if __name__ == "__main__":
+    role, *argv = sys.argv[1:]
+    sys.exit(serve(role, lambda: HANDLERS, argv, os.environ))
