@@ -28,7 +28,9 @@ class HttpConnection(asyncio.Protocol):
     @classmethod
     async def open_tcp(cls, port: int, token: str) -> "HttpConnection":
         """To the loopback address. Raises OSError."""
-        _, connection = await asyncio.get_running_loop().create_connection(lambda: cls(token), "127.0.0.1", port)
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: cls(token), "127.0.0.1", port
+        )
         return connection
 
     async def post(self, body: bytes) -> tuple[int, bytes]:

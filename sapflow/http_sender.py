@@ -26,7 +26,12 @@ def open_session(connector: aiohttp.BaseConnector, token: str) -> aiohttp.Client
 
 
 async def post_invoke(
-    session: aiohttp.ClientSession, url: URL, request: Mapping[str, Any], *, seconds: float, grace: float = 0.5
+    session: aiohttp.ClientSession,
+    url: URL,
+    request: Mapping[str, Any],
+    *,
+    seconds: float,
+    grace: float = 0.5,
 ) -> Reply:
     """POST one request and wait `seconds` + `grace` for its answer; cold and queue seconds of the reply are 0.
 

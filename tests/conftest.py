@@ -1,6 +1,7 @@
 """Fixtures for every test: a directory store, a real MinIO, and loud words where there is none."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
     """
     if service := named_service(os.environ):
         yield service
-        service.open().delete_prefix("")
+        service.clear()
     elif binary := find_minio(os.environ):
         with Minio(binary, tmp_path_factory.mktemp("minio")) as service:
             yield service
@@ -39,16 +40,18 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
 
 
 @pytest.fixture
-def s3_store(minio: S3Service, request: pytest.FixtureRequest) -> Iterator[Store]:
+def s3_store(minio: S3Service) -> Iterator[Store]:
     """An S3 store in a prefix of this test's own."""
-    store = minio.open(f"{os.getpid()}-{id(request)}")
+    store = minio.open(secrets.token_hex(4))
     yield store
     store.close()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say at the end, in red, that S3 was not tested: a skip among hundreds of dots is overlooked."""
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if HOW_TO_FIX in str(report.longrepr)]
+    skipped = [
+        report for report in terminalreporter.stats.get("skipped", []) if HOW_TO_FIX in str(report.longrepr)
+    ]
     if skipped:
         terminalreporter.section(f"S3 WAS NOT TESTED ({len(skipped)} tests)", red=True, bold=True)
         terminalreporter.line(HOW_TO_FIX, red=True)

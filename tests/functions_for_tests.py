@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from sapflow.errors import DataError, InvocationError, StoreUnavailable
@@ -24,7 +25,7 @@ def environment(request: dict[str, Any], context: Context) -> dict[str, Any]:
 def wait(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Work until told to stop, for `seconds` at most; `mark` is a file made once it is at work."""
     if "mark" in request:
-        with open(request["mark"], "w") as mark:
+        with Path(request["mark"]).open("w") as mark:
             mark.write(str(os.getpid()))
     end = time.monotonic() + request.get("seconds", 60)
     while time.monotonic() < end:
@@ -52,7 +53,7 @@ def map_shared(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Map a file and read every page of it, then stay at work for `seconds`."""
     import mmap
 
-    with open(request["path"], "rb") as file:
+    with Path(request["path"]).open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     total = sum(mapped[::4096])
     time.sleep(request["seconds"])

@@ -43,6 +43,12 @@ class S3Service:
     def open(self, prefix: str = "") -> Store:
         return open_store(self.url(prefix), self.credentials)
 
+    def clear(self) -> None:
+        """Remove what tests have left in a store that outlives them."""
+        store = open_store(f"s3://{self.bucket}?endpoint={self.endpoint}", self.credentials)
+        store.delete_prefix(f"{self.prefix}/")
+        store.close()
+
 
 def named_service(environ: Mapping[str, str]) -> S3Service | None:
     """The store that SAPFLOW_TEST_S3 names, if it does."""
@@ -115,7 +121,9 @@ class Minio:
         from minio import Minio as Client
 
         keys = self.credentials
-        Client(address, access_key=keys.access_key, secret_key=keys.secret_key, secure=False).make_bucket("tests")
+        Client(address, access_key=keys.access_key, secret_key=keys.secret_key, secure=False).make_bucket(
+            "tests"
+        )
         return "tests"
 
     def _stop(self) -> None:
@@ -149,8 +157,7 @@ class FakeS3:
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.script: deque[tuple[int, str]] = deque()
         self.lock = threading.Lock()
-        self.rival = threading.Event()
-        self.writing: set[str] = set()
+        self.rivals: dict[str, threading.Event] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
@@ -165,10 +172,11 @@ class FakeS3:
         if self.manner == "racing" and conditional:
             with self.lock:
                 absent = key not in self.objects
-                if key in self.writing:
-                    self.rival.set()
-                self.writing.add(key)
-            self.rival.wait(1)
+                rival = self.rivals.get(key)
+                if rival:
+                    rival.set()
+                rival = self.rivals.setdefault(key, threading.Event())
+            rival.wait(1)
             if absent:
                 self.objects[key] = body
             return absent

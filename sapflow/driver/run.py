@@ -62,6 +62,7 @@ class Driver:
                 await evaluations.recover(last)
             walk = _Walk(context, keeper, evaluations, last)
             chosen = await walk.to_the_end()
+            await keeper.record_checkpoint(chosen)
             outcome = await result.write(context, evaluations, chosen)
         except (SapflowError, ExceptionGroup) as error:
             failure = _plain(error)

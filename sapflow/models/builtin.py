@@ -7,6 +7,7 @@ A network's output is [samples, outputs]: logits, or regression targets.
 from itertools import pairwise
 from typing import Annotated, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from pydantic.alias_generators import to_camel
 from torch import Tensor, nn
@@ -75,8 +76,7 @@ def mlp(arguments: MlpArguments, inputs: Inputs, outputs: int) -> nn.Module:
 def cnn(arguments: CnnArguments, inputs: Inputs, outputs: int) -> nn.Module:
     """The paper's case B: 2 convolutions, pools and local response norms, 2 dense layers and a linear one.
 
-    Sizes are those of TensorFlow's CIFAR-10 tutorial network, 1,068,298 parameters at crop 24. Its norm sums
-    squares over 9 channels with α = 0.001/9; torch's averages them, hence α = 0.001.
+    Sizes are those of TensorFlow's CIFAR-10 tutorial network, 1,068,298 parameters at crop 24.
     """
     channels, height, width = _image(inputs, 4)
     layers: list[nn.Module] = []
@@ -92,10 +92,10 @@ def cnn(arguments: CnnArguments, inputs: Inputs, outputs: int) -> nn.Module:
         nn.Conv2d(channels, first, 5, padding=2),
         nn.ReLU(),
         nn.MaxPool2d(3, 2, padding=1),
-        nn.LocalResponseNorm(9, alpha=0.001, beta=0.75, k=1.0),
+        LocalResponseNorm(),
         nn.Conv2d(first, second, 5, padding=2),
         nn.ReLU(),
-        nn.LocalResponseNorm(9, alpha=0.001, beta=0.75, k=1.0),
+        LocalResponseNorm(),
         nn.MaxPool2d(3, 2, padding=1),
         nn.Flatten(),
         nn.Linear(second * height * width, wide),
@@ -144,6 +144,22 @@ class CenterCrop(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         top, left = ((extent - self.size) // 2 for extent in images.shape[-2:])
         return images[..., top : top + self.size, left : left + self.size]
+
+
+class LocalResponseNorm(nn.Module):
+    """x / (1 + α Σ x²)^0.75 over 9 neighbouring channels, α = 0.001/9, on [samples, channels, height, width].
+
+    torch's own goes through a three-dimensional pooling that took 40 % of the network's time on a CPU; as a
+    product with a band matrix it takes a sixth of that.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        channels = torch.arange(images.shape[1], device=images.device)
+        near = (channels[:, None] - channels).abs() <= 4
+        band = near.to(images.dtype) * (0.001 / 9)
+        sums = torch.matmul(band, images.square().flatten(2)).view_as(images)
+        root = torch.rsqrt(1 + sums)
+        return images * (root * root.sqrt())
 
 
 def _image(inputs: Inputs, least: int) -> tuple[int, int, int]:

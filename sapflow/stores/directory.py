@@ -15,6 +15,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from urllib.parse import quote
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnsafe
@@ -26,7 +27,7 @@ from sapflow.stores.reader import SequentialReader
 _TEMPORARY = ".tmp"
 _MAP_FROM = 2 << 20
 """Bytes. Copying a smaller object costs less than the page faults of mapping it."""
-_LINK_TRIES = 20
+_TRIES = 20
 _IOV_MAX = 1024
 
 _REMEDIES = {
@@ -66,44 +67,41 @@ class DirectoryStore:
         path = self._path(key)
         views = byte_views(parts)
         try:
-            for _ in range(_LINK_TRIES):
-                made = self._write_and_link(path, views, durable)
-                if made is not None:
-                    break
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-            else:
-                raise StoreError(
-                    f"{path}: its directory vanishes as fast as it is made: find out who removes it"
-                )
+            made = self._write_and_link(path, views, durable)
             if durable:
                 self._sync_directories(path)
         except OSError as error:
             raise _failure(error, path) from error
         return made
 
-    def _write_and_link(self, path: str, views: list[memoryview], durable: bool) -> bool | None:
-        """True: made; False: the name exists; None: its directory, or the temporary one, is not there."""
-        # The process id keeps names apart after a fork, the token across machines and containers.
-        temporary = f"{self._temporary}/{self._token}-{os.getpid()}-{next(self._counter)}"
+    def _write_and_link(self, path: str, views: list[memoryview], durable: bool) -> bool:
+        file, temporary = self._open_temporary()
         try:
-            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        except FileNotFoundError:
-            os.makedirs(self._temporary, exist_ok=True)
-            return None
-        try:
-            # Held while the writer lives: `_sweep` of another process removes only what it can lock.
-            fcntl.flock(file, fcntl.LOCK_EX)
             _write(file, views)
             if durable:
                 os.fsync(file)
             return _link(temporary, path)
         finally:
+            os.unlink(temporary)
+            os.close(file)
+
+    def _open_temporary(self) -> tuple[int, str]:
+        """An empty file that no `_sweep` removes while it is open, and its name."""
+        for _ in range(_TRIES):
+            # The process id keeps names apart after a fork, the token across machines and containers.
+            temporary = f"{self._temporary}/{self._token}-{os.getpid()}-{next(self._counter)}"
             try:
-                os.unlink(temporary)
+                file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             except FileNotFoundError:
-                pass
-            finally:
-                os.close(file)
+                os.makedirs(self._temporary, exist_ok=True)
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file).st_nlink:
+                return file, temporary
+            os.close(file)  # swept away between its making and its lock
+        raise StoreError(
+            f"{self._temporary}: what is written there vanishes at once: find out who removes it"
+        )
 
     def _sync_directories(self, path: str) -> None:
         """Make the names on the way from the root to `path` durable, whoever made them."""
@@ -190,9 +188,8 @@ class DirectoryStore:
         """Remove a folder and those above it as long as they are empty; `create` makes them anew."""
         while folder != self.root:
             try:
-                os.rmdir(folder)
-            except FileNotFoundError:
-                pass
+                with suppress(FileNotFoundError):
+                    os.rmdir(folder)
             except OSError:
                 return
             folder = os.path.dirname(folder)
@@ -258,21 +255,27 @@ def _write(file: int, views: list[memoryview]) -> None:
             views[0] = views[0][written:]
 
 
-def _link(temporary: str, path: str) -> bool | None:
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno in _NO_HARD_LINKS:
-            raise StoreUnsafe(
-                f"{path}: {error.strerror}: this file system has no hard links, so two writers could both "
-                "win; store on one that has (ext4, xfs, btrfs, tmpfs, NFS)"
-            ) from error
-        raise
-    return True
+def _link(temporary: str, path: str) -> bool:
+    """Give a written file its name: False where the name exists."""
+    for _ in range(_TRIES):
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            # The folder is new, or a `delete` has removed it because it was empty, or does so again just now.
+            with suppress(FileNotFoundError):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+        except OSError as error:
+            if error.errno in _NO_HARD_LINKS:
+                raise StoreUnsafe(
+                    f"{path}: {error.strerror}: this file system has no hard links, so two writers could both "
+                    "win; store on one that has (ext4, xfs, btrfs, tmpfs, NFS)"
+                ) from error
+            raise
+        else:
+            return True
+    raise StoreError(f"{path}: its folder vanishes as fast as it is made: find out who removes it")
 
 
 def _map(file: int, start: int, count: int) -> memoryview:
@@ -298,7 +301,7 @@ def _read_into(file: int, target: memoryview, start: int) -> None:
 
 def _remove_tree(path: str) -> None:
     """Remove a file or folder; what writers add meanwhile is removed in further rounds, not without end."""
-    for _ in range(_LINK_TRIES):
+    for _ in range(_TRIES):
         try:
             with os.scandir(path) as entries:
                 for entry in entries:

@@ -22,7 +22,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # Where a handler may take any exception and go on: "path: function" and the reason.
 BROAD_HANDLERS = {
-    "functions/sapflow_functions/app.py: Function._work": "whatever a user's model raises must be answered",
+    "functions/sapflow_functions/function.py: Function._work": "whatever a user's model raises must be answered",
 }
 
 # What a merger or the command line must not load when it starts: each costs tens of MiB or hundreds of ms.

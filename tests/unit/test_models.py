@@ -11,6 +11,7 @@ from torch import nn
 
 from sapflow.errors import SpecError
 from sapflow.models import BUILT_IN, build, default_loss, describe, loss_for
+from sapflow.models.builtin import LocalResponseNorm
 
 CASE_A = {"hidden": [100] * 5}
 
@@ -90,17 +91,18 @@ def test_case_b_has_the_tutorial_s_sizes_and_layers() -> None:
     model = made("cnn", {"crop": 24}, (3, 32, 32), 10)
     assert describe(model, (3, 32, 32)).parameters == 1_068_298
     kinds = [type(each) for each in model.modules()]
-    for kind, count in ((nn.Conv2d, 2), (nn.MaxPool2d, 2), (nn.LocalResponseNorm, 2), (nn.Linear, 3)):
+    for kind, count in ((nn.Conv2d, 2), (nn.MaxPool2d, 2), (LocalResponseNorm, 2), (nn.Linear, 3)):
         assert kinds.count(kind) == count
 
 
 def test_case_b_normalises_as_tensorflow_defines_it() -> None:
     x = torch.randn(2, 64, 3, 3) * 20
     norm = next(
-        each for each in made("cnn", {}, (3, 32, 32)).modules() if isinstance(each, nn.LocalResponseNorm)
+        each for each in made("cnn", {}, (3, 32, 32)).modules() if isinstance(each, LocalResponseNorm)
     )
     sums = torch.stack([x[:, max(0, c - 4) : c + 5].square().sum(1) for c in range(64)], 1)
     torch.testing.assert_close(norm(x), x / (1 + 0.001 / 9 * sums) ** 0.75)
+    torch.testing.assert_close(norm(x), nn.LocalResponseNorm(9, alpha=0.001, beta=0.75, k=1.0)(x))
 
 
 @pytest.mark.parametrize("side", [28, 32])
@@ -127,10 +129,8 @@ def test_a_crop_keeps_the_middle_of_the_image() -> None:
 
 
 def test_mlp_arguments_shape_the_network() -> None:
-    kinds = [
-        type(each)
-        for each in made("mlp", {"hidden": [9, 8], "activation": "tanh", "dropout": 0.2, "batchNorm": True})
-    ]  # type: ignore[arg-type]
+    args = {"hidden": [9, 8], "activation": "tanh", "dropout": 0.2, "batchNorm": True}
+    kinds = [type(each) for each in made("mlp", args).children()]
     hidden = [nn.Linear, nn.BatchNorm1d, nn.Tanh, nn.Dropout]
     assert kinds == [*hidden, *hidden, nn.Linear]
 
@@ -153,12 +153,14 @@ def test_a_seed_alone_decides_the_initial_weights(name: str) -> None:
 
 
 def test_building_and_describing_leave_global_generators_as_they_were() -> None:
-    before = torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1]
+    numpy_state: Any = np.random.get_state()
+    before = torch.random.get_rng_state(), random.getstate(), numpy_state[1]
     model = made("mlp", {"dropout": 0.5})
     describe(model, (20,))
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert random.getstate() == before[1]
-    assert np.array_equal(np.random.get_state()[1], before[2])
+    numpy_state = np.random.get_state()
+    assert np.array_equal(numpy_state[1], before[2])
 
 
 def test_models_come_in_training_mode() -> None:

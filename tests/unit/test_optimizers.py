@@ -147,12 +147,13 @@ def test_settings_that_torch_refuses_are_refused(wrong: dict[str, Any]) -> None:
 def test_vectors_that_do_not_fit_are_refused() -> None:
     good = np.zeros(4, np.float32)
     sgd, adam = OptimizerSettings("SGD"), OptimizerSettings("Adam")
-    for chosen, grads, state, step in (
+    cases: list[tuple[OptimizerSettings, Any, list[Float32], int]] = [
         (sgd, np.zeros(3, np.float32), [], 1),
         (sgd, np.zeros(4), [], 1),
         (adam, good.copy(), [good.copy()], 1),
         (sgd, good.copy(), [], 0),
-    ):
+    ]
+    for chosen, grads, state, step in cases:
         with pytest.raises(ValueError):
             apply(chosen, params=good, grads=grads, state=state, learning_rate=RATE, step=step)
 

@@ -1,0 +1,76 @@
+"""The OpenWhisk action contract over the same handlers: POST /init once, then POST /run for every activation.
+
+Contract: docs/actions-new.md of apache/openwhisk. Its invoker reads a 200 whose object has the one field `error` as an
+error of the application, and keeps the container; any other status as a failure of the container, which it throws
+away. So what a handler reports is a 200, and what must not happen is a 502.
+"""
+
+import json
+import math
+import sys
+import time
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+
+from sapflow_functions.function import UNAUTHORIZED, Answer, Function
+
+END_OF_LOG = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
+"""Marks the end of an activation's log on stdout and on stderr; the platform waits for both."""
+
+
+def add_routes(app: FastAPI, function: Function) -> None:
+    """Add `/init` and `/run` to the application."""
+    initialized = False
+
+    async def init(request: Request) -> Response:
+        nonlocal initialized
+        body = await _object(request)
+        if initialized:
+            return _fail(403, "the action is initialized already; it can be initialized once")
+        if body is None or not isinstance(body.get("value", {}), dict):
+            return _fail(400, "the body is no JSON object with an object `value`")
+        # Whatever code `value` carries is neither run nor kept: the image holds the function.
+        initialized = True
+        return Response(b'{"ok": true}', media_type="application/json")
+
+    async def run(request: Request) -> Response:
+        answer = await _activate(function, request)
+        for stream in (sys.stdout, sys.stderr):
+            print(END_OF_LOG, file=stream, flush=True)
+        return answer.response()
+
+    app.add_route("/init", init, methods=["POST"])
+    app.add_route("/run", run, methods=["POST"])
+
+
+async def _activate(function: Function, request: Request) -> Answer:
+    body = await _object(request)
+    value = body.get("value") if body is not None else None
+    if body is None or not isinstance(value, dict):
+        return Answer.error(400, "BadRequest", "the body is no JSON object with an object `value`")
+    token = value.pop("token", None)
+    if not isinstance(token, str) or not function.holds_token(token):
+        return UNAUTHORIZED
+    answer = await function.call(value, _deadline(body), request)
+    return Answer(200 if answer.expected else 502, answer.body, answer.outcome)
+
+
+async def _object(request: Request) -> dict[str, Any] | None:
+    try:
+        body = json.loads(await request.body())
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _deadline(body: dict[str, Any]) -> float:
+    """The activation's deadline on the monotonic clock; the platform gives it in milliseconds since 1970, as text."""
+    try:
+        return time.monotonic() + float(body["deadline"]) / 1000 - time.time()
+    except (KeyError, TypeError, ValueError):
+        return math.inf
+
+
+def _fail(status: int, message: str) -> Response:
+    return Response(json.dumps({"error": message}), status, media_type="application/json")
