@@ -1,8 +1,8 @@
 """What flows: sums over samples as one flat float32 vector, with the scalars that belong to it.
 
-A contribution over n samples holds Σ gradient (P values), then n × the averaged values (A), and as metadata the weight n,
-sums of losses in float64, and the integer buffers of the first rank. Parameters and optimiser state are flat vectors of
-the same kind. Each is one safetensors object with one tensor named `flat`.
+A contribution over n samples holds Σ gradient (P values), then n × the averaged values (A), and as metadata the
+weight n, sums of losses in float64, and the integer buffers of the first rank. Parameters and optimiser state are flat
+vectors of the same kind. Each is one safetensors object with one tensor named `flat`.
 """
 
 import base64
@@ -88,7 +88,7 @@ def read_range(
 ) -> dict[str, str]:
     """Elements `start` to `stop` of a vector that lies in parts, into `out`; metadata of the first part touched.
 
-    With `rows` the objects hold several vectors one behind the other (optimiser state) and `out` is [rows, stop − start].
+    With `rows` the objects hold several vectors one behind the other (optimiser state); `out` is [rows, stop − start].
     Raises CorruptObject where the parts leave a gap.
     """
     target = out.reshape(rows, stop - start)

@@ -77,9 +77,7 @@ class InvocationError(SapflowError):
 
     reason = "InvocationFailed"
 
-    def __init__(
-        self, message: str, *, reason: str | None = None, retryable: bool | None = None
-    ) -> None:
+    def __init__(self, message: str, *, reason: str | None = None, retryable: bool | None = None) -> None:
         super().__init__(message)
         if reason is not None:
             self.reason = reason

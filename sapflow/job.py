@@ -42,9 +42,7 @@ class Model(BaseModel):
 
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
-Dotted = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=253)
-]
+Dotted = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=253)]
 
 
 class Metadata(BaseModel):
@@ -82,7 +80,8 @@ class DataSpec(Model):
         32, description="Samples of one worker in one (local) step."
     )
     micro_batch_size: Positive | None = Field(
-        None, description="Samples computed at once; left out: batchSize. Smaller needs less memory and can be cut by time."
+        None,
+        description="Samples computed at once; left out: batchSize. Smaller needs less memory and can be cut by time.",
     )
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.2, description="Part held out for evaluation, where the source brings no validation set of its own."
@@ -95,7 +94,9 @@ class DataSpec(Model):
 class AlgorithmSpec(Model):
     """How workers work together, and for how long."""
 
-    name: Literal["SGD"] = Field("SGD", description="The family: synchronous or asynchronous stochastic gradients.")
+    name: Literal["SGD"] = Field(
+        "SGD", description="The family: synchronous or asynchronous stochastic gradients."
+    )
     mode: Literal["Sync", "Async"] = Field("Sync", description="Whether a step waits for all workers.")
     local_steps: Annotated[int, Field(ge=1, le=10_000)] = Field(
         1, description="Optimiser steps in a worker between two merges; above 1, models are averaged."
@@ -104,11 +105,14 @@ class AlgorithmSpec(Model):
         "Reset", description="Local optimiser state: starts at zero each round, or is averaged and travels."
     )
     max_staleness: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
-        None, description="Asynchronous: commits that may lie between what a worker read and what it changes; left out: workers."
+        None,
+        description="Asynchronous: commits between what a worker read and what it changes; left out: workers.",
     )
     epochs: Positive | None = Field(None, description="Passes over the data; this or steps.")
     steps: Positive | None = Field(None, description="Steps to train; this or epochs.")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Seed of weights, data order and dropout.")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0, description="Seed of weights, data order and dropout."
+    )
     target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="Stop at the first evaluated version whose validation accuracy reaches this."
     )
@@ -123,9 +127,15 @@ class ScheduleSpec(Model):
     name: Literal["Constant", "Step", "Exponential", "Linear", "Cosine"] = "Constant"
     warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="Steps of linear warm-up.")
     step_size: Positive | None = Field(None, description="Step: steps between two decays.")
-    gamma: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="Step, Exponential: factor of one decay.")
-    end_factor: Annotated[float, Field(ge=0, le=1)] | None = Field(None, description="Linear: factor at the end.")
-    min_factor: Annotated[float, Field(ge=0, le=1)] | None = Field(None, description="Cosine: factor at the end.")
+    gamma: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Step, Exponential: factor of one decay."
+    )
+    end_factor: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="Linear: factor at the end."
+    )
+    min_factor: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="Cosine: factor at the end."
+    )
 
 
 class OptimizerSpec(Model):
@@ -133,14 +143,24 @@ class OptimizerSpec(Model):
 
     name: Literal["SGD", "Momentum", "Nesterov", "Adam", "AdamW", "Adagrad"] = "SGD"
     learning_rate: Annotated[float, Field(gt=0)] = Field(0.01, description="Base learning rate.")
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="Momentum, Nesterov; 0.9 if left out.")
-    beta1: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="Adam, AdamW; 0.9 if left out.")
-    beta2: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="Adam, AdamW; 0.999 if left out.")
-    epsilon: Annotated[float, Field(gt=0)] | None = Field(None, description="Adam, AdamW (1e-8), Adagrad (1e-10).")
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="Momentum, Nesterov; 0.9 if left out."
+    )
+    beta1: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="Adam, AdamW; 0.9 if left out."
+    )
+    beta2: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="Adam, AdamW; 0.999 if left out."
+    )
+    epsilon: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Adam, AdamW (1e-8), Adagrad (1e-10)."
+    )
     weight_decay: Annotated[float, Field(ge=0)] | None = Field(
         None, description="L2 penalty; decoupled in AdamW (0.01 there if left out, else 0)."
     )
-    clip_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="Largest global norm of the gradient.")
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Largest global norm of the gradient."
+    )
     schedule: ScheduleSpec = ScheduleSpec()
 
 
@@ -150,8 +170,12 @@ class MergeSpec(Model):
     structure: Annotated[list[Positive], Field(min_length=2, max_length=8)] | None = Field(
         None, description="The merge tree, root first: [1, …, workers]. Left out: the paper's closed form."
     )
-    shards: Annotated[int, Field(ge=1, le=1024)] = Field(1, description="Byte ranges, each summed by its own tree.")
-    reuse_workers: bool = Field(False, description="Merge in warm workers instead of mergers (synchronous only).")
+    shards: Annotated[int, Field(ge=1, le=1024)] = Field(
+        1, description="Byte ranges, each summed by its own tree."
+    )
+    reuse_workers: bool = Field(
+        False, description="Merge in warm workers instead of mergers (synchronous only)."
+    )
 
 
 class MemorySpec(Model):
@@ -169,22 +193,30 @@ class MemorySpec(Model):
 
 
 class EvaluationSpec(Model):
-    every_steps: Positive | None = Field(None, description="Steps between two evaluations; left out: once an epoch.")
+    every_steps: Positive | None = Field(
+        None, description="Steps between two evaluations; left out: once an epoch."
+    )
 
 
 class LimitsSpec(Model):
-    deadline_seconds: Positive | None = Field(None, description="Seconds after which the job stops with a checkpoint.")
+    deadline_seconds: Positive | None = Field(
+        None, description="Seconds after which the job stops with a checkpoint."
+    )
     budget_usd: Annotated[float, Field(gt=0)] | None = Field(
         None, alias="budgetUSD", description="Dollars at which the job stops with a checkpoint."
     )
     invocation_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         300, description="Time limit of one invocation; work that needs longer goes on in the next."
     )
-    retries: Annotated[int, Field(ge=0, le=100)] = Field(3, description="Times that a failed invocation is repeated.")
+    retries: Annotated[int, Field(ge=0, le=100)] = Field(
+        3, description="Times that a failed invocation is repeated."
+    )
 
 
 class CheckpointSpec(Model):
-    every_steps: Positive | None = Field(None, description="Steps between two checkpoints; left out: none but the last.")
+    every_steps: Positive | None = Field(
+        None, description="Steps between two checkpoints; left out: none but the last."
+    )
     keep: Positive = Field(2, description="Newest checkpoints kept.")
 
 
@@ -352,7 +384,9 @@ def _cross_checks(spec: Spec) -> list[tuple[str, str]]:
     check(asynchronous and merge.reuse_workers, "merge.reuseWorkers", "is for algorithm.mode Sync only")
     check(asynchronous and merge.shards > 1, "merge.shards", "must be 1 with algorithm.mode Async")
     check(
-        asynchronous and algorithm.local_steps > 1, "algorithm.localSteps", "must be 1 with algorithm.mode Async"
+        asynchronous and algorithm.local_steps > 1,
+        "algorithm.localSteps",
+        "must be 1 with algorithm.mode Async",
     )
     check(
         not asynchronous and algorithm.max_staleness is not None,

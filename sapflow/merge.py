@@ -46,9 +46,7 @@ class Workspace:
 def merge(store: Store, request: MergeRequest, workspace: Workspace, timing: Timing) -> dict[str, Any]:
     """Sum a group of children and write one contribution."""
     total = workspace.buffer("sum", request.stop - request.start)
-    sums = sum_children(
-        store, request.children, total, timing, output=request.output, cursor=request.cursor
-    )
+    sums = sum_children(store, request.children, total, timing, output=request.output, cursor=request.cursor)
     if isinstance(sums, str):
         return {"done": False, "cursor": sums, **timing.report()}
     with timing.phase("write"):
@@ -79,9 +77,7 @@ def sum_children(
             assert sums is not None
             key = keys.cursor(output, done)
             with timing.phase("write"):
-                store.create(
-                    key, contribution.encode(total, {**sums.to_metadata(), "done": str(done)})
-                )
+                store.create(key, contribution.encode(total, {**sums.to_metadata(), "done": str(done)}))
             return key
         group = children[done : done + OPEN_CHILDREN]
         with timing.phase("merge"):

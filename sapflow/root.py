@@ -240,5 +240,3 @@ class _State:
             )
             self._timing.bytes["written"] += self._params.nbytes
             self._warm.keep(request.params_output, start, request.stop, self._params, self._metadata)
-
-

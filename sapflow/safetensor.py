@@ -104,13 +104,13 @@ def decode_header(head: bytes | bytearray | memoryview, key: str) -> Header:
     return Header(size, tensors, metadata)
 
 
-def decode(
-    buffer: memoryview, key: str = "(in memory)"
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def decode(buffer: memoryview, key: str = "(in memory)") -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """All tensors of a whole object as views on `buffer`, and its metadata. Raises CorruptObject."""
     header = decode_header(buffer, key)
     if header.object_size != len(buffer):
-        raise CorruptObject(f"object {key} has {len(buffer)} bytes where its header says {header.object_size}")
+        raise CorruptObject(
+            f"object {key} has {len(buffer)} bytes where its header says {header.object_size}"
+        )
     arrays = {
         name: np.frombuffer(buffer[tensor.start : tensor.stop], tensor.dtype).reshape(tensor.shape)
         for name, tensor in header.tensors.items()

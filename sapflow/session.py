@@ -106,10 +106,15 @@ def check_data(job: TrainingJob, manifest: Manifest) -> None:
         problems.append(("spec.data.source", "has no training samples"))
     if algorithm.target_accuracy is not None and manifest.validation_samples == 0:
         problems.append(
-            ("spec.algorithm.targetAccuracy", "needs held-out samples: set spec.data.validationFraction above 0")
+            (
+                "spec.algorithm.targetAccuracy",
+                "needs held-out samples: set spec.data.validationFraction above 0",
+            )
         )
     if algorithm.target_accuracy is not None and manifest.task != "classification":
-        problems.append(("spec.algorithm.targetAccuracy", f"is for classification; the data is {manifest.task}"))
+        problems.append(
+            ("spec.algorithm.targetAccuracy", f"is for classification; the data is {manifest.task}")
+        )
     if manifest.task == "regression" and job.spec.model.loss not in (None, "MSE"):
         problems.append(("spec.model.loss", f"must be MSE for regression, not {job.spec.model.loss}"))
     if manifest.task == "classification" and job.spec.model.loss == "MSE":
@@ -129,9 +134,7 @@ async def train(
 ) -> dict[str, Any]:
     """Train a job whose data is cut, on local functions; the outcome record. Raises JobFailed."""
     memory = session.job.spec.memory
-    credentials = {
-        name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))
-    }
+    credentials = {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
     runtime = EmbeddedRuntime(
         session.url,
         credentials,

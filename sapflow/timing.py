@@ -45,7 +45,9 @@ class Timing:
         """
         if self._cancelled is not None and self._cancelled.is_set():
             raise InvocationError(
-                "the instance is shutting down; send the request to another", reason="ShuttingDown", retryable=True
+                "the instance is shutting down; send the request to another",
+                reason="ShuttingDown",
+                retryable=True,
             )
         now = time.monotonic()
         if self._unit_started is None:

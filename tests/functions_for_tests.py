@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from sapflow.errors import DataError, InvocationError, StoreUnavailable
 from sapflow_functions.runner import Context
 from sapflow_functions.serve import serve
@@ -68,6 +70,8 @@ def crash(request: dict[str, Any], context: Context) -> dict[str, Any]:
 
 def fail(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Raise the error that `error` names."""
+    if request["error"] == "validation":
+        TypeAdapter(int).validate_python("many")
     errors: dict[str, Exception] = {
         "data": DataError("no such samples"),
         "unavailable": StoreUnavailable("no answer"),

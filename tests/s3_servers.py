@@ -1,5 +1,6 @@
 """Object stores for tests: a real MinIO process, a fake S3 with faults, and a proxy that cuts connections."""
 
+import html
 import os
 import re
 import secrets
@@ -156,7 +157,10 @@ class FakeS3:
         self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.script: deque[tuple[int, str]] = deque()
+        self.undeletable: set[str] = set()
+        self.connections = 0
         self.lock = threading.Lock()
+        self.sockets: list[socket.socket] = []
         self.rivals: dict[str, threading.Event] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -186,6 +190,12 @@ class FakeS3:
                 self.objects[key] = body
             return won
 
+    def hang_up(self) -> None:
+        """End all connections, as a server does with idle ones."""
+        for end in self.sockets:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -193,12 +203,18 @@ class FakeS3:
     def __exit__(self, *exc: object) -> None:
         self._server.shutdown()
         self._thread.join()
+        self.hang_up()
         self._server.server_close()
 
 
 def _handler_of(fake: FakeS3) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            fake.connections += 1
+            fake.sockets.append(self.connection)
 
         def handle_one_request(self) -> None:
             try:
@@ -255,9 +271,13 @@ def _handler_of(fake: FakeS3) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             if taken := self.take():
+                refused = ""
                 for key in re.findall("<Key>([^<]*)</Key>", taken[1].decode()):
-                    fake.objects.pop(key, None)
-                self.answer(200, body=b"<DeleteResult></DeleteResult>")
+                    if html.unescape(key) in fake.undeletable:
+                        refused += f"<Error><Key>{key}</Key><Code>AccessDenied</Code></Error>"
+                    else:
+                        fake.objects.pop(html.unescape(key), None)
+                self.answer(200, body=f"<DeleteResult>{refused}</DeleteResult>".encode())
 
         def log_message(self, *args: Any) -> None:
             """Tests read `requests` instead."""

@@ -1,9 +1,9 @@
 """Asynchronous mode: ranks compute on whatever version is newest, the root applies contributions in the driver's order.
 
 Contribution k of a rank is named by rank, k and the version it was computed on. A commit applies one or more, each only
-if k follows that rank's counter. Staleness, the commits between the version a contribution was computed on and the one it
-makes, stays within `maxStaleness`: while the oldest contribution under way has reached it nothing else is committed, and
-a rank starts again only when its last contribution is. Nothing is dropped.
+if k follows that rank's counter. Staleness, the commits between the version a contribution was computed on and the one
+it makes, stays within `maxStaleness`: while the oldest contribution under way has reached it nothing else is committed,
+and a rank starts again only when its last contribution is. Nothing is dropped.
 """
 
 import asyncio
@@ -181,9 +181,7 @@ class AsynchronousRun:
         )
         return await context.caller.call("merger", request)
 
-    def _to_commit(
-        self, batch: list[Pending], ident: str, reply: dict[str, Any], seconds: float
-    ) -> Commit:
+    def _to_commit(self, batch: list[Pending], ident: str, reply: dict[str, Any], seconds: float) -> Commit:
         context, commit = self.context, self.commit
         params, state = objects_after(context.uid, commit, ident, 1, has_state=bool(commit.slots))
         counters = list(commit.counters)

@@ -129,9 +129,7 @@ class Context:
 def shard_parts(sizes: Sizes, shards: int, names: list[str]) -> list[Part]:
     """A whole vector's parts, one a shard."""
     ranges = structure.shard_ranges(sizes.total, shards, sizes.block)
-    return [
-        Part(key=key, start=start, stop=stop) for key, (start, stop) in zip(names, ranges, strict=True)
-    ]
+    return [Part(key=key, start=start, stop=stop) for key, (start, stop) in zip(names, ranges, strict=True)]
 
 
 def objects_after(

@@ -35,4 +35,3 @@ class Observer:
 
     def finished(self, outcome: dict[str, Any]) -> None:
         """The job succeeded; its outcome record."""
-

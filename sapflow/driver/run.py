@@ -4,7 +4,6 @@ Everything it knows comes from the store, so it may be killed and started again 
 once are harmless: one that finds a commit it did not make goes on from it.
 """
 
-import asyncio
 from typing import Any
 
 from sapflow import keys, structure
@@ -236,7 +235,10 @@ class _Walk:
         limits, account = self._context.job.spec.limits, self._context.caller.account
         stop = ""
         if limits.deadline_seconds is not None and account.seconds >= limits.deadline_seconds:
-            reason, stop = "DeadlineExceeded", f"spec.limits.deadlineSeconds ({limits.deadline_seconds}) is reached"
+            reason, stop = (
+                "DeadlineExceeded",
+                f"spec.limits.deadlineSeconds ({limits.deadline_seconds}) is reached",
+            )
         elif limits.budget_usd is not None and account.cost_usd >= limits.budget_usd:
             reason, stop = "BudgetExceeded", f"spec.limits.budgetUSD ({limits.budget_usd:g}) is spent"
         if stop:

@@ -1,4 +1,4 @@
-"""One synchronous step: workers, the merge tree, the root. Nothing waits for a whole level, only for its own children."""
+"""One synchronous step: workers, the merge tree, the root. Nothing waits for a level, only for its own children."""
 
 import asyncio
 import base64
@@ -172,8 +172,9 @@ class SynchronousStep:
     def used_keys(self) -> list[str]:
         """Keys that only this step needs, to be removed once it is committed."""
         shards = range(self.plan.shards)
-        levels = {0: dict.fromkeys(self.slices.ranks), **{i: self.groups[i] for i in range(1, self.top)}}
-        found = [self._key(level, i, s) for level, nodes in levels.items() for i in nodes for s in shards]
+        nodes = [(0, rank) for rank in self.slices.ranks]
+        nodes += [(level, index) for level in range(1, self.top) for index in self.groups[level]]
+        found = [self._key(level, index, shard) for level, index in nodes for shard in shards]
         if self.plan.shards > 1:
             found += [keys.total(self.context.uid, self.version, self.ident, s) for s in shards]
         return found

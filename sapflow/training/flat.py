@@ -121,7 +121,9 @@ class FlatModel:
         """Backward must have added in place: a hook that swaps `.grad` would go unnoticed otherwise."""
         for parameter, view in self._gradients:
             if parameter.grad is None or parameter.grad.data_ptr() != view.data_ptr():
-                raise SpecError([("spec.model", "the model replaces parameters' .grad, which Sapflow shares")])
+                raise SpecError(
+                    [("spec.model", "the model replaces parameters' .grad, which Sapflow shares")]
+                )
 
     def collect_buffers(self) -> None:
         """Bring float buffers home that the model replaced instead of changing them in place."""

@@ -28,7 +28,9 @@ class LoadedJob:
     def __init__(self, store: Store, job: TrainingJob, manifest: Manifest, data_prefix: str) -> None:
         spec = job.spec
         torch.set_num_threads(spec.threads)
-        torch.use_deterministic_algorithms(True)
+        # use_deterministic_algorithms would set the same flag and load a compiler for it: 80 MiB and a second.
+        torch.set_deterministic_debug_mode("error")
+        setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (no stub knows it)
         self.store, self.job, self.manifest = store, job, manifest
         self.seed = spec.algorithm.seed
         module = models.build(
@@ -110,9 +112,7 @@ class JobCache:
             job = parse(self._json(spec))
             described = Manifest.from_json(self._json(manifest))
             importlib.invalidate_caches()
-            self._jobs[name] = LoadedJob(
-                self._store, job, described, manifest.removesuffix("manifest.json")
-            )
+            self._jobs[name] = LoadedJob(self._store, job, described, manifest.removesuffix("manifest.json"))
         self._jobs.move_to_end(name)
         return self._jobs[name]
 

@@ -1,7 +1,8 @@
 """A worker's work: initialise a model, compute one rank's contribution, evaluate a version.
 
-The whole training loop of a worker is in this file. With `localSteps: 1` a contribution is Σ gradient over the rank's
-samples; with more it is samples × (model after local steps − model before). What is written depends on the request alone.
+The whole training loop of a worker is in this file. With `localSteps: 1` a contribution is Σ gradient over the
+rank's samples; with more it is samples × (model after local steps − model before). What is written depends on the
+request alone.
 """
 
 import hashlib
@@ -177,7 +178,7 @@ class LocalSteps(Gradient):
     def compute(self, micro: int, timing: Timing) -> None:
         """One micro-batch, and the local update when it ends a batch."""
         super().compute(micro, timing)
-        start, stop = self.batches[micro]
+        _, stop = self.batches[micro]
         position = stop - self.request.begin
         if position % self.batch == 0 or stop == self.request.end:
             first = (position - 1) // self.batch * self.batch

@@ -1,0 +1,109 @@
+"""Rows 1–3: a step of the released path against one of torch DDP, in alternating blocks of steps of one run."""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.peers import Peers
+from bench.result import Result, milliseconds
+from sapflow import job, session
+from sapflow.driver.commits import Commit
+from sapflow.driver.observer import Observer
+
+SHARED_MEMORY = Path("/dev/shm")
+SETTLE = 5
+"""Steps at the start of a block that are not counted: the other side has just had the caches."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Case A of the paper with `workers` × `batch` samples a step; `goal` is the largest ratio to DDP's step."""
+
+    workers: int
+    batch: int
+    goal: float
+    blocks: int
+    steps: int
+    micro_batch: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"step-{self.workers}x{self.batch}"
+
+
+CASES = (
+    Case(2, 1_000, 1.25, blocks=10, steps=60),
+    Case(2, 10_000, 1.05, blocks=6, steps=25),
+    Case(8, 1_000, 0.75, blocks=6, steps=30),
+)
+
+
+def measure(case: Case, environ: Mapping[str, str]) -> Result:
+    """Median seconds of a step, ours between commits, DDP's on rank 0."""
+    with (
+        tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder,
+        Peers("bench.ddp", case.workers, [f"{folder}/rendezvous", str(case.batch)]) as ddp,
+    ):
+        ddp.ask(SETTLE)
+        watch = _Alternation(case, ddp)
+        opened = session.open_session(_job(case), environ, store=f"{folder}/store")
+        manifest = opened.cut_data()
+        asyncio.run(session.train(opened, manifest, environ, observer=watch))
+    ours, theirs = statistics.median(watch.ours), statistics.median(watch.theirs)
+    return Result(
+        f"step of {case.workers} workers × {case.batch:,} samples, against torch DDP on gloo",
+        milliseconds(ours),
+        milliseconds(theirs),
+        ours / theirs,
+        case.goal,
+    )
+
+
+def _job(case: Case) -> job.TrainingJob:
+    data = {
+        "source": "synthetic:binary",
+        "options": {"samples": 1_000_000},
+        "batchSize": case.batch,
+        "validationFraction": 0,
+        "normalize": "None",
+    }
+    if case.micro_batch is not None:
+        data["microBatchSize"] = case.micro_batch
+    return job.parse(
+        {
+            "apiVersion": job.API_VERSION,
+            "kind": job.KIND,
+            "metadata": {"name": case.name},
+            "spec": {
+                "model": {"name": "mlp", "args": {"hidden": [100] * 5}},
+                "data": data,
+                "workers": case.workers,
+                "algorithm": {"steps": (case.blocks + 1) * case.steps},
+                "optimizer": {"name": "Momentum", "learningRate": 0.1, "momentum": 0.9},
+                "merge": {"structure": [1, case.workers]},
+            },
+        }
+    )
+
+
+class _Alternation(Observer):
+    """Measures our steps between commits, and after each block lets DDP do one while our driver stands still."""
+
+    def __init__(self, case: Case, ddp: Peers) -> None:
+        self._case, self._ddp = case, ddp
+        self._last = 0.0
+        self.ours: list[float] = []
+        self.theirs: list[float] = []
+
+    def committed(self, commit: Commit) -> None:
+        now = time.perf_counter()
+        done, within = divmod(commit.version, self._case.steps)
+        if done > 0 and (within == 0 or within > SETTLE):
+            self.ours.append(now - self._last)
+        if within == 0 and done > 0:
+            self.theirs += self._ddp.ask(self._case.steps)[0][SETTLE:]
+        self._last = time.perf_counter()

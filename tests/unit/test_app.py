@@ -1,0 +1,159 @@
+"""The function's web application, as a real process: calls, errors, the OpenWhisk contract, probes."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from function_process import TOKEN, FunctionProcess, make_mark, receive
+
+
+@pytest.fixture(scope="module")
+def function(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FunctionProcess]:
+    with FunctionProcess(tmp_path_factory.mktemp("store")) as function:
+        yield function
+
+
+def test_answers_a_call_with_the_handlers_result(function: FunctionProcess) -> None:
+    assert function.invoke(op="noop", rank=3) == (200, {"pid": function.process.pid, "rank": 3})
+
+
+@pytest.mark.parametrize("token", [None, "", "another", TOKEN + "x"])
+def test_refuses_a_call_without_the_pools_token(function: FunctionProcess, token: str | None) -> None:
+    status, body = function.post("/invoke", {"op": "noop"}, token)
+    assert (status, body["error"]["reason"], body["error"]["retryable"]) == (401, "Unauthorized", False)
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"noop"', b"\xff", b'{"op": "noop", "secondsLeft": -1}'])
+def test_answers_a_body_that_is_no_request_with_400(function: FunctionProcess, body: bytes) -> None:
+    status, answer = function.post("/invoke", body)
+    assert (status, answer["error"]["reason"]) == (400, "BadRequest")
+
+
+def test_names_the_operations_it_has_when_asked_for_another(function: FunctionProcess) -> None:
+    status, body = function.invoke(op="fly")
+    assert (status, body["error"]["reason"]) == (404, "UnknownOperation")
+    assert "'fly'" in body["error"]["message"]
+    assert "noop" in body["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason", "retryable"),
+    [
+        ("data", 422, "InvalidData", False),
+        ("validation", 422, "InvalidRequest", False),
+        ("unavailable", 503, "StoreUnavailable", True),
+        ("named", 503, "TooTight", True),
+        ("memory", 500, "OutOfMemory", False),
+        ("unexpected", 500, "Internal", False),
+    ],
+)
+def test_translates_what_a_handler_raises(
+    function: FunctionProcess, error: str, status: int, reason: str, retryable: bool
+) -> None:
+    got, body = function.invoke(op="fail", error=error)
+    assert (got, body["error"]["reason"], body["error"]["retryable"]) == (status, reason, retryable)
+
+
+def test_logs_an_unexpected_error_with_its_traceback_on_one_line(function: FunctionProcess) -> None:
+    function.invoke(op="fail", error="unexpected", job="job-1", version=7, rank=2)
+    lines = [json.loads(line) for line in function.log().splitlines() if line.startswith("{")]
+    assert any("ZeroDivisionError" in line.get("error", "") for line in lines)
+    call = next(line for line in lines if line["event"] == "invocation" and line.get("job") == "job-1")
+    assert (call["version"], call["rank"], call["op"], call["outcome"]) == (7, 2, "fail", "Internal")
+    assert call["seconds"] >= 0
+
+
+def test_never_logs_its_token(function: FunctionProcess) -> None:
+    function.post("/run", {"value": {"op": "noop", "token": TOKEN}})
+    assert TOKEN not in function.log()
+
+
+def test_is_busy_for_a_second_call_and_well_for_a_probe(function: FunctionProcess, tmp_path: Path) -> None:
+    mark = make_mark(tmp_path)
+    first = function.send("/invoke", json.dumps({"op": "wait", "mark": str(mark), "seconds": 0.5}).encode())
+    mark.read_text()
+    status, body = function.invoke(op="noop")
+    assert (status, body["error"]["reason"], body["error"]["retryable"]) == (429, "Busy", True)
+    assert function.get("/healthz")[0] == 200
+    assert 'sapflow_function_busy{role="worker"} 1' in function.get("/metrics")[1]
+    assert receive(first)[0] == 200
+
+
+def test_a_call_whose_caller_hangs_up_is_given_up(function: FunctionProcess, tmp_path: Path) -> None:
+    mark = make_mark(tmp_path)
+    request = {"op": "wait", "mark": str(mark), "seconds": 60, "job": "given-up"}
+    connection = function.send("/invoke", json.dumps(request).encode())
+    mark.read_text()
+    connection.close()
+    while function.invoke(op="noop")[0] == 429:
+        pass
+    call = next(line for line in function.log().splitlines() if "given-up" in line)
+    assert json.loads(call)["outcome"] == "ShuttingDown"
+
+
+def test_counts_calls_by_operation_and_outcome(function: FunctionProcess) -> None:
+    def count(outcome: str) -> int:
+        name = f'sapflow_function_invocations_total{{role="worker",op="fail",outcome="{outcome}"}} '
+        lines = function.get("/metrics")[1].splitlines()
+        return next((int(line.removeprefix(name)) for line in lines if line.startswith(name)), 0)
+
+    before = count("InvalidData")
+    function.invoke(op="fail", error="data")
+    function.invoke(op="fail", error="data")
+    assert count("InvalidData") == before + 2
+    assert 'sapflow_function_seconds_total{role="worker",op="fail"}' in function.get("/metrics")[1]
+
+
+def test_passes_the_seconds_left_on_to_the_handler(function: FunctionProcess) -> None:
+    _, body = function.invoke(op="environment", secondsLeft=40)
+    assert 30 < body["secondsLeft"] <= 40
+
+
+def test_openwhisk_initialises_once_and_runs_nothing_of_what_it_is_sent(tmp_path: Path) -> None:
+    proof = tmp_path / "ran"
+    code = f"open({str(proof)!r}, 'w')"
+    with FunctionProcess(tmp_path / "store") as fresh:
+        assert fresh.post("/init", {"value": []}, None)[0] == 400
+        value = {"name": "train", "main": "main", "code": code, "binary": False}
+        assert fresh.post("/init", {"value": value}, None) == (200, {"ok": True})
+        status, body = fresh.post("/init", {"value": value}, None)
+        assert status == 403
+        assert list(body) == ["error"]
+        assert fresh.post("/run", {"value": {"op": "noop", "token": TOKEN}}, None)[0] == 200
+    assert not proof.exists()
+
+
+def test_openwhisk_takes_parameters_token_and_deadline_from_its_body(function: FunctionProcess) -> None:
+    value = {"op": "environment", "token": TOKEN}
+    deadline = str(int((time.time() + 20) * 1000))
+    body = {"value": value, "activation_id": "1", "deadline": deadline, "namespace": "guest"}
+    status, answer = function.post("/run", body, None)
+    assert status == 200
+    assert 0 < answer["secondsLeft"] <= 20
+
+
+@pytest.mark.parametrize("token", [None, "", 7, "another"])
+def test_openwhisk_parameters_must_hold_the_token(function: FunctionProcess, token: object) -> None:
+    status, body = function.post("/run", {"value": {"op": "noop", "token": token}}, TOKEN)
+    assert (status, body["error"]["reason"]) == (401, "Unauthorized")
+
+
+def test_openwhisk_keeps_the_container_for_a_reported_error_and_not_for_an_unexpected_one(
+    function: FunctionProcess,
+) -> None:
+    for error, status, reason in (("data", 200, "InvalidData"), ("unexpected", 502, "Internal")):
+        got, body = function.post("/run", {"value": {"op": "fail", "error": error, "token": TOKEN}}, None)
+        assert (got, body["error"]["reason"]) == (status, reason)
+
+
+def test_openwhisk_answers_a_body_that_is_no_activation_with_an_error(function: FunctionProcess) -> None:
+    for body in (b"{", b"[]", b'{"value": 3}', b"{}"):
+        assert function.post("/run", body, None)[1]["error"]["reason"] == "BadRequest"
+
+
+def test_openwhisk_logs_end_with_the_platforms_marker_on_both_streams(tmp_path: Path) -> None:
+    with FunctionProcess(tmp_path) as fresh:
+        fresh.post("/run", {"value": {"op": "noop", "token": TOKEN}}, None)
+        assert fresh.log().count("XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n") == 2

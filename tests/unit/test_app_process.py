@@ -1,0 +1,130 @@
+"""The function's process: its settings, its end by signal, and its end with its parent."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from function_process import COMMAND, TOKEN, FunctionProcess, make_mark, receive
+
+from sapflow.errors import SpecError
+from sapflow_functions.settings import Settings
+
+ENVIRON = {"SAPFLOW_TOKEN": "secret", "SAPFLOW_STORE": "file:///data"}
+
+
+def test_refuses_to_start_without_a_token_and_names_the_variable() -> None:
+    environ = {"PATH": os.environ["PATH"], "SAPFLOW_STORE": "file:///data"}
+    done = subprocess.run([*COMMAND, "worker"], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "SAPFLOW_TOKEN: is not set" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_reads_the_token_from_a_mounted_file(tmp_path: Path) -> None:
+    mounted = tmp_path / "token"
+    mounted.write_text("from-a-file\n")
+    environ = {"SAPFLOW_TOKEN_FILE": str(mounted), "SAPFLOW_STORE": "file:///data"}
+    assert Settings.read([], environ).token == "from-a-file"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"SAPFLOW_TOKEN": ""}, "SAPFLOW_TOKEN"),
+        ({"SAPFLOW_TOKEN": "", "SAPFLOW_TOKEN_FILE": "/no/such/file"}, "SAPFLOW_TOKEN_FILE"),
+        ({"SAPFLOW_STORE": ""}, "SAPFLOW_STORE"),
+        ({"PORT": "http"}, "PORT"),
+        ({"PORT": "70000"}, "PORT"),
+        ({"SAPFLOW_LOG_LEVEL": "LOUD"}, "SAPFLOW_LOG_LEVEL"),
+        ({"SAPFLOW_GRACE_SECONDS": "long"}, "SAPFLOW_GRACE_SECONDS"),
+    ],
+)
+def test_names_the_variable_that_is_wrong(change: dict[str, str], field: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        Settings.read([], ENVIRON | change)
+    assert [name for name, _ in caught.value.problems] == [field]
+
+
+def test_shows_neither_token_nor_credentials_when_printed() -> None:
+    keys = {"SAPFLOW_S3_ACCESS_KEY": "id", "SAPFLOW_S3_SECRET_KEY": "hidden-key"}
+    shown = repr(Settings.read([], ENVIRON | keys))
+    assert "secret" not in shown
+    assert "hidden-key" not in shown
+
+
+def test_sigterm_makes_the_call_at_work_give_up_and_exits_cleanly(tmp_path: Path) -> None:
+    with FunctionProcess(tmp_path) as function:
+        mark = make_mark(tmp_path)
+        request = {"op": "wait", "mark": str(mark), "seconds": 60}
+        call = function.send("/invoke", json.dumps(request).encode())
+        mark.read_text()
+        function.process.send_signal(signal.SIGTERM)
+        status, body = receive(call)
+        assert (status, body["error"]["reason"], body["error"]["retryable"]) == (503, "ShuttingDown", True)
+        assert function.process.wait(timeout=30) == 0
+
+
+def test_sigterm_lets_a_call_that_cannot_give_up_finish_within_the_grace_period(tmp_path: Path) -> None:
+    with FunctionProcess(tmp_path) as function:
+        call = function.send("/invoke", json.dumps({"op": "deaf", "seconds": 1}).encode())
+        while 'busy{role="worker"} 1' not in function.get("/metrics")[1]:
+            pass
+        function.process.send_signal(signal.SIGTERM)
+        assert receive(call) == (200, {})
+        assert function.process.wait(timeout=30) == 0
+
+
+def test_a_call_that_outlasts_the_grace_period_does_not_hold_the_process(tmp_path: Path) -> None:
+    with FunctionProcess(tmp_path, SAPFLOW_GRACE_SECONDS="1") as function:
+        function.send("/invoke", json.dumps({"op": "deaf", "seconds": 600}).encode())
+        while 'busy{role="worker"} 1' not in function.get("/metrics")[1]:
+            pass
+        function.process.send_signal(signal.SIGTERM)
+        assert function.process.wait(timeout=30) == 1
+
+
+@pytest.mark.parametrize("op", ["wait", "deaf"])
+def test_ends_at_once_when_its_lifeline_closes_even_at_work(tmp_path: Path, op: str) -> None:
+    with FunctionProcess(tmp_path) as function:
+        function.send("/invoke", json.dumps({"op": op, "seconds": 600}).encode())
+        while 'busy{role="worker"} 1' not in function.get("/metrics")[1]:
+            pass
+        function.hang_up()
+        assert function.process.wait(timeout=30) == 1
+
+
+def test_a_merger_process_imports_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from sapflow_functions import merger, app, openwhisk\n"
+        "merger._load_handlers()\n"
+        "print([name for name in ('torch', 'sklearn', 'pyarrow', 'rich', 'aiohttp') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_serves_on_a_tcp_port_when_given_no_socket(tmp_path: Path) -> None:
+    import http.client
+    import socket
+
+    ours, theirs = socket.socketpair()
+    environ = {
+        "PATH": os.environ["PATH"],
+        "SAPFLOW_TOKEN": TOKEN,
+        "SAPFLOW_STORE": str(tmp_path),
+        "PORT": "0",
+    }
+    command = [*COMMAND, "worker", "--host", "127.0.0.1", "--lifeline", str(theirs.fileno())]
+    with ours, theirs, subprocess.Popen(command, env=environ, pass_fds=[theirs.fileno()]) as process:
+        port = int(ours.recv(64).split()[1])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        connection.close()
+        process.terminate()
+        assert process.wait(timeout=30) == 0

@@ -1,0 +1,209 @@
+"""The S3 store against a server with one fault at a time: what is refused, repeated and resolved."""
+
+from collections.abc import Iterator
+
+import pytest
+from s3_servers import FakeS3, free_port
+
+from sapflow.errors import CorruptObject, ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
+from sapflow.store import Credentials, open_store
+
+LARGE = 17 << 20
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeS3]:
+    with FakeS3() as server:
+        yield server
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds slept between tries; none is slept in fact."""
+    slept: list[float] = []
+    monkeypatch.setattr("sapflow.stores.s3.time.sleep", slept.append)
+    return slept
+
+
+def test_a_probe_accepts_an_honest_store_and_removes_what_it_wrote(fake: FakeS3) -> None:
+    store = fake.open()
+    store.probe()
+    assert fake.objects == {}
+    written = {path for method, path, _ in fake.requests if method == "PUT"}
+    assert len(written) == 6
+    assert all(path.startswith("/bucket/.probe/") for path in written)
+    store.close()
+
+
+def test_a_probe_writes_only_below_the_prefix_that_a_job_may_write_to(fake: FakeS3) -> None:
+    store = fake.open()
+    store.probe("jobs/some-uid/")  # type: ignore[call-arg]
+    written = [path for method, path, _ in fake.requests if method == "PUT"]
+    assert all(path.startswith("/bucket/jobs/some-uid/.probe/") for path in written)
+    store.close()
+
+
+@pytest.mark.parametrize("manner", ["ignores", "small only", "racing", "overwrites"])
+def test_a_probe_refuses_a_store_that_lets_two_writers_win(manner: str) -> None:
+    with FakeS3(manner) as fake:  # type: ignore[arg-type]
+        store = fake.open()
+        with pytest.raises(StoreUnsafe, match=f"{fake.endpoint}.*create-only writes"):
+            store.probe()
+        assert fake.objects == {}
+        store.close()
+
+
+def test_a_large_object_is_one_conditional_put_and_nothing_else(fake: FakeS3) -> None:
+    store = fake.open()
+    body = bytes(range(256)) * (LARGE // 256)
+    assert store.create("key", [body[:100], body[100:]])
+    ((method, path, headers),) = fake.requests
+    assert (method, path) == ("PUT", "/bucket/key")
+    assert headers["if-none-match"] == "*"
+    assert headers["content-length"] == str(LARGE)
+    assert headers["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
+    assert "expect" not in headers
+    assert fake.objects["key"] == body
+    store.close()
+
+
+def test_requests_of_one_thread_share_one_connection(fake: FakeS3) -> None:
+    store = fake.open()
+    for turn in range(5):
+        store.create(f"key-{turn}", b"x")
+        store.create(f"key-{turn}", b"y")
+        store.read(f"key-{turn}")
+        assert not store.exists("nothing")
+    assert fake.connections == 1
+    store.close()
+
+
+def test_a_refusal_before_the_body_is_sent_is_understood() -> None:
+    with FakeS3("refuses early") as fake:
+        fake.objects["key"] = b"first"
+        store = fake.open()
+        assert not store.create("key", bytes(LARGE))
+        assert store.create("other", b"x")
+        store.close()
+
+
+def test_an_object_too_large_for_one_put_is_refused_before_anything_is_sent(fake: FakeS3) -> None:
+    gigabyte = memoryview(bytearray(1 << 20))
+    store = fake.open()
+    with pytest.raises(StoreError, match=r"key.*5368709120.*more shards"):
+        store.create("key", [gigabyte] * 5121)
+    assert fake.requests == []
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(503, "SlowDown"), (500, "InternalError"), (409, "ConditionalRequestConflict"), (429, ""), (502, "")],
+)
+def test_an_answer_to_try_again_for_is_tried_again_after_growing_pauses(
+    fake: FakeS3, pauses: list[float], status: int, code: str
+) -> None:
+    fake.script += [(status, code)] * 3
+    store = fake.open()
+    assert store.create("key", b"content")
+    assert fake.objects["key"] == b"content"
+    assert len(pauses) == 3
+    assert 0.05 <= pauses[0] <= 0.1 <= pauses[1] <= 0.2 <= pauses[2] <= 0.4
+    store.close()
+
+
+def test_tries_end_and_the_error_says_so_and_may_be_tried_again_later(
+    fake: FakeS3, pauses: list[float]
+) -> None:
+    fake.script += [(503, "SlowDown")] * 100
+    store = fake.open()
+    with pytest.raises(StoreUnavailable, match="503 SlowDown") as caught:
+        store.read("key")
+    assert caught.value.retryable
+    assert len(fake.requests) == 5
+    assert len(pauses) == 4
+    store.close()
+
+
+def test_a_conflict_that_does_not_end_is_resolved_by_reading(fake: FakeS3, pauses: list[float]) -> None:
+    store = fake.open()
+    fake.objects["key"] = b"another's"
+    fake.script += [(409, "ConditionalRequestConflict")] * 5
+    assert not store.create("key", b"content")
+    store.close()
+
+
+def test_an_error_after_the_object_was_stored_counts_as_ours(fake: FakeS3, pauses: list[float]) -> None:
+    store = fake.open()
+    fake.objects["key"] = b"content"
+    fake.script.append((500, "InternalError"))
+    assert store.create("key", [b"con", b"tent"])
+    fake.script.append((500, "InternalError"))
+    assert not store.create("key", b"other content of another length")
+    fake.script.append((500, "InternalError"))
+    assert not store.create("key", b"CONTENT")
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "words"),
+    [
+        (404, "NoSuchBucket", StoreError, "bucket 'bucket' does not exist at http://.*make it"),
+        (404, "NoSuchKey", ObjectMissing, "some/key"),
+        (403, "AccessDenied", StoreUnsafe, "some/key.*may not do that.*SAPFLOW_S3_ACCESS_KEY"),
+        (403, "InvalidAccessKeyId", StoreUnsafe, "does not know the access key.*SAPFLOW_S3_ACCESS_KEY"),
+        (403, "SignatureDoesNotMatch", StoreUnsafe, "secret key.*SAPFLOW_S3_SECRET_KEY"),
+        (400, "ExpiredToken", StoreUnsafe, "has expired"),
+        (403, "RequestTimeTooSkewed", StoreUnsafe, "clock"),
+        (507, "XMinioStorageFull", StoreError, "disk full"),
+        (301, "PermanentRedirect", StoreError, "region 'us-east-1' is wrong"),
+        (400, "AuthorizationHeaderMalformed", StoreError, "region 'us-east-1' is wrong"),
+        (405, "", StoreError, "not as S3 does"),
+        (400, "InvalidThing", StoreError, "400 InvalidThing: as the test wants it"),
+    ],
+)
+def test_an_error_says_what_is_wrong_where_and_what_to_do_and_is_not_repeated(
+    fake: FakeS3, status: int, code: str, kind: type[StoreError], words: str
+) -> None:
+    fake.script.append((status, code))
+    store = fake.open()
+    with pytest.raises(StoreError, match=words) as caught:
+        store.read("some/key")
+    assert type(caught.value) is kind
+    assert not caught.value.retryable
+    assert caught.value.reason == ("AccessDenied" if kind is StoreUnsafe else kind.reason)
+    assert len(fake.requests) == 1
+    store.close()
+
+
+def test_a_delete_that_the_store_refuses_is_an_error(fake: FakeS3) -> None:
+    fake.undeletable.add("a/kept & safe")
+    store = fake.open()
+    with pytest.raises(StoreUnsafe, match="a/kept & safe.*AccessDenied"):
+        store.delete(["a/other", "a/kept & safe"])
+    store.close()
+
+
+def test_an_endpoint_where_nobody_listens_is_named(pauses: list[float]) -> None:
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    store = open_store(f"s3://bucket?endpoint={endpoint}", Credentials("key", "secret"))
+    for use in (store.probe, lambda: store.read("key"), lambda: store.create("key", b"")):
+        with pytest.raises(StoreUnavailable, match=f"{endpoint} gave no answer.*check that the address"):
+            use()
+
+
+def test_a_store_that_ends_its_idle_connections_is_asked_on_a_new_one(fake: FakeS3) -> None:
+    store = fake.open()
+    store.create("key", b"x")
+    fake.hang_up()
+    assert store.read("key") == b"x"
+    assert fake.connections == 2
+    store.close()
+
+
+def test_an_object_that_shrank_between_head_and_body_is_corrupt(fake: FakeS3) -> None:
+    store = fake.open()
+    fake.objects["key"] = bytes(100)
+    with pytest.raises(CorruptObject, match=r"key.* has 100 bytes"):
+        store.read("key", 50, 51)
+    store.close()
