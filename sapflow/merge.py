@@ -116,37 +116,40 @@ def _add_streams(store: Store, group: Sequence[str], total: np.ndarray, *, fresh
     """Child by child, the next ones asked for ahead: the network works while we add."""
     small = total.nbytes <= SMALL
     ahead = READ_AHEAD if small else 1
-    with ThreadPoolExecutor(ahead, thread_name_prefix="read-ahead") as pool:
-        waiting: list[Future[tuple[ObjectReader, Sums, np.ndarray | None]]] = []
 
-        def fetch(key: str) -> tuple[ObjectReader, Sums, np.ndarray | None]:
-            reader = store.open(key)
+    def fetch(key: str) -> tuple[Sums, ObjectReader | np.ndarray]:
+        with ExitStack() as stack:
+            reader = stack.enter_context(store.open(key))
             sums = _sums(reader, key, len(total))
             if not small:
-                return reader, sums, None
-            with reader:
-                vector = aligned(len(total))
-                reader.readinto(memoryview(vector).cast("B"))
-            return reader, sums, vector
+                stack.pop_all()
+                return sums, reader
+            vector = aligned(len(total))
+            reader.readinto(memoryview(vector).cast("B"))
+            return sums, vector
 
+    with ThreadPoolExecutor(ahead, thread_name_prefix="read-ahead") as pool:
+        waiting: list[Future[tuple[Sums, ObjectReader | np.ndarray]]] = []
         try:
             for index in range(len(group)):
                 while len(waiting) <= ahead and index + len(waiting) < len(group):
                     waiting.append(pool.submit(fetch, group[index + len(waiting)]))
-                reader, sums, vector = waiting.pop(0).result()
+                sums, child = waiting.pop(0).result()
                 first = fresh and index == 0
-                with reader:
-                    if vector is None:
-                        _add_stream(reader, total, first=first)
-                    elif first:
-                        np.copyto(total, vector)
-                    else:
-                        np.add(total, vector, out=total)
+                if not isinstance(child, np.ndarray):
+                    with child:
+                        _add_stream(child, total, first=first)
+                elif first:
+                    np.copyto(total, child)
+                else:
+                    np.add(total, child, out=total)
                 yield sums
         finally:
             for future in waiting:
                 if not future.cancel() and future.exception() is None:
-                    future.result()[0].__exit__(None, None, None)
+                    _, child = future.result()
+                    if not isinstance(child, np.ndarray):
+                        child.__exit__(None, None, None)
 
 
 def _add_stream(reader: ObjectReader, total: np.ndarray, *, first: bool) -> None:

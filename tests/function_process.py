@@ -7,7 +7,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +23,27 @@ class FunctionProcess:
         self._directory = RuntimeDirectory(os.environ)
         self.socket_path = str(self._directory.path / "s")
         self._lifeline, theirs = socket.socketpair()
-        self._log = tempfile.TemporaryFile()
+        self._log = self._directory.path / "log"
         environ = {
             "PATH": os.environ["PATH"],
             "SAPFLOW_TOKEN": TOKEN,
             "SAPFLOW_STORE": str(store),
             **variables,
         }
-        with theirs:
+        with theirs, self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, "worker", "--uds", self.socket_path, "--lifeline", str(theirs.fileno())],
                 env=environ,
                 pass_fds=[theirs.fileno()],
-                stdout=self._log,
-                stderr=self._log,
+                stdout=log,
+                stderr=log,
             )
         said = self._lifeline.recv(64)
         assert said == b"ready 0\n", self.log()
 
     def log(self) -> str:
         """What it has written to stdout and stderr so far."""
-        return os.pread(self._log.fileno(), 10**6, 0).decode()
+        return self._log.read_text()
 
     def connect(self) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("localhost", timeout=30)
@@ -86,7 +85,6 @@ class FunctionProcess:
         self.process.kill()
         self.process.wait()
         self._lifeline.close()
-        self._log.close()
         self._directory.remove()
 
 

@@ -355,8 +355,10 @@ class CuttingProxy:
         self._threads[0].start()
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+    def stop(self) -> None:
+        """Hang up on everybody, and listen no more."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._threads[0].join()
         for end in self._sockets:
@@ -366,3 +368,6 @@ class CuttingProxy:
             thread.join()
         for end in self._sockets:
             end.close()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sapflow.errors import CorruptObject, ObjectMissing, StoreError
-from sapflow.store import Store
+from sapflow.store import Buffer, Store
 
 MEGABYTES_3 = bytes(range(256)) * (3 << 12)
 
@@ -19,18 +19,24 @@ def address(view: memoryview) -> int:
 class StoreContract:
     def test_what_is_created_is_read_back(self, store: Store) -> None:
         assert store.create("jobs/a/spec.json", b"content")
-        assert store.read("jobs/a/spec.json") == b"content"
+        assert bytes(store.read("jobs/a/spec.json")) == b"content"
 
     def test_parts_of_any_kind_are_written_one_after_the_other(self, store: Store) -> None:
         array = np.arange(100_000, dtype="<f4")
-        parts = [b"head", bytearray(b"er"), memoryview(b""), memoryview(array), memoryview(array[:0])]
+        parts: list[Buffer] = [
+            b"head",
+            bytearray(b"er"),
+            memoryview(b""),
+            memoryview(array),
+            memoryview(array[:0]),
+        ]
         store.create("key", parts)
-        assert store.read("key") == b"header" + array.tobytes()
+        assert bytes(store.read("key")) == b"header" + array.tobytes()
 
     def test_more_parts_than_one_system_call_takes_arrive_in_order(self, store: Store) -> None:
         parts = [f"{number};".encode() for number in range(3000)]
         store.create("key", parts)
-        assert store.read("key") == b"".join(parts)
+        assert bytes(store.read("key")) == b"".join(parts)
 
     def test_an_empty_object_is_an_object(self, store: Store) -> None:
         assert store.create("empty", b"")
@@ -43,7 +49,7 @@ class StoreContract:
     def test_a_durable_object_is_created_like_any_other(self, store: Store) -> None:
         assert store.create("jobs/a/commits/1.json", b"first", durable=True)
         assert not store.create("jobs/a/commits/1.json", b"second", durable=True)
-        assert store.read("jobs/a/commits/1.json") == b"first"
+        assert bytes(store.read("jobs/a/commits/1.json")) == b"first"
 
     @pytest.mark.parametrize("size", [10, len(MEGABYTES_3)])
     def test_the_second_writer_loses_and_changes_nothing(self, store: Store, size: int) -> None:
@@ -84,7 +90,7 @@ class StoreContract:
     def test_a_range_is_read(self, store: Store, start: int, count: int | None) -> None:
         store.create("key", MEGABYTES_3)
         stop = len(MEGABYTES_3) if count is None else start + count
-        assert store.read("key", start, count) == MEGABYTES_3[start:stop]
+        assert bytes(store.read("key", start, count)) == MEGABYTES_3[start:stop]
 
     def test_a_range_at_the_very_end_is_empty(self, store: Store) -> None:
         store.create("key", b"12345")
@@ -109,7 +115,7 @@ class StoreContract:
     def test_what_is_read_may_be_changed_without_changing_the_object(self, store: Store, size: int) -> None:
         store.create("key", MEGABYTES_3[:size])
         store.read("key")[:] = bytes(size)
-        assert store.read("key") == MEGABYTES_3[:size]
+        assert bytes(store.read("key")) == MEGABYTES_3[:size]
 
     @pytest.mark.parametrize("size", [1000, len(MEGABYTES_3)])
     def test_what_is_read_outlives_its_object(self, store: Store, size: int) -> None:
@@ -149,13 +155,13 @@ class StoreContract:
                 reader.next(3)
             with pytest.raises(CorruptObject, match="some/key"):
                 reader.readinto(memoryview(bytearray(3)))
-            assert reader.next(2) == b"45"
+            assert bytes(reader.next(2)) == b"45"
 
     def test_a_reader_that_is_given_up_early_leaves_the_store_usable(self, store: Store) -> None:
         store.create("key", MEGABYTES_3)
         with store.open("key") as reader:
             reader.next(10)
-        assert store.read("key", 0, 10) == MEGABYTES_3[:10]
+        assert bytes(store.read("key", 0, 10)) == MEGABYTES_3[:10]
 
     def test_a_missing_object_is_named(self, store: Store) -> None:
         store.create("folder/key", b"")
@@ -199,7 +205,7 @@ class StoreContract:
         key = "data/Übung 1/a&b<c>+d=e%20f;?#'\"~.npz"
         assert store.create(key, b"x")
         assert store.exists(key)
-        assert store.read(key) == b"x"
+        assert bytes(store.read(key)) == b"x"
         store.delete([key])
         assert not store.exists(key)
 

@@ -29,6 +29,7 @@ class Answer:
         self._owner = owner
         self._connection = connection
         self._response = response
+        self._closed = False
 
     @property
     def length(self) -> int | None:
@@ -54,6 +55,9 @@ class Answer:
         return self._response.read(_TEXT_LIMIT).decode(errors="replace")
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         if self._response.length == 0:
             self._response.read()
         # A body that broke off counts as closed too; what was promised and did not come tells it apart.

@@ -110,10 +110,10 @@ class S3Store:
 
     def read(self, key: str, start: int = 0, count: int | None = None) -> memoryview:
         path = self._path(key)
-        if count == 0 or (count is None and start):
-            # S3 knows no empty range, and only the size tells whether this one is.
+        if start < 0 or count == 0 or (start and count is None):
+            # S3 has no words for such a range: only the object's size tells whether it has it.
             size = self._size(path)
-            count = size - start if count is None else 0
+            count = size - start if count is None else count
             check_range(self._place.name(path), start, count, size)
             if not count:
                 return aligned_buffer(0)

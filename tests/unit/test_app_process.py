@@ -1,10 +1,13 @@
 """The function's process: its settings, its end by signal, and its end with its parent."""
 
+import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -80,21 +83,21 @@ def test_sigterm_lets_a_call_that_cannot_give_up_finish_within_the_grace_period(
 
 def test_a_call_that_outlasts_the_grace_period_does_not_hold_the_process(tmp_path: Path) -> None:
     with FunctionProcess(tmp_path, SAPFLOW_GRACE_SECONDS="1") as function:
-        function.send("/invoke", json.dumps({"op": "deaf", "seconds": 600}).encode())
-        while 'busy{role="worker"} 1' not in function.get("/metrics")[1]:
-            pass
-        function.process.send_signal(signal.SIGTERM)
-        assert function.process.wait(timeout=30) == 1
+        with closing(function.send("/invoke", json.dumps({"op": "deaf", "seconds": 600}).encode())):
+            while 'busy{role="worker"} 1' not in function.get("/metrics")[1]:
+                pass
+            function.process.send_signal(signal.SIGTERM)
+            assert function.process.wait(timeout=30) == 1
 
 
 @pytest.mark.parametrize("op", ["wait", "deaf"])
 def test_ends_at_once_when_its_lifeline_closes_even_at_work(tmp_path: Path, op: str) -> None:
     with FunctionProcess(tmp_path) as function:
-        function.send("/invoke", json.dumps({"op": op, "seconds": 600}).encode())
-        while 'busy{role="worker"} 1' not in function.get("/metrics")[1]:
-            pass
-        function.hang_up()
-        assert function.process.wait(timeout=30) == 1
+        with closing(function.send("/invoke", json.dumps({"op": op, "seconds": 600}).encode())):
+            while 'busy{role="worker"} 1' not in function.get("/metrics")[1]:
+                pass
+            function.hang_up()
+            assert function.process.wait(timeout=30) == 1
 
 
 def test_a_merger_process_imports_no_torch(tmp_path: Path) -> None:
@@ -109,9 +112,6 @@ def test_a_merger_process_imports_no_torch(tmp_path: Path) -> None:
 
 
 def test_serves_on_a_tcp_port_when_given_no_socket(tmp_path: Path) -> None:
-    import http.client
-    import socket
-
     ours, theirs = socket.socketpair()
     environ = {
         "PATH": os.environ["PATH"],

@@ -34,7 +34,9 @@ def refused(source: Path, format: str | None = None, **options: object) -> str:
     "names", [("x", "y"), ("X", "Y"), ("X", "y"), ("data", "target"), ("features", "labels")]
 )
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz_arrays_are_found_by_their_usual_names(tmp_path: Path, names: tuple[str, str], save: object) -> None:
+def test_npz_arrays_are_found_by_their_usual_names(
+    tmp_path: Path, names: tuple[str, str], save: object
+) -> None:
     x, y = np.random.default_rng(0).normal(size=(70, 3, 2)), np.arange(70) % 4
     save(tmp_path / "a.npz", **{names[0]: x, names[1]: y, "other": [1]})  # type: ignore[operator]
     features, targets = read(tmp_path)
@@ -116,7 +118,11 @@ def test_npz_member_shorter_or_longer_than_its_header_says(tmp_path: Path) -> No
     np.save(tmp_path / "x.npy", np.ones((10, 2)))
     np.save(tmp_path / "y.npy", np.zeros(10, np.int64))
     x, y = ((tmp_path / name).read_bytes() for name in ("x.npy", "y.npy"))
-    for data, message in ((x[:-20], "ends within row 8 of 10"), (x + b"\0", "goes on after"), (b"junk", "header")):
+    for data, message in (
+        (x[:-20], "ends within row 8 of 10"),
+        (x + b"\0", "goes on after"),
+        (b"junk", "header"),
+    ):
         with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
             archive.writestr("x.npy", data)
             archive.writestr("y.npy", y)
@@ -132,7 +138,9 @@ def write_idx(path: Path, array: np.ndarray, *, kind: int = 8, cut: int = 0) -> 
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
 
 
-def write_mnist(folder: Path, set: str = "train", count: int = 5, ending: str = "") -> tuple[np.ndarray, np.ndarray]:
+def write_mnist(
+    folder: Path, set: str = "train", count: int = 5, ending: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(len(set))
     images, labels = rng.integers(0, 256, (count, 4, 3), np.uint8), rng.integers(0, 10, count, np.uint8)
     write_idx(folder / f"{set}-images-idx3-ubyte{ending}", images)
@@ -244,7 +252,9 @@ def test_cifar_size_must_be_a_multiple_of_the_record(tmp_path: Path) -> None:
 
 def test_cifar_labels_out_of_range_name_file_and_row(tmp_path: Path) -> None:
     write_cifar(tmp_path, "data_batch_1.bin", 2, 10)
-    assert "data_batch_1.bin: row 0 (the first is 0) has the label 10; labels go from 0 to 9" in refused(tmp_path)
+    assert "data_batch_1.bin: row 0 (the first is 0) has the label 10; labels go from 0 to 9" in refused(
+        tmp_path
+    )
 
 
 def test_cifar_without_training_batches(tmp_path: Path) -> None:
@@ -269,7 +279,11 @@ def csv(folder: Path, text: str, name: str = "a.csv") -> Path:
 
 
 def test_csv_with_and_without_header_has_the_target_last(tmp_path: Path) -> None:
-    for text in ("1.5,2,0\n3,4,1\n", "a,b,label\n1.5,2,0\n\n3,4,1\n", '\ufeff"a","b","l"\r\n1.5,2,0\r\n3,4,1\r\n'):
+    for text in (
+        "1.5,2,0\n3,4,1\n",
+        "a,b,label\n1.5,2,0\n\n3,4,1\n",
+        '\ufeff"a","b","l"\r\n1.5,2,0\r\n3,4,1\r\n',
+    ):
         features, targets = read(csv(tmp_path, text))
         assert features.tolist() == [[1.5, 2], [3, 4]]
         assert targets.tolist() == [0, 1]
@@ -330,7 +344,9 @@ def test_csv_ragged_rows_one_column_and_bad_text(tmp_path: Path) -> None:
 def test_csv_header_as_told(tmp_path: Path) -> None:
     csv(tmp_path, "1,2\n3,4\n")
     assert read(tmp_path, header="Present")[0].tolist() == [[3]]
-    assert "line 1, column 0" in refused(csv(tmp_path, "a,b\n3,4\n"), header="Absent", target=1, classes=["b", "4"])
+    assert "line 1, column 0" in refused(
+        csv(tmp_path, "a,b\n3,4\n"), header="Absent", target=1, classes=["b", "4"]
+    )
 
 
 def test_csv_of_a_header_alone_has_no_samples(tmp_path: Path) -> None:
@@ -373,7 +389,9 @@ def test_parquet_target_by_name_and_names_of_classes(tmp_path: Path) -> None:
     features, targets = read(tmp_path, target="kind", classes=["cat", "dog"])
     assert features.tolist() == [[1], [2]]
     assert targets.tolist() == [1, 0]
-    assert "row 1 (the first is 0): the label 'cat'" in refused(tmp_path, target="kind", classes=["dog", "cow"])
+    assert "row 1 (the first is 0): the label 'cat'" in refused(
+        tmp_path, target="kind", classes=["dog", "cow"]
+    )
     assert "columns are kind, a" in refused(tmp_path, target="sort")
     assert "features must be numbers" in refused(tmp_path)
 
@@ -390,7 +408,9 @@ def test_parquet_with_nan_names_the_row(tmp_path: Path) -> None:
 
 def test_parquet_of_one_column_and_of_no_rows(tmp_path: Path) -> None:
     assert "one column only" in refused(parquet(tmp_path, a=[1.0]))
-    assert "no samples" in refused(parquet(tmp_path, a=pa.array([], pa.float64()), y=pa.array([], pa.int64())))
+    assert "no samples" in refused(
+        parquet(tmp_path, a=pa.array([], pa.float64()), y=pa.array([], pa.int64()))
+    )
 
 
 def test_parquet_cut_off_or_damaged(tmp_path: Path) -> None:

@@ -86,7 +86,9 @@ def test_synthetic_chunks_do_not_depend_on_how_many_follow() -> None:
 
 
 def test_synthetic_seeds_differ() -> None:
-    one, two = (whole(open_source("synthetic:binary", options={"samples": 999, "seed": s}))[0] for s in (1, 2))
+    one, two = (
+        whole(open_source("synthetic:binary", options={"samples": 999, "seed": s}))[0] for s in (1, 2)
+    )
     assert (one != two).any()
 
 

@@ -54,7 +54,7 @@ def test_a_read_only_file_system_is_named_and_can_still_be_read(small_disk: Path
     open_store(str(small_disk)).create("key", b"x")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     store = open_store(str(small_disk))
-    assert store.read("key") == b"x"
+    assert bytes(store.read("key")) == b"x"
     assert not store.exists("other")
     for refused in (lambda: store.create("other", b""), store.probe, lambda: store.delete(["key"])):
         with pytest.raises(StoreError, match=r"disk/.*read-only"):
@@ -119,7 +119,7 @@ def test_one_of_several_processes_wins(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     for turn, results in enumerate(zip(*won, strict=True)):
         assert sum(results) == 1
-        assert store.read(f"work/{turn}/key") == b"abc"[results.index(True) :][:1] * 50_000
+        assert bytes(store.read(f"work/{turn}/key")) == b"abc"[results.index(True) :][:1] * 50_000
 
 
 def test_a_writer_killed_in_the_middle_leaves_no_object_and_its_file_goes_at_the_next_open(
@@ -155,7 +155,7 @@ def test_the_file_of_a_living_writer_stays_when_another_opens_the_store(tmp_path
 def test_a_file_swept_away_under_a_writer_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    swept = []
+    swept: list[Store] = []
     lock = fcntl.flock
 
     def sweep_first(file: int, how: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from s3_servers import FakeS3, free_port
 
-from sapflow.errors import CorruptObject, ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
+from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
 from sapflow.store import Credentials, open_store
 
 LARGE = 17 << 20
@@ -179,7 +179,7 @@ def test_an_error_says_what_is_wrong_where_and_what_to_do_and_is_not_repeated(
 def test_a_delete_that_the_store_refuses_is_an_error(fake: FakeS3) -> None:
     fake.undeletable.add("a/kept & safe")
     store = fake.open()
-    with pytest.raises(StoreUnsafe, match="a/kept & safe.*AccessDenied"):
+    with pytest.raises(StoreUnsafe, match=r"a/kept & safe.*AccessDenied"):
         store.delete(["a/other", "a/kept & safe"])
     store.close()
 
@@ -196,14 +196,6 @@ def test_a_store_that_ends_its_idle_connections_is_asked_on_a_new_one(fake: Fake
     store = fake.open()
     store.create("key", b"x")
     fake.hang_up()
-    assert store.read("key") == b"x"
+    assert bytes(store.read("key")) == b"x"
     assert fake.connections == 2
-    store.close()
-
-
-def test_an_object_that_shrank_between_head_and_body_is_corrupt(fake: FakeS3) -> None:
-    store = fake.open()
-    fake.objects["key"] = bytes(100)
-    with pytest.raises(CorruptObject, match=r"key.* has 100 bytes"):
-        store.read("key", 50, 51)
     store.close()

@@ -4,7 +4,7 @@ import datetime
 from urllib.parse import urlsplit
 
 import pytest
-from minio.credentials import Credentials as ReferenceCredentials
+from minio.credentials.credentials import Credentials as ReferenceCredentials
 from minio.signer import sign_v4_s3
 
 from sapflow.store import Credentials

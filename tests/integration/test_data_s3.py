@@ -1,0 +1,125 @@
+"""Source files on a real MinIO, and blocks cut from and into it."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from s3_servers import S3Service, free_port
+
+from sapflow.data.blocks import prepare
+from sapflow.data.generate import ensure_mnist
+from sapflow.data.remote import s3_files
+from sapflow.data.sampler import EpochOrder, Reader
+from sapflow.data.source import open_source
+from sapflow.errors import DataError, StoreError, StoreUnavailable
+from sapflow.store import Credentials
+
+pytestmark = pytest.mark.s3
+
+Upload = Callable[[Path], str]
+
+
+@pytest.fixture
+def upload(minio: S3Service, request: pytest.FixtureRequest) -> Upload:
+    """Uploads a folder; its URL. A neighbour whose name starts alike must not be read with it."""
+    prefix = f"data-{request.node.name}"
+
+    def put(folder: Path) -> str:
+        store = minio.open()
+        for path in folder.iterdir():
+            store.create(f"{prefix}/set/{path.name}", path.read_bytes())
+        store.create(f"{prefix}/set-other/a.csv", b"7,7,7\n")
+        return minio.url(f"{prefix}/set")
+
+    return put
+
+
+def rows(source: str, minio: S3Service) -> np.ndarray:
+    read_s3 = partial(s3_files, credentials=minio.credentials)
+    return np.concatenate([chunk.features for chunk in open_source(source, read_s3=read_s3).read()])
+
+
+def test_a_prefix_is_read_as_a_folder(tmp_path: Path, upload: Upload, minio: S3Service) -> None:
+    (tmp_path / "b.csv").write_text("3,0\n")
+    (tmp_path / "a.csv").write_text("1.5,1\n2,0\n")
+    assert rows(upload(tmp_path), minio).ravel().tolist() == [1.5, 2, 3]
+
+
+def test_a_key_is_read_as_a_file(tmp_path: Path, upload: Upload, minio: S3Service) -> None:
+    (tmp_path / "a.csv").write_text("1,1\n")
+    (tmp_path / "b.csv").write_text("3,0\n")
+    path, _, query = upload(tmp_path).partition("?")
+    assert rows(f"{path}/b.csv?{query}", minio).tolist() == [[3]]
+
+
+def test_formats_that_seek_and_those_that_unpack(tmp_path: Path, upload: Upload, minio: S3Service) -> None:
+    x = np.random.default_rng(0).normal(size=(70_000, 20))
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(len(x)))
+    (tmp_path / "gz").mkdir()
+    kinds = {"npz": tmp_path / "a.npz", "parquet": tmp_path / "a.parquet"}
+    pq.write_table(pa.table({"a": x[:, 0], "y": np.arange(len(x))}), kinds["parquet"])
+    store, query = minio.open(), minio.url().partition("?")[2]
+    for kind, path in kinds.items():
+        store.create(f"formats/{kind}/{path.name}", path.read_bytes())
+        source = f"{minio.url(f'formats/{kind}').partition('?')[0]}?{query}"
+        options = {"task": "Regression"}
+        found = open_source(source, options=options, read_s3=partial(s3_files, credentials=minio.credentials))
+        features = np.concatenate([chunk.features for chunk in found.read()])
+        np.testing.assert_array_equal(features, x[:, : features.shape[1]].astype(np.float32))
+
+
+def test_mnist_is_cut_from_s3_into_s3(tmp_path: Path, upload: Upload, minio: S3Service) -> None:
+    source = open_source(
+        upload(ensure_mnist(tmp_path, 600)), read_s3=partial(s3_files, credentials=minio.credentials)
+    )
+    store = minio.open("cut")
+    manifest = prepare(source, store, "jobs/1/data/", validation_fraction=0.2, seed=0, block_bytes=1 << 18)
+    assert (manifest.train_samples, manifest.validation_samples) == (600, 100)
+    local = np.concatenate([c.features for c in open_source(str(tmp_path)).read() if c.part == "train"])
+    order = EpochOrder(manifest.train, 0, 0)
+    features, _ = Reader(store, "jobs/1/data/", manifest).batch(order, 0, 600)
+    np.testing.assert_allclose(features.sum(), local.sum(dtype=np.float64) / 255, rtol=1e-5)
+
+
+def test_credentials_come_from_the_environment(
+    tmp_path: Path, upload: Upload, minio: S3Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_text("1,1\n")
+    url = upload(tmp_path)
+    monkeypatch.setenv("SAPFLOW_S3_ACCESS_KEY", minio.credentials.access_key)
+    monkeypatch.setenv("SAPFLOW_S3_SECRET_KEY", minio.credentials.secret_key)
+    assert len(open_source(url).name) > 5
+    monkeypatch.delenv("SAPFLOW_S3_ACCESS_KEY")
+    monkeypatch.delenv("SAPFLOW_S3_SECRET_KEY")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+    with pytest.raises(StoreError, match="credentials"):
+        open_source(url)
+
+
+def test_nothing_there_and_no_bucket_are_data_errors(minio: S3Service) -> None:
+    with pytest.raises(DataError, match="no file at"):
+        rows(minio.url("nothing-here"), minio)
+    with pytest.raises(DataError, match="NoSuchBucket"):
+        rows(minio.url("x", bucket="no-such-bucket"), minio)
+
+
+def test_wrong_credentials_are_a_data_error(minio: S3Service) -> None:
+    with pytest.raises(DataError, match="InvalidAccessKeyId"):
+        open_source(minio.url("x"), read_s3=partial(s3_files, credentials=Credentials("nobody", "x" * 32)))
+
+
+def test_a_truncated_object_names_its_url(tmp_path: Path, upload: Upload, minio: S3Service) -> None:
+    (tmp_path / "data_batch_1.bin").write_bytes(bytes(3072))
+    with pytest.raises(DataError, match=r"s3://.*/set/data_batch_1\.bin has 3072 bytes"):
+        rows(upload(tmp_path), minio)
+
+
+def test_no_server_is_to_be_tried_again() -> None:
+    url = f"s3://bucket/x?endpoint=http://127.0.0.1:{free_port()}"
+    with pytest.raises(StoreUnavailable, match="gave no listing"):
+        open_source(url, read_s3=partial(s3_files, credentials=Credentials("a", "b")))
