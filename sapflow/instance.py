@@ -63,6 +63,7 @@ class Instance:
         self._listening: asyncio.Future[int] = self._loop.create_future()
         self._gone = asyncio.Event()
         self._out_of_memory = False
+        self._last_words = ""
         self._reaper: asyncio.Task[None] | None = None
         self._lifeline, theirs = socket.socketpair()
         self._lifeline.setblocking(False)
@@ -99,8 +100,9 @@ class Instance:
             async with asyncio.timeout(START_SECONDS):
                 port = await asyncio.shield(self._listening)
         except TimeoutError as error:
+            await self._end()
             raise InvocationError(
-                f"{self._name} did not start within {START_SECONDS:g} s{self._last_words()}",
+                f"{self._name} did not start within {START_SECONDS:g} s{self._last_words}",
                 reason="StartFailed",
             ) from error
         try:
@@ -162,12 +164,13 @@ class Instance:
         self.hold.release()
         if self._connection is not None:
             self._connection.close()
+        self._last_words = self._read_last_words()
+        for path in (self._place, self._log_path):
+            path.unlink(missing_ok=True)
         if not self._listening.done():
             self._listening.set_exception(self._obituary())
             # Nobody may be waiting any more; then it is no news either.
             self._listening.exception()
-        for path in (self._place, self._log_path):
-            path.unlink(missing_ok=True)
         self._gone.set()
         self._on_gone(self)
 
@@ -187,11 +190,11 @@ class Instance:
         code = self.process.returncode
         if code >= 0 and self._connection is None:
             return InvocationError(
-                f"{self._name} ended with exit code {code} before it was ready{self._last_words()}",
+                f"{self._name} ended with exit code {code} before it was ready{self._last_words}",
                 reason="StartFailed",
             )
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        return InstanceLost(f"{self._name} ended by {how}{self._last_words()}")
+        return InstanceLost(f"{self._name} ended by {how}{self._last_words}")
 
     @property
     def _name(self) -> str:
@@ -201,7 +204,7 @@ class Instance:
     def _log_path(self) -> Path:
         return self._place.with_suffix(".log")
 
-    def _last_words(self) -> str:
+    def _read_last_words(self) -> str:
         try:
             with self._log_path.open("rb") as log:
                 log.seek(max(0, os.fstat(log.fileno()).st_size - 4096))

@@ -92,7 +92,7 @@ class Cgroup:
 
     def __init__(self, path: Path, version: int, limit: int) -> None:
         """Raises OSError where it may not be made, or does not take the limit."""
-        self._path = path
+        self.path = path
         self._events = path / ("memory.events" if version == 2 else "memory.oom_control")
         path.mkdir()
         try:
@@ -109,7 +109,7 @@ class Cgroup:
             raise OSError(f"no memory limit in {path}: {error}") from error
 
     def add(self, pid: int) -> None:
-        (self._path / "cgroup.procs").write_text(str(pid))
+        (self.path / "cgroup.procs").write_text(str(pid))
 
     def exceeded(self) -> bool:
         """Whether the kernel killed something in it over the limit."""
@@ -122,7 +122,7 @@ class Cgroup:
     def remove(self) -> None:
         """To be called once its process has been waited for: a group with a process in it stays."""
         with contextlib.suppress(OSError):
-            self._path.rmdir()
+            self.path.rmdir()
 
 
 class CgroupMaker:

@@ -13,8 +13,8 @@ from sapflow.data.blocks import Manifest, prepare
 from sapflow.data.source import open_source
 from sapflow.driver.observer import Observer
 from sapflow.driver.run import Driver
-from sapflow.errors import ObjectMissing, SpecError
-from sapflow.job import TrainingJob
+from sapflow.errors import DataError, ObjectMissing, SpecError
+from sapflow.job import TrainingJob, parse
 from sapflow.local import EmbeddedRuntime
 from sapflow.memory import parse_quantity
 from sapflow.store import Credentials, Store, open_store
@@ -56,6 +56,10 @@ class Session:
         """The outcome record of a finished job."""
         return self._json(keys.result(self.uid, "outcome.json"))
 
+    def started(self) -> bool:
+        """Whether the job has a first version."""
+        return self.store.exists(keys.commit(self.uid, 0))
+
     def forget(self) -> None:
         """Remove everything of this job."""
         self.store.delete_prefix(keys.job(self.uid))
@@ -87,15 +91,39 @@ class Session:
 
 
 def open_session(
-    job: TrainingJob, environ: Mapping[str, str], *, store: str | None = None, uid: str | None = None
+    job: TrainingJob,
+    environ: Mapping[str, str],
+    *,
+    store: str | None = None,
+    uid: str | None = None,
+    probe: bool = True,
 ) -> Session:
-    """A job's session on a store that has been probed. Raises StoreError, StoreUnsafe, StoreUnavailable."""
-    url = store_url(job, store)
-    if "://" not in url:
-        url = Path(url).resolve().as_uri()
+    """A job's session on its store, which `probe` tries by writing: only readers may go without.
+
+    Raises StoreError, StoreUnsafe, StoreUnavailable.
+    """
+    url = _absolute(store_url(job, store))
     opened = open_store(url, Credentials.from_environment(environ))
-    opened.probe()
+    if probe:
+        opened.probe()
     return Session(uid or uid_of(job), job, opened, url)
+
+
+def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = None) -> Session:
+    """The session of a job that a store holds, to be read. Raises DataError where it has no such job."""
+    url = _absolute(store or DEFAULT_STORE)
+    opened = open_store(url, Credentials.from_environment(environ))
+    try:
+        spec = json.loads(bytes(opened.read(keys.spec(uid))))
+    except (ObjectMissing, ValueError) as error:
+        raise DataError(
+            f"{url} holds no job {uid!r}; `sapflow status` lists the jobs of a directory"
+        ) from error
+    return Session(uid, parse(spec), opened, url)
+
+
+def _absolute(url: str) -> str:
+    return url if "://" in url else Path(url).resolve().as_uri()
 
 
 def check_data(job: TrainingJob, manifest: Manifest) -> None:
@@ -117,8 +145,11 @@ def check_data(job: TrainingJob, manifest: Manifest) -> None:
         )
     if manifest.task == "regression" and job.spec.model.loss not in (None, "MSE"):
         problems.append(("spec.model.loss", f"must be MSE for regression, not {job.spec.model.loss}"))
-    if manifest.task == "classification" and job.spec.model.loss == "MSE":
-        problems.append(("spec.model.loss", "MSE is for regression; the data's targets are classes"))
+    if manifest.task == "classification":
+        fitting = "BinaryCrossEntropy" if manifest.outputs == 1 else "CrossEntropy"
+        if job.spec.model.loss not in (None, fitting):
+            message = f"must be {fitting} for {manifest.classes} classes, not {job.spec.model.loss}"
+            problems.append(("spec.model.loss", message))
     if problems:
         raise SpecError(problems)
 

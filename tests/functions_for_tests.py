@@ -13,7 +13,7 @@ from sapflow.errors import DataError, InvocationError, StoreUnavailable
 from sapflow_functions.runner import Context
 from sapflow_functions.serve import serve
 
-kept: list[bytearray] = []
+kept: list[object] = []
 
 
 def noop(request: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -25,11 +25,11 @@ def environment(request: dict[str, Any], context: Context) -> dict[str, Any]:
 
 
 def wait(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Work until told to stop, for `seconds` at most; `mark` is a file made once it is at work."""
+    """Work until told to stop, for `duration` seconds at most; `mark` is a file made once it is at work."""
     if "mark" in request:
         with Path(request["mark"]).open("w") as mark:
             mark.write(str(os.getpid()))
-    end = time.monotonic() + request.get("seconds", 60)
+    end = time.monotonic() + request.get("duration", 60)
     while time.monotonic() < end:
         context.give_up_if_cancelled()
         time.sleep(0.002)
@@ -38,27 +38,28 @@ def wait(request: dict[str, Any], context: Context) -> dict[str, Any]:
 
 def deaf(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Sleep without looking at anything."""
-    time.sleep(request["seconds"])
+    time.sleep(request["duration"])
     return {}
 
 
 def allocate(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Keep `bytes` of memory, every page touched, then stay at work for `seconds`."""
+    """Keep `bytes` of memory, every page touched, then stay at work for `duration` seconds."""
     block = bytearray(request["bytes"])
     block[::4096] = b"\1" * len(block[::4096])
     kept.append(block)
-    time.sleep(request.get("seconds", 0))
+    time.sleep(request.get("duration", 0))
     return {"pid": os.getpid()}
 
 
 def map_shared(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Map a file and read every page of it, then stay at work for `seconds`."""
+    """Map a file and read every page of it, then stay at work for `duration` seconds."""
     import mmap
 
     with Path(request["path"]).open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    kept.append(mapped)
     total = sum(mapped[::4096])
-    time.sleep(request["seconds"])
+    time.sleep(request["duration"])
     return {"total": total, "bytes": len(mapped)}
 
 

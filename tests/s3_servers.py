@@ -119,12 +119,26 @@ class Minio:
         return False
 
     def _make_bucket(self, address: str) -> str:
+        import urllib3
         from minio import Minio as Client
 
-        keys = self.credentials
-        Client(address, access_key=keys.access_key, secret_key=keys.secret_key, secure=False).make_bucket(
-            "tests"
+        # A server that has just started may answer 503 and ask to come back after a minute; it needs none.
+        retries = urllib3.Retry(
+            100,
+            backoff_factor=0.02,
+            backoff_max=0.2,
+            status_forcelist=[503],
+            respect_retry_after_header=False,
         )
+        keys = self.credentials
+        client = Client(
+            address,
+            access_key=keys.access_key,
+            secret_key=keys.secret_key,
+            secure=False,
+            http_client=urllib3.PoolManager(retries=retries, timeout=10),
+        )
+        client.make_bucket("tests")
         return "tests"
 
     def _stop(self) -> None:

@@ -20,7 +20,7 @@ from sapflow.errors import CorruptObject
 
 VERSION = 1
 MAX_BLOCK_BYTES = 8 << 20
-_FEATURE_TYPES = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def manifest_key(prefix: str) -> str:
@@ -104,7 +104,7 @@ class Manifest:
             "source": not isinstance(self.source, str),
             "task": self.task not in ("classification", "regression"),
             "shape": not self.shape or values > MAX_VALUES,
-            "dtype": self.dtype not in _FEATURE_TYPES,
+            "dtype": self.dtype not in ("uint8", "float32"),
             "target_shape": len(self.target_shape) > (self.task == "regression"),
             "classes": self.classes is not None if self.task == "regression" else not two_classes_or_more,
             "train": not self.train,
@@ -126,7 +126,7 @@ def _counts(name: str, value: object) -> tuple[int, ...]:
 def _numbers(name: str, value: object) -> tuple[float, ...]:
     if not isinstance(value, Sequence) or not all(type(n) in (int, float) for n in value):
         raise CorruptObject(f"the data manifest's field {name} is no list of numbers")
-    if not np.isfinite(np.array(value, dtype=np.float32)).all():
+    if not all(abs(n) <= _LARGEST for n in value):
         raise CorruptObject(f"the data manifest's field {name} has numbers that are not finite")
     return tuple(map(float, value))
 

@@ -27,11 +27,16 @@ def s3_files(url: str, credentials: Credentials | None = None) -> list[DataFile]
     parts = urlsplit(url)
     prefix = parts.path.strip("/")
     credentials = credentials or Credentials.from_environment(os.environ)
-    store = open_store(parts._replace(path="").geturl(), credentials)
-    assert credentials is not None  # without any, open_store has raised
+    bucket = parts._replace(path="").geturl()
+    open_store(bucket, credentials).close()  # refuses a wrong URL, and missing credentials
+    assert credentials is not None
     query = parse_qs(parts.query)
     region = query.get("region", ["us-east-1"])[0]
     endpoint = urlsplit(query.get("endpoint", [f"https://s3.{region}.amazonaws.com"])[0])
+    pool = urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=5.0, read=SECONDS),
+        retries=urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+    )
     client = Minio(
         endpoint.netloc,
         access_key=credentials.access_key,
@@ -39,10 +44,7 @@ def s3_files(url: str, credentials: Credentials | None = None) -> list[DataFile]
         session_token=credentials.session_token,
         secure=endpoint.scheme == "https",
         region=region,
-        http_client=urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=5.0, read=SECONDS),
-            retries=urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
-        ),
+        http_client=pool,
     )
     shown = f"s3://{parts.netloc}"
     files = []
@@ -52,26 +54,37 @@ def s3_files(url: str, credentials: Credentials | None = None) -> list[DataFile]
             if key.endswith("/") or not (key == prefix or not prefix or key.startswith(f"{prefix}/")):
                 continue
             size = item.size or 0
-            files.append(DataFile(f"{shown}/{key}", size, _opener(store, key, size)))
+            files.append(DataFile(f"{shown}/{key}", size, _opener(bucket, credentials, key, size)))
     except S3Error as error:
         raise DataError(
             f"{shown}/{prefix} cannot be listed: {error.code}; the credentials need list and read there"
         ) from error
     except (urllib3.exceptions.HTTPError, MinioException) as error:
         raise StoreUnavailable(f"{endpoint.netloc} gave no listing of {shown}/{prefix}: {error}") from error
+    finally:
+        pool.clear()
     return files
 
 
-def _opener(store: Store, key: str, size: int) -> Callable[[], BinaryIO]:
-    return lambda: cast(BinaryIO, io.BufferedReader(_Ranges(store, key, size), READ_AHEAD))
+def _opener(bucket: str, credentials: Credentials, key: str, size: int) -> Callable[[], BinaryIO]:
+    def opened() -> BinaryIO:
+        ranges = _Ranges(open_store(bucket, credentials), key, size)
+        return cast(BinaryIO, io.BufferedReader(ranges, READ_AHEAD))
+
+    return opened
 
 
 class _Ranges(io.RawIOBase):
-    """An object as a raw file: each read is one ranged GET."""
+    """An object as a raw file: each read is one ranged GET. Closing it closes its store."""
 
     def __init__(self, store: Store, key: str, size: int) -> None:
         super().__init__()
         self._store, self._key, self._size, self._at = store, key, size, 0
+
+    def close(self) -> None:
+        if not self.closed:
+            self._store.close()
+        super().close()
 
     def readable(self) -> bool:
         return True

@@ -35,7 +35,7 @@ async def write(context: Context, evaluations: Evaluations, chosen: Commit) -> d
     await _write_metrics(context, evaluations, chosen)
     outcome = {
         "version": chosen.version,
-        "uri": f"{context.store.url.rstrip('/')}/{output}",
+        "uri": f"{context.store.url.partition('?')[0].rstrip('/')}/{output}",
         "sha256": body["sha256"],
         "loss": chosen.measured.loss,
         "validationLoss": evaluations.losses.get(chosen.version),

@@ -105,7 +105,10 @@ class Gradient:
         with timing.phase("read"):
             features, targets = loaded.reader.batch(self.order, *self.batches[micro])
         with timing.phase("compute"):
-            torch.manual_seed(micro_seed(loaded.seed, request.version, request.rank, micro))
+            # torch.manual_seed would seed absent accelerators too, for 0.3 ms.
+            torch.default_generator.manual_seed(
+                micro_seed(loaded.seed, request.version, request.rank, micro)
+            )
             outputs = loaded.model.module(torch.from_numpy(features))
             loss, correct = loaded.loss(outputs, torch.from_numpy(targets))
             loss.backward()

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class Watched:
     def __init__(self, store: Path, **settings: Any) -> None:
         self.most_at_work = 0
         self._changed = asyncio.Event()
-        settings = {"commands": COMMANDS, "max_instances": 2} | settings
+        settings = {"commands": COMMANDS, "max_instances": 2, **settings}
         self.runtime = EmbeddedRuntime(str(store), on_change=self._change, **settings)
 
     def _change(self) -> None:
@@ -87,10 +88,7 @@ def test_runs_at_most_so_many_calls_at_once_over_all_roles_in_at_most_so_many_pr
         async with watched(tmp_path, max_instances=2) as one:
             roles: list[Role] = ["worker", "merger"] * 8
             answers = await asyncio.gather(
-                *(one.invoke(role, op="wait", seconds_=0, rank=1) for role in roles[:0])
-            )
-            answers = await asyncio.gather(
-                *(one.runtime.invoke(role, {"op": "wait", "seconds": 0.01}, seconds=30) for role in roles)
+                *(one.runtime.invoke(role, {"op": "wait", "duration": 0.01}, seconds=30) for role in roles)
             )
             assert one.most_at_work == 2
             for role in ("worker", "merger"):
@@ -121,11 +119,13 @@ def test_merge_calls_go_before_workers_that_wait_longer(tmp_path: Path) -> None:
                 await one.invoke(role, op="noop")
                 order.append(name)
 
+            at_work = asyncio.create_task(one.invoke(op="wait", mark=str(mark)))
+            await asyncio.to_thread(mark.read_text)
             async with asyncio.TaskGroup() as group:
-                group.create_task(one.invoke(op="wait", mark=str(mark), seconds_=1))
-                await asyncio.to_thread(mark.read_text)
-                for name, role in (("w1", "worker"), ("w2", "worker"), ("m1", "merger"), ("m2", "merger")):
-                    group.create_task(call(name, "merger" if role == "merger" else "worker"))
+                for name in ("w1", "w2", "m1", "m2"):
+                    group.create_task(call(name, "merger" if name.startswith("m") else "worker"))
+                await asyncio.sleep(0)
+                at_work.cancel()
             assert order == ["m1", "m2", "w1", "w2"]
 
     run(test())
@@ -173,7 +173,7 @@ def test_kills_a_call_at_its_time_limit(tmp_path: Path) -> None:
         async with watched(tmp_path, max_instances=1) as one:
             pid = (await one.invoke(op="noop"))["pid"]
             with pytest.raises(InvocationTimeout, match=r"deaf version 4: no answer within 0\.1 s") as caught:
-                await one.runtime.invoke("worker", {"op": "deaf", "version": 4, "seconds": 60}, seconds=0.1)
+                await one.runtime.invoke("worker", {"op": "deaf", "version": 4, "duration": 60}, seconds=0.1)
             assert caught.value.retryable
             await one.until(lambda infos: not infos)
             assert not exists(pid)
@@ -284,12 +284,12 @@ def stores() -> list[Any]:
 
 
 @pytest.fixture
-def shared(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+def shared(tmp_path: Path) -> Iterator[Path]:
     """A directory of this test's own on a tmpfs."""
     path = SHARED / f"sapflow-test-{os.getpid()}-{tmp_path.name}"
     path.mkdir()
-    request.addfinalizer(lambda: [file.unlink() for file in path.iterdir()] and None or path.rmdir())
-    return path
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.mark.parametrize("in_memory", stores())
@@ -304,7 +304,7 @@ def test_a_function_over_its_memory_limit_is_killed_and_reported_as_out_of_memor
                 OutOfMemory, match=r"over its limit of 160 MiB; raise memory\.worker"
             ) as caught:
                 await one.runtime.invoke(
-                    "worker", {"op": "allocate", "bytes": 200 * MIB, "seconds": 60}, seconds=90
+                    "worker", {"op": "allocate", "bytes": 200 * MIB, "duration": 60}, seconds=90
                 )
             assert not caught.value.retryable
             await one.invoke("merger", op="allocate", bytes=200 * MIB)
@@ -318,7 +318,7 @@ def test_memory_that_a_function_maps_from_a_store_is_not_its_own(shared: Path) -
 
     async def test() -> None:
         async with watched(shared, memory={"worker": 160 * MIB}) as one:
-            request = {"op": "map", "path": str(shared / "parameters"), "seconds": 0.3}
+            request = {"op": "map", "path": str(shared / "parameters"), "duration": 0.3}
             reply = await one.runtime.invoke("worker", request, seconds=30)
             assert reply.body["bytes"] == 200 * MIB
             assert one.runtime.instances()[0].rss > 200 * MIB

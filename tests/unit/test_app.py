@@ -72,7 +72,7 @@ def test_never_logs_its_token(function: FunctionProcess) -> None:
 
 def test_is_busy_for_a_second_call_and_well_for_a_probe(function: FunctionProcess, tmp_path: Path) -> None:
     mark = make_mark(tmp_path)
-    first = function.send("/invoke", json.dumps({"op": "wait", "mark": str(mark), "seconds": 0.5}).encode())
+    first = function.send("/invoke", json.dumps({"op": "wait", "mark": str(mark), "duration": 0.5}).encode())
     mark.read_text()
     status, body = function.invoke(op="noop")
     assert (status, body["error"]["reason"], body["error"]["retryable"]) == (429, "Busy", True)
@@ -83,7 +83,7 @@ def test_is_busy_for_a_second_call_and_well_for_a_probe(function: FunctionProces
 
 def test_a_call_whose_caller_hangs_up_is_given_up(function: FunctionProcess, tmp_path: Path) -> None:
     mark = make_mark(tmp_path)
-    request = {"op": "wait", "mark": str(mark), "seconds": 60, "job": "given-up"}
+    request = {"op": "wait", "mark": str(mark), "duration": 60, "job": "given-up"}
     connection = function.send("/invoke", json.dumps(request).encode())
     mark.read_text()
     connection.close()

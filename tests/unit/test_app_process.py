@@ -62,7 +62,7 @@ def test_shows_neither_token_nor_credentials_when_printed() -> None:
 def test_sigterm_makes_the_call_at_work_give_up_and_exits_cleanly(tmp_path: Path) -> None:
     with FunctionProcess(tmp_path) as function:
         mark = make_mark(tmp_path)
-        request = {"op": "wait", "mark": str(mark), "seconds": 60}
+        request = {"op": "wait", "mark": str(mark), "duration": 60}
         call = function.send("/invoke", json.dumps(request).encode())
         mark.read_text()
         function.process.send_signal(signal.SIGTERM)
@@ -73,7 +73,7 @@ def test_sigterm_makes_the_call_at_work_give_up_and_exits_cleanly(tmp_path: Path
 
 def test_sigterm_lets_a_call_that_cannot_give_up_finish_within_the_grace_period(tmp_path: Path) -> None:
     with FunctionProcess(tmp_path) as function:
-        call = function.send("/invoke", json.dumps({"op": "deaf", "seconds": 1}).encode())
+        call = function.send("/invoke", json.dumps({"op": "deaf", "duration": 1}).encode())
         while 'busy{role="worker"} 1' not in function.get("/metrics")[1]:
             pass
         function.process.send_signal(signal.SIGTERM)
@@ -82,22 +82,25 @@ def test_sigterm_lets_a_call_that_cannot_give_up_finish_within_the_grace_period(
 
 
 def test_a_call_that_outlasts_the_grace_period_does_not_hold_the_process(tmp_path: Path) -> None:
-    with FunctionProcess(tmp_path, SAPFLOW_GRACE_SECONDS="1") as function:
-        with closing(function.send("/invoke", json.dumps({"op": "deaf", "seconds": 600}).encode())):
-            while 'busy{role="worker"} 1' not in function.get("/metrics")[1]:
-                pass
-            function.process.send_signal(signal.SIGTERM)
-            assert function.process.wait(timeout=30) == 1
+    request = json.dumps({"op": "deaf", "duration": 600}).encode()
+    with (
+        FunctionProcess(tmp_path, SAPFLOW_GRACE_SECONDS="1") as function,
+        closing(function.send("/invoke", request)),
+    ):
+        while 'busy{role="worker"} 1' not in function.get("/metrics")[1]:
+            pass
+        function.process.send_signal(signal.SIGTERM)
+        assert function.process.wait(timeout=30) == 1
 
 
 @pytest.mark.parametrize("op", ["wait", "deaf"])
 def test_ends_at_once_when_its_lifeline_closes_even_at_work(tmp_path: Path, op: str) -> None:
-    with FunctionProcess(tmp_path) as function:
-        with closing(function.send("/invoke", json.dumps({"op": op, "seconds": 600}).encode())):
-            while 'busy{role="worker"} 1' not in function.get("/metrics")[1]:
-                pass
-            function.hang_up()
-            assert function.process.wait(timeout=30) == 1
+    request = json.dumps({"op": op, "duration": 600}).encode()
+    with FunctionProcess(tmp_path) as function, closing(function.send("/invoke", request)):
+        while 'busy{role="worker"} 1' not in function.get("/metrics")[1]:
+            pass
+        function.hang_up()
+        assert function.process.wait(timeout=30) == 1
 
 
 def test_a_merger_process_imports_no_torch(tmp_path: Path) -> None:

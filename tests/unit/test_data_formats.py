@@ -86,7 +86,7 @@ def test_npz_counts_must_agree(tmp_path: Path) -> None:
         (np.empty((0, 3)), np.empty(0), "no samples"),
     ],
 )
-def test_npz_arrays_that_do_not_fit(tmp_path: Path, x: object, y: object, message: str) -> None:
+def test_npz_arrays_that_do_not_fit(tmp_path: Path, x: np.ndarray, y: np.ndarray, message: str) -> None:
     np.savez(tmp_path / "a.npz", x=x, y=y)
     assert message in refused(tmp_path)
 

@@ -1,0 +1,70 @@
+"""The command line: `sapflow run | validate | status | predict | version`."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+
+from sapflow.cli import predict, run, status, validate, version
+from sapflow.cli.output import report_error
+from sapflow.cli.stop import Stopped
+from sapflow.errors import SapflowError
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+Sapflow trains neural networks on serverless functions: parameters flow down to many workers, gradients flow
+back up through a tree of mergers. A job is one YAML file. Here the functions are processes of this machine."""
+
+_EPILOG = """\
+examples:
+  sapflow validate job.yaml              what can be said of a job without training it
+  sapflow run job.yaml                   train it; run it again after an interruption and it goes on
+  sapflow status job.yaml                how far it is
+  sapflow predict job.yaml               try its model on held-out samples
+
+exit codes:
+  0 success   1 the job failed   2 bad input (file, field, data, usage)   3 the store cannot be used
+  130 interrupted by Ctrl-C   143 by SIGTERM"""
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+    """Run one command; its exit code. Errors of ours become a message, all others keep their traceback."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    given = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace, Mapping[str, str]], int] = given.command
+    before = signal.signal(signal.SIGTERM, _terminate)
+    given.arguments = arguments
+    try:
+        return command(given, os.environ if environ is None else environ)
+    except SapflowError as error:
+        return report_error(error, as_json=given.json)
+    except Stopped as stopped:
+        return stopped.exit_code
+    except KeyboardInterrupt:
+        return Stopped(signal.SIGINT).exit_code
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing may be written to it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sapflow",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in (run, validate, status, predict, version):
+        module.add_to(commands)
+    return parser

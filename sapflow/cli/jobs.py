@@ -1,0 +1,68 @@
+"""From what a user names (a YAML file, a job's uid) to jobs and stores."""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from sapflow import keys
+from sapflow.data.blocks import Manifest, load_manifest
+from sapflow.data.manifest import manifest_key
+from sapflow.errors import DataError, ObjectMissing
+from sapflow.job import TrainingJob, load
+from sapflow.session import DEFAULT_STORE, Session, find_session, open_session
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        metavar="DIR|URL",
+        help=f"where jobs keep their state: a directory, or s3://bucket/prefix?endpoint=http://host:9000 with "
+        f"credentials in the environment (default: spec.storage, else {DEFAULT_STORE} in the current folder)",
+    )
+
+
+def read_job(path: str) -> TrainingJob:
+    """The job in a YAML file. Raises DataError: no such file; SpecError: all that is wrong with its fields."""
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; give the path of a job's YAML") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text file: {error}; give the path of a job's YAML") from error
+    return load(text)
+
+
+def is_file(name: str) -> bool:
+    return name == "-" or name.endswith(SUFFIXES)
+
+
+def session_of(name: str, store: str | None, environ: Mapping[str, str], *, probe: bool = False) -> Session:
+    """The session of a YAML file's job, or of a job's uid. Raises DataError where the store has no such job."""
+    if is_file(name):
+        return open_session(read_job(name), environ, store=store, probe=probe)
+    return find_session(name, environ, store=store)
+
+
+def find_manifest(session: Session) -> Manifest | None:
+    """The manifest of the job's data, None where that is not cut yet."""
+    try:
+        return load_manifest(session.store, manifest_key(keys.data(session.uid)))
+    except ObjectMissing:
+        return None
+
+
+def make_importable(job: TrainingJob, path: str, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Let a job's own model be imported from beside its YAML and from the current folder, here and in workers.
+
+    The environment for the functions; ours is left alone where the model is a built-in one.
+    """
+    if job.spec.model.entrypoint is None:
+        return environ
+    folders = [str(Path(path).resolve().parent), str(Path.cwd())] if path != "-" else [str(Path.cwd())]
+    sys.path[:0] = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
+    inherited = [environ["PYTHONPATH"]] if environ.get("PYTHONPATH") else []
+    return {**environ, "PYTHONPATH": os.pathsep.join([*dict.fromkeys(folders), *inherited])}

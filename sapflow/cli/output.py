@@ -1,0 +1,76 @@
+"""What the commands share in what they print: exit codes, errors, paths."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sapflow.errors import JobFailed, SapflowError, SpecError
+from sapflow.text import printable
+
+FAILED, BAD_INPUT, BAD_STORE = 1, 2, 3
+
+_CODES = {
+    "InvalidSpec": BAD_INPUT,
+    "InvalidData": BAD_INPUT,
+    "StoreFailed": BAD_STORE,
+    "StoreUnavailable": BAD_STORE,
+    "StoreUnsafe": BAD_STORE,
+    "CorruptObject": BAD_STORE,
+    "ObjectMissing": BAD_STORE,
+}
+
+
+def exit_code(error: SapflowError) -> int:
+    """By the error's reason, so that a failure inside a function counts as the same one outside."""
+    return _CODES.get(error.reason, FAILED)
+
+
+def error_body(error: SapflowError) -> dict[str, Any]:
+    """An error for machines."""
+    body: dict[str, Any] = {"reason": error.reason, "message": str(error), "exitCode": exit_code(error)}
+    if isinstance(error, SpecError):
+        body["problems"] = [{"field": field, "message": message} for field, message in error.problems]
+    if isinstance(error, JobFailed):
+        body["version"] = error.version
+    return body
+
+
+def report_error(error: SapflowError, *, as_json: bool, **beside: Any) -> int:
+    """Say what went wrong; the exit code. `beside` goes into the JSON object too."""
+    if as_json:
+        print_json({**beside, "error": error_body(error)})
+    else:
+        lines = printable(str(error)).splitlines() or [error.reason]
+        head = "sapflow: error: "
+        if isinstance(error, SpecError):
+            print(f"{head}the job cannot be run as it is written:", file=sys.stderr)
+            head = "  "
+        for line in lines:
+            print(f"{head}{line}", file=sys.stderr)
+            head = "  "
+        for note in getattr(error, "__notes__", ()):
+            print(f"  {printable(note)}", file=sys.stderr)
+    return exit_code(error)
+
+
+def print_json(body: dict[str, Any]) -> None:
+    """One JSON object, the whole of a command's standard output."""
+    print(json.dumps(body, indent=2, sort_keys=True))
+
+
+def local_path(url: str) -> str | None:
+    """The file path of a file:// URL, short where it lies below the current folder; None for others."""
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return None
+    path = Path(unquote(parts.path))
+    here = Path(os.path.realpath("."))
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def location(url: str) -> str:
+    """A path for file:// URLs, other URLs as they are."""
+    return local_path(url) or url

@@ -1,0 +1,201 @@
+"""`sapflow predict`: try a trained model on samples of a file, or on the job's own held-out ones."""
+
+import argparse
+import csv
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from sapflow import keys, predict
+from sapflow.cli.jobs import SUFFIXES, add_store, find_manifest, session_of
+from sapflow.cli.output import print_json
+from sapflow.data.sampler import Reader
+from sapflow.errors import DataError, ObjectMissing
+from sapflow.predict import Predictor
+from sapflow.session import Session, find_session
+
+FEATURE_NAMES = ("x", "X", "features", "data", "x_test")
+HELD_OUT = 10
+
+_DESCRIPTION = """\
+Use a trained model. It is built again from what its file says and gives, for each sample, the likeliest
+classes with their probabilities, or the predicted values. Without INPUT it is tried on the first held-out
+samples of its job, and the truth is printed beside."""
+
+_EPILOG = """\
+INPUT holds features alone, as the data source had them (Sapflow scales them as in training):
+  .npy    an array [n, …]               .npz   the same, under x, features or data, or the only one
+  .csv    a row of numbers a sample     -      such rows on standard input
+
+examples:
+  sapflow predict .sapflow/jobs/digits-1a2b3c4d/result/model.safetensors
+  sapflow predict model.safetensors flowers.csv --top 3
+  echo 5.1,3.5,1.4,0.2 | sapflow predict model.safetensors -
+  sapflow predict job.yaml --json"""
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="use a trained model",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="a model.safetensors, or a finished job: its YAML or name in the store"
+    )
+    parser.add_argument(
+        "input", metavar="INPUT", nargs="?", help="features: .npy, .npz, .csv, or - for CSV rows"
+    )
+    add_store(parser)
+    parser.add_argument("--top", type=int, default=1, metavar="K", help="classes a sample (default: 1)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=run)
+
+
+def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Exit code 0 where there are predictions. Raises DataError, SpecError, StoreError."""
+    if given.top < 1:
+        raise DataError(f"--top {given.top}: give a number of classes, at least 1")
+    folders = [str(Path.cwd())]
+    if given.model.endswith(SUFFIXES):
+        folders.insert(0, str(Path(given.model).resolve().parent))
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
+    model, session = _model(given, environ)
+    truth: np.ndarray | None = None
+    if given.input is None:
+        scaled, truth = _held_out(given, session)
+    else:
+        scaled = model.scaled(_features(given.input))
+    outputs = model.outputs(scaled)
+    rows = _rows(model, outputs, truth, given.top)
+    if given.json:
+        print_json({"task": model.description.task, "predictions": rows})
+    else:
+        for number, row in enumerate(rows):
+            print(f"{number}: {_words(row)}")
+    return 0
+
+
+def _model(given: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Predictor, Session | None]:
+    """The model, and the session of its job where that is known."""
+    if given.model.endswith(".safetensors"):
+        return predict.load(given.model), _job_around(Path(given.model), environ)
+    session = session_of(given.model, given.store, environ)
+    key = keys.result(session.uid, "model.safetensors")
+    try:
+        content = session.store.read(key)
+    except ObjectMissing as error:
+        raise DataError(f"job {session.uid} has no result yet; `sapflow run` it to its end") from error
+    return predict.decode(content, key), session
+
+
+def _job_around(path: Path, environ: Mapping[str, str]) -> Session | None:
+    """The job in whose directory store a model lies, if it does."""
+    parts = path.resolve().parts
+    if len(parts) < 5 or parts[-4] != "jobs" or parts[-2] != "result":
+        return None
+    try:
+        return find_session(parts[-3], environ, store=str(Path(*parts[:-4])))
+    except DataError:
+        return None
+
+
+def _held_out(given: argparse.Namespace, session: Session | None) -> tuple[np.ndarray, np.ndarray]:
+    """Scaled features and targets of the first held-out samples."""
+    manifest = None if session is None else find_manifest(session)
+    if session is None or manifest is None:
+        raise DataError(
+            f"{given.model} does not lie in its job's store any more: give INPUT, a file of features"
+        )
+    if not manifest.validation_samples:
+        raise DataError(f"job {session.uid} holds no samples out: give INPUT, a file of features")
+    reader = Reader(session.store, keys.data(session.uid), manifest)
+    return reader.range(0, min(HELD_OUT, manifest.validation_samples))
+
+
+def _features(name: str) -> np.ndarray:
+    """Features as the file has them. Raises DataError."""
+    if name == "-":
+        return _csv(sys.stdin, "standard input")
+    path = Path(name)
+    try:
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False))
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return _only_features(dict(archive), name)
+        if path.suffix == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as text:
+                return _csv(text, name)
+    except OSError as error:
+        raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{name} is no readable {path.suffix} file: {error}") from error
+    raise DataError(f"{name}: INPUT must be a .npy, .npz or .csv file, or - for CSV rows on standard input")
+
+
+def _only_features(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
+    for each in FEATURE_NAMES:
+        if each in arrays:
+            return arrays[each]
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    raise DataError(
+        f"{name} has the arrays {', '.join(arrays) or 'none'}; features are looked for under "
+        f"{', '.join(FEATURE_NAMES)}"
+    )
+
+
+def _csv(text: TextIO, name: str) -> np.ndarray:
+    """Rows of numbers [n, k]; a first row of words is a header."""
+    rows: list[list[float]] = []
+    reader = csv.reader(text)
+    for cells in reader:
+        if not cells:
+            continue
+        try:
+            row = [float(cell) for cell in cells]
+        except ValueError as error:
+            if not rows and reader.line_num == 1:
+                continue
+            raise DataError(f"{name}, line {reader.line_num}: {error}; rows must be numbers") from error
+        if rows and len(row) != len(rows[0]):
+            raise DataError(
+                f"{name}, line {reader.line_num}: {len(row)} numbers where there were {len(rows[0])} before"
+            )
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{name} holds no rows")
+    return np.array(rows)
+
+
+def _rows(model: Predictor, outputs: np.ndarray, truth: np.ndarray | None, top: int) -> list[dict[str, Any]]:
+    """One JSON value a sample."""
+    rows: list[dict[str, Any]] = []
+    if model.description.task == "regression":
+        rows = [{"values": values.tolist()} for values in outputs]
+    else:
+        for chances in model.to_probabilities(outputs):
+            best = np.argsort(-chances, kind="stable")[:top]
+            classes = [{"class": int(each), "probability": float(chances[each])} for each in best]
+            rows.append({**classes[0], "top": classes} if top > 1 else classes[0])
+    if truth is not None:
+        for row, target in zip(rows, truth.tolist(), strict=True):
+            row["truth"] = target
+    return rows
+
+
+def _words(row: dict[str, Any]) -> str:
+    if "values" in row:
+        text = ", ".join(f"{value:.6g}" for value in row["values"])
+    else:
+        text = ", ".join(
+            f"class {each['class']} ({each['probability'] * 100:.1f} %)" for each in row.get("top", [row])
+        )
+    return text + (f"   truth {row['truth']}" if "truth" in row else "")

@@ -1,0 +1,226 @@
+"""`sapflow run`: check a job, cut its data, train it, say what came of it."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sapflow import estimate, session, structure
+from sapflow.cli.jobs import add_store, find_manifest, make_importable, read_job
+from sapflow.cli.output import local_path, location, print_json, report_error
+from sapflow.cli.stop import Stopped, run_until_stopped
+from sapflow.data.blocks import Manifest
+from sapflow.display import Display, open_display
+from sapflow.errors import JobFailed
+from sapflow.job import TrainingJob
+from sapflow.pricing import PRICES
+from sapflow.progress import Extent, Progress
+from sapflow.session import Session
+from sapflow.text import count, dollars, duration, percent
+
+_DESCRIPTION = """\
+Train a job on this machine. Its functions are local processes, started on demand and held to spec.memory.
+
+Everything is kept in the store, step by step. When a run is interrupted, by whatever, run the same command
+again: it goes on from the last step and ends with the same weights, bit for bit. The same YAML (limits and
+checkpoint apart) in the same store is the same job."""
+
+_EPILOG = """\
+examples:
+  sapflow run manifests/samples/digits.yaml
+  sapflow run job.yaml --store /dev/shm/sapflow --max-instances 4
+  sapflow run job.yaml --store 's3://bucket/prefix?endpoint=http://localhost:9000'
+  sapflow run job.yaml --json > outcome.json"""
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="train a job on this machine",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="the TrainingJob, as YAML or JSON (- for standard input)"
+    )
+    add_store(parser)
+    parser.add_argument(
+        "--max-instances",
+        type=_positive,
+        metavar="N",
+        help="invocations at work at once (default: this machine's cores); more workers take turns",
+    )
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="train a finished job anew: its state is removed first; an unfinished one goes on all the same",
+    )
+    parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the summary at the end")
+    parser.add_argument(
+        "--json", action="store_true", help="the outcome as one JSON object; progress as JSON lines on stderr"
+    )
+    parser.set_defaults(command=run)
+
+
+def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Exit code 0 once the job's result stands. Raises SapflowError, Stopped."""
+    job = read_job(given.file)
+    environ = make_importable(job, given.file, environ)
+    opened = session.open_session(job, environ, store=given.store)
+    outcome = opened.outcome()
+    if outcome is not None and given.again:
+        opened.forget()
+    elif outcome is not None:
+        return _say_finished(given, opened, outcome)
+    display = _display(given, job, opened)
+    try:
+        with display:
+            manifest = _prepare(opened, display)
+            outcome = run_until_stopped(
+                session.train(
+                    opened,
+                    manifest,
+                    environ,
+                    max_instances=given.max_instances,
+                    observer=display,
+                    on_runtime=display.watch,
+                )
+            )
+    except (Stopped, KeyboardInterrupt) as stop:
+        return _say_interrupted(given, opened, display, stop)
+    except JobFailed as error:
+        return _say_failed(given, opened, error)
+    return _say_succeeded(given, opened, outcome)
+
+
+def _display(given: argparse.Namespace, job: TrainingJob, opened: Session) -> Display:
+    stream = sys.stderr if given.json else sys.stdout
+    return open_display(
+        stream,
+        live=stream.isatty() and not given.plain,
+        as_json=given.json,
+        quiet=given.quiet,
+        title=f"{opened.uid}: {count(job.spec.workers, 'worker')}, store {location(opened.url)}",
+        tree=structure.draw(job.structure),
+        price=PRICES[job.spec.prices.platform],
+    )
+
+
+def _prepare(opened: Session, display: Display) -> Manifest:
+    """Data in blocks, and a job that fits them. Raises SpecError, DataError, StoreError."""
+    job = opened.job
+    manifest = find_manifest(opened)
+    if manifest is None:
+        display.stage(f"cutting {job.spec.data.source} into blocks")
+        manifest = opened.cut_data(display.cut)
+    session.check_data(job, manifest)
+    if not opened.started():
+        display.stage("checking the model against data and memory")
+        estimate.examine(job, manifest)
+    extent = Extent.of(job, manifest.train_samples)
+    samples = f"{manifest.train_samples:,} samples, {manifest.validation_samples:,} held out"
+    display.stage(f"training {opened.uid}: {count(extent.total, extent.unit)}, {samples}")
+    display.begin(Progress(extent))
+    return manifest
+
+
+def _say_finished(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]) -> int:
+    if given.json:
+        print_json(_outcome_body(opened, outcome))
+        return 0
+    print(f"{opened.uid} has finished already. To train it anew: {_command(given, again=True)}\n")
+    _summary(given, opened, outcome)
+    return 0
+
+
+def _say_succeeded(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]) -> int:
+    if given.json:
+        print_json(_outcome_body(opened, outcome))
+        return 0
+    print(f"{opened.uid} has finished.\n")
+    _summary(given, opened, outcome)
+    return 0
+
+
+def _say_failed(given: argparse.Namespace, opened: Session, error: JobFailed) -> int:
+    if given.json:
+        return report_error(error, as_json=True, state="Failed", job=opened.uid, store=opened.url)
+    print(f"{opened.uid} has failed ({error.reason}).", file=sys.stderr)
+    return report_error(error, as_json=False)
+
+
+def _say_interrupted(
+    given: argparse.Namespace, opened: Session, display: Display, stop: BaseException
+) -> int:
+    code = stop.exit_code if isinstance(stop, Stopped) else 130
+    progress = display.progress
+    done = 0 if progress is None else progress.done
+    if given.json:
+        body = {
+            "state": "Interrupted",
+            "job": opened.uid,
+            "store": opened.url,
+            "done": done,
+            "exitCode": code,
+        }
+        print_json(body)
+        return code
+    where = f" after {progress.extent.unit} {done:,} of {progress.extent.total:,}" if progress else ""
+    print(
+        f"\n{opened.uid} was stopped{where}; nothing of it runs any more. To go on from there, run the same "
+        f"command again:\n  {_command(given, again=False)}",
+        file=sys.stderr,
+    )
+    return code
+
+
+def _command(given: argparse.Namespace, *, again: bool) -> str:
+    arguments = [each for each in given.arguments if each != "--again"]
+    return shlex.join(["sapflow", *arguments, *(["--again"] if again else [])])
+
+
+def _outcome_body(opened: Session, outcome: dict[str, Any]) -> dict[str, Any]:
+    body = {"state": "Succeeded", "job": opened.uid, "store": opened.url, **outcome}
+    path = local_path(outcome["uri"])
+    return body if path is None else {**body, "path": str(Path(path).resolve())}
+
+
+def _summary(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]) -> None:
+    account = outcome["account"]
+    price = PRICES[opened.job.spec.prices.platform]
+    lines: list[tuple[str, str]] = []
+    if "validationAccuracy" in outcome:
+        lines.append(("validation accuracy", percent(outcome["validationAccuracy"])))
+    if "validationLoss" in outcome:
+        lines.append(("validation loss", f"{outcome['validationLoss']:.4f}"))
+    if "loss" in outcome:
+        lines.append(("training loss", f"{outcome['loss']:.4f}"))
+    reached = ", the first that reached targetAccuracy" if outcome["targetReached"] else ""
+    lines += [
+        ("steps", f"{outcome['version']:,} in {duration(account['seconds'])}{reached}"),
+        ("cost", f"{dollars(account['costUSD'])} at {price.platform} prices of {price.dated}"),
+        (
+            "invocations",
+            f"{account['invocations']:,} ({count(account['coldStarts'], 'cold start')}, "
+            f"{account['retries']:,} repeated, {account['hedges']:,} hedged)",
+        ),
+        ("model", location(outcome["uri"])),
+        ("SHA-256", outcome["sha256"]),
+    ]
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        print(f"  {name:<{width}}  {value}")
+    path = local_path(outcome["uri"])
+    model = [path] if path is not None else [opened.uid, "--store", given.store or opened.url]
+    print(f"\nTry it on held-out samples:\n  {shlex.join(['sapflow', 'predict', *model])}")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

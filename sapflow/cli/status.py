@@ -1,0 +1,182 @@
+"""`sapflow status`: how far a job is, from what its store holds."""
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sapflow import keys
+from sapflow.cli.jobs import add_store, find_manifest, session_of
+from sapflow.cli.output import local_path, location, print_json
+from sapflow.driver.commits import Commit, Records
+from sapflow.errors import DataError, SapflowError
+from sapflow.pricing import PRICES
+from sapflow.progress import Extent
+from sapflow.session import DEFAULT_STORE, Session, find_session
+from sapflow.text import count, dollars, duration, percent
+
+_DESCRIPTION = """\
+Show how far a job is, or all jobs of a directory. Reads the store and nothing else: a job that is at work and
+one that was interrupted look alike there, both are Unfinished."""
+
+_EPILOG = """\
+examples:
+  sapflow status                          all jobs in .sapflow
+  sapflow status job.yaml
+  sapflow status digits-1a2b3c4d --store /data/sapflow --json"""
+
+_EVALUATIONS_LOOKED_FOR = 10_000
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "status",
+        help="how far a job is",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("job", metavar="FILE|JOB", nargs="?", help="the job's YAML, or its name in the store")
+    add_store(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=status)
+
+
+def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Exit code 0 where the job is known. Raises DataError, StoreError."""
+    if given.job is None:
+        return _list(given, environ)
+    body = asyncio.run(_status(session_of(given.job, given.store, environ)))
+    if given.json:
+        print_json(body)
+    else:
+        _print(body)
+    return 0
+
+
+def _list(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    folder = _directory(given.store or DEFAULT_STORE) / "jobs"
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    bodies = []
+    for name in names:
+        try:
+            bodies.append(asyncio.run(_status(find_session(name, environ, store=given.store))))
+        except SapflowError as error:
+            bodies.append({"job": name, "state": "Unreadable", "message": str(error)})
+    if given.json:
+        print_json({"jobs": bodies})
+        return 0
+    if not bodies:
+        print(f"no jobs in {location(folder.parent.resolve().as_uri())}")
+    width = max((len(body["job"]) for body in bodies), default=0)
+    for body in bodies:
+        print(f"{body['job']:<{width}}  {body['state']:<10}  {_line(body)}")
+    return 0
+
+
+def _directory(store: str) -> Path:
+    parts = urlsplit(store)
+    if parts.scheme not in ("", "file"):
+        raise DataError(f"jobs of {store} are not listed: name one, by its YAML or its name in the store")
+    return Path(unquote(parts.path) if parts.scheme else store)
+
+
+async def _status(session: Session) -> dict[str, Any]:
+    """A job's state as a JSON value."""
+    records = Records(session.store, session.uid)
+    body: dict[str, Any] = {"job": session.uid, "store": session.url, "state": "Pending"}
+    body["prices"] = session.job.spec.prices.platform
+    outcome = session.outcome()
+    last = await records.last()
+    if last is not None:
+        body["state"] = "Unfinished"
+        body |= _progress(session, last)
+        if (evaluation := await _newest_evaluation(records, last)) is not None:
+            body["evaluation"] = evaluation
+        failure = await records.read(keys.failure(session.uid, last.version))
+        if failure is not None and outcome is None:
+            body |= {"state": "Failed", "failure": failure}
+    if outcome is not None:
+        body |= {"state": "Succeeded", "result": outcome}
+        path = local_path(outcome["uri"])
+        if path is not None:
+            body["path"] = path
+    return body
+
+
+def _progress(session: Session, last: Commit) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "version": last.version,
+        "epoch": last.cursor.epoch,
+        "costUSD": last.account.cost_usd,
+        "seconds": last.account.seconds,
+    }
+    if last.measured.loss is not None:
+        body["loss"] = last.measured.loss
+    if last.measured.accuracy is not None:
+        body["accuracy"] = last.measured.accuracy
+    manifest = find_manifest(session)
+    if manifest is not None:
+        extent = Extent.of(session.job, manifest.train_samples)
+        body |= {"done": extent.done(last), "total": extent.total, "unit": extent.unit}
+    return body
+
+
+async def _newest_evaluation(records: Records, last: Commit) -> dict[str, Any] | None:
+    """Evaluations are rare and not listed: look back from the last version, most likely places first."""
+    for version in range(last.version, max(0, last.version - _EVALUATIONS_LOOKED_FOR), -1):
+        found = await records.read(keys.evaluation(records.uid, version))
+        if found is not None:
+            return dict(found)
+    return None
+
+
+def _line(body: dict[str, Any]) -> str:
+    parts = []
+    if "total" in body:
+        parts.append(f"{body['unit']} {body['done']:,}/{body['total']:,}")
+    if "accuracy" in body.get("evaluation", {}):
+        parts.append(f"validation accuracy {percent(body['evaluation']['accuracy'])}")
+    if "costUSD" in body:
+        parts.append(dollars(body["costUSD"]))
+    if "failure" in body:
+        parts.append(body["failure"]["reason"])
+    return "  ".join(parts) or str(body.get("message", ""))
+
+
+def _print(body: dict[str, Any]) -> None:
+    lines: list[tuple[str, str]] = [("state", body["state"]), ("store", location(body["store"]))]
+    if "total" in body:
+        lines.append((body["unit"], f"{body['done']:,} of {body['total']:,}, epoch {body['epoch']:,}"))
+    if "loss" in body:
+        lines.append(("training loss", f"{body['loss']:.4f}"))
+    evaluation = body.get("evaluation")
+    if evaluation is not None:
+        accuracy = [f"accuracy {percent(evaluation['accuracy'])}"] if "accuracy" in evaluation else []
+        numbers = ", ".join([*accuracy, f"loss {evaluation['loss']:.4f}"])
+        lines.append(("validation", f"{numbers} at version {evaluation['version']:,}"))
+    if "costUSD" in body:
+        price = PRICES[body["prices"]]
+        cost = f"{dollars(body['costUSD'])} at {price.platform} prices of {price.dated}"
+        lines += [("time", duration(body["seconds"])), ("cost", cost)]
+    if "failure" in body:
+        lines.append(("failure", f"{body['failure']['reason']}: {body['failure']['message']}"))
+    if "result" in body:
+        result = body["result"]
+        lines += [
+            ("result", f"version {result['version']:,}"),
+            ("model", location(result["uri"])),
+            ("SHA-256", result["sha256"]),
+        ]
+    print(body["job"])
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        print(f"  {name:<{width}}  {value}")
+    if body["state"] == "Unfinished":
+        print(
+            "Unfinished: at work, or interrupted; `sapflow run` with its YAML goes on from the last commit."
+        )
+    if body["state"] == "Pending":
+        print(f"Nothing of it is trained yet in {location(body['store'])}, {count(0, 'step')} done.")

@@ -1,0 +1,125 @@
+"""`sapflow validate`: all that can be said of a job without training it."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from sapflow import estimate, session, structure, survey
+from sapflow.cli.jobs import make_importable, read_job
+from sapflow.cli.output import print_json
+from sapflow.data.blocks import Manifest
+from sapflow.job import TrainingJob
+from sapflow.memory import format_bytes
+from sapflow.progress import Extent
+from sapflow.session import uid_of
+from sapflow.text import count
+
+_DESCRIPTION = """\
+Check a job without training it: every field, its data (small sources are read whole), its model against the
+data, and spec.memory against what the model needs at least. Writes nothing and starts nothing."""
+
+_EPILOG = """\
+examples:
+  sapflow validate job.yaml
+  sapflow validate job.yaml --json"""
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "validate",
+        help="check a job without training it",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="the TrainingJob, as YAML or JSON (- for standard input)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=validate)
+
+
+def validate(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Exit code 0 where nothing is wrong. Raises SpecError, DataError, StoreError."""
+    job = read_job(given.file)
+    make_importable(job, given.file, environ)
+    found = survey.survey(job.spec.data)
+    session.check_data(job, found.manifest)
+    needs = estimate.examine(job, found.manifest)
+    if given.json:
+        print_json({"valid": True, **_facts(job, found, needs)})
+    else:
+        _print(job, found, needs)
+    return 0
+
+
+def _facts(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> dict[str, Any]:
+    manifest = found.manifest
+    facts: dict[str, Any] = {
+        "job": uid_of(job),
+        "data": {
+            "source": job.spec.data.source,
+            "task": manifest.task,
+            "shape": list(manifest.shape),
+            "readWhole": found.complete,
+        },
+        "model": {"parameters": needs.parameters, "buffers": needs.buffers, "outputs": manifest.outputs},
+        "structure": list(job.structure),
+        "memoryNeeded": {"worker": needs.worker.total, "merger": needs.merger.total},
+    }
+    if manifest.classes is not None:
+        facts["data"]["classes"] = manifest.classes
+    if found.complete:
+        extent = Extent.of(job, manifest.train_samples)
+        facts["data"]["trainSamples"] = manifest.train_samples
+        facts["data"]["validationSamples"] = manifest.validation_samples
+        facts |= {"steps": extent.steps, "stepsPerEpoch": extent.steps_per_epoch}
+    elif job.spec.algorithm.steps is not None:
+        facts["steps"] = job.spec.algorithm.steps
+    return facts
+
+
+def _print(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> None:
+    spec, manifest = job.spec, found.manifest
+    model = spec.model.name or spec.model.entrypoint
+    memory = [
+        f"{role} {limit} (at least {format_bytes(need.total)} needed)"
+        for role, limit, need in (
+            ("worker", spec.memory.worker, needs.worker),
+            ("merger", spec.memory.merger, needs.merger),
+        )
+    ]
+    shape = " × ".join(map(str, manifest.shape))
+    print(f"{job.metadata.name} is valid.\n")
+    print(f"  data    {spec.data.source}: {_samples(found)} of {shape}, {_targets(manifest)}")
+    print(f"  model   {model}: {count(needs.parameters, 'parameter')}")
+    print(f"  steps   {_steps(job, found)}")
+    print(f"  memory  {', '.join(memory)}")
+    print()
+    for line in structure.draw(job.structure).splitlines():
+        print(f"  {line}")
+
+
+def _samples(found: survey.Survey) -> str:
+    manifest = found.manifest
+    if not found.complete:
+        return f"more than {manifest.train_samples:,} samples (only the first were read)"
+    held = f", {manifest.validation_samples:,} held out," if manifest.validation_samples else ""
+    return f"{count(manifest.train_samples, 'sample')}{held}"
+
+
+def _targets(manifest: Manifest) -> str:
+    if manifest.classes is not None:
+        return f"{manifest.classes:,} classes"
+    return f"{count(manifest.outputs, 'value')} to predict"
+
+
+def _steps(job: TrainingJob, found: survey.Survey) -> str:
+    spec = job.spec
+    batch = f"{spec.workers} × {spec.data.batch_size} samples each"
+    if spec.algorithm.local_steps > 1:
+        batch = f"{spec.workers} × {spec.algorithm.local_steps} × {spec.data.batch_size} samples each"
+    if not found.complete and spec.algorithm.steps is None:
+        return f"{spec.algorithm.epochs} epochs, {batch}"
+    extent = Extent.of(job, found.manifest.train_samples)
+    return f"{extent.steps:,}, {batch}"

@@ -1,0 +1,43 @@
+"""A trained model put to use: built again, its weights loaded, samples sent through it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sapflow.errors import CorruptObject
+from sapflow.models.build import build
+
+BATCH = 1024
+
+
+def restore(
+    name_or_entrypoint: str,
+    args: Mapping[str, Any],
+    *,
+    inputs: tuple[int, ...],
+    outputs: int,
+    tensors: Mapping[str, np.ndarray],
+) -> nn.Module:
+    """The model with these weights, in evaluation mode.
+
+    Raises SpecError where it cannot be built, CorruptObject where the tensors are not all of its state.
+    """
+    model = build(name_or_entrypoint, args, inputs=inputs, outputs=outputs, seed=0)
+    try:
+        model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in tensors.items()})
+    except RuntimeError as error:
+        raise CorruptObject(f"the weights are not those of {name_or_entrypoint}: {error}") from error
+    return model.eval()
+
+
+def forward(model: nn.Module, features: np.ndarray) -> np.ndarray:
+    """Outputs float32 [n, outputs] for features float32 [n, *inputs], scaled already."""
+    pieces = []
+    with torch.inference_mode():
+        for start in range(0, len(features), BATCH):
+            outputs = model(torch.from_numpy(np.ascontiguousarray(features[start : start + BATCH])))
+            pieces.append(outputs.reshape(len(outputs), -1).numpy())
+    return np.concatenate(pieces)

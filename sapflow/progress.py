@@ -1,0 +1,87 @@
+"""How far a job is, from its commits: steps, rate, time left. Pure; clocks are handed in."""
+
+import statistics
+from collections import deque
+from dataclasses import dataclass
+
+from sapflow.data.sampler import steps_per_epoch
+from sapflow.driver.commits import Commit
+from sapflow.job import TrainingJob
+
+_RECENT = 50
+"""Commits that the seconds per step are the median of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How long a job is. In asynchronous mode progress is counted in contributions, `workers` a step."""
+
+    steps: int
+    steps_per_epoch: int
+    round_samples: int
+    workers: int
+    asynchronous: bool
+
+    @classmethod
+    def of(cls, job: TrainingJob, samples: int) -> "Extent":
+        """The extent of a job with so many training samples."""
+        spec, algorithm = job.spec, job.spec.algorithm
+        round_samples = spec.workers * spec.data.batch_size * algorithm.local_steps
+        per_epoch = steps_per_epoch(samples, round_samples)
+        steps = algorithm.steps or int(algorithm.epochs or 0) * per_epoch
+        return cls(steps, per_epoch, round_samples, spec.workers, algorithm.mode == "Async")
+
+    @property
+    def unit(self) -> str:
+        return "contribution" if self.asynchronous else "step"
+
+    @property
+    def total(self) -> int:
+        """Units of the whole job."""
+        return self.steps * self.workers if self.asynchronous else self.steps
+
+    def done(self, commit: Commit) -> int:
+        """Units that a commit stands on."""
+        return sum(commit.counters) if self.asynchronous else commit.version
+
+
+class Progress:
+    """What is known of a running job: the newest commit, the newest evaluation, and the recent rate."""
+
+    def __init__(self, extent: Extent) -> None:
+        self.extent = extent
+        self.commit: Commit | None = None
+        self.evaluated: tuple[int, float, float | None] | None = None
+        """Version, loss and accuracy of the newest version evaluated."""
+        self._seen: deque[tuple[float, int]] = deque(maxlen=_RECENT + 1)
+
+    def committed(self, commit: Commit, now: float) -> None:
+        """Take in a commit seen at `now`, in seconds of any clock."""
+        self.commit = commit
+        self._seen.append((now, self.done))
+
+    def take_evaluation(self, version: int, loss: float, accuracy: float | None) -> None:
+        """Take in an evaluation; they may come out of order."""
+        if self.evaluated is None or version > self.evaluated[0]:
+            self.evaluated = (version, loss, accuracy)
+
+    @property
+    def done(self) -> int:
+        return 0 if self.commit is None else min(self.extent.done(self.commit), self.extent.total)
+
+    @property
+    def seconds_per_unit(self) -> float | None:
+        """The median of recent commits' seconds for one step (asynchronous: one contribution)."""
+        seen = list(self._seen)
+        gaps = [
+            (after[0] - before[0]) / (after[1] - before[1])
+            for before, after in zip(seen, seen[1:], strict=False)
+            if after[1] > before[1]
+        ]
+        return statistics.median(gaps) if gaps else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate that assumes the recent rate to last."""
+        rate = self.seconds_per_unit
+        return None if rate is None else rate * (self.extent.total - self.done)

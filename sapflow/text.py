@@ -1,0 +1,35 @@
+"""Numbers and messages as people read them."""
+
+
+def printable(text: str) -> str:
+    """Text without control characters, line ends apart: functions may print anything."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 8 ms, 3.2 s, 4 min 05 s, 2 h 03 min."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def dollars(value: float) -> str:
+    """USD with three digits that count, and never as a power of ten."""
+    digits = 2
+    while 0 < value < 10 ** (2 - digits) and digits < 10:
+        digits += 1
+    return f"${value:.{digits}f}"
+
+
+def percent(part: float) -> str:
+    return f"{part * 100:.2f} %"
+
+
+def count(number: int, noun: str) -> str:
+    """A number and its noun in the right number: 1 step, 1,000 steps."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,173 @@
+"""Simulated functions: the handlers of worker and merger in warm instances, without process or HTTP.
+
+Requests and answers are the bytes that HTTP would carry. An instance serves one invocation at a time, any of a
+pool's instances may be chosen for any rank, and whatever it keeps warm dies with it.
+"""
+
+import asyncio
+import itertools
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
+from pydantic import ValidationError
+
+from sapflow.errors import InstanceLost, InvocationTimeout, SapflowError
+from sapflow.http_answer import encode, interpret
+from sapflow.invoke import Reply, Role
+from sapflow.store import Store
+from sapflow_functions import merging, worker
+from sapflow_functions.function import translate
+from sapflow_functions.runner import Context
+
+FaultKind = Literal["refuse", "lose", "kill", "twice", "interleave", "late", "slow", "silent"]
+WARM = 3
+"""Instances of a role that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to one invocation.
+
+    refuse      fails before any work
+    lose        works, but its answer is lost
+    kill        dies at its write number `write`, before or (`after`) behind it
+    twice       runs a second time before it answers, with the second answer
+    interleave  a second instance does all of the work just before write number `write`
+    late        runs again `seconds` later, when the step is long over
+    slow        takes `seconds` longer, so that others come first, or that it is hedged
+    silent      works, and its answer never comes
+    """
+
+    kind: FaultKind
+    write: int = 0
+    after: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One invocation as it was sent."""
+
+    role: Role
+    request: dict[str, Any]
+
+
+class Instance:
+    """One warm instance: its own handlers and caches, its own view of the store."""
+
+    def __init__(self, role: Role, store: Store) -> None:
+        self.role = role
+        self.store = TappedStore(store)
+        self.busy = False
+        self._handlers = worker._load_handlers() if role == "worker" else merging.handlers()
+
+    def serve(self, content: bytes, *, hurried: bool) -> tuple[int, bytes]:
+        """Status and body. `hurried`: its time is up as soon as it starts. Raises Killed where it dies."""
+        body = json.loads(content)
+        self.busy = True
+        try:
+            context = Context(self.store, deadline=-math.inf if hurried else math.inf)
+            return 200, json.dumps(self._handlers[body["op"]](body, context)).encode()
+        except (SapflowError, ValidationError) as error:
+            answer = translate(error)
+            return answer.status, answer.body
+        finally:
+            self.busy = False
+
+
+@dataclass
+class Functions:
+    """Two pools of instances behind the interface of a sender; `faults` by number of the invocation."""
+
+    store: Store
+    seed: int = 0
+    faults: Mapping[int, Fault] = field(default_factory=dict)
+    hurry: float = 0.0
+    """Chance that an invocation's time is up as soon as it starts: it does one unit of its work."""
+    failpoint: Failpoint = lambda write, after: None
+    """Called at every write of every instance, faults apart."""
+    log: list[Invocation] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+        self._numbers = itertools.count()
+        self._pools: dict[str, list[Instance]] = {"worker": [], "merger": []}
+
+    async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
+        """As Sender.invoke."""
+        content = encode(request, seconds)
+        self.log.append(Invocation(role, json.loads(content)))
+        fault = self.faults.get(next(self._numbers))
+        # Whoever stops waiting does not stop the function: its work may be done when nobody expects it.
+        work = asyncio.ensure_future(self._work(role, content, fault))
+        started = asyncio.get_running_loop().time()
+        status, body = await asyncio.shield(work)
+        if fault is not None and fault.kind == "silent":
+            await asyncio.sleep(seconds)
+            raise InvocationTimeout(f"no answer within {seconds} s")
+        elapsed = asyncio.get_running_loop().time() - started
+        return Reply(interpret(request, status, body), elapsed, cold_seconds=0.0, queue_seconds=0.0)
+
+    async def close(self) -> None:
+        """Nothing of it outlives the simulation."""
+
+    async def _work(self, role: Role, content: bytes, fault: Fault | None) -> tuple[int, bytes]:
+        await asyncio.sleep(self._random.uniform(0.001, 0.1))
+        if fault is None:
+            return self._serve(role, content)
+        match fault.kind:
+            case "refuse":
+                raise InstanceLost("the instance died before the work")
+            case "lose":
+                self._serve(role, content)
+                raise InstanceLost("the instance died after the work")
+            case "kill" | "interleave":
+                return self._serve(role, content, fault)
+            case "twice":
+                self._serve(role, content)
+            case "late":
+                asyncio.ensure_future(self._later(role, content, fault.seconds))
+            case "slow":
+                await asyncio.sleep(fault.seconds)
+        return self._serve(role, content)
+
+    async def _later(self, role: Role, content: bytes, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._serve(role, content)
+
+    def _serve(self, role: Role, content: bytes, fault: Fault | None = None) -> tuple[int, bytes]:
+        instance = self._take(role)
+        writes = itertools.count()
+
+        def failpoint(write: Write, after: bool) -> None:
+            self.failpoint(write, after)
+            if fault is None or after != (fault.kind == "kill" and fault.after) or next(writes) != fault.write:
+                return
+            if fault.kind == "kill":
+                raise Killed
+            self._serve(role, content)
+
+        instance.store.failpoint = failpoint
+        try:
+            return instance.serve(content, hurried=self._random.random() < self.hurry)
+        except Killed:
+            self._pools[role].remove(instance)
+            raise InstanceLost("the instance died at a write") from None
+
+    def _take(self, role: Role) -> Instance:
+        pool = self._pools[role]
+        idle = [instance for instance in pool if not instance.busy]
+        if idle and (len(pool) >= WARM or self._random.random() < 0.7):
+            return self._random.choice(idle)
+        pool.append(Instance(role, self.store))
+        return pool[-1]
+
+
+def requests(log: Sequence[Invocation], op: str) -> list[dict[str, Any]]:
+    """The requests of one operation, as sent."""
+    return [each.request for each in log if each.request["op"] == op]

@@ -1,0 +1,231 @@
+"""Tiny jobs, their prepared data, and whole runs of them in virtual time, crashes of the driver included."""
+
+import asyncio
+import copy
+import itertools
+import os
+import random
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from helpers import virtual_loop
+from helpers.functions import Fault, Functions
+from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
+
+from sapflow import keys
+from sapflow.data.blocks import Manifest
+from sapflow.driver.commits import Commit
+from sapflow.driver.observer import Observer
+from sapflow.driver.run import Driver
+from sapflow.errors import InvocationError
+from sapflow.job import TrainingJob, parse
+from sapflow.session import Session, uid_of
+from sapflow.store import Store, open_store
+
+Outcome = dict[str, Any]
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """A TrainingJob on scikit-learn's iris: 120 training samples, 4 workers, 32 samples a step.
+
+    Names of changes are paths in the spec with `_` between their parts: `merge_shards=2`.
+    """
+    spec: dict[str, Any] = {
+        "model": {"name": "mlp", "args": {"hidden": [8]}},
+        "data": {"source": "sklearn:iris", "batchSize": 8, "validationFraction": 0.2},
+        "workers": 4,
+        "algorithm": {"steps": 5, "seed": 3},
+        "optimizer": {"name": "Momentum", "learningRate": 0.1},
+        "merge": {"structure": [1, 2, 4]},
+        "evaluation": {"everySteps": 2},
+        "limits": {"retries": 100},
+    }
+    for path, value in changes.items():
+        *parents, last = path.split("_")
+        place = spec
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        if value is None:
+            place.pop(last, None)
+        else:
+            place[last] = copy.deepcopy(value)
+    return {
+        "apiVersion": "sapflow.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "metadata": {"name": "tiny"},
+        "spec": spec,
+    }
+
+
+def tiny_job(**changes: Any) -> TrainingJob:
+    """The job of `document`."""
+    return parse(document(**changes))
+
+
+@dataclass(frozen=True)
+class Place:
+    """One job with its data cut, in a store of its own."""
+
+    job: TrainingJob
+    uid: str
+    manifest: Manifest
+    store: Store
+    path: Path
+
+    def listing(self) -> list[str]:
+        """The keys of all objects, without the job's prefix; data left out."""
+        root = self.path / keys.job(self.uid)
+        found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+        return sorted(name for name in found if not name.startswith("data/"))
+
+    def commit(self, version: int) -> Commit:
+        """A commit record."""
+        return Commit.model_validate_json(bytes(self.store.read(keys.commit(self.uid, version))))
+
+    def commits(self) -> Iterator[Commit]:
+        """All commit records, in order."""
+        for version in itertools.count():
+            if not self.store.exists(keys.commit(self.uid, version)):
+                return
+            yield self.commit(version)
+
+    def result(self) -> bytes:
+        """The bytes of the result's weights."""
+        return bytes(self.store.read(keys.result(self.uid, "model.safetensors")))
+
+
+def prepare(path: Path, job: TrainingJob) -> Place:
+    """A job with its data cut, in a new directory store at `path`."""
+    store = open_store(str(path))
+    session = Session(uid_of(job), job, store, path.as_uri())
+    return Place(job, session.uid, session.cut_data(), store, path)
+
+
+@dataclass
+class Prepared:
+    """Places whose data is copied instead of cut again."""
+
+    path: Path
+    _count: Iterator[int] = field(default_factory=itertools.count)
+    _templates: dict[str, Place] = field(default_factory=dict)
+
+    def place(self, job: TrainingJob) -> Place:
+        """A new place of this job."""
+        uid = uid_of(job)
+        if uid not in self._templates:
+            self._templates[uid] = prepare(self.path / f"template-{uid}", job)
+        template = self._templates[uid]
+        path = self.path / f"{next(self._count)}"
+        shutil.copytree(template.path, path)
+        return Place(job, uid, template.manifest, open_store(str(path)), path)
+
+    def remove(self, place: Place) -> None:
+        """Remove what a run left."""
+        shutil.rmtree(place.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The end of a driver at its write number `write`: killed before or after it, or cancelled as by Ctrl-C."""
+
+    write: int
+    how: Literal["before", "after", "cancel"]
+
+
+@dataclass
+class Simulation:
+    """One job run to its end by as many drivers as it takes."""
+
+    place: Place
+    faults: Mapping[int, Fault] = field(default_factory=dict)
+    crashes: Sequence[Crash] = ()
+    drivers: int = 1
+    """Drivers that run at once."""
+    hurry: float = 0.0
+    seed: int = 0
+    observer: Observer = field(default_factory=Observer)
+    function_failpoint: Failpoint = lambda write, after: None
+    driver_failpoint: Failpoint = lambda write, after: None
+
+    def __post_init__(self) -> None:
+        self.functions = Functions(
+            self.place.store, self.seed, self.faults, self.hurry, self.function_failpoint
+        )
+        self._writes = itertools.count()
+        self._crashes = {crash.write: crash.how for crash in self.crashes}
+
+    def run(self) -> Outcome:
+        """The outcome; where several drivers ran, all of them gave it."""
+        random.seed(self.seed)
+        return virtual_loop.run(self._main(), expected=(Killed, InvocationError))
+
+    async def _main(self) -> Outcome:
+        outcomes = await asyncio.gather(*(self._until_done(index) for index in range(self.drivers)))
+        # What is late is so late that the job is over.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)  # type: ignore[type-var]
+        return outcomes[0]
+
+    async def _until_done(self, index: int) -> Outcome:
+        """One driver after the other until one finishes."""
+        await asyncio.sleep(0.37 * index)
+        while True:
+            driver = _OneDriver(self)
+            outcome = await driver.run()
+            if outcome is not None:
+                return outcome
+
+
+class _OneDriver:
+    """One driver's life."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._store = TappedStore(simulation.place.store, self._failpoint)
+        self._cancelled = False
+        self._task: asyncio.Task[Outcome] | None = None
+
+    async def run(self) -> Outcome | None:
+        """The outcome, or None where it died."""
+        place = self._simulation.place
+        driver = Driver(
+            place.uid,
+            place.job,
+            place.manifest,
+            self._store,
+            self._simulation.functions,
+            self._simulation.observer,
+        )
+        self._task = asyncio.create_task(driver.run())
+        await asyncio.wait({self._task})
+        if self._store.dead or self._cancelled:
+            if not self._task.cancelled():
+                self._task.exception()
+            return None
+        return self._task.result()
+
+    def _failpoint(self, write: Write, after: bool) -> None:
+        simulation = self._simulation
+        simulation.driver_failpoint(write, after)
+        if not after:
+            self._number = next(simulation._writes)
+        how = simulation._crashes.get(self._number)
+        if how == ("after" if after else "before"):
+            # Its process is gone with all its tasks.
+            assert self._task is not None
+            self._task.cancel()
+            raise Killed
+        if how == "cancel" and not after:
+            assert self._task is not None
+            self._cancelled = True
+            self._task.cancel()
+
+
+@cache
+def _shared_memory() -> Path | None:
+    path = Path("/dev/shm")
+    return path if os.access(path, os.W_OK) else None

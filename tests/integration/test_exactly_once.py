@@ -1,0 +1,97 @@
+"""Whatever dies, repeats or is late: the job completes with the weights of an undisturbed run, bit for bit."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+from helpers.jobs import Place, Prepared, Simulation, tiny_job
+from helpers.schedules import SCHEDULES, Schedule
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "tree": {},
+    "flat": {"merge_structure": [1, 4]},
+    "deep": {"merge_structure": [1, 2, 3, 5], "workers": 5, "optimizer_name": "Adam", "algorithm_steps": 4},
+    "two shards": {
+        "merge_shards": 2,
+        "model_args": {"hidden": [32, 32]},
+        "optimizer_clipNorm": 0.5,
+        "algorithm_steps": 4,
+    },
+    "three shards, reused workers": {
+        "merge_shards": 3,
+        "merge_reuseWorkers": True,
+        "model_args": {"hidden": [48, 48]},
+        "workers": 3,
+        "merge_structure": [1, 2, 3],
+        "optimizer_name": "Adam",
+        "algorithm_steps": 3,
+    },
+    "reused workers, micro-batches": {"merge_reuseWorkers": True, "data_microBatchSize": 3},
+    "batch norm and dropout": {
+        "model_args": {"hidden": [8], "batchNorm": True, "dropout": 0.3},
+        "data_microBatchSize": 4,
+    },
+    "local steps": {
+        "algorithm_localSteps": 2,
+        "algorithm_localState": "Average",
+        "data_microBatchSize": 5,
+        "algorithm_steps": 4,
+    },
+    "local steps, reset, batch norm": {
+        "algorithm_localSteps": 2,
+        "model_args": {"hidden": [8], "batchNorm": True},
+        "algorithm_steps": 4,
+    },
+    "checkpoints and a target": {
+        "checkpoint_everySteps": 2,
+        "evaluation_everySteps": 1,
+        "algorithm_targetAccuracy": 0.6,
+        "algorithm_steps": 6,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(tmp_path_factory.mktemp("jobs"))
+
+
+@cache
+def undisturbed(prepared: Prepared, variant: str) -> str:
+    """The SHA-256 of the weights where nothing goes wrong."""
+    place = prepared.place(tiny_job(**VARIANTS[variant]))
+    return str(Simulation(place).run()["sha256"])
+
+
+def disturbed(place: Place, schedule: Schedule) -> Simulation:
+    return Simulation(
+        place,
+        schedule.faults,
+        schedule.crashes,
+        drivers=schedule.drivers,
+        hurry=schedule.hurry,
+        seed=schedule.seed,
+    )
+
+
+@settings(
+    max_examples=250,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(variant=st.sampled_from(sorted(VARIANTS)), schedule=SCHEDULES)
+def test_any_schedule_of_faults_ends_in_the_undisturbed_weights(
+    prepared: Prepared, variant: str, schedule: Schedule
+) -> None:
+    place = prepared.place(tiny_job(**VARIANTS[variant]))
+    try:
+        outcome = disturbed(place, schedule).run()
+        assert outcome["sha256"] == undisturbed(prepared, variant)
+        assert hashlib.sha256(place.result()).hexdigest() == outcome["sha256"]
+    finally:
+        prepared.remove(place)
