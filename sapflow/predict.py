@@ -105,7 +105,8 @@ class Predictor:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         logits -= logits.max(axis=1, keepdims=True)
         np.exp(logits, out=logits)
-        return logits / logits.sum(axis=1, keepdims=True)
+        logits /= logits.sum(axis=1, keepdims=True)
+        return logits
 
 
 def load(path: str | Path) -> Predictor:

@@ -3,6 +3,7 @@
 import statistics
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sapflow.data.sampler import steps_per_epoch
 from sapflow.driver.commits import Commit
@@ -10,6 +11,7 @@ from sapflow.job import TrainingJob
 
 _RECENT = 50
 """Commits that the seconds per step are the median of."""
+_ENOUGH = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,13 @@ class Extent:
         return sum(commit.counters) if self.asynchronous else commit.version
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    time: float
+    done: int
+    cold_starts: int
+
+
 class Progress:
     """What is known of a running job: the newest commit, the newest evaluation, and the recent rate."""
 
@@ -53,12 +62,12 @@ class Progress:
         self.commit: Commit | None = None
         self.evaluated: tuple[int, float, float | None] | None = None
         """Version, loss and accuracy of the newest version evaluated."""
-        self._seen: deque[tuple[float, int]] = deque(maxlen=_RECENT + 1)
+        self._seen: deque[_Seen] = deque(maxlen=_RECENT + 1)
 
     def committed(self, commit: Commit, now: float) -> None:
         """Take in a commit seen at `now`, in seconds of any clock."""
         self.commit = commit
-        self._seen.append((now, self.done))
+        self._seen.append(_Seen(now, self.done, commit.account.cold_starts))
 
     def take_evaluation(self, version: int, loss: float, accuracy: float | None) -> None:
         """Take in an evaluation; they may come out of order."""
@@ -71,14 +80,18 @@ class Progress:
 
     @property
     def seconds_per_unit(self) -> float | None:
-        """The median of recent commits' seconds for one step (asynchronous: one contribution)."""
-        seen = list(self._seen)
-        gaps = [
-            (after[0] - before[0]) / (after[1] - before[1])
-            for before, after in zip(seen, seen[1:], strict=False)
-            if after[1] > before[1]
-        ]
-        return statistics.median(gaps) if gaps else None
+        """The median of recent commits' seconds for one step (asynchronous: one contribution).
+
+        Steps in which functions had to be started say little of the rest: they count only where there is
+        nothing else, and there are a few.
+        """
+        pairs = [(before, after) for before, after in pairwise(self._seen) if after.done > before.done]
+        warm = [(before, after) for before, after in pairs if after.cold_starts == before.cold_starts]
+        if not warm and len(pairs) < _ENOUGH:
+            return None
+        return statistics.median(
+            (after.time - before.time) / (after.done - before.done) for before, after in warm or pairs
+        )
 
     @property
     def seconds_left(self) -> float | None:

@@ -4,6 +4,7 @@ A function started by a local parent holds one end of a socket pair. It writes `
 ends at once when the other end closes: whatever ends the parent, by any signal, ends its functions.
 """
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -92,6 +93,11 @@ def _run(app: "FastAPI", settings: Settings, lifeline: socket.socket | None) -> 
     listener = _listen(settings)
 
     class Server(uvicorn.Server):
+        async def main_loop(self) -> None:
+            # uvicorn's own wakes ten times a second: too often for processes that idle beside busy ones.
+            await self.on_tick(0)
+            await self.stopped.wait()
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if lifeline is not None:
@@ -101,9 +107,13 @@ def _run(app: "FastAPI", settings: Settings, lifeline: socket.socket | None) -> 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             # uvicorn's own raises the signal once more at the end, and the exit code would tell of a failure.
+            loop = asyncio.get_running_loop()
+            self.stopped = asyncio.Event()
+
             def stop(number: int, frame: object) -> None:
                 self.should_exit = True
                 app.state.function.stop()
+                loop.call_soon_threadsafe(self.stopped.set)
 
             before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
             try:

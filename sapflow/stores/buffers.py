@@ -7,6 +7,9 @@ from sapflow.errors import CorruptObject, StoreError
 from sapflow.safetensor import aligned
 from sapflow.store import Buffer
 
+IOV_MAX = 1024
+"""Buffers that one gathering system call takes."""
+
 _MAX_KEY_BYTES = 1024
 _BAD_KEY = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
 
@@ -25,6 +28,15 @@ def byte_views(parts: Buffer | Sequence[Buffer]) -> list[memoryview]:
     if isinstance(parts, bytes | bytearray | memoryview):
         parts = [parts]
     return [memoryview(part).cast("B") for part in parts if len(part)]
+
+
+def rest_of(views: list[memoryview], count: int) -> list[memoryview]:
+    """What is left of `views` after their first `count` bytes."""
+    for index, view in enumerate(views):
+        if count < len(view):
+            return [view[count:], *views[index + 1 :]]
+        count -= len(view)
+    return []
 
 
 def check_key(key: str) -> None:

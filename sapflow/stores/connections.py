@@ -1,21 +1,23 @@
 """Kept HTTP connections to one endpoint, for bodies that are neither joined nor copied on their way."""
 
 import select
+import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPException, HTTPResponse
 from typing import Self
 from urllib.parse import urlsplit
 
 from sapflow.errors import StoreError
+from sapflow.stores.buffers import IOV_MAX, rest_of
 
 LOST = (OSError, HTTPException)
 """What an exchange raises when its answer is lost: nobody knows what the server did."""
 
 _SECONDS = 60.0
-"""Time limit of every single system call: of a connection, of one piece sent, of one piece of an answer."""
+"""Time limit of every system call: of one piece sent, of one piece of an answer."""
 _CONNECT_SECONDS = 5.0
-_PIECE = 4 << 20
+_LOOK_EVERY = 4 << 20
 """Bytes sent between two looks at whether the server has already answered."""
 _TEXT_LIMIT = 4 << 20
 
@@ -23,7 +25,7 @@ _TEXT_LIMIT = 4 << 20
 class Answer:
     """A response whose body is still to come. Its connection is kept once the body has been read to its end."""
 
-    def __init__(self, owner: "Connections", connection: HTTPConnection, response: HTTPResponse) -> None:
+    def __init__(self, owner: "Connections", connection: socket.socket, response: HTTPResponse) -> None:
         self.status = response.status
         self.headers = response.headers
         self._owner = owner
@@ -92,23 +94,26 @@ class Connections:
         if parts.scheme not in ("http", "https") or not parts.hostname or odd:
             raise StoreError(f"endpoint {endpoint!r} is no address of a server: write it as http://host:9000")
         self._name = parts.hostname
-        self._port = port
+        self._port = port or (443 if parts.scheme == "https" else 80)
         self._context = ssl.create_default_context() if parts.scheme == "https" else None
-        self._idle: list[HTTPConnection] = []
+        self._idle: list[socket.socket] = []
         self.host = parts.netloc
 
     def exchange(
         self, method: str, target: str, headers: Mapping[str, str], body: Sequence[memoryview] = ()
     ) -> Answer:
         """Send one request and await the head of its answer. Raises LOST."""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode()
         connection = self._lend()
         try:
-            connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-            for name, value in headers.items():
-                connection.putheader(name, value)
-            connection.endheaders()
-            whole = _send(connection, body)
-            response = connection.getresponse()
+            whole = _send(connection, [memoryview(head), *body])
+            response = HTTPResponse(connection, method=method)
+            try:
+                response.begin()
+            except BaseException:
+                response.close()
+                raise
         except BaseException:
             connection.close()
             raise
@@ -117,14 +122,14 @@ class Connections:
             response.will_close = True
         return Answer(self, connection, response)
 
-    def keep(self, connection: HTTPConnection) -> None:
+    def keep(self, connection: socket.socket) -> None:
         self._idle.append(connection)
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
-    def _lend(self) -> HTTPConnection:
+    def _lend(self) -> socket.socket:
         while True:
             try:
                 connection = self._idle.pop()
@@ -134,32 +139,36 @@ class Connections:
                 return connection
             # An idle connection has nothing to say but that the server has ended it.
             connection.close()
-        if self._context is None:
-            connection = HTTPConnection(self._name, self._port, timeout=_CONNECT_SECONDS)
-        else:
-            connection = HTTPSConnection(
-                self._name, self._port, timeout=_CONNECT_SECONDS, context=self._context
-            )
-        connection.connect()
-        connection.sock.settimeout(_SECONDS)
+        connection = socket.create_connection((self._name, self._port), _CONNECT_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._context is not None:
+            connection = self._context.wrap_socket(connection, server_hostname=self._name)
+        connection.settimeout(_SECONDS)
         return connection
 
 
-def _send(connection: HTTPConnection, body: Sequence[memoryview]) -> bool:
-    """Send a body, True when all of it went out: a server that refuses early need not be sent the rest."""
-    for part in body:
-        for start in range(0, len(part), _PIECE):
-            if start and _readable(connection):
+def _send(connection: socket.socket, views: list[memoryview]) -> bool:
+    """Send head and body; False where the server answered before all was sent, as it does to refuse it."""
+    unseen = 0
+    while views:
+        if unseen >= _LOOK_EVERY:
+            if _readable(connection):
                 return False
-            try:
-                connection.sock.sendall(part[start : start + _PIECE])
-            except (BrokenPipeError, ConnectionResetError):
-                # It may have answered before it hung up; if not, reading the answer fails the same way.
-                return False
+            unseen = 0
+        try:
+            if isinstance(connection, ssl.SSLSocket):
+                sent = connection.send(views[0][:_LOOK_EVERY])
+            else:
+                sent = connection.sendmsg(views[:IOV_MAX])
+        except (BrokenPipeError, ConnectionResetError):
+            # It may have answered before it hung up; if not, reading the answer fails the same way.
+            return False
+        unseen += sent
+        views = rest_of(views, sent)
     return True
 
 
-def _readable(connection: HTTPConnection) -> bool:
+def _readable(connection: socket.socket) -> bool:
     poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
+    poll.register(connection, select.POLLIN)
     return bool(poll.poll(0))

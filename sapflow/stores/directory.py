@@ -20,7 +20,15 @@ from urllib.parse import quote
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnsafe
 from sapflow.store import Buffer
-from sapflow.stores.buffers import aligned_buffer, byte_views, check_key, check_prefix, check_range
+from sapflow.stores.buffers import (
+    IOV_MAX,
+    aligned_buffer,
+    byte_views,
+    check_key,
+    check_prefix,
+    check_range,
+    rest_of,
+)
 from sapflow.stores.probe import probe_store
 from sapflow.stores.reader import SequentialReader
 
@@ -28,7 +36,6 @@ _TEMPORARY = ".tmp"
 _MAP_FROM = 2 << 20
 """Bytes. Copying a smaller object costs less than the page faults of mapping it."""
 _TRIES = 20
-_IOV_MAX = 1024
 
 _REMEDIES = {
     errno.ENOSPC: "disk full: free some space there, or store somewhere larger",
@@ -245,14 +252,7 @@ class DirectoryReader(SequentialReader):
 def _write(file: int, views: list[memoryview]) -> None:
     """Write all of `views`, also where the kernel takes less than it was given (2 GiB, or 1,024 parts)."""
     while views:
-        written = os.writev(file, views[:_IOV_MAX])
-        done = 0
-        while done < len(views) and written >= len(views[done]):
-            written -= len(views[done])
-            done += 1
-        views = views[done:]
-        if written:
-            views[0] = views[0][written:]
+        views = rest_of(views, os.writev(file, views[:IOV_MAX]))
 
 
 def _link(temporary: str, path: str) -> bool:

@@ -110,8 +110,8 @@ class Prepared:
     """Places whose data is copied instead of cut again."""
 
     path: Path
-    _count: Iterator[int] = field(default_factory=itertools.count)
-    _templates: dict[str, Place] = field(default_factory=dict)
+    _count: Iterator[int] = field(default_factory=itertools.count, repr=False)
+    _templates: dict[str, Place] = field(default_factory=dict, repr=False)
 
     def place(self, job: TrainingJob) -> Place:
         """A new place of this job."""

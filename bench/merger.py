@@ -1,0 +1,107 @@
+"""Row 10: how fast a merger starts and how small it stays.
+
+Resident memory is all that /proc counts: a process's own pages and those of files that it maps, shared or not.
+"""
+
+import asyncio
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from bench.result import Result
+from bench.stores import Place
+from sapflow import contribution
+from sapflow.contribution import Sums
+from sapflow.local import EmbeddedRuntime
+from sapflow.requests import MergeRequest
+
+STARTS = 15
+SMALL, LARGE = 42_601, 25_000_000
+CHILDREN = 50
+MEBIBYTE = 1 << 20
+GOAL_IMPORT, GOAL_AFTER = 330, 72
+GOAL_PEAK = GOAL_AFTER + 2 * 4 * LARGE / MEBIBYTE
+
+_IMPORTS = """
+import time
+started = time.perf_counter()
+from sapflow_functions import merger
+from sapflow_functions.serve import quick_imports
+with quick_imports():
+    import sapflow_functions.app, sapflow_functions.merging, uvicorn, sapflow.stores.{store}
+print(time.perf_counter() - started)
+"""
+"""All that a merger imports on its way to its first call, under the conditions of its own start."""
+
+
+def measure(place: Place) -> list[Result]:
+    """Import time with this store's client, resident memory after a call, and its peak in a large merge."""
+    imports = 1000 * _import_seconds("s3" if place.environ else "directory")
+    after, peak = asyncio.run(_memory(place))
+    return [
+        Result(f"merger, {place.name}: imports", f"{imports:.0f} ms", "—", imports, GOAL_IMPORT, "ms"),
+        Result(f"merger, {place.name}: resident after a call", f"{after:.1f} MiB", "—", after, GOAL_AFTER, "MiB"),
+        Result(
+            f"merger, {place.name}: peak with {CHILDREN} children of {4 * LARGE // 10**6} MB",
+            f"{peak:.0f} MiB",
+            "2 contributions + 72 MiB",
+            peak,
+            round(GOAL_PEAK),
+            "MiB",
+        ),
+    ]
+
+
+def _import_seconds(store: str) -> float:
+    """Median over fresh interpreters, with the variables that a function gets."""
+    environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", _IMPORTS.format(store=store)]
+    seconds = [
+        float(subprocess.run(command, env=environ, check=True, capture_output=True).stdout)
+        for _ in range(STARTS)
+    ]
+    return statistics.median(seconds)
+
+
+async def _memory(place: Place) -> tuple[float, float]:
+    """MiB resident after a call that merges two small contributions, and at most while it merges 50 large ones."""
+    runtime = EmbeddedRuntime(place.url, place.environ)
+    try:
+        await _merge(place, runtime, SMALL, 2)
+        after = _resident(runtime, "VmRSS")
+        await _merge(place, runtime, LARGE, CHILDREN)
+        return after, _resident(runtime, "VmHWM")
+    finally:
+        await runtime.close()
+
+
+async def _merge(place: Place, runtime: EmbeddedRuntime, count: int, children: int) -> None:
+    """Merge one stored contribution so many times over: to the merger they are as many children."""
+    child, output = f"child-{count}", f"sum-{count}"
+    store = place.open()
+    vector = np.ones(count, np.float32)
+    store.create(child, contribution.encode(vector, Sums(1, {"loss": 1.0}).to_metadata()))
+    request = MergeRequest(
+        job="bench",
+        version=1,
+        seconds_left=300,
+        children=[child] * children,
+        start=0,
+        stop=count,
+        output=output,
+    )
+    await runtime.invoke("merger", request.body(), seconds=300)
+    store.delete([child, output])
+
+
+def _resident(runtime: EmbeddedRuntime, field: str) -> float:
+    (instance,) = runtime.instances()
+    status = Path(f"/proc/{instance.pid}/status").read_text()
+    found = re.search(rf"{field}:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) / 1024
