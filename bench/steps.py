@@ -15,6 +15,7 @@ from sapflow.driver.commits import Commit
 from sapflow.driver.observer import Observer
 
 SHARED_MEMORY = Path("/dev/shm")
+SAMPLES = 300_000
 SETTLE = 5
 """Steps at the start of a block that are not counted: the other side has just had the caches."""
 
@@ -66,7 +67,7 @@ def measure(case: Case, environ: Mapping[str, str]) -> Result:
 def _job(case: Case) -> job.TrainingJob:
     data = {
         "source": "synthetic:binary",
-        "options": {"samples": 1_000_000},
+        "options": {"samples": SAMPLES},
         "batchSize": case.batch,
         "validationFraction": 0,
         "normalize": "None",

@@ -1,12 +1,15 @@
-"""Which client should carry objects to S3? `python -m bench.store_clients` measures five against a MinIO of its own.
+"""Which client should carry objects to S3? `python -m bench.store_clients` measures several against a MinIO of its own.
 
-Each runs in a process of its own, so that imports and memory are its own too. `obstore` is measured where it is
-installed; it is no dependency of Sapflow. docs/adr/0002-store-client.md draws the conclusion.
+Each runs in a process of its own, so that imports and memory are its own too, and they take turns, so that what
+else the machine does hits all alike. `obstore` is measured where it is installed; it is no dependency of Sapflow.
+docs/adr/0002-store-client.md draws the conclusion.
 """
 
 import argparse
 import functools
+import importlib.util
 import io
+import itertools
 import json
 import os
 import resource
@@ -17,7 +20,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,7 +57,7 @@ class Client(ABC):
 
 
 class Sapflow(Client):
-    what = "sapflow: http.client, own signature"
+    what = "sapflow: sockets, http.client answers"
 
     def open(self, endpoint: str, access_key: str, secret_key: str) -> None:
         from sapflow.store import Credentials, open_store
@@ -94,30 +97,44 @@ class MinioPublic(Client):
         answer.release_conn()
 
 
-class MinioPresigned(MinioPublic):
-    what = "minio-py: presigned URL, urllib3"
-    create_only = "yes"
+class MinioSigner(Client):
+    what = "minio-py's signature, urllib3"
 
     def open(self, endpoint: str, access_key: str, secret_key: str) -> None:
         import urllib3
+        from minio.credentials.credentials import Credentials
+        from minio.signer import sign_v4_s3
 
-        super().open(endpoint, access_key, secret_key)
+        self.base = f"{endpoint}/{self.bucket}"
         self.pool = urllib3.PoolManager()
-        # Looked up once, as a store would: the client asks for the bucket's region otherwise.
         self.sign = functools.partial(
-            self.client.get_presigned_url, bucket_name=self.bucket, expires=timedelta(minutes=5)
+            sign_v4_s3,
+            region="us-east-1",
+            credentials=Credentials(access_key, secret_key),
+            content_sha256="UNSIGNED-PAYLOAD",
         )
 
+    def _headers(self, method: str, url: str, **headers: str) -> dict[str, Any]:
+        now = datetime.now(UTC)
+        plain = {
+            "Host": urlsplit(url).netloc,
+            "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
+            "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
+        }
+        return self.sign(method=method, url=urlsplit(url), headers={**plain, **headers}, date=now)
+
     def create(self, key: str, parts: list[memoryview]) -> None:
-        url = self.sign(method="PUT", object_name=key, extra_headers={"if-none-match": "*"})
-        headers = {"if-none-match": "*", "content-length": str(sum(map(len, parts)))}
-        answer = self.pool.request("PUT", url, body=iter(parts), headers=headers)
+        url = f"{self.base}/{key}"
+        headers = self._headers("PUT", url, **{"If-None-Match": "*"})
+        headers["Content-Length"] = str(sum(map(len, parts)))
+        body: Any = iter(parts)
+        answer = self.pool.request("PUT", url, body=body, headers=headers)
         if answer.status != 200:
             raise AssertionError(answer.data)
 
     def read(self, key: str, target: memoryview) -> None:
-        url = self.sign(method="GET", object_name=key)
-        answer = self.pool.request("GET", url, preload_content=False)
+        url = f"{self.base}/{key}"
+        answer: Any = self.pool.request("GET", url, headers=self._headers("GET", url), preload_content=False)
         _drain(answer.readinto, target)
         answer.release_conn()
 
@@ -126,11 +143,9 @@ class Obstore(Client):
     what = "obstore: create mode"
 
     def open(self, endpoint: str, access_key: str, secret_key: str) -> None:
-        import obstore
-        from obstore.store import S3Store
-
-        self.obstore: Any = obstore
-        self.store: Any = S3Store(
+        # By name, because type checkers look for it where it is not installed.
+        self.obstore: Any = importlib.import_module("obstore")
+        self.store: Any = self.obstore.store.S3Store(
             self.bucket,
             endpoint=endpoint,
             access_key_id=access_key,
@@ -157,7 +172,7 @@ class ObstoreWhole(Obstore):
 
 
 CLIENTS: dict[str, type[Client]] = {
-    kind.__name__: kind for kind in (Sapflow, MinioPublic, MinioPresigned, Obstore, ObstoreWhole)
+    kind.__name__: kind for kind in (Sapflow, MinioPublic, MinioSigner, Obstore, ObstoreWhole)
 }
 
 
@@ -172,37 +187,59 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
-def measure(name: str, *service: str) -> dict[str, Any]:
-    """Run in a process of its own: seconds, CPU seconds and MB of one client."""
+def serve(name: str, *service: str) -> None:
+    """The program of a client's own process: does what its input asks for, a line at a time, and says what it cost."""
     start = time.perf_counter()
     client = CLIENTS[name](*service)
     client.read("warm", aligned(3, "u1").data)
-    rows: dict[str, Any] = {"opened": time.perf_counter() - start}
-    for size, count in SIZES.items():
-        source, target = aligned(size, "u1").data, aligned(size, "u1").data
-        source[:] = target[:] = bytes(size)
-        parts = [source[:HEADER], source[HEADER:]]
-        for operation in ("PUT", "GET"):
-            before, walls, cpus = _peak(), [], []
-            for turn in range(count):
-                key = f"{name}/{size}-{turn}"
-                wall, cpu = time.perf_counter(), time.process_time()
-                if operation == "PUT":
-                    client.create(key, parts)
-                else:
-                    client.read(key, target)
-                cpus.append(time.process_time() - cpu)
-                walls.append(time.perf_counter() - wall)
-            rows[f"{operation} {size}"] = (statistics.median(walls), statistics.mean(cpus), _peak() - before)
-    return rows
+    print(json.dumps(time.perf_counter() - start), flush=True)
+    buffers: dict[int, memoryview] = {}
+    for line in sys.stdin:
+        operation, size, turn = json.loads(line)
+        if size not in buffers:
+            buffers[size] = aligned(size, "u1").data
+            buffers[size][:] = bytes(size)
+        buffer, key = buffers[size], f"{name}/{size}-{turn}"
+        peak, wall, cpu = _peak(), time.perf_counter(), time.process_time()
+        if operation == "PUT":
+            client.create(key, [buffer[:HEADER], buffer[HEADER:]])
+        else:
+            client.read(key, buffer)
+        cpu = time.process_time() - cpu
+        print(json.dumps([time.perf_counter() - wall, cpu, _peak() - peak]), flush=True)
+
+
+class Process:
+    """A client in a process of its own."""
+
+    def __init__(self, name: str, service: tuple[str, ...]) -> None:
+        self.kind = CLIENTS[name]
+        command = [sys.executable, "-m", "bench.store_clients", "--serve", name, *service]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.opened = self._answer()
+
+    def ask(self, operation: str, size: int, turn: int) -> list[float]:
+        """Seconds, CPU seconds and further MB of peak memory of one object written or read."""
+        assert self._process.stdin
+        print(json.dumps([operation, size, turn]), file=self._process.stdin, flush=True)
+        return list(self._answer())
+
+    def _answer(self) -> Any:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"{self.kind.what} ended with {self._process.wait()}")
+        return json.loads(line)
+
+    def end(self) -> None:
+        self._process.communicate()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--measure", nargs=5, metavar="WORD", help="for the program's own processes")
-    wanted = parser.parse_args().measure
-    if wanted:
-        json.dump(measure(*wanted), sys.stdout)
+    parser.add_argument("--serve", nargs=5, metavar="WORD", help="for the program's own processes")
+    if wanted := parser.parse_args().serve:
+        serve(*wanted)
         return
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from s3_servers import HOW_TO_FIX, Minio, find_minio
@@ -210,42 +247,47 @@ def main() -> None:
     binary = find_minio(os.environ)
     if binary is None:
         sys.exit(HOW_TO_FIX)
+    names = [
+        name for name in CLIENTS if "obstore" not in CLIENTS[name].what or importlib.util.find_spec("obstore")
+    ]
     with tempfile.TemporaryDirectory() as folder, Minio(binary, Path(folder)) as service:
         store = service.open()
         store.create("warm", b"abc")
         store.close()
         keys = service.credentials
         place = (service.endpoint, keys.access_key, keys.secret_key, service.bucket)
-        results = {name: _run(name, place) for name in CLIENTS}
-    _print({name: rows for name, rows in results.items() if rows})
-
-
-def _run(name: str, place: tuple[str, ...]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench.store_clients", "--measure", name, *place]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        print(f"{CLIENTS[name].what}: {ran.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-        return {}
-    return dict(json.loads(ran.stdout))
-
-
-def _print(results: dict[str, dict[str, Any]]) -> None:
-    table = Table("", "client", "create-only", "wall ms", "× ours", "CPU ms", "× ours", "peak + MB")
-    first = results["Sapflow"]
-    for row in first:
-        for name, rows in results.items():
-            kind = CLIENTS[name]
-            if row == "opened":
-                seconds, cpu, memory = rows[row], None, None
-            else:
-                seconds, cpu, memory = rows[row]
-            ours = first[row] if row == "opened" else first[row][0]
-            cells = [row, kind.what, kind.create_only, f"{1000 * seconds:.1f}", f"{seconds / ours:.2f}"]
-            if cpu is not None:
-                cells += [f"{1000 * cpu:.2f}", f"{cpu / first[row][1]:.2f}", f"{memory:.0f}"]
-            table.add_row(*cells)
+        processes = [Process(name, place) for name in names]
+        table = Table("", "client", "create-only", "wall ms", "× ours", "CPU ms", "× ours", "peak + MB")
+        for process in processes:
+            ours = processes[0].opened
+            table.add_row("start", *_columns(process, process.opened, ours))
         table.add_section()
+        for size, operation in itertools.product(SIZES, ("PUT", "GET")):
+            _compare(table, processes, operation, size)
+        for process in processes:
+            process.end()
     Console(width=130).print(table)
+
+
+def _compare(table: Table, processes: list[Process], operation: str, size: int) -> None:
+    costs: dict[Process, list[list[float]]] = {process: [] for process in processes}
+    for turn in range(SIZES[size]):
+        for process in processes:
+            costs[process].append(process.ask(operation, size, turn))
+    medians = {
+        process: [statistics.median(column) for column in zip(*rows, strict=True)]
+        for process, rows in costs.items()
+    }
+    wall, cpu, _ = medians[processes[0]]
+    for process, rows in costs.items():
+        cells = _columns(process, medians[process][0], wall)
+        cells += [f"{1000 * medians[process][1]:.2f}", f"{medians[process][1] / cpu:.2f}"]
+        table.add_row(f"{operation} {size / 1e6:g} MB", *cells, f"{sum(row[2] for row in rows):.0f}")
+    table.add_section()
+
+
+def _columns(process: Process, seconds: float, ours: float) -> list[str]:
+    return [process.kind.what, process.kind.create_only, f"{1000 * seconds:.1f}", f"{seconds / ours:.2f}"]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Each display is an Observer of the driver, and is told of the stages before training. Watching changes nothing.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
@@ -15,7 +14,7 @@ from sapflow.invoke import Role
 from sapflow.local import EmbeddedRuntime
 from sapflow.pricing import Price
 from sapflow.progress import Progress
-from sapflow.text import count, dollars, duration, percent, printable
+from sapflow.text import count, dollars, duration, percent, printable, to_json
 
 Event = dict[str, Any]
 SECONDS_BETWEEN_LINES = 1.0
@@ -188,7 +187,7 @@ def progress_line(event: Event) -> str:
 
 def json_line(event: Event) -> str:
     """An event for machines."""
-    return json.dumps(event, sort_keys=True)
+    return to_json(event)
 
 
 def open_display(

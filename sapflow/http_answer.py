@@ -6,6 +6,11 @@ from typing import Any
 
 from sapflow.errors import InvocationError, InvocationTimeout, OutOfMemory
 
+SECONDS_HEADER = "x-sapflow-seconds"
+"""Header of a function's answer: the seconds that its handler took, what came before and after left out."""
+AGE_HEADER = "x-sapflow-age"
+"""Header of an instance's first answer: the age of its process, in seconds, when the call arrived."""
+
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
 """What proxies between caller and function answer of their own when another try may help."""
 
@@ -38,6 +43,15 @@ def interpret(request: Mapping[str, Any], status: int, content: bytes) -> dict[s
             retryable=True,
         )
     raise InvocationError(f"{describe(request)}: HTTP {status}, and no answer of a function: {shown}")
+
+
+def reason_of(content: bytes) -> str | None:
+    """The reason of a function's own error body; None for anything else, such as what a proxy says."""
+    try:
+        reason = json.loads(content)["error"]["reason"]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+    return reason if isinstance(reason, str) else None
 
 
 def timed_out(request: Mapping[str, Any], seconds: float) -> InvocationTimeout:

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -12,17 +14,60 @@ from sapflow.errors import InstanceLost, InvocationError
 from sapflow.http_answer import describe, encode, interpret, timed_out
 from sapflow.invoke import Reply
 
+CONNECT_SECONDS = 5.0
 
-def open_session(connector: aiohttp.BaseConnector, token: str) -> aiohttp.ClientSession:
-    """A session for `post_invoke` that does only what an invocation needs: no cookies, no decompression."""
+
+class NotConnected(InstanceLost):
+    """No connection came about: nobody has seen the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it came, not interpreted yet."""
+
+    status: int
+    content: bytes
+    headers: Mapping[str, str]
+
+
+def open_session(connector: aiohttp.BaseConnector, token: str | None = None) -> aiohttp.ClientSession:
+    """A session for `post` that does only what an invocation needs: no cookies, no decompression."""
+    headers = {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     return aiohttp.ClientSession(
         connector=connector,
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        headers=headers,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        timeout=aiohttp.ClientTimeout(total=None),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
     )
+
+
+async def post(
+    session: aiohttp.ClientSession,
+    url: URL,
+    request: Mapping[str, Any],
+    body: bytes,
+    *,
+    seconds: float,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Answer:
+    """POST the body and wait so many seconds for whatever comes back; `request` is for messages.
+
+    Raises TimeoutError; NotConnected, and InstanceLost where the connection broke; InvocationError where the
+    answer is no HTTP.
+    """
+    try:
+        async with asyncio.timeout(seconds), session.post(url, data=body, headers=headers) as response:
+            return Answer(response.status, await response.read(), response.headers)
+    except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
+        raise NotConnected(f"{describe(request)}: no connection to {url.origin()}: {error}") from error
+    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+        raise InstanceLost(f"{describe(request)}: the connection to the function failed: {error}") from error
+    except aiohttp.ClientError as error:
+        raise InvocationError(f"{describe(request)}: the function's answer is no HTTP: {error}") from error
 
 
 async def post_invoke(
@@ -41,14 +86,8 @@ async def post_invoke(
     body = encode(request, seconds)
     started = time.perf_counter()
     try:
-        async with asyncio.timeout(seconds + grace), session.post(url, data=body) as response:
-            status = response.status
-            content = await response.read()
+        answer = await post(session, url, request, body, seconds=seconds + grace)
     except TimeoutError as error:
         raise timed_out(request, seconds) from error
-    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
-        raise InstanceLost(f"{describe(request)}: the connection to the function failed: {error}") from error
-    except aiohttp.ClientError as error:
-        raise InvocationError(f"{describe(request)}: the function's answer is no HTTP: {error}") from error
     elapsed = time.perf_counter() - started
-    return Reply(interpret(request, status, content), elapsed, cold_seconds=0.0, queue_seconds=0.0)
+    return Reply(interpret(request, answer.status, answer.content), elapsed, cold_seconds=0.0, queue_seconds=0.0)

@@ -1,7 +1,7 @@
-"""The TrainingJob: one source of its fields, defaults, bounds and checks.
+"""The TrainingJob: one source of its fields, defaults and bounds, and with spec_checks.py of its checks.
 
 `load` turns YAML text into a `TrainingJob` or raises SpecError with every problem found: the field's path, what is
-wrong, what is allowed.
+wrong, what is allowed. The CRD is generated from these models.
 """
 
 from typing import Annotated, Any, Literal
@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
-from sapflow import memory, structure
+from sapflow import memory, spec_checks, structure
 from sapflow.errors import SpecError
 from sapflow.optimizers import OptimizerSettings
 from sapflow.pricing import PRICES
@@ -20,16 +20,28 @@ API_VERSION = "sapflow.dev/v1alpha1"
 KIND = "TrainingJob"
 MAX_WORKERS = 10_000
 
+Runtime = Literal["local", "kubernetes"]
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+MAX_NAME = 40
+MEMORY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(k|M|G|T|Ki|Mi|Gi|Ti)?$"
+CPU_PATTERN = r"^([0-9]{1,3}(\.[0-9]{1,3})?|[0-9]{1,6}m)$"
+
 NOT_BUILT = {
-    "spec.model.image": "images of one's own come with the cluster runtime",
     "spec.memory.optimize": "memory optimisation comes with the planner",
-    "spec.memory.growOnOOM": "it comes with the cluster runtime",
-    "spec.cpu": "CPU limits come with the cluster runtime; threads sets how many a worker computes with",
     "spec.affinity": "placement comes with the planner",
-    "spec.suspend": "suspending comes with the cluster runtime; a local run stops by Ctrl-C and goes on when run again",
-    "spec.ttlSecondsAfterFinished": "it comes with the cluster runtime",
 }
 """Fields of the design that no runtime honours yet: refused, because no field is ever ignored."""
+
+CLUSTER_ONLY = {
+    "spec.model.image": "images of one's own are for the cluster runtime; a local run imports from where it starts",
+    "spec.memory.growOnOOM": "it is for the cluster runtime",
+    "spec.cpu": "CPU limits are for the cluster runtime; threads sets how many a worker computes with",
+    "spec.storage.shareCredentials": "it is for the cluster runtime; a local run uses the credentials it is given",
+    "spec.storage.deletionPolicy": "it is for the cluster runtime; a local run's objects stay until you remove them",
+    "spec.suspend": "suspending is for the cluster runtime; a local run stops by Ctrl-C and goes on when run again",
+    "spec.ttlSecondsAfterFinished": "it is for the cluster runtime",
+}
+"""Fields that only a cluster honours: a local run refuses any value but their default."""
 
 
 class Model(BaseModel):
@@ -40,9 +52,16 @@ class Model(BaseModel):
     )
 
 
-Positive = Annotated[int, Field(ge=1)]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
-Dotted = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=253)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Seconds = Annotated[int, Field(ge=1, le=315_360_000)]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=MAX_NAME)]
+Dotted = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$", max_length=253)
+]
+Image = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", max_length=512)]
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+Memory = Annotated[str, StringConstraints(pattern=MEMORY_PATTERN, max_length=32)]
+Cpu = Annotated[str, StringConstraints(pattern=CPU_PATTERN, max_length=16)]
 
 
 class Metadata(BaseModel):
@@ -58,6 +77,9 @@ class ModelSpec(Model):
     name: Literal["mlp", "cnn", "lenet"] | None = Field(None, description="A built-in model.")
     entrypoint: Dotted | None = Field(
         None, description="Your own model: `package.module:factory`; the factory returns a torch.nn.Module."
+    )
+    image: Image | None = Field(
+        None, description="In a cluster: an image with your entrypoint, made from Sapflow's worker image."
     )
     args: dict[str, Any] = Field({}, description="Arguments of the model's factory.")
     loss: Literal["CrossEntropy", "BinaryCrossEntropy", "MSE"] | None = Field(
@@ -79,7 +101,7 @@ class DataSpec(Model):
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         32, description="Samples of one worker in one (local) step."
     )
-    micro_batch_size: Positive | None = Field(
+    micro_batch_size: Count | None = Field(
         None,
         description="Samples computed at once; left out: batchSize. Smaller needs less memory and can be cut by time.",
     )
@@ -108,8 +130,8 @@ class AlgorithmSpec(Model):
         None,
         description="Asynchronous: commits between what a worker read and what it changes; left out: workers.",
     )
-    epochs: Positive | None = Field(None, description="Passes over the data; this or steps.")
-    steps: Positive | None = Field(None, description="Steps to train; this or epochs.")
+    epochs: Count | None = Field(None, description="Passes over the data; this or steps.")
+    steps: Count | None = Field(None, description="Steps to train; this or epochs.")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
         0, description="Seed of weights, data order and dropout."
     )
@@ -125,8 +147,8 @@ class ScheduleSpec(Model):
     """Learning-rate schedule, by the number of (local) steps taken."""
 
     name: Literal["Constant", "Step", "Exponential", "Linear", "Cosine"] = "Constant"
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="Steps of linear warm-up.")
-    step_size: Positive | None = Field(None, description="Step: steps between two decays.")
+    warmup_steps: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Steps of linear warm-up.")
+    step_size: Count | None = Field(None, description="Step: steps between two decays.")
     gamma: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="Step, Exponential: factor of one decay."
     )
@@ -167,7 +189,7 @@ class OptimizerSpec(Model):
 class MergeSpec(Model):
     """How contributions are summed."""
 
-    structure: Annotated[list[Positive], Field(min_length=2, max_length=8)] | None = Field(
+    structure: Annotated[list[Count], Field(min_length=2, max_length=8)] | None = Field(
         None, description="The merge tree, root first: [1, …, workers]. Left out: the paper's closed form."
     )
     shards: Annotated[int, Field(ge=1, le=1024)] = Field(
@@ -181,25 +203,42 @@ class MergeSpec(Model):
 class MemorySpec(Model):
     """Memory limits of the functions, as Kubernetes quantities."""
 
-    worker: str = Field("512Mi", description="Memory limit of a worker.")
-    merger: str = Field("256Mi", description="Memory limit of a merger.")
+    worker: Memory = Field("512Mi", description="Memory limit of a worker.")
+    merger: Memory = Field("256Mi", description="Memory limit of a merger.")
+    grow_on_oom: bool = Field(
+        False,
+        alias="growOnOOM",
+        description="In a cluster: a function killed for memory is given half as much again, and the job goes on.",
+    )
 
-    @field_validator("worker", "merger")
+    @field_validator("worker", "merger", mode="before")
     @classmethod
-    def _quantity(cls, value: str) -> str:
-        if memory.parse_quantity(value) < 64 << 20:
-            raise ValueError("must be at least 64Mi")
+    def _quantity(cls, value: object) -> object:
+        # Before the pattern, because this knows what was meant.
+        if isinstance(value, str):
+            memory.parse_quantity(value)
         return value
 
 
+class CpuSpec(Model):
+    """CPU limits of the functions, as Kubernetes quantities; a tenth of each is requested."""
+
+    worker: Cpu | None = Field(
+        None, description="CPUs of a worker; left out: 1 for each 1,769 MiB of memory."
+    )
+    merger: Cpu | None = Field(
+        None, description="CPUs of a merger; left out: 1 for each 1,769 MiB of memory."
+    )
+
+
 class EvaluationSpec(Model):
-    every_steps: Positive | None = Field(
+    every_steps: Count | None = Field(
         None, description="Steps between two evaluations; left out: once an epoch."
     )
 
 
 class LimitsSpec(Model):
-    deadline_seconds: Positive | None = Field(
+    deadline_seconds: Seconds | None = Field(
         None, description="Seconds after which the job stops with a checkpoint."
     )
     budget_usd: Annotated[float, Field(gt=0)] | None = Field(
@@ -214,23 +253,39 @@ class LimitsSpec(Model):
 
 
 class CheckpointSpec(Model):
-    every_steps: Positive | None = Field(
+    every_steps: Count | None = Field(
         None, description="Steps between two checkpoints; left out: none but the last."
     )
-    keep: Positive = Field(2, description="Newest checkpoints kept.")
+    keep: Count = Field(2, description="Newest checkpoints kept.")
 
 
 class StorageSpec(Model):
     """An S3 endpoint. Local runs take its credentials from the environment."""
 
-    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/?$")]
-    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-    region: str = "us-east-1"
-    secret_name: str | None = Field(None, description="In a cluster: the Secret with the credentials.")
+    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/?$", max_length=253)]
+    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", max_length=63)]
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=63)] = "us-east-1"
+    secret_name: ObjectName | None = Field(
+        None,
+        description="In a cluster: the Secret of the job's namespace with `access-key` and `secret-key`; left out "
+        "where endpoint and bucket are the operator's own.",
+    )
+    share_credentials: bool = Field(
+        False,
+        description="In a cluster: give the functions the credentials of secretName as they are, where the store "
+        "cannot make any for this job alone.",
+    )
+    deletion_policy: Literal["Retain", "Delete"] = Field(
+        "Retain",
+        description="In a cluster, what deleting the job leaves in the store: its result and last checkpoint, "
+        "or nothing.",
+    )
 
 
 class PricesSpec(Model):
-    platform: str = Field("AWSLambda", description="Whose prices the cost is counted in.")
+    platform: Annotated[
+        str, StringConstraints(max_length=63), Field(json_schema_extra={"enum": sorted(PRICES)})
+    ] = Field("AWSLambda", description="Whose prices the cost is counted in.")
 
     @field_validator("platform")
     @classmethod
@@ -248,12 +303,20 @@ class Spec(Model):
     optimizer: OptimizerSpec = OptimizerSpec()
     merge: MergeSpec = MergeSpec()
     memory: MemorySpec = MemorySpec()
+    cpu: CpuSpec | None = Field(None, description="CPU limits of the functions.")
     threads: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Threads that a worker computes with.")
     evaluation: EvaluationSpec = EvaluationSpec()
     limits: LimitsSpec = LimitsSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
     storage: StorageSpec | None = None
     prices: PricesSpec = PricesSpec()
+    suspend: bool = Field(
+        False,
+        description="In a cluster: ends driver and functions; false again goes on from the last commit.",
+    )
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = Field(
+        None, description="In a cluster: seconds after which a finished job is deleted; left out: never."
+    )
 
 
 class TrainingJob(Model):
@@ -292,19 +355,39 @@ class TrainingJob(Model):
         return Schedule(**self.spec.optimizer.schedule.model_dump(exclude_none=True))
 
 
-def load(text: str) -> TrainingJob:
-    """A TrainingJob from YAML (or JSON) text. Raises SpecError."""
+class _Loader(yaml.SafeLoader):
+    """Refuses a mapping with a key twice, of which YAML would keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"{key.value!r} is there twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load(text: str, runtime: Runtime = "local") -> TrainingJob:
+    """A TrainingJob from YAML (or JSON) text, to be run by `runtime`. Raises SpecError."""
     try:
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+        documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
     except yaml.YAMLError as error:
-        raise SpecError([("(document)", f"is not YAML: {error}")]) from error
+        message = str(error).replace('in "<unicode string>", ', "")
+        raise SpecError([("(document)", f"is not YAML: {message}")]) from error
     if len(documents) != 1:
         raise SpecError([("(document)", f"must hold one TrainingJob, not {len(documents)} documents")])
-    return parse(documents[0])
+    return parse(documents[0], runtime)
 
 
-def parse(document: object) -> TrainingJob:
-    """A TrainingJob from a decoded document. Raises SpecError with all problems."""
+def parse(document: object, runtime: Runtime = "local") -> TrainingJob:
+    """A TrainingJob from a decoded document, to be run by `runtime`. Raises SpecError with all problems.
+
+    A local run refuses what only a cluster honours, a cluster what only one machine can do; both refuse what is
+    not built.
+    """
     if not isinstance(document, dict):
         raise SpecError([("(document)", "must be a mapping with apiVersion, kind, metadata and spec")])
     problems = [
@@ -312,13 +395,19 @@ def parse(document: object) -> TrainingJob:
         for path, why in NOT_BUILT.items()
         if _lookup(document, path) not in (None, False)
     ]
-    if problems:
-        raise SpecError(problems)
+    if runtime == "local":
+        problems += [
+            (path, f"has no effect here: {why}; leave it out")
+            for path, why in CLUSTER_ONLY.items()
+            if _lookup(document, path) not in (None, False, "Retain")
+        ]
     try:
         job = TrainingJob.model_validate(document)
     except ValidationError as error:
-        raise SpecError([_explain(dict(item)) for item in error.errors()]) from error
-    problems = _cross_checks(job.spec)
+        said = {path for path, _ in problems}
+        found = (_explain(dict(item)) for item in error.errors())
+        raise SpecError([*problems, *(each for each in found if each[0] not in said)]) from error
+    problems += spec_checks.problems(job, runtime)
     if problems:
         raise SpecError(problems)
     return job
@@ -357,81 +446,3 @@ def _allowed(location: list[Any]) -> str:
                 inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
                 model = next((c for c in inner if isinstance(c, type) and issubclass(c, BaseModel)), model)
     return "allowed: " + ", ".join(field.alias or name for name, field in model.model_fields.items())
-
-
-def _cross_checks(spec: Spec) -> list[tuple[str, str]]:
-    """What no single field can tell."""
-    problems: list[tuple[str, str]] = []
-
-    def check(bad: bool, field: str, message: str) -> None:
-        if bad:
-            problems.append((f"spec.{field}", message))
-
-    model, algorithm, merge, optimizer = spec.model, spec.algorithm, spec.merge, spec.optimizer
-    check((model.name is None) == (model.entrypoint is None), "model", "needs either name or entrypoint")
-    check(
-        (algorithm.epochs is None) == (algorithm.steps is None), "algorithm", "needs either epochs or steps"
-    )
-    asynchronous = algorithm.mode == "Async"
-    if merge.structure is not None:
-        for problem in structure.validate(merge.structure, spec.workers):
-            check(True, "merge.structure", problem)
-        check(
-            asynchronous and len(merge.structure) != 2,
-            "merge.structure",
-            f"must be [1, {spec.workers}] with algorithm.mode Async: the root applies each contribution by itself",
-        )
-    check(asynchronous and merge.reuse_workers, "merge.reuseWorkers", "is for algorithm.mode Sync only")
-    check(asynchronous and merge.shards > 1, "merge.shards", "must be 1 with algorithm.mode Async")
-    check(
-        asynchronous and algorithm.local_steps > 1,
-        "algorithm.localSteps",
-        "must be 1 with algorithm.mode Async",
-    )
-    check(
-        not asynchronous and algorithm.max_staleness is not None,
-        "algorithm.maxStaleness",
-        "is for algorithm.mode Async only",
-    )
-    check(
-        algorithm.local_state == "Average" and algorithm.local_steps == 1,
-        "algorithm.localState",
-        "Average needs localSteps above 1",
-    )
-    micro = spec.data.micro_batch_size
-    check(
-        micro is not None and micro > spec.data.batch_size,
-        "data.microBatchSize",
-        f"must be at most batchSize ({spec.data.batch_size})",
-    )
-    allowed = {
-        "momentum": {"Momentum", "Nesterov"},
-        "beta1": {"Adam", "AdamW"},
-        "beta2": {"Adam", "AdamW"},
-        "epsilon": {"Adam", "AdamW", "Adagrad"},
-    }
-    for name, owners in allowed.items():
-        check(
-            getattr(optimizer, name) is not None and optimizer.name not in owners,
-            f"optimizer.{name}",
-            f"is for {' and '.join(sorted(owners))} only, not {optimizer.name}",
-        )
-    schedule = optimizer.schedule
-    for name, alias, owners in (
-        ("step_size", "stepSize", {"Step"}),
-        ("gamma", "gamma", {"Step", "Exponential"}),
-        ("end_factor", "endFactor", {"Linear"}),
-        ("min_factor", "minFactor", {"Cosine"}),
-    ):
-        check(
-            getattr(schedule, name) is not None and schedule.name not in owners,
-            f"optimizer.schedule.{alias}",
-            f"is for {' and '.join(sorted(owners))} only, not {schedule.name}",
-        )
-    for name, owner in (("step_size", "Step"), ("gamma", "Exponential")):
-        check(
-            schedule.name == owner and getattr(schedule, name) is None,
-            f"optimizer.schedule.{to_camel(name)}",
-            f"is required for {owner}",
-        )
-    return problems

@@ -93,10 +93,16 @@ class Predictor:
         return flat.reshape(len(flat), *about.inputs)
 
     def outputs(self, scaled: np.ndarray) -> np.ndarray:
-        """The network's own outputs float32 [n, outputs] for scaled features [n, *inputs]."""
+        """The network's own outputs float32 [n, outputs] for scaled features [n, *inputs].
+
+        Raises DataError where they are not finite.
+        """
         from sapflow.models import inference
 
-        return inference.forward(self._network, scaled)
+        outputs = inference.forward(self._network, scaled)
+        if not np.isfinite(outputs).all():
+            raise DataError("the model gives outputs that are not finite numbers: its training diverged")
+        return outputs
 
     def to_probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Softmax of the outputs; of a single logit the sigmoid and its rest. float64 [n, classes]."""

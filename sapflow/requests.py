@@ -53,6 +53,14 @@ class Sizes(Message):
         return self.parameters + self.averaged
 
 
+class PrepareRequest(Request):
+    """Cut the job's data into blocks, and check job and model against them. Where the driver has no torch and no data
+    libraries; `version` is 0."""
+
+    op: Literal["prepare"] = "prepare"
+    spec: str
+
+
 class InitializeRequest(Request):
     """Build the model from its seed and write version 0's parameters, cut into `shards`."""
 

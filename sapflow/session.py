@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from sapflow import keys
-from sapflow.data.blocks import Manifest, prepare
-from sapflow.data.source import open_source
+from sapflow import keys, preparation
+from sapflow.data.blocks import Manifest
 from sapflow.driver.observer import Observer
 from sapflow.driver.run import Driver
-from sapflow.errors import DataError, ObjectMissing, SpecError
+from sapflow.errors import DataError, ObjectMissing
 from sapflow.job import TrainingJob, parse
 from sapflow.local import EmbeddedRuntime
 from sapflow.memory import parse_quantity
-from sapflow.store import Credentials, Store, open_store
+from sapflow.preparation import check_data as check_data
+from sapflow.store import Store, credentials_from_environment, open_store
 
 MUTABLE = {"limits", "checkpoint"}
 DEFAULT_STORE = ".sapflow"
@@ -66,22 +66,8 @@ class Session:
 
     def cut_data(self, progress: Callable[[int], None] | None = None) -> Manifest:
         """Cut the job's data into blocks, unless that is done. Raises DataError."""
-        self._write_spec()
-        data = self.job.spec.data
-        source = open_source(data.source, data.format, options=data.options)
-        return prepare(
-            source,
-            self.store,
-            keys.data(self.uid),
-            validation_fraction=data.validation_fraction,
-            seed=self.job.spec.algorithm.seed,
-            normalize=data.normalize,
-            progress=progress,
-        )
-
-    def _write_spec(self) -> None:
-        body = json.dumps(self.job.to_json(), sort_keys=True, indent=1).encode()
-        self.store.create(keys.spec(self.uid), body, durable=True)
+        preparation.write_spec(self.uid, self.job, self.store)
+        return preparation.cut(self.uid, self.job, self.store, progress)
 
     def _json(self, key: str) -> Any | None:
         try:
@@ -103,7 +89,7 @@ def open_session(
     Raises StoreError, StoreUnsafe, StoreUnavailable.
     """
     url = _absolute(store_url(job, store))
-    opened = open_store(url, Credentials.from_environment(environ))
+    opened = open_store(url, credentials_from_environment(environ))
     if probe:
         opened.probe()
     return Session(uid or uid_of(job), job, opened, url)
@@ -112,7 +98,7 @@ def open_session(
 def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = None) -> Session:
     """The session of a job that a store holds, to be read. Raises DataError where it has no such job."""
     url = _absolute(store or DEFAULT_STORE)
-    opened = open_store(url, Credentials.from_environment(environ))
+    opened = open_store(url, credentials_from_environment(environ))
     try:
         spec = json.loads(bytes(opened.read(keys.spec(uid))))
     except (ObjectMissing, ValueError) as error:
@@ -124,34 +110,6 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
 
 def _absolute(url: str) -> str:
     return url if "://" in url else Path(url).resolve().as_uri()
-
-
-def check_data(job: TrainingJob, manifest: Manifest) -> None:
-    """What only the data can tell of a spec. Raises SpecError."""
-    problems = []
-    algorithm = job.spec.algorithm
-    if manifest.train_samples < 1:
-        problems.append(("spec.data.source", "has no training samples"))
-    if algorithm.target_accuracy is not None and manifest.validation_samples == 0:
-        problems.append(
-            (
-                "spec.algorithm.targetAccuracy",
-                "needs held-out samples: set spec.data.validationFraction above 0",
-            )
-        )
-    if algorithm.target_accuracy is not None and manifest.task != "classification":
-        problems.append(
-            ("spec.algorithm.targetAccuracy", f"is for classification; the data is {manifest.task}")
-        )
-    if manifest.task == "regression" and job.spec.model.loss not in (None, "MSE"):
-        problems.append(("spec.model.loss", f"must be MSE for regression, not {job.spec.model.loss}"))
-    if manifest.task == "classification":
-        fitting = "BinaryCrossEntropy" if manifest.outputs == 1 else "CrossEntropy"
-        if job.spec.model.loss not in (None, fitting):
-            message = f"must be {fitting} for {manifest.classes} classes, not {job.spec.model.loss}"
-            problems.append(("spec.model.loss", message))
-    if problems:
-        raise SpecError(problems)
 
 
 async def train(

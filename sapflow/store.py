@@ -65,19 +65,38 @@ class Store(Protocol):
     def delete_prefix(self, prefix: str) -> None:
         """Remove all objects whose keys start with `prefix`: clean-up of a deleted job only."""
 
-    def probe(self) -> None:
-        """Refuse a store on which two writers can both win. Raises StoreUnsafe, StoreUnavailable."""
+    def probe(self, prefix: str = "") -> None:
+        """Refuse a store on which two writers can both win, by writing below `prefix` (it ends in '/').
+
+        Raises StoreUnsafe, StoreUnavailable.
+        """
 
     def close(self) -> None: ...
 
 
+class CredentialSource(Protocol):
+    """Where a store's credentials come from at each request: they may be renewed while it is open."""
+
+    def current(self) -> "Credentials":
+        """The credentials to sign with now."""
+
+    def newer_than(self, refused: "Credentials") -> bool:
+        """Whether there are others than these, which the store has refused; they are looked for at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What signs S3 requests. The secrets are left out of its representation."""
+    """What signs S3 requests; as a source, it never changes. The secrets are left out of its representation."""
 
     access_key: str
     secret_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
+
+    def current(self) -> "Credentials":
+        return self
+
+    def newer_than(self, refused: "Credentials") -> bool:
+        return self != refused
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Credentials | None":
@@ -102,7 +121,21 @@ _VARIABLES = (
 )
 
 
-def open_store(url: str, credentials: Credentials | None = None) -> Store:
+def credentials_from_environment(environ: Mapping[str, str]) -> CredentialSource | None:
+    """Credentials from the environment itself (`Credentials.from_environment`), else from the files it names.
+
+    Those are SAPFLOW_S3_ACCESS_KEY_FILE, SAPFLOW_S3_SECRET_KEY_FILE and SAPFLOW_S3_SESSION_TOKEN_FILE, which are
+    read again when they change. Raises StoreError.
+    """
+    given = Credentials.from_environment(environ)
+    if given is not None or not any(name.endswith("_KEY_FILE") for name in environ):
+        return given
+    from sapflow.stores.renewable import credentials_from_files
+
+    return credentials_from_files(environ)
+
+
+def open_store(url: str, credentials: CredentialSource | None = None) -> Store:
     """The store at `file:///path`, a plain path, or `s3://bucket/prefix?endpoint=http://host:9000&region=us-east-1`.
 
     Nothing is asked of the store yet: `probe` does that. Each kind's module is imported when it is opened,

@@ -6,9 +6,11 @@ from typing import Literal
 import numpy as np
 
 from sapflow.data.blocks import Manifest
+from sapflow.data.files import DataFile
 from sapflow.data.source import open_source
 from sapflow.errors import DataError
 from sapflow.job import DataSpec
+from sapflow.preparation import beside
 
 MAX_BYTES = 256 << 20
 """Of features read. Larger sources are judged by their beginning."""
@@ -22,12 +24,19 @@ class Survey:
     complete: bool
 
 
-def survey(data: DataSpec) -> Survey:
+def survey(data: DataSpec, store: str) -> Survey:
     """Read a source, with all checks that the cut makes: up to MAX_BYTES, of s3:// the first samples only.
 
+    An s3:// source that names no endpoint is where the store is, whose URL is `store`.
     Raises DataError, StoreError.
     """
-    source = open_source(data.source, data.format, options=data.options)
+
+    def files(url: str) -> list[DataFile]:
+        from sapflow.data.remote import s3_files  # its client is not needed for anything else
+
+        return s3_files(beside(url, store))
+
+    source = open_source(data.source, data.format, options=data.options, read_s3=files)
     limit = 1 if data.source.startswith("s3://") else MAX_BYTES
     counts = {"train": 0, "validation": 0}
     classes = size = 0

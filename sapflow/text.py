@@ -1,4 +1,8 @@
-"""Numbers and messages as people read them."""
+"""Numbers and messages as people and machines read them."""
+
+import json
+import math
+from typing import Any
 
 
 def printable(text: str) -> str:
@@ -33,3 +37,20 @@ def percent(part: float) -> str:
 def count(number: int, noun: str) -> str:
     """A number and its noun in the right number: 1 step, 1,000 steps."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON that every parser takes: numbers that are not finite, which JSON does not have, become null."""
+    return json.dumps(_finite(value), indent=indent, sort_keys=True, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {name: _finite(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+        case _:
+            return value

@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -166,7 +167,7 @@ class FakeS3:
     412 without reading the body. `script` holds (status, code) of answers to give before anything else.
     """
 
-    def __init__(self, manner: Manner = "honest") -> None:
+    def __init__(self, manner: Manner = "honest", tls: ssl.SSLContext | None = None) -> None:
         self.manner = manner
         self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
@@ -177,8 +178,10 @@ class FakeS3:
         self.sockets: list[socket.socket] = []
         self.rivals: dict[str, threading.Event] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self.endpoint = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}"
 
     def open(self) -> Store:
         return open_store(f"s3://bucket?endpoint={self.endpoint}", Credentials("key", "secret"))

@@ -230,7 +230,7 @@ class StoreContract:
 
     @pytest.mark.parametrize("prefix", ["", "jobs/some-uid/"])
     def test_a_probe_accepts_it_and_leaves_nothing(self, store: Store, prefix: str) -> None:
-        store.probe(prefix)  # type: ignore[call-arg]
+        store.probe(prefix)
         store.delete_prefix("jobs")
         assert self.left(store) == []
 

@@ -41,9 +41,13 @@ async def invoke(function: Function, request: Request) -> Response:
     return (await function.call(body, math.inf, request)).response()
 
 
-def create_app(role: str, handlers: Mapping[str, Handler], settings: Settings) -> FastAPI:
-    """The application. Its `state.function` is the Function behind it. Raises StoreError for a bad store URL."""
-    function = Function(role, handlers, settings, open_store(settings.store, settings.credentials))
+def create_app(role: str, handlers: Mapping[str, Handler], settings: Settings, born: float) -> FastAPI:
+    """The application of a process started at `born` (time.monotonic()); its `state.function` is what is behind it.
+
+    Raises StoreError for a bad store URL.
+    """
+    store = open_store(settings.store, settings.credentials) if settings.store else None
+    function = Function(role, handlers, settings.token, store, born)
 
     async def healthz(request: Request) -> Response:
         return Response(b'{"ok": true}', media_type="application/json")

@@ -6,9 +6,10 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import Request, Response
@@ -16,10 +17,10 @@ from pydantic import ValidationError
 
 from sapflow import logs
 from sapflow.errors import DataError, SapflowError, SpecError
+from sapflow.http_answer import AGE_HEADER, SECONDS_HEADER
 from sapflow.store import Store
 from sapflow_functions.metrics import Metrics
 from sapflow_functions.runner import Context, Handler, Runner
-from sapflow_functions.settings import Settings
 
 HANG_UP_WATCH_SECONDS = 0.25
 """A call that takes longer than this is watched for a caller that hangs up; shorter ones do not pay for it."""
@@ -35,6 +36,7 @@ class Answer:
     body: bytes
     outcome: str
     expected: bool = True
+    headers: Mapping[str, str] = MappingProxyType({})
 
     @classmethod
     def error(
@@ -44,7 +46,7 @@ class Answer:
         return cls(status, json.dumps({"error": error}).encode(), reason, expected)
 
     def response(self) -> Response:
-        return Response(self.body, self.status, media_type="application/json")
+        return Response(self.body, self.status, self.headers, media_type="application/json")
 
 
 UNAUTHORIZED = Answer.error(401, "Unauthorized", "the call does not carry its pool's token")
@@ -59,12 +61,17 @@ STOPPING = Answer.error(
 class Function:
     """The handlers of one role behind one thread."""
 
-    def __init__(self, role: str, handlers: Mapping[str, Handler], settings: Settings, store: Store) -> None:
+    def __init__(
+        self, role: str, handlers: Mapping[str, Handler], token: Callable[[], str], store: Store | None, born: float
+    ) -> None:
+        """`token` gives '' and `store` is None until `configure` is called. `born`: time.monotonic() of the start."""
         self.role = role
         self.metrics = Metrics(role)
         self._handlers = handlers
-        self._token = settings.token.encode()
+        self._token = token
         self._store = store
+        self._born = born
+        self._called = False
         self._runner = Runner()
         self._current: Context | None = None
         self._stopping = False
@@ -73,8 +80,18 @@ class Function:
     def busy(self) -> bool:
         return self._runner.busy
 
+    @property
+    def configured(self) -> bool:
+        """Whether it has a store; before, it answers no call."""
+        return self._store is not None
+
+    def configure(self, token: Callable[[], str], store: Store) -> None:
+        """Answer the calls of those who hold the token, on this store."""
+        self._token, self._store = token, store
+
     def holds_token(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode(), self._token)
+        expected = self._token()
+        return bool(expected) and hmac.compare_digest(token.encode(), expected.encode())
 
     def stop(self) -> None:
         """Ask the call at work, if any, to give up, and take no other."""
@@ -83,8 +100,12 @@ class Function:
             self._current.cancelled.set()
 
     async def call(self, request: object, deadline: float, http: Request) -> Answer:
-        """Run the handler that `request["op"]` names, until `deadline` (time.monotonic())."""
-        if self._stopping:
+        """Run the handler that `request["op"]` names, until `deadline` (time.monotonic()).
+
+        To be called for those who hold the token. What was run has its seconds in its headers, and the first call
+        the age of the process at its arrival: so its sender learns how long a start has taken.
+        """
+        if self._stopping or self._store is None:
             return STOPPING
         if self._runner.busy:
             return BUSY
@@ -100,11 +121,16 @@ class Function:
         seconds = request.get("secondsLeft", math.inf)
         if not isinstance(seconds, int | float) or not seconds > 0:
             return Answer.error(400, "BadRequest", f"secondsLeft is {seconds!r}: give seconds above 0")
-        context = Context(self._store, min(deadline, time.monotonic() + seconds))
+        arrived = time.monotonic()
+        context = Context(self._store, min(deadline, arrived + seconds))
         self._current = context
+        headers = {} if self._called else {AGE_HEADER: f"{arrived - self._born:.6f}"}
+        self._called = True
         watch = asyncio.get_running_loop().call_later(HANG_UP_WATCH_SECONDS, _HangUp(http, context).start)
         try:
-            return await self._runner.run(partial(self._work, handler, request, context))
+            answer = await self._runner.run(partial(self._work, handler, request, context))
+            headers[SECONDS_HEADER] = f"{time.monotonic() - arrived:.6f}"
+            return replace(answer, headers=headers)
         finally:
             watch.cancel()
 

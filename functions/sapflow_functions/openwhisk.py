@@ -13,7 +13,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
+from sapflow.errors import SapflowError
+from sapflow.store import open_store
 from sapflow_functions.function import UNAUTHORIZED, Answer, Function
+from sapflow_functions.settings import Settings
 
 END_OF_LOG = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 """Marks the end of an activation's log on stdout and on stderr; the platform waits for both."""
@@ -31,6 +34,13 @@ def add_routes(app: FastAPI, function: Function) -> None:
         if body is None or not isinstance(body.get("value", {}), dict):
             return _fail(400, "the body is no JSON object with an object `value`")
         # Whatever code `value` carries is neither run nor kept: the image holds the function.
+        env = body.get("value", {}).get("env")
+        if not function.configured and isinstance(env, dict):
+            try:
+                settings = Settings.read([], {name: str(value) for name, value in env.items()})
+                function.configure(settings.token, open_store(settings.store, settings.credentials))
+            except SapflowError as error:
+                return _fail(400, f"the action's parameters do not make a function: {error}")
         initialized = True
         return Response(b'{"ok": true}', media_type="application/json")
 

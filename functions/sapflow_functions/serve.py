@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ def serve(
 
     `load_handlers` is called after the lifeline holds, so that heavy imports belong inside it.
     """
+    born = time.monotonic()
     try:
         settings = Settings.read(argv, environ)
         lifeline = None if settings.lifeline is None else hold_lifeline(settings.lifeline)
@@ -46,7 +48,7 @@ def serve(
             from sapflow_functions.app import create_app
 
             handlers = load_handlers()
-            app = create_app(role, handlers, settings)
+            app = create_app(role, handlers, settings, born)
     except SapflowError as error:
         print(f"sapflow {role}: {error}", file=sys.stderr)
         return 2

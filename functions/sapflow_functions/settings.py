@@ -1,22 +1,30 @@
-"""What a function process is told: by its environment, and by flags where a local parent starts it."""
+"""What a function process is told: by its environment, and by flags where a local parent starts it.
+
+An OpenWhisk action gets nothing but its parameters, with `/init`: what its environment lacks is read from there then.
+"""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from sapflow.errors import SpecError
 from sapflow.logs import LEVELS
-from sapflow.store import Credentials
+from sapflow.mounted import MountedFiles
+from sapflow.store import CredentialSource, credentials_from_environment
+
+OPENWHISK = "__OW_API_HOST"
+"""A variable of every action's container."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a function knows before its first request; nothing of any one job."""
 
-    token: str = field(repr=False)
+    token: Callable[[], str] = field(repr=False)
+    """The pool's token as it is now; '' where nobody may call yet."""
     store: str
-    credentials: Credentials | None = field(repr=False)
+    """URL of the store; '' where `/init` is still to tell."""
+    credentials: CredentialSource | None = field(repr=False)
     port: int
     host: str = "0.0.0.0"
     uds: str | None = None
@@ -29,9 +37,10 @@ class Settings:
         """Raises SpecError naming every variable that is missing or wrong."""
         flags = _parser().parse_args(argv)
         problems: list[tuple[str, str]] = []
-        token = _token(environ, problems)
         store = environ.get("SAPFLOW_STORE", "")
-        if not store:
+        awaits_init = OPENWHISK in environ and not store
+        token = _nobody if awaits_init else _token(environ, problems)
+        if not store and not awaits_init:
             problems.append(("SAPFLOW_STORE", "is not set: give the URL of the store, file:///… or s3://…"))
         port = environ.get("PORT", "8080") if flags.port is None else flags.port
         if not port.isdecimal() or int(port) > 65535:
@@ -47,7 +56,7 @@ class Settings:
         return cls(
             token=token,
             store=store,
-            credentials=Credentials.from_environment(environ),
+            credentials=credentials_from_environment(environ),
             port=int(port),
             host=flags.host,
             uds=flags.uds,
@@ -73,15 +82,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _token(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> str:
+def _token(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> Callable[[], str]:
     token = environ.get("SAPFLOW_TOKEN", "")
     path = environ.get("SAPFLOW_TOKEN_FILE")
     if path and not token:
         try:
-            token = Path(path).read_text().strip()
-        except OSError as error:
+            files = MountedFiles([path])
+        except (OSError, UnicodeDecodeError) as error:
             problems.append(("SAPFLOW_TOKEN_FILE", f"cannot be read: {error}"))
-            return ""
+            return _nobody
+        if files.texts()[0]:
+            return lambda: files.texts()[0]
     if not token:
         problems.append(
             (
@@ -89,4 +100,8 @@ def _token(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> str:
                 "is not set: a function answers only callers that hold its pool's token; set it",
             )
         )
-    return token
+    return lambda: token
+
+
+def _nobody() -> str:
+    return ""

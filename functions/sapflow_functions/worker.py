@@ -10,7 +10,10 @@ from sapflow_functions.serve import serve
 
 
 def _load_handlers() -> Mapping[str, Handler]:
-    from sapflow.requests import EvaluateRequest, InitializeRequest, TrainRequest
+    from sapflow.training.pages import keep_freed_pages
+
+    keep_freed_pages()
+    from sapflow.requests import EvaluateRequest, InitializeRequest, PrepareRequest, TrainRequest
     from sapflow.store import Store
     from sapflow.training import train
     from sapflow.training.loaded import JobCache
@@ -20,6 +23,11 @@ def _load_handlers() -> Mapping[str, Handler]:
 
     def jobs(store: Store) -> JobCache:
         return caches.setdefault(id(store), JobCache(store))
+
+    def serve_prepare(body: dict[str, Any], context: Context) -> dict[str, Any]:
+        from sapflow_functions.preparing import prepare  # once in a job's life, and most workers never do
+
+        return prepare(context.store, PrepareRequest.model_validate(body), merging.timing(context))
 
     def serve_initialize(body: dict[str, Any], context: Context) -> dict[str, Any]:
         request = InitializeRequest.model_validate(body)
@@ -35,6 +43,7 @@ def _load_handlers() -> Mapping[str, Handler]:
 
     return {
         **merging.handlers(),
+        "prepare": serve_prepare,
         "initialize": serve_initialize,
         "train": serve_train,
         "evaluate": serve_evaluate,

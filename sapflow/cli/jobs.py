@@ -9,7 +9,7 @@ from pathlib import Path
 from sapflow import keys
 from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.manifest import manifest_key
-from sapflow.errors import DataError, ObjectMissing
+from sapflow.errors import DataError, ObjectMissing, SpecError
 from sapflow.job import TrainingJob, load
 from sapflow.session import DEFAULT_STORE, Session, find_session, open_session
 
@@ -33,7 +33,11 @@ def read_job(path: str) -> TrainingJob:
         raise DataError(f"{path} cannot be read: {error.strerror}; give the path of a job's YAML") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no text file: {error}; give the path of a job's YAML") from error
-    return load(text)
+    try:
+        return load(text)
+    except SpecError as error:
+        error.add_note(f"(in {path})")
+        raise
 
 
 def is_file(name: str) -> bool:

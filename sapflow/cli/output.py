@@ -1,6 +1,5 @@
 """What the commands share in what they print: exit codes, errors, paths."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from sapflow.errors import JobFailed, SapflowError, SpecError
-from sapflow.text import printable
+from sapflow.text import printable, to_json
 
 FAILED, BAD_INPUT, BAD_STORE = 1, 2, 3
 
@@ -58,7 +57,7 @@ def report_error(error: SapflowError, *, as_json: bool, **beside: Any) -> int:
 
 def print_json(body: dict[str, Any]) -> None:
     """One JSON object, the whole of a command's standard output."""
-    print(json.dumps(body, indent=2, sort_keys=True))
+    print(to_json(body, indent=2))
 
 
 def local_path(url: str) -> str | None:

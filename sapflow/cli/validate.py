@@ -43,7 +43,7 @@ def validate(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Exit code 0 where nothing is wrong. Raises SpecError, DataError, StoreError."""
     job = read_job(given.file)
     make_importable(job, given.file, environ)
-    found = survey.survey(job.spec.data)
+    found = survey.survey(job.spec.data, session.store_url(job, None))
     session.check_data(job, found.manifest)
     needs = estimate.examine(job, found.manifest)
     if given.json:

@@ -12,13 +12,13 @@ from minio.error import MinioException, S3Error
 
 from sapflow.data.files import DataFile
 from sapflow.errors import DataError, StoreUnavailable
-from sapflow.store import Credentials, Store, open_store
+from sapflow.store import CredentialSource, Store, credentials_from_environment, open_store
 
 READ_AHEAD = 4 << 20
 SECONDS = 30.0
 
 
-def s3_files(url: str, credentials: Credentials | None = None) -> list[DataFile]:
+def s3_files(url: str, credentials: CredentialSource | None = None) -> list[DataFile]:
     """The objects at `s3://bucket/prefix?endpoint=URL`: the one of that key, or all below `prefix/`.
 
     Credentials left out come from the environment, as the store's do. Raises DataError: refused or no bucket;
@@ -26,7 +26,7 @@ def s3_files(url: str, credentials: Credentials | None = None) -> list[DataFile]
     """
     parts = urlsplit(url)
     prefix = parts.path.strip("/")
-    credentials = credentials or Credentials.from_environment(os.environ)
+    credentials = credentials or credentials_from_environment(os.environ)
     bucket = parts._replace(path="").geturl()
     open_store(bucket, credentials).close()  # refuses a wrong URL, and missing credentials
     assert credentials is not None
@@ -37,11 +37,12 @@ def s3_files(url: str, credentials: Credentials | None = None) -> list[DataFile]
         timeout=urllib3.Timeout(connect=5.0, read=SECONDS),
         retries=urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
     )
+    keys = credentials.current()
     client = Minio(
         endpoint.netloc,
-        access_key=credentials.access_key,
-        secret_key=credentials.secret_key,
-        session_token=credentials.session_token,
+        access_key=keys.access_key,
+        secret_key=keys.secret_key,
+        session_token=keys.session_token,
         secure=endpoint.scheme == "https",
         region=region,
         http_client=pool,
@@ -66,7 +67,7 @@ def s3_files(url: str, credentials: Credentials | None = None) -> list[DataFile]
     return files
 
 
-def _opener(bucket: str, credentials: Credentials, key: str, size: int) -> Callable[[], BinaryIO]:
+def _opener(bucket: str, credentials: CredentialSource, key: str, size: int) -> Callable[[], BinaryIO]:
     def opened() -> BinaryIO:
         ranges = _Ranges(open_store(bucket, credentials), key, size)
         return cast(BinaryIO, io.BufferedReader(ranges, READ_AHEAD))

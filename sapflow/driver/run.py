@@ -37,7 +37,10 @@ class Driver:
         store: Store,
         sender: Sender,
         observer: Observer | None = None,
+        account: Account | None = None,
     ) -> None:
+        """`account`: what was used before there was a version, for the data."""
+        self._prepared = account or Account()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
         self._records = Records(store, uid)
@@ -49,7 +52,7 @@ class Driver:
             self._observer.finished(standing)
             return dict(standing)
         last = await self._records.last()
-        context = self._context(last.account if last else Account())
+        context = self._context(last.account if last else self._prepared)
         keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint)
         evaluations = Evaluations(context, keeper)
         try:

@@ -4,6 +4,7 @@ import select
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
 from typing import Self
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ _CONNECT_SECONDS = 5.0
 _LOOK_EVERY = 4 << 20
 """Bytes sent between two looks at whether the server has already answered."""
 _TEXT_LIMIT = 4 << 20
+_LEFTOVER = 16 << 10
+"""Bytes of an answer that are rather read than given up together with their connection."""
 
 
 class Answer:
@@ -32,11 +35,6 @@ class Answer:
         self._connection = connection
         self._response = response
         self._closed = False
-
-    @property
-    def length(self) -> int | None:
-        """Bytes of the body still to come, or None where the server does not say."""
-        return self._response.length
 
     def fill(self, target: memoryview) -> int:
         """Bytes put into `target`: all of it, or fewer where the body ends or the connection breaks."""
@@ -60,8 +58,9 @@ class Answer:
         if self._closed:
             return
         self._closed = True
-        if self._response.length == 0:
-            self._response.read()
+        if self._response.length is not None and self._response.length <= _LEFTOVER:
+            with suppress(*LOST):
+                self._response.read()
         # A body that broke off counts as closed too; what was promised and did not come tells it apart.
         complete = self._response.isclosed() and not self._response.length
         reusable = complete and not self._response.will_close
@@ -149,14 +148,16 @@ class Connections:
 
 def _send(connection: socket.socket, views: list[memoryview]) -> bool:
     """Send head and body; False where the server answered before all was sent, as it does to refuse it."""
+    encrypted = isinstance(connection, ssl.SSLSocket)
     unseen = 0
     while views:
-        if unseen >= _LOOK_EVERY:
+        # What comes in on an encrypted connection may be TLS's own, and is no answer then.
+        if unseen >= _LOOK_EVERY and not encrypted:
             if _readable(connection):
                 return False
             unseen = 0
         try:
-            if isinstance(connection, ssl.SSLSocket):
+            if encrypted:
                 sent = connection.send(views[0][:_LOOK_EVERY])
             else:
                 sent = connection.sendmsg(views[:IOV_MAX])

@@ -13,15 +13,16 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable
-from sapflow.store import Buffer, Credentials
+from sapflow.store import Buffer, CredentialSource
 from sapflow.stores.buffers import aligned_buffer, byte_views, check_key, check_prefix, check_range
 from sapflow.stores.connections import LOST, Answer, Connections
 from sapflow.stores.probe import probe_store
 from sapflow.stores.reader import SequentialReader
-from sapflow.stores.s3_failures import Place
+from sapflow.stores.s3_failures import ACCESS_DENIED, Place
 from sapflow.stores.signature import encode_path, encode_query, sign
 
 _MAX_PUT = 5 << 30
@@ -35,7 +36,7 @@ _BATCH = 1000
 _FIRST_WRITER_ONLY = {"if-none-match": "*"}
 
 
-def open_s3(url: str, credentials: Credentials | None) -> "S3Store":
+def open_s3(url: str, credentials: CredentialSource | None) -> "S3Store":
     """The store at `s3://bucket/prefix?endpoint=http://host:9000&region=us-east-1`.
 
     The endpoint is AWS's of the region where it is left out. Raises StoreError.
@@ -65,7 +66,7 @@ class S3Store:
 
     remote = True
 
-    def __init__(self, place: Place, prefix: str, credentials: Credentials) -> None:
+    def __init__(self, place: Place, prefix: str, credentials: CredentialSource) -> None:
         if prefix:
             check_prefix(prefix)
         query = urlencode({"endpoint": place.endpoint, "region": place.region}, safe=":/")
@@ -92,8 +93,7 @@ class S3Store:
             if not self.exists(key):
                 raise
             return self._holds(key, views)
-        with answer:
-            answer.text()
+        answer.close()
         return answer.status == 200 or (tries > 1 and self._holds(key, views))
 
     def _holds(self, key: str, views: list[memoryview]) -> bool:
@@ -153,7 +153,7 @@ class S3Store:
     def _size(self, path: str) -> int:
         answer, _ = self._ask("HEAD", path, (200,))
         with answer:
-            return int(answer.headers["content-length"])
+            return _size(answer, self._place.name(path))
 
     def exists(self, key: str) -> bool:
         answer, _ = self._ask("HEAD", self._path(key), (200, 404))
@@ -171,9 +171,11 @@ class S3Store:
 
         query = {"list-type": "2", "prefix": self._prefix + prefix, "max-keys": str(_BATCH)}
         while True:
-            answer, _ = self._ask("GET", "", (200,), query=query)
-            with answer:
-                listing = ElementTree.fromstring(answer.text())
+            text = self._ask_text("GET", query=query)
+            try:
+                listing = ElementTree.fromstring(text)
+            except ElementTree.ParseError as error:
+                raise self._place.failure("GET", self._prefix + prefix, 200, text) from error
             if paths := [found.text or "" for found in listing.iterfind("{*}Contents/{*}Key")]:
                 self._delete(paths)
             token = listing.findtext("{*}NextContinuationToken")
@@ -186,11 +188,7 @@ class S3Store:
         body = f"<Delete><Quiet>true</Quiet>{objects}</Delete>".encode()
         checksum = hashlib.md5(body, usedforsecurity=False).digest()
         headers = {"content-md5": b64encode(checksum).decode(), "content-length": str(len(body))}
-        answer, _ = self._ask(
-            "POST", "", (200,), query={"delete": ""}, headers=headers, body=[memoryview(body)]
-        )
-        with answer:
-            text = answer.text()
+        text = self._ask_text("POST", query={"delete": ""}, headers=headers, body=[memoryview(body)])
         if refused := re.search(r"<Error>.*?</Error>", text, re.DOTALL):
             key = re.search(r"<Key>([^<]*)</Key>", refused[0])
             raise self._place.failure("DELETE", html.unescape(key[1]) if key else "", 400, refused[0])
@@ -206,6 +204,15 @@ class S3Store:
         path = self._prefix + key
         check_key(path)
         return path
+
+    def _ask_text(self, method: str, **request: Any) -> str:
+        """The body of an answer about the bucket: a listing, or what became of a delete."""
+        answer, _ = self._ask(method, "", (200,), **request)
+        with answer:
+            try:
+                return answer.text()
+            except LOST as error:
+                raise self._place.no_answer(error) from error
 
     def _ask(
         self,
@@ -226,8 +233,10 @@ class S3Store:
         text = encode_query(query)
         line = f"{target}?{text}" if text else target
         plain = {"host": self._connections.host, **headers}
+        renewed = False
         for tries in range(1, _TRIES + 1):
-            signed = sign(self._credentials, self._place.region, method, target, text, plain, time.time())
+            keys = self._credentials.current()
+            signed = sign(keys, self._place.region, method, target, text, plain, time.time())
             try:
                 answer = self._connections.exchange(method, line, signed, body)
                 if answer.status in good:
@@ -237,6 +246,9 @@ class S3Store:
             except LOST as error:
                 failure = self._place.no_answer(error)
                 failure.__cause__ = error
+            if failure.reason == ACCESS_DENIED and not renewed and self._credentials.newer_than(keys):
+                renewed = True
+                continue
             if not failure.retryable or tries == _TRIES:
                 break
             time.sleep(_FIRST_PAUSE * 2 ** (tries - 1) * random.uniform(0.5, 1))
@@ -273,7 +285,8 @@ class S3Reader(SequentialReader):
 
 def _size(answer: Answer, name: str) -> int:
     """Bytes of the whole object that an answer is about."""
-    total = answer.headers.get("content-range", "").rpartition("/")[2] or str(answer.length)
+    whole = answer.headers.get("content-length", "")
+    total = answer.headers.get("content-range", "").rpartition("/")[2] or whole
     if not total.isdecimal():
         raise StoreError(f"{name}: the store did not say how large the object is")
     return int(total)

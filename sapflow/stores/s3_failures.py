@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
 
+ACCESS_DENIED = "AccessDenied"
+"""The reason of a StoreUnsafe where the store refuses the credentials, or what they may do."""
+
 _AGAIN_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _AGAIN_CODES = frozenset(
     {"ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "SlowDown"}
@@ -56,7 +59,7 @@ class Place:
             refusal = StoreUnsafe(
                 f"{where}: {method}: {code or status}: {why}. Credentials are read from {_VARIABLES}"
             )
-            refusal.reason = "AccessDenied"
+            refusal.reason = ACCESS_DENIED
             return refusal
         if status in _AGAIN_STATUS or code in _AGAIN_CODES:
             return StoreUnavailable(f"{where}: {method} answered {status} {code} {message}: try again later")

@@ -76,8 +76,8 @@ class TappedStore:
     def delete_prefix(self, prefix: str) -> None:
         raise AssertionError("training never removes by prefix")
 
-    def probe(self) -> None:
-        self.inner.probe()
+    def probe(self, prefix: str = "") -> None:
+        self.inner.probe(prefix)
 
     def close(self) -> None:
         self.inner.close()

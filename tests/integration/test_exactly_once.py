@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers.jobs import Place, Prepared, Simulation, tiny_job
 from helpers.schedules import SCHEDULES, Schedule
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -82,6 +82,7 @@ def disturbed(place: Place, schedule: Schedule) -> Simulation:
     max_examples=250,
     deadline=None,
     derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(variant=st.sampled_from(sorted(VARIANTS)), schedule=SCHEDULES)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -198,7 +199,7 @@ def test_a_session_of_one_job_can_work_in_its_own_prefix_and_nowhere_else(minio:
         region="us-east-1",
     ).retrieve()
     store = open_store(minio.url(), Credentials(keys.access_key, keys.secret_key, keys.session_token))
-    store.probe("jobs/own/")  # type: ignore[call-arg]
+    store.probe("jobs/own/")
     assert store.create("jobs/own/spec.json", b"x")
     assert not store.create("jobs/own/spec.json", b"y")
     assert bytes(store.read("jobs/own/spec.json")) == b"x"
@@ -225,3 +226,15 @@ def test_a_reader_keeps_one_buffer_whatever_the_size_of_the_object(s3_store: Sto
     with s3_store.open("key") as reader:
         pieces = [reader.next(1 << 20) for _ in range(8)]
     assert all(first.obj is second.obj for first, second in pairwise(pieces))
+
+
+def test_no_copy_of_an_object_is_made_on_its_way(s3_store: Store) -> None:
+    source, target = bytearray(32 << 20), bytearray(32 << 20)
+    tracemalloc.start()
+    try:
+        s3_store.create("key", [memoryview(source)[:100], memoryview(source)[100:]])
+        with s3_store.open("key") as reader:
+            reader.readinto(memoryview(target))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

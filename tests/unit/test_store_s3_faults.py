@@ -1,6 +1,10 @@
 """The S3 store against a server with one fault at a time: what is refused, repeated and resolved."""
 
+import shutil
+import ssl
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from s3_servers import FakeS3, free_port
@@ -37,7 +41,7 @@ def test_a_probe_accepts_an_honest_store_and_removes_what_it_wrote(fake: FakeS3)
 
 def test_a_probe_writes_only_below_the_prefix_that_a_job_may_write_to(fake: FakeS3) -> None:
     store = fake.open()
-    store.probe("jobs/some-uid/")  # type: ignore[call-arg]
+    store.probe("jobs/some-uid/")
     written = [path for method, path, _ in fake.requests if method == "PUT"]
     assert all(path.startswith("/bucket/jobs/some-uid/.probe/") for path in written)
     store.close()
@@ -198,4 +202,67 @@ def test_a_store_that_ends_its_idle_connections_is_asked_on_a_new_one(fake: Fake
     fake.hang_up()
     assert bytes(store.read("key")) == b"x"
     assert fake.connections == 2
+    store.close()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for 127.0.0.1 that nobody has signed but itself, with its key in the same file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is needed to make a certificate")
+    file = tmp_path / "both.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+    ]
+    names = [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(file),
+        "-out",
+        str(tmp_path / "only.pem"),
+    ]
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    file.write_bytes(file.read_bytes() + (tmp_path / "only.pem").read_bytes())
+    return file
+
+
+def test_objects_of_any_size_travel_over_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with FakeS3(tls=context) as fake:
+        store = fake.open()
+        body = bytes(range(256)) * (LARGE // 256)
+        assert store.create("large", [b"head", body])
+        assert not store.create("large", body)
+        assert bytes(store.read("large")) == b"head" + body
+        assert fake.connections == 1
+        store.close()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path, pauses: list[float]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with FakeS3(tls=context) as fake:
+        store = fake.open()
+        with pytest.raises(StoreError, match=r"certificate verify failed"):
+            store.read("key")
+        assert fake.requests == []
+
+
+def test_an_answer_that_is_no_listing_is_named(fake: FakeS3) -> None:
+    store = fake.open()
+    fake.objects[""] = b"<html>some other server"
+    with pytest.raises(StoreError, match="not as S3 does"):
+        store.delete_prefix("jobs/")
     store.close()

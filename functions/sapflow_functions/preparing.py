@@ -1,0 +1,51 @@
+"""The `prepare` operation: a worker cuts a job's data, and says what is wrong with job, data and model together."""
+
+import json
+from typing import Any
+
+from sapflow import keys
+from sapflow.data.manifest import manifest_key
+from sapflow.errors import DataError, InvocationError
+from sapflow.estimate import examine
+from sapflow.job import parse
+from sapflow.preparation import check_data, cut
+from sapflow.requests import PrepareRequest
+from sapflow.store import Store
+from sapflow.timing import Timing
+
+_REACHABLE = ("sklearn:", "synthetic:", "generated:", "s3://")
+
+
+def prepare(store: Store, request: PrepareRequest, timing: Timing) -> dict[str, Any]:
+    """Cut the data of the job whose spec is stored, unless that is done; the manifest's key and its counts.
+
+    Raises DataError, SpecError (also where the model does not fit the data or its functions' memory), StoreError,
+    and InvocationError where the cut takes longer than the invocation may.
+    """
+    job = parse(json.loads(bytes(store.read(request.spec))))
+    if not job.spec.data.source.startswith(_REACHABLE):
+        raise DataError(
+            f"spec.data.source {job.spec.data.source!r} is a path, and functions elsewhere do not see your files: "
+            "put them into a bucket and name it as s3://bucket/prefix"
+        )
+
+    def go_on(samples: int) -> None:
+        if not timing.may_start():
+            raise InvocationError(
+                f"cutting {job.spec.data.source} into blocks was not done in time ({samples:,} samples were): "
+                "raise spec.limits.invocationSeconds",
+                reason="InvocationTimeout",
+            )
+
+    with timing.phase("read"):
+        manifest = cut(request.job, job, store, go_on)
+    check_data(job, manifest)
+    with timing.phase("compute"):
+        examine(job, manifest)
+    return {
+        "done": True,
+        "manifest": manifest_key(keys.data(request.job)),
+        "train": manifest.train_samples,
+        "validation": manifest.validation_samples,
+        **timing.report(),
+    }

@@ -1,0 +1,1 @@
+"""The Kubernetes operator: TrainingJobs become Knative Services, a driver and credentials of their own."""

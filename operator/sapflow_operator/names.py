@@ -1,0 +1,108 @@
+"""Every name, label, annotation, path and variable that parts of a job in a cluster know each other by."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sapflow.invoke import Role
+
+GROUP = "sapflow.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "TrainingJob"
+PLURAL = "trainingjobs"
+
+OPERATOR_MANAGER = "sapflow-operator"
+DRIVER_MANAGER = "sapflow-driver"
+FINALIZER = f"{GROUP}/cleanup"
+
+JOB_LABEL = f"{GROUP}/job"
+ROLE_LABEL = f"{GROUP}/role"
+SPEC_DIGEST = f"{GROUP}/spec-digest"
+CREDENTIALS_KIND = f"{GROUP}/credentials"
+CREDENTIALS_EXPIRE = f"{GROUP}/credentials-expire"
+CREDENTIALS_RENEW = f"{GROUP}/credentials-renew"
+
+DRIVER = "driver"
+FUNCTION_PORT = 8080
+DRIVER_METRICS_PORT = 9090
+
+JOB_FOLDER = "/etc/sapflow/job"
+JOB_FILE = f"{JOB_FOLDER}/job.json"
+POOL_FOLDER = "/etc/sapflow/pool"
+TOKEN_KEY, ACCESS_KEY, SECRET_KEY, SESSION_TOKEN = "token", "access-key", "secret-key", "session-token"
+
+EXIT_SUCCEEDED = 0
+EXIT_FAILED = 3
+"""The driver's word that the job cannot go on; any other exit code is a crash."""
+TERMINATION_LOG = "/dev/termination-log"
+
+
+def function(job: str, role: Role) -> str:
+    """The Knative Service of a role."""
+    return f"{job}-{role}"
+
+
+def driver(job: str) -> str:
+    """The driver's Job, ServiceAccount, Role and RoleBinding."""
+    return f"{job}-driver"
+
+
+def spec_config_map(job: str) -> str:
+    return f"{job}-spec"
+
+
+def pool_secret(job: str) -> str:
+    return f"{job}-pool"
+
+
+def functions_policy(job: str) -> str:
+    return f"{job}-functions"
+
+
+def function_url(job: str, namespace: str, role: Role) -> str:
+    """Where the functions of a role are invoked inside the cluster."""
+    return f"http://{function(job, role)}.{namespace}.svc.cluster.local/invoke"
+
+
+def labels(job: str, role: str | None = None) -> dict[str, str]:
+    """The labels of a child; `role` worker, merger or driver."""
+    found = {
+        "app.kubernetes.io/name": "sapflow",
+        "app.kubernetes.io/component": role or "job",
+        "app.kubernetes.io/managed-by": OPERATOR_MANAGER,
+        "app.kubernetes.io/part-of": "sapflow",
+        JOB_LABEL: job,
+    }
+    return found | {ROLE_LABEL: role} if role else found
+
+
+def selector(job: str) -> str:
+    """Selects all children of a job."""
+    return f"{JOB_LABEL}={job}"
+
+
+def pool_environment(store_url: str) -> dict[str, str]:
+    """What functions and driver are told of their pool; the files are those of the mounted Secret."""
+    return {
+        "SAPFLOW_STORE": store_url,
+        "SAPFLOW_TOKEN_FILE": f"{POOL_FOLDER}/{TOKEN_KEY}",
+        "SAPFLOW_S3_ACCESS_KEY_FILE": f"{POOL_FOLDER}/{ACCESS_KEY}",
+        "SAPFLOW_S3_SECRET_KEY_FILE": f"{POOL_FOLDER}/{SECRET_KEY}",
+        "SAPFLOW_S3_SESSION_TOKEN_FILE": f"{POOL_FOLDER}/{SESSION_TOKEN}",
+    }
+
+
+def owner(name: str, uid: str) -> dict[str, Any]:
+    """The ownerReference to a TrainingJob: its children go with it."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def role_of(labels: Mapping[str, str]) -> str:
+    return labels.get(ROLE_LABEL, "")

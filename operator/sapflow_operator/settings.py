@@ -1,0 +1,121 @@
+"""What the operator is told by its environment: the chart's values."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from sapflow.errors import SpecError
+
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Image(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    name: Text
+    pull_policy: PullPolicy = "IfNotPresent"
+
+
+class ObjectStorage(BaseModel):
+    """The store that jobs use which name none, with credentials that may make others."""
+
+    model_config = ConfigDict(frozen=True)
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")]
+    bucket: Text
+    region: Text = "us-east-1"
+    access_key: Text
+    secret_key: SecretStr
+
+
+class Settings(BaseModel):
+    """The operator's settings; `variables` below names each one's variable."""
+
+    model_config = ConfigDict(frozen=True)
+    operator_image: Image
+    worker_image: Image
+    merger_image: Image
+    storage: ObjectStorage | None = None
+    namespaces: tuple[str, ...] = ()
+    """Watched namespaces; none: all."""
+    max_running_jobs: Positive = 10
+    window_seconds: Annotated[int, Field(ge=6, le=3600)] = 60
+    """How long Knative looks back before it takes idle functions away."""
+    max_invocation_seconds: Positive = 600
+    """Knative's max-revision-timeout-seconds."""
+    max_memory: Text = "8Gi"
+    """How far growOnOOM goes."""
+    credentials_seconds: Annotated[int, Field(ge=900, le=604_800)] = 3600
+    driver_memory: Text = "512Mi"
+    image_pull_secrets: tuple[str, ...] = ()
+    liveness_port: Positive = 8080
+    metrics_port: Positive = 9090
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
+        """Raises SpecError naming every variable that is missing or wrong."""
+        given: dict[str, Any] = {}
+        for variable, path in VARIABLES.items():
+            if value := _value(variable, environ):
+                _place(given, path, value)
+        for name in ("namespaces", "image_pull_secrets"):
+            given[name] = tuple(part for part in given.get(name, "").split(",") if part)
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise SpecError([(_variable(item["loc"]), item["msg"]) for item in error.errors()]) from error
+
+
+VARIABLES: dict[str, tuple[str, ...]] = {
+    "SAPFLOW_OPERATOR_IMAGE": ("operator_image", "name"),
+    "SAPFLOW_OPERATOR_PULL_POLICY": ("operator_image", "pull_policy"),
+    "SAPFLOW_WORKER_IMAGE": ("worker_image", "name"),
+    "SAPFLOW_WORKER_PULL_POLICY": ("worker_image", "pull_policy"),
+    "SAPFLOW_MERGER_IMAGE": ("merger_image", "name"),
+    "SAPFLOW_MERGER_PULL_POLICY": ("merger_image", "pull_policy"),
+    "SAPFLOW_S3_ENDPOINT": ("storage", "endpoint"),
+    "SAPFLOW_S3_BUCKET": ("storage", "bucket"),
+    "SAPFLOW_S3_REGION": ("storage", "region"),
+    "SAPFLOW_S3_ACCESS_KEY": ("storage", "access_key"),
+    "SAPFLOW_S3_SECRET_KEY": ("storage", "secret_key"),
+    "SAPFLOW_NAMESPACES": ("namespaces",),
+    "SAPFLOW_MAX_RUNNING_JOBS": ("max_running_jobs",),
+    "SAPFLOW_WINDOW_SECONDS": ("window_seconds",),
+    "SAPFLOW_MAX_INVOCATION_SECONDS": ("max_invocation_seconds",),
+    "SAPFLOW_MAX_MEMORY": ("max_memory",),
+    "SAPFLOW_CREDENTIALS_SECONDS": ("credentials_seconds",),
+    "SAPFLOW_DRIVER_MEMORY": ("driver_memory",),
+    "SAPFLOW_IMAGE_PULL_SECRETS": ("image_pull_secrets",),
+    "SAPFLOW_LIVENESS_PORT": ("liveness_port",),
+    "SAPFLOW_METRICS_PORT": ("metrics_port",),
+    "SAPFLOW_LOG_LEVEL": ("log_level",),
+}
+"""The environment, variable by field. `NAME_FILE` is read where `NAME` is not set."""
+
+
+def _value(variable: str, environ: Mapping[str, str]) -> str:
+    if value := environ.get(variable):
+        return value
+    path = environ.get(f"{variable}_FILE")
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise SpecError([(f"{variable}_FILE", f"{path} cannot be read: {error.strerror}")]) from error
+
+
+def _place(given: dict[str, Any], path: tuple[str, ...], value: str) -> None:
+    for name in path[:-1]:
+        given = given.setdefault(name, {})
+    given[path[-1]] = value
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    for variable, path in VARIABLES.items():
+        if path[: len(location)] == location:
+            return variable
+    return ".".join(map(str, location))

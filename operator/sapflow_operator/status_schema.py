@@ -1,0 +1,74 @@
+"""The schema of `status`: conditions, result and sizes are the operator's, `progress` is the driver's alone."""
+
+from typing import Any
+
+_INTEGER = {"type": "integer", "format": "int64", "minimum": 0}
+_NUMBER = {"type": "number"}
+_TIME = {"type": "string", "format": "date-time"}
+
+
+def status_schema() -> dict[str, Any]:
+    """The structural schema of `status`."""
+    return _object(
+        "What became of the job.",
+        {
+            "observedGeneration": _INTEGER,
+            "conditions": {
+                "type": "array",
+                "maxItems": 16,
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["type"],
+                "items": _object("One aspect of the job's state.", _CONDITION, ["type", "status", "reason"]),
+            },
+            "startTime": _TIME,
+            "completionTime": _TIME,
+            "memory": _object("Memory limits in force.", {"worker": _text(32), "merger": _text(32)}),
+            "progress": _object("What the driver last reported.", _PROGRESS),
+            "result": _object("Where the trained model is.", _RESULT),
+        },
+    )
+
+
+def _text(length: int) -> dict[str, Any]:
+    return {"type": "string", "maxLength": length}
+
+
+def _object(description: str, properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
+    schema = {"type": "object", "description": description, "properties": properties}
+    return schema | {"required": required} if required else schema
+
+
+_CONDITION = {
+    "type": _text(63),
+    "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
+    "reason": _text(128),
+    "message": _text(32_768),
+    "lastTransitionTime": _TIME,
+    "observedGeneration": _INTEGER,
+}
+_PROGRESS = {
+    "step": _INTEGER,
+    "steps": _INTEGER,
+    "epoch": _INTEGER,
+    "percent": _NUMBER,
+    "loss": _NUMBER,
+    "accuracy": _NUMBER,
+    "validationLoss": _NUMBER,
+    "validationAccuracy": _NUMBER,
+    "secondsPerStep": _NUMBER,
+    "estimatedSecondsLeft": _NUMBER,
+    "costUSD": _NUMBER,
+    "memory": _object("Memory limits of the functions.", {"worker": _text(32), "merger": _text(32)}),
+    "structure": {"type": "array", "maxItems": 8, "items": _INTEGER},
+    "checkpoint": _INTEGER,
+    "updated": _TIME,
+}
+_RESULT = {
+    "uri": _text(2048),
+    "sha256": _text(64),
+    "version": _INTEGER,
+    "loss": _NUMBER,
+    "validationLoss": _NUMBER,
+    "validationAccuracy": _NUMBER,
+    "targetReached": {"type": "boolean"},
+}

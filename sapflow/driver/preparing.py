@@ -1,0 +1,57 @@
+"""Data cut by a worker function, where the driver has neither the data's libraries nor the model's."""
+
+import asyncio
+
+from sapflow import keys
+from sapflow.data.blocks import Manifest, load_manifest
+from sapflow.data.manifest import manifest_key
+from sapflow.driver.calls import Caller
+from sapflow.driver.commits import Account, Records
+from sapflow.driver.observer import Observer
+from sapflow.errors import JobFailed, ObjectMissing
+from sapflow.invoke import Sender
+from sapflow.job import TrainingJob
+from sapflow.memory import parse_quantity
+from sapflow.preparation import write_spec
+from sapflow.pricing import PRICES
+from sapflow.requests import PrepareRequest
+from sapflow.store import Store
+
+LEAST_SECONDS = 300.0
+"""A cut cannot be continued by a second invocation, so one may take this long even where a step's may not."""
+
+
+async def prepare(
+    uid: str, job: TrainingJob, store: Store, sender: Sender, observer: Observer | None = None
+) -> tuple[Manifest, Account]:
+    """The manifest of the job's data, cut by a worker unless that is done, and what that has used.
+
+    Raises JobFailed with the message of what is wrong, StoreError. A failure is kept in the store.
+    """
+    key = manifest_key(keys.data(uid))
+    await asyncio.to_thread(write_spec, uid, job, store)
+    try:
+        return await asyncio.to_thread(load_manifest, store, key), Account()
+    except ObjectMissing:
+        pass
+    spec = job.spec
+    caller = Caller(
+        sender,
+        seconds=max(LEAST_SECONDS, spec.limits.invocation_seconds),
+        retries=spec.limits.retries,
+        price=PRICES[spec.prices.platform],
+        memory={
+            "worker": parse_quantity(spec.memory.worker),
+            "merger": parse_quantity(spec.memory.merger),
+        },
+        observer=observer or Observer(),
+        account=Account(),
+    )
+    request = PrepareRequest(job=uid, version=0, seconds_left=1, spec=keys.spec(uid))
+    try:
+        await caller.call("worker", request)
+    except JobFailed as failure:
+        body = {"reason": failure.reason, "message": str(failure), "version": failure.version}
+        await Records(store, uid).write(keys.failure(uid, 0), body)
+        raise
+    return await asyncio.to_thread(load_manifest, store, key), caller.account

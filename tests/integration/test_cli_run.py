@@ -1,0 +1,199 @@
+"""`sapflow run` for real: functions as processes, interruptions, and what is said at the end."""
+
+import hashlib
+import json
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from helpers.commands import (
+    Done,
+    Shell,
+    finish,
+    functions_of,
+    newest_commit,
+    run,
+    send,
+    started,
+    wait_for_commit,
+    wait_until_no_function_of,
+    write_job,
+)
+
+from sapflow import predict
+
+SAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "samples"
+LONG = {"algorithm_steps": 300, "evaluation_everySteps": 100}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Done]:
+    """A job's file, its store, and what running it gave."""
+    folder = tmp_path_factory.mktemp("finished")
+    file, store = write_job(folder / "job.yaml", algorithm_steps=40), folder / "store"
+    return file, store, run("run", file, "--store", store, "--max-instances", "2")
+
+
+def test_a_run_without_a_terminal_prints_plain_lines_and_a_summary(
+    finished: tuple[Path, Path, Done],
+) -> None:
+    _, store, done = finished
+    assert done.code == 0, done.err
+    assert re.search(r"step 40/40 \(100 %\)  loss \d\.\d{4}  accuracy", done.out)
+    assert re.search(r"validation accuracy +\d+\.\d\d %", done.out)
+    assert re.search(r"steps +40 in ", done.out)
+    assert re.search(r"cost +\$0\.\d+ at AWSLambda prices of \d{4}-\d\d-\d\d", done.out)
+    assert re.search(r"cold starts?, 0 repeated, 0 hedged", done.out)
+    assert "\x1b" not in done.out
+    assert "\r" not in done.out
+    assert done.err == ""
+    assert functions_of(store) == []
+
+
+def test_the_summary_names_the_model_its_digest_and_a_command_that_works(
+    finished: tuple[Path, Path, Done], shell: Shell
+) -> None:
+    _, _, done = finished
+    path = re.search(r"model +(/\S+model\.safetensors)\n", done.out)
+    digest = re.search(r"SHA-256 +([0-9a-f]{64})\n", done.out)
+    command = re.search(r"^  sapflow (predict .*)$", done.out, re.MULTILINE)
+    assert path is not None
+    assert digest is not None
+    assert command is not None
+    assert hashlib.sha256(Path(path[1]).read_bytes()).hexdigest() == digest[1]
+    tried = shell(*command[1].split())
+    assert tried.code == 0
+    assert re.match(r"0: class [012] \(\d+\.\d %\)   truth [012]\n", tried.out)
+
+
+def test_a_finished_job_is_not_trained_twice_unless_asked(
+    finished: tuple[Path, Path, Done], shell: Shell, tmp_path: Path
+) -> None:
+    file, store, done = finished
+    again = shell("run", file, "--store", store)
+    assert again.code == 0
+    assert "has finished already" in again.out
+    assert "--again" in again.out
+    assert again.out.partition("\n\n")[2] == done.out.partition("has finished.\n\n")[2]
+
+
+def test_again_trains_a_finished_job_anew_to_the_same_weights(shell: Shell, tmp_path: Path) -> None:
+    file, store = write_job(tmp_path / "job.yaml", algorithm_steps=3), tmp_path / "store"
+    first = run("run", file, "--store", store, "--json")
+    second = run("run", file, "--store", store, "--json", "--again")
+    assert (first.code, second.code) == (0, 0)
+    assert second.json["sha256"] == first.json["sha256"]
+    assert second.json["account"]["seconds"] != first.json["account"]["seconds"]
+    events = [json.loads(line) for line in second.err.splitlines()]
+    assert {"stage", "data", "progress", "evaluated"} <= {event["event"] for event in events}
+
+
+def test_status_tells_of_a_finished_job_by_file_by_name_and_in_the_list(
+    finished: tuple[Path, Path, Done], shell: Shell
+) -> None:
+    file, store, _ = finished
+    by_file = shell("status", file, "--store", store, "--json")
+    body = by_file.json
+    assert by_file.code == 0
+    assert (body["state"], body["done"], body["total"]) == ("Succeeded", 40, 40)
+    assert body["evaluation"]["version"] == 40
+    assert body["costUSD"] > 0
+    assert shell("status", body["job"], "--store", store, "--json").json == body
+    listed = shell("status", "--store", store)
+    assert re.match(rf"{body['job']}  Succeeded +step 40/40  validation accuracy", listed.out)
+    assert shell("status", "--store", store, "--json").json == {"jobs": [body]}
+
+
+def test_a_model_file_predicts_what_the_data_says(
+    finished: tuple[Path, Path, Done], shell: Shell, tmp_path: Path
+) -> None:
+    file, store, _ = finished
+    path = next(store.glob("jobs/*/result/model.safetensors"))
+    from sklearn.datasets import load_iris
+
+    features, labels = load_iris(return_X_y=True)
+    model = predict.load(path)
+    assert np.mean(model.predict(features) == labels) > 0.8
+    assert model.probabilities(features).sum(axis=1) == pytest.approx(1.0)
+    np.save(tmp_path / "x.npy", features[:5])
+    np.savetxt(tmp_path / "x.csv", features[:5], delimiter=",", header="a,b,c,d", comments="")
+    by_array = shell("predict", path, tmp_path / "x.npy", "--json", "--top", "3").json
+    by_table = shell("predict", file, tmp_path / "x.csv", "--json", "--top", "3", "--store", store).json
+    assert by_array == by_table
+    assert [row["class"] for row in by_array["predictions"]] == model.predict(features[:5]).tolist()
+    assert sum(each["probability"] for each in by_array["predictions"][0]["top"]) == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_and_stopped_ends_with_the_weights_of_one_that_is_not(tmp_path: Path) -> None:
+    file, store, other = write_job(tmp_path / "job.yaml", **LONG), tmp_path / "store", tmp_path / "other"
+    command = ("run", file, "--store", store)
+    with started(*command) as process:
+        wait_for_commit(store, 5, process)
+        send(process, signal.SIGKILL)
+        finish(process)
+    wait_until_no_function_of(store)
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        reached = newest_commit(store)
+        with started(*command, "--again") as process:
+            wait_for_commit(store, reached + 5, process)
+            send(process, number)
+            done = finish(process)
+        assert done.code == code
+        assert functions_of(store) == []
+        assert f"going on from step {reached}" in done.out
+        assert re.search(r"was stopped after step \d+ of 300", done.err)
+        assert f"sapflow run {file} --store {store}\n" in done.err
+        assert "Traceback" not in done.err
+    unfinished = run("status", file, "--store", store, "--json").json
+    assert unfinished["state"] == "Unfinished"
+    assert reached < unfinished["done"] < 300
+    resumed = run(*command, "--json")
+    undisturbed = run("run", file, "--store", other, "--json")
+    assert resumed.code == undisturbed.code == 0
+    assert resumed.json["sha256"] == undisturbed.json["sha256"]
+
+
+def test_a_model_beside_the_yaml_is_found_by_run_and_predict(tmp_path: Path, shell: Shell) -> None:
+    folder, elsewhere = tmp_path / "job", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "my_net.py").write_text(
+        "from torch import nn\n"
+        "def factory(inputs, outputs, width):\n"
+        "    return nn.Sequential(nn.Linear(inputs[0], width), nn.Tanh(), nn.Linear(width, outputs))\n"
+    )
+    model = {"entrypoint": "my_net:factory", "args": {"width": 5}}
+    file = write_job(folder / "job.yaml", model=model, algorithm_steps=2)
+    done = run("run", file, "--store", "here", "--json", cwd=elsewhere)
+    assert done.code == 0, done.err
+    assert (elsewhere / "here" / "jobs").is_dir()
+    assert run("predict", file, "--store", "here", cwd=elsewhere).code == 0
+    lost = run("predict", done.json["path"], cwd=elsewhere)
+    assert lost.code == 2
+    assert "spec.model.entrypoint: cannot import 'my_net'" in lost.err
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SAMPLES.glob("*.yaml")))
+def test_every_sample_is_a_valid_job(name: str) -> None:
+    from sapflow.job import load
+
+    assert load((SAMPLES / f"{name}.yaml").read_text()).metadata.name == name
+
+
+def test_the_sample_with_an_own_model_is_valid_to_the_last_check(shell: Shell) -> None:
+    done = shell("validate", SAMPLES / "own-model.yaml", "--json")
+    assert done.code == 0, done.err
+    assert done.json["model"]["parameters"] > 10_000
+
+
+@pytest.mark.slow
+def test_the_digits_sample_recognises_96_of_100(tmp_path: Path) -> None:
+    job = yaml.safe_load((SAMPLES / "digits.yaml").read_text())
+    assert (job["spec"]["workers"], job["spec"]["merge"]["structure"]) == (8, [1, 2, 8])
+    done = run("run", SAMPLES / "digits.yaml", "--store", tmp_path / "store", "--json")
+    assert done.code == 0, done.err
+    assert done.json["validationAccuracy"] >= 0.96
