@@ -90,4 +90,6 @@ async def post_invoke(
     except TimeoutError as error:
         raise timed_out(request, seconds) from error
     elapsed = time.perf_counter() - started
-    return Reply(interpret(request, answer.status, answer.content), elapsed, cold_seconds=0.0, queue_seconds=0.0)
+    return Reply(
+        interpret(request, answer.status, answer.content), elapsed, cold_seconds=0.0, queue_seconds=0.0
+    )

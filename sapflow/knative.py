@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -55,6 +56,7 @@ class KnativeSender:
         self._slots = {role: Slots(count) for role, count in instances.items()}
         self._start_seconds = start_seconds
         self._session: aiohttp.ClientSession | None = None
+        self._knocking: list[asyncio.Task[None]] = []
         self._closed = False
 
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
@@ -71,9 +73,24 @@ class KnativeSender:
         body = interpret(request, answer.status, answer.content)
         return account(body, answer.headers, waited=sent - asked, elapsed=received - sent)
 
+    def start(self, counts: Mapping[Role, int]) -> None:
+        """Have instances started, before calls need them all at once. It never fails, and may be in vain."""
+        urls = [
+            self._urls[role].with_path("/healthz") for role, count in counts.items() for _ in range(count)
+        ]
+        self._knocking += [asyncio.create_task(self._knock(url)) for url in urls]
+
+    async def _knock(self, url: URL) -> None:
+        with suppress(aiohttp.ClientError, TimeoutError, InvocationError):
+            async with asyncio.timeout(self._start_seconds), self._open().get(url) as response:
+                await response.read()
+
     async def close(self) -> None:
         """Give up the connections; the instances are Knative's to end. Calls in flight end with an error."""
         self._closed = True
+        for task in self._knocking:
+            task.cancel()
+        await asyncio.gather(*self._knocking, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
@@ -136,7 +153,9 @@ def account(body: dict[str, Any], headers: Mapping[str, str], *, waited: float, 
     seconds = elapsed if handler is None else min(handler, elapsed)
     rest = elapsed - seconds
     cold = age is not None and age <= rest + _CLOCKS
-    return Reply(body, seconds, cold_seconds=rest if cold else 0.0, queue_seconds=waited if cold else waited + rest)
+    return Reply(
+        body, seconds, cold_seconds=rest if cold else 0.0, queue_seconds=waited if cold else waited + rest
+    )
 
 
 def _seconds(headers: Mapping[str, str], name: str) -> float | None:

@@ -19,9 +19,7 @@ def write_spec(uid: str, job: TrainingJob, store: Store) -> None:
     store.create(keys.spec(uid), body, durable=True)
 
 
-def cut(
-    uid: str, job: TrainingJob, store: Store, progress: Callable[[int], None] | None = None
-) -> Manifest:
+def cut(uid: str, job: TrainingJob, store: Store, progress: Callable[[int], None] | None = None) -> Manifest:
     """Cut the job's data into blocks, unless that is done. Raises DataError, StoreError.
 
     An s3:// source that names no endpoint is where the store is. `progress` is told the samples so far.

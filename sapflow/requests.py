@@ -59,6 +59,8 @@ class PrepareRequest(Request):
 
     op: Literal["prepare"] = "prepare"
     spec: str
+    check_memory: bool = True
+    """Whether functions of too little memory are an error; not where they are given more when they need it."""
 
 
 class InitializeRequest(Request):

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 from fastapi import Request, Response
@@ -36,7 +35,7 @@ class Answer:
     body: bytes
     outcome: str
     expected: bool = True
-    headers: Mapping[str, str] = MappingProxyType({})
+    headers: Mapping[str, str] | None = None
 
     @classmethod
     def error(
@@ -62,7 +61,12 @@ class Function:
     """The handlers of one role behind one thread."""
 
     def __init__(
-        self, role: str, handlers: Mapping[str, Handler], token: Callable[[], str], store: Store | None, born: float
+        self,
+        role: str,
+        handlers: Mapping[str, Handler],
+        token: Callable[[], str],
+        store: Store | None,
+        born: float,
     ) -> None:
         """`token` gives '' and `store` is None until `configure` is called. `born`: time.monotonic() of the start."""
         self.role = role

@@ -1,7 +1,7 @@
 """The CustomResourceDefinition, generated from the spec's models and rules.
 
-    python -m sapflow_operator.crd > manifests/crds/sapflow.dev_trainingjobs.yaml
-    python -m sapflow_operator.crd --check FILE
+python -m sapflow_operator.crd > manifests/crds/sapflow.dev_trainingjobs.yaml
+python -m sapflow_operator.crd --check FILE
 """
 
 import argparse
@@ -166,9 +166,9 @@ def _default(schema: dict[str, Any]) -> Any:
     """What a field is where it is left out, with the defaults inside it."""
     if "default" not in schema or not isinstance(schema["default"], dict):
         return schema.get("default")
-    return {name: _default(each) for name, each in schema.get("properties", {}).items() if "default" in each} | (
-        schema["default"]
-    )
+    return {
+        name: _default(each) for name, each in schema.get("properties", {}).items() if "default" in each
+    } | (schema["default"])
 
 
 def _declare_unbuilt(schema: dict[str, Any]) -> None:

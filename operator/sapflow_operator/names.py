@@ -19,6 +19,7 @@ JOB_LABEL = f"{GROUP}/job"
 ROLE_LABEL = f"{GROUP}/role"
 SPEC_DIGEST = f"{GROUP}/spec-digest"
 CREDENTIALS_KIND = f"{GROUP}/credentials"
+CREDENTIALS_KEYS = f"{GROUP}/access-keys"
 CREDENTIALS_EXPIRE = f"{GROUP}/credentials-expire"
 CREDENTIALS_RENEW = f"{GROUP}/credentials-renew"
 

@@ -24,7 +24,7 @@ def status_schema() -> dict[str, Any]:
             "completionTime": _TIME,
             "memory": _object("Memory limits in force.", {"worker": _text(32), "merger": _text(32)}),
             "progress": _object("What the driver last reported.", _PROGRESS),
-            "result": _object("Where the trained model is.", _RESULT),
+            "result": _object("Where the trained model is.", RESULT),
         },
     )
 
@@ -33,7 +33,9 @@ def _text(length: int) -> dict[str, Any]:
     return {"type": "string", "maxLength": length}
 
 
-def _object(description: str, properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
+def _object(
+    description: str, properties: dict[str, Any], required: list[str] | None = None
+) -> dict[str, Any]:
     schema = {"type": "object", "description": description, "properties": properties}
     return schema | {"required": required} if required else schema
 
@@ -58,12 +60,16 @@ _PROGRESS = {
     "secondsPerStep": _NUMBER,
     "estimatedSecondsLeft": _NUMBER,
     "costUSD": _NUMBER,
+    "invocations": _INTEGER,
+    "coldStarts": _INTEGER,
+    "retries": _INTEGER,
+    "hedges": _INTEGER,
     "memory": _object("Memory limits of the functions.", {"worker": _text(32), "merger": _text(32)}),
     "structure": {"type": "array", "maxItems": 8, "items": _INTEGER},
     "checkpoint": _INTEGER,
     "updated": _TIME,
 }
-_RESULT = {
+RESULT = {
     "uri": _text(2048),
     "sha256": _text(64),
     "version": _INTEGER,

@@ -14,6 +14,7 @@ from typing import Any
 from sapflow import keys
 from sapflow.driver.commits import Applied, Commit, Plan
 from sapflow.driver.context import Context, objects_after
+from sapflow.errors import ObjectMissing, SapflowError
 from sapflow.requests import RootRequest, TrainRequest, Update
 
 
@@ -37,6 +38,10 @@ class AsynchronousRun:
         self._computing: dict[asyncio.Task[None], Pending] = {}
         self._ready: list[Pending] = []
         self._params = {commit.version: commit.params}
+        self._cursors: dict[Pending, list[str]] = {}
+        self._dropped: list[str] = []
+        self._given_up: list[asyncio.Task[None]] = []
+        self._resumed_at = commit.version
         self._maybe_left = set(range(workers)) if commit.version else set()
 
     @property
@@ -55,7 +60,7 @@ class AsynchronousRun:
         self._start_ranks()
         while not self._due():
             await self._one_more()
-        batch, self._ready = self._ready, []
+        batch = list(self._ready)
         ident = keys.step_id(
             self.commit.digest, self.plan.name, [f"{p.rank}-{p.count}-{p.base}" for p in batch]
         )
@@ -70,10 +75,20 @@ class AsynchronousRun:
         return self._to_commit(batch, ident, root.result(), time.perf_counter() - started)
 
     def go_on_from(self, commit: Commit) -> None:
-        """A commit stands, ours or another driver's: contributions that it applied are done."""
+        """A commit stands, ours or another driver's: contributions that it applied are done.
+
+        Where it is another's, ours may have become superfluous, or too stale: they are computed again.
+        """
         self.commit = commit
         self._params[commit.version] = commit.params
-        self._ready = [p for p in self._ready if p.count == self._next(p.rank)]
+        for pending in [p for p in self._ready if not self._of_use(p)]:
+            self._ready.remove(pending)
+            self._dropped.append(self._key(pending))
+        for task, pending in [(t, p) for t, p in self._computing.items() if not self._of_use(p)]:
+            task.cancel()
+            del self._computing[task]
+            self._given_up.append(task)
+            self._dropped.append(self._key(pending))
         live = self.live_versions() | {commit.version}
         self._params = {version: parts for version, parts in self._params.items() if version in live}
 
@@ -81,28 +96,35 @@ class AsynchronousRun:
         """Give up what is under way."""
         for task in self._computing:
             task.cancel()
-        await asyncio.gather(*self._computing, return_exceptions=True)
+        await asyncio.gather(*self._computing, *self._given_up, return_exceptions=True)
 
     def used_keys(self, commit: Commit) -> list[str]:
-        """Contributions that a commit applied, also what an earlier driver may have left of them on older versions."""
-        uid, oldest = self.context.uid, max(0, commit.version - 1 - self.max_staleness)
-        found = []
+        """What only a commit's making needed, also what an earlier driver may have left of its contributions."""
+        oldest = max(0, self._resumed_at - self.max_staleness)
+        found, self._dropped = self._dropped, []
         for one in commit.applied:
             bases = {one.base}
             if one.rank in self._maybe_left:
                 self._maybe_left.discard(one.rank)
-                bases.update(range(oldest, commit.version))
-            found += [keys.async_contribution(uid, one.rank, one.count, base, 0) for base in bases]
+                bases.update(range(oldest, self._resumed_at + 1))
+            for pending in (Pending(one.rank, one.count, base) for base in bases):
+                found += [self._key(pending), *self._cursors.pop(pending, [])]
         return found
 
     def _next(self, rank: int) -> int | None:
         """The number of the rank's next contribution, passing over steps in which it has no samples."""
         count = self.commit.counters[rank]
         while count < self.context.total_steps:
-            if rank in self.context.slices(self.context.cursor_of(count)).ranks:
+            begin, end = self.context.slice_of(self.context.cursor_of(count), rank)
+            if end > begin:
                 return count
             count += 1
         return None
+
+    def _of_use(self, pending: Pending) -> bool:
+        """Whether the next commit may apply a contribution."""
+        late = self.commit.version - pending.base
+        return pending.count == self._next(pending.rank) and late <= self.max_staleness
 
     def _start_ranks(self) -> None:
         busy = {p.rank for p in [*self._computing.values(), *self._ready]}
@@ -124,15 +146,25 @@ class AsynchronousRun:
         self._collect(done)
 
     def _collect(self, done: set[asyncio.Task[Any]]) -> None:
-        finished = sorted((self._computing.pop(task) for task in done), key=lambda p: (p.base, p.rank))
-        for task in done:
-            task.result()
-        self._ready.extend(p for p in finished if p.count == self._next(p.rank))
+        """Take in what is finished. Raises what went wrong, where nobody else's doing explains it."""
+        missed = False
+        for task in sorted(done, key=lambda one: (self._computing[one].base, self._computing[one].rank)):
+            pending = self._computing.pop(task)
+            error = task.exception()
+            if error is None:
+                self._ready.append(pending)
+            elif pending.base < self.commit.version and _is_missing(error):
+                # Another driver has collected the version it was to be computed on.
+                missed = True
+            else:
+                raise error
+        if missed:
+            self._start_ranks()
 
     async def _compute(self, pending: Pending) -> None:
         context = self.context
         cursor = context.cursor_of(pending.count)
-        begin, end = context.slices(cursor).ranks[pending.rank]
+        begin, end = context.slice_of(cursor, pending.rank)
         request = TrainRequest(
             job=context.uid,
             version=pending.count,
@@ -148,7 +180,7 @@ class AsynchronousRun:
             end=end,
             outputs=[self._key(pending)],
         )
-        await context.caller.call("worker", request)
+        await context.caller.call("worker", request, self._cursors.setdefault(pending, []))
 
     def _key(self, pending: Pending) -> str:
         return keys.async_contribution(self.context.uid, pending.rank, pending.count, pending.base, 0)
@@ -208,3 +240,7 @@ class AsynchronousRun:
             account=context.caller.account,
             measured=context.measured(reply, seconds, context.learning_rate(commit.updates)),
         )
+
+
+def _is_missing(error: BaseException) -> bool:
+    return isinstance(error, SapflowError) and error.reason == ObjectMissing.reason

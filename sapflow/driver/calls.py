@@ -62,7 +62,7 @@ class Caller:
         self._seconds, self._retries = seconds, retries
         self._price, self._memory = price, memory
         self._history: dict[str, deque[float]] = {}
-        self._last_answer = time.monotonic()
+        self._last_answer = 0.0
         self._slowest_start = 0.0
         self._earlier, self._started = account, time.monotonic()
         self._spent = {"cost_usd": 0.0, "invocations": 0, "cold_starts": 0, "retries": 0, "hedges": 0}
@@ -80,8 +80,8 @@ class Caller:
         tally, self.tally = self.tally, Tally()
         return tally
 
-    async def call(self, role: Role, request: Request) -> dict[str, Any]:
-        """Invoke until the work is done, following cursors; the last answer.
+    async def call(self, role: Role, request: Request, cursors: list[str] | None = None) -> dict[str, Any]:
+        """Invoke until the work is done, following cursors, whose keys are added to `cursors`; the last answer.
 
         Raises JobFailed where the job cannot go on: out of memory, out of retries, or an error that repeating
         will not mend.
@@ -91,6 +91,8 @@ class Caller:
             if body["done"]:
                 return body
             progress = {name: body[name] for name in ("cursor", "position", "sums") if name in body}
+            if cursors is not None and "cursor" in body:
+                cursors.append(body["cursor"])
             request = request.model_copy(update=progress)
 
     async def _until_answered(self, role: Role, request: Request) -> dict[str, Any]:
@@ -125,20 +127,21 @@ class Caller:
 
     async def _race(self, role: Role, op: str, request: Request, attempt: int) -> Reply:
         """One invocation, and a second where the first falls behind its peers; the first answer counts."""
-        started = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        started = clock()
         racers = {asyncio.create_task(self._send(role, op, request, attempt))}
         try:
             hedged = False
             while True:
-                patience = None if hedged else self._quiet_until(op, started) - time.monotonic()
+                patience = None if hedged else self._quiet_until(op, started) - clock()
                 timeout = None if patience is None or patience > 3600 else max(patience, 0.01)
                 done, racers = await asyncio.wait(
                     racers, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
                 )
-                for task in done:
+                for task in sorted(done, key=lambda one: one.exception() is not None):
                     if task.exception() is None or not racers:
                         return task.result()
-                if not done and not hedged and time.monotonic() >= self._quiet_until(op, started):
+                if not done and not hedged and clock() >= self._quiet_until(op, started):
                     hedged = True
                     self._spent["hedges"] += 1
                     self._observer.hedged(role, op, request.version)
@@ -162,7 +165,7 @@ class Caller:
         body["attempt"], body["secondsLeft"] = attempt, self._seconds
         self._spent["invocations"] += 1
         reply = await self._sender.invoke(role, body, seconds=self._seconds)
-        self._last_answer = time.monotonic()
+        self._last_answer = asyncio.get_running_loop().time()
         self._history.setdefault(op, deque(maxlen=64)).append(reply.seconds)
         if reply.cold_seconds:
             self._slowest_start = max(self._slowest_start, reply.cold_seconds)

@@ -89,6 +89,8 @@ class Commit(Message):
     """The step was not finite and `onNaN: Skip` kept the version before."""
     layout: list[dict[str, Any]] = []
     """Names of the model's state on the vector; commit 0 only."""
+    kept: list[int] = []
+    """Versions before `version` − 1 that may still have objects in the store."""
     account: Account = Account()
     measured: Measured = Measured()
 
@@ -99,7 +101,7 @@ class Commit(Message):
     def digest(self) -> str:
         """What the next version's keys are derived from: what this one stands on, not how long it took."""
         identity = self.body()
-        for name in ("account", "measured", "layout"):
+        for name in ("account", "measured", "layout", "kept"):
             identity.pop(name, None)
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -97,6 +97,12 @@ class Context:
             after = Cursor(epoch=cursor.epoch + 1, used=0)
         return Slices(cursor, ranks, after)
 
+    def slice_of(self, cursor: Cursor, rank: int) -> tuple[int, int]:
+        """(begin, end) of one rank in the step that starts at `cursor`; equal where it has no samples."""
+        end = min(cursor.used + self.round_samples, self.samples)
+        count, workers = end - cursor.used, self.job.spec.workers
+        return cursor.used + rank * count // workers, cursor.used + (rank + 1) * count // workers
+
     def cursor_of(self, step: int) -> Cursor:
         """The cursor at which step `step`, from 0, starts."""
         epoch, within = divmod(step, self.steps_per_epoch)

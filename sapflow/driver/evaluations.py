@@ -1,11 +1,13 @@
 """Evaluation as a function, beside training: versions are evaluated in the background and judged in order."""
 
 import asyncio
+from typing import Any
 
 from sapflow import keys
 from sapflow.driver.commits import Commit
 from sapflow.driver.context import Context
 from sapflow.driver.keeping import Keeper
+from sapflow.errors import SapflowError
 from sapflow.requests import EvaluateRequest
 
 
@@ -38,14 +40,17 @@ class Evaluations:
         return final or version % every == 0
 
     def start(self, commit: Commit) -> None:
-        """Evaluate a version in the background; it is kept until the outcome is settled."""
-        if commit.version in self._commits:
+        """Evaluate a version in the background, unless that is done; it is kept until the outcome is settled."""
+        if commit.version in self._commits or commit.version in self.losses:
             return
-        self._keeper.hold(commit, "evaluation")
+        self._await_turn(commit)
+        self._tasks[commit.version] = asyncio.create_task(self._evaluate(commit))
+
+    def _await_turn(self, commit: Commit) -> None:
+        self._keeper.hold(commit, "evaluation", whole=True)
         self._commits[commit.version] = commit
         self._unsettled.append(commit.version)
         self._unsettled.sort()
-        self._tasks[commit.version] = asyncio.create_task(self._evaluate(commit))
 
     def check(self) -> None:
         """Raise what a background evaluation failed with."""
@@ -56,18 +61,34 @@ class Evaluations:
 
     async def recover(self, last: Commit) -> None:
         """Take in what an earlier driver evaluated, and evaluate what it committed and did not."""
-        records = self._context.records
         due = [version for version in range(1, last.version + 1) if self.due(version)]
-        for commit in await asyncio.gather(*(records.commit(version) for version in due)):
-            if commit is not None:
+        evaluated = await asyncio.gather(*(self._record(version) for version in due))
+        for version, record in zip(due, evaluated, strict=True):
+            if record is not None and not self._meets(record):
+                self._take_in(version, record)
+                continue
+            commit = await self._context.records.commit(version)
+            if commit is None:
+                continue
+            if record is None:
                 self.start(commit)
+            else:
+                self._await_turn(commit)
+                self._take_in(version, record)
+        self._settle_in_order()
 
     async def settle(self) -> None:
-        """Wait for all evaluations under way."""
+        """Wait for the evaluations under way, as far as they may change the result."""
         try:
-            await asyncio.gather(*self._tasks.values())
+            while self._tasks and self.reached is None:
+                await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+                self.check()
         finally:
             await self.close()
+
+    def release(self) -> None:
+        """The result is written: nothing of a version is needed any more."""
+        self._keeper.release_all_but((), "evaluation")
 
     async def close(self) -> None:
         for task in self._tasks.values():
@@ -75,39 +96,57 @@ class Evaluations:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._tasks.clear()
 
+    async def _record(self, version: int) -> dict[str, Any] | None:
+        return await self._context.records.read(keys.evaluation(self._context.uid, version))
+
     async def _evaluate(self, commit: Commit) -> None:
-        context, version = self._context, commit.version
-        record = await context.records.read(keys.evaluation(context.uid, version))
+        record = await self._record(commit.version)
         if record is None:
-            request = EvaluateRequest(
-                job=context.uid,
-                version=version,
-                seconds_left=1,
-                spec=context.spec_key,
-                manifest=context.manifest_key,
-                params=commit.params,
-                sizes=commit.sizes,
-            )
-            body = await context.caller.call("worker", request)
-            sums = {name: float.fromhex(text) for name, text in body["sums"].items()}
-            samples = body["samples"]
-            record = {"version": version, "samples": samples, "loss": sums["loss"] / samples}
-            if context.manifest.task == "classification":
-                record["accuracy"] = sums["correct"] / samples
-            key = keys.evaluation(context.uid, version)
-            if not await context.records.write(key, record):
-                record = await context.records.read(key) or record
-        self.losses[version], self.accuracies[version] = record["loss"], record.get("accuracy")
-        context.observer.evaluated(version, record["loss"], record.get("accuracy"))
+            try:
+                record = await self._compute(commit)
+            except SapflowError:
+                # Another driver may have evaluated the version first, and collected it.
+                record = await self._record(commit.version)
+                if record is None:
+                    raise
+        self._take_in(commit.version, record)
         self._settle_in_order()
+
+    async def _compute(self, commit: Commit) -> dict[str, Any]:
+        context, version = self._context, commit.version
+        request = EvaluateRequest(
+            job=context.uid,
+            version=version,
+            seconds_left=1,
+            spec=context.spec_key,
+            manifest=context.manifest_key,
+            params=commit.params,
+            sizes=commit.sizes,
+        )
+        body = await context.caller.call("worker", request)
+        sums = {name: float.fromhex(text) for name, text in body["sums"].items()}
+        samples = body["samples"]
+        record = {"version": version, "samples": samples, "loss": sums["loss"] / samples}
+        if context.manifest.task == "classification":
+            record["accuracy"] = sums["correct"] / samples
+        if not await context.records.write(keys.evaluation(context.uid, version), record):
+            record = await self._record(version) or record
+        return record
+
+    def _take_in(self, version: int, record: dict[str, Any]) -> None:
+        self.losses[version], self.accuracies[version] = record["loss"], record.get("accuracy")
+        self._context.observer.evaluated(version, record["loss"], record.get("accuracy"))
+
+    def _meets(self, record: dict[str, Any]) -> bool:
+        accuracy = record.get("accuracy")
+        return self._target is not None and accuracy is not None and accuracy >= self._target
 
     def _settle_in_order(self) -> None:
         """Judge versions whose predecessors are all judged; let go of those that are not the result."""
         while self._unsettled and self._unsettled[0] in self.losses and self.reached is None:
             version = self._unsettled.pop(0)
-            accuracy = self.accuracies[version]
-            if self._target is not None and accuracy is not None and accuracy >= self._target:
-                self.reached = self._commits[version]
+            commit = self._commits.pop(version)
+            if self._meets({"accuracy": self.accuracies[version]}):
+                self.reached = commit
             else:
-                del self._commits[version]
                 self._keeper.release(version, "evaluation")

@@ -35,3 +35,42 @@ class Observer:
 
     def finished(self, outcome: dict[str, Any]) -> None:
         """The job succeeded; its outcome record."""
+
+
+class Observers(Observer):
+    """Several observers as one; each hears of everything, in their order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def resumed(self, commit: "Commit") -> None:
+        for each in self._observers:
+            each.resumed(commit)
+
+    def committed(self, commit: "Commit") -> None:
+        for each in self._observers:
+            each.committed(commit)
+
+    def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
+        for each in self._observers:
+            each.evaluated(version, loss, accuracy)
+
+    def answered(self, role: Role, op: str, reply: Reply) -> None:
+        for each in self._observers:
+            each.answered(role, op, reply)
+
+    def invocation_failed(self, role: Role, op: str, error: "InvocationError") -> None:
+        for each in self._observers:
+            each.invocation_failed(role, op, error)
+
+    def hedged(self, role: Role, op: str, version: int) -> None:
+        for each in self._observers:
+            each.hedged(role, op, version)
+
+    def checkpointed(self, version: int) -> None:
+        for each in self._observers:
+            each.checkpointed(version)
+
+    def finished(self, outcome: dict[str, Any]) -> None:
+        for each in self._observers:
+            each.finished(outcome)

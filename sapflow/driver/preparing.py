@@ -22,11 +22,18 @@ LEAST_SECONDS = 300.0
 
 
 async def prepare(
-    uid: str, job: TrainingJob, store: Store, sender: Sender, observer: Observer | None = None
+    uid: str,
+    job: TrainingJob,
+    store: Store,
+    sender: Sender,
+    observer: Observer | None = None,
+    *,
+    check_memory: bool = True,
 ) -> tuple[Manifest, Account]:
     """The manifest of the job's data, cut by a worker unless that is done, and what that has used.
 
-    Raises JobFailed with the message of what is wrong, StoreError. A failure is kept in the store.
+    `check_memory`: see PrepareRequest. A failure is kept in the store. Raises JobFailed with the message of what is
+    wrong, StoreError.
     """
     key = manifest_key(keys.data(uid))
     await asyncio.to_thread(write_spec, uid, job, store)
@@ -47,7 +54,9 @@ async def prepare(
         observer=observer or Observer(),
         account=Account(),
     )
-    request = PrepareRequest(job=uid, version=0, seconds_left=1, spec=keys.spec(uid))
+    request = PrepareRequest(
+        job=uid, version=0, seconds_left=1, spec=keys.spec(uid), check_memory=check_memory
+    )
     try:
         await caller.call("worker", request)
     except JobFailed as failure:

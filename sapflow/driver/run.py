@@ -55,21 +55,29 @@ class Driver:
         context = self._context(last.account if last else self._prepared)
         keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint)
         evaluations = Evaluations(context, keeper)
+        walk: _Walk | None = None
         try:
             if last is None:
                 last = await self._initialize(context)
             else:
                 self._observer.resumed(last)
-                await keeper.recover(last)
+                await self._inherit(context, keeper, last)
                 await evaluations.recover(last)
+                keeper.collect()
             walk = _Walk(context, keeper, evaluations, last)
             chosen = await walk.to_the_end()
             await keeper.record_checkpoint(chosen)
             outcome = await result.write(context, evaluations, chosen)
+            evaluations.release()
         except (SapflowError, ExceptionGroup) as error:
             failure = _plain(error)
-            await self._record_failure(failure)
-            raise failure from None
+            if isinstance(failure, JobFailed):
+                failure.version = walk.version if walk is not None else -1
+            standing = await self._written_by_another()
+            if standing is None:
+                await self._record_failure(failure)
+                raise failure from None
+            outcome = standing
         finally:
             await evaluations.close()
             await keeper.close()
@@ -137,6 +145,32 @@ class Driver:
         self._observer.committed(standing)
         return standing
 
+    async def _inherit(self, context: Context, keeper: Keeper, last: Commit) -> None:
+        """Take over what an earlier driver did not come to remove."""
+        for version in sorted({*last.kept, max(0, last.version - 1), last.version}):
+            commit = await self._records.commit(version)
+            if commit is not None:
+                await keeper.inherit(commit, await self._used_by(context, commit), last)
+
+    async def _used_by(self, context: Context, commit: Commit) -> list[str]:
+        """What only the step that made a commit needed."""
+        if context.asynchronous:
+            return [
+                keys.async_contribution(self._uid, one.rank, one.count, one.base, 0) for one in commit.applied
+            ]
+        before = await self._records.commit(commit.version - 1) if commit.version else None
+        if before is None:
+            return []
+        step = SynchronousStep(context, before, await self._records.plan(before.plan))
+        return step.used_keys() + step.possible_cursors()
+
+    async def _written_by_another(self) -> dict[str, Any] | None:
+        """The outcome, where another driver finished the job while ours failed."""
+        try:
+            return await self._records.read(keys.result(self._uid, "outcome.json"))
+        except SapflowError:
+            return None
+
     async def _record_failure(self, failure: SapflowError) -> None:
         version = failure.version if isinstance(failure, JobFailed) else -1
         body = {"reason": failure.reason, "message": str(failure), "version": version}
@@ -152,6 +186,7 @@ class _Walk:
     def __init__(self, context: Context, keeper: Keeper, evaluations: Evaluations, last: Commit) -> None:
         self._context, self._keeper, self._evaluations = context, keeper, evaluations
         self._commit = last
+        self._resumed = last.version > 0
         self._plans: dict[str, Plan] = {}
         self._asynchronous: AsynchronousRun | None = None
 
@@ -170,7 +205,7 @@ class _Walk:
         finally:
             if self._asynchronous is not None:
                 await self._asynchronous.close()
-        if self._evaluations.due(self._commit.version, final=True):
+        if self._evaluations.reached is None and self._evaluations.due(self._commit.version, final=True):
             self._evaluations.start(self._commit)
         await self._evaluations.settle()
         return self._evaluations.reached or self._commit
@@ -190,16 +225,22 @@ class _Walk:
             structure.shard_ranges(sizes.total, self._plans[name].shards, sizes.block)
         return self._plans[name]
 
+    @property
+    def version(self) -> int:
+        """The last committed version."""
+        return self._commit.version
+
     async def _advance(self) -> None:
         """One step and its commit, by us or by whoever was first."""
         old, records = self._commit, self._context.records
+        work = self._asynchronous or SynchronousStep(self._context, old, await self._plan())
         try:
-            new, used = await self._step(old)
+            new = await work.next_commit()
         except (SapflowError, ExceptionGroup) as error:
             standing = await records.commit(old.version + 1)
             if standing is None:
                 raise _plain(error) from None
-            new, used = standing, []
+            new = standing
         if new.skipped and self._context.job.spec.algorithm.on_nan == "Fail":
             await self._keeper.record_checkpoint(old)
             raise JobFailed(
@@ -209,22 +250,24 @@ class _Walk:
                 reason="NotFinite",
                 version=old.version,
             )
-        self._commit, _ = await records.settle(new)
+        self._commit, ours = await records.settle(new.model_copy(update={"kept": self._keeper.kept}))
         if self._asynchronous is not None:
             self._hold_for_workers(self._commit)
         self._context.observer.committed(self._commit)
+        used = self._used(work) + ([] if ours else _objects_of_one(new, self._commit))
         self._keeper.superseded(old, self._commit, used)
         if await self._keeper.checkpoint(self._commit):
             self._context.observer.checkpointed(self._commit.version)
         if self._evaluations.due(self._commit.version):
             self._evaluations.start(self._commit)
 
-    async def _step(self, old: Commit) -> tuple[Commit, list[str]]:
-        if self._asynchronous is not None:
-            new = await self._asynchronous.next_commit()
-            return new, self._asynchronous.used_keys(new)
-        step = SynchronousStep(self._context, old, await self._plan())
-        return await step.run(), step.used_keys()
+    def _used(self, work: SynchronousStep | AsynchronousRun) -> list[str]:
+        """What only the making of the last commit needed; at first, also what an earlier driver left of its try."""
+        if isinstance(work, AsynchronousRun):
+            return work.used_keys(self._commit)
+        left = work.possible_cursors() if self._resumed else []
+        self._resumed = False
+        return work.used_keys() + left
 
     def _hold_for_workers(self, commit: Commit) -> None:
         """Asynchronous: versions live while a worker may still read them."""
@@ -262,3 +305,9 @@ def _plain(error: SapflowError | ExceptionGroup[Exception]) -> SapflowError:
     if not isinstance(first, SapflowError):
         raise error
     return first
+
+
+def _objects_of_one(commit: Commit, other: Commit) -> list[str]:
+    """Objects that a commit stands on and another, which won its version, does not."""
+    names = {part.key for part in (*commit.params, *commit.optimizer)}
+    return sorted(names - {part.key for part in (*other.params, *other.optimizer)})

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from sapflow import keys, structure
+from sapflow.data.sampler import micro_batches
 from sapflow.driver.commits import Commit, Plan
 from sapflow.driver.context import Context, Slices, objects_after
+from sapflow.merge import OPEN_CHILDREN
 from sapflow.requests import MergeRequest, Part, RootRequest, TrainRequest, Update
 
 
@@ -30,8 +32,9 @@ class SynchronousStep:
             context.uid, commit, self.ident, plan.shards, has_state=has_state
         )
         self._tasks: dict[tuple[int, int, int], asyncio.Task[Any]] = {}
+        self._cursors: list[str] = []
 
-    async def run(self) -> Commit:
+    async def next_commit(self) -> Commit:
         """The commit that the step makes; it is not written yet."""
         started = time.perf_counter()
         async with asyncio.TaskGroup() as group:
@@ -82,7 +85,7 @@ class SynchronousStep:
             schedule_total=context.schedule_total,
             outputs=[self._key(0, rank, shard) for shard in range(self.plan.shards)],
         )
-        await context.caller.call("worker", request)
+        await context.caller.call("worker", request, self._cursors)
 
     async def _merger(self, level: int, index: int, children: list[int], shard: int) -> None:
         start, stop = self.ranges[shard]
@@ -95,21 +98,26 @@ class SynchronousStep:
             stop=stop,
             output=self._key(level, index, shard),
         )
-        await self.context.caller.call(self.plan.mergers, request)
+        await self.context.caller.call(self.plan.mergers, request, self._cursors)
 
     async def _root(self) -> dict[str, Any]:
         """Sum and update; in two phases where the vector is cut."""
         if self.plan.shards == 1:
             return await self._root_call("step", 0)
-        sums = await asyncio.gather(*(self._root_call("sum", shard) for shard in range(self.plan.shards)))
+        sums = await self._root_calls("sum")
         if not all(reply["finite"] for reply in sums):
             return {**sums[0], "finite": False}
         decoded = [np.frombuffer(base64.b64decode(reply["norms"]), "<f8") for reply in sums]
         norms = base64.b64encode(np.concatenate(decoded).tobytes()).decode()
-        applied = await asyncio.gather(
-            *(self._root_call("apply", shard, norms) for shard in range(self.plan.shards))
-        )
-        return applied[0]
+        return (await self._root_calls("apply", norms))[0]
+
+    async def _root_calls(self, phase: str, norms: str | None = None) -> list[dict[str, Any]]:
+        """One phase of all shards at once."""
+        async with asyncio.TaskGroup() as group:
+            calls = [
+                group.create_task(self._root_call(phase, shard, norms)) for shard in range(self.plan.shards)
+            ]
+        return [call.result() for call in calls]
 
     async def _root_call(self, phase: str, shard: int, norms: str | None = None) -> dict[str, Any]:
         context, commit = self.context, self.commit
@@ -122,7 +130,7 @@ class SynchronousStep:
                 "secondsLeft": 1,
                 "phase": phase,
                 "children": children,
-                "total": keys.total(context.uid, self.version, self.ident, shard),
+                "total": self._total(shard),
                 "sizes": commit.sizes,
                 "start": start,
                 "stop": stop,
@@ -134,7 +142,7 @@ class SynchronousStep:
                 "optimizerOutput": keys.optimizer(context.uid, self.version, self.ident, shard),
             }
         )
-        return await context.caller.call(self.plan.mergers, request)
+        return await context.caller.call(self.plan.mergers, request, self._cursors)
 
     def _last_level(self) -> list[int]:
         return self.groups[self.top][0]
@@ -176,7 +184,26 @@ class SynchronousStep:
         nodes += [(level, index) for level in range(1, self.top) for index in self.groups[level]]
         found = [self._key(level, index, shard) for level, index in nodes for shard in shards]
         if self.plan.shards > 1:
-            found += [keys.total(self.context.uid, self.version, self.ident, s) for s in shards]
+            found += [self._total(shard) for shard in shards]
+        return found + self._cursors
+
+    def _total(self, shard: int) -> str:
+        return keys.total(self.context.uid, self.version, self.ident, shard)
+
+    def possible_cursors(self) -> list[str]:
+        """Every cursor that an earlier driver's invocations may have left of this step."""
+        data, found = self.context.job.spec.data, []
+        size = data.micro_batch_size or data.batch_size
+        for rank, (begin, end) in self.slices.ranks.items():
+            batch = data.batch_size if self.context.local else end - begin
+            micros = len(micro_batches(begin, end, batch, size))
+            found += [keys.cursor(self._key(0, rank, 0), done) for done in range(1, micros)]
+        for level in range(1, self.top + 1):
+            for index, children in self.groups[level].items():
+                for shard in range(self.plan.shards):
+                    output = self._key(level, index, shard) if level < self.top else self._total(shard)
+                    stops = range(OPEN_CHILDREN, len(children), OPEN_CHILDREN)
+                    found += [keys.cursor(output, done) for done in stops]
         return found
 
 

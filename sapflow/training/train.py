@@ -15,6 +15,7 @@ import torch
 
 from sapflow import contribution, keys, optimizers, schedules, structure
 from sapflow.contribution import Sums
+from sapflow.data.sampler import micro_batches
 from sapflow.requests import EvaluateRequest, InitializeRequest, TrainRequest
 from sapflow.store import Store
 from sapflow.timing import Timing
@@ -94,7 +95,7 @@ class Gradient:
     def cut(self) -> list[tuple[int, int]]:
         """Positions of the micro-batches in the epoch's order."""
         begin, end = self.request.begin, self.request.end
-        return [(start, min(start + self.size, end)) for start in range(begin, end, self.size)]
+        return micro_batches(begin, end, end - begin, self.size)
 
     def remaining(self) -> Iterator[int]:
         return iter(range(self.first, len(self.batches)))
@@ -106,9 +107,7 @@ class Gradient:
             features, targets = loaded.reader.batch(self.order, *self.batches[micro])
         with timing.phase("compute"):
             # torch.manual_seed would seed absent accelerators too, for 0.3 ms.
-            torch.default_generator.manual_seed(
-                micro_seed(loaded.seed, request.version, request.rank, micro)
-            )
+            torch.default_generator.manual_seed(micro_seed(loaded.seed, request.version, request.rank, micro))
             outputs = loaded.model.module(torch.from_numpy(features))
             loss, correct = loaded.loss(outputs, torch.from_numpy(targets))
             loss.backward()
@@ -171,12 +170,7 @@ class LocalSteps(Gradient):
                 row.fill(optimizers.initial(loaded.settings, slot))
 
     def cut(self) -> list[tuple[int, int]]:
-        begin, end = self.request.begin, self.request.end
-        return [
-            (micro, min(micro + self.size, start + self.batch, end))
-            for start in range(begin, end, self.batch)
-            for micro in range(start, min(start + self.batch, end), self.size)
-        ]
+        return micro_batches(self.request.begin, self.request.end, self.batch, self.size)
 
     def compute(self, micro: int, timing: Timing) -> None:
         """One micro-batch, and the local update when it ends a batch."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.jobs import document
 
+from helpers.jobs import document
 from sapflow.cli import main
 
 SECONDS = 120.0
@@ -42,16 +42,16 @@ class Done:
 class Shell:
     """`sapflow …` in this process."""
 
-    def __init__(self, capture: pytest.CaptureFixture[str], environ: Mapping[str, str]) -> None:
-        self._capture, self._environ = capture, dict(environ)
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
 
-    def __call__(self, *arguments: object, **environ: str) -> Done:
+    def __call__(self, *arguments: object, environ: Mapping[str, str] | None = None) -> Done:
+        """`environ` left out is our own."""
         self._capture.readouterr()
         try:
-            code = main([str(each) for each in arguments], {**self._environ, **environ})
+            code = main([str(each) for each in arguments], environ)
         except SystemExit as leaving:
-            assert isinstance(leaving.code, int)
-            code = leaving.code
+            code = leaving.code if isinstance(leaving.code, int) else 1
         captured = self._capture.readouterr()
         return Done(code, captured.out, captured.err)
 

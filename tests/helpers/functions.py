@@ -97,14 +97,22 @@ class Functions:
         self._random = random.Random(self.seed)
         self._numbers = itertools.count()
         self._pools: dict[str, list[Instance]] = {"worker": [], "merger": []}
+        self.writes_of_each: list[int] = []
+
+    def end_instances(self) -> None:
+        """Every warm instance is gone, with what it kept."""
+        for pool in self._pools.values():
+            pool.clear()
 
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
         """As Sender.invoke."""
         content = encode(request, seconds)
         self.log.append(Invocation(role, json.loads(content)))
-        fault = self.faults.get(next(self._numbers))
+        number = next(self._numbers)
+        fault = self.faults.get(number)
+        self.writes_of_each.append(0)
         # Whoever stops waiting does not stop the function: its work may be done when nobody expects it.
-        work = asyncio.ensure_future(self._work(role, content, fault))
+        work = asyncio.ensure_future(self._work(role, content, number, fault))
         started = asyncio.get_running_loop().time()
         status, body = await asyncio.shield(work)
         if fault is not None and fault.kind == "silent":
@@ -116,10 +124,12 @@ class Functions:
     async def close(self) -> None:
         """Nothing of it outlives the simulation."""
 
-    async def _work(self, role: Role, content: bytes, fault: Fault | None) -> tuple[int, bytes]:
+    async def _work(
+        self, role: Role, content: bytes, number: int, fault: Fault | None
+    ) -> tuple[int, bytes]:
         await asyncio.sleep(self._random.uniform(0.001, 0.1))
         if fault is None:
-            return self._serve(role, content)
+            return self._serve(role, content, number=number)
         match fault.kind:
             case "refuse":
                 raise InstanceLost("the instance died before the work")
@@ -140,12 +150,16 @@ class Functions:
         await asyncio.sleep(seconds)
         self._serve(role, content)
 
-    def _serve(self, role: Role, content: bytes, fault: Fault | None = None) -> tuple[int, bytes]:
+    def _serve(
+        self, role: Role, content: bytes, fault: Fault | None = None, *, number: int | None = None
+    ) -> tuple[int, bytes]:
         instance = self._take(role)
         writes = itertools.count()
 
         def failpoint(write: Write, after: bool) -> None:
             self.failpoint(write, after)
+            if number is not None and not after:
+                self.writes_of_each[number] += 1
             if fault is None or after != (fault.kind == "kill" and fault.after) or next(writes) != fault.write:
                 return
             if fault.kind == "kill":

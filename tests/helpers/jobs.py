@@ -3,12 +3,10 @@
 import asyncio
 import copy
 import itertools
-import os
 import random
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,7 +103,7 @@ def prepare(path: Path, job: TrainingJob) -> Place:
     return Place(job, session.uid, session.cut_data(), store, path)
 
 
-@dataclass
+@dataclass(eq=False)
 class Prepared:
     """Places whose data is copied instead of cut again."""
 
@@ -150,6 +148,7 @@ class Simulation:
     observer: Observer = field(default_factory=Observer)
     function_failpoint: Failpoint = lambda write, after: None
     driver_failpoint: Failpoint = lambda write, after: None
+    on_crash: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.functions = Functions(
@@ -203,6 +202,7 @@ class _OneDriver:
         self._task = asyncio.create_task(driver.run())
         await asyncio.wait({self._task})
         if self._store.dead or self._cancelled:
+            self._simulation.on_crash()
             if not self._task.cancelled():
                 self._task.exception()
             return None
@@ -224,8 +224,3 @@ class _OneDriver:
             self._cancelled = True
             self._task.cancel()
 
-
-@cache
-def _shared_memory() -> Path | None:
-    path = Path("/dev/shm")
-    return path if os.access(path, os.W_OK) else None

@@ -1,9 +1,14 @@
 """`sapflow run` for real: functions as processes, interruptions, and what is said at the end."""
 
+import contextlib
 import hashlib
 import json
+import os
+import pty
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +31,12 @@ from helpers.commands import (
 from sapflow import predict
 
 SAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "samples"
-LONG = {"algorithm_steps": 300, "evaluation_everySteps": 100}
+LONG = {"algorithm_steps": 120, "evaluation_everySteps": 100}
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +138,7 @@ def test_a_model_file_predicts_what_the_data_says(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_run_that_is_killed_and_stopped_ends_with_the_weights_of_one_that_is_not(tmp_path: Path) -> None:
     file, store, other = write_job(tmp_path / "job.yaml", **LONG), tmp_path / "store", tmp_path / "other"
     command = ("run", file, "--store", store)
@@ -145,16 +156,44 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_weights_of_one_that_is_n
         assert done.code == code
         assert functions_of(store) == []
         assert f"going on from step {reached}" in done.out
-        assert re.search(r"was stopped after step \d+ of 300", done.err)
+        assert re.search(r"was stopped after step \d+ of 120", done.err)
         assert f"sapflow run {file} --store {store}\n" in done.err
         assert "Traceback" not in done.err
     unfinished = run("status", file, "--store", store, "--json").json
     assert unfinished["state"] == "Unfinished"
-    assert reached < unfinished["done"] < 300
+    assert reached < unfinished["done"] < 120
     resumed = run(*command, "--json")
     undisturbed = run("run", file, "--store", other, "--json")
     assert resumed.code == undisturbed.code == 0
     assert resumed.json["sha256"] == undisturbed.json["sha256"]
+
+
+def test_a_run_on_a_terminal_draws_progress_tree_and_functions(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    file = write_job(tmp_path / "job.yaml", algorithm_steps=60)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sapflow", "run", str(file), "--store", str(tmp_path / "store")],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"},
+    )
+    os.close(theirs)
+    shown = b""
+    # The end of a terminal nobody has open any more is an error on Linux.
+    with contextlib.suppress(OSError):
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert re.search(r"step \d+/60 +[━╸╺]+ +\d+ %", text)
+    assert re.search(r"loss \d\.\d{4}   training accuracy \d+\.\d\d %", text)
+    assert re.search(r"\$0\.\d+ at AWSLambda prices", text)
+    assert re.search(r"└─ 2 mergers, each of", text)
+    assert re.search(r"\d workers? +[●◌]+ +.*(busy|warm|starting)", text)
+    assert "SHA-256" in text
+    assert b"\x1b[?25h" in shown, "the cursor is back"
 
 
 def test_a_model_beside_the_yaml_is_found_by_run_and_predict(tmp_path: Path, shell: Shell) -> None:

@@ -31,7 +31,7 @@ def test_reads_the_token_from_a_mounted_file(tmp_path: Path) -> None:
     mounted = tmp_path / "token"
     mounted.write_text("from-a-file\n")
     environ = {"SAPFLOW_TOKEN_FILE": str(mounted), "SAPFLOW_STORE": "file:///data"}
-    assert Settings.read([], environ).token == "from-a-file"
+    assert Settings.read([], environ).token() == "from-a-file"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,270 @@
+"""Carries out what the reconciler decides: looks, does, says, and looks again.
+
+One task at a time looks at a job.
+"""
+
+import asyncio
+import logging
+import secrets
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sapflow import logs
+from sapflow.errors import SapflowError
+from sapflow.store import Credentials
+from sapflow_operator import credentials, names, objects
+from sapflow_operator.actions import (
+    Action,
+    Apply,
+    Delete,
+    DeleteJob,
+    Event,
+    IssueCredentials,
+    Plan,
+    RemoveObjects,
+    RevokeCredentials,
+)
+from sapflow_operator.cluster import Cluster
+from sapflow_operator.errors import CredentialsRefused, SecretUnusable
+from sapflow_operator.observed import JobObject, Observed
+from sapflow_operator.owners import owner_of
+from sapflow_operator.queueing import Entry, Queue
+from sapflow_operator.reconcile import farewell, place_and_policy, reconcile, troubled
+from sapflow_operator.resources import pool_secret
+from sapflow_operator.settings import Settings
+from sapflow_operator.wanted import Place, Wanted
+
+logger = logging.getLogger("sapflow.operator")
+
+SETTLE_SECONDS = 0.05
+"""After a change, for others that come with it."""
+RETRY_SECONDS = 5.0
+Key = tuple[str, str]
+
+
+class Controller:
+    """To be used within one event loop."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self._settings, self._cluster = settings, cluster
+        self._queue = Queue(settings.max_running_jobs)
+        self._locks: dict[Key, asyncio.Lock] = {}
+        self._touched: dict[Key, asyncio.Task[None]] = {}
+        self._alarms: dict[Key, asyncio.TimerHandle] = {}
+        self._jobs: dict[str, JobObject] = {}
+
+    @property
+    def jobs(self) -> list[JobObject]:
+        """All jobs, as last seen."""
+        return list(self._jobs.values())
+
+    async def start(self) -> None:
+        """Learn of all jobs, so that no queued one is started beside those that run. Raises ClusterError."""
+        for namespace in self._settings.namespaces or (None,):
+            for body in await self._cluster.list(names.KIND, namespace):
+                self.seen(body)
+
+    async def stop(self) -> None:
+        """Begin nothing more; what is under way may be given up at any point."""
+        for alarm in self._alarms.values():
+            alarm.cancel()
+        for task in self._touched.values():
+            task.cancel()
+        await asyncio.gather(*self._touched.values(), return_exceptions=True)
+        await self._cluster.close()
+
+    def seen(self, body: Mapping[str, Any], *, gone: bool = False) -> None:
+        """A job has changed, or is gone: its place in the queue, and the turn of others."""
+        job = JobObject.read(body)
+        if gone:
+            self._jobs.pop(job.uid, None)
+            self._forget((job.namespace, job.name))
+            self._wake(self._queue.drop(job.uid))
+        else:
+            self._jobs[job.uid] = job
+            self._wake(self._queue.put(job))
+
+    def touch(self, namespace: str, name: str) -> None:
+        """Something of a job has changed: look at it soon, once for many changes."""
+        key = (namespace, name)
+        if key not in self._touched:
+            task = asyncio.create_task(self._look_soon(key))
+            self._touched[key] = task
+
+    async def look(self, namespace: str, name: str) -> None:
+        """Bring a job to where it should be, as far as can be now. Raises ClusterError."""
+        async with self._lock((namespace, name)):
+            body = await self._cluster.get(names.KIND, namespace, name)
+            if body is None:
+                return
+            job = JobObject.read(body)
+            self.seen(body)
+            if not job.deleting:
+                self._set_alarm((namespace, name), await self._advance(job))
+
+    async def bid_farewell(self, namespace: str, name: str) -> bool:
+        """Go on with a job's deletion; whether nothing of it is left. Raises SapflowError."""
+        async with self._lock((namespace, name)):
+            body = await self._cluster.get(names.KIND, namespace, name)
+            if body is None:
+                return True
+            job = JobObject.read(body)
+            self.seen(body)
+            plan = farewell(job, await self._observe(job), self._settings)
+            for action in plan.actions:
+                await self._do_last(job, action)
+            return plan.done
+
+    async def _advance(self, job: JobObject) -> float | None:
+        """One look at a job: seconds until the next, None for none by itself."""
+        now = datetime.now(UTC)
+        try:
+            observed = await self._observe(job)
+            plan = reconcile(job, observed, now, self._settings, self._queue.turn(job.uid))
+            for action in plan.actions:
+                await self._do(job, action)
+        except SapflowError as error:
+            logs.event(
+                logger, logging.WARNING, "trouble", job=job.name, reason=error.reason, message=str(error)
+            )
+            plan = troubled(job, error, now)
+        await self._say(job, plan)
+        return plan.again
+
+    async def _say(self, job: JobObject, plan: Plan) -> None:
+        """Write the status where it has changed, then what happened, so that nothing is told twice."""
+        if plan.status is not None and plan.status != _ours(job.status):
+            await self._cluster.apply_status(job, plan.status)
+            for event in plan.events:
+                await self._tell(job, event)
+
+    async def _tell(self, job: JobObject, event: Event) -> None:
+        logs.event(
+            logger,
+            logging.INFO,
+            "event",
+            job=job.name,
+            namespace=job.namespace,
+            reason=event.reason,
+            message=event.message,
+        )
+        await self._cluster.record(job, event)
+
+    async def _observe(self, job: JobObject) -> Observed:
+        """The job's children. What has a label is listed, what has only a name is asked for."""
+        selector = names.selector(job.name)
+        wanted = [
+            ("Secret", names.pool_secret(job.name)),
+            ("ConfigMap", names.spec_config_map(job.name)),
+            ("ServiceAccount", names.driver(job.name)),
+            ("Role", names.driver(job.name)),
+            ("RoleBinding", names.driver(job.name)),
+            ("NetworkPolicy", names.functions_policy(job.name)),
+        ]
+        services, drivers, pods, *named = await asyncio.gather(
+            self._cluster.list("Service", job.namespace, selector),
+            self._cluster.list("Job", job.namespace, selector),
+            self._cluster.list("Pod", job.namespace, selector),
+            *(self._cluster.get(kind, job.namespace, name) for kind, name in wanted),
+        )
+        found = [*services, *drivers, *(each for each in named if each is not None)]
+        # Children of an earlier job of this name are none of ours: the garbage collector is on its way to them.
+        observed = Observed.of([each for each in found if _owner(each) == job.uid], pods)
+        if observed.driver(job.name).state == "succeeded" and "result" not in job.status:
+            place, _ = place_and_policy(job, self._settings)
+            owner = await self._owner(place, job.namespace)
+            outcome = await asyncio.to_thread(objects.read_outcome, place, owner, job.uid)
+            observed = replace(observed, outcome=outcome)
+        return observed
+
+    async def _do(self, job: JobObject, action: Action) -> None:
+        match action:
+            case Apply(manifest):
+                await self._cluster.apply(manifest)
+            case Delete(kind, name):
+                await self._cluster.delete(kind, job.namespace, name)
+            case IssueCredentials(wanted):
+                await self._issue(wanted)
+            case RevokeCredentials(uid, place, kind, access_keys):
+                await self._revoke(job, uid, place, kind, access_keys)
+            case RemoveObjects(uid, place, keep):
+                owner = await self._owner(place, job.namespace)
+                await asyncio.to_thread(objects.remove, place, owner, uid, keep=keep)
+            case DeleteJob():
+                await self._tell(job, Event("Expired", "spec.ttlSecondsAfterFinished is over"))
+                await self._cluster.delete(names.KIND, job.namespace, job.name, job.uid)
+
+    async def _do_last(self, job: JobObject, action: Action) -> None:
+        """As `_do`, where the Secret that opens the store may be gone: what it alone could reach is left then."""
+        try:
+            await self._do(job, action)
+        except SecretUnusable as error:
+            message = f"what the job has in its store is left there: {error}"
+            await self._tell(job, Event("ObjectsLeft", message, "Warning"))
+
+    async def _issue(self, wanted: Wanted) -> None:
+        """Make credentials, and keep the token and the earlier access keys of a Secret that is there."""
+        owner = await self._owner(wanted.place, wanted.namespace)
+        issuer = credentials.Issuer(wanted.place, owner)
+        seconds, source = self._settings.credentials_seconds, wanted.job.spec.data.source
+        issued = await asyncio.to_thread(issuer.issue, wanted.uid, source, seconds)
+        secret = await self._cluster.get("Secret", wanted.namespace, names.pool_secret(wanted.name))
+        mine = secret if secret is not None and _owner(secret) == wanted.uid else None
+        data = mine.get("data", {}) if mine else {}
+        token = b64decode(data.get(names.TOKEN_KEY, "")).decode() or secrets.token_urlsafe(32)
+        pool = Observed.of([mine], ()).pool(wanted.name) if mine else None
+        earlier = pool.access_keys if pool else ()
+        await self._cluster.apply(pool_secret.build(wanted, token, issued, earlier))
+
+    async def _revoke(
+        self, job: JobObject, uid: str, place: Place, kind: str, access_keys: tuple[str, ...]
+    ) -> None:
+        """Credentials that cannot be revoked end by themselves: that holds nothing up."""
+        issuer = credentials.Issuer(place, await self._owner(place, job.namespace))
+        try:
+            await asyncio.to_thread(issuer.revoke, uid, kind, access_keys)
+        except CredentialsRefused as error:
+            await self._tell(job, Event("CredentialsNotRevoked", str(error), "Warning"))
+
+    async def _owner(self, place: Place, namespace: str) -> Credentials:
+        return await owner_of(place, namespace, self._cluster, self._settings)
+
+    async def _look_soon(self, key: Key) -> None:
+        await asyncio.sleep(SETTLE_SECONDS)
+        # What changes from here on is seen by this look, or asks for another.
+        del self._touched[key]
+        try:
+            await self.look(*key)
+        except SapflowError as error:
+            logs.event(logger, logging.WARNING, "look failed", job=key[1], message=str(error))
+            self._set_alarm(key, RETRY_SECONDS)
+
+    def _lock(self, key: Key) -> asyncio.Lock:
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    def _wake(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            self.touch(entry.namespace, entry.name)
+
+    def _set_alarm(self, key: Key, seconds: float | None) -> None:
+        if alarm := self._alarms.pop(key, None):
+            alarm.cancel()
+        if seconds is not None:
+            self._alarms[key] = asyncio.get_running_loop().call_later(seconds, self.touch, *key)
+
+    def _forget(self, key: Key) -> None:
+        self._set_alarm(key, None)
+        lock = self._locks.get(key)
+        if lock is not None and not lock.locked():
+            del self._locks[key]
+
+
+def _owner(child: Mapping[str, Any]) -> str:
+    return next((str(each["uid"]) for each in child["metadata"].get("ownerReferences", ())), "")
+
+
+def _ours(status: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in status.items() if name != "progress"}

@@ -1,0 +1,221 @@
+"""The driver of one job in its pod: python3 -m sapflow_operator.driver.
+
+Exit code 0: the job's result stands. 3 (names.EXIT_FAILED): the job cannot go on, and the pod's termination message
+says why, as {"reason", "message", "version"}. Any other: it ended early, and the next one goes on from the last commit.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sapflow import keys, logs
+from sapflow.data.blocks import Manifest
+from sapflow.driver import preparing
+from sapflow.driver.commits import Account
+from sapflow.driver.observer import Observer, Observers
+from sapflow.driver.run import Driver
+from sapflow.errors import JobFailed, SapflowError, StoreError, StoreUnavailable
+from sapflow.invoke import Role
+from sapflow.job import TrainingJob
+from sapflow.knative import KnativeSender
+from sapflow.metrics import MetricsObserver
+from sapflow.mounted import MountedFiles
+from sapflow.preparation import check_data
+from sapflow.progress import Extent
+from sapflow.store import Store, credentials_from_environment, open_store
+from sapflow.stores.s3_failures import ACCESS_DENIED
+from sapflow_operator import driver_metrics, names
+from sapflow_operator.driver_log import DriverLog
+from sapflow_operator.driver_settings import DriverSettings
+from sapflow_operator.progress import ProgressReporter, StatusApi
+
+logger = logging.getLogger("sapflow.driver")
+
+EXIT_CRASHED = 1
+STOPPED = 128 + signal.SIGTERM
+_LONGEST_MESSAGE = 3000
+"""Characters: Kubernetes keeps 4,096 bytes of a termination message."""
+_PAUSE = 1.0
+_LONGEST_PAUSE = 5.0
+PATIENCE = {StoreUnavailable.reason: 600.0, ACCESS_DENIED: 60.0}
+"""Seconds without a commit for which a driver waits where the store is away, or where renewed credentials are on their
+way to the pods: neither is the job's own failure. Whatever else goes wrong is one at once."""
+
+Result = TypeVar("Result")
+
+
+class Outage(Observer):
+    """For how long the store has kept a driver from the next commit."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: float | None = None
+        self._pause = _PAUSE
+
+    def committed(self, commit: object) -> None:
+        self._since, self._pause = None, _PAUSE
+
+    def pause_after(self, error: SapflowError) -> float | None:
+        """Seconds to wait before going on, or None where waiting is of no use, or has been long enough."""
+        now = self._clock()
+        if self._since is None:
+            self._since = now
+        if now - self._since >= PATIENCE.get(error.reason, 0.0):
+            return None
+        pause, self._pause = self._pause, min(_LONGEST_PAUSE, 2 * self._pause)
+        return pause
+
+
+class JobDriver:
+    """Everything that one job's driver holds, and its way to the end."""
+
+    def __init__(
+        self, job: TrainingJob, store: Store, sender: KnativeSender, settings: DriverSettings
+    ) -> None:
+        self._job, self._store, self._sender, self._settings = job, store, sender, settings
+        self._uid = uid_of(job)
+        self._registry = driver_metrics.make_registry()
+        self._metrics = MetricsObserver(job, self._registry)
+        self._outage = Outage()
+
+    async def run(self, api: StatusApi) -> dict[str, Any]:
+        """Train to the end; the outcome record. Raises SapflowError."""
+        with driver_metrics.serve(self._settings.metrics_port, self._registry):
+            async with ProgressReporter(self._job, api) as reporter:
+                observer = Observers(
+                    self._outage, self._metrics, DriverLog(self._job.metadata.name), reporter
+                )
+                while True:
+                    try:
+                        return await self._go_on(observer, reporter)
+                    except (JobFailed, StoreError) as error:
+                        pause = self._outage.pause_after(error)
+                        if pause is None:
+                            raise
+                        logs.event(
+                            logger, logging.WARNING, "waiting", reason=error.reason, message=str(error)
+                        )
+                        await asyncio.sleep(pause)
+                        await self._forget(error)
+
+    async def _go_on(self, observer: Observer, reporter: ProgressReporter) -> dict[str, Any]:
+        """From whatever the store holds to the end."""
+        manifest, account = await self._prepare(observer)
+        check_data(self._job, manifest)
+        extent = Extent.of(self._job, manifest.train_samples)
+        self._metrics.begin(extent)
+        reporter.begin(extent)
+        return await Driver(
+            self._uid, self._job, manifest, self._store, self._sender, observer, account
+        ).run()
+
+    async def _prepare(self, observer: Observer) -> tuple[Manifest, Account]:
+        """The data cut, on a store that can be trusted."""
+        if not await asyncio.to_thread(self._store.exists, keys.commit(self._uid, 0)):
+            await asyncio.to_thread(self._store.probe, keys.job(self._uid))
+        return await preparing.prepare(
+            self._uid,
+            self._job,
+            self._store,
+            self._sender,
+            observer,
+            check_memory=not self._settings.grow_on_oom,
+        )
+
+    async def _forget(self, error: SapflowError) -> None:
+        """Take back the record of a failure that was none of the job's own."""
+        version = error.version if isinstance(error, JobFailed) else -1
+        with suppress(StoreError):
+            await asyncio.to_thread(self._store.delete, [keys.failure(self._uid, max(version, 0))])
+
+
+def uid_of(job: TrainingJob) -> str:
+    """The TrainingJob's own uid, which the operator has written into the job."""
+    return str(getattr(job.metadata, "uid", ""))
+
+
+def instances(job: TrainingJob) -> dict[Role, int]:
+    """Calls of each role that may be under way at once: the max-scale of the services."""
+    merge = job.spec.merge
+    mergers = merge.shards * (1 if merge.reuse_workers else max(job.structure[:-1]))
+    return {"worker": job.spec.workers, "merger": mergers}
+
+
+async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Train the job of this pod; the outcome record. Raises SapflowError."""
+    job = settings.read_job()
+    name, namespace = job.metadata.name, str(getattr(job.metadata, "namespace", ""))
+    store = open_store(settings.store, credentials_from_environment(environ))
+    token = MountedFiles([settings.token_file])
+    roles: tuple[Role, ...] = ("worker", "merger")
+    sender = KnativeSender(
+        {role: names.function_url(name, namespace, role) for role in roles},
+        lambda: token.texts()[0],
+        instances=instances(job),
+    )
+    api = StatusApi(
+        settings.api_url, settings.service_account, namespace=namespace, name=name, uid=uid_of(job)
+    )
+    try:
+        return await JobDriver(job, store, sender, settings).run(api)
+    finally:
+        await sender.close()
+        await asyncio.to_thread(store.close)
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """The driver's exit code."""
+    logs.configure(role=names.DRIVER)
+    try:
+        settings = DriverSettings.from_environment(environ)
+    except SapflowError as error:
+        logs.event(logger, logging.ERROR, "failed", reason=error.reason, message=str(error))
+        return EXIT_CRASHED
+    logs.configure(settings.log_level, role=names.DRIVER)
+    return exit_code_of(lambda: drive(settings, environ), settings.termination_log)
+
+
+def exit_code_of(work: Callable[[], Coroutine[Any, Any, Any]], termination_log: Path) -> int:
+    """Run `work` to its end, or until a signal ends it; the exit code that says which."""
+    try:
+        asyncio.run(until_stopped(work()))
+    except asyncio.CancelledError:
+        logs.event(logger, logging.INFO, "stopped")
+        return STOPPED
+    except SapflowError as error:
+        logs.event(logger, logging.ERROR, "failed", reason=error.reason, message=str(error))
+        if error.retryable or error.reason == StoreUnavailable.reason:
+            return EXIT_CRASHED
+        leave_word(termination_log, error)
+        return names.EXIT_FAILED
+    return names.EXIT_SUCCEEDED
+
+
+async def until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run `work`, which SIGTERM and SIGINT cancel. Raises CancelledError then."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    return await task
+
+
+def leave_word(termination_log: Path, error: SapflowError) -> None:
+    """Write the pod's termination message, which the operator reads."""
+    version = error.version if isinstance(error, JobFailed) else -1
+    message = str(error)[:_LONGEST_MESSAGE]
+    word = {"reason": error.reason, "message": message, "version": version}
+    with suppress(OSError):
+        termination_log.write_text(json.dumps(word))
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))

@@ -1,0 +1,34 @@
+"""The driver's metrics over HTTP, for Prometheus to scrape."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import (
+    CollectorRegistry,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
+
+
+def make_registry() -> CollectorRegistry:
+    """A registry with what is known of the process: memory, CPU, open files."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+@contextmanager
+def serve(port: int, registry: CollectorRegistry) -> Iterator[int]:
+    """Answer GET /metrics on `port` (0: any free one) from a thread of its own; the port. Raises OSError."""
+    # A `_created` series beside each counter and histogram would double what Prometheus stores.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    server, thread = start_http_server(port, registry=registry)
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

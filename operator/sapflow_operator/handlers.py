@@ -1,0 +1,66 @@
+"""kopf's handlers: each hands on what it was told, and translates errors."""
+
+from typing import Any
+
+import kopf
+
+from sapflow.errors import SapflowError
+from sapflow_operator import names
+from sapflow_operator.controller import Controller
+
+_RETRY_SECONDS = 2.0
+
+
+def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:
+    """Add the handlers to a registry."""
+
+    @kopf.on.startup(registry=registry)
+    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+        configure(settings)
+        await controller.start()
+
+    @kopf.on.cleanup(registry=registry)
+    async def stop(**_: Any) -> None:
+        await controller.stop()
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    async def seen(type: str | None, body: kopf.Body, **_: Any) -> None:
+        controller.seen(body, gone=type == "DELETED")
+
+    @kopf.on.resume(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    @kopf.on.create(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    @kopf.on.update(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    async def changed(namespace: str | None, name: str | None, **_: Any) -> None:
+        try:
+            await controller.look(str(namespace), str(name))
+        except SapflowError as error:
+            raise kopf.TemporaryError(str(error), delay=_RETRY_SECONDS) from error
+
+    @kopf.on.delete(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    async def deleted(namespace: str | None, name: str | None, **_: Any) -> None:
+        try:
+            done = await controller.bid_farewell(str(namespace), str(name))
+        except SapflowError as error:
+            raise kopf.TemporaryError(str(error), delay=_RETRY_SECONDS) from error
+        if not done:
+            raise kopf.TemporaryError("its driver still ends", delay=_RETRY_SECONDS / 2)
+
+    @kopf.on.event("serving.knative.dev", "v1", "services", registry=registry)
+    @kopf.on.event("batch", "v1", "jobs", registry=registry)
+    @kopf.on.event("", "v1", "pods", registry=registry)
+    async def child_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+        if job := labels.get(names.JOB_LABEL):
+            controller.touch(str(namespace), job)
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """Its own state in annotations of our prefix; no Events but our own; nothing watched that is not ours."""
+    settings.persistence.finalizer = names.FINALIZER
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=f"operator.{names.GROUP}")
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=f"operator.{names.GROUP}")
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.peering.standalone = True
+    settings.networking.request_timeout = 30
+    for resource in (("serving.knative.dev", "services"), ("batch", "jobs"), ("", "pods")):
+        settings.watching.label_selectors[resource] = names.JOB_LABEL

@@ -1,0 +1,148 @@
+"""What `helm test` asks: is Knative there, are its settings those that functions need, is the store safe to use.
+
+python3 -m sapflow_operator.hooks.check --knative-namespace knative-serving
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from sapflow.errors import SapflowError
+from sapflow.store import Credentials, open_store
+from sapflow_operator import names
+from sapflow_operator.errors import ClusterError
+from sapflow_operator.hooks.api import Api
+from sapflow_operator.settings import ObjectStorage, Settings
+
+FEATURES = ("kubernetes.podspec-securitycontext",)
+"""Flags of config-features that the functions' Services need."""
+_LONGEST = 600
+"""Knative's max-revision-timeout-seconds where config-defaults names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look found; `remedy` is there where it is not well."""
+
+    subject: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"FAIL  {self.subject}: {self.remedy}" if self.remedy else f"ok    {self.subject}"
+
+
+def judge_features(data: Mapping[str, str], namespace: str) -> Iterator[Finding]:
+    """The flags in the data of config-features."""
+    for flag in FEATURES:
+        value = data.get(flag, "disabled").strip().lower()
+        well = value in ("enabled", "allowed")
+        yield Finding(
+            f"config-features: {flag}",
+            "" if well else f"is {value}; {_patch('config-features', namespace, flag, 'enabled')}",
+        )
+
+
+def judge_autoscaler(data: Mapping[str, str], namespace: str) -> Finding:
+    """Functions start from zero."""
+    flag = "allow-zero-initial-scale"
+    well = data.get(flag, "false").strip().lower() == "true"
+    remedy = f"is not true; {_patch('config-autoscaler', namespace, flag, 'true')}"
+    return Finding(f"config-autoscaler: {flag}", "" if well else remedy)
+
+
+def judge_timeout(data: Mapping[str, str], namespace: str, asked: int) -> Finding:
+    """Knative lets an invocation last as long as the chart says it does."""
+    flag = "max-revision-timeout-seconds"
+    given = data.get(flag, str(_LONGEST)).strip()
+    well = given.isdecimal() and int(given) >= asked
+    remedy = (
+        f"is {given}, and functions.maxInvocationSeconds is {asked}: lower that, or "
+        f"{_patch('config-defaults', namespace, flag, str(asked))}"
+    )
+    return Finding(f"config-defaults: {flag} is at least {asked}", "" if well else remedy)
+
+
+def _patch(config: str, namespace: str, key: str, value: str) -> str:
+    data = f'{{"data": {{"{key}": "{value}"}}}}'
+    return f"kubectl patch configmap {config} -n {namespace} --type merge -p '{data}'"
+
+
+def check_kind(api: Api, crd: str, remedy: str) -> Finding:
+    """A CustomResourceDefinition is there and served."""
+    subject = f"{crd} is served"
+    try:
+        found = api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd}")
+    except ClusterError as error:
+        return Finding(subject, remedy if error.status == 404 else str(error))
+    conditions = found.get("status", {}).get("conditions", [])
+    served = any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+    return Finding(subject, "" if served else "it is not established yet; try again")
+
+
+def check_knative(api: Api, namespace: str, longest: int) -> Iterator[Finding]:
+    """Knative Serving's settings."""
+
+    def data(config: str) -> dict[str, str]:
+        return api.get(f"/api/v1/namespaces/{namespace}/configmaps/{config}").get("data") or {}
+
+    try:
+        yield from judge_features(data("config-features"), namespace)
+        yield judge_autoscaler(data("config-autoscaler"), namespace)
+        yield judge_timeout(data("config-defaults"), namespace, longest)
+    except ClusterError as error:
+        yield Finding(
+            f"Knative's settings in {namespace}", f"{error}; is Knative there? set knative.namespace"
+        )
+
+
+def check_store(storage: ObjectStorage | None) -> Finding:
+    """Of several writers of one key exactly one wins."""
+    if storage is None:
+        return Finding("no store is set: every job names its own")
+    options = urlencode({"endpoint": storage.endpoint.rstrip("/"), "region": storage.region})
+    subject = f"store {storage.endpoint}, bucket {storage.bucket}: one writer of a key wins"
+    credentials = Credentials(storage.access_key, storage.secret_key.get_secret_value())
+    store = open_store(f"s3://{storage.bucket}?{options}", credentials)
+    try:
+        store.probe("helm-test/")
+    except SapflowError as error:
+        return Finding(subject, str(error))
+    finally:
+        store.close()
+    return Finding(subject)
+
+
+def check(api: Api, settings: Settings, knative_namespace: str) -> Iterator[Finding]:
+    """All of it, in the order in which one mends it."""
+    yield check_kind(
+        api,
+        f"{names.PLURAL}.{names.GROUP}",
+        "install the chart with crds.enabled, or kubectl apply -f manifests/crds",
+    )
+    yield check_kind(api, "services.serving.knative.dev", "install Knative Serving: docs/install.md")
+    yield from check_knative(api, knative_namespace, settings.max_invocation_seconds)
+    yield check_store(settings.storage)
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Print the findings; 1 where one is not well."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m sapflow_operator.hooks.check", description=check.__doc__
+    )
+    parser.add_argument("--knative-namespace", default="knative-serving", metavar="NAME")
+    given = parser.parse_args(argv)
+    try:
+        settings = Settings.from_environment(environ)
+        findings = list(check(Api.in_cluster(environ), settings, given.knative_namespace))
+    except SapflowError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(*findings, sep="\n")
+    return int(any(finding.remedy for finding in findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

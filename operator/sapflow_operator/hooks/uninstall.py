@@ -1,0 +1,206 @@
+"""What happens to jobs before the chart is gone.
+
+    python3 -m sapflow_operator.hooks.uninstall delete …     their kind goes too: delete all, wait until they are gone
+    python3 -m sapflow_operator.hooks.uninstall release …    they stay: stop the operator, take our finalizers off
+
+Deleting is the operator's work: it ends functions, revokes credentials, removes objects. Where none is running, one is
+started in this pod. What is still there when time is up is let go all the same, and named: a finalizer that
+nobody answers would hold the kind, and with it every later installation, for ever.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sapflow.errors import SapflowError
+from sapflow_operator import names
+from sapflow_operator.errors import ClusterError
+from sapflow_operator.hooks.api import Api
+
+STOP_SECONDS = 60.0
+"""That the operator may take to stop."""
+ABSENT_SECONDS = 20.0
+"""Without an operator, after which a stand-in is started: one that was just being restarted is back by then."""
+_PAUSE = 1.0
+_STAND_IN = (sys.executable, "-m", "sapflow_operator")
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Where the operator runs: its Deployment, and what selects its pods."""
+
+    namespace: str
+    deployment: str
+    selector: str
+
+
+def job_name(job: Mapping[str, Any]) -> str:
+    return f"{job['metadata']['namespace']}/{job['metadata']['name']}"
+
+
+def jobs(api: Api, namespaces: Sequence[str]) -> list[dict[str, Any]]:
+    """All TrainingJobs of the namespaces (none: of the cluster); none at all where their kind is gone."""
+    root = f"/apis/{names.API_VERSION}"
+    paths = [f"{root}/namespaces/{each}/{names.PLURAL}" for each in namespaces] or [f"{root}/{names.PLURAL}"]
+    found: list[dict[str, Any]] = []
+    for path in paths:
+        try:
+            found += api.get(path).get("items", [])
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+    return found
+
+
+def path_of(job: Mapping[str, Any]) -> str:
+    metadata = job["metadata"]
+    return f"/apis/{names.API_VERSION}/namespaces/{metadata['namespace']}/{names.PLURAL}/{metadata['name']}"
+
+
+def release(api: Api, found: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Take our finalizer off; the names of those that had it."""
+    released = []
+    for job in found:
+        while names.FINALIZER in (held := job["metadata"].get("finalizers") or []):
+            kept = [each for each in held if each != names.FINALIZER]
+            version = job["metadata"]["resourceVersion"]
+            try:
+                api.patch(path_of(job), {"metadata": {"finalizers": kept, "resourceVersion": version}})
+            except ClusterError as error:
+                if error.status not in (404, 409):
+                    raise
+                if error.status == 409:
+                    job = _again(api, job)
+                    continue
+            released.append(job_name(job))
+            break
+    return released
+
+
+def _again(api: Api, job: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The job as it is now, or as one without finalizers where it is gone."""
+    try:
+        return api.get(path_of(job))
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        return {"metadata": job["metadata"] | {"finalizers": []}}
+
+
+def operator_pods(api: Api, operator: Operator, *, ready: bool) -> list[dict[str, Any]]:
+    """The operator's pods; with `ready` those alone that are at work."""
+    pods: list[dict[str, Any]] = api.get(
+        f"/api/v1/namespaces/{operator.namespace}/pods", labelSelector=operator.selector
+    ).get("items", [])
+    return [pod for pod in pods if _is_ready(pod)] if ready else pods
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return "deletionTimestamp" not in pod["metadata"] and any(
+        each["type"] == "Ready" and each["status"] == "True" for each in conditions
+    )
+
+
+def stop(api: Api, operator: Operator, patience: float = STOP_SECONDS) -> bool:
+    """Scale the operator to zero and wait; whether it stopped."""
+    path = f"/apis/apps/v1/namespaces/{operator.namespace}/deployments/{operator.deployment}/scale"
+    try:
+        api.patch(path, {"spec": {"replicas": 0}})
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+    ends = time.monotonic() + patience
+    while operator_pods(api, operator, ready=False):
+        if time.monotonic() > ends:
+            return False
+        time.sleep(_PAUSE)
+    return True
+
+
+@contextmanager
+def stand_in() -> Iterator[None]:
+    """An operator in this pod."""
+    print("no operator is at work: one is started here to clean up", flush=True)
+    process = subprocess.Popen(_STAND_IN)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def delete_all(api: Api, namespaces: Sequence[str], operator: Operator, patience: float) -> list[str]:
+    """Delete all jobs and wait until the operator has cleaned up after them; the names of those that are left."""
+    ends = time.monotonic() + patience
+    absent_until = min(time.monotonic() + ABSENT_SECONDS, ends)
+    while _delete(api, namespaces) and not operator_pods(api, operator, ready=True):
+        if time.monotonic() > absent_until:
+            with stand_in():
+                return _wait(api, namespaces, ends)
+        time.sleep(_PAUSE)
+    return _wait(api, namespaces, ends)
+
+
+def _delete(api: Api, namespaces: Sequence[str]) -> list[dict[str, Any]]:
+    """Ask for the deletion of all jobs; those that were there."""
+    found = jobs(api, namespaces)
+    for job in found:
+        if "deletionTimestamp" not in job["metadata"]:
+            print(f"deleting {job_name(job)}", flush=True)
+            api.delete(path_of(job))
+    return found
+
+
+def _wait(api: Api, namespaces: Sequence[str], ends: float) -> list[str]:
+    while found := _delete(api, namespaces):
+        if time.monotonic() > ends:
+            return [job_name(job) for job in found]
+        time.sleep(_PAUSE)
+    return []
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m sapflow_operator.hooks.uninstall")
+    parser.add_argument("mode", choices=["delete", "release"])
+    parser.add_argument("--namespace", required=True, help="the operator's")
+    parser.add_argument("--operator", required=True, metavar="DEPLOYMENT")
+    parser.add_argument("--selector", required=True, help="labels of the operator's pods")
+    parser.add_argument("--timeout", type=float, default=240.0, metavar="SECONDS")
+    given = parser.parse_args(argv)
+    operator = Operator(given.namespace, given.operator, given.selector)
+    namespaces = [name for name in environ.get("SAPFLOW_NAMESPACES", "").split(",") if name]
+    try:
+        api = Api.in_cluster(environ)
+        if given.mode == "delete":
+            left = delete_all(api, namespaces, operator, given.timeout)
+            if left:
+                print(f"not gone after {given.timeout:g} s: {', '.join(left)}", flush=True)
+        # An operator at work would put its finalizer back.
+        if not stop(api, operator):
+            print(f"{operator.deployment} does not stop; going on", flush=True)
+        released = release(api, jobs(api, namespaces))
+    except SapflowError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if released and given.mode == "delete":
+        print(
+            f"let go without cleaning up: {', '.join(released)}; their objects stay in the store under jobs/<uid>/, "
+            "and their credentials until they end by themselves"
+        )
+    elif released:
+        print(f"kept, without an operator: {', '.join(released)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,41 @@
+"""The operator's process."""
+
+import logging
+from collections.abc import Mapping
+
+import kopf
+
+from sapflow import logs
+from sapflow.errors import SapflowError
+from sapflow_operator import metrics
+from sapflow_operator.cluster import Cluster
+from sapflow_operator.controller import Controller
+from sapflow_operator.handlers import register
+from sapflow_operator.settings import Settings
+
+logger = logging.getLogger("sapflow.operator")
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Run until SIGTERM; the exit code."""
+    logs.configure(role="operator")
+    try:
+        settings = Settings.from_environment(environ)
+    except SapflowError as error:
+        logs.event(logger, logging.ERROR, "failed", reason=error.reason, message=str(error))
+        return 2
+    logs.configure(settings.log_level, role="operator")
+    # kopf tells of every handler that ran; what became of a job is ours to say.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    controller = Controller(settings, Cluster())
+    registry = kopf.OperatorRegistry()
+    register(registry, controller)
+    metrics.serve(settings.metrics_port, lambda: controller.jobs)
+    kopf.run(
+        registry=registry,
+        standalone=True,
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+        liveness_endpoint=f"http://0.0.0.0:{settings.liveness_port}/healthz",
+    )
+    return 0

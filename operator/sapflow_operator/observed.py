@@ -1,0 +1,219 @@
+"""What is seen of a job in the cluster, read once from the API server's objects."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sapflow.invoke import Role
+from sapflow.memory import parse_quantity
+from sapflow_operator import names, times
+
+Object = Mapping[str, Any]
+FUNCTION_CONTAINER = "user-container"
+"""Knative's name for the container that is ours."""
+_STARTING = {"ContainerCreating", "PodInitializing"}
+
+
+@dataclass(frozen=True, slots=True)
+class JobObject:
+    """A TrainingJob as it stands in the cluster; its spec is not checked yet."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    created: datetime
+    deleting: bool
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, body: Object) -> "JobObject":
+        metadata = body["metadata"]
+        return cls(
+            metadata["name"],
+            metadata["namespace"],
+            metadata["uid"],
+            metadata.get("generation", 0),
+            times.read(metadata["creationTimestamp"]),
+            "deletionTimestamp" in metadata,
+            body.get("spec", {}),
+            body.get("status", {}),
+        )
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What `sapflow.job.parse` reads."""
+        metadata = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
+        return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": self.spec}
+
+    @property
+    def suspended(self) -> bool:
+        return bool(self.spec.get("suspend", False))
+
+
+class Verdict(BaseModel):
+    """The driver's last words, from its termination message."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    reason: str = ""
+    message: str = ""
+    version: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    state: Literal["absent", "going", "pending", "running", "succeeded", "failed"]
+    digest: str = ""
+    verdict: Verdict = field(default_factory=Verdict)
+    trouble: str = ""
+    """Why no pod of it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A pod of a role that cannot start, or was killed."""
+
+    role: Role
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The credentials in the pool's Secret."""
+
+    kind: str
+    access_keys: tuple[str, ...]
+    renew: datetime | None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A job's children: objects by kind and name, and pods."""
+
+    objects: Mapping[tuple[str, str], Object] = field(default_factory=dict)
+    pods: Sequence[Object] = ()
+    outcome: Object | None = None
+    """The outcome record of a job whose driver has succeeded."""
+
+    @classmethod
+    def of(cls, objects: Iterable[Object], pods: Sequence[Object]) -> "Observed":
+        return cls({(each["kind"], each["metadata"]["name"]): each for each in objects}, pods)
+
+    def get(self, kind: str, name: str) -> Object | None:
+        return self.objects.get((kind, name))
+
+    def pool(self, job: str) -> Pool | None:
+        secret = self.get("Secret", names.pool_secret(job))
+        if secret is None:
+            return None
+        notes = secret["metadata"].get("annotations", {})
+        renew = notes.get(names.CREDENTIALS_RENEW)
+        keys = tuple(key for key in notes.get(names.CREDENTIALS_KEYS, "").split(",") if key)
+        return Pool(notes.get(names.CREDENTIALS_KIND, "shared"), keys, times.read(renew) if renew else None)
+
+    def pods_of(self, *roles: str) -> list[Object]:
+        """Pods of these roles that have not ended."""
+        return [
+            pod
+            for pod in self.pods
+            if names.role_of(pod["metadata"].get("labels", {})) in roles
+            and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+        ]
+
+    def driver(self, job: str) -> Driver:
+        """The driver's Job, and what its pods said."""
+        found = self.get("Job", names.driver(job))
+        if found is None:
+            return Driver("absent")
+        digest = found["metadata"].get("annotations", {}).get(names.SPEC_DIGEST, "")
+        if "deletionTimestamp" in found["metadata"]:
+            return Driver("going", digest)
+        conditions = {
+            each["type"]: each
+            for each in found.get("status", {}).get("conditions", ())
+            if each["status"] == "True"
+        }
+        if "Complete" in conditions:
+            return Driver("succeeded", digest, self._verdict(names.EXIT_SUCCEEDED))
+        if "Failed" in conditions:
+            verdict = self._verdict(names.EXIT_FAILED)
+            if not verdict.reason:
+                given = conditions["Failed"]
+                message = f"the driver was given up: {given.get('message', given.get('reason', ''))}"
+                verdict = Verdict(reason="DriverFailed", message=message)
+            return Driver("failed", digest, verdict)
+        pods = self.pods_of(names.DRIVER)
+        if any(pod.get("status", {}).get("phase") == "Running" for pod in pods):
+            return Driver("running", digest)
+        troubles = [trouble for pod in pods if (trouble := _trouble(pod, names.DRIVER))]
+        return Driver("pending", digest, trouble=troubles[0][1] if troubles else "")
+
+    def _verdict(self, code: int) -> Verdict:
+        for pod in self.pods:
+            if names.role_of(pod["metadata"].get("labels", {})) != names.DRIVER:
+                continue
+            for container in pod.get("status", {}).get("containerStatuses", ()):
+                ended = container.get("state", {}).get("terminated")
+                if ended and ended.get("exitCode") == code:
+                    return _parse_verdict(ended.get("message", ""))
+        return Verdict()
+
+    def troubles(self) -> list[Trouble]:
+        """Function pods that cannot start."""
+        return [
+            Trouble(role, *trouble)
+            for role in get_args(Role)
+            for pod in self.pods_of(role)
+            if (trouble := _trouble(pod, FUNCTION_CONTAINER))
+        ]
+
+    def killed_for_memory(self, role: Role, limit: str) -> bool:
+        """Whether a function was killed that had this limit: a pod of an earlier size says nothing of this one."""
+        return any(
+            _oom_killed(pod) and _limit(pod) == parse_quantity(limit)
+            for pod in self.pods
+            if names.role_of(pod["metadata"].get("labels", {})) == role
+        )
+
+
+def _parse_verdict(text: str) -> Verdict:
+    try:
+        return Verdict.model_validate(json.loads(text))
+    except (ValueError, ValidationError):
+        return Verdict(message=text.strip()[-1024:])
+
+
+def _container(pod: Object, name: str) -> Object:
+    statuses = pod.get("status", {}).get("containerStatuses", ())
+    return next((each for each in statuses if each["name"] == name), {})
+
+
+def _oom_killed(pod: Object) -> bool:
+    container = _container(pod, FUNCTION_CONTAINER)
+    states = (container.get("state", {}), container.get("lastState", {}))
+    return any(state.get("terminated", {}).get("reason") == "OOMKilled" for state in states)
+
+
+def _limit(pod: Object) -> int:
+    for container in pod.get("spec", {}).get("containers", ()):
+        if container["name"] == FUNCTION_CONTAINER:
+            return parse_quantity(container["resources"]["limits"]["memory"])
+    return 0
+
+
+def _trouble(pod: Object, container: str) -> tuple[str, str] | None:
+    """(reason, message) where a pod waits for something that does not come by itself."""
+    for condition in pod.get("status", {}).get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return "Unschedulable", condition.get("message", "no node has room for it")
+    waiting = _container(pod, container).get("state", {}).get("waiting", {})
+    reason = waiting.get("reason")
+    if reason and reason not in _STARTING:
+        return str(reason), waiting.get("message", "")
+    return None

@@ -1,0 +1,80 @@
+"""Which jobs may run: so many at once, in order of creation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sapflow_operator.conditions import SUCCEEDED
+from sapflow_operator.observed import JobObject
+from sapflow_operator.reconcile import Turn
+
+_WAITING = {"", "Queued", "Suspended"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the queue knows of a job."""
+
+    uid: str
+    namespace: str
+    name: str
+    created: datetime
+    active: bool
+    """Neither finished nor suspended nor being deleted."""
+    started: bool
+    """It runs, or did before the operator was started anew."""
+
+    @classmethod
+    def of(cls, job: JobObject) -> "Entry":
+        conditions = {each["type"]: each for each in job.status.get("conditions", ())}
+        succeeded = conditions.get(SUCCEEDED, {"status": "Unknown", "reason": ""})
+        active = succeeded["status"] == "Unknown" and not job.suspended and not job.deleting
+        started = active and succeeded["reason"] not in _WAITING
+        return cls(job.uid, job.namespace, job.name, job.created, active, started)
+
+
+class Queue:
+    """All jobs of the cluster. An admission is remembered here until the job's status tells of it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._entries: dict[str, Entry] = {}
+        self._admitted: set[str] = set()
+
+    def put(self, job: JobObject) -> list[Entry]:
+        """Learn how a job stands; those whose turn this may have brought."""
+        before, entry = self._entries.get(job.uid), Entry.of(job)
+        self._entries[job.uid] = entry
+        if not entry.active:
+            self._admitted.discard(job.uid)
+        return self._next() if before is not None and before.active and not entry.active else []
+
+    def drop(self, uid: str) -> list[Entry]:
+        """Forget a job that is gone; those whose turn this may have brought."""
+        self._admitted.discard(uid)
+        gone = self._entries.pop(uid, None)
+        return self._next() if gone is not None and gone.active else []
+
+    def turn(self, uid: str) -> Turn:
+        """Whether a job may run now; one that may is counted as running from here on."""
+        running = self._running()
+        if uid in running:
+            return Turn(True, len(running))
+        if uid in {entry.uid for entry in self._next()}:
+            self._admitted.add(uid)
+            return Turn(True, len(running) + 1)
+        return Turn(False, len(running))
+
+    def _running(self) -> set[str]:
+        started = {entry.uid for entry in self._entries.values() if entry.started}
+        return started | self._admitted
+
+    def _next(self) -> list[Entry]:
+        """The jobs that may start, oldest first."""
+        running = self._running()
+        waiting = self._waiting(entry for entry in self._entries.values() if entry.uid not in running)
+        return waiting[: max(0, self._most - len(running))]
+
+    def _waiting(self, entries: Iterable[Entry]) -> list[Entry]:
+        active = [entry for entry in entries if entry.active]
+        return sorted(active, key=lambda entry: (entry.created, entry.namespace, entry.name))

@@ -1,0 +1,366 @@
+"""What is to be done for a job: a pure function of the job, what is seen of it, the time and the settings."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, get_args
+
+from sapflow.errors import SapflowError, SpecError
+from sapflow.invoke import Role
+from sapflow.job import TrainingJob, parse
+from sapflow.memory import MIB, format_quantity, parse_quantity
+from sapflow_operator import names, resources, times
+from sapflow_operator.actions import (
+    Action,
+    Apply,
+    Delete,
+    DeleteJob,
+    Event,
+    Farewell,
+    IssueCredentials,
+    Plan,
+    RemoveObjects,
+    RevokeCredentials,
+)
+from sapflow_operator.conditions import FUNCTIONS_READY, PLANNED, SUCCEEDED, SUSPENDED, Conditions
+from sapflow_operator.differences import differs
+from sapflow_operator.observed import Driver, JobObject, Observed
+from sapflow_operator.settings import Settings
+from sapflow_operator.status_schema import RESULT
+from sapflow_operator.wanted import Place, Wanted, check, place_of
+
+GROWTH = 1.5
+"""Times the memory that a function killed for it is given next."""
+RESYNC_SECONDS = 30.0
+"""Between two looks at a job at work, in case no event tells of a change: a pod that waits, a clock that ran out."""
+RETRY_SECONDS = 5.0
+KILLED = "OutOfMemory"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A job's place among the others."""
+
+    may_start: bool
+    running: int = 0
+
+
+def reconcile(job: JobObject, observed: Observed, now: datetime, settings: Settings, turn: Turn) -> Plan:
+    """What to do next for a job that is not being deleted."""
+    standing = Conditions(job.status.get("conditions", ()), job.generation, now)
+    if standing.finished and not _corrected(job, standing):
+        return _finished(job, observed, now, settings)
+    return _Reconciliation(job, observed, now, settings).plan(turn)
+
+
+def troubled(job: JobObject, error: SapflowError, now: datetime) -> Plan:
+    """What to say where an action failed: tried again if that may help, else the job has failed."""
+    conditions = Conditions(job.status.get("conditions", ()), job.generation, now)
+    status = _kept_status(job)
+    if error.retryable:
+        conditions.mark_not_planned(error.reason, str(error))
+    else:
+        conditions.mark_failed(error.reason, str(error))
+        status["completionTime"] = times.write(now)
+    return Plan(
+        status=_status(job, status, conditions),
+        events=_events(job, conditions, now),
+        again=RETRY_SECONDS if error.retryable else 0.0,
+    )
+
+
+def farewell(job: JobObject, observed: Observed, settings: Settings) -> Farewell:
+    """What to do for a job that is being deleted: end driver and functions, then credentials, then objects."""
+    ended = _end_of_functions(job, observed) + _end_of_driver(job, observed)
+    try:
+        place, keep = place_and_policy(job, settings)
+    except SpecError:
+        # It was never planned, so there is nothing of it in any store.
+        return Farewell(tuple(ended), done=True)
+    pool = observed.pool(job.name)
+    roles = (names.DRIVER, *get_args(Role)) if pool and pool.kind == "shared" else (names.DRIVER,)
+    if observed.pods_of(*roles):
+        return Farewell(tuple(ended))
+    actions = [*ended, *_end_of_credentials(job, observed, place), RemoveObjects(job.uid, place, keep)]
+    return Farewell(tuple(actions), done=True)
+
+
+def _corrected(job: JobObject, standing: Conditions) -> bool:
+    """Whether a spec that was refused has been changed since."""
+    condition = standing[SUCCEEDED]
+    return condition.reason == SpecError.reason and condition.generation != job.generation
+
+
+def _finished(job: JobObject, observed: Observed, now: datetime, settings: Settings) -> Plan:
+    """Functions and credentials go; the driver's Job stays for its log, until the job's time is over."""
+    actions = _end_of_functions(job, observed)
+    try:
+        place, _ = place_and_policy(job, settings)
+        actions += _end_of_credentials(job, observed, place)
+    except SpecError:
+        pass  # a spec that was refused has had neither functions nor credentials
+    again, ttl = None, job.spec.get("ttlSecondsAfterFinished")
+    if ttl is not None and "completionTime" in job.status:
+        left = times.read(job.status["completionTime"]) + timedelta(seconds=ttl) - now
+        again = max(0.0, left.total_seconds())
+        if again == 0.0:
+            actions, again = [DeleteJob()], None
+    return Plan(tuple(actions), again=again)
+
+
+class _Reconciliation:
+    """One look at a job that has not finished."""
+
+    def __init__(self, job: JobObject, observed: Observed, now: datetime, settings: Settings) -> None:
+        self._job, self._observed, self._now, self._settings = job, observed, now, settings
+        self._conditions = Conditions(job.status.get("conditions", ()), job.generation, now)
+        self._status = _kept_status(job)
+        self._actions: list[Action] = []
+        self._said: list[Event] = []
+
+    def plan(self, turn: Turn) -> Plan:
+        try:
+            wanted = self._wanted()
+        except SpecError as error:
+            self._fail(error.reason, str(error))
+            return self._result(0.0)
+        if self._job.suspended:
+            self._actions = _end_of_driver(self._job, self._observed) + _end_of_functions(
+                self._job, self._observed
+            )
+            self._conditions.mark_suspended()
+            return self._result(None)
+        if not turn.may_start:
+            self._conditions.mark_queued(turn.running)
+            return self._result(None)
+        self._status.setdefault("startTime", times.write(self._now))
+        wanted = self._grown(wanted)
+        if self._conditions.finished:
+            return self._result(0.0)
+        self._conditions.mark_planned(_describe(wanted.job))
+        driver = self._observed.driver(self._job.name)
+        if driver.state == "succeeded":
+            self._succeed()
+            return self._result(0.0)
+        if driver.state == "failed" and driver.digest == wanted.digest:
+            self._judge(driver)
+            return self._result(0.0)
+        self._children(wanted, driver)
+        self._functions()
+        return self._result(self._patience())
+
+    def _wanted(self) -> Wanted:
+        """The job with the memory in force. Raises SpecError."""
+        job = parse(self._job.document, "kubernetes")
+        sizes = {**job.spec.memory.model_dump(), **self._status.get("memory", {})}
+        job = _with_memory(job, sizes)
+        wanted = Wanted(
+            self._job.name,
+            self._job.namespace,
+            self._job.uid,
+            job,
+            place_of(job, self._settings),
+            self._settings,
+        )
+        check(wanted)
+        return wanted
+
+    def _grown(self, wanted: Wanted) -> Wanted:
+        """After a kill for memory: the job with more of it, or none the wiser and said so."""
+        for role in get_args(Role):
+            limit = wanted.memory(role)
+            if not self._observed.killed_for_memory(role, limit):
+                continue
+            said = f"a {role} was killed over its memory limit of {limit}"
+            if not wanted.job.spec.memory.grow_on_oom:
+                remedy = (
+                    f"raise spec.memory.{role}, lower spec.data.microBatchSize, or set spec.memory.growOnOOM"
+                )
+                self._conditions.mark_functions_not_ready(KILLED, f"{said}: {remedy}")
+                continue
+            size = _grow(limit, self._settings.max_memory)
+            if size is None:
+                most = self._settings.max_memory
+                self._fail(KILLED, f"{said}, and the operator gives no function more than {most}")
+                return wanted
+            self._conditions.mark_functions_waiting(f"{said}; it is given {size}")
+            self._said.append(Event("MemoryGrown", f"{said}; it is given {size}", "Warning"))
+            sizes = {each: wanted.memory(each) for each in get_args(Role)} | {role: size}
+            self._status["memory"] = sizes
+            wanted = replace(wanted, job=_with_memory(wanted.job, sizes))
+        return wanted
+
+    def _children(self, wanted: Wanted, driver: Driver) -> None:
+        """Bring what is there to what is wanted."""
+        pool = self._observed.pool(self._job.name)
+        if pool is None or (pool.renew is not None and pool.renew <= self._now):
+            self._actions.append(IssueCredentials(wanted))
+        for manifest in (*resources.foundations(wanted), *resources.functions(wanted)):
+            self._apply(manifest)
+        if driver.state == "absent":
+            self._actions.append(Apply(resources.driver(wanted)))
+            self._conditions.mark_starting("the driver starts")
+        elif driver.state != "going" and driver.digest != wanted.digest:
+            # A Job's pods cannot be changed: the next one goes on from the last commit.
+            self._actions.append(Delete("Job", names.driver(self._job.name)))
+            self._conditions.mark_starting("the driver starts anew with a changed spec")
+        elif driver.state == "running":
+            self._conditions.mark_running()
+        else:
+            self._conditions.mark_starting(driver.trouble or "the driver starts")
+
+    def _apply(self, manifest: Mapping[str, Any]) -> None:
+        standing = self._observed.get(manifest["kind"], manifest["metadata"]["name"])
+        if standing is None or differs(manifest, standing):
+            self._actions.append(Apply(manifest))
+
+    def _functions(self) -> None:
+        """Whether functions can be called; what was killed for memory is not called ready again."""
+        if self._conditions[FUNCTIONS_READY].reason == KILLED:
+            return
+        if troubles := self._observed.troubles():
+            first = troubles[0]
+            count = sum(each.reason == first.reason and each.role == first.role for each in troubles)
+            self._conditions.mark_functions_not_ready(
+                first.reason, f"{count} of the {first.role}s: {first.message}"
+            )
+            return
+        waiting = []
+        for role in get_args(Role):
+            name = names.function(self._job.name, role)
+            ready = _ready(self._observed.get("Service", name))
+            if ready.get("status") == "False":
+                reason, message = ready.get("reason", "NotReady"), ready.get("message", "")
+                self._conditions.mark_functions_not_ready(reason, f"{name}: {message}")
+                return
+            if ready.get("status") != "True":
+                waiting.append(name)
+        if waiting:
+            self._conditions.mark_functions_waiting(f"Knative deploys {' and '.join(waiting)}")
+        else:
+            self._conditions.mark_functions_ready()
+
+    def _succeed(self) -> None:
+        outcome = self._observed.outcome or {}
+        self._status["result"] = {name: outcome[name] for name in RESULT if name in outcome}
+        self._status["completionTime"] = times.write(self._now)
+        where = f": {outcome['uri']}" if "uri" in outcome else ""
+        self._conditions.mark_succeeded(f"trained{where}")
+
+    def _judge(self, driver: Driver) -> None:
+        """The driver's own word that the job cannot go on, with the cause where only the cluster could see it."""
+        verdict, functions = driver.verdict, self._conditions[FUNCTIONS_READY]
+        if functions.reason == KILLED:
+            self._fail(KILLED, f"{functions.message}. The driver said: {verdict.message}")
+        else:
+            self._fail(verdict.reason, verdict.message)
+
+    def _fail(self, reason: str, message: str) -> None:
+        self._status["completionTime"] = times.write(self._now)
+        self._conditions.mark_failed(reason, message)
+
+    def _patience(self) -> float:
+        pool = self._observed.pool(self._job.name)
+        waiting = self._conditions[FUNCTIONS_READY].status != "True"
+        seconds = RETRY_SECONDS if waiting else RESYNC_SECONDS
+        if pool is not None and pool.renew is not None:
+            seconds = min(seconds, max(1.0, (pool.renew - self._now).total_seconds()))
+        return seconds
+
+    def _result(self, again: float | None) -> Plan:
+        if self._conditions.finished:
+            # Nothing more is built; the next look, at once, takes away what a finished job needs no more.
+            self._actions = []
+        return Plan(
+            tuple(self._actions),
+            _status(self._job, self._status, self._conditions),
+            (*self._said, *_events(self._job, self._conditions, self._now)),
+            again,
+        )
+
+
+def _ready(service: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if service is None:
+        return {}
+    status = service.get("status", {})
+    if status.get("observedGeneration") != service["metadata"].get("generation"):
+        return {}
+    return next((each for each in status.get("conditions", ()) if each["type"] == "Ready"), {})
+
+
+def _with_memory(job: TrainingJob, sizes: Mapping[str, Any]) -> TrainingJob:
+    memory = job.spec.memory.model_copy(update={role: sizes[role] for role in get_args(Role)})
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"memory": memory})})
+
+
+def _grow(limit: str, most: str) -> str | None:
+    """The next size, None where there is none."""
+    size = min(math.ceil(parse_quantity(limit) * GROWTH / MIB) * MIB, parse_quantity(most))
+    return format_quantity(size) if size > parse_quantity(limit) else None
+
+
+def place_and_policy(job: JobObject, settings: Settings) -> tuple[Place, bool]:
+    """Where a job's objects are, and whether its result is to stay there."""
+    parsed = parse(job.document, "kubernetes")
+    storage = parsed.spec.storage
+    return place_of(parsed, settings), storage is None or storage.deletion_policy == "Retain"
+
+
+def _describe(job: TrainingJob) -> str:
+    shards = job.spec.merge.shards
+    cut = f" in {shards} shards" if shards > 1 else ""
+    return f"merges by {list(job.structure)}{cut}"
+
+
+def _end_of_driver(job: JobObject, observed: Observed) -> list[Action]:
+    return _deletions(observed, ("Job", names.driver(job.name)))
+
+
+def _end_of_functions(job: JobObject, observed: Observed) -> list[Action]:
+    return _deletions(observed, *(("Service", names.function(job.name, role)) for role in get_args(Role)))
+
+
+def _end_of_credentials(job: JobObject, observed: Observed, place: Place) -> list[Action]:
+    pool = observed.pool(job.name)
+    if pool is None:
+        return []
+    return [
+        RevokeCredentials(job.uid, place, pool.kind, pool.access_keys),
+        Delete("Secret", names.pool_secret(job.name)),
+    ]
+
+
+def _deletions(observed: Observed, *wanted: tuple[str, str]) -> list[Action]:
+    found: list[Action] = []
+    for kind, name in wanted:
+        standing = observed.get(kind, name)
+        if standing is not None and "deletionTimestamp" not in standing["metadata"]:
+            found.append(Delete(kind, name))
+    return found
+
+
+def _kept_status(job: JobObject) -> dict[str, Any]:
+    """Our part of the status: the driver's stays its own."""
+    kept = ("startTime", "completionTime", "memory", "result")
+    return {name: job.status[name] for name in kept if name in job.status}
+
+
+def _status(job: JobObject, status: Mapping[str, Any], conditions: Conditions) -> dict[str, Any]:
+    return {**status, "observedGeneration": job.generation, "conditions": conditions.to_json()}
+
+
+def _events(job: JobObject, conditions: Conditions, now: datetime) -> tuple[Event, ...]:
+    """One event for each condition that has changed."""
+    before = Conditions(job.status.get("conditions", ()), job.generation, now)
+    found = []
+    for type in (PLANNED, SUSPENDED, FUNCTIONS_READY, SUCCEEDED):
+        old, new = before[type], conditions[type]
+        if (old.status, old.reason) == (new.status, new.reason) or not new.reason:
+            continue
+        if any(event.reason == new.reason for event in found) or new.reason in ("Finished", "Deploying"):
+            continue
+        reason = "FunctionsReady" if (type, new.reason) == (FUNCTIONS_READY, "Ready") else new.reason
+        good = new.status != "False" or new.reason in ("Suspended", "Resumed")
+        found.append(Event(reason, new.message, "Normal" if good else "Warning"))
+    return tuple(found)

@@ -1,0 +1,35 @@
+"""Pure builders of a job's children, one module a kind."""
+
+from typing import Any
+
+from sapflow_operator.resources import (
+    config_map,
+    driver_job,
+    knative_service,
+    network_policy,
+    role,
+    role_binding,
+    service_account,
+)
+from sapflow_operator.wanted import Wanted
+
+
+def foundations(wanted: Wanted) -> list[dict[str, Any]]:
+    """What costs nothing while it waits."""
+    return [
+        service_account.build(wanted),
+        role.build(wanted),
+        role_binding.build(wanted),
+        network_policy.build(wanted),
+        config_map.build(wanted),
+    ]
+
+
+def functions(wanted: Wanted) -> list[dict[str, Any]]:
+    """The pool of functions."""
+    return [knative_service.build(wanted, "worker"), knative_service.build(wanted, "merger")]
+
+
+def driver(wanted: Wanted) -> dict[str, Any]:
+    """What walks the job's steps."""
+    return driver_job.build(wanted)

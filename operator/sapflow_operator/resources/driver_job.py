@@ -1,0 +1,86 @@
+"""The Job that runs a job's driver: started again after any end but its own word, one at a time."""
+
+from typing import Any
+
+from sapflow_operator import names
+from sapflow_operator.resources import metadata, pod
+from sapflow_operator.wanted import Wanted
+
+CRASHES = 50
+"""Crashes, each resumed from the last commit, after which the job is given up."""
+GRACE_SECONDS = 20
+
+
+def build(wanted: Wanted) -> dict[str, Any]:
+    """A batch/v1 Job; its digest annotation tells which spec its pods have read."""
+    name = names.driver(wanted.name)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata.build(wanted, name, names.DRIVER, {names.SPEC_DIGEST: wanted.digest}),
+        "spec": {
+            "backoffLimit": CRASHES,
+            "completions": 1,
+            "parallelism": 1,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                "rules": [
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {
+                            "containerName": names.DRIVER,
+                            "operator": "In",
+                            "values": [names.EXIT_FAILED],
+                        },
+                    },
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                ]
+            },
+            "template": {
+                "metadata": {
+                    "labels": names.labels(wanted.name, names.DRIVER),
+                    "annotations": {
+                        "prometheus.io/scrape": "true",
+                        "prometheus.io/port": str(names.DRIVER_METRICS_PORT),
+                        "prometheus.io/path": "/metrics",
+                    },
+                },
+                "spec": {
+                    "restartPolicy": "Never",
+                    "serviceAccountName": name,
+                    "enableServiceLinks": False,
+                    "terminationGracePeriodSeconds": GRACE_SECONDS,
+                    "securityContext": pod.SECURITY,
+                    "containers": [_container(wanted)],
+                    "volumes": [
+                        *pod.volumes(wanted),
+                        {"name": "job", "configMap": {"name": names.spec_config_map(wanted.name)}},
+                    ],
+                    **pod.pull_secrets(wanted.settings),
+                },
+            },
+        },
+    }
+
+
+def _container(wanted: Wanted) -> dict[str, Any]:
+    image, memory = wanted.settings.operator_image, wanted.settings.driver_memory
+    return {
+        "name": names.DRIVER,
+        "image": image.name,
+        "imagePullPolicy": image.pull_policy,
+        "command": ["python3", "-m", "sapflow_operator.driver"],
+        "env": pod.environment(
+            names.pool_environment(wanted.place.url)
+            | {"SAPFLOW_GROW_ON_OOM": str(wanted.job.spec.memory.grow_on_oom).lower()}
+        ),
+        "ports": [{"name": "metrics", "containerPort": names.DRIVER_METRICS_PORT}],
+        # No CPU limit: every step waits for the driver.
+        "resources": {"limits": {"memory": memory}, "requests": {"cpu": "100m", "memory": memory}},
+        "securityContext": pod.CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            *pod.mounts(),
+            {"name": "job", "mountPath": names.JOB_FOLDER, "readOnly": True},
+        ],
+    }

@@ -1,0 +1,86 @@
+"""The Knative Service of one role's functions."""
+
+from math import ceil
+from typing import Any
+
+from sapflow.invoke import Role
+from sapflow_operator import names
+from sapflow_operator.resources import metadata, pod
+from sapflow_operator.wanted import Wanted
+
+_SCALING = "autoscaling.knative.dev"
+_ANSWER_SECONDS = 15
+"""What a function has beyond its time limit to say so itself, before Knative cuts the call off."""
+_DEFAULT_START_TIMEOUT = 300
+
+
+def build(wanted: Wanted, role: Role) -> dict[str, Any]:
+    """One call an instance, from zero, to as many instances as one step can use."""
+    spec = wanted.job.spec
+    most = spec.workers if role == "worker" else wanted.widest_merger_level
+    timeout = min(
+        ceil(spec.limits.invocation_seconds) + _ANSWER_SECONDS, wanted.settings.max_invocation_seconds
+    )
+    template: dict[str, Any] = {
+        "containerConcurrency": 1,
+        "timeoutSeconds": timeout,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod.SECURITY,
+        "containers": [_container(wanted, role)],
+        "volumes": pod.volumes(wanted),
+        **pod.pull_secrets(wanted.settings),
+    }
+    if timeout > _DEFAULT_START_TIMEOUT:
+        template["responseStartTimeoutSeconds"] = timeout
+    own = metadata.build(wanted, names.function(wanted.name, role), role)
+    own["labels"] = own["labels"] | {"networking.knative.dev/visibility": "cluster-local"}
+    return {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": own,
+        "spec": {
+            "template": {
+                "metadata": {
+                    "labels": names.labels(wanted.name, role),
+                    "annotations": _scaling(most, wanted.settings.window_seconds),
+                },
+                "spec": template,
+            }
+        },
+    }
+
+
+def _scaling(most: int, window_seconds: int) -> dict[str, str]:
+    """At 70 %, the default, a third more instances would be started than there are calls."""
+    return {
+        f"{_SCALING}/initial-scale": "0",
+        f"{_SCALING}/min-scale": "0",
+        f"{_SCALING}/max-scale": str(most),
+        f"{_SCALING}/target-utilization-percentage": "100",
+        f"{_SCALING}/window": f"{window_seconds}s",
+    }
+
+
+def _container(wanted: Wanted, role: Role) -> dict[str, Any]:
+    spec, settings = wanted.job.spec, wanted.settings
+    image = settings.worker_image if role == "worker" else settings.merger_image
+    cpu = spec.cpu and (spec.cpu.worker if role == "worker" else spec.cpu.merger)
+    threads = str(spec.threads)
+    container: dict[str, Any] = {
+        "image": image.name,
+        "imagePullPolicy": image.pull_policy,
+        "env": pod.environment(
+            names.pool_environment(wanted.place.url)
+            | {"PYTHONHASHSEED": "0"}
+            | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+        ),
+        "ports": [{"containerPort": names.FUNCTION_PORT}],
+        "resources": pod.resources(wanted.memory(role), cpu),
+        "securityContext": pod.CONTAINER_SECURITY,
+        "volumeMounts": pod.mounts(),
+    }
+    if role == "worker" and spec.model.image is not None:
+        # An image of one's own is made from Sapflow's, and may have another entrypoint.
+        container |= {"image": spec.model.image, "command": ["python3", "-m", "sapflow_functions.worker"]}
+    return container

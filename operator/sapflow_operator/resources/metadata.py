@@ -1,0 +1,20 @@
+"""The metadata that every child has."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sapflow_operator import names
+from sapflow_operator.wanted import Wanted
+
+
+def build(
+    wanted: Wanted, name: str, role: str | None = None, annotations: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Name, labels and the owner, with which the child goes."""
+    metadata: dict[str, Any] = {
+        "name": name,
+        "namespace": wanted.namespace,
+        "labels": names.labels(wanted.name, role),
+        "ownerReferences": [names.owner(wanted.name, wanted.uid)],
+    }
+    return metadata | {"annotations": dict(annotations)} if annotations else metadata

@@ -1,0 +1,40 @@
+"""The Secret of a job's pool: the functions' token, and store credentials as files that may be renewed."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any
+
+from sapflow_operator import names
+from sapflow_operator.credentials import Issued
+from sapflow_operator.resources import metadata
+from sapflow_operator.wanted import Wanted
+
+KEYS_REMEMBERED = 3
+"""Renewed at half life, older credentials have ended by themselves."""
+
+
+def build(wanted: Wanted, token: str, issued: Issued, earlier: Sequence[str] = ()) -> dict[str, Any]:
+    """Annotated with when the credentials end, when others are due, and all access keys, `earlier` ones included."""
+    values = {
+        names.TOKEN_KEY: token,
+        names.ACCESS_KEY: issued.credentials.access_key,
+        names.SECRET_KEY: issued.credentials.secret_key,
+        # Empty rather than absent: functions look for it, and renewed credentials may have one.
+        names.SESSION_TOKEN: issued.credentials.session_token or "",
+    }
+    access_keys = [*earlier, issued.credentials.access_key]
+    annotations = {names.CREDENTIALS_KIND: issued.kind}
+    if issued.kind != "shared":
+        annotations[names.CREDENTIALS_KEYS] = ",".join(access_keys[-KEYS_REMEMBERED:])
+    if issued.expires is not None and issued.renew is not None:
+        annotations |= {
+            names.CREDENTIALS_EXPIRE: issued.expires.isoformat(),
+            names.CREDENTIALS_RENEW: issued.renew.isoformat(),
+        }
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": metadata.build(wanted, names.pool_secret(wanted.name), None, annotations),
+        "data": {name: b64encode(value.encode()).decode() for name, value in values.items()},
+    }

@@ -1,0 +1,23 @@
+"""What the driver may do in the cluster: report the progress of its own job."""
+
+from typing import Any
+
+from sapflow_operator import names
+from sapflow_operator.resources import metadata
+from sapflow_operator.wanted import Wanted
+
+
+def build(wanted: Wanted) -> dict[str, Any]:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": metadata.build(wanted, names.driver(wanted.name), names.DRIVER),
+        "rules": [
+            {
+                "apiGroups": [names.GROUP],
+                "resources": [f"{names.PLURAL}/status"],
+                "resourceNames": [wanted.name],
+                "verbs": ["patch"],
+            }
+        ],
+    }

@@ -1,0 +1,120 @@
+"""A job as its children are to be built: the spec in force, the store, the operator's settings."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from sapflow import keys
+from sapflow.errors import SpecError
+from sapflow.invoke import Role
+from sapflow.job import CLUSTER_ONLY, TrainingJob
+from sapflow.spec_checks import s3_location
+from sapflow_operator.settings import Settings
+
+_IN_A_CLUSTER_ONLY = (*CLUSTER_ONLY, "spec.storage.secretName")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A bucket, and whose credentials open it: those of a Secret beside the job, or (None) the operator's own."""
+
+    endpoint: str
+    bucket: str
+    region: str
+    secret_name: str | None = None
+    share: bool = False
+
+    @property
+    def url(self) -> str:
+        options = urlencode({"endpoint": self.endpoint, "region": self.region})
+        return f"s3://{self.bucket}?{options}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a job's children follow from."""
+
+    name: str
+    namespace: str
+    uid: str
+    job: TrainingJob
+    """The spec in force: memory sizes may have grown since it was written."""
+    place: Place
+    settings: Settings
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The job as driver and functions read it, without what they have no say in."""
+        document = self.job.to_json()
+        for path in _IN_A_CLUSTER_ONLY:
+            _drop(document, path.split("."))
+        document["metadata"] = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
+        storage = {"endpoint": self.place.endpoint, "bucket": self.place.bucket, "region": self.place.region}
+        document["spec"]["storage"] = storage
+        return document
+
+    @property
+    def digest(self) -> str:
+        """Changes with everything that a running driver would have to be told."""
+        return keys.digest([self.document, self.settings.operator_image.name])
+
+    def memory(self, role: Role) -> str:
+        sizes = self.job.spec.memory
+        return sizes.worker if role == "worker" else sizes.merger
+
+    @property
+    def widest_merger_level(self) -> int:
+        """Mergers that may be at work at once."""
+        merge = self.job.spec.merge
+        return merge.shards * (1 if merge.reuse_workers else max(self.job.structure[:-1]))
+
+
+def place_of(job: TrainingJob, settings: Settings) -> Place:
+    """Where a job's state goes. Raises SpecError where that is nowhere, or not with whose credentials."""
+    asked, own = job.spec.storage, settings.storage
+    if asked is None:
+        if own is None:
+            remedy = "name a store here, or have objectStorage set in the operator's chart"
+            raise SpecError(
+                [("spec.storage", f"is required, because the operator has no store of its own: {remedy}")]
+            )
+        return Place(own.endpoint.rstrip("/"), own.bucket, own.region)
+    place = Place(
+        asked.endpoint.rstrip("/"), asked.bucket, asked.region, asked.secret_name, asked.share_credentials
+    )
+    if place.secret_name is None and (
+        own is None or (place.endpoint, place.bucket) != (own.endpoint.rstrip("/"), own.bucket)
+    ):
+        message = (
+            "is required for a store that is not the operator's own: name a Secret of this namespace with the keys "
+            "access-key and secret-key"
+        )
+        raise SpecError([("spec.storage.secretName", message)])
+    return place
+
+
+def check(wanted: Wanted) -> None:
+    """What only the cluster can tell of a spec. Raises SpecError."""
+    problems = []
+    seconds, most = wanted.job.spec.limits.invocation_seconds, wanted.settings.max_invocation_seconds
+    if seconds > most:
+        message = (
+            f"is {seconds:g}, and Knative allows {most} here: work that needs longer goes on in the next"
+        )
+        problems.append(("spec.limits.invocationSeconds", message))
+    location = s3_location(wanted.job.spec.data.source)
+    if location is not None and location[2]:
+        endpoint = location[2].get("endpoint", "").rstrip("/")
+        if endpoint != wanted.place.endpoint:
+            message = (
+                f"must be in the job's own store, {wanted.place.endpoint}: leave out what follows the '?'"
+            )
+            problems.append(("spec.data.source", message))
+    if problems:
+        raise SpecError(problems)
+
+
+def _drop(document: dict[str, Any], path: list[str]) -> None:
+    for name in path[:-1]:
+        document = document.get(name, {})
+    document.pop(path[-1], None)

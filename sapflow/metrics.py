@@ -1,0 +1,171 @@
+"""A job's Prometheus metrics, from what its driver hears. Base units; docs/reference has the table."""
+
+import math
+import time
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from sapflow.driver.commits import Account, Commit
+from sapflow.driver.observer import Observer
+from sapflow.errors import InvocationError
+from sapflow.invoke import Reply, Role
+from sapflow.job import TrainingJob
+from sapflow.memory import parse_quantity
+from sapflow.progress import Extent, Progress
+
+JOB = "training_job"
+"""Label of every metric. Not `job`: that is Prometheus's own."""
+_SECONDS = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300,
+)  # fmt: skip
+
+
+class MetricsObserver(Observer):
+    """Counts what this driver sees, and shows where the job stands."""
+
+    def __init__(self, job: TrainingJob, registry: CollectorRegistry) -> None:
+        self._name = job.metadata.name
+        self._registry = registry
+        self._progress: Progress | None = None
+        self._counted = Account()
+        self._peaks: dict[Role, int] = {}
+        of_invocation = ("role", "op")
+        self._phases = self._histogram(
+            "sapflow_phase_seconds", "Seconds of an invocation, by phase.", *of_invocation, "phase"
+        )
+        self._invocation_seconds = self._histogram(
+            "sapflow_invocation_seconds",
+            "Seconds that a function took for an invocation, its start left out.",
+            *of_invocation,
+        )
+        self._step_seconds = self._histogram(
+            "sapflow_step_seconds", "Seconds of a step, of its commit left out."
+        )
+        self._invocations = self._counter(
+            "sapflow_invocations",
+            "Invocations, by outcome: ok, or the reason of the error.",
+            *of_invocation,
+            "outcome",
+        )
+        self._read = self._counter("sapflow_read_bytes", "Bytes that functions read.", *of_invocation)
+        self._written = self._counter("sapflow_written_bytes", "Bytes that functions wrote.", *of_invocation)
+        self._cold_starts = self._counter(
+            "sapflow_cold_starts", "Invocations that an instance was started for.", "role"
+        )
+        self._retries = self._counter("sapflow_retries", "Invocations that were repeated.")
+        self._hedges = self._counter("sapflow_hedges", "Second invocations for stragglers.")
+        self._commits = self._counter("sapflow_commits", "Versions committed.")
+        self._skipped = self._counter(
+            "sapflow_skipped_steps", "Steps that were not finite and were left out."
+        )
+        self._checkpoints = self._counter("sapflow_checkpoints", "Checkpoints written.")
+        self._peak = self._gauge(
+            "sapflow_memory_peak_bytes", "Largest resident memory seen of a function.", "role"
+        )
+        self._gauges = {
+            name: self._gauge(f"sapflow_job_{name}", text)
+            for name, text in {
+                "step": "Steps done (asynchronous: contributions).",
+                "steps": "Steps of the whole job (asynchronous: contributions).",
+                "epoch": "Epoch of the data.",
+                "loss": "Training loss of the last step.",
+                "accuracy": "Training accuracy of the last step.",
+                "validation_loss": "Loss on the held-out samples.",
+                "validation_accuracy": "Accuracy on the held-out samples.",
+                "gradient_norm": "Norm of the last step's gradient.",
+                "learning_rate": "Learning rate of the last step.",
+                "seconds_per_step": "Recent median of seconds a step.",
+                "cost_dollars": "Cost so far, at spec.prices.",
+                "last_commit_timestamp_seconds": "When the last version was committed, since 1970.",
+            }.items()
+        }
+        limit = self._gauge("sapflow_memory_limit_bytes", "Memory limit of a function.", "role")
+        memory = job.spec.memory
+        limit.labels(self._name, "worker").set(parse_quantity(memory.worker))
+        limit.labels(self._name, "merger").set(parse_quantity(memory.merger))
+        self._gauge("sapflow_job_workers", "Workers of the job.").labels(self._name).set(job.spec.workers)
+
+    def begin(self, extent: Extent) -> None:
+        """The data is cut: how long the job is."""
+        self._progress = Progress(extent)
+        self._set("steps", extent.total)
+        self._set("step", 0)
+
+    def resumed(self, commit: Commit) -> None:
+        self._counted = commit.account
+        self._show(commit)
+
+    def committed(self, commit: Commit) -> None:
+        account, before = commit.account, self._counted
+        self._retries.labels(self._name).inc(max(0, account.retries - before.retries))
+        self._hedges.labels(self._name).inc(max(0, account.hedges - before.hedges))
+        self._counted = account
+        if commit.version:
+            self._commits.labels(self._name).inc()
+            self._step_seconds.labels(self._name).observe(commit.measured.seconds)
+        if commit.skipped:
+            self._skipped.labels(self._name).inc()
+        self._set("last_commit_timestamp_seconds", time.time())
+        self._show(commit)
+
+    def _show(self, commit: Commit) -> None:
+        measured = commit.measured
+        self._set("loss", measured.loss)
+        self._set("accuracy", measured.accuracy)
+        self._set("gradient_norm", measured.gradient_norm)
+        self._set("learning_rate", measured.learning_rate)
+        self._set("epoch", commit.cursor.epoch)
+        self._set("cost_dollars", commit.account.cost_usd)
+        if self._progress is not None:
+            self._progress.committed(commit, time.monotonic())
+            self._set("step", self._progress.done)
+            self._set("seconds_per_step", self._progress.seconds_per_unit)
+
+    def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
+        if self._progress is None:
+            return
+        self._progress.take_evaluation(version, loss, accuracy)
+        if self._progress.evaluated is not None and self._progress.evaluated[0] == version:
+            self._set("validation_loss", loss)
+            self._set("validation_accuracy", accuracy)
+
+    def answered(self, role: Role, op: str, reply: Reply) -> None:
+        labels = (self._name, role, op)
+        self._invocations.labels(*labels, "ok").inc()
+        self._invocation_seconds.labels(*labels).observe(reply.seconds)
+        seconds = {"queue": reply.queue_seconds, **reply.body.get("seconds", {})}
+        if reply.cold_seconds:
+            seconds["cold_start"] = reply.cold_seconds
+            self._cold_starts.labels(self._name, role).inc()
+        for phase, value in seconds.items():
+            self._phases.labels(*labels, phase).observe(value)
+        size = reply.body.get("bytes", {})
+        self._read.labels(*labels).inc(size.get("read", 0))
+        self._written.labels(*labels).inc(size.get("written", 0))
+        self._peaks[role] = max(self._peaks.get(role, 0), reply.body.get("peakMemoryBytes", 0))
+        self._peak.labels(self._name, role).set(self._peaks[role])
+
+    def invocation_failed(self, role: Role, op: str, error: InvocationError) -> None:
+        self._invocations.labels(self._name, role, op, error.reason).inc()
+
+    def checkpointed(self, version: int) -> None:
+        self._checkpoints.labels(self._name).inc()
+
+    def finished(self, outcome: dict[str, Any]) -> None:
+        self._set("validation_loss", outcome.get("validationLoss"))
+        self._set("validation_accuracy", outcome.get("validationAccuracy"))
+        self._set("cost_dollars", outcome["account"]["costUSD"])
+
+    def _set(self, name: str, value: float | None) -> None:
+        if value is not None and math.isfinite(value):
+            self._gauges[name].labels(self._name).set(value)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, (JOB, *labels), registry=self._registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, (JOB, *labels), registry=self._registry)
+
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(name, text, (JOB, *labels), registry=self._registry, buckets=_SECONDS)

@@ -1,0 +1,390 @@
+"""Bad input, each with the answer it gets: the field or file, what is wrong, what to do, and the exit code."""
+
+import gzip
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.commands import Done, Shell, functions_of, run, write_job
+
+CREDENTIALS = {"SAPFLOW_S3_ACCESS_KEY": "key", "SAPFLOW_S3_SECRET_KEY": "secret"}
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+def refused(done: Done, *texts: str, code: int = 2) -> None:
+    """The command said all of these on stderr, without a traceback, and nothing on stdout."""
+    assert done.code == code, done
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    for text in texts:
+        assert text in done.err
+
+
+BAD_SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "an unknown field": (
+        {"algorithm_step": 3},
+        ["spec.algorithm.step: is not a field; allowed: name, mode, localSteps,"],
+    ),
+    "no workers": ({"workers": 0}, ["spec.workers: input should be greater than or equal to 1, got 0"]),
+    "a structure that has two roots": (
+        {"merge_structure": [2, 4]},
+        ["spec.merge.structure: starts at 2, it must start at 1: there is one root"],
+    ),
+    "a structure for other workers": (
+        {"merge_structure": [1, 2, 8]},
+        ["spec.merge.structure: ends at 8, it must end at the number of workers, 4"],
+    ),
+    "a level that is too wide": (
+        {"merge_structure": [1, 6, 4]},
+        ["spec.merge.structure: has 6 mergers above 4: a level may not be wider than the one below"],
+    ),
+    "two problems": (
+        {"workers": 0, "data_batchsize": 3},
+        [
+            "spec.workers: ",
+            "spec.data.batchsize: is not a field; allowed: source, format, options, batchSize",
+        ],
+    ),
+    "a tree for asynchronous mode": (
+        {"workers": 8, "algorithm_mode": "Async", "merge_structure": [1, 2, 8]},
+        ["spec.merge.structure: must be [1, workers] with algorithm.mode Async"],
+    ),
+    "a field for clusters": (
+        {"cpu": {"worker": "1"}},
+        ["spec.cpu: has no effect here: CPU limits are for the cluster runtime", "leave it out"],
+    ),
+    "a field that is not built, and another problem": (
+        {"affinity": [{"from": "Worker", "to": "Merger", "weight": 100}], "workers": 0},
+        ["spec.affinity: is not built yet: placement comes with the planner; leave it out", "spec.workers: "],
+    ),
+    "an unknown model": ({"model_name": "vgg"}, ["spec.model.name: input should be 'mlp', 'cnn' or 'lenet'"]),
+    "no quantity of memory": ({"memory_worker": "1GB"}, ["spec.memory.worker: '1GB'", "did you mean G"]),
+}
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+@pytest.mark.parametrize("case", BAD_SPECS)
+def test_a_bad_field_is_named_with_what_is_allowed(
+    case: str, command: str, shell: Shell, tmp_path: Path
+) -> None:
+    changes, texts = BAD_SPECS[case]
+    file = write_job(tmp_path / "job.yaml", **changes)
+    refused(shell(command, file), *texts, str(file))
+
+
+BAD_FITS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "an unknown argument": (
+        {"model_args": {"hiden": [3]}},
+        ["spec.model.args.hiden: unknown argument; allowed are hidden, activation"],
+    ),
+    "memory below what the model needs": (
+        {"memory_worker": "128Mi"},
+        [
+            "spec.memory.worker: 128.0 MiB is below the 304.0 MiB needed at least: 304.0 MiB for Python and torch",
+            "set at least 320Mi, or lower spec.data.microBatchSize",
+        ],
+    ),
+    "merger memory below what the result needs": (
+        {"model_args": {"hidden": [6000, 6000]}, "memory_worker": "2Gi", "memory_merger": "64Mi"},
+        ["spec.memory.merger: 64.0 MiB is below the", "for the sum", "set at least "],
+    ),
+    "more shards than blocks": (
+        {"merge_shards": 7},
+        ["spec.merge.shards: 67 elements can be cut into 1 to 1 shards, not 7"],
+    ),
+    "a model for images": (
+        {"model": {"name": "lenet"}},
+        ["spec.model: lenet needs images of channels × height × width", "the data has 4"],
+    ),
+    "a loss for values": (
+        {"model_loss": "MSE"},
+        ["spec.model.loss: must be CrossEntropy for 3 classes, not MSE"],
+    ),
+    "a target with nothing held out": (
+        {"algorithm_targetAccuracy": 0.9, "data_validationFraction": 0},
+        ["spec.algorithm.targetAccuracy: needs held-out samples"],
+    ),
+    "a batch of one for batch norm": (
+        {"model_args": {"batchNorm": True}, "data_batchSize": 1},
+        ["spec.data.batchSize: leaves a worker with a micro-batch of 1 sample", "120 samples, 4 workers"],
+    ),
+    "an entrypoint that is not there": (
+        {"model": {"entrypoint": "no_such_module:factory"}},
+        ["spec.model.entrypoint: cannot import 'no_such_module'"],
+    ),
+    "an unknown set": (
+        {"data_source": "sklearn:roses"},
+        ["unknown set sklearn:roses; the bundled sets are digits"],
+    ),
+    "a missing file": (
+        {"data_source": "no/such.npz"},
+        ["there is no file at no/such.npz; a source is sklearn"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FITS)
+def test_a_job_that_does_not_fit_its_data_or_model_is_refused_before_it_starts(
+    case: str, shell: Shell, tmp_path: Path
+) -> None:
+    changes, texts = BAD_FITS[case]
+    file, store = write_job(tmp_path / "job.yaml", **changes), tmp_path / "store"
+    refused(shell("validate", file), *texts)
+    done = shell("run", file, "--store", store, "--quiet")
+    refused(done, *texts)
+    assert not list(store.glob("jobs/*/commits/*"))
+
+
+def test_several_misfits_are_named_at_once(shell: Shell, tmp_path: Path) -> None:
+    file = write_job(tmp_path / "job.yaml", memory_worker="128Mi", merge_shards=7)
+    refused(shell("validate", file), "spec.memory.worker: ", "spec.merge.shards: ")
+
+
+def test_problems_come_as_json_where_that_is_asked(shell: Shell, tmp_path: Path) -> None:
+    done = shell("validate", write_job(tmp_path / "job.yaml", workers=0), "--json")
+    assert done.code == done.json["error"]["exitCode"] == 2
+    assert done.json["error"]["reason"] == "InvalidSpec"
+    assert done.json["error"]["problems"][0]["field"] == "spec.workers"
+
+
+DOCUMENTS = {
+    "spec: {model: {name: mlp": "line 1, column",
+    "a: 1\nb: [1,\nc: 2\n": "line 2, column 4",
+    "a: 1\n---\nb: 2\n": "(document): must hold one TrainingJob, not 2 documents",
+    "": "(document): must hold one TrainingJob, not 0 documents",
+    "- 1\n": "(document): must be a mapping with apiVersion, kind, metadata and spec",
+    "kind: Job\nkind: TrainingJob\n": "'kind' is there twice",
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {}\n": "kind: input should be 'TrainingJob'",
+}
+
+
+@pytest.mark.parametrize("text", DOCUMENTS)
+def test_what_is_no_job_is_told_so(text: str, shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(text)
+    refused(shell("run", file), DOCUMENTS[text])
+
+
+def test_a_job_file_that_is_missing_or_binary_is_told_so(shell: Shell, tmp_path: Path) -> None:
+    refused(shell("run", tmp_path / "no.yaml"), "no.yaml cannot be read: No such file or directory")
+    (tmp_path / "odd.yaml").write_bytes(b"\xff\xfe\x00")
+    refused(shell("run", tmp_path / "odd.yaml"), "odd.yaml is no text file")
+
+
+def corrupt_npz(path: Path) -> str:
+    path.write_bytes(b"PK\x03\x04 and no more")
+    return "is no whole .npz archive"
+
+
+def cut_off_idx(path: Path) -> str:
+    path = path.with_name("train-images-idx3-ubyte.gz")
+    path.write_bytes(gzip.compress(b"\0\0\x08\x03")[:12])
+    return "train-images"
+
+
+def wrong_shapes(path: Path) -> str:
+    np.savez(path, x=np.zeros((10, 4)), y=np.zeros(9, int))
+    return "has 10 samples"
+
+
+def negative_labels(path: Path) -> str:
+    np.savez(path, x=np.zeros((10, 4)), y=np.array([0, 1, 2, -1, 0, 1, 2, 0, 1, 2]))
+    return "row 3 (the first is 0) has the label -1; labels go from 0"
+
+
+def features_that_are_no_numbers(path: Path) -> str:
+    x = np.ones((10, 4))
+    x[4, 1] = np.nan
+    np.savez(path, x=x, y=np.zeros(10, int))
+    return "row 4 (the first is 0) has the feature nan; features must be finite"
+
+
+@pytest.mark.parametrize(
+    "make", [corrupt_npz, cut_off_idx, wrong_shapes, negative_labels, features_that_are_no_numbers]
+)
+def test_bad_data_is_found_by_validate_and_run(make: Any, shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    text = make(folder / "x.npz")
+    file = write_job(tmp_path / "job.yaml", data_source=str(folder))
+    refused(shell("validate", file), text)
+    refused(shell("run", file, "--quiet", "--store", tmp_path / "store"), text)
+
+
+def test_labels_beyond_the_number_of_classes_are_refused(shell: Shell, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((10, 4)), y=np.arange(10))
+    file = write_job(tmp_path / "job.yaml", data_source=str(tmp_path / "x.npz"), data_options={"classes": 4})
+    refused(shell("validate", file), "row 4 (the first is 0) has the label 4; labels go from 0 to 3")
+
+
+def test_a_store_that_does_not_answer_is_named(shell: Shell, tmp_path: Path) -> None:
+    url = "s3://bucket?endpoint=http://127.0.0.1:9"
+    done = shell("run", write_job(tmp_path / "job.yaml"), "--store", url, environ=CREDENTIALS)
+    refused(done, "http://127.0.0.1:9 gave no answer", "check that the address is right", code=3)
+
+
+def test_missing_credentials_are_named(shell: Shell, tmp_path: Path) -> None:
+    file = write_job(tmp_path / "job.yaml")
+    url = "s3://bucket?endpoint=http://127.0.0.1:9"
+    done = shell("run", file, "--store", url, environ={})
+    refused(done, "needs credentials: set SAPFLOW_S3_ACCESS_KEY, SAPFLOW_S3_SECRET_KEY", code=3)
+    half = {"SAPFLOW_S3_ACCESS_KEY": "key"}
+    done = shell("run", file, "--store", url, environ=half)
+    refused(done, "credentials are incomplete: SAPFLOW_S3_SECRET_KEY is not set", code=3)
+
+
+def test_a_store_of_another_kind_is_told_what_there_is(shell: Shell, tmp_path: Path) -> None:
+    done = shell("run", write_job(tmp_path / "job.yaml"), "--store", "ftp://host/x")
+    refused(done, "'ftp://host/x' is no store: use a directory, file:///path, or s3://", code=3)
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Any]:
+    """Mounts a tmpfs with options; skips where that is not allowed."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+
+    def mounted(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"mounting a file system of one's own needs root: {done.stderr.strip()}")
+        return folder
+
+    yield mounted
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_read_only_directory_is_no_store(mount: Any, shell: Shell, tmp_path: Path) -> None:
+    done = shell("run", write_job(tmp_path / "job.yaml"), "--store", mount("ro") / "store")
+    refused(done, "the file system is read-only: store somewhere writable", code=3)
+
+
+def test_a_directory_without_write_permission_is_no_store(shell: Shell, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    folder = tmp_path / "locked"
+    folder.mkdir(0o555)
+    done = shell("run", write_job(tmp_path / "job.yaml"), "--store", folder)
+    refused(done, "permission denied: let this user read and write there", code=3)
+
+
+def test_a_full_disk_ends_the_run_which_goes_on_once_there_is_room(mount: Any, tmp_path: Path) -> None:
+    store = mount("size=192k")
+    # Version 0 has 84 kB, and so has each contribution.
+    file = write_job(tmp_path / "job.yaml", model_args={"hidden": [3000]}, algorithm_steps=3)
+    full = run("run", file, "--store", store, "--quiet")
+    assert full.code == 3, full
+    assert "disk full: free some space there" in full.err
+    assert "Traceback" not in full.err
+    assert functions_of(store) == []
+    subprocess.run(["mount", "-o", "remount,size=64m", str(store)], check=True)
+    resumed = run("run", file, "--store", store, "--json")
+    assert resumed.code == 0, resumed.err
+    undisturbed = run("run", file, "--store", tmp_path / "other", "--json")
+    assert resumed.json["sha256"] == undisturbed.json["sha256"]
+
+
+def test_a_loss_that_is_not_finite_fails_the_job_with_its_last_good_step(
+    shell: Shell, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"optimizer": {"learningRate": 1e30}, "algorithm_steps": 4}
+    file, store = write_job(tmp_path / "job.yaml", **changes), tmp_path / "store"
+    done = run("run", file, "--store", store, "--quiet")
+    refused(done, "has failed (NotFinite)", "step 2: the loss or gradient is not finite", code=1)
+    assert "version 1 is the last good checkpoint" in done.err
+    assert "spec.algorithm.onNaN: Skip" in done.err
+    assert list(store.glob("jobs/*/checkpoints/1.json"))
+    status = shell("status", file, "--store", store)
+    assert re.search(r"state +Failed\n", status.out)
+    assert "NotFinite: step 2" in status.out
+    skipping = write_job(tmp_path / "skip.yaml", **changes, algorithm_onNaN="Skip")
+    skipped = run("run", skipping, "--store", store, "--json")
+    assert (skipped.code, skipped.json["version"]) == (0, 4)
+    tried = shell("predict", skipping, "--store", store)
+    refused(tried, "the model gives outputs that are not finite numbers: its training diverged")
+
+
+def test_a_micro_batch_that_does_not_fit_the_time_limit_fails_the_job_naming_the_limit(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "slow_net.py").write_text(
+        "import time\n"
+        "from torch import nn\n"
+        "class Slow(nn.Linear):\n"
+        "    def forward(self, samples):\n"
+        "        if samples.shape[0] > 2:\n"
+        "            time.sleep(5)\n"
+        "        return super().forward(samples)\n"
+        "def factory(inputs, outputs):\n"
+        "    return Slow(inputs[0], outputs)\n"
+    )
+    file = write_job(
+        tmp_path / "job.yaml",
+        model={"entrypoint": "slow_net:factory"},
+        limits={"invocationSeconds": 1, "retries": 1},
+        algorithm_steps=1,
+    )
+    done = run("run", file, "--store", tmp_path / "store", "--quiet")
+    refused(done, "has failed (InvocationTimeout)", "train of version 1, rank", "after 2 tries", code=1)
+    assert "does not fit into spec.limits.invocationSeconds (1): raise it, or lower" in done.err
+
+
+def test_an_own_model_that_fails_is_told_with_its_error(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "broken_net.py").write_text(
+        "from torch import nn\n"
+        "def raises(inputs, outputs):\n    raise KeyError('no such layer')\n"
+        "def narrow(inputs, outputs):\n    return nn.Linear(inputs[0], outputs + 1)\n"
+    )
+    for factory, text in (
+        ("raises", "broken_net:raises failed to build the model: KeyError: 'no such layer'"),
+        ("narrow", "gives outputs of shape [2, 4] for 2 samples; the data's targets need [2, 3]"),
+        ("missing", "module 'broken_net' has no 'missing'"),
+    ):
+        file = write_job(tmp_path / "job.yaml", model={"entrypoint": f"broken_net:{factory}"})
+        refused(shell("validate", file), f"spec.model.entrypoint: {text}")
+
+
+def test_a_function_without_a_token_says_so() -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SAPFLOW_")}
+    process = subprocess.run(
+        [sys.executable, "-m", "sapflow_functions.worker"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert "SAPFLOW_TOKEN: is not set" in process.stderr
+
+
+def test_a_model_file_that_is_missing_or_damaged_is_told_so(shell: Shell, tmp_path: Path) -> None:
+    refused(shell("predict", tmp_path / "no.safetensors"), "cannot be read: No such file")
+    (tmp_path / "odd.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    refused(shell("predict", tmp_path / "odd.safetensors"), "is no model file of Sapflow's, or is damaged")
+
+
+def test_a_job_that_is_not_in_the_store_is_told_so(shell: Shell, tmp_path: Path) -> None:
+    refused(shell("status", "nobody-12345678", "--store", tmp_path), "holds no job 'nobody-12345678'")
+    refused(shell("predict", "nobody-12345678", "--store", tmp_path), "holds no job 'nobody-12345678'")
+    refused(shell("status", "--store", "s3://bucket?endpoint=http://x"), "are not listed: name one")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["fly"], ["run"], ["run", "x.yaml", "--max-instances", "0"], ["predict", "x", "--top", "no"]],
+)
+def test_bad_usage_is_answered_with_the_usage(arguments: list[str], shell: Shell) -> None:
+    refused(shell(*arguments), "usage: sapflow", "error: ")

@@ -1,0 +1,237 @@
+"""A driver as its pod runs it: real functions over HTTP, its store, its reports, its end."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from helpers.jobs import document
+
+from sapflow import keys
+from sapflow.driver.commits import Commit
+from sapflow.errors import JobFailed, SpecError, StoreUnavailable
+from sapflow.invoke import Role
+from sapflow.job import TrainingJob, parse
+from sapflow.knative import KnativeSender
+from sapflow.store import Store, open_store
+from sapflow_operator import driver
+from sapflow_operator.driver import JobDriver, Outage, exit_code_of
+from sapflow_operator.driver_settings import DriverSettings
+from sapflow_operator.progress import StatusApi
+
+TOKEN = "a-token"
+
+
+def job(**changes: Any) -> TrainingJob:
+    body = document(merge_structure=[1, 2], workers=2, algorithm_steps=3, **changes)
+    body["metadata"] |= {"namespace": "here", "uid": "an-uid"}
+    return parse(body)
+
+
+class Service:
+    """One function process on a port of its own, as the one instance of a service."""
+
+    def __init__(self, role: Role, store: Path) -> None:
+        self._lifeline, theirs = socket.socketpair()
+        environ = {"PATH": os.environ["PATH"], "SAPFLOW_TOKEN": TOKEN, "SAPFLOW_STORE": str(store)}
+        command = [sys.executable, "-m", f"sapflow_functions.{role}", "--host", "127.0.0.1", "--port", "0"]
+        with theirs:
+            self._process = subprocess.Popen(
+                [*command, "--lifeline", str(theirs.fileno())],
+                env=environ | {"OMP_NUM_THREADS": "1", "SAPFLOW_LOG_LEVEL": "WARNING"},
+                pass_fds=[theirs.fileno()],
+            )
+        ready = self._lifeline.recv(64).decode()
+        self.url = f"http://127.0.0.1:{ready.split()[1]}/invoke"
+
+    def close(self) -> None:
+        self._lifeline.close()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[Role, str]]]:
+    """A store's folder, and the URLs of the functions on it."""
+    store = tmp_path_factory.mktemp("store")
+    roles: tuple[Role, ...] = ("worker", "merger")
+    with ExitStack() as stack:
+        yield store, {role: stack.enter_context(closing(Service(role, store))).url for role in roles}
+
+
+class ApiServer:
+    def __init__(self) -> None:
+        self.reports: list[dict[str, Any]] = []
+
+    async def patch(self, request: web.Request) -> web.Response:
+        self.reports.append(json.loads(await request.text())["status"]["progress"])
+        return web.json_response({})
+
+
+def drive(
+    job: TrainingJob, store: Store, urls: dict[Role, str], account: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The outcome and the reports of a driver on these functions."""
+    settings = DriverSettings(store=store.url, token_file="token", api_host="unused", metrics_port=0)
+    (account / "token").write_text("t")
+    server = ApiServer()
+
+    async def run() -> dict[str, Any]:
+        app = web.Application()
+        app.router.add_patch("/{path:.*}", server.patch)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        api = StatusApi(url, account, namespace="here", name=job.metadata.name, uid="an-uid")
+        sender = KnativeSender(urls, lambda: TOKEN, instances=dict.fromkeys(urls, 1), start_seconds=20)
+        try:
+            return await JobDriver(job, store, sender, settings).run(api)
+        finally:
+            await sender.close()
+            await runner.cleanup()
+
+    return asyncio.run(run()), server.reports
+
+
+def test_trains_with_its_data_cut_by_a_worker_and_reports_to_the_end(
+    place: tuple[Path, dict[Role, str]], tmp_path: Path
+) -> None:
+    folder, urls = place
+    outcome, reports = drive(job(), open_store(str(folder)), urls, tmp_path)
+    assert outcome["version"] == 3
+    assert outcome["account"]["invocations"] >= 1 + 1 + 3 * 3
+    assert (reports[-1]["step"], reports[-1]["percent"]) == (3, 100)
+    again, reports = drive(job(), open_store(str(folder)), urls, tmp_path)
+    assert again == outcome
+    assert reports[-1]["percent"] == 100
+
+
+class AwayOnce:
+    """A store that is away the first time that a commit is made."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.failed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def create(self, key: str, parts: Any, *, durable: bool = False) -> bool:
+        if key.endswith("commits/2.json") and not self.failed:
+            self.failed = True
+            raise StoreUnavailable("the store is away")
+        return self._store.create(key, parts, durable=durable)
+
+
+def test_waits_for_a_store_that_is_away_and_leaves_no_record_of_a_failure(
+    place: tuple[Path, dict[Role, str]], tmp_path: Path
+) -> None:
+    folder, urls = place
+    waited = job(algorithm_seed=9)
+    object.__setattr__(waited.metadata, "uid", "waited")
+    store = AwayOnce(open_store(str(folder)))
+    outcome, _ = drive(waited, store, urls, tmp_path)  # type: ignore[arg-type]
+    assert store.failed
+    assert outcome["version"] == 3
+    assert not any(store.exists(keys.failure("waited", version)) for version in range(4))
+
+
+def test_a_job_that_cannot_go_on_fails_at_once(place: tuple[Path, dict[Role, str]], tmp_path: Path) -> None:
+    folder, urls = place
+    bad = job(data_source="sklearn:nothing")
+    object.__setattr__(bad.metadata, "uid", "bad")
+    with pytest.raises(JobFailed, match="nothing"):
+        drive(bad, open_store(str(folder)), urls, tmp_path)
+
+
+def test_an_outage_is_waited_for_until_patience_ends_and_a_commit_ends_it() -> None:
+    now = 0.0
+    outage = Outage(lambda: now)
+    away = StoreUnavailable("away")
+    assert outage.pause_after(away) == driver._PAUSE
+    assert outage.pause_after(JobFailed("x", reason="StoreUnavailable", version=3)) == 2 * driver._PAUSE
+    now = driver.PATIENCE["StoreUnavailable"]
+    assert outage.pause_after(away) is None
+    outage.committed(Commit.model_construct())
+    assert outage.pause_after(away) == driver._PAUSE
+    assert outage.pause_after(JobFailed("x", reason="OutOfMemory", version=3)) is None
+
+
+async def _raise(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "word"),
+    [
+        (JobFailed("no more", reason="BudgetExceeded", version=7), 3,
+         {"reason": "BudgetExceeded", "message": "no more", "version": 7}),
+        (SpecError([("spec.workers", "is wrong")]), 3,
+         {"reason": "InvalidSpec", "message": "spec.workers: is wrong", "version": -1}),
+        (StoreUnavailable("away"), 1, None),
+        (JobFailed("away", reason="StoreUnavailable", version=7), 1, None),
+    ],
+)  # fmt: skip
+def test_the_exit_code_tells_a_failure_from_a_crash_and_the_message_says_why(
+    tmp_path: Path, error: Exception, code: int, word: dict[str, Any] | None
+) -> None:
+    log = tmp_path / "termination-log"
+    assert exit_code_of(lambda: _raise(error), log) == code
+    assert (json.loads(log.read_text()) if log.exists() else None) == word
+
+
+def test_a_long_message_is_cut_to_what_kubernetes_keeps(tmp_path: Path) -> None:
+    log = tmp_path / "termination-log"
+    exit_code_of(lambda: _raise(JobFailed("ö" * 9000, reason="R", version=1)), log)
+    assert len(log.read_bytes()) <= 4096
+    assert json.loads(log.read_text())["reason"] == "R"
+
+
+def test_a_signal_stops_it_in_an_orderly_way_and_its_exit_code_is_no_verdict(tmp_path: Path) -> None:
+    cleaned = threading.Event()
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.Event().wait()
+        finally:
+            cleaned.set()
+
+    assert exit_code_of(work, tmp_path / "log") == 143
+    assert cleaned.is_set()
+    assert not (tmp_path / "log").exists()
+
+
+def test_settings_name_the_variables_that_are_missing() -> None:
+    with pytest.raises(SpecError) as caught:
+        DriverSettings.from_environment({"KUBERNETES_SERVICE_PORT": "many"})
+    named = {name for name, _ in caught.value.problems}
+    assert named == {
+        "SAPFLOW_STORE",
+        "SAPFLOW_TOKEN_FILE",
+        "KUBERNETES_SERVICE_HOST",
+        "KUBERNETES_SERVICE_PORT",
+    }
+    assert driver.main({}) == 1
+
+
+def test_the_api_servers_address_may_be_of_either_kind() -> None:
+    for host, url in (("10.0.0.1", "https://10.0.0.1:443"), ("fd00::1", "https://[fd00::1]:443")):
+        assert DriverSettings(store="s", token_file="t", api_host=host).api_url == url
+
+
+def test_a_job_file_without_uid_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(json.dumps(document()))
+    settings = DriverSettings(store="s", token_file="t", api_host="h", job_file=tmp_path / "job.json")
+    with pytest.raises(SpecError, match=r"metadata\.uid"):
+        settings.read_job()

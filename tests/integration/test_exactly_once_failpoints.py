@@ -1,0 +1,135 @@
+"""Every write of a job in turn is the last thing that its process does: before it, and right after it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+from helpers.functions import Fault
+from helpers.jobs import Crash, Prepared, Simulation, tiny_job
+from helpers.tapped_store import Write
+
+from sapflow.job import TrainingJob
+
+JOBS: dict[str, dict[str, Any]] = {
+    "sharded tree": {
+        "merge_shards": 2,
+        "model_args": {"hidden": [32, 32]},
+        "optimizer_name": "Adam",
+        "optimizer_clipNorm": 0.5,
+        "algorithm_steps": 3,
+        "checkpoint_everySteps": 1,
+        "checkpoint_keep": 1,
+    },
+    "local steps under a time limit": {
+        "algorithm_localSteps": 2,
+        "algorithm_localState": "Average",
+        "data_microBatchSize": 4,
+        "algorithm_steps": 2,
+    },
+}
+HURRY = {"sharded tree": 0.0, "local steps under a time limit": 1.0}
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What an undisturbed run of a job did and left."""
+
+    job: TrainingJob
+    hurry: float
+    sha256: str
+    listing: list[str]
+    writes: dict[str, list[Write]]
+    """By who wrote: functions or driver."""
+    function_writes: list[int]
+    """Writes of each invocation, in order."""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(tmp_path_factory.mktemp("jobs"))
+
+
+@pytest.fixture(scope="module", params=list(JOBS))
+def undisturbed(request: pytest.FixtureRequest, prepared: Prepared) -> Undisturbed:
+    job, hurry = tiny_job(**JOBS[request.param]), HURRY[request.param]
+    place = prepared.place(job)
+    writes: dict[str, list[Write]] = {"functions": [], "driver": []}
+    simulation = Simulation(
+        place,
+        hurry=hurry,
+        function_failpoint=lambda write, after: None if after else writes["functions"].append(write),
+        driver_failpoint=lambda write, after: None if after else writes["driver"].append(write),
+    )
+    outcome = simulation.run()
+    return Undisturbed(
+        job, hurry, outcome["sha256"], place.listing(), writes, simulation.functions.writes_of_each
+    )
+
+
+def test_a_finished_job_keeps_its_records_its_result_and_its_last_version_only(
+    undisturbed: Undisturbed,
+) -> None:
+    kinds = {name.partition("/")[0] for name in undisturbed.listing}
+    assert kinds <= {
+        "spec.json", "plans", "commits", "evaluations", "checkpoints", "params", "optimizer", "result",
+    }  # fmt: skip
+    steps = undisturbed.job.spec.algorithm.steps
+    for kind in ("params", "optimizer"):
+        versions = {
+            name.split("/")[1].partition("-")[0] for name in undisturbed.listing if name.startswith(kind)
+        }
+        assert versions <= {str(steps)}
+
+
+@pytest.mark.parametrize("how", ["before", "after", "cancel"])
+def test_a_driver_that_ends_at_any_write_or_removal_is_followed_by_one_that_ends_the_same(
+    prepared: Prepared, undisturbed: Undisturbed, how: Literal["before", "after", "cancel"]
+) -> None:
+    for number, write in enumerate(undisturbed.writes["driver"]):
+        place = prepared.place(undisturbed.job)
+        outcome = Simulation(place, crashes=[Crash(number, how)], hurry=undisturbed.hurry).run()
+        assert outcome["sha256"] == undisturbed.sha256, f"{how} {write}"
+        assert place.listing() == undisturbed.listing, f"{how} {write}"
+        prepared.remove(place)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_function_that_dies_at_any_write_is_followed_by_one_that_writes_the_same(
+    prepared: Prepared, undisturbed: Undisturbed, after: bool
+) -> None:
+    for invocation, write in _points(undisturbed.function_writes):
+        place = prepared.place(undisturbed.job)
+        faults = {invocation: Fault("kill", write=write, after=after)}
+        outcome = Simulation(place, faults, hurry=undisturbed.hurry).run()
+        assert outcome["sha256"] == undisturbed.sha256, f"invocation {invocation}, write {write}"
+        assert place.listing() == undisturbed.listing, f"invocation {invocation}, write {write}"
+        prepared.remove(place)
+
+
+def test_a_second_instance_that_does_the_same_work_in_the_middle_of_a_write_changes_nothing(
+    prepared: Prepared, undisturbed: Undisturbed
+) -> None:
+    for invocation, write in _points(undisturbed.function_writes):
+        place = prepared.place(undisturbed.job)
+        faults = {invocation: Fault("interleave", write=write)}
+        outcome = Simulation(place, faults, hurry=undisturbed.hurry).run()
+        assert outcome["sha256"] == undisturbed.sha256, f"invocation {invocation}, write {write}"
+        assert place.listing() == undisturbed.listing, f"invocation {invocation}, write {write}"
+        prepared.remove(place)
+
+
+def test_driver_and_functions_that_die_together_at_any_write_lose_nothing(
+    prepared: Prepared, undisturbed: Undisturbed
+) -> None:
+    for number, write in enumerate(undisturbed.writes["driver"]):
+        place = prepared.place(undisturbed.job)
+        simulation = Simulation(place, crashes=[Crash(number, "after")], hurry=undisturbed.hurry)
+        simulation.on_crash = simulation.functions.end_instances
+        assert simulation.run()["sha256"] == undisturbed.sha256, f"{write}"
+        assert place.listing() == undisturbed.listing, f"{write}"
+        prepared.remove(place)
+
+
+def _points(writes: list[int]) -> Iterator[tuple[int, int]]:
+    return ((invocation, write) for invocation, count in enumerate(writes) for write in range(count))

@@ -1,0 +1,38 @@
+"""The reference of the spec is what its models say."""
+
+from pathlib import Path
+
+import pytest
+
+from sapflow import reference
+from sapflow.job import CLUSTER_ONLY, NOT_BUILT
+
+PAGE = Path(__file__).resolve().parents[2] / reference.DEFAULT_PATH
+
+
+def test_the_page_in_the_repository_is_up_to_date() -> None:
+    assert reference.main([str(PAGE), "--check"]) == 0
+
+
+def test_a_page_that_differs_is_told_so_and_written_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "docs" / "spec.md"
+    assert reference.main([str(path), "--check"]) == 1
+    assert "is out of date: run python -m sapflow.reference" in capsys.readouterr().err
+    assert reference.main([str(path)]) == 0
+    assert reference.main([str(path), "--check"]) == 0
+
+
+def test_fields_have_type_bounds_default_and_meaning() -> None:
+    lines = reference.render().splitlines()
+    assert "| `workers` | whole number, ≥ 1, ≤ 10,000 | **required** | Number of workers (ranks). |" in lines
+    batch = "Samples of one worker in one (local) step."
+    assert f"| `batchSize` | whole number, ≥ 1, ≤ 1,000,000 | `32` | {batch} |" in lines
+    assert any(line.startswith('| `onNaN` | `Fail` or `Skip` | `"Fail"` | ') for line in lines)
+
+
+def test_every_field_that_is_refused_is_listed_with_the_reason() -> None:
+    page = reference.render()
+    for path, why in {**CLUSTER_ONLY, **NOT_BUILT}.items():
+        assert f"- `{path}`: {why}" in page

@@ -1,0 +1,242 @@
+"""The sender to Knative Services, through a gateway that behaves as Knative's does, to real functions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from function_process import TOKEN, FunctionProcess
+from s3_servers import free_port
+
+from sapflow.errors import InstanceLost, InvocationError, InvocationTimeout
+from sapflow.invoke import Reply
+from sapflow.knative import KnativeSender, account
+
+Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Gateway:
+    """What stands before a service: answers of its own as told, then whatever the function says."""
+
+    def __init__(self, *answers: int | str, function: FunctionProcess | None = None) -> None:
+        self.answers = list(answers)
+        self.function = function
+        self.start: Callable[[], FunctionProcess] | None = None
+        self.seen: list[dict[str, Any]] = []
+        self.tokens: list[str] = []
+        self.at_once = self.most_at_once = 0
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.seen.append(await request.json())
+        self.tokens.append(request.headers["Authorization"].removeprefix("Bearer "))
+        if self.answers:
+            answer = self.answers.pop(0)
+            if answer == "hang up":
+                assert request.transport is not None
+                request.transport.abort()
+                return web.Response()
+            return web.Response(status=int(answer), text="activator overload")
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if self.function is None and self.start is not None:
+                self.function = await asyncio.to_thread(self.start)
+            return await self._forward(request)
+        finally:
+            self.at_once -= 1
+
+    async def _forward(self, request: web.Request) -> web.Response:
+        assert self.function is not None
+        connector = aiohttp.UnixConnector(self.function.socket_path)
+        headers = {"Authorization": request.headers["Authorization"]}
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.post("http://function/invoke", data=await request.read(), headers=headers) as response,
+        ):
+            kept = {name: value for name, value in response.headers.items() if name.startswith("x-sapflow")}
+            return web.Response(status=response.status, body=await response.read(), headers=kept)
+
+
+@asynccontextmanager
+async def serve(handle: Handle, port: int = 0) -> AsyncIterator[str]:
+    """The URL at which `handle` answers POST /invoke."""
+    app = web.Application()
+    app.router.add_post("/invoke", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/invoke"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def sender_to(
+    handle: Handle,
+    *,
+    instances: int = 4,
+    start_seconds: float = 20.0,
+    token: Callable[[], str] = lambda: TOKEN,
+) -> AsyncIterator[KnativeSender]:
+    async with serve(handle) as url:
+        sender = KnativeSender(
+            {"worker": url}, token, instances={"worker": instances}, start_seconds=start_seconds
+        )
+        try:
+            yield sender
+        finally:
+            await sender.close()
+
+
+def invoke_once(gateway: Gateway, request: dict[str, Any], *, seconds: float = 20, **options: Any) -> Reply:
+    async def call() -> Reply:
+        async with sender_to(gateway.handle, **options) as sender:
+            return await sender.invoke("worker", request, seconds=seconds)
+
+    return asyncio.run(call())
+
+
+@pytest.fixture(scope="module")
+def function(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with FunctionProcess(tmp_path_factory.mktemp("store")) as function:
+        yield function
+
+
+def test_what_no_function_has_seen_is_sent_again_until_one_answers(function: FunctionProcess) -> None:
+    gateway = Gateway(503, 429, 404, 503, "hang up", function=function)
+    reply = invoke_once(gateway, {"op": "noop", "rank": 2})
+    assert reply.body == {"pid": function.process.pid, "rank": 2}
+    assert len(gateway.seen) == 6
+    assert all(request["secondsLeft"] == 20 for request in gateway.seen)
+
+
+def test_an_address_where_nobody_listens_yet_is_tried_until_somebody_does(function: FunctionProcess) -> None:
+    async def test() -> Reply:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/invoke"
+        sender = KnativeSender({"worker": url}, lambda: TOKEN, instances={"worker": 1}, start_seconds=20)
+        call = asyncio.create_task(sender.invoke("worker", {"op": "noop"}, seconds=20))
+        await asyncio.sleep(0.1)
+        async with serve(Gateway(function=function).handle, port):
+            reply = await call
+            await sender.close()
+        return reply
+
+    assert asyncio.run(test()).body["pid"] == function.process.pid
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [("unavailable", "StoreUnavailable"), ("named", "TooTight"), ("data", "InvalidData")]
+)
+def test_an_error_of_a_function_is_the_drivers_at_once(
+    function: FunctionProcess, error: str, reason: str
+) -> None:
+    gateway = Gateway(function=function)
+    with pytest.raises(InvocationError) as caught:
+        invoke_once(gateway, {"op": "fail", "error": error})
+    assert caught.value.reason == reason
+    assert len(gateway.seen) == 1
+
+
+def test_a_busy_instance_is_asked_again_until_it_is_free(function: FunctionProcess) -> None:
+    async def test() -> list[Reply]:
+        gateway = Gateway(function=function)
+        async with sender_to(gateway.handle) as sender:
+            requests = ({"op": "wait", "duration": 0.2}, {"op": "wait", "duration": 0.2}, {"op": "noop"})
+            return await asyncio.gather(*(sender.invoke("worker", r, seconds=20) for r in requests))
+
+    replies = asyncio.run(test())
+    assert [reply.body["pid"] for reply in replies] == [function.process.pid] * 3
+    assert max(reply.queue_seconds for reply in replies) > 0
+
+
+def test_gives_up_when_the_invocations_seconds_and_those_of_a_start_are_over() -> None:
+    gateway = Gateway(*[503] * 1000)
+    with pytest.raises(InvocationError, match="503 on the way") as caught:
+        invoke_once(gateway, {"op": "noop"}, seconds=0.1, start_seconds=0.2)
+    assert (caught.value.reason, caught.value.retryable) == ("Unavailable", True)
+    assert len(gateway.seen) > 1
+
+
+def test_no_answer_in_time_is_a_timeout(function: FunctionProcess) -> None:
+    with pytest.raises(InvocationTimeout):
+        invoke_once(Gateway(function=function), {"op": "wait"}, seconds=0.1, start_seconds=0.1)
+    while function.invoke(op="noop")[0] == 429:
+        pass
+
+
+def test_a_connection_that_breaks_again_and_again_is_a_lost_instance() -> None:
+    gateway = Gateway(*["hang up"] * 10)
+    with pytest.raises(InstanceLost):
+        invoke_once(gateway, {"op": "noop"})
+    assert len(gateway.seen) == 3
+
+
+def test_a_call_that_an_instance_was_started_for_knows_the_seconds_of_the_start(tmp_path: Path) -> None:
+    async def test() -> tuple[list[Reply], Gateway]:
+        gateway = Gateway()
+        gateway.start = lambda: FunctionProcess(tmp_path)
+        async with sender_to(gateway.handle) as sender:
+            replies = [await sender.invoke("worker", {"op": "noop"}, seconds=20) for _ in range(2)]
+        return replies, gateway
+
+    (cold, warm), gateway = asyncio.run(test())
+    assert gateway.function is not None
+    with gateway.function:
+        assert cold.cold_seconds > cold.seconds
+        assert cold.queue_seconds < cold.cold_seconds
+        assert warm.cold_seconds == 0
+        assert warm.queue_seconds > 0
+
+
+def test_the_first_call_of_an_instance_that_was_there_before_is_no_cold_start(tmp_path: Path) -> None:
+    with FunctionProcess(tmp_path) as function:
+        reply = invoke_once(Gateway(function=function), {"op": "noop"})
+    assert reply.cold_seconds == 0
+
+
+def test_the_functions_own_seconds_are_billed_and_the_rest_is_waiting() -> None:
+    warm = account({}, {"x-sapflow-seconds": "0.2"}, waited=1.0, elapsed=0.5)
+    assert (warm.seconds, warm.cold_seconds, warm.queue_seconds) == (0.2, 0.0, pytest.approx(1.3))
+    cold = account({}, {"x-sapflow-seconds": "0.2", "x-sapflow-age": "0.25"}, waited=1.0, elapsed=0.5)
+    assert (cold.seconds, cold.cold_seconds, cold.queue_seconds) == (0.2, pytest.approx(0.3), 1.0)
+    plain = account({}, {}, waited=0.0, elapsed=0.5)
+    assert (plain.seconds, plain.cold_seconds, plain.queue_seconds) == (0.5, 0.0, 0.0)
+
+
+def test_no_more_calls_are_under_way_than_the_service_has_instances(function: FunctionProcess) -> None:
+    async def test() -> Gateway:
+        gateway = Gateway(function=function)
+        async with sender_to(gateway.handle, instances=2) as sender:
+            await asyncio.gather(*(sender.invoke("worker", {"op": "noop"}, seconds=20) for _ in range(12)))
+        return gateway
+
+    assert asyncio.run(test()).most_at_once == 2
+
+
+def test_each_call_carries_the_token_of_its_moment(function: FunctionProcess) -> None:
+    tokens = iter(["old", TOKEN])
+
+    async def test() -> Gateway:
+        gateway = Gateway(503, function=function)
+        async with sender_to(gateway.handle, token=lambda: next(tokens)) as sender:
+            await sender.invoke("worker", {"op": "noop"}, seconds=20)
+        return gateway
+
+    assert asyncio.run(test()).tokens == ["old", TOKEN]
+
+
+def test_a_closed_sender_says_so() -> None:
+    async def test() -> None:
+        sender = KnativeSender({"worker": "http://127.0.0.1:1/invoke"}, lambda: "", instances={"worker": 1})
+        await sender.close()
+        await sender.invoke("worker", {"op": "noop"}, seconds=1)
+
+    with pytest.raises(InvocationError, match="closed"):
+        asyncio.run(test())

@@ -1,0 +1,123 @@
+"""The `prepare` operation: a worker cuts the data of a job whose driver cannot."""
+
+import asyncio
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.functions import Functions
+from helpers.jobs import tiny_job
+
+from sapflow import keys
+from sapflow.data.chunks import Part
+from sapflow.data.manifest import block_key
+from sapflow.driver.commits import Account
+from sapflow.driver.preparing import prepare
+from sapflow.errors import InvocationError, JobFailed
+from sapflow.job import TrainingJob
+from sapflow.preparation import beside, cut, write_spec
+from sapflow.requests import PrepareRequest
+from sapflow.store import Store, open_store
+from sapflow.timing import Timing
+from sapflow_functions import preparing
+
+PARTS: tuple[Part, ...] = ("train", "validation")
+
+
+def prepare_on(store: Store, job: TrainingJob, **options: Any) -> tuple[Any, Account, Functions]:
+    functions = Functions(store)
+    manifest, account = asyncio.run(prepare("uid", job, store, functions, **options))
+    return manifest, account, functions
+
+
+def test_a_worker_cuts_the_same_blocks_as_a_local_run(tmp_path: Path, directory_store: Store) -> None:
+    job, local = tiny_job(), open_store(str(tmp_path / "local"))
+    manifest, account, _ = prepare_on(directory_store, job)
+    assert manifest == cut("uid", job, local)
+    for part in PARTS:
+        for index in range(len(manifest.blocks(part))):
+            key = block_key(keys.data("uid"), part, index)
+            assert bytes(directory_store.read(key)) == bytes(local.read(key))
+    assert account.invocations == 1
+    assert account.cost_usd > 0
+
+
+def test_data_that_is_cut_wakes_no_worker(directory_store: Store) -> None:
+    first, _, _ = prepare_on(directory_store, tiny_job())
+    again, account, functions = prepare_on(directory_store, tiny_job())
+    assert again == first
+    assert functions.log == []
+    assert account == Account()
+
+
+def test_the_answer_names_the_manifest_and_counts_the_samples(directory_store: Store) -> None:
+    job = tiny_job()
+    write_spec("uid", job, directory_store)
+    request = PrepareRequest(job="uid", version=0, seconds_left=60, spec=keys.spec("uid"))
+    body = preparing.prepare(directory_store, request, Timing(time.monotonic() + 60))
+    assert (body["done"], body["train"], body["validation"]) == (True, 120, 30)
+    assert directory_store.exists(body["manifest"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "words"),
+    [
+        ({"data_source": "sklearn:nothing"}, "InvalidData", "nothing"),
+        ({"data_source": "some/folder"}, "InvalidData", "s3://bucket/prefix"),
+        ({"model_loss": "MSE"}, "InvalidSpec", "spec.model.loss"),
+        (
+            {"model_args": {"hidden": [4000, 4000]}, "memory_worker": "128Mi"},
+            "InvalidSpec",
+            "spec.memory.worker",
+        ),
+    ],
+)
+def test_what_is_wrong_fails_the_job_in_the_workers_words(
+    directory_store: Store, changes: dict[str, Any], reason: str, words: str
+) -> None:
+    with pytest.raises(JobFailed, match=words) as caught:
+        prepare_on(directory_store, tiny_job(**changes))
+    assert (caught.value.reason, caught.value.version) == (reason, -1)
+    kept = json.loads(bytes(directory_store.read(keys.failure("uid", 0))))
+    assert (kept["reason"], kept["message"]) == (reason, str(caught.value))
+
+
+def test_too_little_memory_is_no_error_where_functions_are_given_more(directory_store: Store) -> None:
+    job = tiny_job(model_args={"hidden": [4000, 4000]}, memory_worker="128Mi")
+    manifest, _, _ = prepare_on(directory_store, job, check_memory=False)
+    assert manifest.train_samples == 120
+
+
+def test_a_cut_that_takes_too_long_says_which_limit_to_raise(directory_store: Store) -> None:
+    job = tiny_job(data_source="synthetic:binary", data_options={"samples": 5000})
+    write_spec("uid", job, directory_store)
+    request = PrepareRequest(job="uid", version=0, seconds_left=1, spec=keys.spec("uid"))
+    with pytest.raises(InvocationError, match=r"raise spec\.limits\.invocationSeconds") as caught:
+        preparing.prepare(directory_store, request, Timing(time.monotonic()))
+    assert not caught.value.retryable
+
+
+def test_a_cut_is_given_up_when_the_instance_is_told_to_stop(directory_store: Store) -> None:
+    job = tiny_job(data_source="synthetic:binary", data_options={"samples": 5000})
+    write_spec("uid", job, directory_store)
+    request = PrepareRequest(job="uid", version=0, seconds_left=1, spec=keys.spec("uid"))
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(InvocationError) as caught:
+        preparing.prepare(directory_store, request, Timing(time.monotonic() + 60, cancelled))
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("source", "store", "found"),
+    [
+        ("s3://data/cifar", "s3://b/p?endpoint=http://m:9000&region=eu", "s3://data/cifar?endpoint=http://m:9000&region=eu"),
+        ("s3://data/cifar?endpoint=http://other", "s3://b?endpoint=http://m:9000", "s3://data/cifar?endpoint=http://other"),
+        ("s3://data/cifar", "file:///store", "s3://data/cifar"),
+    ],
+)  # fmt: skip
+def test_a_source_without_an_endpoint_is_where_the_store_is(source: str, store: str, found: str) -> None:
+    assert beside(source, store) == found

@@ -1,0 +1,228 @@
+"""`status.progress` as a driver reports it, to an API server that answers as told."""
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from helpers.jobs import tiny_job
+
+from sapflow.driver.commits import Account, Commit, Cursor, Measured
+from sapflow.progress import Extent
+from sapflow.requests import Sizes
+from sapflow_operator.progress import LEAST_SECONDS, NotReported, ProgressReporter, StatusApi
+from sapflow_operator.status_schema import status_schema
+
+PATH = "/apis/sapflow.dev/v1alpha1/namespaces/here/trainingjobs/tiny/status"
+
+
+class ApiServer:
+    """Takes reports, or answers with the statuses it is given first."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = list(statuses)
+        self.requests: list[web.Request] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.times: list[float] = []
+        self.taken = asyncio.Event()
+
+    async def patch(self, request: web.Request) -> web.Response:
+        self.requests.append(request)
+        self.bodies.append(json.loads(await request.text()))
+        self.times.append(asyncio.get_running_loop().time())
+        if self.statuses:
+            return web.Response(status=self.statuses.pop(0), text="not now")
+        self.taken.set()
+        return web.json_response({})
+
+    @property
+    def last(self) -> dict[str, Any]:
+        progress: dict[str, Any] = self.bodies[-1]["status"]["progress"]
+        return progress
+
+
+@asynccontextmanager
+async def served(server: ApiServer, account: Path) -> AsyncIterator[StatusApi]:
+    (account / "token").write_text("a-token\n")
+    app = web.Application()
+    app.router.add_patch(PATH, server.patch)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield StatusApi(url, account, namespace="here", name="tiny", uid="an-uid")
+    finally:
+        await runner.cleanup()
+
+
+def commit(version: int, **measured: Any) -> Commit:
+    return Commit(
+        version=version,
+        id="id",
+        previous="",
+        plan="plan",
+        sizes=Sizes(parameters=1, averaged=0, block=1),
+        slots=[],
+        params=[],
+        optimizer=[],
+        cursor=Cursor(epoch=version // 4, used=0),
+        account=Account(cost_usd=0.001 * version, invocations=7 * version, cold_starts=2, retries=1),
+        measured=Measured(**measured),
+    )
+
+
+def extent() -> Extent:
+    return Extent.of(tiny_job(algorithm_steps=8), 120)
+
+
+OUTCOME = {
+    "version": 6,
+    "sha256": "ab",
+    "validationAccuracy": 0.95,
+    "account": Account(cost_usd=0.01, invocations=60).body(),
+}
+
+
+def test_reports_what_is_known_under_the_drivers_own_field_manager(tmp_path: Path) -> None:
+    server = ApiServer()
+
+    async def test() -> None:
+        async with served(server, tmp_path) as api, ProgressReporter(tiny_job(), api) as reporter:
+            reporter.begin(extent())
+            reporter.committed(commit(6, loss=0.5, accuracy=0.75))
+            reporter.evaluated(6, 0.25, 0.875)
+            reporter.checkpointed(4)
+
+    asyncio.run(test())
+    request, body = server.requests[-1], server.bodies[-1]
+    assert dict(request.query) == {"fieldManager": "sapflow-driver", "force": "true"}
+    assert request.headers["Authorization"] == "Bearer a-token"
+    assert request.headers["Content-Type"] == "application/apply-patch+yaml"
+    assert (body["apiVersion"], body["kind"]) == ("sapflow.dev/v1alpha1", "TrainingJob")
+    assert body["metadata"] == {"name": "tiny", "namespace": "here", "uid": "an-uid"}
+    assert set(body["status"]) == {"progress"}
+    known = server.last
+    assert (known["step"], known["steps"], known["percent"], known["epoch"]) == (6, 8, 75.0, 1)
+    assert (known["loss"], known["accuracy"]) == (0.5, 0.75)
+    assert (known["validationLoss"], known["validationAccuracy"]) == (0.25, 0.875)
+    assert (known["costUSD"], known["invocations"], known["coldStarts"], known["retries"]) == (
+        0.006,
+        42,
+        2,
+        1,
+    )
+    assert (known["memory"], known["structure"]) == ({"worker": "512Mi", "merger": "256Mi"}, [1, 2, 4])
+    assert known["checkpoint"] == 4
+
+
+def test_every_field_it_reports_is_one_that_the_crd_declares(tmp_path: Path) -> None:
+    declared = status_schema()["properties"]["progress"]["properties"]
+    (tmp_path / "token").write_text("t")
+    api = StatusApi("http://127.0.0.1:1", tmp_path, namespace="here", name="tiny", uid="u")
+
+    async def test() -> dict[str, Any]:
+        reporter = ProgressReporter(tiny_job(), api)
+        reporter.begin(extent())
+        for version in range(8):
+            reporter.committed(commit(version, loss=0.5, accuracy=0.5))
+        reporter.evaluated(6, 0.5, 0.5)
+        reporter.finished(OUTCOME)
+        return reporter.fields()
+
+    assert set(asyncio.run(test())) == set(declared)
+
+
+def test_a_burst_of_commits_becomes_one_report_and_the_last_word_is_said_at_the_end(tmp_path: Path) -> None:
+    server = ApiServer()
+
+    async def test() -> None:
+        async with served(server, tmp_path) as api, ProgressReporter(tiny_job(), api) as reporter:
+            await server.taken.wait()
+            reporter.begin(extent())
+            for version in range(7):
+                reporter.committed(commit(version, loss=1.0))
+                await asyncio.sleep(0)
+            assert len(server.bodies) == 1
+
+    asyncio.run(test())
+    assert len(server.bodies) == 2
+    assert server.last["step"] == 6
+
+
+def test_reports_are_a_second_apart(tmp_path: Path) -> None:
+    server = ApiServer()
+
+    async def test() -> None:
+        async with served(server, tmp_path) as api, ProgressReporter(tiny_job(), api) as reporter:
+            reporter.begin(extent())
+            while len(server.bodies) < 2:
+                reporter.checkpointed(1)
+                await asyncio.sleep(0.01)
+
+    asyncio.run(test())
+    assert server.times[1] - server.times[0] >= 0.99 * LEAST_SECONDS
+
+
+def test_an_api_server_that_takes_no_report_stops_nothing_and_hears_the_last_word(tmp_path: Path) -> None:
+    server = ApiServer(500, 409, 503)
+
+    async def test() -> None:
+        async with served(server, tmp_path) as api, ProgressReporter(tiny_job(), api) as reporter:
+            reporter.begin(extent())
+            while not server.bodies:
+                await asyncio.sleep(0.01)
+            reporter.committed(commit(3))
+
+    asyncio.run(test())
+    assert server.taken.is_set()
+    assert server.last["step"] == 3
+
+
+def test_no_api_server_at_all_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t")
+
+    async def test() -> None:
+        absent = StatusApi("http://127.0.0.1:1", tmp_path, namespace="here", name="tiny", uid="u")
+        async with ProgressReporter(tiny_job(), absent) as reporter:
+            reporter.committed(commit(1))
+        api = StatusApi("http://127.0.0.1:1", tmp_path, namespace="here", name="tiny", uid="u")
+        with pytest.raises(NotReported, match="gave no answer"):
+            await api.apply({})
+        await api.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_left_out(tmp_path: Path, value: float) -> None:
+    server = ApiServer()
+
+    async def test() -> None:
+        async with served(server, tmp_path) as api, ProgressReporter(tiny_job(), api) as reporter:
+            reporter.begin(extent())
+            reporter.committed(commit(2, loss=value))
+
+    asyncio.run(test())
+    assert "loss" not in server.last
+    assert server.last["step"] == 2
+
+
+def test_a_finished_job_is_all_done_even_where_its_target_came_early(tmp_path: Path) -> None:
+    server = ApiServer()
+
+    async def test() -> None:
+        async with served(server, tmp_path) as api, ProgressReporter(tiny_job(), api) as reporter:
+            reporter.begin(extent())
+            reporter.committed(commit(6))
+            reporter.finished(OUTCOME)
+
+    asyncio.run(test())
+    done = server.last
+    assert (done["step"], done["percent"], done["estimatedSecondsLeft"], done["checkpoint"]) == (6, 100, 0, 6)
+    assert (done["validationAccuracy"], done["costUSD"]) == (0.95, 0.01)
