@@ -45,7 +45,9 @@ def measure(place: Place) -> list[Result]:
     after, peak = asyncio.run(_memory(place))
     return [
         Result(f"merger, {place.name}: imports", f"{imports:.0f} ms", "—", imports, GOAL_IMPORT, "ms"),
-        Result(f"merger, {place.name}: resident after a call", f"{after:.1f} MiB", "—", after, GOAL_AFTER, "MiB"),
+        Result(
+            f"merger, {place.name}: resident after a call", f"{after:.1f} MiB", "—", after, GOAL_AFTER, "MiB"
+        ),
         Result(
             f"merger, {place.name}: peak with {CHILDREN} children of {4 * LARGE // 10**6} MB",
             f"{peak:.0f} MiB",

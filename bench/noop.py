@@ -14,7 +14,7 @@ from sapflow_functions.runner import Context
 from sapflow_functions.serve import serve
 
 PARAMETERS = 1024
-_DONE = {
+_EMPTY = {
     "done": True,
     "seconds": {"read": 0.0, "compute": 0.0, "write": 0.0},
     "bytes": {"read": 0, "written": 0},
@@ -24,11 +24,11 @@ _DONE = {
 
 def initialize(request: dict[str, Any], context: Context) -> dict[str, Any]:
     sizes = {"parameters": PARAMETERS, "averaged": 0, "block": 1024}
-    return {**_DONE, "sizes": sizes, "slots": ["momentum"], "layout": []}
+    return {**_EMPTY, "sizes": sizes, "slots": ["momentum"], "layout": []}
 
 
 def contribute(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    return {**_DONE, "samples": 1, "losses": {"loss": 0.5, "correct": 1.0}}
+    return {**_EMPTY, "samples": 1, "losses": {"loss": 0.5, "correct": 1.0}}
 
 
 def root(request: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -37,15 +37,16 @@ def root(request: dict[str, Any], context: Context) -> dict[str, Any]:
 
 
 def export(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    return {**_DONE, "sha256": "0" * 64}
+    return {**_EMPTY, "sha256": "0" * 64}
 
+
+HANDLERS = {
+    "initialize": initialize,
+    "train": contribute,
+    "merge": contribute,
+    "root": root,
+    "export": export,
+}
 
 if __name__ == "__main__":
-    handlers = {
-        "initialize": initialize,
-        "train": contribute,
-        "merge": contribute,
-        "root": root,
-        "export": export,
-    }
-    sys.exit(serve(sys.argv[1], lambda: handlers, sys.argv[2:], os.environ))
+    sys.exit(serve(sys.argv[1], lambda: HANDLERS, sys.argv[2:], os.environ))

@@ -34,31 +34,37 @@ class Peers:
 
     def ask(self, request: object) -> list[Any]:
         """Send one job to every process at once; their answers by rank."""
-        return self.ask_each([request] * len(self._processes))
-
-    def ask_each(self, requests: Sequence[object]) -> list[Any]:
-        """Send each process a job of its own; their answers by rank."""
-        for process, request in zip(self._processes, requests, strict=True):
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
+        for process in self._processes:
+            _send(process, request)
         return self._read()
 
+    def ask_one(self, rank: int, request: object) -> Any:
+        """Send a job to one process; its answer. For several threads, each with a rank of its own."""
+        _send(self._processes[rank], request)
+        return _receive(self._processes[rank])
+
     def _read(self) -> list[Any]:
-        answers = []
-        for process in self._processes:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                raise RuntimeError(f"{process.args!r} ended by {process.wait()}")
-            answers.append(json.loads(line))
-        return answers
+        return [_receive(process) for process in self._processes]
 
     def __exit__(self, *exc: object) -> None:
         for process in self._processes:
             process.kill()
         for process in self._processes:
             process.communicate()
+
+
+def _send(process: subprocess.Popen[str], request: object) -> None:
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(request) + "\n")
+    process.stdin.flush()
+
+
+def _receive(process: subprocess.Popen[str]) -> Any:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"{process.args!r} ended by {process.wait()}")
+    return json.loads(line)
 
 
 def jobs() -> Iterator[Any]:

@@ -13,7 +13,9 @@ from sapflow.store import Credentials, Store, open_store
 SHARED_MEMORY = "/dev/shm"
 BUCKET = "tests"
 
-sys.path.append(str(Path(__file__).parent.parent / "tests"))  # the servers that the tests start serve here too
+sys.path.append(
+    str(Path(__file__).parent.parent / "tests")
+)  # the servers that the tests start serve here too
 from s3_servers import HOW_TO_FIX, Minio, find_minio  # noqa: E402
 
 
@@ -40,7 +42,11 @@ class MinioPlace(Place):
     def client_environ(self) -> dict[str, str]:
         """For `textbook_client` in another process."""
         keys = self.credentials
-        return {"BENCH_ENDPOINT": self.endpoint, "BENCH_KEY": keys.access_key, "BENCH_SECRET": keys.secret_key}
+        return {
+            "BENCH_ENDPOINT": self.endpoint,
+            "BENCH_KEY": keys.access_key,
+            "BENCH_SECRET": keys.secret_key,
+        }
 
 
 @contextmanager
@@ -55,7 +61,10 @@ def minio() -> Iterator[MinioPlace]:
     binary = find_minio(os.environ)
     if binary is None:
         raise RuntimeError(HOW_TO_FIX)
-    with tempfile.TemporaryDirectory(prefix="sapflow-bench-") as folder, Minio(binary, Path(folder)) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="sapflow-bench-") as folder,
+        Minio(binary, Path(folder)) as server,
+    ):
         keys = server.credentials
         environ = {"SAPFLOW_S3_ACCESS_KEY": keys.access_key, "SAPFLOW_S3_SECRET_KEY": keys.secret_key}
         yield MinioPlace("MinIO", server.url(), environ, server.endpoint, keys)

@@ -28,13 +28,9 @@ def interpret(request: Mapping[str, Any], status: int, content: bytes) -> dict[s
         body = None
     if status == 200 and isinstance(body, dict):
         return body
-    error = body.get("error") if isinstance(body, dict) else None
-    if isinstance(error, dict) and isinstance(error.get("reason"), str):
-        reason = error["reason"]
-        message = f"{describe(request)}: {error.get('message', reason)}"
-        if reason == OutOfMemory.reason:
-            raise OutOfMemory(message)
-        raise InvocationError(message, reason=reason, retryable=error.get("retryable") is True)
+    said = error_in(body, request)
+    if said is not None:
+        raise said
     shown = content[:200].decode(errors="replace")
     if status in RETRYABLE_STATUSES:
         raise InvocationError(
@@ -43,6 +39,18 @@ def interpret(request: Mapping[str, Any], status: int, content: bytes) -> dict[s
             retryable=True,
         )
     raise InvocationError(f"{describe(request)}: HTTP {status}, and no answer of a function: {shown}")
+
+
+def error_in(body: object, request: Mapping[str, Any]) -> InvocationError | None:
+    """The error that a function's own error body stands for; None for any other body."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict) or not isinstance(error.get("reason"), str):
+        return None
+    reason = error["reason"]
+    message = f"{describe(request)}: {error.get('message', reason)}"
+    if reason == OutOfMemory.reason:
+        return OutOfMemory(message)
+    return InvocationError(message, reason=reason, retryable=error.get("retryable") is True)
 
 
 def reason_of(content: bytes) -> str | None:

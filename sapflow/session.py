@@ -13,6 +13,7 @@ from sapflow.data.blocks import Manifest
 from sapflow.driver.observer import Observer
 from sapflow.driver.run import Driver
 from sapflow.errors import DataError, ObjectMissing
+from sapflow.invoke import Sender
 from sapflow.job import TrainingJob, parse
 from sapflow.local import EmbeddedRuntime
 from sapflow.memory import parse_quantity
@@ -134,8 +135,15 @@ async def train(
     )
     if on_runtime is not None:
         on_runtime(runtime)
+    return await train_by(session, manifest, runtime, observer)
+
+
+async def train_by(
+    session: Session, manifest: Manifest, sender: Sender, observer: Observer | None = None
+) -> dict[str, Any]:
+    """Train a job whose data is cut, on the sender's functions, and close it; the outcome record. Raises JobFailed."""
     try:
-        driver = Driver(session.uid, session.job, manifest, session.store, runtime, observer)
+        driver = Driver(session.uid, session.job, manifest, session.store, sender, observer)
         return await driver.run()
     finally:
-        await asyncio.shield(runtime.close())
+        await asyncio.shield(sender.close())

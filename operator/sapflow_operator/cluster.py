@@ -226,7 +226,7 @@ class Cluster:
                 answer = await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ClusterUnavailable(
-                f"{method} {path}: the API server does not answer: {error or type(error).__name__}", 0
+                f"{method} {path}: the API server does not answer: {str(error) or type(error).__name__}", 0
             ) from error
         if response.status < 400:
             return dict(answer)

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree
 
 import urllib3
-from minio.credentials import StaticProvider
+from minio.credentials.providers import StaticProvider
 from minio.error import MinioAdminException
 from minio.minioadmin import MinioAdmin
 from minio.signer import sign_v4_sts
@@ -80,7 +80,7 @@ class Issuer:
             "spec.storage.secretName of your own"
         )
 
-    def revoke(self, uid: str, kind: Kind, access_keys: Sequence[str]) -> None:
+    def revoke(self, uid: str, kind: str, access_keys: Sequence[str]) -> None:
         """End all credentials of a job; those that are gone already, and shared ones, are passed over.
 
         Raises StoreUnavailable, CredentialsRefused.
@@ -182,7 +182,7 @@ class Issuer:
         )
         return self._send(method, f"{self._place.endpoint}{path}?{query}", headers, None)
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], body: str | None) -> Any:
+    def _send(self, method: str, url: str, headers: Mapping[str, Any], body: str | None) -> Any:
         try:
             return self._http.request(method, url, headers=dict(headers), body=body)
         except urllib3.exceptions.HTTPError as error:

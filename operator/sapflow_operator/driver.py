@@ -41,8 +41,8 @@ logger = logging.getLogger("sapflow.driver")
 
 EXIT_CRASHED = 1
 STOPPED = 128 + signal.SIGTERM
-_LONGEST_MESSAGE = 3000
-"""Characters: Kubernetes keeps 4,096 bytes of a termination message."""
+_LONGEST_WORD = 4096
+"""Bytes that Kubernetes keeps of a termination message."""
 _PAUSE = 1.0
 _LONGEST_PAUSE = 5.0
 PATIENCE = {StoreUnavailable.reason: 600.0, ACCESS_DENIED: 60.0}
@@ -211,10 +211,16 @@ async def until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
 def leave_word(termination_log: Path, error: SapflowError) -> None:
     """Write the pod's termination message, which the operator reads."""
     version = error.version if isinstance(error, JobFailed) else -1
-    message = str(error)[:_LONGEST_MESSAGE]
-    word = {"reason": error.reason, "message": message, "version": version}
+    message = str(error)
+    while len(word := _word(error.reason, message, version)) > _LONGEST_WORD:
+        message = message[: len(message) * 3 // 4]
     with suppress(OSError):
-        termination_log.write_text(json.dumps(word))
+        termination_log.write_bytes(word)
+
+
+def _word(reason: str, message: str, version: int) -> bytes:
+    body = {"reason": reason, "message": message, "version": version}
+    return json.dumps(body, ensure_ascii=False).encode()
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Queue:
         self._entries[job.uid] = entry
         if not entry.active:
             self._admitted.discard(job.uid)
-        return self._next() if before is not None and before.active and not entry.active else []
+        return self._next() if before != entry else []
 
     def drop(self, uid: str) -> list[Entry]:
         """Forget a job that is gone; those whose turn this may have brought."""

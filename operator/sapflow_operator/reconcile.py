@@ -116,6 +116,9 @@ class _Reconciliation:
         self._job, self._observed, self._now, self._settings = job, observed, now, settings
         self._conditions = Conditions(job.status.get("conditions", ()), job.generation, now)
         self._status = _kept_status(job)
+        if self._conditions.finished:
+            self._conditions.mark_starting("the spec was corrected")
+            self._status.pop("completionTime", None)
         self._actions: list[Action] = []
         self._said: list[Event] = []
 
@@ -353,7 +356,7 @@ def _status(job: JobObject, status: Mapping[str, Any], conditions: Conditions) -
 def _events(job: JobObject, conditions: Conditions, now: datetime) -> tuple[Event, ...]:
     """One event for each condition that has changed."""
     before = Conditions(job.status.get("conditions", ()), job.generation, now)
-    found = []
+    found: list[Event] = []
     for type in (PLANNED, SUSPENDED, FUNCTIONS_READY, SUCCEEDED):
         old, new = before[type], conditions[type]
         if (old.status, old.reason) == (new.status, new.reason) or not new.reason:

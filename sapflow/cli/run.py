@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sapflow import estimate, session, structure
+from sapflow.cli import openwhisk
 from sapflow.cli.jobs import add_store, find_manifest, make_importable, read_job
 from sapflow.cli.output import local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped
@@ -32,7 +33,8 @@ examples:
   sapflow run manifests/samples/digits.yaml
   sapflow run job.yaml --store /dev/shm/sapflow --max-instances 4
   sapflow run job.yaml --store 's3://bucket/prefix?endpoint=http://localhost:9000'
-  sapflow run job.yaml --json > outcome.json"""
+  sapflow run job.yaml --json > outcome.json
+  sapflow run job.yaml --openwhisk https://whisk.example --worker-image NAME --merger-image NAME"""
 
 
 def add_to(commands: Any) -> None:
@@ -58,6 +60,7 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="train a finished job anew: its state is removed first; an unfinished one goes on all the same",
     )
+    openwhisk.add_to(parser)
     parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
     parser.add_argument("--quiet", action="store_true", help="no progress, only the summary at the end")
     parser.add_argument(
@@ -71,6 +74,7 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     job = read_job(given.file)
     environ = make_importable(job, given.file, environ)
     opened = session.open_session(job, environ, store=given.store)
+    sender = None if given.openwhisk is None else openwhisk.sender(given, opened, environ)
     outcome = opened.outcome()
     if outcome is not None and given.again:
         opened.forget()
@@ -80,16 +84,19 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         with display:
             manifest = _prepare(opened, display)
-            outcome = run_until_stopped(
-                session.train(
-                    opened,
-                    manifest,
-                    environ,
-                    max_instances=given.max_instances,
-                    observer=display,
-                    on_runtime=display.watch,
+            if sender is not None:
+                outcome = run_until_stopped(openwhisk.train(opened, manifest, sender, display))
+            else:
+                outcome = run_until_stopped(
+                    session.train(
+                        opened,
+                        manifest,
+                        environ,
+                        max_instances=given.max_instances,
+                        observer=display,
+                        on_runtime=display.watch,
+                    )
                 )
-            )
     except (Stopped, KeyboardInterrupt) as stop:
         return _say_interrupted(given, opened, display, stop)
     except JobFailed as error:
@@ -192,6 +199,7 @@ def _outcome_body(opened: Session, outcome: dict[str, Any]) -> dict[str, Any]:
 def _summary(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]) -> None:
     account = outcome["account"]
     price = PRICES[opened.job.spec.prices.platform]
+    unit = "steps" if opened.job.spec.algorithm.mode == "Sync" else "commits"
     lines: list[tuple[str, str]] = []
     if "validationAccuracy" in outcome:
         lines.append(("validation accuracy", percent(outcome["validationAccuracy"])))
@@ -201,7 +209,7 @@ def _summary(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]
         lines.append(("training loss", f"{outcome['loss']:.4f}"))
     reached = ", the first that reached targetAccuracy" if outcome["targetReached"] else ""
     lines += [
-        ("steps", f"{outcome['version']:,} in {duration(account['seconds'])}{reached}"),
+        (unit, f"{outcome['version']:,} in {duration(account['seconds'])}{reached}"),
         ("cost", f"{dollars(account['costUSD'])} at {price.platform} prices of {price.dated}"),
         (
             "invocations",

@@ -125,6 +125,11 @@ class FlatModel:
                     [("spec.model", "the model replaces parameters' .grad, which Sapflow shares")]
                 )
 
+    def restore_buffers(self) -> None:
+        """Put the views back where a call that was given up had left buffers replaced."""
+        for owner, attribute, view in self._floats:
+            owner._buffers[attribute] = view
+
     def collect_buffers(self) -> None:
         """Bring float buffers home that the model replaced instead of changing them in place."""
         for owner, attribute, view in self._floats:

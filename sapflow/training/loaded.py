@@ -75,6 +75,7 @@ class LoadedJob:
         if sizes != self.sizes:
             raise CorruptObject(f"the request's sizes {sizes} are not the model's {self.sizes}")
         name = tuple(part.key for part in parts)
+        self.model.restore_buffers()
         values, count = self.model.values, self.model.parameters
         if name != self._held:
             self._held = ()

@@ -16,6 +16,7 @@ import torch
 from sapflow import contribution, keys, optimizers, schedules, structure
 from sapflow.contribution import Sums
 from sapflow.data.sampler import micro_batches
+from sapflow.errors import SpecError
 from sapflow.requests import EvaluateRequest, InitializeRequest, TrainRequest
 from sapflow.store import Store
 from sapflow.timing import Timing
@@ -35,7 +36,10 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
         vector[start : start + sizes.parameters] = optimizers.initial(loaded.settings, slot)
     metadata = Sums(0, {}, model.dump_integers()).to_metadata()
     del metadata["weight"]
-    ranges = structure.shard_ranges(sizes.total, request.shards, sizes.block)
+    try:
+        ranges = structure.shard_ranges(sizes.total, request.shards, sizes.block)
+    except ValueError as error:
+        raise SpecError([("spec.merge.shards", str(error))]) from error
     with timing.phase("write"):
         for key, (start, stop) in zip(request.outputs, ranges, strict=True):
             store.create(key, contribution.encode(vector[start:stop], metadata), durable=True)

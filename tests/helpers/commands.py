@@ -57,14 +57,17 @@ class Shell:
 
 
 @contextmanager
-def started(*arguments: object, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
-    """`sapflow …` as a process, killed at the end if it is still there."""
+def started(
+    *arguments: object, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """`sapflow …` as a process, killed at the end if it is still there; `environ` is added to ours."""
     process = subprocess.Popen(
         [sys.executable, "-m", "sapflow", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
+        env={**os.environ, **(environ or {})},
     )
     try:
         yield process
@@ -78,9 +81,9 @@ def finish(process: subprocess.Popen[str]) -> Done:
     return Done(process.returncode, out, err)
 
 
-def run(*arguments: object, cwd: Path | None = None) -> Done:
+def run(*arguments: object, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> Done:
     """`sapflow …` as a process of its own, to its end."""
-    with started(*arguments, cwd=cwd) as process:
+    with started(*arguments, cwd=cwd, environ=environ) as process:
         return finish(process)
 
 

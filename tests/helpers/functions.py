@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -91,6 +91,8 @@ class Functions:
     """Chance that an invocation's time is up as soon as it starts: it does one unit of its work."""
     failpoint: Failpoint = lambda write, after: None
     """Called at every write of every instance, faults apart."""
+    delay: Callable[[Mapping[str, Any]], float] = lambda request: 0.0
+    """Seconds that an invocation takes longer, by its request."""
     log: list[Invocation] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -127,7 +129,7 @@ class Functions:
     async def _work(
         self, role: Role, content: bytes, number: int, fault: Fault | None
     ) -> tuple[int, bytes]:
-        await asyncio.sleep(self._random.uniform(0.001, 0.1))
+        await asyncio.sleep(self._random.uniform(0.001, 0.1) + self.delay(self.log[number].request))
         if fault is None:
             return self._serve(role, content, number=number)
         match fault.kind:

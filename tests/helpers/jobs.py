@@ -16,7 +16,7 @@ from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
 
 from sapflow import keys
 from sapflow.data.blocks import Manifest
-from sapflow.driver.commits import Commit
+from sapflow.driver.commits import Account, Commit
 from sapflow.driver.observer import Observer
 from sapflow.driver.run import Driver
 from sapflow.errors import InvocationError
@@ -146,6 +146,7 @@ class Simulation:
     hurry: float = 0.0
     seed: int = 0
     observer: Observer = field(default_factory=Observer)
+    account: Account | None = None
     function_failpoint: Failpoint = lambda write, after: None
     driver_failpoint: Failpoint = lambda write, after: None
     on_crash: Callable[[], None] = lambda: None
@@ -198,6 +199,7 @@ class _OneDriver:
             self._store,
             self._simulation.functions,
             self._simulation.observer,
+            self._simulation.account,
         )
         self._task = asyncio.create_task(driver.run())
         await asyncio.wait({self._task})

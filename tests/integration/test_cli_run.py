@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from helpers.commands import (
     wait_until_no_function_of,
     write_job,
 )
+from s3_servers import S3Service
 
 from sapflow import predict
 
@@ -214,6 +216,28 @@ def test_a_model_beside_the_yaml_is_found_by_run_and_predict(tmp_path: Path, she
     lost = run("predict", done.json["path"], cwd=elsewhere)
     assert lost.code == 2
     assert "spec.model.entrypoint: cannot import 'my_net'" in lost.err
+
+
+@pytest.mark.s3
+def test_a_job_in_an_object_store_ends_with_the_weights_of_one_in_a_directory(
+    minio: S3Service, finished: tuple[Path, Path, Done], shell: Shell
+) -> None:
+    file, directory, _ = finished
+    keys = minio.credentials
+    environ = {"SAPFLOW_S3_ACCESS_KEY": keys.access_key, "SAPFLOW_S3_SECRET_KEY": keys.secret_key}
+    store = minio.url(f"cli-{secrets.token_hex(4)}")
+    done = run("run", file, "--store", store, environ=environ)
+    assert done.code == 0, done.err
+    local = shell("status", file, "--store", directory, "--json").json
+    assert local["result"]["sha256"] in done.out
+    assert f"sapflow predict {local['job']} --store '{store}'\n" in done.out
+    tried = shell("predict", local["job"], "--store", store, environ={**os.environ, **environ})
+    assert tried.code == 0
+    assert tried.out == shell("predict", local["job"], "--store", directory).out
+    status = shell("status", local["job"], "--store", store, "--json", environ={**os.environ, **environ})
+    assert status.json["state"] == "Succeeded"
+    again = shell("run", file, "--store", store, environ={**os.environ, **environ})
+    assert "has finished already" in again.out
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in SAMPLES.glob("*.yaml")))

@@ -18,7 +18,6 @@ from aiohttp import web
 from helpers.jobs import document
 
 from sapflow import keys
-from sapflow.driver.commits import Commit
 from sapflow.errors import JobFailed, SpecError, StoreUnavailable
 from sapflow.invoke import Role
 from sapflow.job import TrainingJob, parse
@@ -162,7 +161,7 @@ def test_an_outage_is_waited_for_until_patience_ends_and_a_commit_ends_it() -> N
     assert outage.pause_after(JobFailed("x", reason="StoreUnavailable", version=3)) == 2 * driver._PAUSE
     now = driver.PATIENCE["StoreUnavailable"]
     assert outage.pause_after(away) is None
-    outage.committed(Commit.model_construct())
+    outage.committed(object())
     assert outage.pause_after(away) == driver._PAUSE
     assert outage.pause_after(JobFailed("x", reason="OutOfMemory", version=3)) is None
 
@@ -222,7 +221,14 @@ def test_settings_name_the_variables_that_are_missing() -> None:
         "KUBERNETES_SERVICE_HOST",
         "KUBERNETES_SERVICE_PORT",
     }
-    assert driver.main({}) == 1
+
+
+def test_a_pod_that_is_told_nothing_is_a_crash_and_says_what_is_missing() -> None:
+    environ = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    command = [sys.executable, "-m", "sapflow_operator.driver"]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "SAPFLOW_STORE" in json.loads(ended.stderr)["message"]
 
 
 def test_the_api_servers_address_may_be_of_either_kind() -> None:

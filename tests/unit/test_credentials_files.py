@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from function_process import FunctionProcess
-from minio.credentials import AssumeRoleProvider
+from minio.credentials.providers import AssumeRoleProvider
 from s3_servers import S3Service
 
 from sapflow.errors import StoreError, StoreUnsafe

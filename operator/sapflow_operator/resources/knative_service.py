@@ -65,7 +65,7 @@ def _scaling(most: int, window_seconds: int) -> dict[str, str]:
 def _container(wanted: Wanted, role: Role) -> dict[str, Any]:
     spec, settings = wanted.job.spec, wanted.settings
     image = settings.worker_image if role == "worker" else settings.merger_image
-    cpu = spec.cpu and (spec.cpu.worker if role == "worker" else spec.cpu.merger)
+    cpu = None if spec.cpu is None else spec.cpu.worker if role == "worker" else spec.cpu.merger
     threads = str(spec.threads)
     container: dict[str, Any] = {
         "image": image.name,

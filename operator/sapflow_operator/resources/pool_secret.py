@@ -23,7 +23,7 @@ def build(wanted: Wanted, token: str, issued: Issued, earlier: Sequence[str] = (
         names.SESSION_TOKEN: issued.credentials.session_token or "",
     }
     access_keys = [*earlier, issued.credentials.access_key]
-    annotations = {names.CREDENTIALS_KIND: issued.kind}
+    annotations: dict[str, str] = {names.CREDENTIALS_KIND: issued.kind}
     if issued.kind != "shared":
         annotations[names.CREDENTIALS_KEYS] = ",".join(access_keys[-KEYS_REMEMBERED:])
     if issued.expires is not None and issued.renew is not None:

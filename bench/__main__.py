@@ -1,0 +1,99 @@
+"""`python -m bench [row …]`: measure the rows named, or all, and print one table."""
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import driver, gradient_sets, merger, merging, steps, stores, synchronise
+from bench.result import COLUMNS, Result
+
+Rows = Callable[[], Iterator[Result]]
+
+
+def step() -> Iterator[Result]:
+    """A step of the released path against one of torch DDP on gloo."""
+    for case in steps.CASES:
+        yield steps.measure(case, os.environ)
+
+
+def merge() -> Iterator[Result]:
+    """A tree of merges against the textbook handler, and between the two stores."""
+    with stores.minio() as minio, stores.directory() as directory:
+        yield from merging.measure(minio, directory, shards=1, goal=0.65, goal_directory=0.25)
+        yield from merging.measure(minio, directory, shards=4, goal=0.7, goal_directory=0.25)
+
+
+def synchronisation() -> Iterator[Result]:
+    """A step without computation, beside LambdaML's two patterns."""
+    with stores.minio() as minio:
+        yield synchronise.measure(minio, os.environ, parameters=42_601, goal=0.06)
+        yield synchronise.measure(minio, os.environ, parameters=3_225_000, goal=0.45)
+
+
+def t_m() -> Iterator[Result]:
+    """What one more child costs a merger."""
+    with stores.directory() as directory:
+        yield gradient_sets.measure(directory, goal=0.3)
+    with stores.minio() as minio:
+        yield gradient_sets.measure(minio, goal=2)
+
+
+def size() -> Iterator[Result]:
+    """How fast a merger starts and how small it stays."""
+    for place in (stores.directory, stores.minio):
+        with place() as store:
+            yield from merger.measure(store)
+
+
+def overhead() -> Iterator[Result]:
+    """What an invocation costs the driver."""
+    yield driver.measure(os.environ)
+
+
+ROWS: dict[str, Rows] = {
+    "step": step,
+    "merge": merge,
+    "synchronise": synchronisation,
+    "t_m": t_m,
+    "merger": size,
+    "driver": overhead,
+}
+
+
+def main() -> int:
+    """0 where every goal is reached, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="row", help=f"one of {', '.join(ROWS)}; none: all")
+    names = parser.parse_args().rows or list(ROWS)
+    if unknown := [name for name in names if name not in ROWS]:
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    console, results = Console(width=None if sys.stdout.isatty() else 180), []
+    for name in names:
+        for result in ROWS[name]():
+            print(" | ".join(result.cells), file=sys.stderr, flush=True)
+            results.append(result)
+    table = Table(*COLUMNS, title=_machine())
+    for result in results:
+        table.add_row(*result.cells)
+    console.print(table)
+    return 0 if all(result.reached for result in results) else 1
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    load = os.getloadavg()[0]
+    return (
+        f"{date.today().isoformat()}, {cores} cores ({platform.machine()}), {memory:.0f} GiB, "
+        f"Python {platform.python_version()}, load at the end {load:.1f}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

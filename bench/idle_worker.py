@@ -1,0 +1,62 @@
+"""A worker that computes nothing: python -m bench.idle_worker worker …
+
+It reads the parameters that it is to start from and writes a ready contribution, as the real one does before and
+after its computation.
+"""
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from sapflow import contribution, optimizers, structure
+from sapflow.contribution import Sums
+from sapflow.requests import InitializeRequest, TrainRequest
+from sapflow.safetensor import aligned
+from sapflow.timing import Timing
+from sapflow_functions.runner import Context
+from sapflow_functions.serve import serve
+
+PARAMETERS = "BENCH_PARAMETERS"
+"""The environment variable that says how many there are."""
+
+
+class IdleWorker:
+    """Buffers are kept between calls, and so is the version held, by its keys."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.values = aligned(count)
+        self.output = np.zeros(count, np.float32)
+        self.held: list[str] = []
+
+    def initialize(self, body: dict[str, Any], context: Context) -> dict[str, Any]:
+        request = InitializeRequest.model_validate(body)
+        sizes = {"parameters": self.count, "averaged": 0, "block": optimizers.block_size(self.count)}
+        self._write(request.outputs, request.shards, context, {})
+        timing = Timing(context.deadline)
+        return {"done": True, "sizes": sizes, "slots": [], "layout": [], **timing.report()}
+
+    def train(self, body: dict[str, Any], context: Context) -> dict[str, Any]:
+        request, timing = TrainRequest.model_validate(body), Timing(context.deadline)
+        parts = [part.key for part in request.params]
+        if parts != self.held:
+            with timing.phase("read"):
+                contribution.read_range(context.store, request.params, 0, self.count, self.values)
+            self.held = parts
+        sums = Sums(1, {"loss": 0.0, "correct": 0.0})
+        with timing.phase("write"):
+            self._write(request.outputs, request.shards, context, sums.to_metadata())
+        return {"done": True, "samples": 1, "losses": dict(sums.losses), **timing.report()}
+
+    def _write(self, keys: list[str], shards: int, context: Context, metadata: dict[str, str]) -> None:
+        ranges = structure.shard_ranges(self.count, shards, optimizers.block_size(self.count))
+        for key, (start, stop) in zip(keys, ranges, strict=True):
+            context.store.create(key, contribution.encode(self.output[start:stop], metadata))
+
+
+if __name__ == "__main__":
+    worker = IdleWorker(int(os.environ[PARAMETERS]))
+    handlers = {"initialize": worker.initialize, "train": worker.train}
+    sys.exit(serve(sys.argv[1], lambda: handlers, sys.argv[2:], os.environ))

@@ -1,0 +1,109 @@
+"""Rows 7 and 8: a step without computation over MinIO, beside LambdaML's two patterns; each of 8 workers is a process.
+
+Ours is the released path: a driver, workers that read parameters and write contributions, a real merger that sums
+them and updates, a commit. It ends when the commit stands, and includes the workers' reading of the version before.
+"""
+
+import asyncio
+import os
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+
+from bench.idle_worker import PARAMETERS
+from bench.peers import Peers
+from bench.result import Result
+from bench.stores import MinioPlace
+from sapflow import job, session
+from sapflow.driver.commits import Commit
+from sapflow.driver.observer import Observer
+from sapflow.driver.run import Driver
+from sapflow.invoke import Role
+from sapflow.local import EmbeddedRuntime
+
+WORKERS = 8
+ROUNDS = 12
+SETTLE = 2
+PATTERNS = ("reduce", "scatterReduce")
+
+
+def measure(place: MinioPlace, environ: Mapping[str, str], parameters: int, goal: float) -> Result:
+    """Median seconds of a round; after each of ours, one of each pattern."""
+    arguments = [str(parameters)]
+    with Peers("bench.lambdaml", WORKERS, arguments, environ=place.client_environ) as peers:
+        watch = _Alternation(place, peers)
+        asyncio.run(_train(place, environ, parameters, watch))
+    ours = statistics.median(watch.ours[SETTLE:])
+    theirs = [f"{statistics.median(watch.theirs[name]):.3f} s" for name in PATTERNS]
+    return Result(
+        f"synchronise {4 * parameters / 1e6:.3g} MB among {WORKERS} workers, MinIO; reference: LambdaML's reduce, "
+        "scatter-reduce",
+        f"{ours:.3f} s",
+        ", ".join(theirs),
+        ours,
+        goal,
+        "s",
+    )
+
+
+async def _train(place: MinioPlace, environ: Mapping[str, str], parameters: int, watch: Observer) -> None:
+    own = {**environ, **place.environ}
+    opened = session.open_session(_job(parameters), own, store=place.url)
+    manifest = opened.cut_data()
+    commands: dict[Role, list[str]] = {
+        "worker": [sys.executable, "-m", "bench.idle_worker", "worker"],
+        "merger": [sys.executable, "-m", "sapflow_functions.merger"],
+    }
+    runtime = EmbeddedRuntime(
+        place.url,
+        {**place.environ, PARAMETERS: str(parameters)},
+        commands=commands,
+        max_instances=WORKERS,
+        environ={**environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    try:
+        await Driver(opened.uid, opened.job, manifest, opened.store, runtime, watch).run()
+    finally:
+        await runtime.close()
+
+
+def _job(parameters: int) -> job.TrainingJob:
+    return job.parse(
+        {
+            "apiVersion": job.API_VERSION,
+            "kind": job.KIND,
+            "metadata": {"name": f"synchronise-{parameters}"},
+            "spec": {
+                "model": {"name": "mlp"},
+                "data": {
+                    "source": "synthetic:binary",
+                    "options": {"samples": WORKERS},
+                    "batchSize": 1,
+                    "validationFraction": 0,
+                },
+                "workers": WORKERS,
+                "algorithm": {"steps": ROUNDS + SETTLE},
+                "merge": {"structure": [1, WORKERS]},
+            },
+        }
+    )
+
+
+class _Alternation(Observer):
+    """Measures our rounds between commits; after each one, the patterns take a turn while our driver stands still."""
+
+    def __init__(self, place: MinioPlace, peers: Peers) -> None:
+        self._store, self._peers = place.open(), peers
+        self._last = 0.0
+        self.ours: list[float] = []
+        self.theirs: dict[str, list[float]] = {name: [] for name in PATTERNS}
+
+    def committed(self, commit: Commit) -> None:
+        if commit.version > 0:
+            self.ours.append(time.perf_counter() - self._last)
+            for name in PATTERNS:
+                place = f"lambdaml/{name}/{commit.version}"
+                self.theirs[name].append(max(self._peers.ask({"pattern": name, "round": place})))
+                self._store.delete_prefix(f"{place}/")
+        self._last = time.perf_counter()

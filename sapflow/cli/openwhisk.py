@@ -1,0 +1,93 @@
+"""`sapflow run --openwhisk`: the same run, its functions actions of an OpenWhisk made from the function images."""
+
+import argparse
+import asyncio
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sapflow import session
+from sapflow.data.blocks import Manifest
+from sapflow.driver.observer import Observer
+from sapflow.errors import DataError, SpecError
+from sapflow.invoke import Role
+from sapflow.memory import parse_quantity
+from sapflow.session import Session
+from sapflow.store import credentials_from_environment
+
+if TYPE_CHECKING:
+    from sapflow.openwhisk import OpenWhiskSender
+
+AT_ONCE = 30
+"""Activations that a namespace of OpenWhisk has under way at once, unless its owner has raised that."""
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "on OpenWhisk",
+        "functions as actions instead of local processes, with OW_AUTH (`wsk property get --auth`) in the environment; "
+        "they are made at the start and removed at the end, and the store must be one that they reach",
+    )
+    group.add_argument("--openwhisk", metavar="URL", help="the API host, https://…")
+    group.add_argument(
+        "--worker-image", metavar="NAME", help="the worker's image, where OpenWhisk can pull it"
+    )
+    group.add_argument("--merger-image", metavar="NAME", help="the merger's image")
+
+
+def sender(given: argparse.Namespace, opened: Session, environ: Mapping[str, str]) -> "OpenWhiskSender":
+    """The job's actions, not made yet. Raises SpecError: something is not said; DataError: not with this store."""
+    from sapflow.openwhisk import Action, OpenWhiskSender  # aiohttp, which no other run needs
+
+    needed = {
+        "OW_AUTH": (environ.get("OW_AUTH"), "is not set: set it to what `wsk property get --auth` prints"),
+        "--worker-image": (given.worker_image, "is missing: name the worker's image"),
+        "--merger-image": (given.merger_image, "is missing: name the merger's image"),
+    }
+    problems = [(name, remedy) for name, (value, remedy) in needed.items() if not value]
+    if problems:
+        raise SpecError(problems)
+    if not opened.store.remote:
+        raise DataError(
+            f"actions of OpenWhisk do not reach {opened.url}: keep the job in an object store, "
+            "--store 's3://bucket/prefix?endpoint=http://host:9000'"
+        )
+    spec, token = opened.job.spec, secrets.token_urlsafe(32)
+    told = {"SAPFLOW_TOKEN": token, "SAPFLOW_STORE": opened.url, **_credentials(environ)}
+    images: dict[Role, tuple[str, str]] = {
+        "worker": (given.worker_image, spec.memory.worker),
+        "merger": (given.merger_image, spec.memory.merger),
+    }
+    actions = {
+        role: Action(
+            f"sapflow-{opened.uid}-{role}",
+            image,
+            parse_quantity(memory),
+            spec.limits.invocation_seconds,
+            told,
+        )
+        for role, (image, memory) in images.items()
+    }
+    instances = given.max_instances or AT_ONCE
+    return OpenWhiskSender(given.openwhisk, environ["OW_AUTH"], actions, token, instances=instances)
+
+
+async def train(
+    opened: Session, manifest: Manifest, sender: "OpenWhiskSender", observer: Observer
+) -> dict[str, Any]:
+    """Make the actions, train, remove them; the outcome record. Raises JobFailed, InvocationError."""
+    try:
+        await sender.create()
+    except BaseException:
+        await asyncio.shield(sender.close())
+        raise
+    return await session.train_by(opened, manifest, sender, observer)
+
+
+def _credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    source = credentials_from_environment(environ)
+    if source is None:
+        return {}
+    keys = source.current()
+    found = {"SAPFLOW_S3_ACCESS_KEY": keys.access_key, "SAPFLOW_S3_SECRET_KEY": keys.secret_key}
+    return found | ({"SAPFLOW_S3_SESSION_TOKEN": keys.session_token} if keys.session_token else {})

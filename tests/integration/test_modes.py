@@ -1,0 +1,295 @@
+"""How a job ends: at its target, at its limits, at numbers that are not finite, with what it leaves each time."""
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.functions import Fault, requests
+from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
+from helpers.reference import Reference
+
+from sapflow import contribution, keys
+from sapflow.driver.commits import Account
+from sapflow.driver.observer import Observer
+from sapflow.errors import JobFailed
+from sapflow.job import parse
+from sapflow.requests import Part
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(tmp_path_factory.mktemp("jobs"))
+
+
+def with_limits(place: Place, **limits: Any) -> Place:
+    """The same job with other limits."""
+    document = place.job.to_json()
+    document["spec"]["limits"] = {"retries": 100, **limits}
+    return dataclasses.replace(place, job=parse(document))
+
+
+def read_checkpoint(place: Place, version: int) -> dict[str, np.ndarray]:
+    """Parameters and optimiser state of a checkpoint, through what its record names alone."""
+    body = json.loads(bytes(place.store.read(keys.checkpoint(place.uid, version))))
+    sizes, found = body["sizes"], {}
+    for name, count, rows in (
+        ("params", sizes["parameters"] + sizes["averaged"], 1),
+        ("optimizer", sizes["parameters"], len(body["slots"])),
+    ):
+        if body[name]:
+            vector = np.empty((rows, count), np.float32)
+            parts = [Part.model_validate(part) for part in body[name]]
+            contribution.read_range(place.store, parts, 0, count, vector, rows=rows)
+            found[name] = vector
+    return found
+
+
+def evaluations(place: Place) -> dict[int, float]:
+    """Accuracy of every evaluated version."""
+    names = [name for name in place.listing() if name.startswith("evaluations/")]
+    bodies = [json.loads(bytes(place.store.read(keys.job(place.uid) + name))) for name in names]
+    return {body["version"]: body["accuracy"] for body in bodies}
+
+
+class TestTarget:
+    CHANGES: dict[str, Any] = {"algorithm_steps": 12, "evaluation_everySteps": 2}
+
+    def target(self, prepared: Prepared) -> tuple[float, int]:
+        """An accuracy that some version before the last is the first to reach, and that version."""
+        place = prepared.place(tiny_job(**self.CHANGES))
+        Simulation(place).run()
+        accuracies = sorted(evaluations(place).items())
+        best = max(accuracy for version, accuracy in accuracies if version <= 8)
+        return best, next(version for version, accuracy in accuracies if accuracy >= best)
+
+    def test_the_first_version_in_order_wins_although_later_ones_were_committed_and_judged_before_it(
+        self, prepared: Prepared
+    ) -> None:
+        accuracy, version = self.target(prepared)
+        place = prepared.place(tiny_job(**self.CHANGES, algorithm_targetAccuracy=accuracy))
+        simulation = Simulation(place)
+        simulation.functions.delay = lambda request: (
+            900.0 if request["op"] == "evaluate" and request["version"] == version else 0.0
+        )
+        outcome = simulation.run()
+        assert (outcome["version"], outcome["targetReached"]) == (version, True)
+        assert len(list(place.commits())) == 13
+        assert any(later > version for later in evaluations(place))
+        assert set(read_checkpoint(place, version)) == {"params", "optimizer"}
+
+    def test_training_stops_once_the_target_is_reached(self, prepared: Prepared) -> None:
+        accuracy, version = self.target(prepared)
+        changes = {**self.CHANGES, "algorithm_steps": 500}
+        place = prepared.place(tiny_job(**changes, algorithm_targetAccuracy=accuracy))
+        outcome = Simulation(place).run()
+        assert outcome["version"] == version
+        assert len(list(place.commits())) < 20
+        kept = {name.split("/")[1].partition("-")[0] for name in place.listing() if name.startswith("params")}
+        assert kept == {str(version), str(len(list(place.commits())) - 1)}
+
+    def test_a_driver_that_comes_after_the_target_was_reached_gives_the_same_version(
+        self, prepared: Prepared
+    ) -> None:
+        accuracy, version = self.target(prepared)
+        job = tiny_job(**{**self.CHANGES, "algorithm_steps": 500}, algorithm_targetAccuracy=accuracy)
+        for number in range(20, 60, 4):
+            place = prepared.place(job)
+            assert Simulation(place, crashes=[Crash(number, "after")]).run()["version"] == version
+
+    def test_a_target_that_is_never_reached_gives_the_last_version(self, prepared: Prepared) -> None:
+        place = prepared.place(tiny_job(algorithm_targetAccuracy=1.0, algorithm_steps=3))
+        outcome = Simulation(place).run()
+        assert (outcome["version"], outcome["targetReached"]) == (3, False)
+
+
+class TestNotFinite:
+    @pytest.mark.parametrize("shards", [1, 2])
+    def test_the_job_fails_with_the_step_and_a_checkpoint_that_loads(
+        self, prepared: Prepared, shards: int
+    ) -> None:
+        place = prepared.place(
+            tiny_job(
+                optimizer_learningRate=1e30, merge_shards=shards, model_args={"hidden": [32, 32]}
+            )
+        )
+        with pytest.raises(JobFailed) as caught:
+            Simulation(place).run()
+        good = caught.value.version
+        assert caught.value.reason == "NotFinite"
+        assert f"step {good + 1}" in str(caught.value)
+        assert f"version {good} is the last good checkpoint" in str(caught.value)
+        checkpoint = read_checkpoint(place, good)
+        assert set(checkpoint) == {"params", "optimizer"}
+        assert np.isfinite(checkpoint["params"]).all()
+        assert not place.store.exists(keys.commit(place.uid, good + 1))
+        failure = json.loads(bytes(place.store.read(keys.failure(place.uid, good))))
+        assert (failure["reason"], failure["version"]) == ("NotFinite", good)
+
+    @pytest.mark.parametrize("shards", [1, 2])
+    def test_skipped_steps_leave_the_version_before_and_training_goes_on(
+        self, prepared: Prepared, shards: int
+    ) -> None:
+        place = prepared.place(
+            tiny_job(
+                model_name=None,
+                model_entrypoint="helpers.models:brittle",
+                model_args={"limit": 2.3},
+                algorithm_onNaN="Skip",
+                algorithm_steps=8,
+                data_batchSize=2,
+                merge_shards=1,
+                optimizer_learningRate=0.01 * shards,
+            )
+        )
+        Simulation(place).run()
+        commits = list(place.commits())
+        skipped = [commit for commit in commits if commit.skipped]
+        assert 0 < len(skipped) < 8
+        for commit in skipped:
+            before = commits[commit.version - 1]
+            assert (commit.params, commit.optimizer) == (before.params, before.optimizer)
+            assert commit.updates == before.updates
+            assert commit.cursor != before.cursor
+        assert commits[-1].updates == 8 - len(skipped)
+        assert all(np.isfinite(value).all() for value in Reference(place).result().values())
+        kept = [name for name in place.listing() if name.startswith(("params", "optimizer", "work"))]
+        assert len(kept) == 2
+
+    def test_skipping_is_the_same_with_shards_and_after_a_crash(self, prepared: Prepared) -> None:
+        changes: dict[str, Any] = {
+            "algorithm_onNaN": "Skip",
+            "optimizer_learningRate": 1e30,
+            "model_args": {"hidden": [32, 32]},
+        }
+        shas = {
+            Simulation(prepared.place(tiny_job(**changes, merge_shards=shards)), crashes=crashes).run()[
+                "sha256"
+            ]
+            for shards in (1, 2)
+            for crashes in ([], [Crash(7, "after")], [Crash(9, "before")])
+        }
+        assert len(shas) == 1
+
+
+class TestLimits:
+    def test_a_spent_budget_stops_with_a_checkpoint_and_a_higher_one_goes_on(
+        self, prepared: Prepared
+    ) -> None:
+        job = tiny_job(algorithm_steps=8)
+        undisturbed = prepared.place(job)
+        whole = Simulation(undisturbed).run()
+        budget = whole["account"]["costUSD"] / 2
+        place = with_limits(prepared.place(job), budgetUSD=budget)
+        with pytest.raises(JobFailed) as caught:
+            Simulation(place).run()
+        assert caught.value.reason == "BudgetExceeded"
+        stopped = caught.value.version
+        assert 0 < stopped < 8
+        assert set(read_checkpoint(place, stopped)) == {"params", "optimizer"}
+        with pytest.raises(JobFailed, match="budgetUSD"):
+            Simulation(place).run()
+        assert len(list(place.commits())) == stopped + 1
+        outcome = Simulation(with_limits(place, budgetUSD=1.0)).run()
+        assert outcome["sha256"] == whole["sha256"]
+        left = [name for name in place.listing() if not name.startswith("failures/")]
+        assert left == undisturbed.listing()
+
+    def test_a_deadline_counts_what_earlier_drivers_took(self, prepared: Prepared) -> None:
+        place = prepared.place(tiny_job())
+        late = with_limits(place, deadlineSeconds=5)
+        with pytest.raises(JobFailed) as caught:
+            Simulation(late, account=Account(seconds=7.0)).run()
+        assert (caught.value.reason, caught.value.version) == ("DeadlineExceeded", 0)
+        with pytest.raises(JobFailed, match="deadlineSeconds"):
+            Simulation(late).run()
+        outcome = Simulation(with_limits(place, deadlineSeconds=3600)).run()
+        assert outcome["account"]["seconds"] > 7
+
+    def test_a_function_that_fails_for_good_fails_the_job_naming_itself(self, prepared: Prepared) -> None:
+        place = with_limits(prepared.place(tiny_job()), retries=2)
+        faults = {number: Fault("refuse") for number in range(9, 300)}
+        with pytest.raises(JobFailed, match="after 3 tries") as caught:
+            Simulation(place, faults).run()
+        assert caught.value.reason == "InstanceLost"
+        assert caught.value.version == 1
+        assert Simulation(place).run()["version"] == 5
+
+    def test_work_that_never_fits_the_time_limit_fails_the_job_naming_the_limit(
+        self, prepared: Prepared
+    ) -> None:
+        place = with_limits(prepared.place(tiny_job()), retries=1, invocationSeconds=3)
+        faults = {number: Fault("silent") for number in range(1, 300)}
+        with pytest.raises(JobFailed, match=r"spec\.limits\.invocationSeconds \(3\)"):
+            Simulation(place, faults).run()
+
+
+class TestCheckpoints:
+    def test_the_newest_are_kept_and_the_others_go(self, prepared: Prepared) -> None:
+        place = prepared.place(
+            tiny_job(algorithm_steps=9, checkpoint_everySteps=2, checkpoint_keep=2)
+        )
+        Simulation(place).run()
+        checkpoints = [name for name in place.listing() if name.startswith("checkpoints/")]
+        assert checkpoints == ["checkpoints/6.json", "checkpoints/8.json", "checkpoints/9.json"]
+        for version in (6, 8, 9):
+            assert set(read_checkpoint(place, version)) == {"params", "optimizer"}
+        kept = {name.split("/")[1].partition("-")[0] for name in place.listing() if name.startswith("params")}
+        assert kept == {"6", "8", "9"}
+
+    def test_other_settings_in_a_later_run_hold_for_what_an_earlier_one_kept(
+        self, prepared: Prepared
+    ) -> None:
+        place = prepared.place(
+            tiny_job(algorithm_steps=9, checkpoint_everySteps=1, checkpoint_keep=5)
+        )
+        with pytest.raises(JobFailed):
+            Simulation(with_limits(place, retries=0), {number: Fault("refuse") for number in range(50, 60)}).run()
+        document = place.job.to_json()
+        document["spec"]["checkpoint"] = {"everySteps": 4, "keep": 1}
+        Simulation(dataclasses.replace(place, job=parse(document))).run()
+        checkpoints = [name for name in place.listing() if name.startswith("checkpoints/")]
+        assert checkpoints == ["checkpoints/8.json", "checkpoints/9.json"]
+        kept = {name.split("/")[1].partition("-")[0] for name in place.listing() if name.startswith("params")}
+        assert kept == {"8", "9"}
+
+
+class TestStragglers:
+    def test_one_is_hedged_by_a_second_invocation_and_the_answer_that_comes_first_counts(
+        self, prepared: Prepared
+    ) -> None:
+        hedged: list[tuple[str, int]] = []
+
+        class Watching(Observer):
+            def hedged(self, role: str, op: str, version: int) -> None:
+                hedged.append((op, version))
+
+        place = prepared.place(tiny_job())
+        simulation = Simulation(place, {14: Fault("slow", seconds=250.0)}, observer=Watching())
+        outcome = simulation.run()
+        straggler = simulation.functions.log[14].request
+        twins = [
+            one
+            for one in requests(simulation.functions.log, straggler["op"])
+            if {**one, "attempt": 0} == {**straggler, "attempt": 0}
+        ]
+        assert len(twins) == 2
+        assert hedged == [(straggler["op"], straggler["version"])]
+        assert outcome["account"]["hedges"] == 1
+        assert outcome["sha256"] == Simulation(prepared.place(tiny_job())).run()["sha256"]
+
+    def test_a_hedge_that_fails_does_not_lose_the_first(self, prepared: Prepared) -> None:
+        place = with_limits(prepared.place(tiny_job()), retries=0)
+        slow = {14: Fault("slow", seconds=20.0)}
+        before = Simulation(prepared.place(tiny_job()), slow)
+        before.run()
+        straggler = before.functions.log[14].request
+        twin = next(
+            number
+            for number, one in enumerate(before.functions.log)
+            if number > 14 and {**one.request, "attempt": 0} == {**straggler, "attempt": 0}
+        )
+        outcome = Simulation(place, {**slow, twin: Fault("refuse")}).run()
+        assert outcome["account"]["hedges"] == 1
+        assert outcome["account"]["retries"] == 0

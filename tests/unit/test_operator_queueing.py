@@ -1,0 +1,59 @@
+"""Which jobs may run."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sapflow_operator.observed import JobObject
+from sapflow_operator.queueing import Queue
+
+START = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def job(number: int, reason: str = "", status: str = "Unknown", **spec: Any) -> JobObject:
+    conditions = [{"type": "Succeeded", "status": status, "reason": reason}] if reason else []
+    created = START + timedelta(seconds=number)
+    return JobObject(f"j{number}", "team", f"u{number}", 1, created, False, spec, {"conditions": conditions})
+
+
+def test_jobs_start_in_order_of_creation_whatever_the_order_in_which_they_are_seen() -> None:
+    queue = Queue(2)
+    for number in (3, 1, 2):
+        queue.put(job(number))
+    assert not queue.turn("u3").may_start
+    assert queue.turn("u2").may_start
+    assert queue.turn("u1").may_start
+    assert queue.turn("u3").running == 2
+
+
+def test_an_admission_counts_before_the_status_tells_of_it() -> None:
+    queue = Queue(1)
+    queue.put(job(1))
+    assert queue.turn("u1").may_start
+    queue.put(job(0))
+    assert not queue.turn("u0").may_start
+
+
+def test_jobs_that_ran_before_the_operator_was_started_anew_run_on() -> None:
+    queue = Queue(1)
+    queue.put(job(1, "Queued"))
+    queue.put(job(2, "Running"))
+    assert not queue.turn("u1").may_start
+    assert queue.turn("u2").may_start
+
+
+def test_a_finished_a_suspended_and_a_deleted_job_each_make_room_for_the_next() -> None:
+    queue = Queue(1)
+    for number in range(4):
+        queue.put(job(number))
+    queue.turn("u0")
+    assert [each.uid for each in queue.put(job(0, "Completed", "True"))] == ["u1"]
+    queue.turn("u1")
+    assert [each.uid for each in queue.put(job(1, "Running", suspend=True))] == ["u2"]
+    queue.turn("u2")
+    assert [each.uid for each in queue.drop("u2")] == ["u3"]
+
+
+def test_a_job_that_becomes_active_again_is_called_when_there_is_room() -> None:
+    queue = Queue(1)
+    queue.put(job(1, "InvalidSpec", "False"))
+    assert [each.uid for each in queue.put(job(1, "Queued"))] == ["u1"]

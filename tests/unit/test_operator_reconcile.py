@@ -1,0 +1,435 @@
+"""The reconciler: what it decides, from jobs and children written out as the API server gives them."""
+
+import json
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from sapflow.errors import StoreUnavailable
+from sapflow_operator import names, times
+from sapflow_operator.actions import (
+    Apply,
+    Delete,
+    DeleteJob,
+    IssueCredentials,
+    Plan,
+    RemoveObjects,
+    RevokeCredentials,
+)
+from sapflow_operator.errors import CredentialsRefused
+from sapflow_operator.observed import JobObject, Observed
+from sapflow_operator.reconcile import Turn, farewell, reconcile, troubled
+from sapflow_operator.settings import Settings
+
+NOW = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
+RUN, WAIT = Turn(True, 1), Turn(False, 10)
+SETTINGS = Settings.from_environment(
+    {
+        "SAPFLOW_OPERATOR_IMAGE": "dev.local/operator:1",
+        "SAPFLOW_WORKER_IMAGE": "dev.local/worker:1",
+        "SAPFLOW_MERGER_IMAGE": "dev.local/merger:1",
+        "SAPFLOW_S3_ENDPOINT": "http://minio:9000",
+        "SAPFLOW_S3_BUCKET": "sapflow",
+        "SAPFLOW_S3_ACCESS_KEY": "operator",
+        "SAPFLOW_S3_SECRET_KEY": "secret",
+        "SAPFLOW_MAX_MEMORY": "1Gi",
+    }
+)
+SPEC: dict[str, Any] = {"model": {"name": "mlp"}, "data": {"source": "sklearn:digits"}, "workers": 4}
+
+
+class World:
+    """A cluster of one job: plans are carried out, and what controllers would do is done by hand."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.spec = deepcopy(SPEC) | spec
+        self.status: dict[str, Any] = {}
+        self.generation = 1
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.pods: list[dict[str, Any]] = []
+        self.outcome: dict[str, Any] | None = None
+        self.now = NOW
+        self.events: list[str] = []
+        self.done: list[Any] = []
+        self.gone = False
+
+    @property
+    def job(self) -> JobObject:
+        metadata = {
+            "name": "a",
+            "namespace": "team",
+            "uid": "u1",
+            "generation": self.generation,
+            "creationTimestamp": times.write(NOW),
+        }
+        return JobObject.read({"metadata": metadata, "spec": self.spec, "status": self.status})
+
+    @property
+    def observed(self) -> Observed:
+        return Observed(self.objects, self.pods, self.outcome)
+
+    def look(self, turn: Turn = RUN) -> Plan:
+        """One reconciliation, carried out."""
+        plan = reconcile(self.job, self.observed, self.now, SETTINGS, turn)
+        self.take(plan)
+        return plan
+
+    def take(self, plan: Plan) -> None:
+        for action in plan.actions:
+            self.done.append(action)
+            match action:
+                case Apply(manifest):
+                    self.objects[manifest["kind"], manifest["metadata"]["name"]] = deepcopy(dict(manifest))
+                case Delete(kind, name):
+                    self.objects.pop((kind, name), None)
+                case IssueCredentials():
+                    self.issued(NOW + timedelta(minutes=30))
+                case DeleteJob():
+                    self.gone = True
+        if plan.status is not None:
+            progress = {name: self.status[name] for name in ("progress",) if name in self.status}
+            self.status = {**plan.status, **progress}
+        self.events += [event.reason for event in plan.events]
+
+    def settle(self, turn: Turn = RUN) -> None:
+        """Look until nothing is left to do."""
+        for _ in range(6):
+            before = (deepcopy(self.status), len(self.done))
+            self.look(turn)
+            if (self.status, len(self.done)) == before:
+                return
+        raise AssertionError("the reconciler never comes to rest")
+
+    def issued(self, renew: datetime) -> None:
+        notes = {
+            names.CREDENTIALS_KIND: "session",
+            names.CREDENTIALS_KEYS: "key",
+            names.CREDENTIALS_RENEW: renew.isoformat(),
+        }
+        self.objects["Secret", "a-pool"] = {"metadata": {"name": "a-pool", "annotations": notes}}
+
+    def functions(self, status: str, reason: str = "", message: str = "") -> None:
+        for role in ("worker", "merger"):
+            self.objects["Service", f"a-{role}"]["status"] = {
+                "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message}]
+            }
+
+    def driver_runs(self) -> None:
+        self.objects["Job", "a-driver"]["status"] = {"active": 1}
+        self.pods.append(pod("driver", phase="Running"))
+
+    def driver_ends(self, code: int, word: object = None) -> None:
+        kind = "Complete" if code == 0 else "Failed"
+        self.objects["Job", "a-driver"]["status"] = {"conditions": [{"type": kind, "status": "True"}]}
+        ended = {"terminated": {"exitCode": code, "message": json.dumps(word) if word else ""}}
+        phase = "Succeeded" if code == 0 else "Failed"
+        self.pods = [each for each in self.pods if each["metadata"]["labels"][names.ROLE_LABEL] != "driver"]
+        self.pods.append(pod("driver", phase=phase, state=ended))
+
+    def condition(self, type: str) -> dict[str, Any]:
+        return next((each for each in self.status.get("conditions", ()) if each["type"] == type), {})
+
+    def reason(self, type: str = "Succeeded") -> tuple[str, str]:
+        found = self.condition(type)
+        return found.get("status", ""), found.get("reason", "")
+
+
+def pod(role: str, **seen: Any) -> dict[str, Any]:
+    container = {"name": "driver" if role == "driver" else "user-container"}
+    status: dict[str, Any] = {"phase": seen.get("phase", "Pending")}
+    status["containerStatuses"] = [container | {name: seen[name] for name in ("state", "lastState") if name in seen}]
+    status["conditions"] = seen.get("conditions", [])
+    limits = {"resources": {"limits": {"memory": seen.get("memory", "512Mi")}}}
+    return {
+        "metadata": {"name": f"{role}-1", "labels": {names.ROLE_LABEL: role}},
+        "spec": {"containers": [container | limits]},
+        "status": status,
+    }
+
+
+def killed(role: str, memory: str) -> dict[str, Any]:
+    ended = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+    return pod(role, phase="Running", lastState=ended, memory=memory)
+
+
+@pytest.fixture
+def running() -> World:
+    world = World()
+    world.settle()
+    world.functions("True")
+    world.driver_runs()
+    world.settle()
+    return world
+
+
+def test_a_new_job_gets_credentials_before_anything_that_mounts_them() -> None:
+    world = World()
+    plan = world.look()
+    assert isinstance(plan.actions[0], IssueCredentials)
+    kinds = [each.manifest["kind"] for each in plan.actions if isinstance(each, Apply)]
+    assert sorted(kinds) == sorted(
+        ["ServiceAccount", "Role", "RoleBinding", "NetworkPolicy", "ConfigMap", "Service", "Service", "Job"]
+    )
+    assert kinds[-1] == "Job"
+    assert world.reason("Planned") == ("True", "Planned")
+    assert "[1, 4]" in world.condition("Planned")["message"]
+    assert world.reason() == ("Unknown", "Starting")
+    assert world.status["startTime"] == times.write(NOW)
+
+
+def test_a_job_at_work_comes_to_rest_with_nothing_left_to_apply(running: World) -> None:
+    assert running.reason() == ("Unknown", "Running")
+    assert running.reason("FunctionsReady") == ("True", "Ready")
+    assert running.look().actions == ()
+    assert running.events == ["Planned", "Starting", "FunctionsReady", "Running"]
+
+
+def test_what_somebody_changed_by_hand_is_put_back(running: World) -> None:
+    template = running.objects["Service", "a-worker"]["spec"]["template"]
+    template["metadata"]["annotations"]["autoscaling.knative.dev/max-scale"] = "99"
+    running.objects.pop(("NetworkPolicy", "a-functions"))
+    applied = [each.manifest["kind"] for each in running.look().actions if isinstance(each, Apply)]
+    assert applied == ["NetworkPolicy", "Service"]
+
+
+def test_what_the_api_server_fills_in_is_no_difference(running: World) -> None:
+    running.objects["Service", "a-worker"]["spec"]["template"]["spec"]["containers"][0]["name"] = "user-container"
+    assert running.look().actions == ()
+
+
+def test_a_queued_job_makes_nothing_and_starts_when_its_turn_comes() -> None:
+    world = World()
+    assert world.look(WAIT).actions == ()
+    assert world.reason() == ("Unknown", "Queued")
+    assert "startTime" not in world.status
+    world.settle()
+    assert world.reason() == ("Unknown", "Starting")
+
+
+def test_a_suspended_job_has_neither_driver_nor_functions_and_goes_on_when_resumed(running: World) -> None:
+    running.spec["suspend"], running.generation = True, 2
+    running.settle()
+    kinds = {kind for kind, _ in running.objects}
+    assert kinds.isdisjoint({"Job", "Service"})
+    assert running.reason() == ("Unknown", "Suspended")
+    assert running.reason("Suspended") == ("True", "Suspended")
+    running.spec["suspend"], running.generation, running.pods = False, 3, []
+    running.settle()
+    assert running.reason("Suspended") == ("False", "Resumed")
+    assert ("Job", "a-driver") in running.objects
+    assert running.condition("Succeeded")["observedGeneration"] == 3
+    assert {"Suspended", "Resumed"} <= set(running.events)
+
+
+def test_success_brings_the_result_and_takes_functions_and_credentials_away(running: World) -> None:
+    running.driver_ends(0)
+    running.outcome = {"version": 9, "uri": "s3://b/m", "sha256": "ab", "account": {"seconds": 3}}
+    running.settle()
+    assert running.reason() == ("True", "Completed")
+    assert running.status["result"] == {"version": 9, "uri": "s3://b/m", "sha256": "ab"}
+    assert running.status["completionTime"] == times.write(NOW)
+    assert not [key for key in running.objects if key[0] in ("Service", "Secret")]
+    assert any(isinstance(each, RevokeCredentials) for each in running.done)
+    assert ("Job", "a-driver") in running.objects
+
+
+def test_the_drivers_word_becomes_the_jobs_condition(running: World) -> None:
+    running.driver_ends(3, {"reason": "NotFinite", "message": "step 4: …", "version": 3})
+    running.settle()
+    assert running.reason() == ("False", "NotFinite")
+    assert running.condition("Succeeded")["message"] == "step 4: …"
+    assert "NotFinite" in running.events
+
+
+def test_a_driver_that_crashed_too_often_is_given_up_with_what_the_cluster_says(running: World) -> None:
+    running.objects["Job", "a-driver"]["status"] = {
+        "conditions": [{"type": "Failed", "status": "True", "message": "backoff limit"}]
+    }
+    running.pods = []
+    running.settle()
+    assert running.reason() == ("False", "DriverFailed")
+    assert "backoff limit" in running.condition("Succeeded")["message"]
+
+
+def test_a_finished_job_is_left_alone_and_deleted_when_its_time_is_over(running: World) -> None:
+    running.spec["ttlSecondsAfterFinished"] = 60
+    running.driver_ends(0)
+    running.settle()
+    assert running.look().again == 60.0
+    running.now = NOW + timedelta(seconds=61)
+    running.look()
+    assert running.gone
+
+
+def test_changed_limits_start_the_driver_anew_with_them(running: World) -> None:
+    running.spec["limits"], running.generation = {"deadlineSeconds": 5}, 2
+    plan = running.look()
+    assert Delete("Job", "a-driver") in plan.actions
+    text = running.objects["ConfigMap", "a-spec"]["data"]["job.json"]
+    assert json.loads(text)["spec"]["limits"]["deadlineSeconds"] == 5
+    running.pods = []
+    running.settle()
+    assert ("Job", "a-driver") in running.objects
+
+
+def test_a_kill_for_memory_is_named_and_names_the_failure_that_follows(running: World) -> None:
+    running.pods.append(killed("worker", "512Mi"))
+    running.settle()
+    assert running.reason("FunctionsReady") == ("False", "OutOfMemory")
+    assert "512Mi" in running.condition("FunctionsReady")["message"]
+    assert "growOnOOM" in running.condition("FunctionsReady")["message"]
+    running.pods = running.pods[:-1]
+    running.driver_ends(3, {"reason": "InstanceLost", "message": "train of version 3 failed", "version": 2})
+    running.settle()
+    assert running.reason() == ("False", "OutOfMemory")
+    assert "train of version 3 failed" in running.condition("Succeeded")["message"]
+
+
+def test_with_grow_on_oom_the_size_grows_once_for_each_size_and_the_job_goes_on() -> None:
+    world = World(memory={"worker": "512Mi", "growOnOOM": True})
+    world.settle()
+    world.functions("True")
+    world.driver_runs()
+    world.pods.append(killed("worker", "512Mi"))
+    world.driver_ends(3, {"reason": "InstanceLost", "message": "lost", "version": 2})
+    world.settle()
+    assert world.status["memory"] == {"worker": "768Mi", "merger": "256Mi"}
+    container = world.objects["Service", "a-worker"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"]["limits"]["memory"] == "768Mi"
+    assert json.loads(world.objects["ConfigMap", "a-spec"]["data"]["job.json"])["spec"]["memory"]["worker"] == "768Mi"
+    assert ("Job", "a-driver") in world.objects
+    assert world.condition("Succeeded")["status"] == "Unknown"
+    assert world.events.count("MemoryGrown") == 1
+
+
+def test_memory_grows_to_the_operators_limit_and_no_further() -> None:
+    world = World(memory={"worker": "900Mi", "growOnOOM": True})
+    world.settle()
+    world.pods.append(killed("worker", "900Mi"))
+    world.settle()
+    assert world.status["memory"]["worker"] == "1Gi"
+    world.pods.append(killed("worker", "1Gi"))
+    world.settle()
+    assert world.reason() == ("False", "OutOfMemory")
+
+
+def test_pods_that_fit_on_no_node_are_said_in_functions_ready(running: World) -> None:
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
+    running.pods += [pod("worker", conditions=[unscheduled]), pod("worker", conditions=[unscheduled])]
+    plan = running.look()
+    assert running.reason("FunctionsReady") == ("False", "Unschedulable")
+    assert running.condition("FunctionsReady")["message"] == "2 of the workers: 0/2 nodes"
+    assert plan.again is not None
+    running.pods = running.pods[:1]
+    running.settle()
+    assert running.reason("FunctionsReady") == ("True", "Ready")
+
+
+def test_an_image_that_cannot_be_pulled_is_said_in_functions_ready(running: World) -> None:
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    running.pods.append(pod("merger", state=waiting))
+    running.look()
+    assert running.reason("FunctionsReady") == ("False", "ImagePullBackOff")
+
+
+def test_what_knative_says_of_a_service_is_said_in_functions_ready(running: World) -> None:
+    running.functions("False", "RevisionFailed", "quota exceeded")
+    running.look()
+    assert running.reason("FunctionsReady") == ("False", "RevisionFailed")
+    assert "quota exceeded" in running.condition("FunctionsReady")["message"]
+
+
+def test_credentials_are_renewed_when_they_are_due_and_the_driver_runs_on(running: World) -> None:
+    plan = running.look()
+    assert plan.again is not None
+    running.now = NOW + timedelta(minutes=31)
+    assert [type(each) for each in running.look().actions] == [IssueCredentials]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"workers": 0}, "spec.workers"),
+        ({"limits": {"invocationSeconds": 3600}}, "spec.limits.invocationSeconds: is 3600"),
+        ({"data": {"source": "s3://sapflow/jobs/u2"}}, "below jobs/"),
+        ({"data": {"source": "s3://data/x?endpoint=http://elsewhere"}}, "must be in the job's own store"),
+        ({"storage": {"endpoint": "http://evil", "bucket": "sapflow"}}, "spec.storage.secretName: is required"),
+    ],
+)
+def test_a_spec_that_only_the_operator_can_refuse_fails_the_job_and_makes_nothing(
+    spec: dict[str, Any], said: str
+) -> None:
+    world = World(**spec)
+    world.settle()
+    assert world.reason() == ("False", "InvalidSpec")
+    assert said in world.condition("Succeeded")["message"]
+    assert world.objects == {}
+
+
+def test_a_refused_spec_that_is_corrected_starts() -> None:
+    world = World(limits={"invocationSeconds": 3600})
+    world.settle()
+    world.spec["limits"], world.generation = {"invocationSeconds": 60}, 2
+    world.settle()
+    assert world.reason() == ("Unknown", "Starting")
+
+
+def test_a_store_that_is_away_is_waited_for_and_refused_credentials_are_not() -> None:
+    world = World()
+    plan = troubled(world.job, StoreUnavailable("no answer"), NOW)
+    world.take(plan)
+    assert world.reason("Planned") == ("False", "StoreUnavailable")
+    assert world.reason() == ("Unknown", "StoreUnavailable")
+    assert plan.again
+    world.settle()
+    assert world.reason() == ("Unknown", "Starting")
+    world.take(troubled(world.job, CredentialsRefused("say shareCredentials"), NOW))
+    assert world.reason() == ("False", "CredentialsRefused")
+
+
+def test_a_deleted_job_ends_its_driver_first_then_credentials_then_objects(running: World) -> None:
+    first = farewell(running.job, running.observed, SETTINGS)
+    assert not first.done
+    assert set(first.actions) == {Delete("Job", "a-driver"), Delete("Service", "a-worker"), Delete("Service", "a-merger")}
+    running.pods = []
+    running.objects = {key: each for key, each in running.objects.items() if key[0] == "Secret"}
+    last = farewell(running.job, running.observed, SETTINGS)
+    assert last.done
+    assert [type(each) for each in last.actions] == [RevokeCredentials, Delete, RemoveObjects]
+    removal = last.actions[-1]
+    assert isinstance(removal, RemoveObjects)
+    assert (removal.uid, removal.keep) == ("u1", True)
+
+
+def test_with_shared_credentials_functions_too_must_have_ended_before_objects_go(running: World) -> None:
+    notes = running.objects["Secret", "a-pool"]["metadata"]["annotations"]
+    running.pods = [pod("worker", phase="Running")]
+    assert farewell(running.job, running.observed, SETTINGS).done
+    notes[names.CREDENTIALS_KIND] = "shared"
+    assert not farewell(running.job, running.observed, SETTINGS).done
+
+
+def test_deletion_policy_delete_keeps_nothing() -> None:
+    storage = {"endpoint": "http://minio:9000", "bucket": "sapflow", "deletionPolicy": "Delete"}
+    world = World(storage=storage)
+    (removal,) = farewell(world.job, world.observed, SETTINGS).actions
+    assert isinstance(removal, RemoveObjects)
+    assert not removal.keep
+
+
+def test_a_job_that_was_never_valid_is_let_go_at_once() -> None:
+    world = World(storage={"endpoint": "http://evil", "bucket": "x-bucket"})
+    said = farewell(world.job, world.observed, SETTINGS)
+    assert (said.actions, said.done) == ((), True)
+
+
+def test_a_condition_keeps_the_time_of_its_last_transition(running: World) -> None:
+    since = running.condition("FunctionsReady")["lastTransitionTime"]
+    running.now = NOW + timedelta(minutes=1)
+    running.look()
+    assert running.condition("FunctionsReady")["lastTransitionTime"] == since
+    running.functions("False", "X", "y")
+    running.look()
+    assert running.condition("FunctionsReady")["lastTransitionTime"] == times.write(running.now)

@@ -1,0 +1,264 @@
+"""What the children of a job look like."""
+
+import json
+from typing import Any
+
+import pytest
+
+from sapflow.job import parse
+from sapflow.store import Credentials
+from sapflow_operator import names, resources
+from sapflow_operator.cluster import KINDS, RULES
+from sapflow_operator.credentials import Issued
+from sapflow_operator.resources import (
+    config_map,
+    driver_job,
+    knative_service,
+    network_policy,
+    pod,
+    pool_secret,
+    role,
+)
+from sapflow_operator.settings import Settings
+from sapflow_operator.wanted import Wanted, place_of
+
+ENVIRONMENT = {
+    "SAPFLOW_OPERATOR_IMAGE": "dev.local/operator:1",
+    "SAPFLOW_WORKER_IMAGE": "dev.local/worker:1",
+    "SAPFLOW_WORKER_PULL_POLICY": "Never",
+    "SAPFLOW_MERGER_IMAGE": "dev.local/merger:1",
+    "SAPFLOW_S3_ENDPOINT": "http://minio:9000",
+    "SAPFLOW_S3_BUCKET": "sapflow",
+    "SAPFLOW_S3_ACCESS_KEY": "operator",
+    "SAPFLOW_S3_SECRET_KEY": "secret",
+    "SAPFLOW_WINDOW_SECONDS": "6",
+}
+
+
+def wanted(environment: dict[str, str] | None = None, **spec: Any) -> Wanted:
+    base = {"model": {"name": "mlp"}, "data": {"source": "sklearn:digits"}, "workers": 22}
+    document = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": "digits"},
+        "spec": base | spec,
+    }
+    settings = Settings.from_environment(ENVIRONMENT | (environment or {}))
+    job = parse(document, "kubernetes")
+    return Wanted("digits", "team", "u1", job, place_of(job, settings), settings)
+
+
+def template(service: dict[str, Any]) -> dict[str, Any]:
+    return dict(service["spec"]["template"])
+
+
+def container(service: dict[str, Any]) -> dict[str, Any]:
+    return dict(template(service)["spec"]["containers"][0])
+
+
+def scaling(service: dict[str, Any]) -> dict[str, str]:
+    notes = template(service)["metadata"]["annotations"]
+    return {name.removeprefix("autoscaling.knative.dev/"): value for name, value in notes.items()}
+
+
+def everything(of: Wanted) -> list[dict[str, Any]]:
+    issued = Issued("shared", Credentials("a", "b"))
+    return [
+        *resources.foundations(of),
+        *resources.functions(of),
+        resources.driver(of),
+        pool_secret.build(of, "token", issued),
+    ]
+
+
+def test_every_child_is_owned_by_the_job_labelled_and_of_a_kind_that_the_operator_knows() -> None:
+    for child in everything(wanted()):
+        (owner,) = child["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["uid"], owner["controller"]) == ("TrainingJob", "u1", True)
+        assert child["metadata"]["labels"][names.JOB_LABEL] == "digits"
+        assert child["metadata"]["namespace"] == "team"
+        assert child["kind"] in KINDS
+        assert child["apiVersion"] == KINDS[child["kind"]].api_version
+
+
+def test_the_operator_may_make_and_change_every_child_and_nothing_with_a_star() -> None:
+    allowed = {
+        (group, resource, verb)
+        for rule in RULES
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    for child in everything(wanted()):
+        group = child["apiVersion"].rpartition("/")[0]
+        for verb in ("create", "patch"):
+            assert (group, KINDS[child["kind"]].plural, verb) in allowed
+    assert not [each for each in allowed if "*" in each]
+
+
+def test_the_operator_holds_every_right_that_it_gives_to_a_driver() -> None:
+    held = {(rule["apiGroups"][0], resource, verb) for rule in RULES for resource in rule["resources"] for verb in rule["verbs"]}
+    for rule in role.build(wanted())["rules"]:
+        for resource in rule["resources"]:
+            assert {(rule["apiGroups"][0], resource, verb) for verb in rule["verbs"]} <= held
+
+
+def test_a_driver_may_report_its_own_jobs_status_and_nothing_else() -> None:
+    (rule,) = role.build(wanted())["rules"]
+    assert rule == {
+        "apiGroups": ["sapflow.dev"],
+        "resources": ["trainingjobs/status"],
+        "resourceNames": ["digits"],
+        "verbs": ["patch"],
+    }
+
+
+def test_workers_scale_from_zero_to_their_number_one_call_each() -> None:
+    service = knative_service.build(wanted(), "worker")
+    assert scaling(service) == {
+        "initial-scale": "0",
+        "min-scale": "0",
+        "max-scale": "22",
+        "target-utilization-percentage": "100",
+        "window": "6s",
+    }
+    assert template(service)["spec"]["containerConcurrency"] == 1
+    assert service["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
+
+
+@pytest.mark.parametrize(
+    ("merge", "most"),
+    [
+        ({"structure": [1, 5, 22]}, "5"),
+        ({"structure": [1, 5, 22], "shards": 3}, "15"),
+        ({"structure": [1, 22]}, "1"),
+        ({"structure": [1, 5, 22], "reuseWorkers": True}, "1"),
+    ],
+)
+def test_mergers_scale_to_what_their_widest_level_needs(merge: dict[str, Any], most: str) -> None:
+    assert scaling(knative_service.build(wanted(merge=merge), "merger"))["max-scale"] == most
+
+
+@pytest.mark.parametrize(
+    ("invocation", "timeout", "start"), [(60, 75, None), (285.5, 301, 301), (300, 315, 315), (600, 600, 600)]
+)
+def test_knative_cuts_a_call_off_only_after_the_functions_own_limit(
+    invocation: float, timeout: int, start: int | None
+) -> None:
+    spec = template(knative_service.build(wanted(limits={"invocationSeconds": invocation}), "worker"))["spec"]
+    assert spec["timeoutSeconds"] == timeout
+    assert spec.get("responseStartTimeoutSeconds") == start
+
+
+@pytest.mark.parametrize(
+    ("spec", "cpu", "requested"),
+    [
+        ({"memory": {"worker": "1769Mi"}}, "1", "100m"),
+        ({"memory": {"worker": "512Mi"}}, "290m", "29m"),
+        ({"cpu": {"worker": "1"}}, "1", "100m"),
+        ({"cpu": {"worker": "500m"}}, "500m", "50m"),
+        ({"cpu": {"worker": "1.5"}}, "1500m", "150m"),
+        ({"cpu": {"merger": "1"}}, "290m", "29m"),
+    ],
+)
+def test_cpu_follows_memory_unless_it_is_given_and_a_tenth_is_requested(
+    spec: dict[str, Any], cpu: str, requested: str
+) -> None:
+    found = container(knative_service.build(wanted(**spec), "worker"))["resources"]
+    assert (found["limits"]["cpu"], found["requests"]["cpu"]) == (cpu, requested)
+    assert found["limits"]["memory"] == found["requests"]["memory"]
+
+
+def pods(of: Wanted) -> list[dict[str, Any]]:
+    found = [template(knative_service.build(of, role))["spec"] for role in ("worker", "merger")]
+    return [*found, driver_job.build(of)["spec"]["template"]["spec"]]
+
+
+def test_all_pods_meet_the_restricted_standard_with_a_read_only_root() -> None:
+    for spec in pods(wanted()):
+        assert spec["securityContext"] == pod.SECURITY
+        (one,) = spec["containers"]
+        assert one["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        assert {"emptyDir", "secret", "configMap"} >= {key for volume in spec["volumes"] for key in volume} - {"name"}
+
+
+def test_functions_have_no_service_account_token_and_no_secret_in_their_environment() -> None:
+    for role in ("worker", "merger"):
+        service = knative_service.build(wanted(), role)  # type: ignore[arg-type]  # a role, from a tuple
+        assert template(service)["spec"]["automountServiceAccountToken"] is False
+        environment = {each["name"]: each["value"] for each in container(service)["env"]}
+        assert environment["SAPFLOW_STORE"].startswith("s3://sapflow?endpoint=")
+        assert environment["SAPFLOW_TOKEN_FILE"] == "/etc/sapflow/pool/token"
+        assert environment["SAPFLOW_S3_SESSION_TOKEN_FILE"] == "/etc/sapflow/pool/session-token"
+        assert not {name for name in environment if name in ("SAPFLOW_TOKEN", "SAPFLOW_S3_SECRET_KEY")}
+
+
+def test_threads_are_those_of_the_spec_and_never_of_the_node() -> None:
+    environment = {each["name"]: each["value"] for each in container(knative_service.build(wanted(threads=3), "worker"))["env"]}
+    assert {environment[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL")} == {"3"}
+
+
+def test_an_image_of_ones_own_runs_our_worker() -> None:
+    of = wanted(model={"entrypoint": "mine:model", "image": "registry.example/mine:2"})
+    assert container(knative_service.build(of, "worker"))["image"] == "registry.example/mine:2"
+    assert container(knative_service.build(of, "worker"))["command"][-1] == "sapflow_functions.worker"
+    assert container(knative_service.build(of, "merger"))["image"] == "dev.local/merger:1"
+    assert container(knative_service.build(wanted(), "worker"))["imagePullPolicy"] == "Never"
+
+
+def test_the_driver_is_started_again_after_a_crash_and_not_after_its_own_word() -> None:
+    spec = driver_job.build(wanted())["spec"]
+    failing, ignored = spec["podFailurePolicy"]["rules"]
+    assert failing["onExitCodes"]["values"] == [3]
+    assert ignored["action"] == "Ignore"
+    assert spec["backoffLimit"] > 10
+    assert spec["podReplacementPolicy"] == "Failed"
+    assert "cpu" not in spec["template"]["spec"]["containers"][0]["resources"]["limits"]
+
+
+def test_driver_and_functions_read_a_job_without_what_is_the_clusters_affair() -> None:
+    storage = {
+        "endpoint": "http://other:9000",
+        "bucket": "mine",
+        "secretName": "keys",
+        "shareCredentials": True,
+        "deletionPolicy": "Delete",
+    }
+    of = wanted(cpu={"worker": "1"}, storage=storage, ttlSecondsAfterFinished=5)
+    document = json.loads(config_map.build(of)["data"]["job.json"])
+    assert document["metadata"] == {"name": "digits", "namespace": "team", "uid": "u1"}
+    assert document["spec"]["storage"] == {"endpoint": "http://other:9000", "bucket": "mine", "region": "us-east-1"}
+    assert parse(document).spec.workers == 22
+
+
+def test_what_a_driver_need_not_know_does_not_start_it_anew() -> None:
+    one, other = wanted(), wanted(cpu={"worker": "1"}, ttlSecondsAfterFinished=5)
+    assert one.digest == other.digest
+    assert one.digest != wanted(limits={"retries": 9}).digest
+
+
+def test_functions_are_called_through_knative_and_call_names_and_store_only() -> None:
+    spec = network_policy.build(wanted())["spec"]
+    assert [port["port"] for rule in spec["egress"] for port in rule["ports"]] == [53, 53, 9000]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_renewed_credentials_remember_the_access_keys_before_them() -> None:
+    issued = Issued("account", Credentials("k4", "s"))
+    notes = pool_secret.build(wanted(), "t", issued, ["k1", "k2", "k3"])["metadata"]["annotations"]
+    assert notes[names.CREDENTIALS_KEYS] == "k2,k3,k4"
+
+
+def test_settings_name_every_variable_that_is_missing_or_wrong() -> None:
+    from sapflow.errors import SpecError
+
+    with pytest.raises(SpecError) as caught:
+        Settings.from_environment({"SAPFLOW_MAX_RUNNING_JOBS": "none", "SAPFLOW_S3_ENDPOINT": "minio"})
+    named = {name for name, _ in caught.value.problems}
+    assert {"SAPFLOW_MAX_RUNNING_JOBS", "SAPFLOW_S3_ENDPOINT", "SAPFLOW_WORKER_IMAGE"} <= named
