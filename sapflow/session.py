@@ -12,7 +12,7 @@ from sapflow import keys, preparation
 from sapflow.data.blocks import Manifest
 from sapflow.driver.observer import Observer
 from sapflow.driver.run import Driver
-from sapflow.errors import DataError, ObjectMissing
+from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError
 from sapflow.invoke import Sender
 from sapflow.job import TrainingJob, parse
 from sapflow.local import EmbeddedRuntime
@@ -46,12 +46,18 @@ def store_url(job: TrainingJob, asked: str | None) -> str:
 
 @dataclass(frozen=True)
 class Session:
-    """One job in one store."""
+    """One job in one store. As a context manager it closes the store at the end."""
 
     uid: str
     job: TrainingJob
     store: Store
     url: str
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.store.close()
 
     def outcome(self) -> dict[str, Any] | None:
         """The outcome record of a finished job."""
@@ -92,7 +98,11 @@ def open_session(
     url = _absolute(store_url(job, store))
     opened = open_store(url, credentials_from_environment(environ))
     if probe:
-        opened.probe()
+        try:
+            opened.probe()
+        except StoreError:
+            opened.close()
+            raise
     return Session(uid or uid_of(job), job, opened, url)
 
 
@@ -101,12 +111,16 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
     url = _absolute(store or DEFAULT_STORE)
     opened = open_store(url, credentials_from_environment(environ))
     try:
-        spec = json.loads(bytes(opened.read(keys.spec(uid))))
+        job = parse(json.loads(bytes(opened.read(keys.spec(uid)))))
     except (ObjectMissing, ValueError) as error:
+        opened.close()
         raise DataError(
             f"{url} holds no job {uid!r}; `sapflow status` lists the jobs of a directory"
         ) from error
-    return Session(uid, parse(spec), opened, url)
+    except SapflowError:
+        opened.close()
+        raise
+    return Session(uid, job, opened, url)
 
 
 def _absolute(url: str) -> str:

@@ -172,20 +172,17 @@ def _default(schema: dict[str, Any]) -> Any:
 
 
 def _declare_unbuilt(schema: dict[str, Any]) -> None:
-    """Fields that are refused with a reason: a field that the schema does not know would be dropped silently."""
+    """Fields refused with a reason: one that the schema does not know would be dropped, or called unknown."""
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    description = {"description": "Not built yet: refused."}
     for path in NOT_BUILT:
         *parents, last = path.split(".")[1:]
         properties = schema["properties"]
         for parent in parents:
             properties = properties[parent]["properties"]
-        properties[last] = {"type": "object", "description": "Not built yet: refused."}
+        properties[last] = anything | description
         if last == "affinity":
-            properties[last] = {
-                "type": "array",
-                "maxItems": 16,
-                "items": {"type": "object"},
-                "description": "Not built yet: refused.",
-            }
+            properties[last] = {"type": "array", "maxItems": 16, "items": anything} | description
 
 
 def _rules() -> Iterator[dict[str, Any]]:

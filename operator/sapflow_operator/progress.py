@@ -80,7 +80,9 @@ class StatusApi:
             async with self._session.patch(self._url, data=json.dumps(body), headers=headers) as response:
                 text = await response.text()
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise NotReported(f"the API server gave no answer: {str(error) or type(error).__name__}") from error
+            raise NotReported(
+                f"the API server gave no answer: {str(error) or type(error).__name__}"
+            ) from error
         if response.status not in (200, 201):
             raise NotReported(f"the API server answered {response.status}: {text[:300]}")
 

@@ -5,6 +5,7 @@ import csv
 import sys
 import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -66,7 +67,14 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if given.model.endswith(SUFFIXES):
         folders.insert(0, str(Path(given.model).resolve().parent))
     sys.path[:0] = [folder for folder in folders if folder not in sys.path]
-    model, session = _model(given, environ)
+    with ExitStack() as opened:
+        session = _session(given, environ)
+        if session is not None:
+            opened.enter_context(session)
+        return _predict(given, _model(given, session), session)
+
+
+def _predict(given: argparse.Namespace, model: Predictor, session: Session | None) -> int:
     truth: np.ndarray | None = None
     if given.input is None:
         scaled, truth = _held_out(given, session)
@@ -82,17 +90,22 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _model(given: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Predictor, Session | None]:
-    """The model, and the session of its job where that is known."""
+def _session(given: argparse.Namespace, environ: Mapping[str, str]) -> Session | None:
+    """The session of the model's job, where that is known."""
     if given.model.endswith(".safetensors"):
-        return predict.load(given.model), _job_around(Path(given.model), environ)
-    session = session_of(given.model, given.store, environ)
+        return _job_around(Path(given.model), environ)
+    return session_of(given.model, given.store, environ)
+
+
+def _model(given: argparse.Namespace, session: Session | None) -> Predictor:
+    if session is None or given.model.endswith(".safetensors"):
+        return predict.load(given.model)
     key = keys.result(session.uid, "model.safetensors")
     try:
         content = session.store.read(key)
     except ObjectMissing as error:
         raise DataError(f"job {session.uid} has no result yet; `sapflow run` it to its end") from error
-    return predict.decode(content, key), session
+    return predict.decode(content, key)
 
 
 def _job_around(path: Path, environ: Mapping[str, str]) -> Session | None:

@@ -15,7 +15,6 @@ from sapflow.cli.stop import Stopped, run_until_stopped
 from sapflow.data.blocks import Manifest
 from sapflow.display import Display, open_display
 from sapflow.errors import JobFailed
-from sapflow.job import TrainingJob
 from sapflow.pricing import PRICES
 from sapflow.progress import Extent, Progress
 from sapflow.session import Session
@@ -73,14 +72,18 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Exit code 0 once the job's result stands. Raises SapflowError, Stopped."""
     job = read_job(given.file)
     environ = make_importable(job, given.file, environ)
-    opened = session.open_session(job, environ, store=given.store)
+    with session.open_session(job, environ, store=given.store) as opened:
+        return _run(given, opened, environ)
+
+
+def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str]) -> int:
     sender = None if given.openwhisk is None else openwhisk.sender(given, opened, environ)
     outcome = opened.outcome()
     if outcome is not None and given.again:
         opened.forget()
     elif outcome is not None:
         return _say_finished(given, opened, outcome)
-    display = _display(given, job, opened)
+    display = _display(given, opened)
     try:
         with display:
             manifest = _prepare(opened, display)
@@ -104,7 +107,8 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return _say_succeeded(given, opened, outcome)
 
 
-def _display(given: argparse.Namespace, job: TrainingJob, opened: Session) -> Display:
+def _display(given: argparse.Namespace, opened: Session) -> Display:
+    job = opened.job
     stream = sys.stderr if given.json else sys.stdout
     return open_display(
         stream,

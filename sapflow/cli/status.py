@@ -48,7 +48,8 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Exit code 0 where the job is known. Raises DataError, StoreError."""
     if given.job is None:
         return _list(given, environ)
-    body = asyncio.run(_status(session_of(given.job, given.store, environ)))
+    with session_of(given.job, given.store, environ) as session:
+        body = asyncio.run(_status(session))
     if given.json:
         print_json(body)
     else:
@@ -62,7 +63,8 @@ def _list(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     bodies = []
     for name in names:
         try:
-            bodies.append(asyncio.run(_status(find_session(name, environ, store=given.store))))
+            with find_session(name, environ, store=given.store) as session:
+                bodies.append(asyncio.run(_status(session)))
         except SapflowError as error:
             bodies.append({"job": name, "state": "Unreadable", "message": str(error)})
     if given.json:

@@ -86,9 +86,9 @@ class Evaluations:
         finally:
             await self.close()
 
-    def release(self) -> None:
-        """The result is written: nothing of a version is needed any more."""
-        self._keeper.release_all_but((), "evaluation")
+    def release_all_but(self, chosen: Commit) -> None:
+        """The result is written: no other version is needed any more."""
+        self._keeper.release_all_but({chosen.version}, "evaluation")
 
     async def close(self) -> None:
         for task in self._tasks.values():

@@ -27,6 +27,7 @@ class Keeper:
         self._named: set[int] = set()
         self._unwanted: dict[str, int] = {}
         self._removing: dict[str, int] = {}
+        self._waiting: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._newest = -1
 
@@ -116,13 +117,18 @@ class Keeper:
         await self._records.write(keys.checkpoint(self._uid, commit.version), body, durable=True)
 
     def _remove(self, names: dict[str, int]) -> None:
+        self._removing.update(names)
+        self._waiting += names
+
+    def sweep(self) -> None:
+        """Start to remove what waits for it: to be called when the driver, and best a core too, has nothing to do."""
+        names, self._waiting = self._waiting, []
         if names:
-            self._removing.update(names)
             task = asyncio.create_task(self._delete(names))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _delete(self, names: dict[str, int]) -> None:
+    async def _delete(self, names: list[str]) -> None:
         try:
             await asyncio.to_thread(self._store.delete, sorted(names))
         except StoreError as error:
@@ -132,7 +138,8 @@ class Keeper:
                 self._removing.pop(name, None)
 
     async def close(self) -> None:
-        """Wait for removals under way."""
+        """Remove what is left to remove, and wait for it."""
+        self.sweep()
         await asyncio.gather(*self._tasks)
 
 

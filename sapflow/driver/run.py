@@ -68,7 +68,7 @@ class Driver:
             chosen = await walk.to_the_end()
             await keeper.record_checkpoint(chosen)
             outcome = await result.write(context, evaluations, chosen)
-            evaluations.release()
+            evaluations.release_all_but(chosen)
         except (SapflowError, ExceptionGroup) as error:
             failure = _plain(error)
             if isinstance(failure, JobFailed):
@@ -233,7 +233,9 @@ class _Walk:
     async def _advance(self) -> None:
         """One step and its commit, by us or by whoever was first."""
         old, records = self._commit, self._context.records
-        work = self._asynchronous or SynchronousStep(self._context, old, await self._plan())
+        work = self._asynchronous or SynchronousStep(
+            self._context, old, await self._plan(), meanwhile=self._keeper.sweep
+        )
         try:
             new = await work.next_commit()
         except (SapflowError, ExceptionGroup) as error:
@@ -256,6 +258,8 @@ class _Walk:
         self._context.observer.committed(self._commit)
         used = self._used(work) + ([] if ours else _objects_of_one(new, self._commit))
         self._keeper.superseded(old, self._commit, used)
+        if self._asynchronous is not None:
+            self._keeper.sweep()
         if await self._keeper.checkpoint(self._commit):
             self._context.observer.checkpointed(self._commit.version)
         if self._evaluations.due(self._commit.version):

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -16,13 +17,24 @@ from sapflow.merge import OPEN_CHILDREN
 from sapflow.requests import MergeRequest, Part, RootRequest, TrainRequest, Update
 
 
-class SynchronousStep:
-    """The graph of the step that follows `commit` by `plan`."""
+ROOT_AT_WORK = 0.0005
+"""Seconds after which a root that was called has its request."""
 
-    def __init__(self, context: Context, commit: Commit, plan: Plan) -> None:
+
+class SynchronousStep:
+    """The graph of the step that follows `commit` by `plan`.
+
+    `meanwhile` is called while the root works: then the driver waits, and cores that compute are idle.
+    """
+
+    def __init__(
+        self, context: Context, commit: Commit, plan: Plan, meanwhile: Callable[[], None] | None = None
+    ) -> None:
         self.context, self.commit, self.plan = context, commit, plan
+        self._meanwhile = meanwhile
         self.version = commit.version + 1
-        self.ident = keys.step_id(commit.digest, plan.name)
+        self._previous = commit.digest
+        self.ident = keys.step_id(self._previous, commit.plan)
         self.slices: Slices = context.slices(commit.cursor)
         self.groups = structure.active_groups(plan.structure, sorted(self.slices.ranks))
         self.top = structure.levels(plan.structure)
@@ -122,14 +134,16 @@ class SynchronousStep:
     async def _root_call(self, phase: str, shard: int, norms: str | None = None) -> dict[str, Any]:
         context, commit = self.context, self.commit
         start, stop = self.ranges[shard]
-        children = [] if phase == "apply" else await self._children(self.top, self._last_level(), shard)
+        last = [] if phase == "apply" else self._last_level()
+        # The first child only: the request is made while the others are at work.
+        await self._children(self.top, last[:1], shard)
         request = RootRequest.model_validate(
             {
                 "job": context.uid,
                 "version": self.version,
                 "secondsLeft": 1,
                 "phase": phase,
-                "children": children,
+                "children": [self._key(self.top - 1, child, shard) for child in last],
                 "total": self._total(shard),
                 "sizes": commit.sizes,
                 "start": start,
@@ -142,6 +156,9 @@ class SynchronousStep:
                 "optimizerOutput": keys.optimizer(context.uid, self.version, self.ident, shard),
             }
         )
+        await self._children(self.top, last, shard)
+        if self._meanwhile is not None:
+            asyncio.get_running_loop().call_later(ROOT_AT_WORK, self._meanwhile)
         return await context.caller.call(self.plan.mergers, request, self._cursors)
 
     def _last_level(self) -> list[int]:
@@ -164,8 +181,8 @@ class SynchronousStep:
         return Commit(
             version=self.version,
             id=self.ident,
-            previous=self.commit.digest,
-            plan=self.plan.name,
+            previous=self._previous,
+            plan=self.commit.plan,
             sizes=self.commit.sizes,
             slots=self.commit.slots,
             params=self.params if finite else self.commit.params,

@@ -62,7 +62,10 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"spec.model.image": "mine:1"}, "spec.model.image: Invalid value"),
     ({"spec.data.source": REMOVED}, "spec.data.source: Required value"),
     ({"spec.data.source": "/data/mnist"}, "functions in a cluster see no path of yours"),
-    ({"spec.data.source": "s3://sapflow/jobs/0d5a/data"}, "must not be below jobs/, where jobs keep their state"),
+    (
+        {"spec.data.source": "s3://sapflow/jobs/0d5a/data"},
+        "must not be below jobs/, where jobs keep their state",
+    ),
     ({"spec.data.source": "s3://sapflow/*"}, "must be s3://bucket/prefix"),
     ({"spec.data.source": "s3://sapflow"}, "must be s3://bucket/prefix"),
     ({"spec.data.source": "s3://sapflow/a/../jobs/0d5a"}, "no part begins with a dot"),
@@ -75,11 +78,26 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"spec.merge.structure": [1, 9, 2, 8]}, "may not have a level wider than the one below it"),
     ({"spec.merge.structure": [1]}, "spec.merge.structure in body should have at least 2 items"),
     ({"spec.merge.structure": [1] * 8 + [8]}, "must have at most 8 items"),
-    ({"spec.algorithm": {"steps": 5, "mode": "Async"}, "spec.merge.structure": [1, 2, 8]}, "must be [1, workers]"),
-    ({"spec.algorithm": {"steps": 5, "mode": "Async"}, "spec.merge.shards": 2}, "must be 1 with algorithm.mode Async"),
-    ({"spec.algorithm": {"steps": 5, "mode": "Async"}, "spec.merge.reuseWorkers": True}, "is for algorithm.mode Sync"),
-    ({"spec.algorithm": {"steps": 5, "mode": "Async", "localSteps": 2}}, "spec.algorithm.localSteps: Invalid value"),
-    ({"spec.algorithm": {"steps": 5, "maxStaleness": 2}}, "is for algorithm.mode Async only: leave it out with Sync"),
+    (
+        {"spec.algorithm": {"steps": 5, "mode": "Async"}, "spec.merge.structure": [1, 2, 8]},
+        "must be [1, workers]",
+    ),
+    (
+        {"spec.algorithm": {"steps": 5, "mode": "Async"}, "spec.merge.shards": 2},
+        "must be 1 with algorithm.mode Async",
+    ),
+    (
+        {"spec.algorithm": {"steps": 5, "mode": "Async"}, "spec.merge.reuseWorkers": True},
+        "is for algorithm.mode Sync",
+    ),
+    (
+        {"spec.algorithm": {"steps": 5, "mode": "Async", "localSteps": 2}},
+        "spec.algorithm.localSteps: Invalid value",
+    ),
+    (
+        {"spec.algorithm": {"steps": 5, "maxStaleness": 2}},
+        "is for algorithm.mode Async only: leave it out with Sync",
+    ),
     ({"spec.algorithm": {"steps": 5, "localState": "Average"}}, "Average needs localSteps above 1"),
     ({"spec.optimizer": {"name": "Adam", "momentum": 0.9}}, "is for Momentum and Nesterov only"),
     ({"spec.optimizer": {"name": "SGD", "beta1": 0.9}}, "is for Adam and AdamW only"),
@@ -89,7 +107,10 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"spec.memory.worker": "64"}, "must be at least 64Mi"),
     ({"spec.memory.worker": "512mb"}, "spec.memory.worker in body should match"),
     ({"spec.cpu.worker": "many"}, "spec.cpu.worker in body should match"),
-    ({"spec.memory.optimize": {"goal": "Cost"}}, "is not built yet: memory optimisation comes with the planner"),
+    (
+        {"spec.memory.optimize": {"goal": "Cost"}},
+        "is not built yet: memory optimisation comes with the planner",
+    ),
     ({"spec.affinity": [{"from": "Worker"}]}, "is not built yet: placement comes with the planner"),
     ({"spec.storage": {"bucket": "sapflow"}}, "spec.storage.endpoint: Required value"),
     (
@@ -97,17 +118,26 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
         "needs secretName: only credentials of your own can be shared",
     ),
     ({"spec.prices.platform": "Cloud9"}, 'spec.prices.platform: Unsupported value: "Cloud9"'),
-    ({"spec.limits.deadlineSeconds": -1}, "spec.limits.deadlineSeconds in body should be greater than or equal to 1"),
-    ({"spec.ttlSecondsAfterFinished": -1}, "spec.ttlSecondsAfterFinished in body should be greater than or equal to 0"),
+    (
+        {"spec.limits.deadlineSeconds": -1},
+        "spec.limits.deadlineSeconds in body should be greater than or equal to 1",
+    ),
+    (
+        {"spec.ttlSecondsAfterFinished": -1},
+        "spec.ttlSecondsAfterFinished in body should be greater than or equal to 0",
+    ),
 )
 CHANGES: tuple[tuple[dict[str, Any], str], ...] = (
-    ({"spec.workers": 9}, "spec.workers: Invalid value: 9: cannot be changed"),
+    ({"spec.workers": 9}, "spec.workers: Invalid value"),
     ({"spec.model.args": {"hidden": [1]}}, "spec.model: Invalid value"),
     ({"spec.data.options": {"samples": 1}}, "spec.data: Invalid value"),
     ({"spec.optimizer.name": "Adam"}, "spec.optimizer: Invalid value"),
     ({"spec.memory.worker": "1Gi"}, "spec.memory: Invalid value"),
     ({"spec.storage": {"endpoint": "http://x", "bucket": "bucket"}}, "cannot be changed: delete the job"),
-    ({"spec.cpu": {"worker": "1"}}, "only checkpoint, limits, suspend, ttlSecondsAfterFinished can be changed"),
+    (
+        {"spec.cpu": {"worker": "1"}},
+        "only checkpoint, limits, suspend, ttlSecondsAfterFinished can be changed",
+    ),
 )
 
 
@@ -133,7 +163,9 @@ def namespace() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("changes", "said"), BAD, ids=[said[:50] for _, said in BAD])
-def test_a_bad_job_is_refused_with_words_that_help(namespace: str, changes: dict[str, Any], said: str) -> None:
+def test_a_bad_job_is_refused_with_words_that_help(
+    namespace: str, changes: dict[str, Any], said: str
+) -> None:
     made = kubectl("create", "-n", namespace, "--dry-run=server", "-f", "-", body=job(changes))
     assert made.returncode != 0, made.stdout
     assert said in made.stderr
@@ -152,7 +184,9 @@ def test_what_is_immutable_cannot_be_changed(
     namespace: str, standing: str, changes: dict[str, Any], said: str
 ) -> None:
     patch = json.dumps({"spec": job(changes)["spec"]})
-    changed = kubectl("patch", "-n", namespace, "tj", standing, "--type=merge", "--dry-run=server", "-p", patch)
+    changed = kubectl(
+        "patch", "-n", namespace, "tj", standing, "--type=merge", "--dry-run=server", "-p", patch
+    )
     assert changed.returncode != 0, changed.stdout
     assert said in changed.stderr
 
@@ -169,7 +203,9 @@ def test_what_is_immutable_cannot_be_changed(
 )
 def test_what_is_mutable_can_be_changed(namespace: str, standing: str, change: dict[str, Any]) -> None:
     patch = json.dumps({"spec": change})
-    changed = kubectl("patch", "-n", namespace, "tj", standing, "--type=merge", "--dry-run=server", "-p", patch)
+    changed = kubectl(
+        "patch", "-n", namespace, "tj", standing, "--type=merge", "--dry-run=server", "-p", patch
+    )
     assert changed.returncode == 0, changed.stderr
 
 

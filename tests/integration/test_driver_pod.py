@@ -139,7 +139,7 @@ def test_waits_for_a_store_that_is_away_and_leaves_no_record_of_a_failure(
     waited = job(algorithm_seed=9)
     object.__setattr__(waited.metadata, "uid", "waited")
     store = AwayOnce(open_store(str(folder)))
-    outcome, _ = drive(waited, store, urls, tmp_path)  # type: ignore[arg-type]
+    outcome, _ = drive(waited, store, urls, tmp_path)
     assert store.failed
     assert outcome["version"] == 3
     assert not any(store.exists(keys.failure("waited", version)) for version in range(4))

@@ -266,9 +266,9 @@ class TestStragglers:
                 hedged.append((op, version))
 
         place = prepared.place(tiny_job())
-        simulation = Simulation(place, {14: Fault("slow", seconds=250.0)}, observer=Watching())
+        simulation = Simulation(place, {16: Fault("slow", seconds=250.0)}, observer=Watching())
         outcome = simulation.run()
-        straggler = simulation.functions.log[14].request
+        straggler = simulation.functions.log[16].request
         twins = [
             one
             for one in requests(simulation.functions.log, straggler["op"])
@@ -281,14 +281,14 @@ class TestStragglers:
 
     def test_a_hedge_that_fails_does_not_lose_the_first(self, prepared: Prepared) -> None:
         place = with_limits(prepared.place(tiny_job()), retries=0)
-        slow = {14: Fault("slow", seconds=20.0)}
+        slow = {16: Fault("slow", seconds=20.0)}
         before = Simulation(prepared.place(tiny_job()), slow)
         before.run()
-        straggler = before.functions.log[14].request
+        straggler = before.functions.log[16].request
         twin = next(
             number
             for number, one in enumerate(before.functions.log)
-            if number > 14 and {**one.request, "attempt": 0} == {**straggler, "attempt": 0}
+            if number > 16 and {**one.request, "attempt": 0} == {**straggler, "attempt": 0}
         )
         outcome = Simulation(place, {**slow, twin: Fault("refuse")}).run()
         assert outcome["account"]["hedges"] == 1

@@ -205,6 +205,7 @@ def sapflow(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.s3
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_job_trains_on_openwhisk_to_the_weights_of_a_local_run(
     minio: S3Service, tmp_path: Path, folder: Path
 ) -> None:

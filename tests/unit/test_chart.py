@@ -332,6 +332,8 @@ def test_the_admission_policy_is_about_the_drivers_own_account() -> None:
     (condition,) = policy["spec"]["matchConditions"]
     assert names.driver("digits") == "digits-driver"
     assert condition["expression"].endswith("request.namespace + ':' + request.name + '-driver'")
+    # A request for the job itself has no subResource at all.
+    assert "has(request.subResource)" in policy["spec"]["validations"][0]["expression"]
     (binding,) = of_kind("ValidatingAdmissionPolicyBinding")
     assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
     assert policy["spec"]["failurePolicy"] == "Fail"

@@ -139,7 +139,9 @@ class World:
 def pod(role: str, **seen: Any) -> dict[str, Any]:
     container = {"name": "driver" if role == "driver" else "user-container"}
     status: dict[str, Any] = {"phase": seen.get("phase", "Pending")}
-    status["containerStatuses"] = [container | {name: seen[name] for name in ("state", "lastState") if name in seen}]
+    status["containerStatuses"] = [
+        container | {name: seen[name] for name in ("state", "lastState") if name in seen}
+    ]
     status["conditions"] = seen.get("conditions", [])
     limits = {"resources": {"limits": {"memory": seen.get("memory", "512Mi")}}}
     return {
@@ -195,7 +197,9 @@ def test_what_somebody_changed_by_hand_is_put_back(running: World) -> None:
 
 
 def test_what_the_api_server_fills_in_is_no_difference(running: World) -> None:
-    running.objects["Service", "a-worker"]["spec"]["template"]["spec"]["containers"][0]["name"] = "user-container"
+    running.objects["Service", "a-worker"]["spec"]["template"]["spec"]["containers"][0]["name"] = (
+        "user-container"
+    )
     assert running.look().actions == ()
 
 
@@ -298,7 +302,10 @@ def test_with_grow_on_oom_the_size_grows_once_for_each_size_and_the_job_goes_on(
     assert world.status["memory"] == {"worker": "768Mi", "merger": "256Mi"}
     container = world.objects["Service", "a-worker"]["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"]["memory"] == "768Mi"
-    assert json.loads(world.objects["ConfigMap", "a-spec"]["data"]["job.json"])["spec"]["memory"]["worker"] == "768Mi"
+    assert (
+        json.loads(world.objects["ConfigMap", "a-spec"]["data"]["job.json"])["spec"]["memory"]["worker"]
+        == "768Mi"
+    )
     assert ("Job", "a-driver") in world.objects
     assert world.condition("Succeeded")["status"] == "Unknown"
     assert world.events.count("MemoryGrown") == 1
@@ -316,7 +323,12 @@ def test_memory_grows_to_the_operators_limit_and_no_further() -> None:
 
 
 def test_pods_that_fit_on_no_node_are_said_in_functions_ready(running: World) -> None:
-    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
+    unscheduled = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/2 nodes",
+    }
     running.pods += [pod("worker", conditions=[unscheduled]), pod("worker", conditions=[unscheduled])]
     plan = running.look()
     assert running.reason("FunctionsReady") == ("False", "Unschedulable")
@@ -355,7 +367,10 @@ def test_credentials_are_renewed_when_they_are_due_and_the_driver_runs_on(runnin
         ({"limits": {"invocationSeconds": 3600}}, "spec.limits.invocationSeconds: is 3600"),
         ({"data": {"source": "s3://sapflow/jobs/u2"}}, "below jobs/"),
         ({"data": {"source": "s3://data/x?endpoint=http://elsewhere"}}, "must be in the job's own store"),
-        ({"storage": {"endpoint": "http://evil", "bucket": "sapflow"}}, "spec.storage.secretName: is required"),
+        (
+            {"storage": {"endpoint": "http://evil", "bucket": "sapflow"}},
+            "spec.storage.secretName: is required",
+        ),
     ],
 )
 def test_a_spec_that_only_the_operator_can_refuse_fails_the_job_and_makes_nothing(
@@ -392,7 +407,11 @@ def test_a_store_that_is_away_is_waited_for_and_refused_credentials_are_not() ->
 def test_a_deleted_job_ends_its_driver_first_then_credentials_then_objects(running: World) -> None:
     first = farewell(running.job, running.observed, SETTINGS)
     assert not first.done
-    assert set(first.actions) == {Delete("Job", "a-driver"), Delete("Service", "a-worker"), Delete("Service", "a-merger")}
+    assert set(first.actions) == {
+        Delete("Job", "a-driver"),
+        Delete("Service", "a-worker"),
+        Delete("Service", "a-merger"),
+    }
     running.pods = []
     running.objects = {key: each for key, each in running.objects.items() if key[0] == "Secret"}
     last = farewell(running.job, running.observed, SETTINGS)

@@ -97,7 +97,12 @@ def test_the_operator_may_make_and_change_every_child_and_nothing_with_a_star() 
 
 
 def test_the_operator_holds_every_right_that_it_gives_to_a_driver() -> None:
-    held = {(rule["apiGroups"][0], resource, verb) for rule in RULES for resource in rule["resources"] for verb in rule["verbs"]}
+    held = {
+        (rule["apiGroups"][0], resource, verb)
+        for rule in RULES
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
     for rule in role.build(wanted())["rules"]:
         for resource in rule["resources"]:
             assert {(rule["apiGroups"][0], resource, verb) for verb in rule["verbs"]} <= held
@@ -185,7 +190,9 @@ def test_all_pods_meet_the_restricted_standard_with_a_read_only_root() -> None:
             "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         }
-        assert {"emptyDir", "secret", "configMap"} >= {key for volume in spec["volumes"] for key in volume} - {"name"}
+        assert {"emptyDir", "secret", "configMap"} >= {
+            key for volume in spec["volumes"] for key in volume
+        } - {"name"}
 
 
 def test_functions_have_no_service_account_token_and_no_secret_in_their_environment() -> None:
@@ -200,7 +207,10 @@ def test_functions_have_no_service_account_token_and_no_secret_in_their_environm
 
 
 def test_threads_are_those_of_the_spec_and_never_of_the_node() -> None:
-    environment = {each["name"]: each["value"] for each in container(knative_service.build(wanted(threads=3), "worker"))["env"]}
+    environment = {
+        each["name"]: each["value"]
+        for each in container(knative_service.build(wanted(threads=3), "worker"))["env"]
+    }
     assert {environment[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL")} == {"3"}
 
 
@@ -233,7 +243,11 @@ def test_driver_and_functions_read_a_job_without_what_is_the_clusters_affair() -
     of = wanted(cpu={"worker": "1"}, storage=storage, ttlSecondsAfterFinished=5)
     document = json.loads(config_map.build(of)["data"]["job.json"])
     assert document["metadata"] == {"name": "digits", "namespace": "team", "uid": "u1"}
-    assert document["spec"]["storage"] == {"endpoint": "http://other:9000", "bucket": "mine", "region": "us-east-1"}
+    assert document["spec"]["storage"] == {
+        "endpoint": "http://other:9000",
+        "bucket": "mine",
+        "region": "us-east-1",
+    }
     assert parse(document).spec.workers == 22
 
 

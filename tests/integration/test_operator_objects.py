@@ -1,0 +1,74 @@
+"""What a deleted job leaves in a real MinIO."""
+
+import json
+import secrets
+
+import pytest
+from s3_servers import S3Service
+
+from sapflow import keys
+from sapflow.store import open_store
+from sapflow_operator import objects
+from sapflow_operator.wanted import Place
+
+pytestmark = pytest.mark.s3
+
+
+def standing(minio: S3Service, uid: str) -> set[str]:
+    place = Place(minio.endpoint, minio.bucket, "us-east-1")
+    return {key.removeprefix(keys.job(uid)) for key in objects._list(place, minio.credentials, keys.job(uid))}
+
+
+@pytest.fixture
+def uid(minio: S3Service) -> str:
+    """A job with two checkpoints, a result and remains of a step."""
+    uid = secrets.token_hex(8)
+    place = Place(minio.endpoint, minio.bucket, "us-east-1")
+    store = open_store(place.url, minio.credentials)
+    for version in (0, 2, 10):
+        params = keys.params(uid, version, "aa", 0)
+        store.create(params, b"p")
+        store.create(keys.commit(uid, version), json.dumps({"plan": "pp"}).encode())
+        body = {"params": [{"key": params}], "optimizer": []}
+        if version:
+            store.create(keys.checkpoint(uid, version), json.dumps(body).encode())
+    for key in (
+        keys.spec(uid),
+        keys.plan(uid, "pp"),
+        keys.plan(uid, "old"),
+        keys.data(uid) + "manifest.json",
+    ):
+        store.create(key, b"{}")
+    store.create(keys.contribution(uid, 11, "bb", 0, 0, 0), b"left")
+    store.create(keys.result(uid, "model.safetensors"), b"model")
+    store.create(keys.result(uid, "outcome.json"), b'{"version": 10}')
+    store.create(keys.spec(f"{uid}-b"), b"the neighbour's")
+    store.close()
+    return uid
+
+
+def test_retain_leaves_the_result_and_all_that_the_last_checkpoint_stands_on(
+    minio: S3Service, uid: str
+) -> None:
+    place = Place(minio.endpoint, minio.bucket, "us-east-1")
+    for _ in range(2):
+        objects.remove(place, minio.credentials, uid, keep=True)
+        assert standing(minio, uid) == {
+            "result/model.safetensors",
+            "result/outcome.json",
+            "checkpoints/10.json",
+            "commits/0.json",
+            "commits/10.json",
+            "params/10-aa.0",
+            "plans/pp.json",
+            "spec.json",
+        }
+    assert objects.read_outcome(place, minio.credentials, uid) == {"version": 10}
+
+
+def test_delete_leaves_nothing_of_the_job_and_all_of_its_neighbours(minio: S3Service, uid: str) -> None:
+    place = Place(minio.endpoint, minio.bucket, "us-east-1")
+    objects.remove(place, minio.credentials, uid, keep=False)
+    assert standing(minio, uid) == set()
+    assert standing(minio, f"{uid}-b") == {"spec.json"}
+    assert objects.read_outcome(place, minio.credentials, uid) == {}

@@ -1,0 +1,132 @@
+"""What a TrainingJob may say, to a local run and to a cluster."""
+
+from typing import Any
+
+import pytest
+
+from sapflow.errors import SpecError
+from sapflow.job import CLUSTER_ONLY, NOT_BUILT, load, parse
+
+
+def document(**spec: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {"model": {"name": "mlp"}, "data": {"source": "sklearn:digits"}, "workers": 8}
+    return {
+        "apiVersion": "sapflow.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "metadata": {"name": "digits"},
+        "spec": base | spec,
+    }
+
+
+def problems(runtime: Any, **spec: Any) -> dict[str, str]:
+    with pytest.raises(SpecError) as caught:
+        parse(document(**spec), runtime)
+    return dict(caught.value.problems)
+
+
+STORAGE = {"endpoint": "http://minio:9000", "bucket": "sapflow"}
+CLUSTER: dict[str, dict[str, Any]] = {
+    "spec.model.image": {"model": {"entrypoint": "mine:model", "image": "mine:1"}},
+    "spec.memory.growOnOOM": {"memory": {"growOnOOM": True}},
+    "spec.cpu": {"cpu": {"worker": "500m"}},
+    "spec.storage.shareCredentials": {"storage": STORAGE | {"shareCredentials": True, "secretName": "mine"}},
+    "spec.storage.deletionPolicy": {"storage": STORAGE | {"deletionPolicy": "Delete"}},
+    "spec.suspend": {"suspend": True},
+    "spec.ttlSecondsAfterFinished": {"ttlSecondsAfterFinished": 60},
+}
+
+
+@pytest.mark.parametrize("path", CLUSTER_ONLY)
+def test_what_only_a_cluster_honours_is_refused_by_a_local_run_and_taken_by_a_cluster(path: str) -> None:
+    spec = CLUSTER[path]
+    assert "leave it out" in problems("local", **spec)[path]
+    parse(document(**spec), "kubernetes")
+
+
+@pytest.mark.parametrize("runtime", ["local", "kubernetes"])
+@pytest.mark.parametrize("path", NOT_BUILT)
+def test_what_is_not_built_is_refused_everywhere(path: str, runtime: str) -> None:
+    spec = (
+        {"memory": {"optimize": {"goal": "Cost"}}}
+        if "optimize" in path
+        else {"affinity": [{"from": "Worker"}]}
+    )
+    assert "not built yet" in problems(runtime, **spec)[path]
+
+
+def test_the_defaults_of_cluster_fields_are_no_reason_to_refuse() -> None:
+    job = parse(document(storage=STORAGE))
+    assert parse(job.to_json()) == job
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("/data/mnist", "no path of yours"),
+        ("data.npz", "no path of yours"),
+        ("s3://bucket/jobs/0d5a", "below jobs/"),
+        ("s3://bucket/jobs", "below jobs/"),
+        ("s3://bucket/jobs?endpoint=http://minio:9000", "below jobs/"),
+        ("s3://bucket//jobs/0d5a", "single slashes"),
+        ("s3://bucket/./jobs/0d5a", "begins with a dot"),
+        ("s3://bucket/a/../jobs/0d5a", "begins with a dot"),
+        ("s3://bucket/job*", "s3://bucket/prefix"),
+        ("s3://bucket/${aws:username}", "s3://bucket/prefix"),
+        ("s3://bucket/", "s3://bucket/prefix"),
+        ("s3://bucket/data\n", "s3://bucket/prefix"),
+    ],
+)
+def test_a_cluster_takes_no_path_and_no_source_that_could_reach_other_jobs(source: str, said: str) -> None:
+    assert said in problems("kubernetes", data={"source": source})["spec.data.source"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "s3://bucket/jobsites/a.npz",
+        "s3://bucket/data/jobs",
+        "s3://bucket/data/?endpoint=http://minio:9000&region=eu-1",
+        "synthetic:binary?samples=100",
+    ],
+)
+def test_a_cluster_takes_data_beside_the_jobs(source: str) -> None:
+    parse(document(data={"source": source}), "kubernetes")
+
+
+def test_names_begin_with_a_letter_where_they_begin_those_of_services() -> None:
+    named = document() | {"metadata": {"name": "7digits"}}
+    parse(named)
+    with pytest.raises(SpecError, match="begin with a letter"):
+        parse(named, "kubernetes")
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "said"),
+    [
+        ({"model": {}}, "spec.model", "either name or entrypoint"),
+        ({"model": {"name": "mlp", "image": "a:1"}}, "spec.model.image", "entrypoint"),
+        ({"algorithm": {"epochs": 1, "steps": 1}}, "spec.algorithm", "either epochs or steps"),
+        ({"merge": {"structure": [1, 9, 8]}}, "spec.merge.structure", "wider"),
+        ({"memory": {"worker": "32Mi"}}, "spec.memory.worker", "at least 64Mi"),
+        ({"memory": {"merger": "256mb"}}, "spec.memory.merger", "did you mean"),
+        ({"cpu": {"worker": "fast"}}, "spec.cpu.worker", "pattern"),
+        ({"optimizer": {"name": "SGD", "momentum": 0.9}}, "spec.optimizer.momentum", "Momentum and Nesterov"),
+        ({"optimizer": {"schedule": {"name": "Step"}}}, "spec.optimizer.schedule.stepSize", "required"),
+        (
+            {"algorithm": {"steps": 1, "mode": "Async", "localSteps": 2}},
+            "spec.algorithm.localSteps",
+            "must be 1",
+        ),
+        ({"storage": STORAGE | {"shareCredentials": True}}, "spec.storage.shareCredentials", "secretName"),
+    ],
+)
+def test_what_does_not_fit_together_is_named_by_its_field(spec: dict[str, Any], path: str, said: str) -> None:
+    assert said in problems("kubernetes", **spec)[path]
+
+
+def test_load_hands_the_runtime_on() -> None:
+    text = "{apiVersion: sapflow.dev/v1alpha1, kind: TrainingJob, metadata: {name: a}, spec: {model: {name: mlp}, "
+    text += "data: {source: 'sklearn:digits'}, workers: 2, suspend: true}}"
+    assert load(text, "kubernetes").spec.suspend
+    with pytest.raises(SpecError, match="suspending is for the cluster runtime"):
+        load(text)

@@ -1,0 +1,98 @@
+"""The CRD: generated, structural, bounded. What an API server makes of it is tested in tests/e2e."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sapflow.job import Spec
+from sapflow.spec_checks import RULES
+from sapflow_operator.crd import MUTABLE, crd, main, render, spec_schema
+
+FILE = Path(__file__).parents[2] / "manifests" / "crds" / "sapflow.dev_trainingjobs.yaml"
+
+
+def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from nodes(inner, f"{path}.{name}")
+    if "items" in schema:
+        yield from nodes(schema["items"], f"{path}[]")
+
+
+def whole() -> dict[str, Any]:
+    schema: dict[str, Any] = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def test_the_file_is_what_the_models_say() -> None:
+    assert FILE.read_text() == render()
+    assert main(["--check", str(FILE)]) == 0
+
+
+def test_a_file_that_is_out_of_date_is_found(tmp_path: Path) -> None:
+    stale = tmp_path / "crd.yaml"
+    stale.write_text(render().replace("maximum: 10000\n", "maximum: 9\n", 1))
+    assert main(["--check", str(stale)]) == 1
+
+
+def test_every_field_has_one_type_and_no_union() -> None:
+    for path, node in nodes(whole()):
+        assert isinstance(node["type"], str), path
+        assert not {"anyOf", "oneOf", "allOf", "$ref", "x-kubernetes-int-or-string"} & set(node), path
+
+
+def test_every_list_and_string_of_the_spec_is_bounded() -> None:
+    for path, node in nodes(spec_schema()):
+        if node["type"] == "array":
+            assert "maxItems" in node, path
+        if node["type"] == "string":
+            assert "maxLength" in node or "enum" in node, path
+
+
+def test_only_free_form_maps_and_refused_fields_keep_what_the_schema_does_not_know() -> None:
+    kept = {path for path, node in nodes(whole()) if node.get("x-kubernetes-preserve-unknown-fields")}
+    assert kept == {".spec.model.args", ".spec.data.options", ".spec.memory.optimize", ".spec.affinity[]"}
+
+
+def test_every_field_of_the_models_is_in_the_schema() -> None:
+    assert set(spec_schema()["properties"]) == {
+        field.alias or name for name, field in Spec.model_fields.items()
+    } | {"affinity"}
+
+
+def test_every_rule_of_the_library_is_one_of_the_api_server_on_a_field_that_is_there() -> None:
+    fields = {path for path, _ in nodes(spec_schema())}
+    validations = spec_schema()["x-kubernetes-validations"]
+    assert {rule.cel for rule in RULES} <= {each["rule"] for each in validations}
+    assert {each["fieldPath"] for each in validations} <= fields
+
+
+def test_all_but_the_mutable_fields_are_held_by_a_transition_rule() -> None:
+    held = {
+        each["fieldPath"].removeprefix(".")
+        for each in spec_schema()["x-kubernetes-validations"]
+        if "oldSelf" in each["rule"]
+    }
+    assert held == set(spec_schema()["properties"]) - set(MUTABLE) - {"affinity"}
+
+
+def test_defaults_say_nothing_twice() -> None:
+    fields = dict(nodes(spec_schema()))
+    assert fields[".algorithm"]["default"] == {"epochs": 10}
+    assert fields[".merge"]["default"] == {}
+    assert fields[".optimizer.schedule.name"]["default"] == "Constant"
+
+
+def test_status_conditions_merge_by_type_and_columns_are_those_that_are_wanted() -> None:
+    conditions = dict(nodes(whole()))[".status.conditions"]
+    assert conditions["x-kubernetes-list-map-keys"] == ["type"]
+    version = crd()["spec"]["versions"][0]
+    columns = [each["name"] for each in version["additionalPrinterColumns"]]
+    assert columns == ["Succeeded", "Reason", "Step", "Loss", "Workers", "Cost", "Age"]
+    assert version["subresources"] == {"status": {}}
+
+
+def test_yaml_reads_back_as_the_same_definition() -> None:
+    assert yaml.safe_load(render()) == crd()
