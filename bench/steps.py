@@ -38,7 +38,7 @@ class Case:
 
 CASES = (
     Case(2, 1_000, 1.25, blocks=10, steps=60),
-    Case(2, 10_000, 1.05, blocks=6, steps=25),
+    Case(2, 10_000, 1.05, blocks=6, steps=25, micro_batch=2_000),
     Case(8, 1_000, 0.75, blocks=6, steps=30),
 )
 

@@ -4,7 +4,7 @@
 wrong, what is allowed. The CRD is generated from these models.
 """
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
@@ -12,9 +12,11 @@ from pydantic.alias_generators import to_camel
 
 from sapflow import memory, spec_checks, structure
 from sapflow.errors import SpecError
-from sapflow.optimizers import OptimizerSettings
 from sapflow.pricing import PRICES
 from sapflow.schedules import Schedule
+
+if TYPE_CHECKING:
+    from sapflow.optimizers import OptimizerSettings
 
 API_VERSION = "sapflow.dev/v1alpha1"
 KIND = "TrainingJob"
@@ -341,7 +343,9 @@ class TrainingJob(Model):
         return structure.closed_form(self.spec.workers)
 
     @property
-    def optimizer_settings(self) -> OptimizerSettings:
+    def optimizer_settings(self) -> "OptimizerSettings":
+        from sapflow.optimizers import OptimizerSettings  # numpy, which the operator does without
+
         asked = self.spec.optimizer
         given = asked.model_dump(
             include={"momentum", "beta1", "beta2", "epsilon", "weight_decay"}, exclude_none=True

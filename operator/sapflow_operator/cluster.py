@@ -102,6 +102,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._earlier: aiohttp.ClientSession | None = None
         self._server = ""
         self._until = 0.0
 
@@ -183,9 +184,10 @@ class Cluster:
             )
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, self._earlier):
+            if session is not None:
+                await session.close()
+        self._session = self._earlier = None
 
     async def _apply(self, path: str, manifest: Mapping[str, Any]) -> None:
         query = {"fieldManager": names.OPERATOR_MANAGER, "force": "true"}
@@ -247,12 +249,15 @@ class Cluster:
         )
         if info is None:
             raise ClusterError("there is neither a service account nor a kubeconfig to log in with", 401)
-        await self.close()
         self._server = info.server.rstrip("/")
         self._until = now + _LOGIN_SECONDS
-        self._session = aiohttp.ClientSession(
+        # Requests are under way on the session before; the one before that has none left.
+        unused, self._earlier = self._earlier, self._session
+        session = self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=info.as_ssl_context()),
             headers=info.as_http_headers(),
             timeout=aiohttp.ClientTimeout(total=_SECONDS),
         )
-        return self._session
+        if unused is not None:
+            await unused.close()
+        return session

@@ -137,7 +137,7 @@ class Keeper:
             for name in names:
                 self._removing.pop(name, None)
 
-    async def close(self) -> None:
+    async def settle(self) -> None:
         """Remove what is left to remove, and wait for it."""
         self.sweep()
         await asyncio.gather(*self._tasks)

@@ -66,6 +66,8 @@ class Driver:
                 keeper.collect()
             walk = _Walk(context, keeper, evaluations, last)
             chosen = await walk.to_the_end()
+            # Before there is an outcome: whoever finds one removes nothing any more.
+            await keeper.settle()
             await keeper.record_checkpoint(chosen)
             outcome = await result.write(context, evaluations, chosen)
             evaluations.release_all_but(chosen)
@@ -80,7 +82,7 @@ class Driver:
             outcome = standing
         finally:
             await evaluations.close()
-            await keeper.close()
+            await keeper.settle()
         self._observer.finished(outcome)
         return outcome
 

@@ -16,7 +16,6 @@ from sapflow.driver.context import Context, Slices, objects_after
 from sapflow.merge import OPEN_CHILDREN
 from sapflow.requests import MergeRequest, Part, RootRequest, TrainRequest, Update
 
-
 ROOT_AT_WORK = 0.0005
 """Seconds after which a root that was called has its request."""
 

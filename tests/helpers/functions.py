@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
 from pydantic import ValidationError
 
+from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
 from sapflow.errors import InstanceLost, InvocationTimeout, SapflowError
 from sapflow.http_answer import encode, interpret
 from sapflow.invoke import Reply, Role
@@ -99,7 +99,9 @@ class Functions:
         self._random = random.Random(self.seed)
         self._numbers = itertools.count()
         self._pools: dict[str, list[Instance]] = {"worker": [], "merger": []}
+        self._later_ones: list[asyncio.Future[None]] = []
         self.writes_of_each: list[int] = []
+        """Writes of each invocation, in the order of invocations."""
 
     def end_instances(self) -> None:
         """Every warm instance is gone, with what it kept."""
@@ -126,9 +128,7 @@ class Functions:
     async def close(self) -> None:
         """Nothing of it outlives the simulation."""
 
-    async def _work(
-        self, role: Role, content: bytes, number: int, fault: Fault | None
-    ) -> tuple[int, bytes]:
+    async def _work(self, role: Role, content: bytes, number: int, fault: Fault | None) -> tuple[int, bytes]:
         await asyncio.sleep(self._random.uniform(0.001, 0.1) + self.delay(self.log[number].request))
         if fault is None:
             return self._serve(role, content, number=number)
@@ -143,7 +143,7 @@ class Functions:
             case "twice":
                 self._serve(role, content)
             case "late":
-                asyncio.ensure_future(self._later(role, content, fault.seconds))
+                self._later_ones.append(asyncio.ensure_future(self._later(role, content, fault.seconds)))
             case "slow":
                 await asyncio.sleep(fault.seconds)
         return self._serve(role, content)
@@ -162,7 +162,11 @@ class Functions:
             self.failpoint(write, after)
             if number is not None and not after:
                 self.writes_of_each[number] += 1
-            if fault is None or after != (fault.kind == "kill" and fault.after) or next(writes) != fault.write:
+            if (
+                fault is None
+                or after != (fault.kind == "kill" and fault.after)
+                or next(writes) != fault.write
+            ):
                 return
             if fault.kind == "kill":
                 raise Killed

@@ -13,7 +13,6 @@ from typing import Any, Literal
 from helpers import virtual_loop
 from helpers.functions import Fault, Functions
 from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
-
 from sapflow import keys
 from sapflow.data.blocks import Manifest
 from sapflow.driver.commits import Account, Commit
@@ -167,7 +166,7 @@ class Simulation:
         outcomes = await asyncio.gather(*(self._until_done(index) for index in range(self.drivers)))
         # What is late is so late that the job is over.
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(others)  # type: ignore[type-var]
+            await asyncio.wait(others)
         return outcomes[0]
 
     async def _until_done(self, index: int) -> Outcome:
@@ -225,4 +224,3 @@ class _OneDriver:
             assert self._task is not None
             self._cancelled = True
             self._task.cancel()
-

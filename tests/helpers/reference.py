@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from helpers.jobs import Place
 from safetensors.numpy import load
 
+from helpers.jobs import Place
 from sapflow import keys, models
 from sapflow.data.sampler import EpochOrder, Reader
 

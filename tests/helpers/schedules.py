@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from hypothesis import strategies as st
+
 from helpers.functions import Fault
 from helpers.jobs import Crash
-from hypothesis import strategies as st
 
 LATE = st.sampled_from([0.05, 0.3, 1.0, 5.0, 40.0])
 """Seconds: within the step, after its commit, long after the end. An invocation takes 0.05 s on average."""

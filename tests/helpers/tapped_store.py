@@ -1,4 +1,4 @@
-"""A store with a failpoint before and after every write: each process of a simulation sees the store through its own."""
+"""A store with a failpoint before and after every write; each process of a simulation has its own view."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field

@@ -284,15 +284,15 @@ def test_a_full_disk_ends_the_run_which_goes_on_once_there_is_room(mount: Any, t
     store = mount("size=192k")
     # Version 0 has 84 kB, and so has each contribution.
     file = write_job(tmp_path / "job.yaml", model_args={"hidden": [3000]}, algorithm_steps=3)
-    full = run("run", file, "--store", store, "--quiet")
+    full = run("run", "--max-instances", 1, file, "--store", store, "--quiet")
     assert full.code == 3, full
     assert "disk full: free some space there" in full.err
     assert "Traceback" not in full.err
     assert functions_of(store) == []
     subprocess.run(["mount", "-o", "remount,size=64m", str(store)], check=True)
-    resumed = run("run", file, "--store", store, "--json")
+    resumed = run("run", "--max-instances", 1, file, "--store", store, "--json")
     assert resumed.code == 0, resumed.err
-    undisturbed = run("run", file, "--store", tmp_path / "other", "--json")
+    undisturbed = run("run", "--max-instances", 1, file, "--store", tmp_path / "other", "--json")
     assert resumed.json["sha256"] == undisturbed.json["sha256"]
 
 
@@ -301,7 +301,7 @@ def test_a_loss_that_is_not_finite_fails_the_job_with_its_last_good_step(
 ) -> None:
     changes: dict[str, Any] = {"optimizer": {"learningRate": 1e30}, "algorithm_steps": 4}
     file, store = write_job(tmp_path / "job.yaml", **changes), tmp_path / "store"
-    done = run("run", file, "--store", store, "--quiet")
+    done = run("run", "--max-instances", 1, file, "--store", store, "--quiet")
     refused(done, "has failed (NotFinite)", "step 2: the loss or gradient is not finite", code=1)
     assert "version 1 is the last good checkpoint" in done.err
     assert "spec.algorithm.onNaN: Skip" in done.err
@@ -310,7 +310,7 @@ def test_a_loss_that_is_not_finite_fails_the_job_with_its_last_good_step(
     assert re.search(r"state +Failed\n", status.out)
     assert "NotFinite: step 2" in status.out
     skipping = write_job(tmp_path / "skip.yaml", **changes, algorithm_onNaN="Skip")
-    skipped = run("run", skipping, "--store", store, "--json")
+    skipped = run("run", "--max-instances", 1, skipping, "--store", store, "--json")
     assert (skipped.code, skipped.json["version"]) == (0, 4)
     tried = shell("predict", skipping, "--store", store)
     refused(tried, "the model gives outputs that are not finite numbers: its training diverged")
@@ -336,7 +336,7 @@ def test_a_micro_batch_that_does_not_fit_the_time_limit_fails_the_job_naming_the
         limits={"invocationSeconds": 1, "retries": 1},
         algorithm_steps=1,
     )
-    done = run("run", file, "--store", tmp_path / "store", "--quiet")
+    done = run("run", "--max-instances", 1, file, "--store", tmp_path / "store", "--quiet")
     refused(done, "has failed (InvocationTimeout)", "train of version 1, rank", "after 2 tries", code=1)
     assert "does not fit into spec.limits.invocationSeconds (1): raise it, or lower" in done.err
 

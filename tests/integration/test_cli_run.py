@@ -46,7 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Done
     """A job's file, its store, and what running it gave."""
     folder = tmp_path_factory.mktemp("finished")
     file, store = write_job(folder / "job.yaml", algorithm_steps=40), folder / "store"
-    return file, store, run("run", file, "--store", store, "--max-instances", "2")
+    return file, store, run("run", "--max-instances", 1, file, "--store", store)
 
 
 def test_a_run_without_a_terminal_prints_plain_lines_and_a_summary(
@@ -94,8 +94,8 @@ def test_a_finished_job_is_not_trained_twice_unless_asked(
 
 def test_again_trains_a_finished_job_anew_to_the_same_weights(shell: Shell, tmp_path: Path) -> None:
     file, store = write_job(tmp_path / "job.yaml", algorithm_steps=3), tmp_path / "store"
-    first = run("run", file, "--store", store, "--json")
-    second = run("run", file, "--store", store, "--json", "--again")
+    first = run("run", "--max-instances", 1, file, "--store", store, "--json")
+    second = run("run", "--max-instances", 1, file, "--store", store, "--json", "--again")
     assert (first.code, second.code) == (0, 0)
     assert second.json["sha256"] == first.json["sha256"]
     assert second.json["account"]["seconds"] != first.json["account"]["seconds"]
@@ -143,7 +143,7 @@ def test_a_model_file_predicts_what_the_data_says(
 @pytest.mark.timeout(600)
 def test_a_run_that_is_killed_and_stopped_ends_with_the_weights_of_one_that_is_not(tmp_path: Path) -> None:
     file, store, other = write_job(tmp_path / "job.yaml", **LONG), tmp_path / "store", tmp_path / "other"
-    command = ("run", file, "--store", store)
+    command = ("run", file, "--store", store, "--max-instances", 1)
     with started(*command) as process:
         wait_for_commit(store, 5, process)
         send(process, signal.SIGKILL)
@@ -159,13 +159,13 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_weights_of_one_that_is_n
         assert functions_of(store) == []
         assert f"going on from step {reached}" in done.out
         assert re.search(r"was stopped after step \d+ of 120", done.err)
-        assert f"sapflow run {file} --store {store}\n" in done.err
+        assert f"sapflow run {file} --store {store} --max-instances 1\n" in done.err
         assert "Traceback" not in done.err
     unfinished = run("status", file, "--store", store, "--json").json
     assert unfinished["state"] == "Unfinished"
     assert reached < unfinished["done"] < 120
     resumed = run(*command, "--json")
-    undisturbed = run("run", file, "--store", other, "--json")
+    undisturbed = run("run", "--max-instances", 1, file, "--store", other, "--json")
     assert resumed.code == undisturbed.code == 0
     assert resumed.json["sha256"] == undisturbed.json["sha256"]
 
@@ -209,7 +209,7 @@ def test_a_model_beside_the_yaml_is_found_by_run_and_predict(tmp_path: Path, she
     )
     model = {"entrypoint": "my_net:factory", "args": {"width": 5}}
     file = write_job(folder / "job.yaml", model=model, algorithm_steps=2)
-    done = run("run", file, "--store", "here", "--json", cwd=elsewhere)
+    done = run("run", "--max-instances", 1, file, "--store", "here", "--json", cwd=elsewhere)
     assert done.code == 0, done.err
     assert (elsewhere / "here" / "jobs").is_dir()
     assert run("predict", file, "--store", "here", cwd=elsewhere).code == 0
@@ -226,7 +226,7 @@ def test_a_job_in_an_object_store_ends_with_the_weights_of_one_in_a_directory(
     keys = minio.credentials
     environ = {"SAPFLOW_S3_ACCESS_KEY": keys.access_key, "SAPFLOW_S3_SECRET_KEY": keys.secret_key}
     store = minio.url(f"cli-{secrets.token_hex(4)}")
-    done = run("run", file, "--store", store, environ=environ)
+    done = run("run", "--max-instances", 1, file, "--store", store, environ=environ)
     assert done.code == 0, done.err
     local = shell("status", file, "--store", directory, "--json").json
     assert local["result"]["sha256"] in done.out
@@ -257,6 +257,6 @@ def test_the_sample_with_an_own_model_is_valid_to_the_last_check(shell: Shell) -
 def test_the_digits_sample_recognises_96_of_100(tmp_path: Path) -> None:
     job = yaml.safe_load((SAMPLES / "digits.yaml").read_text())
     assert (job["spec"]["workers"], job["spec"]["merge"]["structure"]) == (8, [1, 2, 8])
-    done = run("run", SAMPLES / "digits.yaml", "--store", tmp_path / "store", "--json")
+    done = run("run", "--max-instances", 1, SAMPLES / "digits.yaml", "--store", tmp_path / "store", "--json")
     assert done.code == 0, done.err
     assert done.json["validationAccuracy"] >= 0.96

@@ -1,7 +1,6 @@
 """Whatever dies, repeats or is late: the job completes with the weights of an undisturbed run, bit for bit."""
 
 import hashlib
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Asynchronous mode: whatever happens, commits account for every contribution once, and the weights follow from them."""
+"""Asynchronous mode: whatever happens, commits account for every contribution once, and weights follow from them."""
 
 import copy
 from collections.abc import Iterator
@@ -169,4 +169,6 @@ def test_a_contribution_that_is_not_finite_is_left_out_and_accounted_for(prepare
     Simulation(place).run()
     assert_every_contribution_once(place)
     assert any(one.skipped for commit in place.commits() for one in commit.applied)
-    assert all(bool(torch.isfinite(torch.from_numpy(value)).all()) for value in Reference(place).result().values())
+    assert all(
+        bool(torch.isfinite(torch.from_numpy(value)).all()) for value in Reference(place).result().values()
+    )

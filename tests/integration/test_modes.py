@@ -110,9 +110,7 @@ class TestNotFinite:
         self, prepared: Prepared, shards: int
     ) -> None:
         place = prepared.place(
-            tiny_job(
-                optimizer_learningRate=1e30, merge_shards=shards, model_args={"hidden": [32, 32]}
-            )
+            tiny_job(optimizer_learningRate=1e30, merge_shards=shards, model_args={"hidden": [32, 32]})
         )
         with pytest.raises(JobFailed) as caught:
             Simulation(place).run()
@@ -227,9 +225,7 @@ class TestLimits:
 
 class TestCheckpoints:
     def test_the_newest_are_kept_and_the_others_go(self, prepared: Prepared) -> None:
-        place = prepared.place(
-            tiny_job(algorithm_steps=9, checkpoint_everySteps=2, checkpoint_keep=2)
-        )
+        place = prepared.place(tiny_job(algorithm_steps=9, checkpoint_everySteps=2, checkpoint_keep=2))
         Simulation(place).run()
         checkpoints = [name for name in place.listing() if name.startswith("checkpoints/")]
         assert checkpoints == ["checkpoints/6.json", "checkpoints/8.json", "checkpoints/9.json"]
@@ -241,11 +237,11 @@ class TestCheckpoints:
     def test_other_settings_in_a_later_run_hold_for_what_an_earlier_one_kept(
         self, prepared: Prepared
     ) -> None:
-        place = prepared.place(
-            tiny_job(algorithm_steps=9, checkpoint_everySteps=1, checkpoint_keep=5)
-        )
+        place = prepared.place(tiny_job(algorithm_steps=9, checkpoint_everySteps=1, checkpoint_keep=5))
         with pytest.raises(JobFailed):
-            Simulation(with_limits(place, retries=0), {number: Fault("refuse") for number in range(50, 60)}).run()
+            Simulation(
+                with_limits(place, retries=0), {number: Fault("refuse") for number in range(50, 60)}
+            ).run()
         document = place.job.to_json()
         document["spec"]["checkpoint"] = {"everySteps": 4, "keep": 1}
         Simulation(dataclasses.replace(place, job=parse(document))).run()

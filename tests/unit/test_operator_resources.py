@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sapflow.invoke import Role
 from sapflow.job import parse
 from sapflow.store import Credentials
 from sapflow_operator import names, resources
@@ -15,7 +16,6 @@ from sapflow_operator.resources import (
     driver_job,
     knative_service,
     network_policy,
-    pod,
     pool_secret,
     role,
 )
@@ -33,6 +33,8 @@ ENVIRONMENT = {
     "SAPFLOW_S3_SECRET_KEY": "secret",
     "SAPFLOW_WINDOW_SECONDS": "6",
 }
+
+ROLES: tuple[Role, ...] = ("worker", "merger")
 
 
 def wanted(environment: dict[str, str] | None = None, **spec: Any) -> Wanted:
@@ -175,13 +177,12 @@ def test_cpu_follows_memory_unless_it_is_given_and_a_tenth_is_requested(
 
 
 def pods(of: Wanted) -> list[dict[str, Any]]:
-    found = [template(knative_service.build(of, role))["spec"] for role in ("worker", "merger")]
+    found = [template(knative_service.build(of, each))["spec"] for each in ROLES]
     return [*found, driver_job.build(of)["spec"]["template"]["spec"]]
 
 
 def test_all_pods_meet_the_restricted_standard_with_a_read_only_root() -> None:
     for spec in pods(wanted()):
-        assert spec["securityContext"] == pod.SECURITY
         (one,) = spec["containers"]
         assert one["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -196,8 +197,8 @@ def test_all_pods_meet_the_restricted_standard_with_a_read_only_root() -> None:
 
 
 def test_functions_have_no_service_account_token_and_no_secret_in_their_environment() -> None:
-    for role in ("worker", "merger"):
-        service = knative_service.build(wanted(), role)  # type: ignore[arg-type]  # a role, from a tuple
+    for each_role in ROLES:
+        service = knative_service.build(wanted(), each_role)
         assert template(service)["spec"]["automountServiceAccountToken"] is False
         environment = {each["name"]: each["value"] for each in container(service)["env"]}
         assert environment["SAPFLOW_STORE"].startswith("s3://sapflow?endpoint=")

@@ -73,9 +73,7 @@ class TestOneProcess:
             optimizer,
             [
                 torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (step + 1) / warmup),
-                torch.optim.lr_scheduler.CosineAnnealingLR(
-                    optimizer, self.STEPS - warmup, eta_min=low * 0.1
-                ),
+                torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.STEPS - warmup, eta_min=low * 0.1),
             ],
             [warmup],
         )
@@ -344,9 +342,7 @@ class TestTimeLimits:
 class TestData:
     @pytest.mark.parametrize("workers", [1, 2, 3, 5, 7, 8, 13])
     @pytest.mark.parametrize("local", [1, 2])
-    def test_every_sample_is_used_once_an_epoch(
-        self, prepared: Prepared, workers: int, local: int
-    ) -> None:
+    def test_every_sample_is_used_once_an_epoch(self, prepared: Prepared, workers: int, local: int) -> None:
         place = prepared.place(
             tiny_job(
                 workers=workers,

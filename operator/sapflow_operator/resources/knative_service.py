@@ -26,7 +26,6 @@ def build(wanted: Wanted, role: Role) -> dict[str, Any]:
         "timeoutSeconds": timeout,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": pod.SECURITY,
         "containers": [_container(wanted, role)],
         "volumes": pod.volumes(wanted),
         **pod.pull_secrets(wanted.settings),

@@ -1,0 +1,117 @@
+"""The API client against a server that answers as an API server does."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from sapflow_operator.cluster import Cluster
+from sapflow_operator.errors import ClusterError, ClusterUnavailable
+
+Answer = Callable[[web.Request], Coroutine[Any, Any, web.Response]]
+SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a-pool", "namespace": "team"}}
+
+
+def run(
+    answer: Answer,
+    work: Callable[[Cluster], Coroutine[Any, Any, Any]],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Any:
+    """Do `work` with a client whose kubeconfig names a server that answers by `answer`."""
+
+    async def scenario() -> Any:
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", answer)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        config = {
+            "current-context": "here",
+            "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+            "users": [{"name": "u", "user": {"token": "mine"}}],
+        }
+        (folder / "config").write_text(yaml.safe_dump(config))
+        monkeypatch.setenv("KUBECONFIG", str(folder / "config"))
+        cluster = Cluster()
+        try:
+            return await work(cluster)
+        finally:
+            await cluster.close()
+            await runner.cleanup()
+
+    return asyncio.run(scenario())
+
+
+def test_apply_is_a_forced_server_side_apply_of_one_manager(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request)
+        assert json.loads(await request.text()) == SECRET
+        return web.json_response({})
+
+    run(answer, lambda cluster: cluster.apply(SECRET), tmp_path, monkeypatch)
+    (request,) = seen
+    assert (request.method, request.path) == ("PATCH", "/api/v1/namespaces/team/secrets/a-pool")
+    assert dict(request.query) == {"fieldManager": "sapflow-operator", "force": "true"}
+    assert request.headers["Content-Type"] == "application/apply-patch+yaml"
+    assert request.headers["Authorization"] == "Bearer mine"
+
+
+def test_what_is_missing_is_none_and_what_is_refused_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        status = 404 if request.path.endswith("absent") else 403
+        return web.json_response({"message": "no"}, status=status)
+
+    async def work(cluster: Cluster) -> None:
+        assert await cluster.get("Job", "team", "absent") is None
+        await cluster.delete("Job", "team", "absent")
+        with pytest.raises(ClusterError, match="403: no"):
+            await cluster.get("Job", "team", "other")
+
+    run(answer, work, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+def test_an_answer_to_try_again_for_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr("sapflow_operator.cluster._PAUSE", 0.0)
+    answers = [status, status, 200]
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"items": []}, status=answers.pop(0))
+
+    assert run(answer, lambda cluster: cluster.list("Pod", "team"), tmp_path, monkeypatch) == []
+    assert answers == []
+
+
+def test_an_api_server_that_stays_away_is_said_so_after_a_few_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sapflow_operator.cluster._PAUSE", 0.0)
+    tries = []
+
+    async def answer(request: web.Request) -> web.Response:
+        tries.append(request)
+        return web.Response(status=503, text="busy")
+
+    async def work(cluster: Cluster) -> None:
+        with pytest.raises(ClusterUnavailable):
+            await cluster.get("Job", "team", "a")
+
+    run(answer, work, tmp_path, monkeypatch)
+    assert 1 < len(tries) < 10
