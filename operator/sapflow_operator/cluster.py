@@ -97,6 +97,12 @@ RULES: tuple[dict[str, list[str]], ...] = (
 """All that the operator may do: the chart's ClusterRole."""
 
 
+def log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
+    """The pod's service account, else the user's kubeconfig, else None."""
+    return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+
+
+
 class Cluster:
     """An API client. To be used within one event loop, and closed there."""
 
@@ -243,10 +249,7 @@ class Cluster:
         now = asyncio.get_running_loop().time()
         if self._session is not None and now < self._until:
             return self._session
-        settings = kopf.OperatorSettings()
-        info = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(
-            settings=settings
-        )
+        info = log_in(kopf.OperatorSettings())
         if info is None:
             raise ClusterError("there is neither a service account nor a kubeconfig to log in with", 401)
         self._server = info.server.rstrip("/")

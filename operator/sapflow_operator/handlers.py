@@ -6,6 +6,7 @@ import kopf
 
 from sapflow.errors import SapflowError
 from sapflow_operator import names
+from sapflow_operator.cluster import log_in
 from sapflow_operator.controller import Controller
 
 _RETRY_SECONDS = 2.0
@@ -13,6 +14,11 @@ _RETRY_SECONDS = 2.0
 
 def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:
     """Add the handlers to a registry."""
+
+    @kopf.on.login(registry=registry)
+    async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+        # A registry of our own has none of kopf's ready-made handlers.
+        return log_in(settings)
 
     @kopf.on.startup(registry=registry)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:

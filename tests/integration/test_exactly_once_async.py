@@ -124,6 +124,18 @@ def test_an_undisturbed_run_leaves_records_result_and_last_version_only(
     assert_weights_follow_from_commits(place)
 
 
+def test_two_drivers_at_once_leave_no_version_of_the_one_that_lost(prepared: Prepared) -> None:
+    for seed in range(12):
+        place = prepared.place(job(1))
+        outcome = Simulation(place, drivers=2, seed=seed).run()
+        left = [name for name in place.listing() if name.startswith(("params", "optimizer"))]
+        assert [name.partition("-")[0] for name in left] == [
+            f"optimizer/{outcome['version']}",
+            f"params/{outcome['version']}",
+        ]
+        assert_every_contribution_once(place)
+
+
 def test_without_staleness_all_ranks_compute_on_the_same_version(prepared: Prepared) -> None:
     place = prepared.place(job(0))
     Simulation(place).run()

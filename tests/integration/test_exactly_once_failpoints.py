@@ -17,7 +17,7 @@ JOBS: dict[str, dict[str, Any]] = {
         "model_args": {"hidden": [32, 32]},
         "optimizer_name": "Adam",
         "optimizer_clipNorm": 0.5,
-        "algorithm_steps": 3,
+        "algorithm_steps": 2,
         "checkpoint_everySteps": 1,
         "checkpoint_keep": 1,
     },

@@ -316,7 +316,13 @@ class TestTimeLimits:
         self, prepared: Prepared, changes: dict[str, Any], op: str
     ) -> None:
         limited = Simulation(prepared.place(tiny_job(**changes)), hurry=1.0)
-        assert limited.run()["sha256"] == sha256(prepared, **changes)
+        whole = Simulation(prepared.place(tiny_job(**changes)))
+        assert limited.run()["sha256"] == whole.run()["sha256"]
+        seen, expected = (
+            [(one.measured.loss, one.measured.accuracy, one.measured.samples) for one in run.place.commits()]
+            for run in (limited, whole)
+        )
+        assert seen == expected
         continued = [one for one in requests(limited.functions.log, op) if "cursor" in one]
         assert continued
         left = [name for name in limited.place.listing() if name.startswith("work")]

@@ -1,0 +1,98 @@
+"""A warm worker's contribution is a fresh one's, whatever was cut short in it before."""
+
+import math
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.functions import requests
+from helpers.jobs import Place, Simulation, prepare, tiny_job
+
+from sapflow.errors import InvocationError
+from sapflow.requests import TrainRequest
+from sapflow.store import Store, open_store
+from sapflow.timing import Timing
+from sapflow.training import train
+from sapflow.training.loaded import JobCache
+
+MODELS: dict[str, dict[str, Any]] = {
+    "in-place buffers": {"model_args": {"hidden": [8], "batchNorm": True, "dropout": 0.5}},
+    "replaced buffers": {
+        "model_name": None,
+        "model_entrypoint": "helpers.models:replacing",
+        "model_args": {},
+    },
+    "local steps": {
+        "model_args": {"hidden": [8], "batchNorm": True},
+        "algorithm_localSteps": 2,
+        "optimizer_name": "Adam",
+    },
+}
+
+
+class StopAfter(Timing):
+    """Is told to stop after some units of work."""
+
+    def __init__(self, units: int) -> None:
+        self.told = threading.Event()
+        super().__init__(math.inf, self.told)
+        self._units = units
+
+    def may_start(self) -> bool:
+        self._units -= 1
+        if self._units < 0:
+            self.told.set()
+        return super().may_start()
+
+
+@pytest.fixture(params=list(MODELS))
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A job with its first version."""
+    changes = {
+        "data_microBatchSize": 2,
+        "algorithm_steps": 1,
+        "merge_structure": [1, 4],
+        **MODELS[request.param],
+    }
+    return prepare(tmp_path / "store", tiny_job(**changes))
+
+
+def first_requests(place: Place) -> list[TrainRequest]:
+    """The train requests of step 1, whose contributions are removed once it is committed."""
+    simulation = Simulation(place)
+    simulation.run()
+    sent = requests(simulation.functions.log, "train")
+    return [TrainRequest.model_validate(one) for one in sorted(sent, key=lambda one: int(one["rank"]))]
+
+
+def contribution(store: Store, jobs: JobCache, request: TrainRequest) -> bytes:
+    assert train.train(store, jobs, request, Timing(math.inf))["done"]
+    found = bytes(store.read(request.outputs[0]))
+    store.delete(request.outputs)
+    return found
+
+
+def test_after_a_call_that_was_given_up(place: Place) -> None:
+    sent, store = first_requests(place), open_store(str(place.path))
+    # The one version that stays is as good to compute on as the first.
+    params = place.commit(1).params
+    asked = [request.model_copy(update={"params": params}) for request in sent]
+    fresh = [contribution(store, JobCache(store), request) for request in asked]
+    warm = JobCache(store)
+    for request, expected in zip(asked, fresh, strict=True):
+        for units in (1, 2, 3):
+            with pytest.raises(InvocationError, match="shutting down"):
+                train.train(store, warm, asked[0], StopAfter(units))
+            assert contribution(store, warm, request) == expected
+
+
+def test_whatever_it_computed_before(place: Place) -> None:
+    sent, store = first_requests(place), open_store(str(place.path))
+    params = place.commit(1).params
+    asked = [request.model_copy(update={"params": params}) for request in sent]
+    fresh = [contribution(store, JobCache(store), request) for request in asked]
+    warm = JobCache(store)
+    for _ in range(2):
+        for request, expected in reversed(list(zip(asked, fresh, strict=True))):
+            assert contribution(store, warm, request) == expected
