@@ -102,7 +102,6 @@ def log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
 
 
-
 class Cluster:
     """An API client. To be used within one event loop, and closed there."""
 

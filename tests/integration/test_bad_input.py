@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from helpers.commands import Done, Shell, functions_of, run, write_job
 
+pytestmark = pytest.mark.timeout(900)
 CREDENTIALS = {"SAPFLOW_S3_ACCESS_KEY": "key", "SAPFLOW_S3_SECRET_KEY": "secret"}
 
 
