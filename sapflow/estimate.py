@@ -1,13 +1,20 @@
-"""What a job's model is and needs: checked, against the data, before anything starts."""
+"""What a job's model is and needs: checked, against the data, before anything starts.
 
-from collections.abc import Iterator
+`python -m sapflow.estimate` does it in a process of its own, for a driver that is not to hold torch.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sapflow import optimizers, structure
 from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import split
 from sapflow.errors import SpecError
-from sapflow.job import TrainingJob
+from sapflow.job import TrainingJob, parse
 from sapflow.memory import (
     MIB,
     Estimate,
@@ -65,6 +72,38 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
     if problems:
         raise SpecError(problems)
     return Needs(facts.parameters, facts.float_buffers + facts.integer_buffers, worker, merger)
+
+
+def examine_apart(job: TrainingJob, manifest: Manifest, environ: Mapping[str, str]) -> None:
+    """The checks of `examine` in a process of its own, which a user's model may even crash. Raises SpecError."""
+    process = subprocess.run(
+        [sys.executable, "-m", "sapflow.estimate"],
+        input=json.dumps({"job": job.to_json(), "manifest": manifest.to_json()}),
+        capture_output=True,
+        text=True,
+        env=dict(environ),
+        check=False,
+    )
+    try:
+        problems = [(str(field), str(message)) for field, message in json.loads(_last_line(process.stdout))]
+    except ValueError:
+        last = " ".join(process.stderr.strip().splitlines()[-1:])
+        text = f"ended the process that built it (exit code {process.returncode}): {last}"
+        problems = [("spec.model", text)]
+    if problems:
+        raise SpecError(problems)
+
+
+def _last_line(text: str) -> str:
+    return text.rstrip("\n").rpartition("\n")[2]
+
+
+def _examine_given(given: dict[str, Any]) -> list[tuple[str, str]]:
+    try:
+        examine(parse(given["job"]), Manifest.from_json(given["manifest"]))
+    except SpecError as error:
+        return error.problems
+    return []
 
 
 def _worker(
@@ -131,3 +170,9 @@ def _micro_batches(job: TrainingJob, samples: int) -> set[int]:
     batches |= {share % data.batch_size for share in shares}
     sizes = {micro for batch in batches if batch >= micro} | {batch % micro for batch in batches}
     return sizes - {0}
+
+
+if __name__ == "__main__":
+    found = json.dumps(_examine_given(json.load(sys.stdin)))
+    # What a model prints while it is built goes before the answer, which is the last line.
+    print(f"\n{found}")

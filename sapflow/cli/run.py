@@ -86,7 +86,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
     display = _display(given, opened)
     try:
         with display:
-            manifest = _prepare(opened, display)
+            manifest = _prepare(opened, display, environ)
             if sender is not None:
                 outcome = run_until_stopped(openwhisk.train(opened, manifest, sender, display))
             else:
@@ -121,7 +121,7 @@ def _display(given: argparse.Namespace, opened: Session) -> Display:
     )
 
 
-def _prepare(opened: Session, display: Display) -> Manifest:
+def _prepare(opened: Session, display: Display, environ: Mapping[str, str]) -> Manifest:
     """Data in blocks, and a job that fits them. Raises SpecError, DataError, StoreError."""
     job = opened.job
     manifest = find_manifest(opened)
@@ -131,7 +131,7 @@ def _prepare(opened: Session, display: Display) -> Manifest:
     session.check_data(job, manifest)
     if not opened.started():
         display.stage("checking the model against data and memory")
-        estimate.examine(job, manifest)
+        estimate.examine_apart(job, manifest, environ)
     extent = Extent.of(job, manifest.train_samples)
     samples = f"{manifest.train_samples:,} samples, {manifest.validation_samples:,} held out"
     display.stage(f"training {opened.uid}: {count(extent.total, extent.unit)}, {samples}")

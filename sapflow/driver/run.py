@@ -56,6 +56,7 @@ class Driver:
         keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint)
         evaluations = Evaluations(context, keeper)
         walk: _Walk | None = None
+        resumed = last is not None
         try:
             if last is None:
                 last = await self._initialize(context)
@@ -64,7 +65,7 @@ class Driver:
                 await self._inherit(context, keeper, last)
                 await evaluations.recover(last)
                 keeper.collect()
-            walk = _Walk(context, keeper, evaluations, last)
+            walk = _Walk(context, keeper, evaluations, last, resumed=resumed)
             chosen = await walk.to_the_end()
             # Before there is an outcome: whoever finds one removes nothing any more.
             await keeper.settle()
@@ -185,10 +186,12 @@ class Driver:
 class _Walk:
     """From one commit to the next, until the job is done or must stop."""
 
-    def __init__(self, context: Context, keeper: Keeper, evaluations: Evaluations, last: Commit) -> None:
+    def __init__(
+        self, context: Context, keeper: Keeper, evaluations: Evaluations, last: Commit, *, resumed: bool
+    ) -> None:
         self._context, self._keeper, self._evaluations = context, keeper, evaluations
         self._commit = last
-        self._resumed = last.version > 0
+        self._resumed = resumed
         self._plans: dict[str, Plan] = {}
         self._asynchronous: AsynchronousRun | None = None
 

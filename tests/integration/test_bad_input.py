@@ -135,14 +135,26 @@ BAD_FITS: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", BAD_FITS)
-def test_a_job_that_does_not_fit_its_data_or_model_is_refused_before_it_starts(
+def test_a_job_that_does_not_fit_its_data_or_model_is_refused(
     case: str, shell: Shell, tmp_path: Path
 ) -> None:
     changes, texts = BAD_FITS[case]
+    refused(shell("validate", write_job(tmp_path / "job.yaml", **changes)), *texts)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "memory below what the model needs",
+        "a loss for values",
+        "a missing file",
+        "an entrypoint that is not there",
+    ],
+)
+def test_a_run_makes_the_same_checks_before_it_starts(case: str, shell: Shell, tmp_path: Path) -> None:
+    changes, texts = BAD_FITS[case]
     file, store = write_job(tmp_path / "job.yaml", **changes), tmp_path / "store"
-    refused(shell("validate", file), *texts)
-    done = shell("run", file, "--store", store, "--quiet")
-    refused(done, *texts)
+    refused(shell("run", file, "--store", store, "--quiet"), *texts)
     assert not list(store.glob("jobs/*/commits/*"))
 
 
@@ -355,6 +367,15 @@ def test_an_own_model_that_fails_is_told_with_its_error(shell: Shell, tmp_path: 
     ):
         file = write_job(tmp_path / "job.yaml", model={"entrypoint": f"broken_net:{factory}"})
         refused(shell("validate", file), f"spec.model.entrypoint: {text}")
+
+
+def test_an_own_model_that_takes_its_process_along_is_refused_before_the_start(
+    shell: Shell, tmp_path: Path
+) -> None:
+    (tmp_path / "fatal_net.py").write_text("import os\ndef factory():\n    os._exit(7)\n")
+    file = write_job(tmp_path / "job.yaml", model={"entrypoint": "fatal_net:factory"})
+    done = shell("run", file, "--store", tmp_path / "store", "--quiet")
+    refused(done, "spec.model: ended the process that built it (exit code 7)")
 
 
 def test_a_function_without_a_token_says_so() -> None:

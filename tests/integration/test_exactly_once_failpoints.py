@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from helpers.functions import Fault
 from helpers.jobs import Crash, Prepared, Simulation, tiny_job
-from helpers.tapped_store import Write
+from helpers.tapped_store import Killed, Write
 
 from sapflow.job import TrainingJob
 
@@ -133,3 +133,47 @@ def test_driver_and_functions_that_die_together_at_any_write_lose_nothing(
 
 def _points(writes: list[int]) -> Iterator[tuple[int, int]]:
     return ((invocation, write) for invocation, count in enumerate(writes) for write in range(count))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_cursors_of_a_driver_that_died_are_removed_by_one_that_needs_none(
+    prepared: Prepared, version: int
+) -> None:
+    changes: dict[str, Any] = {"workers": 36, "merge_structure": [1, 2, 36], "data_batchSize": 2}
+    job = tiny_job(**changes, data_microBatchSize=1, algorithm_steps=2)
+    undisturbed = prepared.place(job)
+    Simulation(undisturbed).run()
+    place = prepared.place(job)
+    left: list[str] = []
+    simulation = Simulation(place, hurry=1.0)
+
+    def die_before_the_commit(write: Write, after: bool) -> None:
+        if write.key.endswith(f"commits/{version}.json") and not left:
+            left.extend(name for name in place.listing() if ".cursor-" in name)
+            simulation.functions.hurry = 0.0
+            raise Killed
+
+    simulation.driver_failpoint = die_before_the_commit
+    simulation.run()
+    assert {name.split("/")[2].partition("-")[0] for name in left} == {"0", "1"}, "of workers and mergers"
+    assert place.listing() == undisturbed.listing()
+
+
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_a_version_that_a_dead_driver_kept_for_its_evaluation_is_removed_by_the_next(
+    prepared: Prepared, version: int
+) -> None:
+    undisturbed = prepared.place(tiny_job())
+    Simulation(undisturbed).run()
+    place = prepared.place(tiny_job())
+    simulation = Simulation(place)
+    simulation.functions.delay = lambda request: 900.0 if request["op"] == "evaluate" else 0.0
+
+    def die_at_the_commit(write: Write, after: bool) -> None:
+        if after and write.key.endswith(f"commits/{version}.json"):
+            simulation.driver_failpoint = lambda write, after: None
+            raise Killed
+
+    simulation.driver_failpoint = die_at_the_commit
+    simulation.run()
+    assert place.listing() == undisturbed.listing()

@@ -19,6 +19,8 @@ from sapflow.invoke import Reply, Role
 from sapflow.local import EmbeddedRuntime
 from sapflow.memory import parse_quantity
 
+pytestmark = pytest.mark.slow
+
 STEPS = 6
 
 
