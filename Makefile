@@ -48,10 +48,10 @@ bench: $(TESTABLE) ## Measure speed and size against their goals; prints each as
 	$(BIN)/python -m bench
 
 e2e: ## Run jobs in a real cluster
-	@echo "make e2e: not yet: the cluster runtime comes with the operator"
+	@echo "make e2e: not yet: the operator has not run a job on a cluster"
 
 e2e-all: ## Run every cluster test, the slow ones too
-	@echo "make e2e-all: not yet: the cluster runtime comes with the operator"
+	@echo "make e2e-all: not yet: the operator has not run a job on a cluster"
 
 images: ## Build the images of operator, merger and worker, by buildah or docker
 	tools/build-images $(VERSION)
