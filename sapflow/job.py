@@ -148,7 +148,9 @@ class AlgorithmSpec(Model):
 class ScheduleSpec(Model):
     """Learning-rate schedule, by the number of (local) steps taken."""
 
-    name: Literal["Constant", "Step", "Exponential", "Linear", "Cosine"] = "Constant"
+    name: Literal["Constant", "Step", "Exponential", "Linear", "Cosine"] = Field(
+        "Constant", description="The shape of the schedule."
+    )
     warmup_steps: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Steps of linear warm-up.")
     step_size: Count | None = Field(None, description="Step: steps between two decays.")
     gamma: Annotated[float, Field(gt=0, le=1)] | None = Field(
@@ -165,7 +167,9 @@ class ScheduleSpec(Model):
 class OptimizerSpec(Model):
     """The update rule, equal to torch.optim's of that name."""
 
-    name: Literal["SGD", "Momentum", "Nesterov", "Adam", "AdamW", "Adagrad"] = "SGD"
+    name: Literal["SGD", "Momentum", "Nesterov", "Adam", "AdamW", "Adagrad"] = Field(
+        "SGD", description="The optimiser."
+    )
     learning_rate: Annotated[float, Field(gt=0)] = Field(0.01, description="Base learning rate.")
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="Momentum, Nesterov; 0.9 if left out."
@@ -234,12 +238,16 @@ class CpuSpec(Model):
 
 
 class EvaluationSpec(Model):
+    """When versions are evaluated on the held-out samples; the last one always is."""
+
     every_steps: Count | None = Field(
         None, description="Steps between two evaluations; left out: once an epoch."
     )
 
 
 class LimitsSpec(Model):
+    """What a job and its invocations may take. May be changed between two runs of a job."""
+
     deadline_seconds: Seconds | None = Field(
         None, description="Seconds after which the job stops with a checkpoint."
     )
@@ -255,6 +263,8 @@ class LimitsSpec(Model):
 
 
 class CheckpointSpec(Model):
+    """Which versions are kept beside the last. May be changed between two runs of a job."""
+
     every_steps: Count | None = Field(
         None, description="Steps between two checkpoints; left out: none but the last."
     )
@@ -264,9 +274,15 @@ class CheckpointSpec(Model):
 class StorageSpec(Model):
     """An S3 endpoint. Local runs take its credentials from the environment."""
 
-    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/?$", max_length=253)]
-    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", max_length=63)]
-    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=63)] = "us-east-1"
+    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/?$", max_length=253)] = Field(
+        description="Address of the store: `http://host:9000`."
+    )
+    bucket: Annotated[
+        str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", max_length=63)
+    ] = Field(description="Bucket that holds the jobs; it must exist.")
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=63)] = Field(
+        "us-east-1", description="Region that requests are signed for."
+    )
     secret_name: ObjectName | None = Field(
         None,
         description="In a cluster: the Secret of the job's namespace with `access-key` and `secret-key`; left out "
@@ -285,6 +301,8 @@ class StorageSpec(Model):
 
 
 class PricesSpec(Model):
+    """What invocations are billed at."""
+
     platform: Annotated[
         str, StringConstraints(max_length=63), Field(json_schema_extra={"enum": sorted(PRICES)})
     ] = Field("AWSLambda", description="Whose prices the cost is counted in.")

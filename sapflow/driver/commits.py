@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -155,8 +156,9 @@ class Records:
         return Plan.model_validate(body)
 
     async def write(self, key: str, body: Mapping[str, Any], *, durable: bool = False) -> bool:
-        """Create a JSON record; False where it was there."""
-        data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+        """Create a JSON record; False where it was there. Numbers that are not finite are written as null."""
+        text = json.dumps(plain_json(body), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        data = text.encode()
         return await asyncio.to_thread(self.store.create, key, data, durable=durable)
 
     async def read(self, key: str) -> Any | None:
@@ -168,3 +170,14 @@ class Records:
             return None
         except ValueError as error:
             raise CorruptObject(f"object {key} is not JSON: {error}") from error
+
+
+def plain_json(value: Any) -> Any:
+    """A JSON value with null in place of what JSON has no number for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: plain_json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(inner) for inner in value]
+    return value

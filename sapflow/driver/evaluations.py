@@ -134,8 +134,10 @@ class Evaluations:
         return record
 
     def _take_in(self, version: int, record: dict[str, Any]) -> None:
-        self.losses[version], self.accuracies[version] = record["loss"], record.get("accuracy")
-        self._context.observer.evaluated(version, record["loss"], record.get("accuracy"))
+        # The record of a loss that was not finite says null.
+        loss = float("nan") if record["loss"] is None else record["loss"]
+        self.losses[version], self.accuracies[version] = loss, record.get("accuracy")
+        self._context.observer.evaluated(version, loss, record.get("accuracy"))
 
     def _meets(self, record: dict[str, Any]) -> bool:
         accuracy = record.get("accuracy")

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from sapflow import keys
-from sapflow.driver.commits import Commit
+from sapflow.driver.commits import Commit, plain_json
 from sapflow.driver.context import Context
 from sapflow.driver.evaluations import Evaluations
 from sapflow.errors import CorruptObject
@@ -43,7 +43,7 @@ async def write(context: Context, evaluations: Evaluations, chosen: Commit) -> d
         "targetReached": evaluations.reached is not None,
         "account": context.caller.account.body(),
     }
-    outcome = {name: value for name, value in outcome.items() if value is not None}
+    outcome = {name: value for name, value in plain_json(outcome).items() if value is not None}
     key = keys.result(uid, "outcome.json")
     if not await records.write(key, outcome, durable=True):
         outcome = await records.read(key) or outcome
@@ -83,6 +83,6 @@ async def _write_metrics(context: Context, evaluations: Evaluations, chosen: Com
         return line
 
     lines = await asyncio.gather(*(read(version) for version in versions))
-    text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+    text = "".join(json.dumps(plain_json(line), sort_keys=True) + "\n" for line in lines)
     key = keys.result(context.uid, "metrics.jsonl")
     await asyncio.to_thread(context.store.create, key, text.encode())
