@@ -225,7 +225,7 @@ def block_size(parameters: int) -> int:
 def squared_norms(vector: Float32, block: int) -> Float64:
     """Sums of squares of each block of `vector` [n], in float64 [⌈n/block⌉]; the last block may be short.
 
-    No BLAS: its order of summation depends on threads and sizes. Each block is one call of numpy's pairwise
+    No BLAS: its order of summation depends on threads and sizes. Each block is one row of numpy's pairwise
     sum, whose order depends on the block's length only.
     """
     count = -(-vector.size // block)
@@ -238,8 +238,10 @@ def squared_norms(vector: Float32, block: int) -> Float64:
             window = squares[: part.size]
             window[:] = part
             window *= window
-            for index in range(-(-part.size // block)):
-                norms[first + index] = np.add.reduce(window[index * block : (index + 1) * block])
+            full = part.size // block
+            np.add.reduce(window[: full * block].reshape(full, block), axis=1, out=norms[first : first + full])
+            if part.size % block:
+                norms[first + full] = np.add.reduce(window[full * block :])
     return norms
 
 
