@@ -239,7 +239,9 @@ def squared_norms(vector: Float32, block: int) -> Float64:
             window[:] = part
             window *= window
             full = part.size // block
-            np.add.reduce(window[: full * block].reshape(full, block), axis=1, out=norms[first : first + full])
+            np.add.reduce(
+                window[: full * block].reshape(full, block), axis=1, out=norms[first : first + full]
+            )
             if part.size % block:
                 norms[first + full] = np.add.reduce(window[full * block :])
     return norms
