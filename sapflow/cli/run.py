@@ -82,7 +82,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
     if outcome is not None and given.again:
         opened.forget()
     elif outcome is not None:
-        return _say_finished(given, opened, outcome)
+        return _say_finished(given, opened, outcome, already=True)
     display = _display(given, opened)
     try:
         with display:
@@ -104,7 +104,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
         return _say_interrupted(given, opened, display, stop)
     except JobFailed as error:
         return _say_failed(given, opened, error)
-    return _say_succeeded(given, opened, outcome)
+    return _say_finished(given, opened, outcome, already=False)
 
 
 def _display(given: argparse.Namespace, opened: Session) -> Display:
@@ -139,20 +139,14 @@ def _prepare(opened: Session, display: Display, environ: Mapping[str, str]) -> M
     return manifest
 
 
-def _say_finished(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]) -> int:
+def _say_finished(
+    given: argparse.Namespace, opened: Session, outcome: dict[str, Any], *, already: bool
+) -> int:
     if given.json:
         print_json(_outcome_body(opened, outcome))
         return 0
-    print(f"{opened.uid} has finished already. To train it anew: {_command(given, again=True)}\n")
-    _summary(given, opened, outcome)
-    return 0
-
-
-def _say_succeeded(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]) -> int:
-    if given.json:
-        print_json(_outcome_body(opened, outcome))
-        return 0
-    print(f"{opened.uid} has finished.\n")
+    again = f" already. To train it anew: {_command(given, again=True)}" if already else "."
+    print(f"{opened.uid} has finished{again}\n")
     _summary(given, opened, outcome)
     return 0
 

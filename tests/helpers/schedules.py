@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from helpers.functions import Fault
@@ -39,3 +40,12 @@ SCHEDULES = st.builds(
     hurry=st.sampled_from([0.0, 0.0, 0.5, 1.0]),
     seed=st.integers(0, 2**16),
 )
+
+THOROUGH = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+"""The same schedules each time; a failing one is shown as drawn, since shrinking takes minutes."""

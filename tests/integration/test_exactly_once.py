@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from helpers.jobs import Place, Prepared, Simulation, tiny_job
-from helpers.schedules import SCHEDULES, Schedule
-from hypothesis import HealthCheck, Phase, given, settings
+from helpers.schedules import SCHEDULES, THOROUGH, Schedule
+from hypothesis import given, settings
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "tree": {},
@@ -77,14 +77,7 @@ def disturbed(place: Place, schedule: Schedule) -> Simulation:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@settings(THOROUGH, max_examples=25)
 @given(schedule=SCHEDULES)
 def test_any_schedule_of_faults_ends_in_the_undisturbed_weights(
     prepared: Prepared, variant: str, schedule: Schedule

@@ -9,8 +9,8 @@ import torch
 from helpers.functions import requests
 from helpers.jobs import Place, Prepared, Simulation, tiny_job
 from helpers.reference import Reference, mean_loss
-from helpers.schedules import SCHEDULES, Schedule
-from hypothesis import HealthCheck, Phase, given, settings
+from helpers.schedules import SCHEDULES, THOROUGH, Schedule
+from hypothesis import given, settings
 
 from sapflow.driver.commits import Commit
 from sapflow.job import TrainingJob
@@ -81,14 +81,7 @@ def assert_weights_follow_from_commits(place: Place) -> None:
 
 
 @pytest.mark.parametrize("staleness", STALENESS.values(), ids=STALENESS.keys())
-@settings(
-    max_examples=30,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@settings(THOROUGH, max_examples=30)
 @given(schedule=SCHEDULES)
 def test_any_schedule_of_faults_leaves_a_true_account(
     prepared: Prepared, staleness: int | None, schedule: Schedule
