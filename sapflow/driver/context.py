@@ -6,9 +6,8 @@ from sapflow import keys, schedules, structure
 from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import split, steps_per_epoch
 from sapflow.driver.calls import Caller
-from sapflow.driver.commits import Commit, Cursor, Measured, Plan, Records
+from sapflow.driver.commits import Commit, Cursor, Measured, Records
 from sapflow.driver.observer import Observer
-from sapflow.invoke import Role
 from sapflow.job import TrainingJob
 from sapflow.requests import Part, Sizes
 from sapflow.store import Store
@@ -53,7 +52,7 @@ class Context:
 
     @property
     def samples(self) -> int:
-        return sum(self.manifest.train)
+        return self.manifest.train_samples
 
     @property
     def round_samples(self) -> int:
@@ -107,9 +106,6 @@ class Context:
         """The cursor at which step `step`, from 0, starts."""
         epoch, within = divmod(step, self.steps_per_epoch)
         return Cursor(epoch=epoch, used=within * self.round_samples)
-
-    def merge_role(self, plan: Plan) -> Role:
-        return plan.mergers
 
     def measured(self, reply: dict[str, object], seconds: float, rate: float | None) -> Measured:
         """What a commit records of the step that made it, from the root's answer."""

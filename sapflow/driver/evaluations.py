@@ -27,7 +27,7 @@ class Evaluations:
 
     @property
     def possible(self) -> bool:
-        return sum(self._context.manifest.validation) > 0
+        return self._context.manifest.validation_samples > 0
 
     def due(self, version: int, *, final: bool = False) -> bool:
         """Whether a version is evaluated: every so many steps, once an epoch if not said, and the last one."""

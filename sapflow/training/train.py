@@ -239,7 +239,7 @@ def evaluate(store: Store, jobs: JobCache, request: EvaluateRequest, timing: Tim
         loaded.model.module.eval()
     data = loaded.job.spec.data
     size = min(data.micro_batch_size or data.batch_size, EVALUATION_BATCH)
-    total = sum(loaded.manifest.validation)
+    total = loaded.manifest.validation_samples
     loss, correct = (float.fromhex(request.sums.get(name, "0x0p+0")) for name in ("loss", "correct"))
     position = request.position
     while position < total and timing.may_start():
