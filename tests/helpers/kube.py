@@ -1,0 +1,227 @@
+"""A real cluster for tests: kubectl, namespaces, TrainingJobs and what is seen of them."""
+
+import contextlib
+import json
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "manifests" / "samples"
+SYSTEM = "sapflow-system"
+"""The namespace that Sapflow is installed in."""
+SECONDS = 400.0
+"""A job of 360 steps takes two minutes on two cores."""
+CHILDREN = (
+    "services.serving.knative.dev,jobs,pods,secrets,configmaps,serviceaccounts,roles,rolebindings,networkpolicies"
+)
+OURS = "app.kubernetes.io/managed-by=sapflow-operator"
+
+
+def run_kubectl(*words: str, text: str | None = None, seconds: float = 180) -> subprocess.CompletedProcess[str]:
+    binary = shutil.which("kubectl")
+    assert binary is not None, "no kubectl on PATH"
+    return subprocess.run(
+        [binary, *words], input=text, capture_output=True, text=True, check=False, timeout=seconds
+    )
+
+
+def kubectl(*words: str, text: str | None = None, seconds: float = 180) -> str:
+    """What kubectl prints; fails the test with its words where it fails."""
+    done = run_kubectl(*words, text=text, seconds=seconds)
+    assert done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr}"
+    return done.stdout
+
+
+def read(*words: str) -> dict[str, Any]:
+    """`kubectl get … -o json`."""
+    found: dict[str, Any] = json.loads(kubectl("get", *words, "-o", "json"))
+    return found
+
+
+@contextlib.contextmanager
+def namespace_of_its_own(prefix: str = "e2e") -> Iterator[str]:
+    """A namespace that enforces the restricted Pod Security Standard, gone afterwards with all its jobs."""
+    name = f"{prefix}-{secrets.token_hex(3)}"
+    kubectl("create", "namespace", name)
+    kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    try:
+        yield name
+    finally:
+        run_kubectl("delete", "namespace", name, "--wait=false")
+
+
+def wait_until(met: Callable[[], Any], what: str, seconds: float = SECONDS, pause: float = 0.5) -> Any:
+    """The first true answer of `met`; fails the test where there is none in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if found := met():
+            return found
+        assert time.monotonic() < deadline, f"within {seconds:g} s {what} did not come about"
+        time.sleep(pause)
+
+
+def sample(name: str, **changes: Any) -> dict[str, Any]:
+    """A sample's document, with fields of its spec changed: `algorithm__epochs=2`, `suspend=True`."""
+    document: dict[str, Any] = yaml.safe_load((SAMPLES / f"{name}.yaml").read_text())
+    return changed(document, **changes)
+
+
+def changed(document: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    """A copy of a job with fields of its spec changed; None takes a field away."""
+    copy: dict[str, Any] = deepcopy(dict(document))
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = copy["spec"]
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        if value is None:
+            place.pop(last, None)
+        else:
+            place[last] = value
+    return copy
+
+
+@dataclass(frozen=True)
+class Job:
+    """A TrainingJob in a cluster."""
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def apply(cls, namespace: str, document: Mapping[str, Any], name: str | None = None) -> "Job":
+        body = deepcopy(dict(document))
+        if name is not None:
+            body["metadata"]["name"] = name
+        kubectl("apply", "-n", namespace, "-f", "-", text=json.dumps(body))
+        return cls(namespace, body["metadata"]["name"])
+
+    def read(self) -> dict[str, Any]:
+        return read("tj", "-n", self.namespace, self.name)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return dict(self.read().get("status", {}))
+
+    @property
+    def step(self) -> int:
+        return step_of(self.status)
+
+    def condition(self, type: str) -> dict[str, Any]:
+        return condition_of(self.status, type)
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """Status and reason of the condition Succeeded."""
+        succeeded = self.condition("Succeeded")
+        return succeeded.get("status", ""), succeeded.get("reason", "")
+
+    def until(
+        self, met: Callable[[dict[str, Any]], bool], what: str, seconds: float = SECONDS
+    ) -> dict[str, Any]:
+        """The first status that meets a wish; fails at once where the job has failed meanwhile."""
+        deadline = time.monotonic() + seconds
+        while True:
+            seen = self.status
+            if met(seen):
+                return seen
+            story = f"{what} did not come about; the status was {json.dumps(seen)}"
+            assert not finished(seen), story
+            assert time.monotonic() < deadline, f"within {seconds:g} s {story}"
+            time.sleep(0.5)
+
+    def until_step(self, step: int, seconds: float = SECONDS) -> dict[str, Any]:
+        return self.until(lambda seen: step_of(seen) >= step, f"step {step}", seconds)
+
+    def until_finished(self, seconds: float = SECONDS) -> dict[str, Any]:
+        return self.until(finished, "the job's end", seconds)
+
+    def until_succeeded(self, seconds: float = SECONDS) -> dict[str, Any]:
+        seen = self.until_finished(seconds)
+        assert condition_of(seen, "Succeeded").get("status") == "True", json.dumps(seen)
+        return seen
+
+    def until_reason(self, reason: str, type: str = "Succeeded", seconds: float = SECONDS) -> dict[str, Any]:
+        """A condition with this reason, and the status that it was seen in."""
+        return self.until(
+            lambda seen: condition_of(seen, type).get("reason") == reason, f"{type} with {reason}", seconds
+        )
+
+    def patch(self, spec: Mapping[str, Any]) -> None:
+        kubectl(
+            "patch", "tj", "-n", self.namespace, self.name, "--type=merge", "-p", json.dumps({"spec": spec})
+        )
+
+    def delete(self, seconds: int = 120) -> None:
+        """Delete it and wait until it is gone."""
+        kubectl("delete", "tj", "-n", self.namespace, self.name, f"--timeout={seconds}s")
+
+    def pods(self, role: str | None = None) -> list[dict[str, Any]]:
+        selector = f"sapflow.dev/job={self.name}" + (f",sapflow.dev/role={role}" if role else "")
+        return list(read("pods", "-n", self.namespace, "-l", selector)["items"])
+
+    def kill(self, role: str) -> list[str]:
+        """Kill a role's pods, as a node that dies would: without grace. Their names."""
+        victims = [pod["metadata"]["name"] for pod in self.pods(role)]
+        kill_pods(self.namespace, f"sapflow.dev/job={self.name},sapflow.dev/role={role}")
+        return victims
+
+    def events(self) -> list[dict[str, Any]]:
+        field = f"involvedObject.kind=TrainingJob,involvedObject.name={self.name}"
+        return list(read("events", "-n", self.namespace, "--field-selector", field)["items"])
+
+    def children(self) -> list[str]:
+        """What there is of it besides itself."""
+        selector = f"{OURS},sapflow.dev/job={self.name}"
+        return kubectl("get", CHILDREN, "-n", self.namespace, "-l", selector, "-o", "name").split()
+
+
+def condition_of(status: Mapping[str, Any], type: str) -> dict[str, Any]:
+    return next((dict(each) for each in status.get("conditions", ()) if each["type"] == type), {})
+
+
+def step_of(status: Mapping[str, Any]) -> int:
+    return int(status.get("progress", {}).get("step", 0))
+
+
+def finished(status: Mapping[str, Any]) -> bool:
+    return condition_of(status, "Succeeded").get("status") in ("True", "False")
+
+
+def kill_pods(namespace: str, selector: str) -> None:
+    kubectl("delete", "pod", "-n", namespace, "-l", selector, "--grace-period=0", "--force", "--wait=false")
+
+
+@contextlib.contextmanager
+def forwarded(namespace: str, target: str, port: int) -> Iterator[int]:
+    """A local port that leads to a pod or service (`svc/NAME`), by kubectl port-forward."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        local = int(free.getsockname()[1])
+    process = subprocess.Popen(
+        [shutil.which("kubectl") or "kubectl", "port-forward", "-n", namespace, target, f"{local}:{port}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: _answers(local), f"a way to {target}", 30)
+        yield local
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
