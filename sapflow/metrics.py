@@ -1,8 +1,8 @@
-"""A job's Prometheus metrics, from what its driver hears. Base units; docs/reference has the table."""
+"""A job's Prometheus metrics, from what its driver hears. Base units; docs/metrics.md has the table."""
 
 import math
 import time
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -13,9 +13,8 @@ from sapflow.invoke import Reply, Role
 from sapflow.job import TrainingJob
 from sapflow.memory import parse_quantity
 from sapflow.progress import Extent, Progress
+from sapflow.series import JOB, PROGRESS, of_job
 
-JOB = "training_job"
-"""Label of every metric. Not `job`: that is Prometheus's own."""
 _SECONDS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300,
 )  # fmt: skip
@@ -64,20 +63,12 @@ class MetricsObserver(Observer):
             "sapflow_memory_peak_bytes", "Largest resident memory seen of a function.", "role"
         )
         self._gauges = {
-            name: self._gauge(f"sapflow_job_{name}", text)
+            name: self._gauge(of_job(name), text)
             for name, text in {
-                "step": "Steps done (asynchronous: contributions).",
-                "steps": "Steps of the whole job (asynchronous: contributions).",
-                "epoch": "Epoch of the data.",
-                "loss": "Training loss of the last step.",
-                "accuracy": "Training accuracy of the last step.",
-                "validation_loss": "Loss on the held-out samples.",
-                "validation_accuracy": "Accuracy on the held-out samples.",
+                **PROGRESS,
                 "gradient_norm": "Norm of the last step's gradient.",
                 "learning_rate": "Learning rate of the last step.",
-                "seconds_per_step": "Recent median of seconds a step.",
-                "cost_dollars": "Cost so far, at spec.prices.",
-                "last_commit_timestamp_seconds": "When the last version was committed, since 1970.",
+                "last_commit_timestamp_seconds": "When a version was last committed, or the driver began.",
             }.items()
         }
         limit = self._gauge("sapflow_memory_limit_bytes", "Memory limit of a function.", "role")
@@ -85,9 +76,17 @@ class MetricsObserver(Observer):
         limit.labels(self._name, "worker").set(parse_quantity(memory.worker))
         limit.labels(self._name, "merger").set(parse_quantity(memory.merger))
         self._gauge("sapflow_job_workers", "Workers of the job.").labels(self._name).set(job.spec.workers)
+        # From 0 on, so that the first of what happens seldom is seen as an increase.
+        for counter in (self._retries, self._hedges, self._commits, self._skipped, self._checkpoints):
+            counter.labels(self._name)
+        for role in get_args(Role):
+            self._cold_starts.labels(self._name, role)
 
     def begin(self, extent: Extent) -> None:
-        """The data is cut: how long the job is."""
+        """The data is cut: how long the job is. Told again after an outage."""
+        if self._progress is None:
+            # A driver that never commits is stalled too; one that begins again and again stays so.
+            self._set("last_commit_timestamp_seconds", time.time())
         self._progress = Progress(extent)
         self._set("steps", extent.total)
         self._set("step", 0)

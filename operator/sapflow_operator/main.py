@@ -7,9 +7,7 @@ import kopf
 
 from sapflow import logs
 from sapflow.errors import SapflowError
-from sapflow_operator import metrics
-from sapflow_operator.cluster import Cluster
-from sapflow_operator.controller import Controller
+from sapflow_operator import driver_metrics, metrics
 from sapflow_operator.handlers import register
 from sapflow_operator.settings import Settings
 
@@ -27,15 +25,18 @@ def main(environ: Mapping[str, str]) -> int:
     logs.configure(settings.log_level, role="operator")
     # kopf tells of every handler that ran; what became of a job is ours to say.
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    controller = Controller(settings, Cluster())
+    # Nor of every liveness probe.
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    metrics_registry = driver_metrics.make_registry()
+    controller = metrics.measured(settings, metrics_registry)
     registry = kopf.OperatorRegistry()
     register(registry, controller)
-    metrics.serve(settings.metrics_port, lambda: controller.jobs)
-    kopf.run(
-        registry=registry,
-        standalone=True,
-        clusterwide=not settings.namespaces,
-        namespaces=settings.namespaces,
-        liveness_endpoint=f"http://0.0.0.0:{settings.liveness_port}/healthz",
-    )
+    with driver_metrics.serve(settings.metrics_port, metrics_registry):
+        kopf.run(
+            registry=registry,
+            standalone=True,
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            liveness_endpoint=f"http://0.0.0.0:{settings.liveness_port}/healthz",
+        )
     return 0

@@ -1,25 +1,45 @@
-"""The operator's metrics: every job's last progress, so that short and finished jobs are seen too."""
+"""The operator's metrics: every job's last progress, so that short and finished jobs are seen too, and its own work.
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+Its own work is counted by subclasses of what does it, so that controller and cluster know nothing of metrics.
+"""
 
-from prometheus_client import CollectorRegistry, start_http_server
+import time
+from collections import Counter as Count
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+import sapflow
+from sapflow.errors import SapflowError
+from sapflow.series import JOB, PROGRESS, of_job
+from sapflow_operator import names
+from sapflow_operator.cluster import Cluster
 from sapflow_operator.conditions import SUCCEEDED
+from sapflow_operator.controller import Controller
+from sapflow_operator.errors import ClusterError
 from sapflow_operator.observed import JobObject
+from sapflow_operator.settings import Settings
 
-_PROGRESS = {
-    "step": ("sapflow_job_step", "Steps that the job has committed."),
-    "steps": ("sapflow_job_steps", "Steps that the job takes to its end."),
-    "loss": ("sapflow_job_loss", "Training loss of the last step reported."),
-    "accuracy": ("sapflow_job_accuracy", "Training accuracy of the last step reported."),
-    "validationAccuracy": ("sapflow_job_validation_accuracy", "Validation accuracy of the last evaluation."),
-    "secondsPerStep": ("sapflow_job_step_seconds", "Seconds that a step takes."),
-    "costUSD": ("sapflow_job_cost_usd", "What the job's invocations cost so far."),
+_FIELDS = {
+    "step": "step",
+    "steps": "steps",
+    "epoch": "epoch",
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "validation_loss": "validationLoss",
+    "validation_accuracy": "validationAccuracy",
+    "seconds_per_step": "secondsPerStep",
+    "cost_dollars": "costUSD",
 }
-_LABELS = ("namespace", "job")
+"""The fields of status.progress that the gauges show."""
+_LABELS = ("namespace", JOB)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ANSWERS = (404, 409)
+"""Refusals that only tell how things are: an object is not there, or has changed."""
 
 
 class JobCollector(Collector):
@@ -30,30 +50,115 @@ class JobCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         jobs = list(self._jobs())
-        for field, (name, help) in _PROGRESS.items():
-            family = GaugeMetricFamily(name, help, labels=_LABELS)
+        for name, help in PROGRESS.items():
+            family = GaugeMetricFamily(of_job(name), help, labels=_LABELS)
             for job in jobs:
-                value = job.status.get("progress", {}).get(field)
+                value = job.status.get("progress", {}).get(_FIELDS[name])
                 if value is not None:
                     family.add_metric([job.namespace, job.name], value)
             yield family
         by_reason = GaugeMetricFamily("sapflow_jobs", "Jobs by the reason of their state.", labels=["reason"])
-        for reason, count in sorted(Counter(map(reason_of, jobs)).items()):
+        for reason, count in sorted(Count(map(reason_of, jobs)).items()):
             by_reason.add_metric([reason], count)
         yield by_reason
-        info = GaugeMetricFamily(
-            "sapflow_job_state", "1 for each job, with its state.", labels=[*_LABELS, "succeeded", "reason"]
+        state = GaugeMetricFamily(
+            of_job("state"), "1 for each job, with its state.", labels=[*_LABELS, "succeeded", "reason"]
         )
         for job in jobs:
-            info.add_metric([job.namespace, job.name, _succeeded(job)["status"], reason_of(job)], 1)
-        yield info
+            state.add_metric([job.namespace, job.name, _succeeded(job)["status"], reason_of(job)], 1)
+        yield state
 
 
-def serve(port: int, jobs: Callable[[], Iterable[JobObject]]) -> None:
-    """Serve /metrics from a thread of its own, as long as this process lives."""
-    registry = CollectorRegistry()
-    registry.register(JobCollector(jobs))
-    start_http_server(port, registry=registry)
+class Instruments:
+    """What the operator counts of its own work."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        info = Gauge(
+            "sapflow_operator_info", "1, with the operator's version.", ["version"], registry=registry
+        )
+        info.labels(sapflow.__version__).set(1)
+        self._looks = Histogram(
+            "sapflow_operator_look_seconds",
+            "Seconds of a look at a job, by outcome: ok, or the reason of the error.",
+            ["op", "outcome"],
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._failures = Counter(
+            "sapflow_operator_api_failures",
+            "Requests that the API server refused or left unanswered (status 0).",
+            ["method", "status"],
+            registry=registry,
+        )
+        self._credentials = Counter(
+            "sapflow_operator_credentials",
+            "Store credentials made for jobs, renewed ones included.",
+            ["kind"],
+            registry=registry,
+        )
+
+    @contextmanager
+    def look(self, op: str) -> Iterator[None]:
+        """Time a look and keep its outcome."""
+        began, outcome = time.monotonic(), "ok"
+        try:
+            yield
+        except SapflowError as error:
+            outcome = error.reason
+            raise
+        finally:
+            self._looks.labels(op, outcome).observe(time.monotonic() - began)
+
+    def request_failed(self, method: str, status: int) -> None:
+        self._failures.labels(method, str(status)).inc()
+
+    def credentials_made(self, kind: str) -> None:
+        self._credentials.labels(kind).inc()
+
+
+class MeasuredCluster(Cluster):
+    """Counts the requests that fail, each try of its own, and the credentials that are written."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        super().__init__()
+        self._instruments = instruments
+
+    async def apply(self, manifest: Mapping[str, Any]) -> None:
+        await super().apply(manifest)
+        if kind := manifest["metadata"].get("annotations", {}).get(names.CREDENTIALS_KIND):
+            self._instruments.credentials_made(kind)
+
+    async def _try(self, method: str, *request: Any, **options: Any) -> dict[str, Any]:
+        try:
+            return await super()._try(method, *request, **options)
+        except ClusterError as error:
+            if error.status not in _ANSWERS:
+                self._instruments.request_failed(method, error.status)
+            raise
+
+
+class MeasuredController(Controller):
+    """Times its looks at jobs; the wait for another look at the same job is part of it."""
+
+    def __init__(self, settings: Settings, cluster: Cluster, instruments: Instruments) -> None:
+        super().__init__(settings, cluster)
+        self._instruments = instruments
+
+    async def look(self, namespace: str, name: str) -> None:
+        with self._instruments.look("look"):
+            await super().look(namespace, name)
+
+    async def bid_farewell(self, namespace: str, name: str) -> bool:
+        with self._instruments.look("farewell"):
+            return await super().bid_farewell(namespace, name)
+
+
+def measured(settings: Settings, registry: CollectorRegistry) -> Controller:
+    """A controller whose jobs and whose work are in the registry."""
+    instruments = Instruments(registry)
+    controller = MeasuredController(settings, MeasuredCluster(instruments), instruments)
+    registry.register(JobCollector(lambda: controller.jobs))
+    return controller
 
 
 def reason_of(job: JobObject) -> str:

@@ -2,24 +2,25 @@
 
 import json
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from helpers.prometheus import promtool, require_prometheus
 from prometheus_client import CollectorRegistry, generate_latest
+from test_chart import EVERYTHING, _helm, render, the, wanted  # noqa: F401
 
 from sapflow.job import parse
 from sapflow.metrics import MetricsObserver
+from sapflow_functions.metrics import BUSY, INVOCATIONS, SECONDS
 from sapflow_operator import names
-from sapflow_operator.metrics import JobCollector
-from sapflow_operator.observed import JobObject
+from sapflow_operator.metrics import measured
+from sapflow_operator.resources import driver_job
+from sapflow_operator.settings import Image, Settings
 
-FILES = Path(__file__).resolve().parents[2] / "charts" / "sapflow" / "files"
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ROOT / "charts" / "sapflow" / "files"
 RULES = FILES / "rules" / "sapflow.yaml"
 SPEC = {"model": {"name": "mlp"}, "data": {"source": "sklearn:digits"}, "workers": 2}
 DOCUMENT = {
@@ -31,34 +32,31 @@ DOCUMENT = {
 
 
 def exported() -> set[str]:
-    """Every series' name that a driver or the operator can have; `up` is Prometheus's own."""
+    """Every series' name of ours that a driver or the operator can have."""
+    return _series(_driver()) | _series(_operator())
+
+
+def _driver() -> CollectorRegistry:
     registry = CollectorRegistry()
     MetricsObserver(parse(DOCUMENT, "kubernetes"), registry)
-    progress = dict.fromkeys(
-        ("step", "steps", "loss", "accuracy", "validationAccuracy", "secondsPerStep", "costUSD"), 1
-    )
-    job = JobObject("digits", "team", "u-1", 1, datetime.now(UTC), False, SPEC, {"progress": progress})
-    registry.register(_Apart(JobCollector(lambda: [job])))
-    found = {"up"}
+    return registry
+
+
+def _operator() -> CollectorRegistry:
+    image = Image(name="dev.local/any:1")
+    registry = CollectorRegistry()
+    measured(Settings(operator_image=image, worker_image=image, merger_image=image), registry)
+    return registry
+
+
+def _series(registry: CollectorRegistry) -> set[str]:
+    found = set()
     for line in generate_latest(registry).decode().splitlines():
-        if line.startswith("# TYPE "):
+        if line.startswith("# TYPE ") and not line.split()[2].endswith("_created"):
             name, kind = line.split()[2:]
             ends = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
             found |= {f"{name}{end}" for end in ends}
     return found
-
-
-class _Apart:
-    """The operator's metrics beside the driver's: some have the same name, so the registry may not be asked first."""
-
-    def __init__(self, collector: JobCollector) -> None:
-        self._collector = collector
-
-    def collect(self) -> Iterator[Any]:
-        yield from self._collector.collect()
-
-    def describe(self) -> list[Any]:
-        return []
 
 
 def dashboard() -> dict[str, Any]:
@@ -71,7 +69,7 @@ def queries() -> list[str]:
 
 
 def metrics_of(expression: str) -> set[str]:
-    return set(re.findall(r"\b(?:sapflow_\w+|up(?={))", expression))
+    return set(re.findall(r"\bsapflow_\w+", expression))
 
 
 def test_the_dashboard_shows_every_aspect_of_a_job() -> None:
@@ -118,9 +116,189 @@ def test_there_are_alerts_for_stalled_and_failing_jobs_and_for_the_operator() ->
     }
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="no promtool was found: apt-get install prometheus")
-def test_promtool_takes_the_rules() -> None:
-    process = subprocess.run(
-        ["promtool", "check", "rules", str(RULES)], capture_output=True, text=True, timeout=30, check=False
+# --- double counting
+
+
+@pytest.mark.parametrize("expression", queries() + [rule["expr"] for rule in rules()])
+def test_what_driver_and_operator_both_export_is_shown_once(expression: str) -> None:
+    twice = _series(_driver()) & _series(_operator())
+    assert twice >= {"sapflow_job_step", "sapflow_job_cost_dollars", "sapflow_job_seconds_per_step"}
+    for name in metrics_of(expression) & twice:
+        uses = len(re.findall(rf"\b{name}\b", expression))
+        assert len(re.findall(rf"max by \(namespace, training_job\) \({name}\b", expression)) == uses
+
+
+# --- the reference
+
+
+def test_the_reference_names_no_series_that_is_not_there() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    functions = {INVOCATIONS, SECONDS, BUSY}
+    base = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported()}
+    named = set(re.findall(r"`(sapflow_\w+)`", text))
+    assert named - base == functions
+
+
+def test_the_guides_scrape_configuration_takes_drivers_and_operator_by_labels_they_have() -> None:
+    (block,) = re.findall(
+        r"```yaml\n(scrape_configs:.*?)```", (ROOT / "docs" / "metrics.md").read_text(), re.DOTALL
     )
-    assert process.returncode == 0, process.stdout + process.stderr
+    (scrape,) = yaml.safe_load(block)["scrape_configs"]
+    assert scrape["honor_labels"] is True
+    pod = driver_job.build(wanted())["spec"]["template"]["metadata"]
+    labels = {
+        f"__meta_kubernetes_pod_{kind}_{re.sub(r'[^a-zA-Z0-9]', '_', name)}": value
+        for kind in ("label", "annotation")
+        for name, value in pod[f"{kind}s"].items()
+    }
+    keep = scrape["relabel_configs"][0]
+    assert keep["action"] == "keep"
+    assert re.fullmatch(keep["regex"], ";".join(labels[name] for name in keep["source_labels"]))
+    asked = {name for each in scrape["relabel_configs"] for name in each["source_labels"]}
+    assert {name for name in asked if "annotation" in name or "label" in name} <= set(labels)
+
+
+# --- monitors
+
+
+def _rendered(kind: str) -> dict[str, Any]:
+    """The one manifest of a kind."""
+    (found,) = (each for each in render(*EVERYTHING) if each["kind"] == kind)
+    return found
+
+
+@pytest.mark.usefixtures("_helm")
+def test_monitors_name_ports_that_the_pods_have() -> None:
+    driver = driver_job.build(wanted())["spec"]["template"]["spec"]["containers"][0]
+    (endpoint,) = _rendered("PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert {each["name"]: each["containerPort"] for each in driver["ports"]}[endpoint["port"]] == 9090
+    (endpoint,) = _rendered("ServiceMonitor")["spec"]["endpoints"]
+    (port,) = the("Service", "sapflow-operator")["spec"]["ports"]
+    assert port["name"] == endpoint["port"]
+    operator = _rendered("Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert {each["name"]: each["containerPort"] for each in operator["ports"]}[port["targetPort"]] == 9090
+    assert endpoint["honorLabels"] is True
+
+
+@pytest.mark.usefixtures("_helm")
+@pytest.mark.parametrize("role", ["worker", "merger"])
+def test_the_pod_monitor_leaves_functions_alone(role: str) -> None:
+    selector = _rendered("PodMonitor")["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= names.labels("digits", names.DRIVER).items()
+    assert not selector.items() <= names.labels("digits", role).items()
+
+
+@pytest.mark.usefixtures("_helm")
+def test_the_operators_annotations_name_its_metrics_port() -> None:
+    annotations = _rendered("Deployment")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/scrape"] == "true"
+    assert annotations["prometheus.io/port"] == "9090"
+
+
+@pytest.mark.usefixtures("_helm")
+def test_the_chart_carries_rules_and_dashboard_as_they_are_in_its_files() -> None:
+    assert _rendered("PrometheusRule")["spec"] == yaml.safe_load(RULES.read_text())
+    assert json.loads(_rendered("ConfigMap")["data"]["sapflow.json"]) == dashboard()
+
+
+# --- rules, as promtool judges them
+
+
+@pytest.fixture
+def _promtool() -> None:
+    require_prometheus()
+
+
+@pytest.mark.usefixtures("_promtool")
+def test_promtool_takes_the_rules() -> None:
+    promtool("check", "rules", str(RULES))
+
+
+OF_JOB = 'namespace="team",training_job="digits"'
+COMMITTED = f"sapflow_job_last_commit_timestamp_seconds{{{OF_JOB}}}"
+STEP_SECONDS = f"sapflow_job_seconds_per_step{{{OF_JOB}}}"
+WORKS = f'sapflow_invocations_total{{{OF_JOB},outcome="ok"}}'
+FAILS = f'sapflow_invocations_total{{{OF_JOB},outcome="InstanceLost"}}'
+PEAK, LIMIT = (f'sapflow_memory_{each}_bytes{{{OF_JOB},role="worker"}}' for each in ("peak", "limit"))
+OPERATOR = 'sapflow_operator_info{version="1"}'
+
+
+def state(succeeded: str, reason: str) -> str:
+    return f'sapflow_job_state{{{OF_JOB},succeeded="{succeeded}",reason="{reason}"}}'
+
+
+@pytest.mark.usefixtures("_promtool")
+@pytest.mark.parametrize(
+    ("alert", "minutes", "series", "fires"),
+    [
+        pytest.param("Stalled", 13, {COMMITTED: "60+0x30", STEP_SECONDS: "1+0x30"}, True, id="no-commit"),
+        pytest.param("Stalled", 13, {COMMITTED: "60+0x30"}, True, id="no-step-ever"),
+        pytest.param("Stalled", 9, {COMMITTED: "60+0x30", STEP_SECONDS: "1+0x30"}, False, id="not-yet"),
+        pytest.param("Stalled", 13, {COMMITTED: "60+60x30", STEP_SECONDS: "1+0x30"}, False, id="commits"),
+        pytest.param("Stalled", 13, {COMMITTED: "60+0x30", STEP_SECONDS: "300+0x30"}, False, id="slow-steps"),
+        pytest.param("Stalled", 130, {COMMITTED: "60+0x200", STEP_SECONDS: "300+0x200"}, True, id="slow-stops"),
+        pytest.param("Stalled", 25, {COMMITTED: "60 60 stale"}, False, id="driver-gone"),
+        pytest.param("Failed", 6, {state("False", "StepFailed"): "_x4 1+0x40"}, True, id="just-failed"),
+        pytest.param("Failed", 30, {state("False", "StepFailed"): "_x4 1+0x40"}, False, id="failed-long-ago"),
+        pytest.param("Failed", 6, {state("True", "Completed"): "1+0x40"}, False, id="completed"),
+        pytest.param("Failed", 6, {state("Unknown", "Running"): "1+0x40"}, False, id="running"),
+        pytest.param("InvocationsFail", 12, {WORKS: "0+10x30", FAILS: "0+5x30"}, True, id="a-third"),
+        pytest.param("InvocationsFail", 12, {WORKS: "0+10x30", FAILS: "0+1x30"}, False, id="a-tenth"),
+        pytest.param("InvocationsFail", 12, {WORKS: "0+10x30"}, False, id="none"),
+        pytest.param("InvocationsFail", 12, {FAILS: "0+1x30"}, True, id="all"),
+        pytest.param("MemoryNearLimit", 3, {PEAK: "97+0x9", LIMIT: "100+0x9"}, True, id="near"),
+        pytest.param("MemoryNearLimit", 3, {PEAK: "90+0x9", LIMIT: "100+0x9"}, False, id="far"),
+        pytest.param("OperatorDown", 20, {OPERATOR: "1 1 1 stale"}, True, id="gone"),
+        pytest.param("OperatorDown", 20, {OPERATOR: "1+0x30"}, False, id="there"),
+    ],
+)  # fmt: skip
+def test_an_alert_fires_when_it_should(
+    tmp_path: Path, alert: str, minutes: int, series: dict[str, str], fires: bool
+) -> None:
+    (rule,) = (each for each in rules() if each["alert"] in (f"Sapflow{alert}", f"SapflowJob{alert}"))
+    condition = f'count(ALERTS{{alertname="{rule["alert"]}",alertstate="firing"}})'
+    samples = [{"labels": "{}", "value": 1}] if fires else []
+    test = {
+        "rule_files": [str(RULES)],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                "promql_expr_test": [
+                    {"expr": condition, "eval_time": f"{minutes}m", "exp_samples": samples},
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "alerts.yaml"
+    path.write_text(yaml.safe_dump(test))
+    promtool("test", "rules", str(path))
+
+
+@pytest.mark.usefixtures("_promtool")
+def test_an_alert_names_its_job(tmp_path: Path) -> None:
+    (rule,) = (each for each in rules() if each["alert"] == "SapflowJobFailed")
+    labels = {"namespace": "team", "training_job": "digits", "reason": "StepFailed", "severity": "warning"}
+    said = {
+        "summary": "Job team/digits has failed with StepFailed",
+        "description": rule["annotations"]["description"],
+    }
+    test = {
+        "rule_files": [str(RULES)],
+        "tests": [
+            {
+                "input_series": [{"series": state("False", "StepFailed"), "values": "1+0x9"}],
+                "alert_rule_test": [
+                    {
+                        "eval_time": "2m",
+                        "alertname": rule["alert"],
+                        "exp_alerts": [{"exp_labels": labels, "exp_annotations": said}],
+                    }
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "alerts.yaml"
+    path.write_text(yaml.safe_dump(test))
+    promtool("test", "rules", str(path))

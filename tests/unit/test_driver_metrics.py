@@ -116,6 +116,29 @@ def test_a_commit_shows_where_the_job_stands(registry: CollectorRegistry, metric
     assert seen.value("sapflow_memory_limit_bytes", role="worker") == 512 << 20
 
 
+def test_what_happens_seldom_is_counted_from_zero_on(
+    registry: CollectorRegistry, metrics: MetricsObserver
+) -> None:
+    seen = Scraped(registry)
+    for name in ("retries", "hedges", "commits", "skipped_steps", "checkpoints"):
+        assert seen.value(f"sapflow_{name}_total") == 0
+    for role in ("worker", "merger"):
+        assert seen.value("sapflow_cold_starts_total", role=role) == 0
+
+
+def test_a_driver_that_begins_again_and_again_and_commits_nothing_does_not_look_alive(
+    registry: CollectorRegistry, metrics: MetricsObserver
+) -> None:
+    began = Scraped(registry).value("sapflow_job_last_commit_timestamp_seconds")
+    assert began is not None
+    metrics.begin(Extent.of(tiny_job(algorithm_steps=8), 120))
+    assert Scraped(registry).value("sapflow_job_last_commit_timestamp_seconds") == began
+    metrics.committed(commit(0))
+    last = Scraped(registry).value("sapflow_job_last_commit_timestamp_seconds")
+    assert last is not None
+    assert last > began
+
+
 def test_a_resumed_driver_counts_only_what_it_saw_itself(
     registry: CollectorRegistry, metrics: MetricsObserver
 ) -> None:
