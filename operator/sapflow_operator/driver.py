@@ -164,6 +164,8 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     api = StatusApi(
         settings.api_url, settings.service_account, namespace=namespace, name=name, uid=uid_of(job)
     )
+    # While the data is cut: what the first step calls is started by then, mergers too.
+    sender.start(instances(job))
     try:
         return await JobDriver(job, store, sender, settings).run(api)
     finally:

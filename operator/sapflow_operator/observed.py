@@ -122,7 +122,7 @@ class Observed:
         return [
             pod
             for pod in self.pods
-            if names.role_of(pod["metadata"].get("labels", {})) in roles
+            if _role(pod) in roles
             and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         ]
 
@@ -148,15 +148,15 @@ class Observed:
                 message = f"the driver was given up: {given.get('message', given.get('reason', ''))}"
                 verdict = Verdict(reason="DriverFailed", message=message)
             return Driver("failed", digest, verdict)
-        pods = self.pods_of(names.DRIVER)
-        if any(pod.get("status", {}).get("phase") == "Running" for pod in pods):
+        if any(_at_work(pod) for pod in self.pods if _role(pod) == names.DRIVER):
             return Driver("running", digest)
+        pods = self.pods_of(names.DRIVER)
         troubles = [trouble for pod in pods if (trouble := _trouble(pod, names.DRIVER))]
         return Driver("pending", digest, trouble=troubles[0][1] if troubles else "")
 
     def _verdict(self, code: int) -> Verdict:
         for pod in self.pods:
-            if names.role_of(pod["metadata"].get("labels", {})) != names.DRIVER:
+            if _role(pod) != names.DRIVER:
                 continue
             for container in pod.get("status", {}).get("containerStatuses", ()):
                 ended = container.get("state", {}).get("terminated")
@@ -178,8 +178,17 @@ class Observed:
         return any(
             _oom_killed(pod) and _limit(pod) == parse_quantity(limit)
             for pod in self.pods
-            if names.role_of(pod["metadata"].get("labels", {})) == role
+            if _role(pod) == role
         )
+
+
+def _role(pod: Object) -> str:
+    return names.role_of(pod["metadata"].get("labels", {}))
+
+
+def _at_work(pod: Object) -> bool:
+    """Whether a driver runs in it, or has just done its work: its Job tells of that a moment later."""
+    return pod.get("status", {}).get("phase") in ("Running", "Succeeded")
 
 
 def _parse_verdict(text: str) -> Verdict:

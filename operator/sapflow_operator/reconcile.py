@@ -133,11 +133,14 @@ class _Reconciliation:
                 self._job, self._observed
             )
             self._conditions.mark_suspended()
+            self._status.pop("images", None)
             return self._result(None)
         if not turn.may_start:
             self._conditions.mark_queued(turn.running)
             return self._result(None)
         self._status.setdefault("startTime", times.write(self._now))
+        # A job ends on the images it began on: others may compute other bits, or speak otherwise.
+        self._status.setdefault("images", self._settings.images)
         wanted = self._grown(wanted)
         if self._conditions.finished:
             return self._result(0.0)
@@ -158,14 +161,9 @@ class _Reconciliation:
         job = parse(self._job.document, "kubernetes")
         sizes = {**job.spec.memory.model_dump(), **self._status.get("memory", {})}
         job = _with_memory(job, sizes)
-        wanted = Wanted(
-            self._job.name,
-            self._job.namespace,
-            self._job.uid,
-            job,
-            place_of(job, self._settings),
-            self._settings,
-        )
+        settings = self._settings.pinned(self._status.get("images", {}))
+        place = place_of(job, settings)
+        wanted = Wanted(self._job.name, self._job.namespace, self._job.uid, job, place, settings)
         check(wanted)
         return wanted
 
@@ -345,7 +343,7 @@ def _deletions(observed: Observed, *wanted: tuple[str, str]) -> list[Action]:
 
 def _kept_status(job: JobObject) -> dict[str, Any]:
     """Our part of the status: the driver's stays its own."""
-    kept = ("startTime", "completionTime", "memory", "result")
+    kept = ("startTime", "completionTime", "images", "memory", "result")
     return {name: job.status[name] for name in kept if name in job.status}
 
 

@@ -54,6 +54,24 @@ class Settings(BaseModel):
     metrics_port: Positive = 9090
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    @property
+    def images(self) -> dict[str, str]:
+        """What a job that starts now runs on, by role."""
+        return {
+            "driver": self.operator_image.name,
+            "worker": self.worker_image.name,
+            "merger": self.merger_image.name,
+        }
+
+    def pinned(self, images: Mapping[str, str]) -> "Settings":
+        """With these images, as `images` gives them, in place of those that a newer chart has brought."""
+        fields = {"driver": "operator_image", "worker": "worker_image", "merger": "merger_image"}
+        update = {
+            fields[role]: getattr(self, fields[role]).model_copy(update={"name": name})
+            for role, name in images.items()
+        }
+        return self.model_copy(update=update)
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
         """Raises SpecError naming every variable that is missing or wrong."""

@@ -22,6 +22,10 @@ def status_schema() -> dict[str, Any]:
             },
             "startTime": _TIME,
             "completionTime": _TIME,
+            "images": _object(
+                "Images that the job runs on to its end, whatever the chart is upgraded to.",
+                {"driver": _text(1024), "worker": _text(1024), "merger": _text(1024)},
+            ),
             "memory": _object("Memory limits in force.", {"worker": _text(32), "merger": _text(32)}),
             "progress": _object("What the driver last reported.", _PROGRESS),
             "result": _object("Where the trained model is.", RESULT),

@@ -54,6 +54,7 @@ class World:
         self.events: list[str] = []
         self.done: list[Any] = []
         self.gone = False
+        self.settings = SETTINGS
 
     @property
     def job(self) -> JobObject:
@@ -72,7 +73,7 @@ class World:
 
     def look(self, turn: Turn = RUN) -> Plan:
         """One reconciliation, carried out."""
-        plan = reconcile(self.job, self.observed, self.now, SETTINGS, turn)
+        plan = reconcile(self.job, self.observed, self.now, self.settings, turn)
         self.take(plan)
         return plan
 
@@ -276,6 +277,40 @@ def test_changed_limits_start_the_driver_anew_with_them(running: World) -> None:
     running.pods = []
     running.settle()
     assert ("Job", "a-driver") in running.objects
+
+
+def images(world: World) -> set[str]:
+    """Of everything that a job's functions and driver run on."""
+    found = set()
+    for (kind, _), each in world.objects.items():
+        if kind in ("Service", "Job"):
+            found.add(each["spec"]["template"]["spec"]["containers"][0]["image"])
+    return found
+
+
+def test_a_job_ends_on_the_images_it_began_on_and_takes_new_ones_when_it_is_resumed(running: World) -> None:
+    before = images(running)
+    assert before == set(SETTINGS.images.values())
+    newer = {role: f"dev.local/{role}:2" for role in SETTINGS.images}
+
+    running.settings = SETTINGS.pinned(newer)
+    done = len(running.done)
+    running.settle()
+    assert images(running) == before
+    assert running.done[done:] == []
+
+    running.spec["suspend"], running.generation = True, 2
+    running.settle()
+    running.spec["suspend"], running.generation, running.pods = False, 3, []
+    running.settle()
+    assert images(running) == set(newer.values())
+
+
+def test_a_driver_whose_pod_has_done_its_work_is_not_said_to_start_again(running: World) -> None:
+    assert running.reason() == ("Unknown", "Running")
+    running.pods = [pod("driver", phase="Succeeded", state={"terminated": {"exitCode": 0}})]
+    running.settle()
+    assert running.reason() == ("Unknown", "Running")
 
 
 def test_a_kill_for_memory_is_named_and_names_the_failure_that_follows(running: World) -> None:

@@ -126,6 +126,7 @@ def test_workers_scale_from_zero_to_their_number_one_call_each() -> None:
         "initial-scale": "0",
         "min-scale": "0",
         "max-scale": "22",
+        "target-burst-capacity": "-1",
         "target-utilization-percentage": "100",
         "window": "6s",
     }
@@ -147,7 +148,7 @@ def test_mergers_scale_to_what_their_widest_level_needs(merge: dict[str, Any], m
 
 
 @pytest.mark.parametrize(
-    ("invocation", "timeout", "start"), [(60, 75, None), (285.5, 301, 301), (300, 315, 315), (600, 600, 600)]
+    ("invocation", "timeout", "start"), [(60, 315, 315), (285.5, 315, 315), (400, 415, 415), (600, 600, 600)]
 )
 def test_knative_cuts_a_call_off_only_after_the_functions_own_limit(
     invocation: float, timeout: int, start: int | None

@@ -11,16 +11,17 @@ from sapflow_operator.wanted import Wanted
 _SCALING = "autoscaling.knative.dev"
 _ANSWER_SECONDS = 15
 """What a function has beyond its time limit to say so itself, before Knative cuts the call off."""
-_DEFAULT_START_TIMEOUT = 300
+_START_SECONDS = 300
+"""A node may have to pull the image first. Also Knative's default for the first byte of an answer."""
 
 
 def build(wanted: Wanted, role: Role) -> dict[str, Any]:
     """One call an instance, from zero, to as many instances as one step can use."""
     spec = wanted.job.spec
     most = spec.workers if role == "worker" else wanted.widest_merger_level
-    timeout = min(
-        ceil(spec.limits.invocation_seconds) + _ANSWER_SECONDS, wanted.settings.max_invocation_seconds
-    )
+    # The function keeps the job's limit itself. Knative counts the wait for an instance to start as well.
+    limit = max(ceil(spec.limits.invocation_seconds), _START_SECONDS)
+    timeout = min(limit + _ANSWER_SECONDS, wanted.settings.max_invocation_seconds)
     template: dict[str, Any] = {
         "containerConcurrency": 1,
         "timeoutSeconds": timeout,
@@ -30,7 +31,7 @@ def build(wanted: Wanted, role: Role) -> dict[str, Any]:
         "volumes": pod.volumes(wanted),
         **pod.pull_secrets(wanted.settings),
     }
-    if timeout > _DEFAULT_START_TIMEOUT:
+    if timeout > _START_SECONDS:
         template["responseStartTimeoutSeconds"] = timeout
     own = metadata.build(wanted, names.function(wanted.name, role), role)
     own["labels"] = own["labels"] | {"networking.knative.dev/visibility": "cluster-local"}
@@ -51,12 +52,16 @@ def build(wanted: Wanted, role: Role) -> dict[str, Any]:
 
 
 def _scaling(most: int, window_seconds: int) -> dict[str, str]:
-    """At 70 %, the default, a third more instances would be started than there are calls."""
+    """At 70 %, the default, a third more instances would be started than there are calls.
+
+    With a burst capacity of -1 every call passes the activator, which alone knows which instance is free.
+    """
     return {
         f"{_SCALING}/initial-scale": "0",
         f"{_SCALING}/min-scale": "0",
         f"{_SCALING}/max-scale": str(most),
         f"{_SCALING}/target-utilization-percentage": "100",
+        f"{_SCALING}/target-burst-capacity": "-1",
         f"{_SCALING}/window": f"{window_seconds}s",
     }
 

@@ -1,0 +1,348 @@
+"""Commands against a cluster: which one is asked, how, and what is said where it refuses."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers.cluster_api import (
+    ClusterApi,
+    cluster_api,
+    condition,
+    failed,
+    not_found,
+    pod,
+    refusal,
+    running,
+    succeeded,
+    trainingjob,
+)
+from helpers.commands import Done, Shell, write_job
+
+from sapflow.cli import kube
+from sapflow_operator import names
+
+
+@pytest.fixture
+def api() -> Iterator[ClusterApi]:
+    with cluster_api() as served:
+        yield served
+
+
+class Cli:
+    """`sapflow …` with a kubeconfig that leads to the test's API server."""
+
+    def __init__(self, api: ClusterApi, capture: pytest.CaptureFixture[str], folder: Path) -> None:
+        self._shell = Shell(capture)
+        self.environ = {"KUBECONFIG": str(api.kubeconfig(folder)), "HOME": str(folder)}
+
+    def __call__(self, *arguments: object) -> Done:
+        return self._shell(*arguments, environ=self.environ)
+
+
+@pytest.fixture
+def cli(
+    api: ClusterApi,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    return Cli(api, capsys, tmp_path)
+
+
+@pytest.mark.parametrize("command", ["submit", "logs"])
+def test_each_command_teaches_by_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    done = Shell(capsys)(command, "--help")
+    assert done.code == 0
+    assert f"  sapflow {command}" in done.out.partition("examples:")[2]
+
+
+def test_command_line_and_operator_speak_of_the_same_objects() -> None:
+    assert (kube.GROUP, kube.VERSION, kube.PLURAL) == (names.GROUP, names.VERSION, names.PLURAL)
+    assert (kube.JOB_LABEL, kube.ROLE_LABEL) == (names.JOB_LABEL, names.ROLE_LABEL)
+
+
+# Which cluster
+
+
+def test_without_a_kubeconfig_the_remedy_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = Shell(capsys)("logs", "digits", environ={"HOME": str(tmp_path)})
+    assert done.code == 3
+    assert (
+        f"there is no kubeconfig at {tmp_path}/.kube/config; set KUBECONFIG or give --kubeconfig" in done.err
+    )
+
+
+def test_a_context_that_is_not_there_is_named(cli: Cli) -> None:
+    done = cli("logs", "digits", "--context", "nowhere")
+    assert done.code == 3
+    assert "cannot be used" in done.err
+    assert "nowhere" in done.err
+
+
+@pytest.mark.parametrize("text", ["", "words", "[]", "{a: b: c", "{}"])
+def test_a_kubeconfig_that_is_none_is_said_so(text: str, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "broken"
+    path.write_text(text)
+    done = cli("logs", "digits", "--kubeconfig", path)
+    assert done.code == 3
+    assert f"the kubeconfig {path} cannot be used" in done.err
+
+
+def test_a_missing_kubernetes_package_names_the_extra(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    done = cli("logs", "digits")
+    assert done.code == 3
+    assert "pip install 'sapflow[cluster]'" in done.err
+
+
+def test_the_namespace_is_the_one_named_else_the_contexts(cli: Cli, api: ClusterApi) -> None:
+    api.put(trainingjob(namespace="team"))
+    api.put(trainingjob(namespace="elsewhere"))
+    api.put(trainingjob(namespace="third"))
+    assert cli("status", "digits").out.startswith("digits in namespace team\n")
+    assert cli("status", "digits", "--context", "other").out.startswith("digits in namespace elsewhere\n")
+    assert cli("status", "digits", "-n", "third").out.startswith("digits in namespace third\n")
+    assert all(asked.headers["Authorization"] == "Bearer my-token" for asked in api.asked)
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "reason", "words"),
+    [
+        (refusal(401, "Unauthorized"), 3, "ClusterRefused", "log in again"),
+        (refusal(403, "jobs are forbidden"), 3, "ClusterRefused", "administrator"),
+        ((404, {}), 3, "NotInstalled", "helm install sapflow charts/sapflow"),
+        (not_found("trainingjobs", "digits"), 2, "JobUnknown", "no job 'digits' in namespace team"),
+        (refusal(500, "panic"), 3, "ClusterRefused", "panic"),
+    ],
+)
+def test_a_refusal_is_told_with_its_remedy(
+    answer: Any, code: int, reason: str, words: str, cli: Cli, api: ClusterApi
+) -> None:
+    api.refusals.append(("trainingjobs", answer))
+    done = cli("status", "digits", "-n", "team", "--json")
+    assert done.code == code
+    assert done.json["error"]["reason"] == reason
+    assert words in done.json["error"]["message"]
+
+
+def test_a_server_that_is_not_there_is_named(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+    url, api.url = api.url, "http://127.0.0.1:9"
+    done = cli("status", "-A", "--kubeconfig", api.kubeconfig(tmp_path))
+    api.url = url
+    assert done.code == 3
+    assert "the API server at http://127.0.0.1:9 does not answer" in done.err
+
+
+def test_a_server_that_asks_for_another_try_gets_it(cli: Cli, api: ClusterApi) -> None:
+    api.put(trainingjob())
+    api.refusals += [("trainingjobs", refusal(503, "busy")), ("trainingjobs", refusal(429, "slow down"))]
+    assert cli("status", "digits", "-n", "team").code == 0
+
+
+# status
+
+
+def test_the_status_of_a_running_job_says_how_far_it_is_and_what_is_wrong(cli: Cli, api: ClusterApi) -> None:
+    status = running(12, loss=0.5, accuracy=0.75, secondsPerStep=0.25, estimatedSecondsLeft=7.0, epoch=2)
+    status["conditions"].append(
+        condition("FunctionsReady", "False", "Unschedulable", "2 of the workers: no room")
+    )
+    api.put(trainingjob(**status))
+    api.pods["team"] = [
+        pod("digits-driver-a"),
+        pod("digits-worker-1", "worker"),
+        pod("digits-worker-2", "worker", "Pending"),
+    ]
+    api.events["team"] = [
+        {"metadata": {"name": "one"}, "type": "Normal", "reason": "Planned", "message": "fine"},
+        {
+            "metadata": {"name": "two"},
+            "type": "Warning",
+            "reason": "BackOff",
+            "message": "a\x1b[2J",
+            "count": 3,
+        },
+    ]
+    done = cli("status", "digits")
+    assert done.code == 0
+    for words in (
+        "state           Running",
+        "FunctionsReady  Unschedulable: 2 of the workers: no room",
+        "12 of 40 (30 %), epoch 2",
+        "accuracy 75.00 %, loss 0.5000",
+        "250 ms a step, 7.0 s left",
+        "$0.00010 at AWSLambda prices",
+        "driver pods     1 running",
+        "worker pods     1 pending, 1 running",
+        "BackOff: a [2J (3 times)",
+    ):
+        assert words in done.out
+    assert "fine" not in done.out
+
+
+def test_the_status_of_a_finished_job_holds_its_result(cli: Cli, api: ClusterApi) -> None:
+    api.put(trainingjob(**succeeded("abcdef")))
+    done = cli("status", "digits", "-n", "team")
+    assert "model       s3://sapflow/jobs/uid/result/model.safetensors" in done.out
+    assert "SHA-256     abcdef" in done.out
+    assert "time        1 min 30 s" in done.out
+    body = cli("status", "digits", "-n", "team", "--json").json
+    assert (body["state"], body["result"]["sha256"], body["seconds"]) == ("Succeeded", "abcdef", 90.0)
+
+
+def test_who_may_see_jobs_but_no_pods_and_events_sees_the_rest(cli: Cli, api: ClusterApi) -> None:
+    api.put(trainingjob(**running(3)))
+    api.refusals += [("pods", refusal(403, "no pods")), ("events", refusal(403, "no events"))]
+    done = cli("status", "digits", "-n", "team", "--json")
+    assert done.code == 0
+    assert done.json["progress"]["step"] == 3
+    assert "pods" not in done.json
+
+
+def test_jobs_are_listed_by_namespace_or_all(cli: Cli, api: ClusterApi) -> None:
+    api.put(trainingjob(**running(3, loss=0.25)))
+    api.put(trainingjob("iris", "elsewhere", **failed("NotFinite", "the loss is not a number")))
+    one = cli("status", "-n", "team").out.splitlines()
+    assert [line.split() for line in one] == [
+        ["NAME", "STATE", "PROGRESS", "LOSS", "ACCURACY", "COST"],
+        ["digits", "Running", "3/40", "0.2500", "-", "$0.00010"],
+    ]
+    everything = cli("status", "-A").out
+    assert "elsewhere  iris    Failed: NotFinite  7/40" in everything
+    assert [job["job"] for job in cli("status", "-A", "--json").json["jobs"]] == ["digits", "iris"]
+    assert "no jobs in namespace empty" in cli("status", "-n", "empty").out
+
+
+def test_a_name_that_the_local_store_does_not_know_is_asked_of_the_cluster(cli: Cli, api: ClusterApi) -> None:
+    api.put(trainingjob(**running(3)))
+    assert cli("status", "digits").out.startswith("digits in namespace team")
+    unknown = cli("status", "nobody")
+    assert unknown.code == 2
+    assert "holds no job 'nobody'" in unknown.err
+    assert "no job 'nobody' in namespace team" in unknown.err
+    assert "namespace team" not in cli("status", "nobody", "--store", "here").err
+
+
+def test_a_file_names_a_job_of_the_cluster(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+    api.put(trainingjob("tiny", **running(3)))
+    path = write_job(tmp_path / "job.yaml")
+    assert cli("status", path, "-n", "team").out.startswith("tiny in namespace team")
+
+
+@pytest.mark.parametrize("arguments", [("-n", "team", "--store", "x"), ("--watch",), ("digits", "-A")])
+def test_options_that_exclude_each_other_are_told_so(arguments: tuple[str, ...], cli: Cli) -> None:
+    assert cli("status", *arguments).code == 2
+
+
+# submit
+
+
+def submitted(api: ClusterApi) -> list[Any]:
+    return [asked for asked in api.asked if asked.method == "PATCH"]
+
+
+def test_a_job_is_applied_as_it_was_written(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+    path = write_job(tmp_path / "job.yaml")
+    first, second = cli("submit", path), cli("submit", path)
+    assert (first.code, second.code) == (0, 0)
+    assert first.out.startswith("tiny created in namespace team")
+    assert "sapflow status tiny -n team --watch" in first.out
+    assert second.out.startswith("tiny unchanged in namespace team")
+    (asked, _) = submitted(api)
+    assert asked.body == yaml.safe_load(path.read_text())
+    assert asked.query["fieldManager"] == "sapflow-cli"
+    assert "force" not in asked.query
+    assert asked.headers["Content-Type"] == "application/apply-patch+yaml"
+    write_job(path, limits_retries=7)
+    assert cli("submit", path, "--json").json["action"] == "configured"
+
+
+def test_numbers_are_read_as_kubernetes_reads_them(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+    path = write_job(tmp_path / "job.yaml")
+    path.write_text(path.read_text().replace('"learningRate": 0.1', '"learningRate": 1e-1'))
+    assert cli("submit", path).code == 0
+    assert submitted(api)[0].body["spec"]["optimizer"]["learningRate"] == 0.1
+
+
+def test_a_dry_run_changes_nothing(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+    done = cli("submit", write_job(tmp_path / "job.yaml"), "--dry-run", "--watch")
+    assert done.code == 0
+    assert "would be created" in done.out
+    assert submitted(api)[0].query["dryRun"] == "All"
+    assert not api.jobs
+
+
+def test_a_spec_that_is_wrong_here_is_not_sent(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+    done = cli("submit", write_job(tmp_path / "job.yaml", workers=0), "--json")
+    assert done.code == 2
+    assert [each["field"] for each in done.json["error"]["problems"]] == ["spec.workers"]
+    assert not submitted(api)
+
+
+def test_the_files_own_namespace_counts_and_another_is_refused(
+    cli: Cli, api: ClusterApi, tmp_path: Path
+) -> None:
+    path = write_job(tmp_path / "job.yaml")
+    body = json.loads(path.read_text())
+    body["metadata"]["namespace"] = "own"
+    path.write_text(json.dumps(body))
+    assert "namespace own" in cli("submit", path).out
+    done = cli("submit", path, "-n", "another")
+    assert done.code == 2
+    assert "metadata.namespace: is 'own', and the command line says 'another'" in done.err
+
+
+def test_what_the_api_server_rejects_is_told_by_field(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+    causes = [
+        {"field": "spec.workers", "message": "Invalid value: 9: spec.workers in body should be less than 8"},
+        {"field": "spec", "message": 'Invalid value: "object": workers cannot be changed'},
+    ]
+    api.refusals.append(("/tiny", not_found("trainingjobs", "tiny")))
+    api.refusals.append(("/tiny", refusal(422, "is invalid", name="tiny", causes=causes)))
+    done = cli("submit", write_job(tmp_path / "job.yaml"))
+    assert done.code == 2
+    assert "\n  spec.workers: spec.workers in body should be less than 8\n" in done.err
+    assert "\n  spec: workers cannot be changed\n" in done.err
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        (
+            refusal(500, "typed patch (/x): .spec.cells: field not declared in schema"),
+            2,
+            "spec.cells: is not a field",
+        ),
+        (not_found("namespaces", "team"), 3, "kubectl create namespace team"),
+        (
+            refusal(
+                409,
+                "conflict",
+                name="tiny",
+                causes=[{"field": ".spec.limits.retries", "message": "conflict"}],
+            ),
+            3,
+            "change spec.limits.retries with the tool that set it, or take it over with --force-conflicts",
+        ),
+    ],
+)
+def test_a_refused_submission_names_the_way_out(
+    answer: Any, code: int, words: str, cli: Cli, api: ClusterApi, tmp_path: Path
+) -> None:
+    api.refusals += [("/tiny", not_found("trainingjobs", "tiny")), ("/tiny", answer)]
+    done = cli("submit", write_job(tmp_path / "job.yaml"))
+    assert done.code == code
+    assert words in done.err
+
+
+def test_conflicts_are_forced_only_when_asked(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+    assert cli("submit", write_job(tmp_path / "job.yaml"), "--force-conflicts").code == 0
+    assert submitted(api)[0].query["force"] == "True"
