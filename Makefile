@@ -18,6 +18,8 @@ TYPED = sapflow functions/sapflow_functions $(wildcard operator/sapflow_operator
 # One thread a process: tests run many functions at once on few cores.
 ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 TEST_PROCESSES = 2
+# Of the cluster tests: see tools/e2e.
+PARTS = all
 # On the PATH, or as tests/cluster built it.
 HELM = $(shell PATH="$$PATH:$${CLUSTER_HOME:-$$HOME/.cache/sapflow-cluster}/bin" command -v helm)
 # What the chart is checked against; a helm that was built plainly takes itself for one of 2020.
@@ -47,11 +49,11 @@ check: $(TESTABLE) ## Lint, formatting, types, import layers, chart
 bench: $(TESTABLE) ## Measure speed and size against their goals; prints each as a ratio
 	$(BIN)/python -m bench
 
-e2e: ## Run jobs in a real cluster
-	@echo "make e2e: not yet part of every run; make e2e-all runs the cluster tests there are"
+e2e: $(TESTABLE) ## Run jobs and faults on the cluster that KUBECONFIG names, or on one of our own
+	tools/e2e short
 
-e2e-all: $(TESTABLE) ## Run the cluster tests, on the cluster that KUBECONFIG names or on one of our own
-	tools/e2e
+e2e-all: $(TESTABLE) ## All cluster tests; PARTS="faults queue" for some of them (see tools/e2e)
+	NODES=$${NODES:-2} tools/e2e $(PARTS)
 
 images: ## Build the images of operator, merger and worker, by buildah or docker
 	tools/build-images $(VERSION)

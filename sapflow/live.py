@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sapflow.display import Display, Event, plain_line
-from sapflow.local import EmbeddedRuntime, InstanceInfo
+from sapflow.local import EmbeddedRuntime
 from sapflow.pricing import Price
 from sapflow.text import count, dollars, duration, percent
 
@@ -75,8 +76,8 @@ class LiveDisplay(Display):
     def picture(self) -> RenderableType:
         """The whole picture as it is now."""
         instances = [] if self._runtime is None else self._runtime.instances()
-        below = _grid(2, 4)
-        below.add_row(Text(self._tree), _functions(instances))
+        below = grid(2, 4)
+        below.add_row(Text(self._tree), functions([(one.role, one.state) for one in instances], STATES))
         return Group(Text(self._title, style="bold"), self._bar(), self._figures(), below)
 
     def _bar(self) -> RenderableType:
@@ -84,14 +85,8 @@ class LiveDisplay(Display):
         if progress is None or progress.commit is None:
             return Text(self._stage)
         extent = progress.extent
-        line = _grid(4, 2)
-        line.add_row(
-            Text(f"{extent.unit} {progress.done:,}/{extent.total:,}"),
-            ProgressBar(total=extent.total, completed=progress.done, width=32),
-            Text(f"{100 * progress.done // max(extent.total, 1)} %"),
-            Text(_rate(progress.seconds_per_unit, progress.seconds_left)),
-        )
-        return line
+        speed = rate(progress.seconds_per_unit, progress.seconds_left)
+        return bar(extent.unit, progress.done, extent.total, speed)
 
     def _figures(self) -> RenderableType:
         progress = self.progress
@@ -110,29 +105,43 @@ class LiveDisplay(Display):
         return Text("   ".join(parts))
 
 
-def _grid(columns: int, gap: int) -> Table:
-    grid = Table.grid(padding=(0, gap))
+def grid(columns: int, gap: int) -> Table:
+    """Columns without lines between them, `gap` characters apart."""
+    table = Table.grid(padding=(0, gap))
     for _ in range(columns):
-        grid.add_column(no_wrap=True)
-    return grid
+        table.add_column(no_wrap=True)
+    return table
 
 
-def _rate(each: float | None, left: float | None) -> str:
+def bar(unit: str, done: int, total: int, speed: str) -> RenderableType:
+    """How far, as numbers and as a bar; `speed` stands behind it."""
+    line = grid(4, 2)
+    line.add_row(
+        Text(f"{unit} {done:,}/{total:,}"),
+        ProgressBar(total=total, completed=done, width=32),
+        Text(f"{100 * done // max(total, 1)} %"),
+        Text(speed),
+    )
+    return line
+
+
+def rate(each: float | None, left: float | None) -> str:
+    """Seconds for one unit and for all that are left; empty where they are not known."""
     if each is None or left is None:
         return ""
     return f"{duration(each)} each   {duration(left)} left" if left else f"{duration(each)} each"
 
 
-def _functions(instances: list[InstanceInfo]) -> RenderableType:
-    """A dot for each function process, coloured by what it does, and the numbers in words."""
-    grid = _grid(3, 2)
+def functions(found: Sequence[tuple[str, str]], marks: Mapping[str, tuple[str, str]]) -> RenderableType:
+    """A dot for each function, given as (role, state), with its state's mark and colour; and the numbers in words."""
+    table = grid(3, 2)
     for role in ("worker", "merger"):
-        states = [one.state for one in instances if one.role == role]
+        states = [state for of, state in found if of == role]
         dots = Text()
         for state in states[:MOST_DOTS]:
-            mark, style = STATES[state]
+            mark, style = marks[state]
             dots.append(mark, style=style)
         counts: Counter[str] = Counter(states)
-        words = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-        grid.add_row(Text(count(len(states), role)), dots, Text(words, style="dim"))
-    return grid
+        words = ", ".join(f"{counts[state]} {state}" for state in marks if counts[state])
+        table.add_row(Text(count(len(states), role)), dots, Text(words, style="dim"))
+    return table

@@ -1,7 +1,8 @@
-"""Fixtures for every test: a directory store, a real MinIO, and loud words where there is none."""
+"""Fixtures for every test: a directory store, a real MinIO, and loud words where there is none; a real cluster."""
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 pytest.register_assert_rewrite("store_contract")
 
+from helpers.kube import SECONDS, namespace_of_its_own  # noqa: E402
 from s3_servers import HOW_TO_FIX, Minio, S3Service, find_minio, named_service  # noqa: E402
 
 from sapflow.store import Store, open_store  # noqa: E402
@@ -45,6 +47,34 @@ def s3_store(minio: S3Service) -> Iterator[Store]:
     store = minio.open(secrets.token_hex(4))
     yield store
     store.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """tests/e2e runs against the cluster that KUBECONFIG names, with Sapflow installed in it: see tools/e2e."""
+    reachable = os.environ.get("KUBECONFIG") and shutil.which("kubectl")
+    for item in items:
+        if "tests/e2e" in item.path.as_posix():
+            item.add_marker(pytest.mark.e2e)
+            if not any(item.iter_markers("timeout")):
+                item.add_marker(pytest.mark.timeout(2 * SECONDS))
+            if not reachable:
+                item.add_marker(
+                    pytest.mark.skip(reason="KUBECONFIG names no cluster, or there is no kubectl")
+                )
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    """A namespace of this test's own, in a real cluster, that enforces the restricted standard."""
+    with namespace_of_its_own() as name:
+        yield name
+
+
+@pytest.fixture
+def another_namespace() -> Iterator[str]:
+    """A second one."""
+    with namespace_of_its_own() as name:
+        yield name
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -118,17 +118,24 @@ class JobDriver:
         ).run()
 
     async def _prepare(self, observer: Observer) -> tuple[Manifest, Account]:
-        """The data cut, on a store that can be trusted."""
-        if not await asyncio.to_thread(self._store.exists, keys.commit(self._uid, 0)):
-            await asyncio.to_thread(self._store.probe, keys.job(self._uid))
-        return await preparing.prepare(
-            self._uid,
-            self._job,
-            self._store,
-            self._sender,
-            observer,
-            check_memory=not self._settings.grow_on_oom,
-        )
+        """The data cut, on a store that can be trusted: it is probed while the first function starts."""
+        probing = asyncio.create_task(asyncio.to_thread(self._probe))
+        try:
+            return await preparing.prepare(
+                self._uid,
+                self._job,
+                self._store,
+                self._sender,
+                observer,
+                check_memory=not self._settings.grow_on_oom,
+            )
+        finally:
+            await probing
+
+    def _probe(self) -> None:
+        """Once in a job's life. Raises StoreUnsafe, StoreError."""
+        if not self._store.exists(keys.commit(self._uid, 0)):
+            self._store.probe(keys.job(self._uid))
 
     async def _forget(self, error: SapflowError) -> None:
         """Take back the record of a failure that was none of the job's own."""

@@ -1,4 +1,4 @@
-"""The command line: `sapflow run | validate | status | predict | version`."""
+"""The command line: `sapflow run | validate | submit | status | logs | predict | version`."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
-from sapflow.cli import predict, run, status, validate, version
+from sapflow.cli import logs, predict, run, status, submit, validate, version
 from sapflow.cli.output import report_error
 from sapflow.cli.stop import Stopped
 from sapflow.errors import SapflowError
@@ -16,7 +16,8 @@ __all__ = ["main"]
 
 _DESCRIPTION = """\
 Sapflow trains neural networks on serverless functions: parameters flow down to many workers, gradients flow
-back up through a tree of mergers. A job is one YAML file. Here the functions are processes of this machine."""
+back up through a tree of mergers. A job is one YAML file. `run` trains it with processes of this machine as the
+functions, `submit` hands it to a Kubernetes cluster."""
 
 _EPILOG = """\
 examples:
@@ -24,9 +25,11 @@ examples:
   sapflow run job.yaml                   train it; run it again after an interruption and it goes on
   sapflow status job.yaml                how far it is
   sapflow predict job.yaml               try its model on held-out samples
+  sapflow submit job.yaml --watch        train it in a cluster, and watch it there
+  sapflow logs NAME --follow             what its driver says
 
 exit codes:
-  0 success   1 the job failed   2 bad input (file, field, data, usage)   3 the store cannot be used
+  0 success   1 the job failed   2 bad input (file, field, data, usage)   3 store or cluster cannot be used
   130 interrupted by Ctrl-C   143 by SIGTERM"""
 
 
@@ -65,6 +68,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, validate, status, predict, version):
+    for module in (run, validate, submit, status, logs, predict, version):
         module.add_to(commands)
     return parser

@@ -10,7 +10,7 @@ from sapflow import keys
 from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.manifest import manifest_key
 from sapflow.errors import DataError, ObjectMissing, SpecError
-from sapflow.job import TrainingJob, load
+from sapflow.job import Runtime, TrainingJob, load
 from sapflow.session import DEFAULT_STORE, Session, find_session, open_session
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -25,16 +25,21 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_job(path: str) -> TrainingJob:
-    """The job in a YAML file. Raises DataError: no such file; SpecError: all that is wrong with its fields."""
+def read_text(path: str) -> str:
+    """What a job's file holds, `-` being standard input. Raises DataError."""
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}; give the path of a job's YAML") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no text file: {error}; give the path of a job's YAML") from error
+
+
+def read_job(path: str, runtime: Runtime = "local") -> TrainingJob:
+    """The job in a YAML file. Raises DataError: no such file; SpecError: all that is wrong with its fields."""
+    text = read_text(path)
     try:
-        return load(text)
+        return load(text, runtime)
     except SpecError as error:
         error.add_note(f"(in {path})")
         raise

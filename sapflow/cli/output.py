@@ -9,16 +9,22 @@ from urllib.parse import unquote, urlsplit
 from sapflow.errors import JobFailed, SapflowError, SpecError
 from sapflow.text import printable, to_json
 
-FAILED, BAD_INPUT, BAD_STORE = 1, 2, 3
+FAILED, BAD_INPUT, UNUSABLE = 1, 2, 3
 
 _CODES = {
     "InvalidSpec": BAD_INPUT,
     "InvalidData": BAD_INPUT,
-    "StoreFailed": BAD_STORE,
-    "StoreUnavailable": BAD_STORE,
-    "StoreUnsafe": BAD_STORE,
-    "CorruptObject": BAD_STORE,
-    "ObjectMissing": BAD_STORE,
+    "StoreFailed": UNUSABLE,
+    "StoreUnavailable": UNUSABLE,
+    "StoreUnsafe": UNUSABLE,
+    "CorruptObject": UNUSABLE,
+    "ObjectMissing": UNUSABLE,
+    "JobUnknown": BAD_INPUT,
+    "ClientMissing": UNUSABLE,
+    "NoCluster": UNUSABLE,
+    "NotInstalled": UNUSABLE,
+    "ClusterRefused": UNUSABLE,
+    "ClusterUnavailable": UNUSABLE,
 }
 
 

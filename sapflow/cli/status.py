@@ -1,4 +1,4 @@
-"""`sapflow status`: how far a job is, from what its store holds."""
+"""`sapflow status`: how far a job is, from what its store holds or from its cluster."""
 
 import argparse
 import asyncio
@@ -8,7 +8,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from sapflow import keys
-from sapflow.cli.jobs import add_store, find_manifest, session_of
+from sapflow.cli import cluster_status
+from sapflow.cli.jobs import add_store, find_manifest, is_file, session_of
+from sapflow.cli.kube import has_cluster
 from sapflow.cli.output import local_path, location, print_json
 from sapflow.driver.commits import Commit, Records
 from sapflow.errors import DataError, SapflowError
@@ -18,14 +20,19 @@ from sapflow.session import DEFAULT_STORE, Session, find_session
 from sapflow.text import count, dollars, duration, percent
 
 _DESCRIPTION = """\
-Show how far a job is, or all jobs of a directory. Reads the store and nothing else: a job that is at work and
-one that was interrupted look alike there, both are Unfinished."""
+Show how far a job is, or all jobs of a directory or a cluster. Of a local run it reads the store and nothing
+else: a job that is at work and one that was interrupted look alike there, both are Unfinished. With --namespace,
+--all-namespaces, --context, --kubeconfig or --watch, and for a name that the local store does not know, the cluster
+of the kubeconfig is asked."""
 
 _EPILOG = """\
 examples:
   sapflow status                          all jobs in .sapflow
   sapflow status job.yaml
-  sapflow status digits-1a2b3c4d --store /data/sapflow --json"""
+  sapflow status digits-1a2b3c4d --store /data/sapflow --json
+  sapflow status digits -n team           a job in a cluster: state, progress, pods, result, warnings
+  sapflow status digits --watch           until it ends: exit code 0 if it succeeded, 1 if it failed
+  sapflow status -A                       all jobs of the cluster"""
 
 _EVALUATIONS_LOOKED_FOR = 10_000
 
@@ -38,18 +45,28 @@ def add_to(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("job", metavar="FILE|JOB", nargs="?", help="the job's YAML, or its name in the store")
+    parser.add_argument(
+        "job", metavar="FILE|JOB", nargs="?", help="the job's YAML, or its name in store or cluster"
+    )
     add_store(parser)
+    cluster_status.add_to(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=status)
 
 
 def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Exit code 0 where the job is known. Raises DataError, StoreError."""
+    """Exit code 0 where the job is known. Raises DataError, StoreError, and what clusters raise."""
+    if cluster_status.asked(given):
+        return cluster_status.status(given, environ)
     if given.job is None:
         return _list(given, environ)
-    with session_of(given.job, given.store, environ) as session:
-        body = asyncio.run(_status(session))
+    try:
+        with session_of(given.job, given.store, environ) as session:
+            body = asyncio.run(_status(session))
+    except DataError as error:
+        if is_file(given.job) or given.store is not None or not has_cluster(environ):
+            raise
+        return cluster_status.status_elsewhere(given, environ, error)
     if given.json:
         print_json(body)
     else:

@@ -7,6 +7,8 @@ import shutil
 import socket
 import subprocess
 import time
+import tomllib
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,19 +17,21 @@ from typing import Any
 
 import yaml
 
+from sapflow.store import Credentials, Store, open_store
+
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "manifests" / "samples"
 SYSTEM = "sapflow-system"
 """The namespace that Sapflow is installed in."""
 SECONDS = 400.0
 """A job of 360 steps takes two minutes on two cores."""
-CHILDREN = (
-    "services.serving.knative.dev,jobs,pods,secrets,configmaps,serviceaccounts,roles,rolebindings,networkpolicies"
-)
+CHILDREN = "ksvc,jobs,pods,secrets,configmaps,serviceaccounts,roles,rolebindings,networkpolicies"
 OURS = "app.kubernetes.io/managed-by=sapflow-operator"
 
 
-def run_kubectl(*words: str, text: str | None = None, seconds: float = 180) -> subprocess.CompletedProcess[str]:
+def run_kubectl(
+    *words: str, text: str | None = None, seconds: float = 180
+) -> subprocess.CompletedProcess[str]:
     binary = shutil.which("kubectl")
     assert binary is not None, "no kubectl on PATH"
     return subprocess.run(
@@ -225,3 +229,43 @@ def _answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
     return False
+
+
+def version() -> str:
+    """Of the project, and so of its images."""
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+def own_models_image() -> str:
+    """The worker's image with the models of the tests and samples in it: tools/e2e builds it."""
+    return f"dev.local/sapflow-own-models:{version()}"
+
+
+def owner() -> Credentials:
+    """The credentials that the operator makes those of jobs with."""
+    data = read("secret", "-n", SYSTEM, "sapflow-storage")["data"]
+    return Credentials(b64decode(data["access-key"]).decode(), b64decode(data["secret-key"]).decode())
+
+
+@contextlib.contextmanager
+def reachable_store() -> Iterator[str]:
+    """The endpoint of the chart's MinIO, as seen from here."""
+    with forwarded(SYSTEM, "svc/sapflow-minio", 9000) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def owned_store() -> Iterator[Store]:
+    """The bucket of all jobs, opened by its owner."""
+    bucket = operator_environment()["SAPFLOW_S3_BUCKET"]
+    with reachable_store() as endpoint:
+        store = open_store(f"s3://{bucket}?endpoint={endpoint}", owner())
+        yield store
+        store.close()
+
+
+def operator_environment() -> dict[str, str]:
+    """What the installed operator is told in plain values."""
+    deployment = read("deployment", "-n", SYSTEM, "sapflow-operator")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each.get("value", "") for each in container["env"]}

@@ -1,0 +1,116 @@
+"""What goes wrong between a command and a cluster, and how an API server's refusal reads to people.
+
+SapflowError
+├── ClientMissing                the kubernetes package is not installed
+├── NoCluster                    no kubeconfig, or one that cannot be used
+├── ClusterUnavailable           the API server does not answer (retryable)
+├── ClusterRefused               it answered with a refusal: `status` is HTTP's
+│   └── NotInstalled             the cluster knows no TrainingJobs
+└── JobUnknown                   there is no such job, or no more
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sapflow.errors import SapflowError, SpecError
+
+
+class ClientMissing(SapflowError):
+    """The kubernetes package is not installed."""
+
+    reason = "ClientMissing"
+
+
+class NoCluster(SapflowError):
+    """There is no kubeconfig, or one that cannot be used."""
+
+    reason = "NoCluster"
+
+
+class ClusterUnavailable(SapflowError):
+    """The API server does not answer."""
+
+    reason = "ClusterUnavailable"
+    retryable = True
+
+
+class ClusterRefused(SapflowError):
+    """The API server refuses what was asked; `status` is HTTP's."""
+
+    reason = "ClusterRefused"
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotInstalled(ClusterRefused):
+    """The cluster knows no TrainingJobs."""
+
+    reason = "NotInstalled"
+
+
+class JobUnknown(SapflowError):
+    """There is no such job, or no more."""
+
+    reason = "JobUnknown"
+
+
+_VALUE = re.compile(
+    r'^(?:Invalid value|Unsupported value|Too many|Too long|Required value)(?:: (?:"[^"]*"|[^:]*))?: '
+)
+_UNDECLARED = re.compile(r"\.(spec[^:]*): field not declared in schema")
+
+
+def rejected(what: str, server: str, status: int, body: str | None) -> SapflowError:
+    """An API server's refusal, told with a remedy; `body` is its Status object."""
+    said = _status_of(body)
+    message = str(said.get("message") or (body or "").strip()[:300] or f"HTTP {status}")
+    details = said.get("details") or {}
+    if status in (0, 429, 502, 503, 504):
+        return ClusterUnavailable(f"the API server at {server} cannot {what} now: {message}; try again")
+    if problems := _problems(status, message, details):
+        return SpecError(problems)
+    match status:
+        case 401:
+            remedy = "the kubeconfig's credentials are not accepted; log in again"
+        case 403:
+            remedy = "ask the cluster's administrator for this right, or choose another namespace with -n"
+        case 404 if not details.get("name"):
+            return NotInstalled(
+                f"the cluster at {server} knows no TrainingJobs; install Sapflow there (docs/install.md): "
+                "helm install sapflow charts/sapflow",
+                status,
+            )
+        case 404 if details.get("kind") == "namespaces":
+            remedy = f"create it: kubectl create namespace {details['name']}"
+        case 409 if details.get("causes"):
+            fields = ", ".join(str(cause.get("field", "")).lstrip(".") for cause in details["causes"])
+            remedy = f"change {fields} with the tool that set it, or take it over with --force-conflicts"
+        case _:
+            remedy = ""
+    sentence = f"{server} refused to {what}: {message}"
+    return ClusterRefused(f"{sentence}; {remedy}" if remedy else sentence, status)
+
+
+def _status_of(body: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(body or "")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _problems(status: int, message: str, details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The fields that a refusal names, each with what is wrong."""
+    if status == 422:
+        return [
+            (str(cause.get("field") or "(document)"), _VALUE.sub("", str(cause.get("message", ""))))
+            for cause in details.get("causes") or ()
+        ]
+    return [
+        (field, "is not a field that the cluster's Sapflow knows; upgrade it there, or leave the field out")
+        for field in _UNDECLARED.findall(message)
+    ]

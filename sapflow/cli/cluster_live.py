@@ -1,0 +1,80 @@
+"""The live picture of a cluster's job: the one of a local run, drawn from what the API server tells."""
+
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from sapflow import live, structure
+from sapflow.cli import cluster_job
+from sapflow.cli.follow import line
+from sapflow.cli.kube import Object
+from sapflow.display import Event
+from sapflow.pricing import AWS_LAMBDA, PRICES
+from sapflow.text import dollars, percent
+
+MARKS = {
+    "running": ("●", "green"),
+    "pending": ("◌", "cyan"),
+    "ending": ("×", "yellow"),
+    "failing": ("×", "red"),
+}
+
+
+class JobDisplay(live.LiveDisplay):
+    """Drawn when something is heard: what does not change needs no frames."""
+
+    def __init__(self, stream: TextIO, title: str, job: Object) -> None:
+        platform = job["spec"].get("prices", {}).get("platform")
+        super().__init__(stream, title, "", PRICES.get(platform, AWS_LAMBDA))
+        self._plant(cluster_job.levels(job))
+        self._event: Event = {}
+        self._functions: list[tuple[str, str]] = []
+
+    def emit(self, event: Event) -> None:
+        match event["event"]:
+            case "progress":
+                self._event = event
+                self._plant(event.get("structure"))
+            case "functions":
+                self._functions = [(role, _mark(state)) for role, state in event["functions"]]
+            case kind:
+                self._stage = line(event)
+                style = "yellow" if kind == "warning" else "dim"
+                self._live.console.print(Text(self._stage, style=style))
+        self._draw()
+
+    def _plant(self, levels: Sequence[int] | None) -> None:
+        """Where the job does not name its merge tree, its driver does."""
+        self._tree = structure.draw(tuple(levels)) if levels else ""
+
+    def picture(self) -> RenderableType:
+        below = live.grid(2, 4)
+        below.add_row(Text(self._tree), live.functions(self._functions, MARKS))
+        return Group(Text(self._title, style="bold"), self._bar(), self._figures(), below)
+
+    def _bar(self) -> RenderableType:
+        event = self._event
+        if not event:
+            return Text(self._stage)
+        speed = live.rate(event.get("secondsPerStep"), event.get("secondsLeft"))
+        return live.bar(event["unit"], event["done"], event["total"], speed)
+
+    def _figures(self) -> RenderableType:
+        event, parts = self._event, []
+        if "loss" in event:
+            parts.append(f"loss {event['loss']:.4f}")
+        if "accuracy" in event:
+            parts.append(f"training accuracy {percent(event['accuracy'])}")
+        if "validationAccuracy" in event:
+            parts.append(f"validation accuracy {percent(event['validationAccuracy'])}")
+        elif "validationLoss" in event:
+            parts.append(f"validation loss {event['validationLoss']:.4f}")
+        if "costUSD" in event:
+            parts.append(f"{dollars(event['costUSD'])} at {self._price.platform} prices")
+        return Text("   ".join(parts))
+
+
+def _mark(state: str) -> str:
+    return state if state in MARKS else "failing"

@@ -1,0 +1,82 @@
+"""The part of `sapflow status` that asks a cluster."""
+
+import argparse
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from sapflow.cli import cluster_job, follow, kube
+from sapflow.cli.cluster_errors import JobUnknown
+from sapflow.cli.jobs import is_file
+from sapflow.cli.kube import Cluster, add_cluster, cluster_named
+from sapflow.cli.output import print_json
+from sapflow.cli.submit import namespace_of, read_document
+from sapflow.errors import DataError, SapflowError
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """The options of jobs in a cluster."""
+    add_cluster(parser)
+    parser.add_argument("-A", "--all-namespaces", action="store_true", help="list the jobs of all namespaces")
+    parser.add_argument("--watch", action="store_true", help="follow the job to its end")
+    parser.add_argument(
+        "--plain", action="store_true", help="with --watch: plain lines instead of the live display"
+    )
+
+
+def asked(given: argparse.Namespace) -> bool:
+    """Whether the command line speaks of a cluster. Raises DataError where it speaks of a local store too."""
+    named = given.all_namespaces or given.watch or cluster_named(given)
+    if named and given.store is not None:
+        raise DataError(
+            "--store is for local runs, -n, -A, --context, --kubeconfig and --watch are for clusters"
+        )
+    return bool(named)
+
+
+def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Exit code 0 where the job is known, with --watch where it succeeded. Raises SapflowError."""
+    if given.watch and given.job is None:
+        raise DataError("--watch follows one job: name it")
+    if given.all_namespaces and given.job is not None:
+        raise DataError("-A lists the jobs of all namespaces; for one job say its namespace with -n")
+    document = read_document(given.job) if given.job is not None and is_file(given.job) else None
+    cluster = kube.connect(given, environ)
+    if given.job is None:
+        return _list(given, cluster)
+    if document is None:
+        namespace, name = cluster.namespace, given.job
+    else:
+        namespace, name = namespace_of(document, given.namespace, cluster), document["metadata"]["name"]
+    job = cluster.job(namespace, name)
+    if given.watch:
+        return follow.follow(cluster, given, job, from_the_start=False)
+    body = follow.look(cluster, job)
+    if given.json:
+        print_json(body)
+    else:
+        follow.print_job(body)
+    return 0
+
+
+def status_elsewhere(given: argparse.Namespace, environ: Mapping[str, str], unknown: DataError) -> int:
+    """The status of a job that no local store knows. Raises `unknown` where the cluster is of no help either."""
+    try:
+        return status(given, environ)
+    except JobUnknown as error:
+        raise DataError(f"{unknown}; {error}") from error
+    except SapflowError as error:
+        unknown.add_note(f"(the cluster was asked too: {error})")
+        raise unknown from error
+
+
+def _list(given: argparse.Namespace, cluster: Cluster) -> int:
+    now = datetime.now(UTC)
+    place = None if given.all_namespaces else cluster.namespace
+    found = [cluster_job.describe(job, None, None, now) for job in cluster.jobs(place)]
+    if given.json:
+        print_json({"jobs": found})
+    elif found:
+        print("\n".join(cluster_job.table(found, namespaces=given.all_namespaces)))
+    else:
+        print(f"no jobs in {'the cluster' if place is None else f'namespace {place}'} at {cluster.server}")
+    return 0

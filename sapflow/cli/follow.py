@@ -1,0 +1,206 @@
+"""Following a cluster's job to its end: its conditions, events and progress, as lines or as a live picture."""
+
+import contextlib
+import shlex
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from sapflow.cli import cluster_job
+from sapflow.cli.cluster_errors import ClusterRefused
+from sapflow.cli.kube import Cluster, Object
+from sapflow.cli.output import FAILED, print_json
+from sapflow.cli.stop import Stopped
+from sapflow.display import Display, Event, LineDisplay, json_line, plain_line
+from sapflow.text import count, percent
+
+SECONDS_BETWEEN_LINES = 3.0
+SECONDS_BETWEEN_LOOKS = 3.0
+"""Between two looks at a running job's events and pods; more often only where a condition has changed."""
+
+
+class Follower:
+    """Shows what becomes of a job, from what the API server tells of it."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        name: str,
+        emit: Callable[[Event], None],
+        *,
+        from_the_start: bool,
+        every: float,
+    ) -> None:
+        """`from_the_start`: also what was said before. `every`: seconds between two words on progress."""
+        self._cluster, self._namespace, self._name = cluster, namespace, name
+        self._emit, self._every = emit, every
+        self._said: dict[str, tuple[str, str]] = {}
+        self._reasons: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
+        """Reason and message of events whose condition has not been seen yet."""
+        self._heard: set[tuple[str, int]] | None = set() if from_the_start else None
+        self._next_progress = self._next_look = 0.0
+        self._progress: Event | None = None
+
+    def run(self) -> Object:
+        """The job once it is finished. Raises JobUnknown where it is deleted meanwhile, ClusterUnavailable."""
+        for job in self._cluster.follow_job(self._namespace, self._name):
+            over = cluster_job.finished(job)
+            changed = self._conditions(job)
+            if changed or over or time.monotonic() >= self._next_look:
+                self._look(job)
+            self._tell_progress(job, over)
+            if over:
+                return job
+        raise AssertionError("a job is followed until it is finished or gone")
+
+    def _conditions(self, job: Object) -> bool:
+        """Whether something was said; the same reason with other numbers is not."""
+        changed = False
+        said = [cluster_job.condition(job, cluster_job.SUCCEEDED), *cluster_job.troubles(job)]
+        for each in said:
+            if not each or self._said.get(each["type"]) == (each["status"], each["reason"]):
+                continue
+            self._said[each["type"]] = (each["status"], each["reason"])
+            self._reasons.add(each["reason"])
+            changed = True
+            spoken = each["reason"], each.get("message", "")
+            if spoken in self._told:
+                self._told.remove(spoken)
+            else:
+                self._emit(_spoken("condition", *spoken))
+        return changed
+
+    def _look(self, job: Object) -> None:
+        self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+        # Who may see jobs need not see events and pods: then there is less to show.
+        with contextlib.suppress(ClusterRefused):
+            self._tell_events(self._cluster.events(self._namespace, job["metadata"]["uid"]))
+        with contextlib.suppress(ClusterRefused):
+            pods = self._cluster.pods(self._namespace, self._name)
+            self._emit({"event": "functions", "functions": states(pods)})
+
+    def _tell_events(self, events: Sequence[Object]) -> None:
+        found = {(each["metadata"]["name"], each.get("count") or 1): each for each in events}
+        if self._heard is None:
+            self._heard = set(found)
+        for ident, each in found.items():
+            # The operator leaves an event for each condition that changes: one word on it is enough.
+            if ident not in self._heard and each.get("reason") not in self._reasons:
+                kind = "warning" if each.get("type") == "Warning" else "happened"
+                spoken = str(each.get("reason", "")), str(each.get("message", ""))
+                self._told.add(spoken)
+                self._emit(_spoken(kind, *spoken))
+        self._heard |= set(found)
+
+    def _tell_progress(self, job: Object, over: bool) -> None:
+        event, now = cluster_job.progress_event(job), time.monotonic()
+        if event is None or event == self._progress or (now < self._next_progress and not over):
+            return
+        self._progress, self._next_progress = event, now + self._every
+        self._emit(event)
+
+
+def _spoken(kind: str, reason: str, message: str) -> Event:
+    return {"event": kind, "reason": reason, "message": message}
+
+
+def states(pods: Sequence[Object]) -> list[tuple[str, str]]:
+    """(role, state) of each function."""
+    found = ((cluster_job.role_of(pod), cluster_job.pod_state(pod)) for pod in pods)
+    return [(role, state) for role, state in found if role != "driver"]
+
+
+def line(event: Event) -> str:
+    """An event in words."""
+    if event["event"] == "progress" and "validationAccuracy" in event:
+        return f"{plain_line(event)}  validation accuracy {percent(event['validationAccuracy'])}"
+    if event["event"] not in ("condition", "warning", "happened"):
+        return plain_line(event)
+    head = "warning: " if event["event"] == "warning" else ""
+    return plain_line({"event": "stage", "text": f"{head}{event['reason']}: {event['message']}"})
+
+
+class JobLines(LineDisplay):
+    """One line an event; the functions' pods come and go too often for lines."""
+
+    def emit(self, event: Event) -> None:
+        if event["event"] != "functions":
+            super().emit(event)
+
+
+def open_job_display(stream: TextIO, given: Namespace, job: Object) -> tuple[Display, float]:
+    """The display that the command line asks for, and the seconds between two words of it on progress."""
+    if given.json:
+        return JobLines(stream, json_line), SECONDS_BETWEEN_LINES
+    if not stream.isatty() or given.plain:
+        return JobLines(stream, line), SECONDS_BETWEEN_LINES
+    from sapflow.cli.cluster_live import JobDisplay  # rich, which lines do without
+
+    metadata = job["metadata"]
+    title = f"{metadata['name']} in {metadata['namespace']}: {count(job['spec'].get('workers', 0), 'worker')}"
+    return JobDisplay(stream, title, job), 0.0
+
+
+def follow(cluster: Cluster, given: Namespace, job: Object, *, from_the_start: bool, **beside: Any) -> int:
+    """Follow a job to its end and report it; the exit code. `beside` goes into the JSON object too.
+
+    Raises JobUnknown, ClusterRefused, ClusterUnavailable.
+    """
+    namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
+    display, every = open_job_display(sys.stderr if given.json else sys.stdout, given, job)
+    follower = Follower(cluster, namespace, name, display.emit, from_the_start=from_the_start, every=every)
+    try:
+        with display:
+            ended = follower.run()
+    except (Stopped, KeyboardInterrupt) as stop:
+        return _say_left_alone(given, namespace, name, stop)
+    body = look(cluster, ended) | beside
+    if given.json:
+        print_json(body)
+    else:
+        print()
+        print_job(body)
+    return 0 if body["state"] == "Succeeded" else FAILED
+
+
+def look(cluster: Cluster, job: Object) -> dict[str, Any]:
+    """All that there is to say of a job. Raises ClusterUnavailable."""
+    namespace, name, uid = (job["metadata"][field] for field in ("namespace", "name", "uid"))
+    pods = events = None
+    with contextlib.suppress(ClusterRefused):
+        pods = cluster.pods(namespace, name)
+    with contextlib.suppress(ClusterRefused):
+        events = cluster.events(namespace, uid)
+    return cluster_job.describe(job, pods, events, datetime.now(UTC))
+
+
+def print_job(body: Mapping[str, Any]) -> None:
+    """A job in words."""
+    found = cluster_job.lines(body)
+    print(f"{body['job']} in namespace {body['namespace']}")
+    width = max(len(name) for name, _ in found)
+    for name, value in found:
+        print(f"  {name:<{width}}  {value}")
+
+
+def watch_command(given: Namespace, namespace: str, name: str) -> str:
+    """The command that goes on watching a job."""
+    words = ["sapflow", "status", name, "-n", namespace, "--watch"]
+    for option, value in (("--context", given.context), ("--kubeconfig", given.kubeconfig)):
+        words += [option, value] if value else []
+    return shlex.join(words)
+
+
+def _say_left_alone(given: Namespace, namespace: str, name: str, stop: BaseException) -> int:
+    code = stop.exit_code if isinstance(stop, Stopped) else 130
+    if given.json:
+        print_json({"job": name, "namespace": namespace, "state": "Unfinished", "exitCode": code})
+    else:
+        again = watch_command(given, namespace, name)
+        print(f"\n{name} goes on in the cluster. To watch it again:\n  {again}", file=sys.stderr)
+    return code

@@ -1,0 +1,177 @@
+"""Following the logs of a job's pods until the job ends, replaced and added pods included.
+
+One thread reads each pod, one watches for pods, one for the job's end; the caller's thread prints what they hear.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sapflow.cli import cluster_job
+from sapflow.cli.cluster_errors import ClusterRefused, ClusterUnavailable
+from sapflow.cli.kube import Cluster, Object
+from sapflow.cli.log_lines import Printer
+from sapflow.cli.log_pods import container_of, ended, started
+from sapflow.errors import SapflowError
+
+_PAUSE_SECONDS = 0.5
+"""A container has ended a moment before its pod says so."""
+_CLOCKS_DIFFER_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    pod: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    pod: str
+    """Nothing more comes from this pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """The job is over."""
+
+
+_Heard = _Line | _End | _Finished | SapflowError
+
+
+def follow(
+    cluster: Cluster, namespace: str, job: str, role: str, printer: Printer, query: Mapping[str, Any]
+) -> None:
+    """Print what a role's pods write until the job has ended. Raises JobUnknown, ClusterRefused, ClusterUnavailable."""
+    follower = _Follower(cluster, namespace, job, role, query)
+    follower.start()
+    while (heard := follower.next()) is not None:
+        printer.prefixed = follower.several
+        printer.write(heard.pod, heard.text)
+
+
+class _Follower:
+    def __init__(
+        self, cluster: Cluster, namespace: str, job: str, role: str, query: Mapping[str, Any]
+    ) -> None:
+        self._cluster, self._namespace, self._job, self._role = cluster, namespace, job, role
+        self._query = dict(query)
+        self._heard: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._read: set[str] = set()
+        """Pods that are or were read."""
+        self._ended: set[str] = set()
+        self._awaited: set[str] | None = None
+        """Once the job is over: the pods whose logs come to an end by themselves."""
+
+    @property
+    def several(self) -> bool:
+        return self._role != "driver" or len(self._read) > 1
+
+    def start(self) -> None:
+        _in_background(self._watch_pods)
+        _in_background(self._watch_job)
+
+    def next(self) -> _Line | None:
+        """The next line, None once there are no more. Raises what the threads could not go on from."""
+        while self._awaited is None or not self._awaited <= self._ended:
+            match self._heard.get():
+                case _Line() as line:
+                    return line
+                case _End(pod):
+                    self._ended.add(pod)
+                case _Finished():
+                    self._awaited = self._pods_that_end()
+                case SapflowError() as error:
+                    raise error
+        return None
+
+    def _pods_that_end(self) -> set[str]:
+        """Functions are ended some time after their job: nobody waits for them."""
+        found = self._cluster.pods(self._namespace, self._job, self._role)
+        for pod in found:
+            self._begin(pod)
+        return {
+            pod["metadata"]["name"]
+            for pod in found
+            if pod["metadata"]["name"] in self._read and (ended(pod) or self._role == "driver")
+        }
+
+    def _watch_pods(self) -> None:
+        try:
+            for pod in self._cluster.follow_pods(self._namespace, self._job, self._role):
+                self._begin(pod)
+        except SapflowError as error:
+            self._heard.put(error)
+
+    def _watch_job(self) -> None:
+        try:
+            for job in self._cluster.follow_job(self._namespace, self._job):
+                if cluster_job.finished(job):
+                    self._heard.put(_Finished())
+                    return
+        except SapflowError as error:
+            self._heard.put(error)
+
+    def _begin(self, pod: Object) -> None:
+        """Read a pod's log from now on, if there is one and nobody does."""
+        name = pod["metadata"]["name"]
+        with self._lock:
+            if name in self._read or not started(pod):
+                return
+            self._read.add(name)
+        _in_background(lambda: self._read_pod(name, container_of(pod)))
+
+    def _read_pod(self, name: str, container: str) -> None:
+        try:
+            self._read_to_the_end(name, container)
+        except SapflowError as error:
+            self._heard.put(error)
+        self._heard.put(_End(name))
+
+    def _read_to_the_end(self, name: str, container: str) -> None:
+        """Cut off, or silent for long, the log is asked for anew, and what was heard of it passed over."""
+        last, query, over = "", self._query, False
+        while True:
+            heard = last
+            try:
+                lines = self._cluster.log(
+                    self._namespace, name, container, follow=True, timestamps=True, **query
+                )
+                for line in lines:
+                    stamp, _, text = line.partition(" ")
+                    if stamp > heard:
+                        self._heard.put(_Line(name, text))
+                        last = max(last, stamp)
+                if over:
+                    return
+                pod = self._cluster.pod(self._namespace, name)
+                if pod is None:
+                    return
+                # What it wrote at the very end may have come after the answer: read once more.
+                over = ended(pod)
+            except ClusterUnavailable:
+                pass
+            except ClusterRefused as error:
+                if error.status not in (400, 404):
+                    raise
+                # The container is starting anew, or the pod is gone.
+                if self._cluster.pod(self._namespace, name) is None:
+                    return
+            if last:
+                query = {"since_seconds": _seconds_since(last) + _CLOCKS_DIFFER_SECONDS}
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _seconds_since(stamp: str) -> int:
+    """Since a log line's time, which has nanoseconds."""
+    written = datetime.fromisoformat(stamp[:19]).replace(tzinfo=UTC)
+    return max(0, int((datetime.now(UTC) - written).total_seconds()))
+
+
+def _in_background(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, daemon=True).start()

@@ -1,0 +1,24 @@
+"""Which container of a pod is ours, and whether it has a log yet."""
+
+from sapflow.cli.kube import SIDECAR, Object
+
+
+def container_of(pod: Object) -> str:
+    """The container that runs Sapflow's own code."""
+    names = [str(each["name"]) for each in pod["spec"]["containers"]]
+    return next((name for name in names if name != SIDECAR), names[0])
+
+
+def started(pod: Object) -> bool:
+    """Whether our container has run: only then it has a log."""
+    wanted = container_of(pod)
+    for each in pod.get("status", {}).get("containerStatuses", ()):
+        if each["name"] == wanted:
+            state = each.get("state", {})
+            return "running" in state or "terminated" in state or bool(each.get("lastState"))
+    return False
+
+
+def ended(pod: Object) -> bool:
+    """Whether nothing more will be written: the pod is over."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")

@@ -1,0 +1,140 @@
+"""`sapflow submit`: hand a job to a cluster, and watch it there."""
+
+import argparse
+import contextlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from sapflow.cli import follow, kube
+from sapflow.cli.cluster_errors import JobUnknown
+from sapflow.cli.jobs import read_text
+from sapflow.cli.kube import Cluster, Object, add_cluster
+from sapflow.cli.output import print_json
+from sapflow.errors import SpecError
+from sapflow.job import load
+
+_DESCRIPTION = """\
+Check a job and hand it to a cluster that Sapflow is installed in, as `kubectl apply --server-side` would. The
+job goes on there whatever becomes of this command; submitting it again changes what may be changed."""
+
+_EPILOG = """\
+examples:
+  sapflow submit job.yaml
+  sapflow submit job.yaml --watch                 until it ends: exit code 0 if it succeeded, 1 if it failed
+  sapflow submit job.yaml -n team --context staging --dry-run"""
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "submit",
+        help="hand a job to a Kubernetes cluster",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="the TrainingJob, as YAML or JSON (- for standard input)"
+    )
+    add_cluster(parser)
+    parser.add_argument("--watch", action="store_true", help="follow the job to its end")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="let the API server check the job, and change nothing"
+    )
+    parser.add_argument(
+        "--force-conflicts",
+        action="store_true",
+        help="take over fields that another tool (kubectl apply, a GitOps controller) has set",
+    )
+    parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
+    parser.add_argument(
+        "--json", action="store_true", help="the outcome as one JSON object; progress as JSON lines on stderr"
+    )
+    parser.set_defaults(command=submit)
+
+
+def submit(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Exit code 0 once the cluster has the job, with --watch once it has succeeded. Raises SapflowError."""
+    document = read_document(given.file)
+    cluster = kube.connect(given, environ)
+    namespace = namespace_of(document, given.namespace, cluster)
+    try:
+        action, job = apply(cluster, namespace, document, dry_run=given.dry_run, force=given.force_conflicts)
+    except SpecError as error:
+        error.add_note(f"(said by the API server of {given.file})")
+        raise
+    name = job["metadata"]["name"]
+    if given.watch and not given.dry_run:
+        if not given.json:
+            print(f"{name} {action} in namespace {namespace}", flush=True)
+        return follow.follow(cluster, given, job, from_the_start=action == "created", action=action)
+    if given.json:
+        uid = job["metadata"].get("uid", "")
+        body = {"job": name, "namespace": namespace, "uid": uid, "action": action, "dryRun": given.dry_run}
+        print_json(body)
+    elif given.dry_run:
+        print(f"{name} would be {action} in namespace {namespace}; nothing was changed")
+    else:
+        again = follow.watch_command(given, namespace, name)
+        print(f"{name} {action} in namespace {namespace}. To watch it:\n  {again}")
+    return 0
+
+
+def apply(
+    cluster: Cluster, namespace: str, document: Mapping[str, Any], *, dry_run: bool, force: bool
+) -> tuple[str, Object]:
+    """What became of the document (created, configured, unchanged), and the job.
+
+    Raises SpecError, ClusterRefused, ClusterUnavailable.
+    """
+    before: Object = {}
+    with contextlib.suppress(JobUnknown):
+        before = cluster.job(namespace, document["metadata"]["name"])
+    created, job = cluster.apply(namespace, document, dry_run=dry_run, force=force)
+    if created:
+        return "created", job
+    return ("unchanged" if before and _asked(before) == _asked(job) else "configured"), job
+
+
+def _asked(job: Object) -> tuple[Any, Any]:
+    """What is a user's to say of a job; the rest of its metadata is the API server's and the operator's."""
+    return job["spec"], job["metadata"].get("labels")
+
+
+def namespace_of(document: Mapping[str, Any], asked: str | None, cluster: Cluster) -> str:
+    """The document's own namespace, else the one asked for, else the context's. Raises SpecError."""
+    own = document["metadata"].get("namespace")
+    if own is not None and asked is not None and own != asked:
+        problem = f"is {own!r}, and the command line says {asked!r}; leave one of them out"
+        raise SpecError([("metadata.namespace", problem)])
+    return str(own or asked or cluster.namespace)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-3 as a number, as Kubernetes and YAML 1.2 do: the API server takes no text for one."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def read_document(path: str) -> dict[str, Any]:
+    """The job in a file as its user wrote it, checked as a cluster would. Raises SpecError, DataError."""
+    text = read_text(path)
+    try:
+        load(text, "kubernetes")
+        document = next(each for each in yaml.load_all(text, _Loader) if each is not None)
+        return dict(json.loads(json.dumps(document, allow_nan=False)))
+    except SpecError as error:
+        error.add_note(f"(in {path})")
+        raise
+    except (TypeError, ValueError) as error:
+        raise SpecError(
+            [("(document)", f"holds what JSON has no word for, such as a date: {error}")]
+        ) from error

@@ -1,0 +1,128 @@
+"""Parts of a running job are killed, one at a time and all in one run: it ends with the same weights."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from helpers.kube import (
+    SYSTEM,
+    Job,
+    kill_pods,
+    kubectl,
+    namespace_of_its_own,
+    read,
+    run_kubectl,
+    sample,
+    wait_until,
+)
+
+STEPS = 120
+DIGITS: dict[str, Any] = sample(
+    "digits",
+    workers=4,
+    merge__structure=[1, 2, 4],
+    algorithm={"steps": STEPS, "seed": 0},
+    evaluation={"everySteps": 40},
+    memory={"worker": "512Mi", "merger": "128Mi"},
+)
+Strike = Callable[[Job], Any]
+FAULTS: dict[str, Strike] = {
+    "worker": lambda job: job.kill("worker"),
+    "merger": lambda job: job.kill("merger"),
+    "driver": lambda job: job.kill("driver"),
+    "operator": lambda job: kill_pods(SYSTEM, "app.kubernetes.io/component=operator"),
+    "minio": lambda job: kill_pods(SYSTEM, "app.kubernetes.io/component=minio"),
+    "gateway": lambda job: kill_pods("kourier-system", "app=3scale-kourier-gateway"),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Iterator[dict[str, Any]]:
+    """The status of a job that nothing befell."""
+    with namespace_of_its_own() as namespace:
+        yield Job.apply(namespace, DIGITS).until_succeeded()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_job_that_loses_a_part_ends_with_the_weights_of_one_that_loses_none(
+    namespace: str, undisturbed: dict[str, Any], fault: str
+) -> None:
+    job = Job.apply(namespace, DIGITS)
+    at = job.until_step(30)["progress"]["step"]
+    assert at < STEPS
+
+    FAULTS[fault](job)
+
+    seen = job.until_succeeded()
+    assert seen["progress"]["step"] == STEPS
+    assert seen["result"]["sha256"] == undisturbed["result"]["sha256"]
+
+
+def test_a_job_that_loses_every_part_in_one_run_ends_with_the_same_weights(
+    namespace: str, undisturbed: dict[str, Any]
+) -> None:
+    job = Job.apply(namespace, DIGITS)
+    for number, strike in enumerate(FAULTS.values(), 1):
+        job.until_step(15 * number)
+        strike(job)
+
+    seen = job.until_succeeded()
+
+    assert seen["progress"]["step"] == STEPS
+    assert seen["result"]["sha256"] == undisturbed["result"]["sha256"]
+
+
+def test_the_embedded_runtime_inside_the_worker_image_trains_the_same_weights(
+    namespace: str, undisturbed: dict[str, Any]
+) -> None:
+    image = undisturbed["images"]["worker"]
+    kubectl("apply", "-n", namespace, "-f", "-", text=json.dumps(_embedded(image)))
+
+    def phase() -> str:
+        found = str(read("pod", "-n", namespace, "embedded").get("status", {}).get("phase"))
+        return found if found in ("Succeeded", "Failed") else ""
+
+    ended = wait_until(phase, "the end of the embedded run", 300)
+
+    out = kubectl("logs", "-n", namespace, "embedded")
+    assert ended == "Succeeded", out
+    assert json.loads(out)["result"]["sha256"] == undisturbed["result"]["sha256"]
+
+
+def _embedded(image: str) -> dict[str, Any]:
+    """One container of the worker image that runs the whole job in itself."""
+    secure = {
+        "allowPrivilegeEscalation": False,
+        "runAsNonRoot": True,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    command = 'printf %s "$JOB" > /tmp/job.json && exec python3 -m sapflow run /tmp/job.json --store /tmp/store --json'
+    container = {
+        "name": "run",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", command],
+        "env": [{"name": "JOB", "value": json.dumps(DIGITS)}],
+        "resources": {"limits": {"memory": "3Gi"}},
+        "securityContext": secure,
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+    spec = {"restartPolicy": "Never", "containers": [container], "volumes": [{"name": "tmp", "emptyDir": {}}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "embedded"}, "spec": spec}
+
+
+def test_a_job_whose_store_forgets_everything_fails_with_words(namespace: str) -> None:
+    """Not a fault to be mended: what a user sees when the bucket is emptied under a job."""
+    job = Job.apply(namespace, DIGITS)
+    job.until_step(5)
+    uid = job.read()["metadata"]["uid"]
+
+    run_kubectl("exec", "-n", SYSTEM, "sapflow-minio-0", "--", "rm", "-rf", f"/data/sapflow/jobs/{uid}")
+
+    seen = job.until_finished()
+    succeeded = next(each for each in seen["conditions"] if each["type"] == "Succeeded")
+    assert succeeded["status"] == "False"
+    assert f"jobs/{uid}" in succeeded["message"]
