@@ -81,9 +81,17 @@ class KnativeSender:
         self._knocking += [asyncio.create_task(self._knock(url)) for url in urls]
 
     async def _knock(self, url: URL) -> None:
-        with suppress(aiohttp.ClientError, TimeoutError, InvocationError):
-            async with asyncio.timeout(self._start_seconds), self._open().get(url) as response:
-                await response.read()
+        """Until a function has answered: at first, the gateway may not know the way yet."""
+        pause = _FIRST_PAUSE
+        with suppress(TimeoutError, InvocationError):
+            async with asyncio.timeout(self._start_seconds):
+                while True:
+                    with suppress(aiohttp.ClientError):
+                        async with self._open().get(url) as response:
+                            if response.status not in _UNSEEN_STATUSES:
+                                return
+                    await asyncio.sleep(pause)
+                    pause = min(_LONGEST_PAUSE, 2 * pause)
 
     async def close(self) -> None:
         """Give up the connections; the instances are Knative's to end. Calls in flight end with an error."""

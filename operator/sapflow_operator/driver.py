@@ -159,6 +159,7 @@ def instances(job: TrainingJob) -> dict[Role, int]:
 async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[str, Any]:
     """Train the job of this pod; the outcome record. Raises SapflowError."""
     job = settings.read_job()
+    logs.event(logger, logging.INFO, "started", job=job.metadata.name)
     name, namespace = job.metadata.name, str(getattr(job.metadata, "namespace", ""))
     store = open_store(settings.store, credentials_from_environment(environ))
     token = MountedFiles([settings.token_file])
@@ -171,8 +172,8 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     api = StatusApi(
         settings.api_url, settings.service_account, namespace=namespace, name=name, uid=uid_of(job)
     )
-    # While the data is cut: what the first step calls is started by then, mergers too.
-    sender.start(instances(job))
+    # While a worker cuts the data. More workers would only take its CPU: the first one may serve every rank.
+    sender.start({"merger": instances(job)["merger"]})
     try:
         return await JobDriver(job, store, sender, settings).run(api)
     finally:

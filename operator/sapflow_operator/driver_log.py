@@ -28,7 +28,8 @@ class DriverLog(Observer):
 
     def committed(self, commit: Commit) -> None:
         now = time.monotonic()
-        level = logging.INFO if now >= self._next_step else logging.DEBUG
+        # The first step is told whenever it comes: it ends the wait that everybody asks about.
+        level = logging.INFO if now >= self._next_step or commit.version == 1 else logging.DEBUG
         if level == logging.INFO:
             self._next_step = now + SECONDS_BETWEEN_STEPS
         self._event(

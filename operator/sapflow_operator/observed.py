@@ -122,8 +122,7 @@ class Observed:
         return [
             pod
             for pod in self.pods
-            if _role(pod) in roles
-            and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+            if _role(pod) in roles and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         ]
 
     def driver(self, job: str) -> Driver:

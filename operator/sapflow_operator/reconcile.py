@@ -199,7 +199,10 @@ class _Reconciliation:
             self._actions.append(IssueCredentials(wanted))
         for manifest in (*resources.foundations(wanted), *resources.functions(wanted)):
             self._apply(manifest)
-        if driver.state == "absent":
+        if driver.state == "absent" and not self._known():
+            # A driver that asked for their names now would be told for seconds that there are none: DNS caches that.
+            self._conditions.mark_starting("Knative takes the functions on")
+        elif driver.state == "absent":
             self._actions.append(Apply(resources.driver(wanted)))
             self._conditions.mark_starting("the driver starts")
         elif driver.state != "going" and driver.digest != wanted.digest:
@@ -216,6 +219,13 @@ class _Reconciliation:
         if standing is None or differs(manifest, standing):
             self._actions.append(Apply(manifest))
 
+    def _known(self) -> bool:
+        """Whether Knative has made revisions of the functions: they have names by the time that a driver runs."""
+        services = [
+            self._observed.get("Service", names.function(self._job.name, role)) for role in get_args(Role)
+        ]
+        return all(_condition(each, "ConfigurationsReady").get("status") == "True" for each in services)
+
     def _functions(self) -> None:
         """Whether functions can be called; what was killed for memory is not called ready again."""
         if self._conditions[FUNCTIONS_READY].reason == KILLED:
@@ -230,7 +240,7 @@ class _Reconciliation:
         waiting = []
         for role in get_args(Role):
             name = names.function(self._job.name, role)
-            ready = _ready(self._observed.get("Service", name))
+            ready = _condition(self._observed.get("Service", name), "Ready")
             if ready.get("status") == "False":
                 reason, message = ready.get("reason", "NotReady"), ready.get("message", "")
                 self._conditions.mark_functions_not_ready(reason, f"{name}: {message}")
@@ -281,13 +291,14 @@ class _Reconciliation:
         )
 
 
-def _ready(service: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def _condition(service: Mapping[str, Any] | None, type: str) -> Mapping[str, Any]:
+    """A condition of a Knative Service as it is now specified; empty where Knative has not said it yet."""
     if service is None:
         return {}
     status = service.get("status", {})
     if status.get("observedGeneration") != service["metadata"].get("generation"):
         return {}
-    return next((each for each in status.get("conditions", ()) if each["type"] == "Ready"), {})
+    return next((each for each in status.get("conditions", ()) if each["type"] == type), {})
 
 
 def _with_memory(job: TrainingJob, sizes: Mapping[str, Any]) -> TrainingJob:

@@ -258,6 +258,28 @@ def test_instances_are_started_before_the_calls_and_in_vain_where_there_are_none
     assert asyncio.run(test()) == ["/healthz"] * 3
 
 
+def test_an_instance_is_started_also_where_the_gateway_does_not_know_the_way_at_first() -> None:
+    async def test() -> list[int]:
+        answers = [404, 503, 200]
+        given: list[int] = []
+        done = asyncio.Event()
+
+        async def healthz(request: web.Request) -> web.Response:
+            given.append(answers[len(given)])
+            if len(given) == len(answers):
+                done.set()
+            return web.Response(status=given[-1])
+
+        async with serve(Gateway().handle, healthz=healthz) as url:
+            sender = KnativeSender({"merger": url}, lambda: TOKEN, instances={"merger": 1})
+            sender.start({"merger": 1})
+            await done.wait()
+            await sender.close()
+        return given
+
+    assert asyncio.run(test()) == [404, 503, 200]
+
+
 def test_a_closed_sender_says_so() -> None:
     async def test() -> None:
         sender = KnativeSender({"worker": "http://127.0.0.1:1/invoke"}, lambda: "", instances={"worker": 1})

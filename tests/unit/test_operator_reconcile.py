@@ -38,6 +38,7 @@ SETTINGS = Settings.from_environment(
     }
 )
 SPEC: dict[str, Any] = {"model": {"name": "mlp"}, "data": {"source": "sklearn:digits"}, "workers": 4}
+KNOWN = {"type": "ConfigurationsReady", "status": "True"}
 
 
 class World:
@@ -55,6 +56,7 @@ class World:
         self.done: list[Any] = []
         self.gone = False
         self.settings = SETTINGS
+        self.knative_answers = True
 
     @property
     def job(self) -> JobObject:
@@ -82,7 +84,11 @@ class World:
             self.done.append(action)
             match action:
                 case Apply(manifest):
-                    self.objects[manifest["kind"], manifest["metadata"]["name"]] = deepcopy(dict(manifest))
+                    found = self.objects[manifest["kind"], manifest["metadata"]["name"]] = deepcopy(
+                        dict(manifest)
+                    )
+                    if manifest["kind"] == "Service" and self.knative_answers:
+                        found["status"] = {"conditions": [KNOWN]}
                 case Delete(kind, name):
                     self.objects.pop((kind, name), None)
                 case IssueCredentials():
@@ -114,7 +120,10 @@ class World:
     def functions(self, status: str, reason: str = "", message: str = "") -> None:
         for role in ("worker", "merger"):
             self.objects["Service", f"a-{role}"]["status"] = {
-                "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message}]
+                "conditions": [
+                    KNOWN,
+                    {"type": "Ready", "status": status, "reason": reason, "message": message},
+                ]
             }
 
     def driver_runs(self) -> None:
@@ -173,13 +182,24 @@ def test_a_new_job_gets_credentials_before_anything_that_mounts_them() -> None:
     assert isinstance(plan.actions[0], IssueCredentials)
     kinds = [each.manifest["kind"] for each in plan.actions if isinstance(each, Apply)]
     assert sorted(kinds) == sorted(
-        ["ServiceAccount", "Role", "RoleBinding", "NetworkPolicy", "ConfigMap", "Service", "Service", "Job"]
+        ["ServiceAccount", "Role", "RoleBinding", "NetworkPolicy", "ConfigMap", "Service", "Service"]
     )
-    assert kinds[-1] == "Job"
     assert world.reason("Planned") == ("True", "Planned")
     assert "[1, 4]" in world.condition("Planned")["message"]
     assert world.reason() == ("Unknown", "Starting")
     assert world.status["startTime"] == times.write(NOW)
+
+
+def test_the_driver_starts_once_knative_knows_the_functions() -> None:
+    world = World()
+    world.knative_answers = False
+    world.settle()
+    assert ("Service", "a-worker") in world.objects
+    assert ("Job", "a-driver") not in world.objects
+    assert world.reason() == ("Unknown", "Starting")
+    world.functions("Unknown")
+    world.settle()
+    assert ("Job", "a-driver") in world.objects
 
 
 def test_a_job_at_work_comes_to_rest_with_nothing_left_to_apply(running: World) -> None:
