@@ -1,133 +1,208 @@
 """`python -m bench.cluster [row …]`: what jobs take on the cluster that KUBECONFIG names, with Sapflow installed.
 
-Function images must be on the nodes already. The machine should do nothing else.
+Function images must be on the nodes already. The machine should do nothing else. A full run takes half an hour, most
+of it waiting for functions to go to zero between two cold starts.
 """
 
 import argparse
-import http.client
 import json
-import secrets
+import re
 import statistics
 import sys
 import time
-from base64 import b64encode
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from helpers.kube import SYSTEM, forwarded, kubectl, namespace_of_its_own, read, wait_until
+from helpers.embedded import embedded_pod
+from helpers.kube import (
+    SYSTEM,
+    Job,
+    finished,
+    forwarded,
+    kubectl,
+    namespace_of_its_own,
+    owned_store,
+    read,
+    wait_until,
+)
 
-from sapflow.invoke import Role
-from sapflow.job import API_VERSION, KIND, parse
-from sapflow_operator import names
-from sapflow_operator.resources import functions
-from sapflow_operator.settings import Settings
-from sapflow_operator.wanted import Place, Wanted
+from bench import cold
+from sapflow import keys
+from sapflow.job import API_VERSION, KIND
 
-ROUNDS = 20
-WINDOW_SECONDS = 6
-"""The least that Knative allows: functions go to zero between two rounds."""
-
-
-def cold_starts(cpu: dict[str, str] | None, rounds: int = ROUNDS) -> Iterator[tuple[Role, list[float]]]:
-    """Seconds from a call that finds no instance to its answer, each time anew."""
-    with namespace_of_its_own("bench") as namespace, gateway() as port:
-        wanted = _wanted(namespace, cpu)
-        _deploy(wanted)
-        for role in ("merger", "worker"):
-            host = urlsplit(names.function_url(wanted.name, namespace, role)).netloc
-            seconds = []
-            for _ in range(rounds):
-                wait_until(lambda: not _pods(namespace, role), f"no {role}", 120, pause=0.2)
-                started = time.monotonic()
-                _get(port, host)
-                seconds.append(time.monotonic() - started)
-                print(role, f"{seconds[-1]:.3f}", file=sys.stderr, flush=True)
-            yield role, seconds
+ONE_CPU = {"worker": "1", "merger": "1"}
+SETTLE = 60
+"""Steps at the start of a job that are not counted: instances still start."""
+Line = tuple[str, str, str]
+"""What, figure, goal."""
 
 
-def gateway() -> Any:
-    """A way to Knative's gateway for calls from inside the cluster."""
-    return forwarded("kourier-system", "deploy/3scale-kourier-gateway", 8081)
+def seconds(values: Sequence[float]) -> str:
+    ordered = sorted(values)
+    p95 = ordered[round(0.95 * (len(ordered) - 1))]
+    return f"p50 {statistics.median(ordered):.2f} s, p95 {p95:.2f} s of {len(ordered)}"
 
 
-def _get(port: int, host: str) -> None:
-    """GET /healthz until it is answered with 200."""
-    deadline = time.monotonic() + 60
-    while True:
-        # To the end of the connection would be too far: a port-forward passes that on a second later.
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.request("GET", "/healthz", headers={"Host": host})
-        status = connection.getresponse().status
-        connection.close()
-        if status == 200:
-            return
-        assert time.monotonic() < deadline, f"{host} answers {status}"
-        time.sleep(0.02)
-
-
-def _pods(namespace: str, role: str) -> list[Any]:
-    return list(read("pods", "-n", namespace, "-l", f"{names.ROLE_LABEL}={role}")["items"])
-
-
-def _wanted(namespace: str, cpu: dict[str, str] | None) -> Wanted:
-    environment = read("deployment", "-n", SYSTEM, "sapflow-operator")["spec"]["template"]["spec"][
-        "containers"
-    ][0]["env"]
-    values = {each["name"]: each.get("value", "") for each in environment}
-    settings = Settings.from_environment(
-        {name: value for name, value in values.items() if "S3" not in name}
-        | {"SAPFLOW_WINDOW_SECONDS": str(WINDOW_SECONDS)}
-    )
+def job(name: str, cpu: dict[str, str] | None, steps: int) -> dict[str, Any]:
+    """Case A's MLP with 4 workers in one merge."""
     spec: dict[str, Any] = {
-        "model": {"name": "mlp"},
-        "data": {"source": "sklearn:digits"},
-        "workers": 1,
-        "merge": {"structure": [1, 1]},
-        "memory": {"worker": "512Mi", "merger": "256Mi"},
+        "model": {"name": "mlp", "args": {"hidden": [100] * 5}},
+        "data": {"source": "synthetic:binary", "options": {"samples": 100_000}, "batchSize": 1_000},
+        "workers": 4,
+        "algorithm": {"steps": steps, "seed": 0},
+        "optimizer": {"name": "Momentum", "learningRate": 0.1, "momentum": 0.9},
+        "merge": {"structure": [1, 4]},
+        "evaluation": {"everySteps": steps},
+        "memory": {"worker": "512Mi", "merger": "128Mi"},
     }
     if cpu is not None:
         spec["cpu"] = cpu
-    job = parse(
-        {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "cold"}, "spec": spec}, "kubernetes"
-    )
-    place = Place(values["SAPFLOW_S3_ENDPOINT"], values["SAPFLOW_S3_BUCKET"], values["SAPFLOW_S3_REGION"])
-    return Wanted("cold", namespace, secrets.token_hex(8), job, place, settings)
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec}
 
 
-def _deploy(wanted: Wanted) -> None:
-    """The services as the operator builds them, with no job that owns them."""
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": names.pool_secret(wanted.name), "namespace": wanted.namespace},
-        "data": {
-            name: b64encode(secrets.token_hex(8).encode()).decode()
-            for name in (names.TOKEN_KEY, names.ACCESS_KEY, names.SECRET_KEY, names.SESSION_TOKEN)
-        },
-    }
-    for manifest in (secret, *functions(wanted)):
-        manifest["metadata"].pop("ownerReferences", None)
-        kubectl("apply", "-f", "-", text=json.dumps(manifest))
-    for role in ("worker", "merger"):
-        service = f"ksvc/{names.function(wanted.name, role)}"
-        kubectl("wait", "-n", wanted.namespace, "--for=condition=Ready", service, "--timeout=60s")
+def cold_starts(given: argparse.Namespace) -> Iterator[Line]:
+    """From a call that finds no instance to its answer; window 6 s, so that functions go to zero in between."""
+    goals = {"merger": "p50 ≤ 1.8 s", "worker": "p50 ≤ 4 s"}
+    for label, cpu in (("1 CPU", ONE_CPU), ("CPU by memory", None)):
+        for role, values in cold.starts(cpu, given.rounds):
+            goal = goals[role] if cpu else "—"
+            yield f"cold start of a {role}, {label}", seconds(values), goal
+
+
+def first_step(given: argparse.Namespace) -> Iterator[Line]:
+    """From `kubectl apply` to the driver's word that step 1 is committed."""
+    for label, cpu in (("1 CPU", ONE_CPU), ("CPU by memory", None)):
+        values = []
+        for _ in range(given.jobs):
+            with namespace_of_its_own("bench") as namespace:
+                began = time.time()
+                applied = Job.apply(namespace, job("first", cpu, 3))
+                applied.until_succeeded()
+                values.append(_first_commit(applied) - began)
+                applied.delete()
+                wait_until(lambda seen=applied: not seen.pods(), "no pods", 120)  # type: ignore[misc]
+        yield (
+            f"kubectl apply to the first committed step, 4 workers, {label}",
+            seconds(values),
+            "≤ 12 s" if cpu else "—",
+        )
+
+
+def _first_commit(applied: Job) -> float:
+    selector = f"sapflow.dev/job={applied.name},sapflow.dev/role=driver"
+    log = kubectl("logs", "-n", applied.namespace, "-l", selector, "--tail=-1")
+    events = [json.loads(line) for line in log.splitlines()]
+    (first,) = [each for each in events if each["event"] == "step" and each["step"] == 1]
+    return datetime.fromisoformat(first["time"]).timestamp()
+
+
+def step(given: argparse.Namespace) -> Iterator[Line]:
+    """Between two commits on Knative, beside the embedded runtime in one container of the same image."""
+    for label, cpu in (("1 CPU", ONE_CPU), ("CPU by memory", None)):
+        with namespace_of_its_own("bench") as namespace:
+            document = job("warm", cpu, given.steps)
+            knative = Job.apply(namespace, document)
+            seen = knative.until_succeeded(900)
+            ended = time.time()
+            wait_until(lambda job=knative: not job.pods("worker") + job.pods("merger"), "zero", 180)  # type: ignore[misc]
+            to_zero = time.time() - ended
+            ours = _step_seconds(_metrics(knative))
+            out = embedded_pod(
+                namespace, seen["images"]["worker"], document, "cat /tmp/store/jobs/*/result/metrics.jsonl"
+            )
+            theirs = _step_seconds(out)
+            figure = (
+                f"{1000 * ours:.0f} ms, embedded {1000 * theirs:.0f} ms: {1000 * (ours - theirs):+.0f} ms"
+            )
+            yield f"warm step, case A's MLP, 4 workers, {label}", figure, "≤ +40 ms" if cpu else "—"
+            yield f"functions at zero after the end, {label}", f"{to_zero:.0f} s", "—"
+
+
+def _metrics(applied: Job) -> str:
+    uid = applied.read()["metadata"]["uid"]
+    with owned_store() as store:
+        return bytes(store.read(keys.result(uid, "metrics.jsonl"))).decode()
+
+
+def _step_seconds(text: str) -> float:
+    """The median of the time between two commits."""
+    ends = [json.loads(line)["account"]["seconds"] for line in text.splitlines() if line.startswith("{")]
+    return float(statistics.median(b - a for a, b in zip(ends[SETTLE:-1], ends[SETTLE + 1 :], strict=True)))
+
+
+def operator(given: argparse.Namespace) -> Iterator[Line]:
+    """What the operator takes beside finished jobs: these are refused by it at once, and so have finished."""
+    with namespace_of_its_own("bench") as namespace:
+        refused = {"limits": {"invocationSeconds": 86_000}}
+        documents = [job(f"job-{number}", None, 1) for number in range(50)]
+        items = [{**each, "spec": each["spec"] | refused} for each in documents]
+        kubectl(
+            "apply",
+            "-n",
+            namespace,
+            "-f",
+            "-",
+            text=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}),
+        )
+        wait_until(
+            lambda: all(finished(each.get("status", {})) for each in read("tj", "-n", namespace)["items"]),
+            "all",
+            120,
+        )
+        time.sleep(30)
+        with forwarded(SYSTEM, "deploy/sapflow-operator", 9090) as port:
+            before, began = _own(port), time.monotonic()
+            time.sleep(given.idle)
+            after, lasted = _own(port), time.monotonic() - began
+        cpu = (after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"]) / lasted
+        yield (
+            "operator's memory, 50 finished jobs",
+            f"{after['process_resident_memory_bytes'] / 2**20:.0f} MiB",
+            "< 80 MiB",
+        )
+        yield "operator's CPU, 50 finished jobs", f"{100 * cpu:.2f} % of a core", "< 1 %"
+
+
+def _own(port: int) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        text = response.read().decode()
+    return {name: float(value) for name, value in re.findall(r"^(process_\w+) (\S+)$", text, re.MULTILINE)}
+
+
+ROWS: dict[str, Callable[[argparse.Namespace], Iterator[Line]]] = {
+    "first-step": first_step,
+    "step": step,
+    "operator": operator,
+    "cold": cold_starts,
+}
 
 
 def main() -> int:
+    """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("rows", nargs="*", metavar="row", help=f"one of {', '.join(ROWS)}; none: all")
+    parser.add_argument("--rounds", type=int, default=20, help="cold starts of each role")
+    parser.add_argument("--jobs", type=int, default=5, help="jobs for the first step")
+    parser.add_argument("--steps", type=int, default=300, help="of a job whose warm steps are measured")
+    parser.add_argument("--idle", type=int, default=60, help="seconds that the operator is watched")
     given = parser.parse_args()
-    for label, cpu in (("1 CPU", {"worker": "1", "merger": "1"}), ("CPU by memory", None)):
-        for role, seconds in cold_starts(cpu, given.rounds):
-            p95 = sorted(seconds)[round(0.95 * (len(seconds) - 1))]
-            print(
-                f"cold start of a {role}, {label}: p50 {statistics.median(seconds):.2f} s, p95 {p95:.2f} s",
-                flush=True,
-            )
+    names = given.rows or list(ROWS)
+    if unknown := [name for name in names if name not in ROWS]:
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    table = Table("what", "figure", "to reach", title=f"on the cluster, {datetime.now():%Y-%m-%d}")
+    for name in names:
+        for line in ROWS[name](given):
+            print(" | ".join(line), file=sys.stderr, flush=True)
+            table.add_row(*line)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
     return 0
 
 

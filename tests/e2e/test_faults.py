@@ -5,16 +5,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from helpers.embedded import embedded_pod
 from helpers.kube import (
     SYSTEM,
     Job,
     kill_pods,
-    kubectl,
     namespace_of_its_own,
-    read,
     run_kubectl,
     sample,
-    wait_until,
 )
 
 STEPS = 120
@@ -76,42 +74,9 @@ def test_a_job_that_loses_every_part_in_one_run_ends_with_the_same_weights(
 def test_the_embedded_runtime_inside_the_worker_image_trains_the_same_weights(
     namespace: str, undisturbed: dict[str, Any]
 ) -> None:
-    image = undisturbed["images"]["worker"]
-    kubectl("apply", "-n", namespace, "-f", "-", text=json.dumps(_embedded(image)))
+    out = embedded_pod(namespace, undisturbed["images"]["worker"], DIGITS)
 
-    def phase() -> str:
-        found = str(read("pod", "-n", namespace, "embedded").get("status", {}).get("phase"))
-        return found if found in ("Succeeded", "Failed") else ""
-
-    ended = wait_until(phase, "the end of the embedded run", 300)
-
-    out = kubectl("logs", "-n", namespace, "embedded")
-    assert ended == "Succeeded", out
     assert json.loads(out)["result"]["sha256"] == undisturbed["result"]["sha256"]
-
-
-def _embedded(image: str) -> dict[str, Any]:
-    """One container of the worker image that runs the whole job in itself."""
-    secure = {
-        "allowPrivilegeEscalation": False,
-        "runAsNonRoot": True,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    command = 'printf %s "$JOB" > /tmp/job.json && exec python3 -m sapflow run /tmp/job.json --store /tmp/store --json'
-    container = {
-        "name": "run",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["sh", "-c", command],
-        "env": [{"name": "JOB", "value": json.dumps(DIGITS)}],
-        "resources": {"limits": {"memory": "3Gi"}},
-        "securityContext": secure,
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
-    }
-    spec = {"restartPolicy": "Never", "containers": [container], "volumes": [{"name": "tmp", "emptyDir": {}}]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "embedded"}, "spec": spec}
 
 
 def test_a_job_whose_store_forgets_everything_fails_with_words(namespace: str) -> None:

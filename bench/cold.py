@@ -1,0 +1,110 @@
+"""Cold starts: functions as the operator builds them, called when there is none."""
+
+import http.client
+import json
+import secrets
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from helpers.kube import forwarded, kubectl, namespace_of_its_own, operator_environment, read, wait_until
+
+from sapflow.invoke import Role
+from sapflow.job import API_VERSION, KIND, parse
+from sapflow_operator import names
+from sapflow_operator.resources import functions
+from sapflow_operator.settings import Settings
+from sapflow_operator.wanted import Place, Wanted
+
+WINDOW_SECONDS = 6
+"""The least that Knative allows."""
+ROLES: tuple[Role, ...] = ("merger", "worker")
+
+
+def starts(cpu: dict[str, str] | None, rounds: int) -> Iterator[tuple[Role, list[float]]]:
+    """Seconds of each start, by role. Both roles take turns, so that one goes to zero while the other starts."""
+    with (
+        namespace_of_its_own("bench") as namespace,
+        forwarded("kourier-system", "deploy/3scale-kourier-gateway", 8081) as port,
+    ):
+        wanted = _wanted(namespace, cpu)
+        _deploy(wanted)
+        found: dict[Role, list[float]] = {role: [] for role in ROLES}
+        for _ in range(rounds):
+            for role in ROLES:
+                found[role].append(_start(wanted, role, port))
+                print(f"{role} {found[role][-1]:.2f}", file=sys.stderr, flush=True)
+        yield from found.items()
+
+
+def _start(wanted: Wanted, role: Role, port: int) -> float:
+    def none_is_there() -> bool:
+        selector = f"{names.ROLE_LABEL}={role}"
+        pods = read("pods", "-n", wanted.namespace, "-l", selector)["items"]
+        # One that ends takes no more calls; it waits half a minute for Knative's drain.
+        return all("deletionTimestamp" in pod["metadata"] for pod in pods)
+
+    wait_until(none_is_there, f"the end of every {role}", 180, pause=0.2)
+    time.sleep(2)
+    host = urlsplit(names.function_url(wanted.name, wanted.namespace, role)).netloc
+    began = time.monotonic()
+    _get(port, host)
+    return time.monotonic() - began
+
+
+def _get(port: int, host: str) -> None:
+    """GET /healthz until it is answered with 200."""
+    deadline = time.monotonic() + 60
+    while True:
+        # To the end of the connection would be too far: a port-forward passes that on a second later.
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", "/healthz", headers={"Host": host})
+        status = connection.getresponse().status
+        connection.close()
+        if status == 200:
+            return
+        assert time.monotonic() < deadline, f"{host} answers {status}"
+        time.sleep(0.02)
+
+
+def _wanted(namespace: str, cpu: dict[str, str] | None) -> Wanted:
+    values = operator_environment()
+    plain = {name: value for name, value in values.items() if "S3" not in name}
+    settings = Settings.from_environment(plain | {"SAPFLOW_WINDOW_SECONDS": str(WINDOW_SECONDS)})
+    spec: dict[str, Any] = {
+        "model": {"name": "mlp"},
+        "data": {"source": "sklearn:digits"},
+        "workers": 1,
+        "merge": {"structure": [1, 1]},
+        "memory": {"worker": "512Mi", "merger": "128Mi"},
+    }
+    if cpu is not None:
+        spec["cpu"] = cpu
+    document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "cold"}, "spec": spec}
+    place = Place(values["SAPFLOW_S3_ENDPOINT"], values["SAPFLOW_S3_BUCKET"], values["SAPFLOW_S3_REGION"])
+    return Wanted("cold", namespace, secrets.token_hex(8), parse(document, "kubernetes"), place, settings)
+
+
+def _deploy(wanted: Wanted) -> None:
+    """The services as the operator builds them, with no job that owns them."""
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": names.pool_secret(wanted.name), "namespace": wanted.namespace},
+        "data": {
+            name: b64encode(secrets.token_hex(8).encode()).decode()
+            for name in (names.TOKEN_KEY, names.ACCESS_KEY, names.SECRET_KEY, names.SESSION_TOKEN)
+        },
+    }
+    for manifest in (secret, *functions(wanted)):
+        manifest["metadata"].pop("ownerReferences", None)
+        kubectl("apply", "-f", "-", text=json.dumps(manifest))
+    for role in ROLES:
+        service = f"ksvc/{names.function(wanted.name, role)}"
+        kubectl("wait", "-n", wanted.namespace, "--for=condition=Ready", service, "--timeout=60s")
