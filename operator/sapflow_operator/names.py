@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapflow.invoke import Role
+from sapflow.labels import GROUP, JOB, PLURAL, ROLE, VERSION, selector
 
-GROUP = "sapflow.dev"
-VERSION = "v1alpha1"
+__all__ = ["GROUP", "PLURAL", "VERSION", "selector"]
+
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "TrainingJob"
-PLURAL = "trainingjobs"
 
 OPERATOR_MANAGER = "sapflow-operator"
 DRIVER_MANAGER = "sapflow-driver"
 FINALIZER = f"{GROUP}/cleanup"
 
-JOB_LABEL = f"{GROUP}/job"
-ROLE_LABEL = f"{GROUP}/role"
+JOB_LABEL, ROLE_LABEL = JOB, ROLE
 SPEC_DIGEST = f"{GROUP}/spec-digest"
 CREDENTIALS_KIND = f"{GROUP}/credentials"
 CREDENTIALS_KEYS = f"{GROUP}/access-keys"
@@ -75,11 +74,6 @@ def labels(job: str, role: str | None = None) -> dict[str, str]:
         JOB_LABEL: job,
     }
     return found | {ROLE_LABEL: role} if role else found
-
-
-def selector(job: str) -> str:
-    """Selects all children of a job."""
-    return f"{JOB_LABEL}={job}"
 
 
 def pool_environment(store_url: str) -> dict[str, str]:

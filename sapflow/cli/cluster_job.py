@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sapflow.cli.kube import ROLE_LABEL, event_time
+from sapflow import labels
+from sapflow.cli.kube import event_time
 from sapflow.display import Event
 from sapflow.pricing import PRICES
 from sapflow.text import dollars, duration, percent, printable
@@ -105,7 +106,7 @@ def pod_state(pod: Object) -> str:
 
 
 def role_of(pod: Object) -> str:
-    return str(pod["metadata"].get("labels", {}).get(ROLE_LABEL, ""))
+    return str(pod["metadata"].get("labels", {}).get(labels.ROLE, ""))
 
 
 def describe(

@@ -25,16 +25,12 @@ from sapflow.cli.cluster_errors import (
     NotInstalled,
     rejected,
 )
-from sapflow.job import API_VERSION
+from sapflow.labels import GROUP, PLURAL, VERSION, selector
 
 Object = dict[str, Any]
 Change = tuple[str, list[Object]]
 """What happened (LISTED, ADDED, MODIFIED, DELETED) and to which objects; LISTED are all that there are now."""
 
-GROUP, _, VERSION = API_VERSION.partition("/")
-PLURAL = "trainingjobs"
-JOB_LABEL = f"{GROUP}/job"
-ROLE_LABEL = f"{GROUP}/role"
 FIELD_MANAGER = "sapflow-cli"
 SIDECAR = "queue-proxy"
 """Knative's own container in every function's pod."""
@@ -343,11 +339,6 @@ class Cluster:
             f"the API server at {self.server} does not answer: {error}; is the cluster up, and does the "
             "kubeconfig name the right one (--context)?"
         )
-
-
-def selector(job: str, role: str | None = None) -> str:
-    """Selects a job's children, of one role where one is named."""
-    return f"{JOB_LABEL}={job}" + (f",{ROLE_LABEL}={role}" if role else "")
 
 
 def event_time(event: Mapping[str, Any]) -> str:

@@ -22,9 +22,6 @@ from helpers.cluster_api import (
 )
 from helpers.commands import Done, Shell, write_job
 
-from sapflow.cli import kube
-from sapflow_operator import names
-
 
 @pytest.fixture
 def api() -> Iterator[ClusterApi]:
@@ -59,11 +56,6 @@ def test_each_command_teaches_by_examples(command: str, capsys: pytest.CaptureFi
     done = Shell(capsys)(command, "--help")
     assert done.code == 0
     assert f"  sapflow {command}" in done.out.partition("examples:")[2]
-
-
-def test_command_line_and_operator_speak_of_the_same_objects() -> None:
-    assert (kube.GROUP, kube.VERSION, kube.PLURAL) == (names.GROUP, names.VERSION, names.PLURAL)
-    assert (kube.JOB_LABEL, kube.ROLE_LABEL) == (names.JOB_LABEL, names.ROLE_LABEL)
 
 
 # Which cluster
