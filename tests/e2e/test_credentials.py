@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from helpers.kube import (
+    ONE_CPU,
     Job,
     operator_environment,
     owner,
@@ -31,6 +32,7 @@ def small(**changes: Any) -> dict[str, Any]:
             "merge__structure": [1, 2],
             "algorithm": {"steps": 300},
             "evaluation": None,
+            "cpu": ONE_CPU,
             "memory": {"worker": "512Mi", "merger": "128Mi"},
             **changes,
         },

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from helpers.embedded import embedded_pod
 from helpers.kube import (
+    ONE_CPU,
     SYSTEM,
     Job,
     kill_pods,
@@ -22,6 +23,7 @@ DIGITS: dict[str, Any] = sample(
     merge__structure=[1, 2, 4],
     algorithm={"steps": STEPS, "seed": 0},
     evaluation={"everySteps": 40},
+    cpu=ONE_CPU,
     memory={"worker": "512Mi", "merger": "128Mi"},
 )
 Strike = Callable[[Job], Any]

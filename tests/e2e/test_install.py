@@ -14,6 +14,7 @@ import pytest
 import yaml
 from helpers.helm import find_helm
 from helpers.kube import (
+    ONE_CPU,
     ROOT,
     SYSTEM,
     Job,
@@ -40,6 +41,7 @@ DIGITS: dict[str, Any] = sample(
     merge__structure=[1, 2],
     algorithm={"steps": STEPS},
     evaluation=None,
+    cpu=ONE_CPU,
     memory={"worker": "512Mi", "merger": "128Mi"},
 )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from helpers.kube import (
+    ONE_CPU,
     SYSTEM,
     Job,
     condition_of,
@@ -29,6 +30,7 @@ def small(**changes: Any) -> dict[str, Any]:
             "merge__structure": [1, 2],
             "algorithm": {"steps": 100},
             "evaluation": None,
+            "cpu": ONE_CPU,
             "memory": {"worker": "512Mi", "merger": "128Mi"},
             **changes,
         },

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers.kube import SYSTEM, Job, kubectl, read, run_kubectl, sample, wait_until
+from helpers.kube import ONE_CPU, SYSTEM, Job, kubectl, read, run_kubectl, sample, wait_until
 
 STEPS = 150
 DIGITS: dict[str, Any] = sample(
@@ -14,6 +14,7 @@ DIGITS: dict[str, Any] = sample(
     merge__structure=[1, 2, 6],
     algorithm={"steps": STEPS, "seed": 0},
     evaluation={"everySteps": 50},
+    cpu=ONE_CPU,
     memory={"worker": "512Mi", "merger": "128Mi"},
 )
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from helpers.kube import Job, condition_of, own_models_image, sample, step_of
+from helpers.kube import ONE_CPU, Job, condition_of, own_models_image, sample, step_of
 
 LIMIT = "512Mi"
 BALLAST = 420
@@ -18,6 +18,7 @@ def hungry(**changes: Any) -> dict[str, Any]:
         merge__structure=[1, 1],
         algorithm={"steps": 5},
         evaluation=None,
+        cpu=ONE_CPU,
         **changes,
     )
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from helpers.kube import condition_of, kubectl, read, sample, step_of, wait_until
+from helpers.kube import ONE_CPU, condition_of, kubectl, read, sample, step_of, wait_until
 
 JOBS = 50
 AT_ONCE = 10
@@ -20,6 +20,7 @@ def test_fifty_jobs_at_once_run_ten_at_a_time_in_order_of_creation_and_all_succe
         algorithm={"steps": 3},
         evaluation=None,
         model={"name": "mlp", "args": {"hidden": [16]}},
+        cpu=ONE_CPU,
         memory={"worker": "384Mi", "merger": "128Mi"},
     )
     jobs = [{**job, "metadata": {"name": f"job-{number:02d}"}} for number in range(JOBS)]

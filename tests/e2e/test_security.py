@@ -4,7 +4,17 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from helpers.kube import SYSTEM, Job, forwarded, kubectl, namespace_of_its_own, read, run_kubectl, sample
+from helpers.kube import (
+    ONE_CPU,
+    SYSTEM,
+    Job,
+    forwarded,
+    kubectl,
+    namespace_of_its_own,
+    read,
+    run_kubectl,
+    sample,
+)
 
 from sapflow_operator import names
 
@@ -20,6 +30,7 @@ def running() -> Iterator[Job]:
                 workers=2,
                 merge__structure=[1, 2],
                 algorithm={"steps": 2000},
+                cpu=ONE_CPU,
                 memory={"worker": "512Mi", "merger": "128Mi"},
             ),
         )
