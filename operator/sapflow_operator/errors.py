@@ -3,8 +3,8 @@
 OperatorError                 a SapflowError: has `reason`, `retryable`
 ├── CredentialsRefused        the store makes no credentials for one job, and the job shares none
 ├── SecretUnusable            the Secret that spec.storage.secretName names is missing or incomplete
-└── ClusterError              the API server refused, or did not answer: `status` is the HTTP status
-    └── ClusterUnavailable    no answer, or one to try again for (retryable)
+└── ClusterError              the API server refused, or did not answer: `status` is the HTTP status (retryable)
+    └── ClusterUnavailable    no answer, or one to try again for at once
 """
 
 from sapflow.errors import SapflowError
@@ -28,9 +28,11 @@ class SecretUnusable(OperatorError):
 
 
 class ClusterError(OperatorError):
-    """The API server refused a request."""
+    """The API server refused a request: tried again, because rights, quotas and flags are mended outside a job, and a
+    kind that was installed a moment ago is not known everywhere yet."""
 
     reason = "ClusterRefused"
+    retryable = True
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -41,4 +43,3 @@ class ClusterUnavailable(ClusterError):
     """The API server did not answer, or asked for another try."""
 
     reason = "ClusterUnavailable"
-    retryable = True

@@ -2,6 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -54,9 +55,11 @@ def credentials_of(job: Job) -> Credentials:
     return Credentials(values[0], values[1], values[2] or None)
 
 
-def opened(endpoint: str, credentials: Credentials) -> Store:
+@contextmanager
+def opened(endpoint: str, credentials: Credentials) -> Iterator[Store]:
     bucket = operator_environment()["SAPFLOW_S3_BUCKET"]
-    return open_store(f"s3://{bucket}?endpoint={endpoint}", credentials)
+    with closing(open_store(f"s3://{bucket}?endpoint={endpoint}", credentials)) as store:
+        yield store
 
 
 def refused(store: Store, key: str) -> str:
@@ -74,16 +77,16 @@ def test_credentials_of_one_job_open_nothing_of_another_and_end_with_their_job(
         job.until_step(3)
     uids = [job.read()["metadata"]["uid"] for job in (first, second)]
 
-    store = opened(endpoint, credentials_of(first))
-    assert bytes(store.read(f"jobs/{uids[0]}/spec.json"))
-    assert "AccessDenied" in refused(store, f"jobs/{uids[1]}/spec.json")
-    assert "AccessDenied" in refused(store, f"jobs/{uids[1]}/nothing")
-    with pytest.raises(StoreError):
-        store.create(f"jobs/{uids[1]}/work/intruder", b"x")
+    with opened(endpoint, credentials_of(first)) as store:
+        assert bytes(store.read(f"jobs/{uids[0]}/spec.json"))
+        assert "AccessDenied" in refused(store, f"jobs/{uids[1]}/spec.json")
+        assert "AccessDenied" in refused(store, f"jobs/{uids[1]}/nothing")
+        with pytest.raises(StoreError):
+            store.create(f"jobs/{uids[1]}/work/intruder", b"x")
 
-    first.delete()
-    with pytest.raises(StoreError):
-        store.read(f"jobs/{uids[0]}/spec.json")
+        first.delete()
+        with pytest.raises(StoreError):
+            store.read(f"jobs/{uids[0]}/spec.json")
     assert second.state[0] == "Unknown"
 
 
@@ -106,8 +109,8 @@ def test_a_job_outlives_its_first_credentials(namespace: str, endpoint: str) -> 
     place = Place(endpoint, environment["SAPFLOW_S3_BUCKET"], environment["SAPFLOW_S3_REGION"])
 
     Issuer(place, owner()).revoke(uid, "session", [first.access_key])
-    with pytest.raises(StoreError):
-        opened(endpoint, first).read(f"jobs/{uid}/spec.json")
+    with opened(endpoint, first) as store, pytest.raises(StoreError):
+        store.read(f"jobs/{uid}/spec.json")
     secret = names.pool_secret(job.name)
     due = f"{names.CREDENTIALS_RENEW}=2026-01-01T00:00:00+00:00"
     assert run_kubectl("annotate", "secret", "-n", namespace, secret, due, "--overwrite").returncode == 0
@@ -115,5 +118,5 @@ def test_a_job_outlives_its_first_credentials(namespace: str, endpoint: str) -> 
     wait_until(lambda: credentials_of(job) != first, "renewed credentials", 90)
     seen = job.until_succeeded()
     assert seen["progress"]["step"] == 300
-    with pytest.raises(StoreError):
-        opened(endpoint, first).read(f"jobs/{uid}/spec.json")
+    with opened(endpoint, first) as store, pytest.raises(StoreError):
+        store.read(f"jobs/{uid}/spec.json")

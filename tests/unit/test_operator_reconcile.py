@@ -18,7 +18,7 @@ from sapflow_operator.actions import (
     RemoveObjects,
     RevokeCredentials,
 )
-from sapflow_operator.errors import CredentialsRefused
+from sapflow_operator.errors import ClusterError, CredentialsRefused
 from sapflow_operator.observed import JobObject, Observed
 from sapflow_operator.reconcile import Turn, farewell, reconcile, troubled
 from sapflow_operator.settings import Settings
@@ -457,6 +457,18 @@ def test_a_store_that_is_away_is_waited_for_and_refused_credentials_are_not() ->
     assert world.reason() == ("Unknown", "Starting")
     world.take(troubled(world.job, CredentialsRefused("say shareCredentials"), NOW))
     assert world.reason() == ("False", "CredentialsRefused")
+
+
+def test_what_the_api_server_refuses_is_tried_again_once_it_is_mended() -> None:
+    """Seen right after an installation: the admission of owner references did not know the kind yet."""
+    world = World()
+    plan = troubled(world.job, ClusterError("403: cannot set blockOwnerDeletion", 403), NOW)
+    world.take(plan)
+    assert world.reason("Planned") == ("False", "ClusterRefused")
+    assert world.reason() == ("Unknown", "ClusterRefused")
+    assert plan.again
+    world.settle()
+    assert world.reason() == ("Unknown", "Starting")
 
 
 def test_a_deleted_job_ends_its_driver_first_then_credentials_then_objects(running: World) -> None:
