@@ -6,7 +6,7 @@ ARG PIP_INDEX_URL=
 # What Debian does not have; what these need, it has, but for pycryptodome, which it has under another name.
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-pip
 RUN python3 -m pip install --no-cache-dir --no-compile --no-deps --target /opt/python \
-      'kopf>=1.38,<2' 'minio>=7.2,<8' 'pycryptodome>=3.20,<4' \
+      'kopf>=1.45,<2' 'minio>=7.2,<8' 'pycryptodome>=3.20,<4' \
  && find /opt/python -type d '(' -name tests -o -name SelfTest ')' -prune -exec rm -r {} + \
  && find /opt/python -name '*.pyi' -delete
 

@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from sapflow import memory, spec_checks, structure
 from sapflow.errors import SpecError
+from sapflow.invoke import Role
 from sapflow.pricing import PRICES
 from sapflow.schedules import Schedule
 
@@ -350,6 +351,13 @@ class TrainingJob(Model):
     def to_json(self) -> dict[str, Any]:
         """The resolved job as a JSON value; `parse` reads it back."""
         return self.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+    @property
+    def instances(self) -> dict[Role, int]:
+        """Calls of each role that may be under way at once."""
+        merge = self.spec.merge
+        mergers = merge.shards * (1 if merge.reuse_workers else max(self.structure[:-1]))
+        return {"worker": self.spec.workers, "merger": mergers}
 
     @property
     def structure(self) -> tuple[int, ...]:

@@ -71,6 +71,8 @@ class MetricsObserver(Observer):
                 "last_commit_timestamp_seconds": "When a version was last committed, or the driver began.",
             }.items()
         }
+        # A driver that never commits, perhaps because its first function never starts, is stalled too.
+        self._set("last_commit_timestamp_seconds", time.time())
         limit = self._gauge("sapflow_memory_limit_bytes", "Memory limit of a function.", "role")
         memory = job.spec.memory
         limit.labels(self._name, "worker").set(parse_quantity(memory.worker))
@@ -84,9 +86,6 @@ class MetricsObserver(Observer):
 
     def begin(self, extent: Extent) -> None:
         """The data is cut: how long the job is. Told again after an outage."""
-        if self._progress is None:
-            # A driver that never commits is stalled too; one that begins again and again stays so.
-            self._set("last_commit_timestamp_seconds", time.time())
         self._progress = Progress(extent)
         self._set("steps", extent.total)
         self._set("step", 0)

@@ -127,11 +127,14 @@ class Cluster:
         found = await self._ask("GET", KINDS[kind].path(namespace), query=query)
         return [{**each, "kind": kind} for each in found["items"]]
 
-    async def apply(self, manifest: Mapping[str, Any]) -> None:
-        """Make our fields of an object what the manifest says, by server-side apply. Raises ClusterError."""
+    async def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> None:
+        """Make our fields of an object what the manifest says, by server-side apply. Raises ClusterError.
+
+        With `dry_run` it is only asked whether that would do.
+        """
         metadata = manifest["metadata"]
         path = KINDS[manifest["kind"]].path(metadata["namespace"], metadata["name"])
-        await self._apply(path, manifest)
+        await self._apply(path, manifest, {"dryRun": "All"} if dry_run else {})
 
     async def apply_status(self, job: JobObject, status: Mapping[str, Any]) -> None:
         """Make our part of a job's status what is given. Raises ClusterError; a job that is gone is passed over."""
@@ -194,8 +197,10 @@ class Cluster:
                 await session.close()
         self._session = self._earlier = None
 
-    async def _apply(self, path: str, manifest: Mapping[str, Any]) -> None:
-        query = {"fieldManager": names.OPERATOR_MANAGER, "force": "true"}
+    async def _apply(
+        self, path: str, manifest: Mapping[str, Any], options: Mapping[str, str] | None = None
+    ) -> None:
+        query = {"fieldManager": names.OPERATOR_MANAGER, "force": "true", **(options or {})}
         await self._ask("PATCH", path, query=query, body=manifest, media="application/apply-patch+yaml")
 
     async def _ask(

@@ -53,6 +53,7 @@ class Controller:
         self._queue = Queue(settings.max_running_jobs)
         self._locks: dict[Key, asyncio.Lock] = {}
         self._touched: dict[Key, asyncio.Task[None]] = {}
+        self._looking: set[asyncio.Task[None]] = set()
         self._alarms: dict[Key, asyncio.TimerHandle] = {}
         self._jobs: dict[str, JobObject] = {}
 
@@ -71,9 +72,9 @@ class Controller:
         """Begin nothing more; what is under way may be given up at any point."""
         for alarm in self._alarms.values():
             alarm.cancel()
-        for task in self._touched.values():
+        for task in self._looking:
             task.cancel()
-        await asyncio.gather(*self._touched.values(), return_exceptions=True)
+        await asyncio.gather(*self._looking, return_exceptions=True)
         await self._cluster.close()
 
     def seen(self, body: Mapping[str, Any], *, gone: bool = False) -> None:
@@ -93,17 +94,27 @@ class Controller:
         if key not in self._touched:
             task = asyncio.create_task(self._look_soon(key))
             self._touched[key] = task
+            self._looking.add(task)
+            task.add_done_callback(self._looking.discard)
 
-    async def look(self, namespace: str, name: str) -> None:
-        """Bring a job to where it should be, as far as can be now. Raises ClusterError."""
+    async def look(self, namespace: str, name: str) -> str:
+        """Bring a job to where it should be, as far as can be now: ok, or the reason of what was in the way.
+
+        Raises ClusterError.
+        """
         async with self._lock((namespace, name)):
             body = await self._cluster.get(names.KIND, namespace, name)
-            if body is None:
-                return
-            job = JobObject.read(body)
-            self.seen(body)
-            if not job.deleting:
-                self._set_alarm((namespace, name), await self._advance(job))
+            again: float | None = None
+            outcome = "ok"
+            if body is not None:
+                job = JobObject.read(body)
+                self.seen(body)
+                if not job.deleting:
+                    outcome, again = await self._advance(job)
+            self._set_alarm((namespace, name), again)
+        if body is None:
+            self._forget((namespace, name))
+        return outcome
 
     async def bid_farewell(self, namespace: str, name: str) -> bool:
         """Go on with a job's deletion; whether nothing of it is left. Raises SapflowError."""
@@ -118,9 +129,9 @@ class Controller:
                 await self._do_last(job, action)
             return plan.done
 
-    async def _advance(self, job: JobObject) -> float | None:
-        """One look at a job: seconds until the next, None for none by itself."""
-        now = datetime.now(UTC)
+    async def _advance(self, job: JobObject) -> tuple[str, float | None]:
+        """One look at a job: how it went, and seconds until the next, None for none by itself."""
+        now, outcome = datetime.now(UTC), "ok"
         try:
             observed = await self._observe(job)
             plan = reconcile(job, observed, now, self._settings, self._queue.turn(job.uid))
@@ -130,9 +141,9 @@ class Controller:
             logs.event(
                 logger, logging.WARNING, "trouble", job=job.name, reason=error.reason, message=str(error)
             )
-            plan = troubled(job, error, now)
+            plan, outcome = troubled(job, error, now), error.reason
         await self._say(job, plan)
-        return plan.again
+        return outcome, plan.again
 
     async def _say(self, job: JobObject, plan: Plan) -> None:
         """Write the status where it has changed, then what happened, so that nothing is told twice."""
@@ -208,6 +219,9 @@ class Controller:
     async def _issue(self, wanted: Wanted) -> None:
         """Make credentials, and keep the token and the earlier access keys of a Secret that is there."""
         owner = await self._owner(wanted.place, wanted.namespace)
+        # Credentials that then could not be written down would be known to nobody, and last.
+        trial = pool_secret.build(wanted, "", credentials.Issued("shared", owner))
+        await self._cluster.apply({**trial, "data": {}}, dry_run=True)
         issuer = credentials.Issuer(wanted.place, owner)
         seconds, source = self._settings.credentials_seconds, wanted.job.spec.data.source
         issued = await asyncio.to_thread(issuer.issue, wanted.uid, source, seconds)
@@ -236,11 +250,12 @@ class Controller:
         await asyncio.sleep(SETTLE_SECONDS)
         # What changes from here on is seen by this look, or asks for another.
         del self._touched[key]
+        # Set before, so that a look which fails in whatever way is followed by another.
+        self._set_alarm(key, RETRY_SECONDS)
         try:
             await self.look(*key)
         except SapflowError as error:
             logs.event(logger, logging.WARNING, "look failed", job=key[1], message=str(error))
-            self._set_alarm(key, RETRY_SECONDS)
 
     def _lock(self, key: Key) -> asyncio.Lock:
         return self._locks.setdefault(key, asyncio.Lock())

@@ -32,7 +32,7 @@ from sapflow.preparation import check_data
 from sapflow.progress import Extent
 from sapflow.store import Store, credentials_from_environment, open_store
 from sapflow.stores.s3_failures import ACCESS_DENIED
-from sapflow_operator import driver_metrics, names
+from sapflow_operator import metrics_server, names
 from sapflow_operator.driver_log import DriverLog
 from sapflow_operator.driver_settings import DriverSettings
 from sapflow_operator.progress import ProgressReporter, StatusApi
@@ -40,6 +40,8 @@ from sapflow_operator.progress import ProgressReporter, StatusApi
 logger = logging.getLogger("sapflow.driver")
 
 EXIT_CRASHED = 1
+WOKEN = 4
+"""Mergers, at most, that are started before anything calls them."""
 STOPPED = 128 + signal.SIGTERM
 _LONGEST_WORD = 4096
 """Bytes that Kubernetes keeps of a termination message."""
@@ -82,13 +84,13 @@ class JobDriver:
     ) -> None:
         self._job, self._store, self._sender, self._settings = job, store, sender, settings
         self._uid = uid_of(job)
-        self._registry = driver_metrics.make_registry()
+        self._registry = metrics_server.make_registry()
         self._metrics = MetricsObserver(job, self._registry)
         self._outage = Outage()
 
     async def run(self, api: StatusApi) -> dict[str, Any]:
         """Train to the end; the outcome record. Raises SapflowError."""
-        with driver_metrics.serve(self._settings.metrics_port, self._registry):
+        with metrics_server.serve(self._settings.metrics_port, self._registry):
             async with ProgressReporter(self._job, api) as reporter:
                 observer = Observers(
                     self._outage, self._metrics, DriverLog(self._job.metadata.name), reporter
@@ -119,18 +121,23 @@ class JobDriver:
 
     async def _prepare(self, observer: Observer) -> tuple[Manifest, Account]:
         """The data cut, on a store that can be trusted: it is probed while the first function starts."""
-        probing = asyncio.create_task(asyncio.to_thread(self._probe))
         try:
-            return await preparing.prepare(
-                self._uid,
-                self._job,
-                self._store,
-                self._sender,
-                observer,
-                check_memory=not self._settings.grow_on_oom,
-            )
-        finally:
-            await probing
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.to_thread(self._probe))
+                prepared = group.create_task(
+                    preparing.prepare(
+                        self._uid,
+                        self._job,
+                        self._store,
+                        self._sender,
+                        observer,
+                        check_memory=not self._settings.grow_on_oom,
+                    )
+                )
+        except ExceptionGroup as errors:
+            # The first of them ended the other.
+            raise errors.exceptions[0] from None
+        return prepared.result()
 
     def _probe(self) -> None:
         """Once in a job's life. Raises StoreUnsafe, StoreError."""
@@ -149,13 +156,6 @@ def uid_of(job: TrainingJob) -> str:
     return str(getattr(job.metadata, "uid", ""))
 
 
-def instances(job: TrainingJob) -> dict[Role, int]:
-    """Calls of each role that may be under way at once: the max-scale of the services."""
-    merge = job.spec.merge
-    mergers = merge.shards * (1 if merge.reuse_workers else max(job.structure[:-1]))
-    return {"worker": job.spec.workers, "merger": mergers}
-
-
 async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[str, Any]:
     """Train the job of this pod; the outcome record. Raises SapflowError."""
     job = settings.read_job()
@@ -167,13 +167,13 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     sender = KnativeSender(
         {role: names.function_url(name, namespace, role) for role in roles},
         lambda: token.texts()[0],
-        instances=instances(job),
+        instances=job.instances,
     )
     api = StatusApi(
         settings.api_url, settings.service_account, namespace=namespace, name=name, uid=uid_of(job)
     )
-    # While a worker cuts the data. More workers would only take its CPU: the first one may serve every rank.
-    sender.start({"merger": instances(job)["merger"]})
+    # While a worker cuts the data. More would only take its CPU: a few may serve all that the first step asks.
+    sender.start({"merger": min(WOKEN, job.instances["merger"])})
     try:
         return await JobDriver(job, store, sender, settings).run(api)
     finally:

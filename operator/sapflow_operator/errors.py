@@ -3,7 +3,7 @@
 OperatorError                 a SapflowError: has `reason`, `retryable`
 ├── CredentialsRefused        the store makes no credentials for one job, and the job shares none
 ├── SecretUnusable            the Secret that spec.storage.secretName names is missing or incomplete
-└── ClusterError              the API server refused, or did not answer: `status` is the HTTP status (retryable)
+└── ClusterError              the API server refused, or did not answer: `status` is the HTTP status
     └── ClusterUnavailable    no answer, or one to try again for at once
 """
 
@@ -28,15 +28,15 @@ class SecretUnusable(OperatorError):
 
 
 class ClusterError(OperatorError):
-    """The API server refused a request: tried again, because rights, quotas and flags are mended outside a job, and a
-    kind that was installed a moment ago is not known everywhere yet."""
+    """The API server refused a request. Tried again but where the object itself is at fault: rights and quotas are
+    mended outside a job, and a kind that was installed a moment ago is not known everywhere yet."""
 
     reason = "ClusterRefused"
-    retryable = True
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+        self.retryable = status not in (400, 422)
 
 
 class ClusterUnavailable(ClusterError):

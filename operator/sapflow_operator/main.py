@@ -7,7 +7,7 @@ import kopf
 
 from sapflow import logs
 from sapflow.errors import SapflowError
-from sapflow_operator import driver_metrics, metrics
+from sapflow_operator import metrics, metrics_server
 from sapflow_operator.handlers import register
 from sapflow_operator.settings import Settings
 
@@ -27,11 +27,11 @@ def main(environ: Mapping[str, str]) -> int:
     logging.getLogger("kopf").setLevel(logging.WARNING)
     # Nor of every liveness probe.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    metrics_registry = driver_metrics.make_registry()
+    metrics_registry = metrics_server.make_registry()
     controller = metrics.measured(settings, metrics_registry)
     registry = kopf.OperatorRegistry()
     register(registry, controller)
-    with driver_metrics.serve(settings.metrics_port, metrics_registry):
+    with metrics_server.serve(settings.metrics_port, metrics_registry):
         kopf.run(
             registry=registry,
             standalone=True,

@@ -5,8 +5,7 @@ Its own work is counted by subclasses of what does it, so that controller and cl
 
 import time
 from collections import Counter as Count
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -79,7 +78,7 @@ class Instruments:
         info.labels(sapflow.__version__).set(1)
         self._looks = Histogram(
             "sapflow_operator_look_seconds",
-            "Seconds of a look at a job, by outcome: ok, or the reason of the error.",
+            "Seconds of a look at a job, by outcome: ok, or the reason of what was in the way.",
             ["op", "outcome"],
             registry=registry,
             buckets=_SECONDS,
@@ -97,17 +96,17 @@ class Instruments:
             registry=registry,
         )
 
-    @contextmanager
-    def look(self, op: str) -> Iterator[None]:
-        """Time a look and keep its outcome."""
-        began, outcome = time.monotonic(), "ok"
+    async def look(self, op: str, look: Awaitable[str]) -> str:
+        """Time a look, and keep its outcome: its own word, the reason of its error, or that it crashed."""
+        began, outcome = time.monotonic(), "crashed"
         try:
-            yield
+            outcome = await look
         except SapflowError as error:
             outcome = error.reason
             raise
         finally:
             self._looks.labels(op, outcome).observe(time.monotonic() - began)
+        return outcome
 
     def request_failed(self, method: str, status: int) -> None:
         self._failures.labels(method, str(status)).inc()
@@ -123,8 +122,10 @@ class MeasuredCluster(Cluster):
         super().__init__()
         self._instruments = instruments
 
-    async def apply(self, manifest: Mapping[str, Any]) -> None:
-        await super().apply(manifest)
+    async def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> None:
+        await super().apply(manifest, dry_run=dry_run)
+        if dry_run:
+            return
         if kind := manifest["metadata"].get("annotations", {}).get(names.CREDENTIALS_KIND):
             self._instruments.credentials_made(kind)
 
@@ -144,13 +145,14 @@ class MeasuredController(Controller):
         super().__init__(settings, cluster)
         self._instruments = instruments
 
-    async def look(self, namespace: str, name: str) -> None:
-        with self._instruments.look("look"):
-            await super().look(namespace, name)
+    async def look(self, namespace: str, name: str) -> str:
+        return await self._instruments.look("look", super().look(namespace, name))
 
     async def bid_farewell(self, namespace: str, name: str) -> bool:
-        with self._instruments.look("farewell"):
-            return await super().bid_farewell(namespace, name)
+        return await self._instruments.look("farewell", self._farewell(namespace, name)) == "ok"
+
+    async def _farewell(self, namespace: str, name: str) -> str:
+        return "ok" if await super().bid_farewell(namespace, name) else "waits"
 
 
 def measured(settings: Settings, registry: CollectorRegistry) -> Controller:

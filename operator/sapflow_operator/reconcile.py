@@ -23,7 +23,7 @@ from sapflow_operator.actions import (
     RemoveObjects,
     RevokeCredentials,
 )
-from sapflow_operator.conditions import FUNCTIONS_READY, PLANNED, SUCCEEDED, SUSPENDED, Conditions
+from sapflow_operator.conditions import FUNCTIONS_READY, PLANNED, SUCCEEDED, SUSPENDED, Condition, Conditions
 from sapflow_operator.differences import differs
 from sapflow_operator.observed import Driver, JobObject, Observed
 from sapflow_operator.settings import Settings
@@ -34,8 +34,10 @@ GROWTH = 1.5
 """Times the memory that a function killed for it is given next."""
 RESYNC_SECONDS = 30.0
 """Between two looks at a job at work, in case no event tells of a change: a pod that waits, a clock that ran out."""
-RETRY_SECONDS = 5.0
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 5.0, 60.0
 KILLED = "OutOfMemory"
+CALL_FAILED = {"InvocationFailed", "InvocationTimeout", "InstanceLost", "Unavailable", KILLED}
+"""What a driver says where functions did not answer, and cannot say why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,14 @@ def troubled(job: JobObject, error: SapflowError, now: datetime) -> Plan:
     return Plan(
         status=_status(job, status, conditions),
         events=_events(job, conditions, now),
-        again=RETRY_SECONDS if error.retryable else 0.0,
+        again=_patience_with(conditions[PLANNED], now) if error.retryable else 0.0,
     )
+
+
+def _patience_with(planned: Condition, now: datetime) -> float:
+    """Seconds until the next try: the longer it has been in vain, the more."""
+    waited = (now - times.read(planned.since)).total_seconds()
+    return min(LONGEST_RETRY_SECONDS, max(RETRY_SECONDS, waited / 4))
 
 
 def farewell(job: JobObject, observed: Observed, settings: Settings) -> Farewell:
@@ -224,7 +232,7 @@ class _Reconciliation:
         services = [
             self._observed.get("Service", names.function(self._job.name, role)) for role in get_args(Role)
         ]
-        return all(_condition(each, "ConfigurationsReady").get("status") == "True" for each in services)
+        return all(each and each.get("status", {}).get("latestReadyRevisionName") for each in services)
 
     def _functions(self) -> None:
         """Whether functions can be called; what was killed for memory is not called ready again."""
@@ -240,7 +248,7 @@ class _Reconciliation:
         waiting = []
         for role in get_args(Role):
             name = names.function(self._job.name, role)
-            ready = _condition(self._observed.get("Service", name), "Ready")
+            ready = _ready(self._observed.get("Service", name))
             if ready.get("status") == "False":
                 reason, message = ready.get("reason", "NotReady"), ready.get("message", "")
                 self._conditions.mark_functions_not_ready(reason, f"{name}: {message}")
@@ -260,10 +268,11 @@ class _Reconciliation:
         self._conditions.mark_succeeded(f"trained{where}")
 
     def _judge(self, driver: Driver) -> None:
-        """The driver's own word that the job cannot go on, with the cause where only the cluster could see it."""
+        """The driver's own word that the job cannot go on, with the cause where only the cluster could see it: why
+        calls came to nothing."""
         verdict, functions = driver.verdict, self._conditions[FUNCTIONS_READY]
-        if functions.reason == KILLED:
-            self._fail(KILLED, f"{functions.message}. The driver said: {verdict.message}")
+        if functions.status == "False" and verdict.reason in CALL_FAILED:
+            self._fail(functions.reason, f"{functions.message}. The driver said: {verdict.message}")
         else:
             self._fail(verdict.reason, verdict.message)
 
@@ -291,14 +300,14 @@ class _Reconciliation:
         )
 
 
-def _condition(service: Mapping[str, Any] | None, type: str) -> Mapping[str, Any]:
-    """A condition of a Knative Service as it is now specified; empty where Knative has not said it yet."""
+def _ready(service: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The condition Ready of a Knative Service as it is now specified; empty where Knative has not said it yet."""
     if service is None:
         return {}
     status = service.get("status", {})
     if status.get("observedGeneration") != service["metadata"].get("generation"):
         return {}
-    return next((each for each in status.get("conditions", ()) if each["type"] == type), {})
+    return next((each for each in status.get("conditions", ()) if each["type"] == "Ready"), {})
 
 
 def _with_memory(job: TrainingJob, sizes: Mapping[str, Any]) -> TrainingJob:

@@ -62,12 +62,6 @@ class Wanted:
         sizes = self.job.spec.memory
         return sizes.worker if role == "worker" else sizes.merger
 
-    @property
-    def widest_merger_level(self) -> int:
-        """Mergers that may be at work at once."""
-        merge = self.job.spec.merge
-        return merge.shards * (1 if merge.reuse_workers else max(self.job.structure[:-1]))
-
 
 def place_of(job: TrainingJob, settings: Settings) -> Place:
     """Where a job's state goes. Raises SpecError where that is nowhere, or not with whose credentials."""

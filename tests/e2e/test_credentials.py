@@ -116,7 +116,11 @@ def test_a_job_outlives_its_first_credentials(namespace: str, endpoint: str) -> 
     assert run_kubectl("annotate", "secret", "-n", namespace, secret, due, "--overwrite").returncode == 0
 
     wait_until(lambda: credentials_of(job) != first, "renewed credentials", 90)
-    seen = job.until_succeeded()
-    assert seen["progress"]["step"] == 300
-    with opened(endpoint, first) as store, pytest.raises(StoreError):
-        store.read(f"jobs/{uid}/spec.json")
+    second = credentials_of(job)
+    with opened(endpoint, second) as store:
+        assert bytes(store.read(f"jobs/{uid}/spec.json"))
+        seen = job.until_succeeded()
+        assert seen["progress"]["step"] == 300
+        wait_until(lambda: run_kubectl("get", "secret", "-n", namespace, secret).returncode, "no Secret", 30)
+        with pytest.raises(StoreError):
+            store.read(f"jobs/{uid}/spec.json")

@@ -86,7 +86,15 @@ def with_store_elsewhere(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
     key, secret = secrets.token_hex(8), secrets.token_hex(16)
     with namespace_of_its_own("store") as namespace:
         options = f"minio.enabled=true,minio.persistence.enabled=false,objectStorage.accessKey={key}"
-        parts = ("-s", "templates/minio.yaml", "-s", "templates/storage-secret.yaml", "--no-hooks")
+        parts = (
+            "-s",
+            "templates/minio.yaml",
+            "-s",
+            "templates/storage-secret.yaml",
+            "--no-hooks",
+            "--kube-version",
+            "1.34.0",
+        )
         rendered = helm(
             "template",
             "store",

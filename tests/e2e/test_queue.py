@@ -19,6 +19,7 @@ def test_fifty_jobs_at_once_run_ten_at_a_time_in_order_of_creation_and_all_succe
         merge__structure=[1, 1],
         algorithm={"steps": 3},
         evaluation=None,
+        data={"source": "synthetic:binary", "options": {"samples": 500}, "batchSize": 32},
         model={"name": "mlp", "args": {"hidden": [16]}},
         cpu=ONE_CPU,
         memory={"worker": "384Mi", "merger": "128Mi"},
@@ -40,11 +41,13 @@ def test_fifty_jobs_at_once_run_ten_at_a_time_in_order_of_creation_and_all_succe
         most = max(most, sum(each.get("reason") in ("Starting", "Running") for each in succeeded.values()))
         return all(each.get("status") == "True" for each in succeeded.values())
 
-    wait_until(all_finished, "the end of all jobs", 1400, pause=1)
+    wait_until(all_finished, "the end of all jobs", 1400, pause=4)
 
     assert most <= AT_ONCE
     assert len(seen_queued) >= JOBS - AT_ONCE
-    finished = read("tj", "-n", namespace)["items"]
+    finished = sorted(read("tj", "-n", namespace)["items"], key=lambda each: str(each["metadata"]["name"]))
+    started = [each["status"]["startTime"] for each in finished]
+    assert started == sorted(started)
     assert all(step_of(each["status"]) == 3 for each in finished)
     assert len({each["status"]["result"]["sha256"] for each in finished}) == 1
 

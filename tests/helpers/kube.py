@@ -176,11 +176,9 @@ class Job:
         selector = f"sapflow.dev/job={self.name}" + (f",sapflow.dev/role={role}" if role else "")
         return list(read("pods", "-n", self.namespace, "-l", selector)["items"])
 
-    def kill(self, role: str) -> list[str]:
-        """Kill a role's pods, as a node that dies would: without grace. Their names."""
-        victims = [pod["metadata"]["name"] for pod in self.pods(role)]
+    def kill(self, role: str) -> None:
+        """Kill a role's pods, as a node that dies would: without grace."""
         kill_pods(self.namespace, f"sapflow.dev/job={self.name},sapflow.dev/role={role}")
-        return victims
 
     def events(self) -> list[dict[str, Any]]:
         field = f"involvedObject.kind=TrainingJob,involvedObject.name={self.name}"
@@ -205,7 +203,9 @@ def finished(status: Mapping[str, Any]) -> bool:
 
 
 def kill_pods(namespace: str, selector: str) -> None:
-    kubectl("delete", "pod", "-n", namespace, "-l", selector, "--grace-period=0", "--force", "--wait=false")
+    """Kill pods without grace; fails the test where there is none."""
+    words = ("--grace-period=0", "--force", "--wait=false", "-o", "name")
+    assert kubectl("delete", "pod", "-n", namespace, "-l", selector, *words).strip(), f"no pod is {selector}"
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from sapflow.invoke import Reply
 from sapflow.metrics import MetricsObserver
 from sapflow.progress import Extent
 from sapflow.requests import Sizes
-from sapflow_operator import driver_metrics
+from sapflow_operator import metrics_server
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -24,7 +24,7 @@ class Scraped:
     """One scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        with driver_metrics.serve(0, registry) as port:
+        with metrics_server.serve(0, registry) as port:
             text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
         self.families = {family.name: family for family in text_string_to_metric_families(text)}
         self.samples = [sample for family in self.families.values() for sample in family.samples]
@@ -42,7 +42,7 @@ class Scraped:
 
 @pytest.fixture
 def registry() -> CollectorRegistry:
-    return driver_metrics.make_registry()
+    return metrics_server.make_registry()
 
 
 @pytest.fixture

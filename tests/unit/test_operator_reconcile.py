@@ -38,7 +38,7 @@ SETTINGS = Settings.from_environment(
     }
 )
 SPEC: dict[str, Any] = {"model": {"name": "mlp"}, "data": {"source": "sklearn:digits"}, "workers": 4}
-KNOWN = {"type": "ConfigurationsReady", "status": "True"}
+KNOWN = {"latestReadyRevisionName": "a-00001"}
 
 
 class World:
@@ -88,7 +88,7 @@ class World:
                         dict(manifest)
                     )
                     if manifest["kind"] == "Service" and self.knative_answers:
-                        found["status"] = {"conditions": [KNOWN]}
+                        found["status"] = dict(KNOWN)
                 case Delete(kind, name):
                     self.objects.pop((kind, name), None)
                 case IssueCredentials():
@@ -120,10 +120,8 @@ class World:
     def functions(self, status: str, reason: str = "", message: str = "") -> None:
         for role in ("worker", "merger"):
             self.objects["Service", f"a-{role}"]["status"] = {
-                "conditions": [
-                    KNOWN,
-                    {"type": "Ready", "status": status, "reason": reason, "message": message},
-                ]
+                "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message}],
+                **KNOWN,
             }
 
     def driver_runs(self) -> None:
@@ -344,6 +342,41 @@ def test_a_kill_for_memory_is_named_and_names_the_failure_that_follows(running: 
     running.settle()
     assert running.reason() == ("False", "OutOfMemory")
     assert "train of version 3 failed" in running.condition("Succeeded")["message"]
+
+
+def test_a_kill_for_memory_that_was_survived_is_not_blamed_for_another_failure(running: World) -> None:
+    running.pods.append(killed("worker", "512Mi"))
+    running.settle()
+    running.driver_ends(3, {"reason": "BudgetExceeded", "message": "spec.limits.budgetUSD is spent"})
+    running.settle()
+    assert running.reason() == ("False", "BudgetExceeded")
+
+
+def test_a_job_whose_functions_never_came_fails_with_what_kept_them(running: World) -> None:
+    condition = {
+        "type": "PodScheduled",
+        "reason": "Unschedulable",
+        "message": "0/1 nodes: Insufficient memory",
+    }
+    running.pods.append(pod("worker", conditions=[condition]))
+    running.settle()
+    running.driver_ends(3, {"reason": "InvocationTimeout", "message": "no answer within 480 s"})
+    running.settle()
+    assert running.reason() == ("False", "Unschedulable")
+    assert "Insufficient memory" in running.condition("Succeeded")["message"]
+    assert "no answer" in running.condition("Succeeded")["message"]
+
+
+def test_what_is_in_vain_is_tried_less_and_less_often() -> None:
+    world = World()
+    error = ClusterError("403: exceeded quota", 403)
+    pauses = []
+    for minutes in (0, 1, 10):
+        world.now = NOW + timedelta(minutes=minutes)
+        plan = troubled(world.job, error, world.now)
+        world.take(plan)
+        pauses.append(plan.again)
+    assert pauses == [5.0, 15.0, 60.0]
 
 
 def test_with_grow_on_oom_the_size_grows_once_for_each_size_and_the_job_goes_on() -> None:

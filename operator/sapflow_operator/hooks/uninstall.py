@@ -175,12 +175,15 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     parser.add_argument("--namespace", required=True, help="the operator's")
     parser.add_argument("--operator", required=True, metavar="DEPLOYMENT")
     parser.add_argument("--selector", required=True, help="labels of the operator's pods")
+    parser.add_argument("--test-pod", metavar="NAME", help="of `helm test`, which Helm leaves for its log")
     parser.add_argument("--timeout", type=float, default=240.0, metavar="SECONDS")
     given = parser.parse_args(argv)
     operator = Operator(given.namespace, given.operator, given.selector)
     namespaces = [name for name in environ.get("SAPFLOW_NAMESPACES", "").split(",") if name]
     try:
         api = Api.in_cluster(environ)
+        if given.test_pod:
+            api.delete(f"/api/v1/namespaces/{given.namespace}/pods/{given.test_pod}")
         if given.mode == "delete":
             left = delete_all(api, namespaces, operator, given.timeout)
             if left:

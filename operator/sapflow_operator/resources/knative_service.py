@@ -18,7 +18,7 @@ _START_SECONDS = 300
 def build(wanted: Wanted, role: Role) -> dict[str, Any]:
     """One call an instance, from zero, to as many instances as one step can use."""
     spec = wanted.job.spec
-    most = spec.workers if role == "worker" else wanted.widest_merger_level
+    most = wanted.job.instances[role]
     # The function keeps the job's limit itself. Knative counts the wait for an instance to start as well.
     limit = max(ceil(spec.limits.invocation_seconds), _START_SECONDS)
     timeout = min(limit + _ANSWER_SECONDS, wanted.settings.max_invocation_seconds)

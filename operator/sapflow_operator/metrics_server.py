@@ -1,4 +1,4 @@
-"""The driver's metrics over HTTP, for Prometheus to scrape."""
+"""Metrics over HTTP, for Prometheus to scrape: the operator's and a driver's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
