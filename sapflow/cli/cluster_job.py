@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from sapflow import labels
-from sapflow.cli.kube import event_time
 from sapflow.display import Event
 from sapflow.pricing import PRICES
 from sapflow.text import dollars, duration, percent, printable
@@ -109,10 +108,16 @@ def role_of(pod: Object) -> str:
     return str(pod["metadata"].get("labels", {}).get(labels.ROLE, ""))
 
 
+def event_time(event: Object) -> str:
+    """When an event was last seen; RFC 3339 sorts as text."""
+    found = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp")
+    return str(found or "")
+
+
 def describe(
     job: Object, pods: Sequence[Object] | None, events: Sequence[Object] | None, now: datetime
 ) -> dict[str, Any]:
-    """All that there is to say of a job, as a JSON value. `pods` or `events` are None where we may not see them."""
+    """All that there is to say of a job, as a JSON value. `pods` or `events` are None where they cannot be seen."""
     status, spec = job.get("status", {}), job.get("spec", {})
     said = condition(job, SUCCEEDED)
     body: dict[str, Any] = {

@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from sapflow.cli import cluster_job
-from sapflow.cli.cluster_errors import ClusterRefused
+from sapflow.cli.cluster_errors import ClusterRefused, ClusterUnavailable
 from sapflow.cli.kube import Cluster, Object
 from sapflow.cli.output import FAILED, print_json
 from sapflow.cli.stop import Stopped
 from sapflow.display import Display, Event, LineDisplay, json_line, plain_line
 from sapflow.text import count, percent
 
+_NOT_SEEN = ClusterRefused, ClusterUnavailable
+"""Who may see jobs need not see events and pods, and a server may fail for a moment: then there is less to show."""
 SECONDS_BETWEEN_LINES = 3.0
 SECONDS_BETWEEN_LOOKS = 3.0
 """Between two looks at a running job's events and pods; more often only where a condition has changed."""
@@ -59,9 +61,11 @@ class Follower:
         raise AssertionError("a job is followed until it is finished or gone")
 
     def _conditions(self, job: Object) -> bool:
-        """Whether something was said; the same reason with other numbers is not."""
+        """Whether something was said; the same reason with other numbers is not, but a trouble that came back is."""
         changed = False
         said = [cluster_job.condition(job, cluster_job.SUCCEEDED), *cluster_job.troubles(job)]
+        standing = {each["type"] for each in said if each}
+        self._said = {type: known for type, known in self._said.items() if type in standing}
         for each in said:
             if not each or self._said.get(each["type"]) == (each["status"], each["reason"]):
                 continue
@@ -77,10 +81,9 @@ class Follower:
 
     def _look(self, job: Object) -> None:
         self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
-        # Who may see jobs need not see events and pods: then there is less to show.
-        with contextlib.suppress(ClusterRefused):
+        with contextlib.suppress(*_NOT_SEEN):
             self._tell_events(self._cluster.events(self._namespace, job["metadata"]["uid"]))
-        with contextlib.suppress(ClusterRefused):
+        with contextlib.suppress(*_NOT_SEEN):
             pods = self._cluster.pods(self._namespace, self._name)
             self._emit({"event": "functions", "functions": states(pods)})
 
@@ -169,12 +172,12 @@ def follow(cluster: Cluster, given: Namespace, job: Object, *, from_the_start: b
 
 
 def look(cluster: Cluster, job: Object) -> dict[str, Any]:
-    """All that there is to say of a job. Raises ClusterUnavailable."""
+    """All that can be said of a job now."""
     namespace, name, uid = (job["metadata"][field] for field in ("namespace", "name", "uid"))
     pods = events = None
-    with contextlib.suppress(ClusterRefused):
+    with contextlib.suppress(*_NOT_SEEN):
         pods = cluster.pods(namespace, name)
-    with contextlib.suppress(ClusterRefused):
+    with contextlib.suppress(*_NOT_SEEN):
         events = cluster.events(namespace, uid)
     return cluster_job.describe(job, pods, events, datetime.now(UTC))
 

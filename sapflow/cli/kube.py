@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from sapflow.cli import cluster_job
 from sapflow.cli.cluster_errors import (
     ClientMissing,
     ClusterRefused,
@@ -178,7 +179,7 @@ class Cluster:
         """What was said of an object, oldest first. Raises ClusterRefused, ClusterUnavailable."""
         call = partial(self._core.list_namespaced_event, namespace)
         found = self._read("list events", call, field_selector=f"involvedObject.uid={uid}")
-        return sorted(found["items"], key=event_time)
+        return sorted(found["items"], key=cluster_job.event_time)
 
     def apply(
         self, namespace: str, document: Mapping[str, Any], *, dry_run: bool = False, force: bool = False
@@ -339,12 +340,6 @@ class Cluster:
             f"the API server at {self.server} does not answer: {error}; is the cluster up, and does the "
             "kubeconfig name the right one (--context)?"
         )
-
-
-def event_time(event: Mapping[str, Any]) -> str:
-    """When an event was last seen; RFC 3339 sorts as text."""
-    found = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp")
-    return str(found or "")
 
 
 def _pause(failures: int) -> None:

@@ -8,15 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any
 
 from sapflow.cli import cluster_job
 from sapflow.cli.cluster_errors import ClusterRefused, ClusterUnavailable
 from sapflow.cli.kube import Cluster, Object
-from sapflow.cli.log_lines import Printer
+from sapflow.cli.log_lines import Printer, Rereading
 from sapflow.cli.log_pods import container_of, ended, started
-from sapflow.errors import SapflowError
 
 _PAUSE_SECONDS = 0.5
 """A container has ended a moment before its pod says so."""
@@ -40,7 +39,7 @@ class _Finished:
     """The job is over."""
 
 
-_Heard = _Line | _End | _Finished | SapflowError
+_Heard = _Line | _End | _Finished | BaseException
 
 
 def follow(
@@ -86,7 +85,7 @@ class _Follower:
                     self._ended.add(pod)
                 case _Finished():
                     self._awaited = self._pods_that_end()
-                case SapflowError() as error:
+                case BaseException() as error:
                     raise error
         return None
 
@@ -102,20 +101,16 @@ class _Follower:
         }
 
     def _watch_pods(self) -> None:
-        try:
+        with _HandOver(self._heard):
             for pod in self._cluster.follow_pods(self._namespace, self._job, self._role):
                 self._begin(pod)
-        except SapflowError as error:
-            self._heard.put(error)
 
     def _watch_job(self) -> None:
-        try:
+        with _HandOver(self._heard):
             for job in self._cluster.follow_job(self._namespace, self._job):
                 if cluster_job.finished(job):
                     self._heard.put(_Finished())
                     return
-        except SapflowError as error:
-            self._heard.put(error)
 
     def _begin(self, pod: Object) -> None:
         """Read a pod's log from now on, if there is one and nobody does."""
@@ -128,25 +123,17 @@ class _Follower:
 
     def _read_pod(self, name: str, container: str) -> None:
         try:
-            self._read_to_the_end(name, container)
-        except SapflowError as error:
-            self._heard.put(error)
-        self._heard.put(_End(name))
+            with _HandOver(self._heard):
+                self._read_to_the_end(name, container)
+        finally:
+            self._heard.put(_End(name))
 
     def _read_to_the_end(self, name: str, container: str) -> None:
         """Cut off, or silent for long, the log is asked for anew, and what was heard of it passed over."""
-        last, query, over = "", self._query, False
+        reading, query, over = Rereading(), self._query, False
         while True:
-            heard = last
             try:
-                lines = self._cluster.log(
-                    self._namespace, name, container, follow=True, timestamps=True, **query
-                )
-                for line in lines:
-                    stamp, _, text = line.partition(" ")
-                    if stamp > heard:
-                        self._heard.put(_Line(name, text))
-                        last = max(last, stamp)
+                self._read_once(name, container, reading, query)
                 if over:
                     return
                 pod = self._cluster.pod(self._namespace, name)
@@ -156,21 +143,41 @@ class _Follower:
                 over = ended(pod)
             except ClusterUnavailable:
                 pass
-            except ClusterRefused as error:
-                if error.status not in (400, 404):
-                    raise
-                # The container is starting anew, or the pod is gone.
-                if self._cluster.pod(self._namespace, name) is None:
-                    return
-            if last:
-                query = {"since_seconds": _seconds_since(last) + _CLOCKS_DIFFER_SECONDS}
+            if reading.last is not None:
+                query = {"since_seconds": _seconds_since(reading.last) + _CLOCKS_DIFFER_SECONDS}
             time.sleep(_PAUSE_SECONDS)
 
+    def _read_once(self, name: str, container: str, reading: Rereading, query: Mapping[str, Any]) -> None:
+        lines = self._cluster.log(self._namespace, name, container, follow=True, timestamps=True, **query)
+        try:
+            for text in reading.new(lines):
+                self._heard.put(_Line(name, text))
+        except ClusterRefused as error:
+            # There is no log: the container is starting anew, its log was cleaned up, or the pod is gone.
+            if error.status not in (400, 404):
+                raise
 
-def _seconds_since(stamp: str) -> int:
-    """Since a log line's time, which has nanoseconds."""
-    written = datetime.fromisoformat(stamp[:19]).replace(tzinfo=UTC)
-    return max(0, int((datetime.now(UTC) - written).total_seconds()))
+
+class _HandOver:
+    """Whatever goes wrong inside is raised in the caller's thread: here nobody would hear of it, and wait for ever."""
+
+    def __init__(self, heard: "queue.SimpleQueue[_Heard]") -> None:
+        self._heard = heard
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is not None:
+            self._heard.put(error)
+        return True
+
+
+def _seconds_since(written: int) -> int:
+    """Since a line was written, in nanoseconds since 1970."""
+    return max(0, (time.time_ns() - written) // 10**9)
 
 
 def _in_background(work: Callable[[], None]) -> None:

@@ -52,11 +52,11 @@ class ClusterApi:
     jobs: dict[tuple[str, str], Object] = field(default_factory=dict)
     pods: dict[str, list[Object]] = field(default_factory=dict)
     events: dict[str, list[Object]] = field(default_factory=dict)
-    logs: dict[str, deque[list[str]]] = field(default_factory=dict)
-    """The answers for a pod's log; the last one is given again and again."""
+    logs: dict[str, deque[list[str] | tuple[int, Object]]] = field(default_factory=dict)
+    """The answers for a pod's log, lines or a refusal; the last one is given again and again."""
     watches: dict[str, deque[list[Any]]] = field(default_factory=dict)
     """The answers for watches of `trainingjobs` and `pods`: changes, CUT, HOLD; none left: an empty one."""
-    refusals: deque[tuple[str, tuple[int, Object]]] = field(default_factory=deque)
+    refusals: deque[tuple[str, tuple[int, Any]]] = field(default_factory=deque)
     """(Text in the path, answer): each is given once, in order, to the requests it fits."""
     asked: list[Asked] = field(default_factory=list)
     url: str = ""
@@ -97,8 +97,9 @@ class ClusterApi:
             script = self.watches.get(parts[-1], deque())
             return 200, script.popleft() if script else []
         if parts[-1] == "log":
-            script = self.logs[parts[-2]]
-            return 200, script.popleft() if len(script) > 1 else script[0]
+            answers = self.logs[parts[-2]]
+            answer = answers.popleft() if len(answers) > 1 else answers[0]
+            return answer if isinstance(answer, tuple) else (200, answer)
         if asked.path.startswith(JOBS):
             return self._jobs(asked, namespace, parts)
         found = {"pods": self.pods, "events": self.events}.get(parts[-1])

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from helpers.kube import kubectl, read, wait_until
+from helpers.kube import changed, kubectl, read, wait_until
+from sapflow.job import CLUSTER_ONLY
 
 _NAME = "embedded"
 _SECURE = {
@@ -26,7 +27,7 @@ def embedded_pod(
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-c", f'printf %s "$JOB" > /tmp/job.json && {run} && {then}'],
-        "env": [{"name": "JOB", "value": json.dumps(document)}],
+        "env": [{"name": "JOB", "value": json.dumps(_local(document))}],
         "resources": {"limits": {"memory": "3Gi"}, "requests": {"memory": "2Gi"}},
         "securityContext": _SECURE,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
@@ -43,3 +44,9 @@ def embedded_pod(
     out = kubectl("logs", "-n", namespace, _NAME)
     assert phase == "Succeeded", out
     return out
+
+
+def _local(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what a cluster alone has a say in, and the embedded runtime refuses."""
+    changes = {path.removeprefix("spec.").replace(".", "__"): None for path in CLUSTER_ONLY}
+    return changed(document, **changes)

@@ -89,7 +89,7 @@ def changed(document: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
         *parents, last = path.split("__")
         place = copy["spec"]
         for parent in parents:
-            place = place.setdefault(parent, {})
+            place = place.setdefault(parent, {}) if value is not None else place.get(parent, {})
         if value is None:
             place.pop(last, None)
         else:

@@ -1,5 +1,7 @@
 """Commands against a cluster: which one is asked, how, and what is said where it refuses."""
 
+import ast
+import inspect
 import json
 import sys
 from collections.abc import Iterator
@@ -21,6 +23,8 @@ from helpers.cluster_api import (
     trainingjob,
 )
 from helpers.commands import Done, Shell, write_job
+
+from sapflow.cli import cluster_job
 
 
 @pytest.fixture
@@ -197,6 +201,28 @@ def test_who_may_see_jobs_but_no_pods_and_events_sees_the_rest(cli: Cli, api: Cl
     assert done.code == 0
     assert done.json["progress"]["step"] == 3
     assert "pods" not in done.json
+
+
+def test_a_server_that_fails_as_pods_and_events_are_listed_leaves_the_rest(cli: Cli, api: ClusterApi) -> None:
+    api.put(trainingjob(**running(3)))
+    api.refusals += [(each, refusal(503, "busy")) for each in ("events", "pods") * 3]
+    done = cli("status", "digits", "-n", "team", "--json")
+    assert (done.code, done.json["progress"]["step"]) == (0, 3)
+    assert not {"pods", "warnings"} & set(done.json)
+
+
+def test_an_events_time_is_when_it_was_last_seen() -> None:
+    event = {"metadata": {"creationTimestamp": "first"}, "eventTime": "then", "lastTimestamp": "last"}
+    assert cluster_job.event_time(event) == "last"
+    assert cluster_job.event_time(event | {"lastTimestamp": None}) == "then"
+    assert cluster_job.event_time({"metadata": {"creationTimestamp": "first"}}) == "first"
+    assert cluster_job.event_time({"metadata": {}}) == ""
+
+
+def test_words_on_a_job_need_no_cluster_and_no_other_module_of_commands() -> None:
+    tree = ast.parse(inspect.getsource(cluster_job))
+    found = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert not [module for module in found if module.startswith("sapflow.cli")]
 
 
 def test_jobs_are_listed_by_namespace_or_all(cli: Cli, api: ClusterApi) -> None:

@@ -5,6 +5,7 @@ import json
 import signal
 from collections import deque
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from helpers.cluster_api import (
     failed,
     not_found,
     pod,
+    refusal,
     running,
     succeeded,
     trainingjob,
@@ -28,7 +30,7 @@ from rich.console import Console
 
 from sapflow.cli import cluster_job
 from sapflow.cli.cluster_live import JobDisplay
-from sapflow.cli.log_lines import Printer, readable
+from sapflow.cli.log_lines import Printer, Rereading, readable, stamped
 
 
 @pytest.fixture
@@ -137,6 +139,37 @@ def test_events_say_what_conditions_do_not(
     assert done.out.count("Completed: trained") == 1
 
 
+def test_an_outage_while_events_and_pods_are_listed_does_not_end_the_watch(
+    api: ClusterApi, environ: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.put(trainingjob(**succeeded("f00d")))
+    # Three tries a list, as the job is followed and as it is told at the end.
+    api.refusals += [(each, refusal(503, "busy")) for each in ("events", "pods") * 6]
+    done = Shell(capsys)("status", "digits", "-n", "team", "--watch", "--json", environ=environ)
+    assert (done.code, done.json["state"], done.json["result"]["sha256"]) == (0, "Succeeded", "f00d")
+    assert not api.refusals
+
+
+def test_a_trouble_that_comes_back_is_told_again(
+    api: ClusterApi, environ: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def functions(*ready: str) -> Object:
+        status = running(3)
+        status["conditions"].append(condition("FunctionsReady", *ready))
+        return modified(trainingjob(**status))
+
+    crowded = functions("False", "Unschedulable", "no room")
+    still = functions("False", "Unschedulable", "no room for 2")
+    api.put(trainingjob(**running(3)))
+    watching(
+        api,
+        [crowded, still, functions("True", "Ready", "fine"), crowded, modified(trainingjob(**succeeded()))],
+    )
+    done = Shell(capsys)("status", "digits", "-n", "team", "--watch", environ=environ)
+    told = [line for line in done.out.splitlines() if line.startswith(("Unschedulable", "Running"))]
+    assert told == ["Running: the driver is at work", *["Unschedulable: no room"] * 2]
+
+
 def test_ctrl_c_leaves_the_job_alone_and_tells_how_to_watch_on(
     api: ClusterApi, environ: dict[str, str]
 ) -> None:
@@ -176,7 +209,7 @@ def test_the_live_picture_shows_progress_tree_and_functions() -> None:
 STAMP = "2026-01-01T00:00:{:02d}.000000000Z "
 
 
-def stamped(*lines: str, first: int = 0) -> list[str]:
+def stamped_lines(*lines: str, first: int = 0) -> list[str]:
     return [STAMP.format(first + index) + line for index, line in enumerate(lines)]
 
 
@@ -255,7 +288,7 @@ def test_a_followed_log_goes_on_after_a_cut_without_a_line_twice_and_ends_with_t
 ) -> None:
     api.put(trainingjob(**running(3)))
     api.pods["team"] = [pod("driver-a", phase="Succeeded")]
-    logs(api, driver_a=[[*stamped("one", "two"), CUT], stamped("one", "two", "three")])
+    logs(api, driver_a=[[*stamped_lines("one", "two"), CUT], stamped_lines("one", "two", "three")])
     watching(api, [modified(trainingjob(**succeeded()))])
     done = run("logs", "digits", "--follow", environ=environ)
     assert (done.code, done.out) == (0, "one\ntwo\nthree\n")
@@ -265,7 +298,7 @@ def test_a_driver_that_is_replaced_is_followed_too(api: ClusterApi, environ: dic
     api.put(trainingjob(**running(3)))
     api.pods["team"] = [pod("driver-a", phase="Failed")]
     replaced = pod("driver-b", phase="Succeeded", created="2026-01-01T00:00:09Z")
-    logs(api, driver_a=[stamped("crashed")], driver_b=[stamped("resumed", "succeeded", first=9)])
+    logs(api, driver_a=[stamped_lines("crashed")], driver_b=[stamped_lines("resumed", "succeeded", first=9)])
     with started("logs", "digits", "-f", environ=environ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "crashed\n"
@@ -275,6 +308,101 @@ def test_a_driver_that_is_replaced_is_followed_too(api: ClusterApi, environ: dic
         watching(api, [modified(trainingjob(**succeeded()))])
         done = finish(process)
     assert (done.code, heard) == (0, ["driver-b resumed\n", "driver-b succeeded\n"])
+
+
+WATCHER = "failed to create fsnotify watcher: too many open files"
+
+
+def test_what_a_node_says_between_is_shown_and_nothing_after_it_is_lost(
+    api: ClusterApi, environ: dict[str, str]
+) -> None:
+    api.put(trainingjob(**running(3)))
+    api.pods["team"] = [pod("driver-a", phase="Succeeded")]
+    logs(api, driver_a=[[*stamped_lines("one"), WATCHER, CUT], [*stamped_lines("one", "two"), WATCHER]])
+    watching(api, [modified(trainingjob(**succeeded()))])
+    done = run("logs", "digits", "--follow", environ=environ)
+    assert (done.code, done.out) == (0, f"one\n{WATCHER}\ntwo\n")
+
+
+def test_an_ended_driver_whose_log_is_gone_does_not_keep_the_command(
+    api: ClusterApi, environ: dict[str, str]
+) -> None:
+    api.put(trainingjob(**running(3)))
+    api.pods["team"] = [pod("driver-a", phase="Failed")]
+    logs(api, driver_a=[refusal(400, "container driver is terminated")])
+    watching(api, [modified(trainingjob(**succeeded()))])
+    done = run("logs", "digits", "--follow", environ=environ)
+    assert (done.code, done.out) == (0, "")
+
+
+def test_a_log_that_is_refused_while_its_container_starts_anew_is_read_all_the_same(
+    api: ClusterApi, environ: dict[str, str]
+) -> None:
+    api.put(trainingjob(**running(3)))
+    api.pods["team"] = [pod("driver-a", phase="Succeeded")]
+    logs(api, driver_a=[refusal(400, "container driver is waiting to start"), stamped_lines("one")])
+    watching(api, [modified(trainingjob(**succeeded()))])
+    assert run("logs", "digits", "--follow", environ=environ).out == "one\n"
+
+
+@pytest.mark.parametrize("where", ["a pod", "the watch of pods", "the watch of the job"])
+def test_an_answer_that_cannot_be_read_ends_a_followed_log_with_an_error(
+    where: str, api: ClusterApi, environ: dict[str, str]
+) -> None:
+    api.put(trainingjob(**running(3)))
+    api.pods["team"] = [pod("driver-a")]
+    logs(api, driver_a=[stamped_lines("one")])
+    watching(api, ["no JSON"] if where == "the watch of the job" else [HOLD])
+    api.watches["pods"] = deque([["no JSON"] if where == "the watch of pods" else [HOLD]])
+    if where == "a pod":
+        # The log's answer, then the pod's: a string where an object belongs.
+        api.refusals += [("/driver-a", (200, "words")), ("/driver-a", (200, "words"))]
+    done = run("logs", "digits", "--follow", environ=environ)
+    assert done.code == 1
+    assert "ValueError" in done.err or "JSONDecodeError" in done.err
+
+
+def test_a_log_that_was_cut_off_is_asked_for_since_its_last_line_in_any_time_zone(
+    api: ClusterApi, environ: dict[str, str]
+) -> None:
+    written = datetime.now(UTC) - timedelta(seconds=1000)
+    there = written.astimezone(timezone(timedelta(hours=5, minutes=30))).isoformat(timespec="microseconds")
+    api.put(trainingjob(**running(3)))
+    api.pods["team"] = [pod("driver-a", phase="Succeeded")]
+    logs(api, driver_a=[[f"{there} one", CUT], [f"{there} one"]])
+    watching(api, [modified(trainingjob(**succeeded()))])
+    assert run("logs", "digits", "--follow", environ=environ).out == "one\n"
+    asked = [each.query for each in api.asked if each.path.endswith("/log")]
+    assert 1000 <= int(asked[1]["sinceSeconds"]) < 5 * 3600
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("1970-01-01T00:00:01.000000002Z a b", (1_000_000_002, "a b")),
+        ("1970-01-01T00:00:01.5Z ", (1_500_000_000, "")),
+        ("1970-01-01T05:30:01+05:30 a", (1_000_000_000, "a")),
+        ("1970-13-01T00:00:01Z a", (None, "1970-13-01T00:00:01Z a")),
+        (WATCHER, (None, WATCHER)),
+        ("", (None, "")),
+    ],
+)
+def test_the_time_of_a_line_is_told_from_its_text(line: str, found: tuple[int | None, str]) -> None:
+    assert stamped(line) == found
+
+
+def test_lines_are_new_by_their_time_wherever_clocks_are_set() -> None:
+    reading = Rereading()
+    assert list(reading.new(["2026-03-29T01:59:59+01:00 winter", "2026-03-29T01:00:00Z later"])) == [
+        "winter",
+        "later",
+    ]
+    answer = [
+        "2026-03-29T01:00:00Z later",
+        "2026-03-29T03:00:00+02:00 later",
+        "2026-03-29T03:00:01+02:00 new",
+    ]
+    assert list(reading.new(answer)) == ["new"]
 
 
 class Terminal(io.StringIO):
