@@ -1,7 +1,7 @@
 """`python -m bench.cluster [row …]`: what jobs take on the cluster that KUBECONFIG names, with Sapflow installed.
 
 Function images must be on the nodes already. The machine should do nothing else. A full run takes half an hour, most
-of it waiting for functions to go to zero between two cold starts.
+of it waiting for functions to go to zero between cold starts.
 """
 
 import argparse
@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from helpers.embedded import embedded_pod
 from helpers.kube import (
+    ONE_CPU,
     SYSTEM,
     Job,
     finished,
@@ -38,7 +39,7 @@ from bench import cold
 from sapflow import keys
 from sapflow.job import API_VERSION, KIND
 
-ONE_CPU = {"worker": "1", "merger": "1"}
+CPUS: tuple[tuple[str, dict[str, str] | None], ...] = (("1 CPU", ONE_CPU), ("CPU by memory", None))
 SETTLE = 60
 """Steps at the start of a job that are not counted: instances still start."""
 Line = tuple[str, str, str]
@@ -71,15 +72,13 @@ def job(name: str, cpu: dict[str, str] | None, steps: int) -> dict[str, Any]:
 def cold_starts(given: argparse.Namespace) -> Iterator[Line]:
     """From a call that finds no instance to its answer; window 6 s, so that functions go to zero in between."""
     goals = {"merger": "p50 ≤ 1.8 s", "worker": "p50 ≤ 4 s"}
-    for label, cpu in (("1 CPU", ONE_CPU), ("CPU by memory", None)):
-        for role, values in cold.starts(cpu, given.rounds):
-            goal = goals[role] if cpu else "—"
-            yield f"cold start of a {role}, {label}", seconds(values), goal
+    for (label, role), values in cold.starts(dict(CPUS), given.rounds).items():
+        yield f"cold start of a {role}, {label}", seconds(values), goals[role] if label == CPUS[0][0] else "—"
 
 
 def first_step(given: argparse.Namespace) -> Iterator[Line]:
     """From `kubectl apply` to the driver's word that step 1 is committed."""
-    for label, cpu in (("1 CPU", ONE_CPU), ("CPU by memory", None)):
+    for label, cpu in CPUS:
         values = []
         for _ in range(given.jobs):
             with namespace_of_its_own("bench") as namespace:
@@ -106,7 +105,7 @@ def _first_commit(applied: Job) -> float:
 
 def step(given: argparse.Namespace) -> Iterator[Line]:
     """Between two commits on Knative, beside the embedded runtime in one container of the same image."""
-    for label, cpu in (("1 CPU", ONE_CPU), ("CPU by memory", None)):
+    for label, cpu in CPUS:
         with namespace_of_its_own("bench") as namespace:
             document = job("warm", cpu, given.steps)
             knative = Job.apply(namespace, document)

@@ -6,7 +6,7 @@ import secrets
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,31 +27,35 @@ WINDOW_SECONDS = 6
 ROLES: tuple[Role, ...] = ("merger", "worker")
 
 
-def starts(cpu: dict[str, str] | None, rounds: int) -> Iterator[tuple[Role, list[float]]]:
-    """Seconds of each start, by role. Both roles take turns, so that one goes to zero while the other starts."""
+def starts(cpus: Mapping[str, dict[str, str] | None], rounds: int) -> dict[tuple[str, Role], list[float]]:
+    """Seconds of each start, by kind of CPU and role. All take turns: while one starts, the others go to zero."""
     with (
         namespace_of_its_own("bench") as namespace,
         forwarded("kourier-system", "deploy/3scale-kourier-gateway", 8081) as port,
     ):
-        wanted = _wanted(namespace, cpu)
-        _deploy(wanted)
-        found: dict[Role, list[float]] = {role: [] for role in ROLES}
+        pools = {
+            label: _wanted(f"cold-{number}", namespace, cpu)
+            for number, (label, cpu) in enumerate(cpus.items())
+        }
+        for wanted in pools.values():
+            _deploy(wanted)
+        found: dict[tuple[str, Role], list[float]] = {(label, role): [] for label in pools for role in ROLES}
         for _ in range(rounds):
-            for role in ROLES:
-                found[role].append(_start(wanted, role, port))
-                print(f"{role} {found[role][-1]:.2f}", file=sys.stderr, flush=True)
-        yield from found.items()
+            for label, role in found:
+                found[label, role].append(_start(pools[label], role, port))
+                print(f"{role}, {label}: {found[label, role][-1]:.2f} s", file=sys.stderr, flush=True)
+        return found
 
 
 def _start(wanted: Wanted, role: Role, port: int) -> float:
     def none_is_there() -> bool:
-        selector = f"{names.ROLE_LABEL}={role}"
+        selector = names.selector(wanted.name, role)
         pods = read("pods", "-n", wanted.namespace, "-l", selector)["items"]
         # One that ends takes no more calls; it waits half a minute for Knative's drain.
         return all("deletionTimestamp" in pod["metadata"] for pod in pods)
 
-    wait_until(none_is_there, f"the end of every {role}", 180, pause=0.2)
-    time.sleep(2)
+    wait_until(none_is_there, f"the end of every {role}", 180, pause=0.5)
+    time.sleep(1)
     host = urlsplit(names.function_url(wanted.name, wanted.namespace, role)).netloc
     began = time.monotonic()
     _get(port, host)
@@ -73,7 +77,7 @@ def _get(port: int, host: str) -> None:
         time.sleep(0.02)
 
 
-def _wanted(namespace: str, cpu: dict[str, str] | None) -> Wanted:
+def _wanted(name: str, namespace: str, cpu: dict[str, str] | None) -> Wanted:
     values = operator_environment()
     plain = {name: value for name, value in values.items() if "S3" not in name}
     settings = Settings.from_environment(plain | {"SAPFLOW_WINDOW_SECONDS": str(WINDOW_SECONDS)})
@@ -86,9 +90,9 @@ def _wanted(namespace: str, cpu: dict[str, str] | None) -> Wanted:
     }
     if cpu is not None:
         spec["cpu"] = cpu
-    document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "cold"}, "spec": spec}
+    document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec}
     place = Place(values["SAPFLOW_S3_ENDPOINT"], values["SAPFLOW_S3_BUCKET"], values["SAPFLOW_S3_REGION"])
-    return Wanted("cold", namespace, secrets.token_hex(8), parse(document, "kubernetes"), place, settings)
+    return Wanted(name, namespace, secrets.token_hex(8), parse(document, "kubernetes"), place, settings)
 
 
 def _deploy(wanted: Wanted) -> None:
