@@ -1,8 +1,6 @@
 """`python -m sapflow` is `sapflow`."""
 
-import sys
-
-from sapflow.cli import main
+from sapflow.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

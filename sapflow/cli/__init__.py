@@ -1,18 +1,20 @@
 """The command line: `sapflow run | validate | submit | status | logs | predict | version`."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import FrameType
+from types import FrameType, TracebackType
 
 from sapflow.cli import logs, predict, run, status, submit, validate, version
 from sapflow.cli.output import report_error
 from sapflow.cli.stop import Stopped
 from sapflow.errors import SapflowError
 
-__all__ = ["main"]
+__all__ = ["entry", "main"]
 
 _DESCRIPTION = """\
 Sapflow trains neural networks on serverless functions: parameters flow down to many workers, gradients flow
@@ -31,6 +33,35 @@ examples:
 exit codes:
   0 success   1 the job failed   2 bad input (file, field, data, usage)   3 store or cluster cannot be used
   130 interrupted by Ctrl-C   143 by SIGTERM"""
+
+
+def entry() -> None:
+    """The process `sapflow`: runs `main`, and ends with its exit code."""
+    with _Leaving():
+        sys.exit(main())
+
+
+class _Leaving:
+    """Ends the process although threads still read what will never come: Python's own end stops such threads wherever
+    they are, and aborts where that is in the middle of something."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not any(thread.daemon for thread in threading.enumerate()):
+            return
+        code = 1
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else 1
+        elif kind is not None and error is not None:
+            sys.excepthook(kind, error, trace)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
