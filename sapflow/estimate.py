@@ -7,23 +7,26 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from sapflow import optimizers, structure
 from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import split
 from sapflow.errors import SpecError
-from sapflow.job import TrainingJob, parse
+from sapflow.job import Runtime, TrainingJob, parse
 from sapflow.memory import (
     MIB,
     Estimate,
-    estimate_merger,
+    estimate_mergers,
     estimate_worker,
     format_quantity,
     parse_quantity,
 )
 from sapflow.progress import Extent
+
+if TYPE_CHECKING:
+    from sapflow.models import ModelFacts
 
 _MAPPED_FROM = 2 << 20
 """Bytes of a block above which a worker may map it from the store instead of holding it."""
@@ -40,33 +43,37 @@ class Needs:
     merger: Estimate
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a plan is made from: values of a contribution, vectors at the root, a worker's arithmetic."""
+
+    parameters: int
+    averaged: int
+    slots: int
+    forward_flops: int
+    """Of one sample."""
+
+
 def examine(job: TrainingJob, manifest: Manifest) -> Needs:
     """Build the model on nothing and compare it with the spec. Loads torch.
 
     Raises SpecError with all problems: a model that cannot be built or does not fit the data, memory below
     what it needs, more shards than blocks, batches too small for batch statistics.
     """
-    from sapflow import models  # torch, hundreds of milliseconds: only those who ask pay
-
+    facts, least_batch = _facts(job, manifest)
     spec = job.spec
-    facts, least_batch = models.examine(
-        spec.model.name or str(spec.model.entrypoint),
-        spec.model.args,
-        inputs=manifest.shape,
-        outputs=manifest.outputs,
+    averaged, slots = _beside(job, facts)
+    worker = _worker_needs(job, manifest, facts)
+    merger = estimate_mergers(
+        total=facts.parameters + averaged,
+        parameters=facts.parameters,
+        slots=slots,
+        shards=spec.merge.shards,
     )
-    slots = len(optimizers.slots(job.optimizer_settings))
-    local = spec.algorithm.local_steps > 1
-    travelling = slots if local and spec.algorithm.local_state == "Average" else 0
-    total = facts.parameters * (1 + travelling) + facts.float_buffers
-    worker = _worker(
-        job, manifest, facts.parameters, facts.float_buffers, facts.activations_per_sample, slots
-    )
-    merger = _merger(total, facts.parameters, 0 if local else slots, spec.merge.shards)
     problems = [
         *_shortage("worker", worker, spec.memory.worker, ", or lower spec.data.microBatchSize"),
         *_shortage("merger", merger, spec.memory.merger, ""),
-        *_shards(total, spec.merge.shards, optimizers.block_size(facts.parameters)),
+        *_shards(facts.parameters + averaged, spec.merge.shards, optimizers.block_size(facts.parameters)),
         *_batches(job, manifest, least_batch),
     ]
     if problems:
@@ -74,41 +81,98 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
     return Needs(facts.parameters, facts.float_buffers + facts.integer_buffers, worker, merger)
 
 
+def measure(job: TrainingJob, manifest: Manifest) -> Size:
+    """The size of a job's model, whatever its structure and shards. Loads torch.
+
+    Raises SpecError as `examine`, for what concerns model and workers.
+    """
+    from sapflow import models
+
+    facts, least_batch = _facts(job, manifest)
+    memory, spec = job.spec.memory, job.spec
+    problems = list(_batches(job, manifest, least_batch))
+    if not memory.grow_on_oom:
+        worker = _worker_needs(job, manifest, facts)
+        problems += _shortage("worker", worker, memory.worker, ", or lower spec.data.microBatchSize")
+    if problems:
+        raise SpecError(problems)
+    averaged, slots = _beside(job, facts)
+    name = spec.model.name or str(spec.model.entrypoint)
+    flops = models.forward_flops(name, spec.model.args, inputs=manifest.shape, outputs=manifest.outputs)
+    return Size(facts.parameters, averaged, slots, flops)
+
+
+def _facts(job: TrainingJob, manifest: Manifest) -> "tuple[ModelFacts, int]":
+    from sapflow import models  # torch, hundreds of milliseconds: only those who ask pay
+
+    model = job.spec.model
+    return models.examine(
+        model.name or str(model.entrypoint), model.args, inputs=manifest.shape, outputs=manifest.outputs
+    )
+
+
+def _beside(job: TrainingJob, facts: "ModelFacts") -> tuple[int, int]:
+    """Values that are averaged beside the parameters, and state vectors that the root keeps."""
+    slots = len(optimizers.slots(job.optimizer_settings))
+    algorithm = job.spec.algorithm
+    local = algorithm.local_steps > 1
+    travelling = slots if local and algorithm.local_state == "Average" else 0
+    return facts.float_buffers + facts.parameters * travelling, 0 if local else slots
+
+
 def examine_apart(job: TrainingJob, manifest: Manifest, environ: Mapping[str, str]) -> None:
     """The checks of `examine` in a process of its own, which a user's model may even crash. Raises SpecError."""
+    _ask("examine", job, manifest, environ, "local")
+
+
+def measure_apart(
+    job: TrainingJob, manifest: Manifest, environ: Mapping[str, str], runtime: Runtime = "local"
+) -> Size:
+    """`measure` in a process of its own. Raises SpecError."""
+    return Size(**_ask("measure", job, manifest, environ, runtime))
+
+
+def _ask(
+    question: str, job: TrainingJob, manifest: Manifest, environ: Mapping[str, str], runtime: Runtime
+) -> dict[str, int]:
+    given = {"ask": question, "job": job.to_json(), "manifest": manifest.to_json(), "runtime": runtime}
     process = subprocess.run(
         [sys.executable, "-m", "sapflow.estimate"],
-        input=json.dumps({"job": job.to_json(), "manifest": manifest.to_json()}),
+        input=json.dumps(given),
         capture_output=True,
         text=True,
         env=dict(environ),
         check=False,
     )
     try:
-        problems = [(str(field), str(message)) for field, message in json.loads(_last_line(process.stdout))]
-    except ValueError:
+        answer = json.loads(_last_line(process.stdout))
+        problems = [(str(field), str(message)) for field, message in answer["problems"]]
+    except (ValueError, TypeError, KeyError):
         last = " ".join(process.stderr.strip().splitlines()[-1:])
         text = f"ended the process that built it (exit code {process.returncode}): {last}"
-        problems = [("spec.model", text)]
+        raise SpecError([("spec.model", text)]) from None
     if problems:
         raise SpecError(problems)
+    size: dict[str, int] = answer["size"]
+    return size
 
 
 def _last_line(text: str) -> str:
     return text.rstrip("\n").rpartition("\n")[2]
 
 
-def _examine_given(given: dict[str, Any]) -> list[tuple[str, str]]:
+def _answer(given: dict[str, Any]) -> dict[str, Any]:
     try:
-        examine(parse(given["job"]), Manifest.from_json(given["manifest"]))
+        job, manifest = parse(given["job"], given["runtime"]), Manifest.from_json(given["manifest"])
+        if given["ask"] == "measure":
+            return {"problems": [], "size": asdict(measure(job, manifest))}
+        examine(job, manifest)
     except SpecError as error:
-        return error.problems
-    return []
+        return {"problems": error.problems, "size": {}}
+    return {"problems": [], "size": {}}
 
 
-def _worker(
-    job: TrainingJob, manifest: Manifest, parameters: int, buffers: int, activations: int, slots: int
-) -> Estimate:
+def _worker_needs(job: TrainingJob, manifest: Manifest, facts: "ModelFacts") -> Estimate:
     data = job.spec.data
     micro = min(data.micro_batch_size or data.batch_size, manifest.train_samples)
     width = 1
@@ -116,21 +180,14 @@ def _worker(
         width *= extent
     block = max(manifest.train) * width * (1 if manifest.dtype == "uint8" else 4)
     return estimate_worker(
-        parameters=parameters,
-        buffers=buffers,
-        activations_per_sample=activations,
+        parameters=facts.parameters,
+        buffers=facts.float_buffers,
+        activations_per_sample=facts.activations_per_sample,
         micro_batch=micro,
         block_bytes=min(block, _MAPPED_FROM) + 4 * width * micro,
-        slots=slots,
+        slots=len(optimizers.slots(job.optimizer_settings)),
         local_steps=job.spec.algorithm.local_steps,
     )
-
-
-def _merger(total: int, parameters: int, slots: int, shards: int) -> Estimate:
-    """The larger of what the root holds of one shard, and what the export of the result holds."""
-    root = estimate_merger(4 * -(-total // shards), parameters=-(-parameters // shards), slots=slots)
-    export = estimate_merger(4 * total)
-    return max(root, export, key=lambda estimate: estimate.total)
 
 
 def _shortage(role: str, estimate: Estimate, given: str, remedy: str) -> Iterator[tuple[str, str]]:
@@ -173,6 +230,6 @@ def _micro_batches(job: TrainingJob, samples: int) -> set[int]:
 
 
 if __name__ == "__main__":
-    found = json.dumps(_examine_given(json.load(sys.stdin)))
+    found = json.dumps(_answer(json.load(sys.stdin)))
     # What a model prints while it is built goes before the answer, which is the last line.
     print(f"\n{found}")

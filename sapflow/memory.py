@@ -134,3 +134,13 @@ def estimate_merger(contribution_bytes: int, *, parameters: int = 0, slots: int 
             "for parameters and optimizer state": _FLOAT * parameters * (1 + slots),
         }
     )
+
+
+def estimate_mergers(*, total: int, parameters: int, slots: int, shards: int) -> Estimate:
+    """The larger of what the root holds of one shard, and what the export of the whole result holds.
+
+    `total` values are in a contribution, `parameters` of them trained by an optimiser of `slots` at the root.
+    """
+    root = estimate_merger(_FLOAT * -(-total // shards), parameters=-(-parameters // shards), slots=slots)
+    export = estimate_merger(_FLOAT * total)
+    return max(root, export, key=lambda estimate: estimate.total)

@@ -1,4 +1,4 @@
-"""The command line: `sapflow run | validate | submit | status | logs | predict | version`."""
+"""The command line: `sapflow run | validate | plan | submit | status | logs | predict | version`."""
 
 import argparse
 import contextlib
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 
-from sapflow.cli import logs, predict, run, status, submit, validate, version
+from sapflow.cli import logs, plan, predict, run, status, submit, validate, version
 from sapflow.cli.output import report_error
 from sapflow.cli.stop import Stopped
 from sapflow.errors import SapflowError
@@ -24,6 +24,7 @@ functions, `submit` hands it to a Kubernetes cluster."""
 _EPILOG = """\
 examples:
   sapflow validate job.yaml              what can be said of a job without training it
+  sapflow plan job.yaml                  seconds and dollars that it will take, and the best merge tree
   sapflow run job.yaml                   train it; run it again after an interruption and it goes on
   sapflow status job.yaml                how far it is
   sapflow predict job.yaml               try its model on held-out samples
@@ -99,6 +100,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, validate, submit, status, logs, predict, version):
+    for module in (run, validate, plan, submit, status, logs, predict, version):
         module.add_to(commands)
     return parser

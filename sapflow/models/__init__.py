@@ -3,6 +3,7 @@
 from sapflow.models.build import BUILT_IN, build
 from sapflow.models.examine import examine
 from sapflow.models.facts import ModelFacts, describe
+from sapflow.models.flops import forward_flops
 from sapflow.models.losses import LossFunction, default_loss, loss_for
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "default_loss",
     "describe",
     "examine",
+    "forward_flops",
     "loss_for",
 ]

@@ -20,7 +20,7 @@ from sapflow.errors import (
     StoreUnsafe,
 )
 
-COMMANDS = ("run", "validate", "status", "predict", "version")
+COMMANDS = ("run", "validate", "plan", "status", "predict", "version")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_help_teaches_commands_examples_and_exit_codes(shell: Shell) -> None:
     assert "130 interrupted" in done.out
 
 
-@pytest.mark.parametrize("command", ["run", "validate", "status", "predict"])
+@pytest.mark.parametrize("command", ["run", "validate", "plan", "status", "predict"])
 def test_each_command_teaches_by_examples(command: str, shell: Shell) -> None:
     done = shell(command, "--help")
     assert done.code == 0

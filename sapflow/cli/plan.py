@@ -1,0 +1,300 @@
+"""`sapflow plan`: what a job will take, and which merge tree takes least, before anything starts."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sapflow import estimate, planner, session, simulate, structure, survey, workload
+from sapflow.cli.jobs import make_importable, read_job
+from sapflow.cli.output import print_json
+from sapflow.constants import Constants
+from sapflow.data.blocks import Manifest
+from sapflow.errors import SpecError
+from sapflow.job import Runtime, TrainingJob
+from sapflow.law import Work
+from sapflow.local import available_cores
+from sapflow.planner import Candidate
+from sapflow.pricing import PRICES, Price
+from sapflow.progress import Extent
+from sapflow.structure import Structure
+from sapflow.text import count, dollars, duration
+
+_DESCRIPTION = """\
+Predict what a job takes before anything starts: seconds and dollars of the best merge trees and shard counts, the
+tree that the job itself runs marked among them. Its data is looked at as `sapflow validate` does. Writes nothing."""
+
+_EPILOG = """\
+Predictions are of warm steps, from constants that were measured on other jobs (docs/planner.md): cold starts, cutting
+the data, evaluations and checkpoints come on top.
+
+examples:
+  sapflow plan job.yaml
+  sapflow plan job.yaml --simulate              each candidate as a simulation of all its calls, too
+  sapflow plan job.yaml --target kubernetes --instances 40
+  sapflow plan job.yaml --by dollars --candidates 20 --json"""
+
+_DRAWN = 17
+"""Nodes of a level that a drawing has room for."""
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "plan",
+        help="predict seconds and dollars of merge trees",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="the TrainingJob, as YAML or JSON (- for standard input)"
+    )
+    parser.add_argument(
+        "--target",
+        choices=("local", "kubernetes"),
+        default="local",
+        help="where it is to run (default: local)",
+    )
+    parser.add_argument(
+        "--instances",
+        type=_positive,
+        metavar="N",
+        help="functions that can be at work at once (default: this machine's cores; kubernetes: any number)",
+    )
+    parser.add_argument(
+        "--candidates", type=_positive, default=8, metavar="N", help="rows of the table (default: 8)"
+    )
+    parser.add_argument(
+        "--by", choices=("seconds", "dollars"), default="seconds", help="what is best (default: seconds)"
+    )
+    parser.add_argument("--simulate", action="store_true", help="simulate each candidate, call by call")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=plan)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A candidate as it is shown; `own`: the one that the job runs."""
+
+    candidate: Candidate
+    own: bool
+    simulated: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    job: TrainingJob
+    size: estimate.Size
+    work: Work
+    constants: Constants
+    steps: int | None
+    """None: not known without reading all of the data."""
+    rows: list[_Row]
+    best: Candidate
+    own_shortage: str | None
+    """Why the job's own mergers could not hold their sum."""
+
+
+def plan(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Exit code 0 where there is a plan. Raises SpecError, DataError, StoreError."""
+    runtime: Runtime = given.target
+    job = read_job(given.file, runtime)
+    if job.spec.algorithm.mode == "Async":
+        text = "Async has one root that applies each contribution by itself: there is no tree to plan"
+        raise SpecError([("spec.algorithm.mode", text)])
+    found = survey.survey(job.spec.data, session.store_url(job, None))
+    session.check_data(job, found.manifest)
+    inherited = make_importable(job, given.file, environ)
+    size = estimate.measure_apart(job, found.manifest, inherited, runtime)
+    instances = given.instances or (available_cores() if runtime == "local" else None)
+    made = _make(job, size, _steps(job, found.manifest, found.complete), runtime, instances, given)
+    if given.json:
+        print_json(_body(made, runtime))
+    else:
+        _print(made, runtime)
+    return 0
+
+
+def _steps(job: TrainingJob, manifest: Manifest, complete: bool) -> int | None:
+    if not complete and job.spec.algorithm.steps is None:
+        return None
+    return Extent.of(job, manifest.train_samples).steps
+
+
+def _make(
+    job: TrainingJob,
+    size: estimate.Size,
+    steps: int | None,
+    runtime: Runtime,
+    instances: int | None,
+    given: argparse.Namespace,
+) -> _Plan:
+    constants = workload.constants_of(job, runtime)
+    work, price = (
+        workload.work_of(job, size, constants, runtime, instances),
+        PRICES[job.spec.prices.platform],
+    )
+    # A function that is given more memory when it needs it is held to none.
+    held = replace(work, worker_memory=2**60, merger_memory=2**60) if job.spec.memory.grow_on_oom else work
+    shards = planner.feasible_shards(held, workload.most_shards(size))
+    candidates = planner.search(
+        work, constants, price, shards=shards, objective=given.by, most=given.candidates
+    )
+    own = planner.candidate(work, constants, price, job.structure, job.spec.merge.shards)
+    listed = [*candidates]
+    if not any(_same(each, own) for each in listed):
+        listed.append(own)
+    rows = [_Row(each, _same(each, own), _simulated(each, work, constants, price, given)) for each in listed]
+    shortage = planner.merger_memory(held, own.shards).shortage(held.memory(held.mergers))
+    return _Plan(job, size, work, constants, steps, rows, candidates[0], shortage)
+
+
+def _same(one: Candidate, other: Candidate) -> bool:
+    return (one.structure, one.shards) == (other.structure, other.shards)
+
+
+def _simulated(
+    each: Candidate, work: Work, constants: Constants, price: Price, given: argparse.Namespace
+) -> float | None:
+    if not given.simulate:
+        return None
+    return simulate.simulate(work, constants, each.structure, each.shards, price).seconds
+
+
+def _body(made: _Plan, runtime: Runtime) -> dict[str, Any]:
+    merge = made.job.spec.merge
+    return {
+        "job": made.job.metadata.name,
+        "target": runtime,
+        "constants": made.constants.origin,
+        "model": {"parameters": made.size.parameters, "forwardFlops": made.size.forward_flops},
+        "contributionBytes": 4 * made.work.total,
+        "instances": made.work.instances,
+        "steps": made.steps,
+        "asked": {
+            "structure": None if merge.structure is None else list(merge.structure),
+            "shards": merge.shards,
+            "fits": made.own_shortage is None,
+        },
+        "candidates": [_candidate_body(row, made.steps) for row in made.rows],
+    }
+
+
+def _candidate_body(row: _Row, steps: int | None) -> dict[str, Any]:
+    prediction = row.candidate.prediction
+    body: dict[str, Any] = {
+        "structure": list(row.candidate.structure),
+        "shards": row.candidate.shards,
+        "own": row.own,
+        "secondsPerStep": prediction.seconds,
+        "dollarsPerStep": prediction.dollars,
+        "calls": prediction.calls,
+        "bottleneck": prediction.bottleneck,
+        "parts": prediction.parts,
+    }
+    if row.simulated is not None:
+        body["simulatedSecondsPerStep"] = row.simulated
+    if steps is not None:
+        body |= {"seconds": steps * prediction.seconds, "dollars": steps * prediction.dollars}
+    return body
+
+
+def _print(made: _Plan, runtime: Runtime) -> None:
+    job, work = made.job, made.work
+    steps = "an unknown number of steps" if made.steps is None else count(made.steps, "step")
+    at_once = "any number of" if work.instances is None else f"{work.instances:,}"
+    print(f"{job.metadata.name}: {count(work.workers, 'worker')}, {steps}, {runtime}\n")
+    size = f"{count(made.size.parameters, 'parameter')}, a contribution of {4 * work.total / 1e6:,.3g} MB"
+    print(f"  model      {size}, {duration(work.compute_seconds)} of computing a step")
+    print(f"  instances  {at_once} at work at once")
+    print(f"  constants  {made.constants.origin}")
+    print(f"  prices     {job.spec.prices.platform}\n")
+    for line in _table(made):
+        print(f"  {line}".rstrip())
+    print(f"\n{_own_words(made)}\n")
+    best = made.best
+    trees = "" if best.shards == 1 else f", {best.shards} such trees at once, one a shard"
+    print(f"{list(best.structure)}{trees}:\n")
+    for line in draw(best.structure):
+        print(f"  {line}")
+
+
+def _table(made: _Plan) -> list[str]:
+    simulated = made.rows[0].simulated is not None
+    heads = ["", "structure", "shards", "a step", *(["simulated"] if simulated else []), "in all"]
+    cells = [[*heads, "$ a step", "$ in all", "bottleneck"]]
+    for row in made.rows:
+        prediction = row.candidate.prediction
+        known = made.steps is not None
+        total = (made.steps or 0) * prediction.seconds
+        spent = (made.steps or 0) * prediction.dollars
+        cells.append(
+            [
+                "*" if row.own else "",
+                str(list(row.candidate.structure)),
+                str(row.candidate.shards),
+                duration(prediction.seconds),
+                *([] if row.simulated is None else [duration(row.simulated)]),
+                duration(total) if known else "?",
+                dollars(prediction.dollars),
+                dollars(spent) if known else "?",
+                prediction.bottleneck,
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    left = {0, 1, len(widths) - 1}
+    return [
+        "  ".join(
+            cell.ljust(width) if index in left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    ]
+
+
+def _own_words(made: _Plan) -> str:
+    merge = made.job.spec.merge
+    why = (
+        "merge.structure asks for it"
+        if merge.structure
+        else "the closed form, as merge.structure is left out"
+    )
+    short = (
+        "" if made.own_shortage is None else f";\n  its spec.memory.{made.work.mergers} {made.own_shortage}"
+    )
+    return f"* what the job runs: {why}{short}"
+
+
+def draw(tree: Structure) -> list[str]:
+    """One line a level, root first: its nodes, elided where there are many, and how many children each sums."""
+    nodes = [_nodes(structure.width(tree, level)) for level in range(structure.levels(tree), -1, -1)]
+    room = max(map(len, nodes))
+    lines = []
+    for level, drawn in zip(range(structure.levels(tree), -1, -1), nodes, strict=True):
+        lines.append(f"{drawn.center(room)}   {_label(tree, level)}")
+    return lines
+
+
+def _nodes(number: int) -> str:
+    if number <= _DRAWN:
+        return " ".join("●" * number)
+    side = " ".join("●" * (_DRAWN // 2))
+    return f"{side} … {side}"
+
+
+def _label(tree: Structure, level: int) -> str:
+    number, top = structure.width(tree, level), structure.levels(tree)
+    if level == 0:
+        return count(number, "worker")
+    least, most = structure.width(tree, level - 1) // number, -(-structure.width(tree, level - 1) // number)
+    sums = str(most) if least == most else f"{least} or {most}"
+    if level == top:
+        return f"root, sums {sums}"
+    return f"{count(number, 'merger')}, each sums {sums}" if number > 1 else f"1 merger, sums {sums}"

@@ -1,0 +1,63 @@
+"""What a step of a job has to do, in the law's terms, and which constants go with where it runs."""
+
+from sapflow.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
+from sapflow.estimate import Size
+from sapflow.invoke import Role
+from sapflow.job import Runtime, TrainingJob
+from sapflow.law import Work
+from sapflow.memory import parse_quantity
+from sapflow.optimizers import block_size
+from sapflow.pricing import AWS_LAMBDA, vcpus
+
+TRAINING_FLOPS = 3
+"""Forward and backward, in forward passes: backward takes two products for each one of forward."""
+
+
+def constants_of(job: TrainingJob, runtime: Runtime) -> Constants:
+    """What a job is planned with before anything of it was measured."""
+    if runtime == "kubernetes":
+        return KNATIVE
+    return LOCAL_DIRECTORY if job.spec.storage is None else LOCAL_MINIO
+
+
+def work_of(
+    job: TrainingJob, size: Size, constants: Constants, runtime: Runtime, instances: int | None
+) -> Work:
+    """A full step of a synchronous job. `instances`: calls that can be at work at once, None for any number.
+
+    Computing is predicted from the model's arithmetic and the CPUs of a worker; locally a process has as many as it
+    has threads, and instances share the machine's.
+    """
+    spec = job.spec
+    samples = spec.data.batch_size * spec.algorithm.local_steps
+    cpus = float(spec.threads)
+    if runtime == "kubernetes":
+        cpus = min(cpus, _cpus(job, "worker"))
+    mergers: Role = "worker" if spec.merge.reuse_workers else "merger"
+    return Work(
+        workers=spec.workers,
+        parameters=size.parameters,
+        averaged=size.averaged,
+        slots=size.slots,
+        compute_seconds=TRAINING_FLOPS * size.forward_flops * samples * constants.flop / cpus,
+        worker_memory=parse_quantity(spec.memory.worker),
+        merger_memory=parse_quantity(spec.memory.merger),
+        merger_cpus=_cpus(job, mergers) if runtime == "kubernetes" else 1.0,
+        mergers=mergers,
+        instances=instances,
+    )
+
+
+def most_shards(size: Size) -> int:
+    """Shards are cut between blocks of norms."""
+    return -(-(size.parameters + size.averaged) // block_size(size.parameters))
+
+
+def _cpus(job: TrainingJob, role: Role) -> float:
+    """A function's CPU limit in a cluster, which follows its memory where the job does not set it."""
+    spec = job.spec
+    given = None if spec.cpu is None else spec.cpu.worker if role == "worker" else spec.cpu.merger
+    if given is not None:
+        return float(given[:-1]) / 1000 if given.endswith("m") else float(given)
+    memory = spec.memory.worker if role == "worker" else spec.memory.merger
+    return vcpus(AWS_LAMBDA, parse_quantity(memory))

@@ -1,0 +1,213 @@
+"""The law, its constants, and the search over trees."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sapflow import measuring, planner, structure
+from sapflow.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
+from sapflow.errors import SpecError
+from sapflow.law import CAUSES, Law, Work
+from sapflow.measuring import Measurement
+from sapflow.memory import MERGER_BASE
+from sapflow.planner import Objective
+from sapflow.pricing import AWS_LAMBDA, cost
+from sapflow.structure import Structure
+
+LIGHT = Work(workers=16, parameters=42_601, compute_seconds=0.0)
+HEAVY = Work(workers=16, parameters=25_000_000, compute_seconds=0.5, slots=1, merger_memory=1 << 30)
+
+
+def seconds(work: Work, constants: Constants, tree: Structure, shards: int = 1) -> float:
+    return Law(work, constants).predict(tree, shards, AWS_LAMBDA).seconds
+
+
+def trees(workers: int, levels: int) -> list[Structure]:
+    """Every structure with at most so many levels between workers and root."""
+    widths = range(1, workers + 1)
+    found: set[Structure] = {(1, workers)}
+    for number in range(1, levels + 1):
+        found |= {(1, *each, workers) for each in itertools.combinations_with_replacement(widths, number)}
+    return sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "measured"), [(42_601, (0.060, 0.081)), (3_225_000, (0.46, 0.61))], ids=["light", "heavy"]
+)
+def test_a_synchronisation_is_predicted_as_it_was_measured(
+    parameters: int, measured: tuple[float, float]
+) -> None:
+    # Rows "synchronise" of docs/benchmarks.md: 8 processes, which share 2 cores with MinIO.
+    work = Work(workers=8, parameters=parameters, compute_seconds=0.0, instances=2)
+    least, most = measured
+    assert 0.9 * least <= seconds(work, LOCAL_MINIO, (1, 8)) <= most
+
+
+def test_a_local_step_is_predicted_as_it_was_measured() -> None:
+    # The profile of 10.3 ms in docs/benchmarks.md.
+    work = Work(workers=2, parameters=42_601, compute_seconds=5.6e-3, slots=1, instances=2)
+    assert seconds(work, LOCAL_DIRECTORY, (1, 2)) == pytest.approx(10.3e-3, rel=0.05)
+
+
+def test_with_the_merging_term_alone_the_law_is_equation_1() -> None:
+    nothing = dict.fromkeys(
+        ("step", "level", "dispatch", "call", "request", "read", "write", "child_byte"), 0.0
+    )
+    constants = KNATIVE.changed("eq. 1", nothing | {"child": 0.15})
+    work = replace(LIGHT, workers=100)
+    for tree in [(1, 100), (1, 10, 100), (1, 5, 22, 100), (1, 2, 10, 50, 100)]:
+        assert seconds(work, constants, tree) == pytest.approx(structure.latency(tree, 0.15))
+
+
+def test_the_parts_of_a_prediction_add_up_to_it_and_the_largest_is_the_bottleneck() -> None:
+    for work, tree, shards in [
+        (LIGHT, (1, 4, 16), 1),
+        (HEAVY, (1, 4, 16), 4),
+        (replace(HEAVY, instances=3), (1, 16), 2),
+    ]:
+        law = Law(work, KNATIVE)
+        found = law.predict(tree, shards, AWS_LAMBDA)
+        assert set(found.parts) == set(CAUSES)
+        assert found.seconds == pytest.approx(sum(found.parts.values()))
+        spans = sum(leg.span for leg in found.legs) + KNATIVE.level * (len(found.legs) - 1)
+        assert found.seconds == pytest.approx(spans + KNATIVE.seconds(law.fixed()))
+        assert found.parts[found.bottleneck] == max(found.parts.values())
+
+
+def test_the_bottleneck_follows_the_work() -> None:
+    def bottleneck(work: Work, tree: Structure, shards: int = 1) -> str:
+        return Law(work, KNATIVE).predict(tree, shards, AWS_LAMBDA).bottleneck
+
+    assert bottleneck(replace(LIGHT, compute_seconds=9.0), (1, 4, 16)) == "computing"
+    assert bottleneck(HEAVY, (1, 16)) == "merging"
+    assert bottleneck(replace(LIGHT, workers=10_000), (1, 10, 100, 10_000)) == "driver"
+    assert bottleneck(replace(HEAVY, instances=1), (1, 4, 16)) == "waiting for instances"
+
+
+def test_calls_beyond_the_instances_come_in_waves() -> None:
+    work = replace(LIGHT, compute_seconds=1.0)
+    free, held = seconds(work, KNATIVE, (1, 16)), seconds(replace(work, instances=4), KNATIVE, (1, 16))
+    assert held - free == pytest.approx(3.0, abs=0.1)
+
+
+def test_slow_mergers_take_longer_to_add_and_nothing_else_does() -> None:
+    fast, slow = (
+        Law(replace(HEAVY, merger_cpus=cpus), KNATIVE).predict((1, 16), 1, AWS_LAMBDA) for cpus in (1, 0.5)
+    )
+    assert slow.parts["merging"] == pytest.approx(2 * fast.parts["merging"])
+    assert slow.seconds - fast.seconds == pytest.approx(fast.parts["merging"])
+
+
+def test_dollars_are_the_price_of_every_call() -> None:
+    found = Law(LIGHT, KNATIVE).predict((1, 4, 16), 1, AWS_LAMBDA)
+    worker, merger, root = (leg.seconds for leg in found.legs)
+    expected = 16 * cost(AWS_LAMBDA, 512 << 20, worker) + 4 * cost(AWS_LAMBDA, 256 << 20, merger)
+    assert found.dollars == pytest.approx(expected + cost(AWS_LAMBDA, 256 << 20, root))
+    assert found.calls == 21
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 14),
+    st.sampled_from([LIGHT, HEAVY, replace(LIGHT, instances=3), replace(HEAVY, instances=5)]),
+    st.sampled_from([KNATIVE, LOCAL_DIRECTORY]),
+    st.sampled_from(["seconds", "dollars"]),
+)
+def test_no_tree_at_all_beats_the_search(
+    workers: int, kind: Work, constants: Constants, objective: Objective
+) -> None:
+    work, shards = replace(kind, workers=workers), (1, 2, 4)
+    best = planner.search(work, constants, AWS_LAMBDA, shards=shards, objective=objective, max_levels=3)[0]
+    law = Law(work, constants)
+    others = [
+        getattr(law.predict(tree, number, AWS_LAMBDA), objective)
+        for tree in trees(workers, 3)
+        for number in shards
+    ]
+    assert getattr(best.prediction, objective) == pytest.approx(min(others), rel=1e-9)
+
+
+@given(st.integers(1, 3_000), st.integers(0, 4))
+@settings(max_examples=25, deadline=None)
+def test_candidates_are_valid_distinct_and_in_order(workers: int, levels: int) -> None:
+    work = replace(LIGHT, workers=workers)
+    found = planner.search(work, KNATIVE, AWS_LAMBDA, shards=(1, 2), most=6, max_levels=levels)
+    assert [structure.validate(each.structure, workers) for each in found] == [[]] * len(found)
+    assert all(len(each.structure) <= levels + 2 for each in found)
+    assert len({(each.structure, each.shards) for each in found}) == len(found)
+    times = [each.prediction.seconds for each in found]
+    assert all(later >= earlier * (1 - 1e-12) for earlier, later in itertools.pairwise(times))
+
+
+def test_large_contributions_are_sharded_and_small_ones_are_not() -> None:
+    light, heavy = (
+        planner.search(replace(work, workers=64), KNATIVE, AWS_LAMBDA, shards=planner.SHARDS)[0]
+        for work in (LIGHT, HEAVY)
+    )
+    assert light.shards == 1
+    assert len(light.structure) == 3
+    assert heavy.shards > 1
+
+
+def test_ten_thousand_workers_can_be_planned_for() -> None:
+    # Of such trees there are millions; a search that tried them all would run into the test's time limit.
+    work = replace(HEAVY, workers=10_000)
+    (best, *_) = planner.search(work, KNATIVE, AWS_LAMBDA, shards=planner.SHARDS)
+    assert best.prediction.seconds < 0.1 * seconds(work, KNATIVE, (1, 10_000))
+
+
+def test_shards_that_a_merger_could_not_hold_are_left_out() -> None:
+    work = replace(HEAVY, slots=2, merger_memory=MERGER_BASE + 4 * 2 * 25_000_000)
+    assert planner.feasible_shards(work, 64) == [number for number in planner.SHARDS if number > 1]
+    assert planner.feasible_shards(replace(work, slots=0, parameters=1), 5) == [1, 2, 3, 4]
+
+
+def test_a_sum_that_no_merger_can_hold_is_told() -> None:
+    with pytest.raises(
+        SpecError, match=r"spec\.memory\.merger: 128\.0 MiB is below the .* whatever the structure"
+    ):
+        planner.feasible_shards(replace(HEAVY, merger_memory=128 << 20), 64)
+
+
+def test_mergers_on_workers_have_the_memory_and_the_price_of_workers() -> None:
+    work = replace(HEAVY, merger_memory=1, mergers="worker")
+    assert planner.feasible_shards(work, 1) == [1]
+    assert {leg.role for leg in Law(work, KNATIVE).predict((1, 4, 16), 1, AWS_LAMBDA).legs} == {"worker"}
+
+
+def measurements(constants: Constants) -> list[Measurement]:
+    return [
+        Measurement(work, tree, shards, seconds(work, constants, tree, shards))
+        for parameters in (250, 42_601, 2_500_000, 25_000_000)
+        for instances in (None, 8)
+        for work in [replace(HEAVY, parameters=parameters, instances=instances, compute_seconds=0.01)]
+        for tree in [(1, 16), (1, 2, 16), (1, 4, 16), (1, 8, 16), (1, 2, 4, 16), (1, 2, 4, 8, 16)]
+        for shards in (1, 2, 4)
+    ]
+
+
+def test_constants_are_found_again_from_the_steps_that_they_make() -> None:
+    truth = KNATIVE.changed("truth", {"call": 9e-3, "child": 4e-3, "child_byte": 3e-9, "level": 6e-3})
+    found = measuring.fit(measurements(truth), KNATIVE)
+    for name in ("child", "child_byte", "write"):
+        assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=0.02)
+    for each in measurements(truth):
+        assert seconds(each.work, found, each.structure, each.shards) == pytest.approx(each.seconds, rel=0.01)
+    assert found.origin == "144 measured steps"
+
+
+def test_constants_that_measurements_say_nothing_of_stay() -> None:
+    one = [Measurement(LIGHT, (1, 16), 1, 1.1 * seconds(LIGHT, KNATIVE, (1, 16)))]
+    found = measuring.fit(one, KNATIVE)
+    assert seconds(LIGHT, found, (1, 16)) == pytest.approx(one[0].seconds, rel=1e-3)
+    assert found.child_byte == pytest.approx(KNATIVE.child_byte, rel=0.2)
+    assert found.flop == KNATIVE.flop
+
+
+def test_no_fitted_constant_is_negative() -> None:
+    fast = [Measurement(LIGHT, tree, 1, 1e-4) for tree in [(1, 16), (1, 4, 16)]]
+    found = measuring.fit(fast, KNATIVE)
+    assert all(getattr(found, name) >= 0 for name in ("step", "call", "request", "child"))
