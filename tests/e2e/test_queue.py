@@ -1,6 +1,8 @@
 """Fifty jobs at once."""
 
 import json
+from datetime import datetime, timedelta
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -46,8 +48,10 @@ def test_fifty_jobs_at_once_run_ten_at_a_time_in_order_of_creation_and_all_succe
     assert most <= AT_ONCE
     assert len(seen_queued) >= JOBS - AT_ONCE
     finished = sorted(read("tj", "-n", namespace)["items"], key=lambda each: str(each["metadata"]["name"]))
-    started = [each["status"]["startTime"] for each in finished]
-    assert started == sorted(started)
+    started = [datetime.fromisoformat(each["status"]["startTime"]) for each in finished]
+    # Two whose turn comes at once are begun side by side: one may be a moment ahead.
+    assert all(later - earlier > -timedelta(seconds=10) for earlier, later in combinations(started, 2))
+    assert started[-1] - started[0] > timedelta(seconds=10)
     assert all(step_of(each["status"]) == 3 for each in finished)
     assert len({each["status"]["result"]["sha256"] for each in finished}) == 1
 

@@ -125,9 +125,10 @@ def test_a_driver_may_report_progress_of_its_own_job_and_nothing_else(running: J
         )  # fmt: skip
         return done.stderr if done.returncode else ""
 
+    mine = {"type": "Succeeded", "status": "True", "reason": "Mine", "message": "I say so"}
     assert patch(running, {"progress": {"step": 7}}) == ""
     assert "may change status.progress and no other" in patch(running, {"result": {"uri": "s3://mine"}})
-    assert "may change status.progress and no other" in patch(running, {"conditions": []})
+    assert "may change status.progress and no other" in patch(running, {"conditions": [mine]})
     other = Job.apply(namespace, sample("digits", suspend=True))
     assert "forbidden" in patch(other, {"progress": {"step": 7}})
     for words in (("get", "secrets"), ("get", "tj"), ("create", "jobs"), ("get", "pods")):
