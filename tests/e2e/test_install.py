@@ -231,6 +231,7 @@ def test_uninstalled_with_its_crds_nothing_is_left_but_results(
         "checkpoints",
         "params",
         "optimizer",
+        "plans",
         "spec.json",
         "commits",
     }, parts
