@@ -133,7 +133,7 @@ def _metrics(applied: Job) -> str:
 
 def _step_seconds(text: str) -> float:
     """The median of the time between two commits."""
-    ends = [json.loads(line)["account"]["seconds"] for line in text.splitlines() if line.startswith("{")]
+    ends = [json.loads(line)["account"]["seconds"] for line in text.splitlines() if line.startswith('{"')]
     return float(statistics.median(b - a for a, b in zip(ends[SETTLE:-1], ends[SETTLE + 1 :], strict=True)))
 
 
