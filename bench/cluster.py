@@ -38,6 +38,7 @@ from helpers.kube import (
 from bench import cold
 from sapflow import keys
 from sapflow.job import API_VERSION, KIND
+from sapflow.labels import selector
 
 CPUS: tuple[tuple[str, dict[str, str] | None], ...] = (("1 CPU", ONE_CPU), ("CPU by memory", None))
 SETTLE = 60
@@ -96,8 +97,7 @@ def first_step(given: argparse.Namespace) -> Iterator[Line]:
 
 
 def _first_commit(applied: Job) -> float:
-    selector = f"sapflow.dev/job={applied.name},sapflow.dev/role=driver"
-    log = kubectl("logs", "-n", applied.namespace, "-l", selector, "--tail=-1")
+    log = kubectl("logs", "-n", applied.namespace, "-l", selector(applied.name, "driver"), "--tail=-1")
     events = [json.loads(line) for line in log.splitlines()]
     (first,) = [each for each in events if each["event"] == "step" and each["step"] == 1]
     return datetime.fromisoformat(first["time"]).timestamp()

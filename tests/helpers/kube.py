@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from sapflow.labels import selector
 from sapflow.store import Credentials, Store, open_store
 
 ROOT = Path(__file__).parents[2]
@@ -173,12 +174,11 @@ class Job:
         kubectl("delete", "tj", "-n", self.namespace, self.name, f"--timeout={seconds}s")
 
     def pods(self, role: str | None = None) -> list[dict[str, Any]]:
-        selector = f"sapflow.dev/job={self.name}" + (f",sapflow.dev/role={role}" if role else "")
-        return list(read("pods", "-n", self.namespace, "-l", selector)["items"])
+        return list(read("pods", "-n", self.namespace, "-l", selector(self.name, role))["items"])
 
     def kill(self, role: str) -> None:
         """Kill a role's pods, as a node that dies would: without grace."""
-        kill_pods(self.namespace, f"sapflow.dev/job={self.name},sapflow.dev/role={role}")
+        kill_pods(self.namespace, selector(self.name, role))
 
     def events(self) -> list[dict[str, Any]]:
         field = f"involvedObject.kind=TrainingJob,involvedObject.name={self.name}"
@@ -186,8 +186,8 @@ class Job:
 
     def children(self) -> list[str]:
         """What there is of it besides itself."""
-        selector = f"{OURS},sapflow.dev/job={self.name}"
-        return kubectl("get", CHILDREN, "-n", self.namespace, "-l", selector, "-o", "name").split()
+        ours = f"{OURS},{selector(self.name)}"
+        return kubectl("get", CHILDREN, "-n", self.namespace, "-l", ours, "-o", "name").split()
 
 
 def condition_of(status: Mapping[str, Any], type: str) -> dict[str, Any]:
@@ -202,10 +202,10 @@ def finished(status: Mapping[str, Any]) -> bool:
     return condition_of(status, "Succeeded").get("status") in ("True", "False")
 
 
-def kill_pods(namespace: str, selector: str) -> None:
+def kill_pods(namespace: str, selected: str) -> None:
     """Kill pods without grace; fails the test where there is none."""
     words = ("--grace-period=0", "--force", "--wait=false", "-o", "name")
-    assert kubectl("delete", "pod", "-n", namespace, "-l", selector, *words).strip(), f"no pod is {selector}"
+    assert kubectl("delete", "pod", "-n", namespace, "-l", selected, *words).strip(), f"no pod is {selected}"
 
 
 @contextlib.contextmanager
