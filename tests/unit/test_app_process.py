@@ -1,5 +1,6 @@
 """The function's process: its settings, its end by signal, and its end with its parent."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 from function_process import COMMAND, TOKEN, FunctionProcess, make_mark, receive
 
 from sapflow.errors import SpecError
+from sapflow_functions.serve import listen
 from sapflow_functions.settings import Settings
 
 ENVIRON = {"SAPFLOW_TOKEN": "secret", "SAPFLOW_STORE": "file:///data"}
@@ -131,3 +133,23 @@ def test_serves_on_a_tcp_port_when_given_no_socket(tmp_path: Path) -> None:
         connection.close()
         process.terminate()
         assert process.wait(timeout=30) == 0
+
+
+def test_sends_the_end_of_an_answer_without_waiting_for_the_acknowledgement_of_its_beginning() -> None:
+    async def accept() -> int:
+        delays: asyncio.Queue[int] = asyncio.Queue()
+
+        class Accepted(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                connection = transport.get_extra_info("socket")
+                delays.put_nowait(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                transport.close()
+
+        listener = listen(Settings.read(["--port", "0"], ENVIRON))
+        server = await asyncio.get_running_loop().create_server(Accepted, sock=listener)
+        async with server:
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.close()
+            return await asyncio.wait_for(delays.get(), 10)
+
+    assert asyncio.run(accept()) == 1
