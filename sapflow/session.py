@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from sapflow.driver.observer import Observer
 from sapflow.driver.run import Driver
 from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError
 from sapflow.invoke import Sender
-from sapflow.job import TrainingJob, parse
+from sapflow.job import Runtime, TrainingJob, parse
 from sapflow.local import EmbeddedRuntime
 from sapflow.memory import parse_quantity
 from sapflow.preparation import check_data as check_data
@@ -22,6 +23,7 @@ from sapflow.store import Store, credentials_from_environment, open_store
 
 MUTABLE = {"limits", "checkpoint"}
 DEFAULT_STORE = ".sapflow"
+_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def uid_of(job: TrainingJob) -> str:
@@ -31,6 +33,11 @@ def uid_of(job: TrainingJob) -> str:
     """
     spec = {name: value for name, value in job.to_json()["spec"].items() if name not in MUTABLE}
     return f"{job.metadata.name}-{keys.digest(spec, 8)}"
+
+
+def runtime_of(uid: str) -> Runtime:
+    """Where a job ran: Kubernetes gives its objects UUIDs, and ours end in eight digits behind the job's name."""
+    return "kubernetes" if re.fullmatch(_UUID, uid) else "local"
 
 
 def store_url(job: TrainingJob, asked: str | None) -> str:
@@ -111,7 +118,7 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
     url = _absolute(store or DEFAULT_STORE)
     opened = open_store(url, credentials_from_environment(environ))
     try:
-        job = parse(json.loads(bytes(opened.read(keys.spec(uid)))))
+        job = parse(json.loads(bytes(opened.read(keys.spec(uid)))), runtime_of(uid))
     except (ObjectMissing, ValueError) as error:
         opened.close()
         raise DataError(

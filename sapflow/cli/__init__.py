@@ -1,4 +1,4 @@
-"""The command line: `sapflow run | validate | plan | submit | status | logs | predict | version`."""
+"""The command line: `sapflow run | validate | plan | submit | status | report | logs | predict | version`."""
 
 import argparse
 import contextlib
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 
-from sapflow.cli import logs, plan, predict, run, status, submit, validate, version
+from sapflow.cli import logs, plan, predict, report, run, status, submit, validate, version
 from sapflow.cli.output import report_error
 from sapflow.cli.stop import Stopped
 from sapflow.errors import SapflowError
@@ -27,6 +27,7 @@ examples:
   sapflow plan job.yaml                  seconds and dollars that it will take, and the best merge tree
   sapflow run job.yaml                   train it; run it again after an interruption and it goes on
   sapflow status job.yaml                how far it is
+  sapflow report job.yaml                one page about it: loss, time, tree, memory, cost
   sapflow predict job.yaml               try its model on held-out samples
   sapflow submit job.yaml --watch        train it in a cluster, and watch it there
   sapflow logs NAME --follow             what its driver says
@@ -100,6 +101,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, validate, plan, submit, status, logs, predict, version):
+    for module in (run, validate, plan, submit, status, report, logs, predict, version):
         module.add_to(commands)
     return parser

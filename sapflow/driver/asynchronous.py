@@ -180,7 +180,7 @@ class AsynchronousRun:
             end=end,
             outputs=[self._key(pending)],
         )
-        await context.caller.call("worker", request, self._cursors.setdefault(pending, []))
+        await context.caller.call("worker", request, self._cursors.setdefault(pending, []), level=0)
 
     def _key(self, pending: Pending) -> str:
         return keys.async_contribution(self.context.uid, pending.rank, pending.count, pending.base, 0)
@@ -211,7 +211,7 @@ class AsynchronousRun:
             params_output=keys.params(context.uid, version, ident, 0),
             optimizer_output=keys.optimizer(context.uid, version, ident, 0),
         )
-        return await context.caller.call("merger", request)
+        return await context.caller.call("merger", request, level=1)
 
     def _to_commit(self, batch: list[Pending], ident: str, reply: dict[str, Any], seconds: float) -> Commit:
         context, commit = self.context, self.commit

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from sapflow.driver.commits import Account
+from sapflow.driver.commits import Account, Leg
 from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError, InvocationTimeout, JobFailed, OutOfMemory
 from sapflow.invoke import Reply, Role, Sender
@@ -31,16 +31,28 @@ class Tally:
     bytes_read: int = 0
     bytes_written: int = 0
     peak_memory: dict[str, int] = field(default_factory=dict)
+    legs: dict[int, Leg] = field(default_factory=dict)
 
-    def add(self, role: Role, reply: Reply) -> None:
+    def add(self, role: Role, reply: Reply, level: int | None) -> None:
+        """Count an answer; `level` is where in the merge tree its call stood, None for what is no part of it."""
         body = reply.body
         for name, seconds in body.get("seconds", {}).items():
             self.phases[name] = self.phases.get(name, 0.0) + seconds
         self.phases["queue"] = self.phases.get("queue", 0.0) + reply.queue_seconds
         self.phases["cold"] = self.phases.get("cold", 0.0) + reply.cold_seconds
         size = body.get("bytes", {})
-        self.bytes_read += size.get("read", 0)
-        self.bytes_written += size.get("written", 0)
+        read, written = size.get("read", 0), size.get("written", 0)
+        self.bytes_read += read
+        self.bytes_written += written
+        if level is not None:
+            leg = self.legs.get(level, Leg())
+            self.legs[level] = Leg(
+                calls=leg.calls + 1,
+                seconds=leg.seconds + reply.seconds,
+                slowest=max(leg.slowest, reply.seconds),
+                bytes_read=leg.bytes_read + read,
+                bytes_written=leg.bytes_written + written,
+            )
         self.peak_memory[role] = max(self.peak_memory.get(role, 0), body.get("peakMemoryBytes", 0))
 
 
@@ -80,14 +92,18 @@ class Caller:
         tally, self.tally = self.tally, Tally()
         return tally
 
-    async def call(self, role: Role, request: Request, cursors: list[str] | None = None) -> dict[str, Any]:
+    async def call(
+        self, role: Role, request: Request, cursors: list[str] | None = None, *, level: int | None = None
+    ) -> dict[str, Any]:
         """Invoke until the work is done, following cursors, whose keys are added to `cursors`; the last answer.
+
+        `level` is where in the merge tree the call stands, workers 0; None: it is no part of a step.
 
         Raises JobFailed where the job cannot go on: out of memory, out of retries, or an error that repeating
         will not mend.
         """
         while True:
-            body = await self._until_answered(role, request)
+            body = await self._until_answered(role, request, level)
             if body["done"]:
                 return body
             progress = {name: body[name] for name in ("cursor", "position", "sums") if name in body}
@@ -95,17 +111,20 @@ class Caller:
                 cursors.append(body["cursor"])
             request = request.model_copy(update=progress)
 
-    async def _until_answered(self, role: Role, request: Request) -> dict[str, Any]:
+    async def _until_answered(self, role: Role, request: Request, level: int | None) -> dict[str, Any]:
         op = str(getattr(request, "op", "call"))
         for attempt in range(self._retries + 1):
             try:
-                return (await self._race(role, op, request, 2 * attempt)).body
+                reply = await self._race(role, op, request, 2 * attempt)
             except InvocationError as error:
                 self._observer.invocation_failed(role, op, error)
                 if not error.retryable or attempt == self._retries:
                     raise self._failure(role, request, error, attempt + 1) from error
                 self._spent["retries"] += 1
                 await asyncio.sleep(min(MAX_BACKOFF, BACKOFF * 2**attempt) * random.uniform(0.5, 1.0))
+            else:
+                self.tally.add(role, reply, level)
+                return reply.body
         raise AssertionError("unreachable")
 
     def _failure(self, role: Role, request: Request, error: InvocationError, tries: int) -> JobFailed:
@@ -171,6 +190,5 @@ class Caller:
             self._slowest_start = max(self._slowest_start, reply.cold_seconds)
             self._spent["cold_starts"] += 1
         self._spent["cost_usd"] += cost(self._price, self._memory[role], reply.seconds)
-        self.tally.add(role, reply)
         self._observer.answered(role, op, reply)
         return reply

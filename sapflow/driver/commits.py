@@ -54,6 +54,17 @@ class Account(Message):
     hedges: int = 0
 
 
+class Leg(Message):
+    """What the calls of one level of the tree took in a step: level 0 is the workers, the last one the root."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    """Of all calls together, from request to answer."""
+    slowest: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+
 class Measured(Message):
     """What was seen while the version was made: training loss and accuracy, and where time and bytes went."""
 
@@ -67,6 +78,8 @@ class Measured(Message):
     bytes_read: int = 0
     bytes_written: int = 0
     peak_memory_bytes: dict[str, int] = {}
+    legs: list[Leg] = []
+    """One a level, workers first; empty in commits of drivers that did not count them."""
 
 
 class Commit(Message):

@@ -6,7 +6,7 @@ from sapflow import keys, schedules, structure
 from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import split, steps_per_epoch
 from sapflow.driver.calls import Caller
-from sapflow.driver.commits import Commit, Cursor, Measured, Records
+from sapflow.driver.commits import Commit, Cursor, Leg, Measured, Records
 from sapflow.driver.observer import Observer
 from sapflow.job import TrainingJob
 from sapflow.requests import Part, Sizes
@@ -125,6 +125,7 @@ class Context:
             bytes_read=tally.bytes_read,
             bytes_written=tally.bytes_written,
             peak_memory_bytes=tally.peak_memory,
+            legs=[tally.legs.get(level, Leg()) for level in range(max(tally.legs, default=-1) + 1)],
         )
 
 

@@ -96,7 +96,7 @@ class SynchronousStep:
             schedule_total=context.schedule_total,
             outputs=[self._key(0, rank, shard) for shard in range(self.plan.shards)],
         )
-        await context.caller.call("worker", request, self._cursors)
+        await context.caller.call("worker", request, self._cursors, level=0)
 
     async def _merger(self, level: int, index: int, children: list[int], shard: int) -> None:
         start, stop = self.ranges[shard]
@@ -109,7 +109,7 @@ class SynchronousStep:
             stop=stop,
             output=self._key(level, index, shard),
         )
-        await self.context.caller.call(self.plan.mergers, request, self._cursors)
+        await self.context.caller.call(self.plan.mergers, request, self._cursors, level=level)
 
     async def _root(self) -> dict[str, Any]:
         """Sum and update; in two phases where the vector is cut."""
@@ -158,7 +158,7 @@ class SynchronousStep:
         await self._children(self.top, last, shard)
         if self._meanwhile is not None:
             asyncio.get_running_loop().call_later(ROOT_AT_WORK, self._meanwhile)
-        return await context.caller.call(self.plan.mergers, request, self._cursors)
+        return await context.caller.call(self.plan.mergers, request, self._cursors, level=self.top)
 
     def _last_level(self) -> list[int]:
         return self.groups[self.top][0]

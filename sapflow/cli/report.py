@@ -1,0 +1,109 @@
+"""`sapflow report`: one self-contained page about a job."""
+
+import argparse
+import asyncio
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sapflow import estimate, planner, workload
+from sapflow.cli.jobs import add_store, find_manifest, is_file, make_importable, session_of
+from sapflow.cli.output import print_json
+from sapflow.errors import DataError, SpecError
+from sapflow.local import available_cores
+from sapflow.pricing import PRICES
+from sapflow.report import Facts, gather, render
+from sapflow.report.facts import Predicted
+from sapflow.session import Session, runtime_of
+
+_DESCRIPTION = """\
+Write one page of HTML about a job: loss and accuracy against time and against dollars, where the time of a step goes,
+the merge tree, prediction beside measurement, memory, cost, faults. It needs no network, and can be sent to others.
+Of a job that is still at work, or was interrupted, it shows what is committed. Only reads the store."""
+
+_EPILOG = """\
+examples:
+  sapflow report job.yaml                                   writes report.html
+  sapflow report digits-1a2b3c4d --store /data/sapflow -o digits.html
+  sapflow report "$(kubectl get tj digits -o jsonpath='{.metadata.uid}')" \\
+      --store 's3://sapflow?endpoint=http://localhost:9000'   a job of a cluster, whose store is reached from here"""
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "report",
+        help="one page about a job",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("job", metavar="FILE|JOB", help="the job's YAML, or its name in the store")
+    add_store(parser)
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("report.html"), metavar="PATH", help="default: report.html"
+    )
+    parser.add_argument(
+        "--no-prediction", action="store_true", help="leave out the prediction, which builds the model"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object about what was written")
+    parser.set_defaults(command=report)
+
+
+def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Exit code 0 where the page is written. Raises DataError, StoreError."""
+    with session_of(given.job, given.store, environ) as session:
+        facts = asyncio.run(gather(session.uid, session.job, session.store))
+        if given.no_prediction:
+            facts = replace(facts, not_predicted="it was left out by --no-prediction")
+        else:
+            facts = _with_prediction(facts, session, given.job, environ)
+    _write(given.output, render(facts))
+    if given.json:
+        print_json({"job": facts.uid, "state": facts.state, "report": str(given.output)})
+    else:
+        print(f"{facts.uid}: {facts.state}, version {facts.last.version:,}; written to {given.output}")
+    return 0
+
+
+def _with_prediction(facts: Facts, session: Session, named: str, environ: Mapping[str, str]) -> Facts:
+    """What the planner's law says of the job's own tree, or why it says nothing."""
+    job, manifest = session.job, find_manifest(session)
+    if job.spec.algorithm.mode == "Async":
+        return replace(facts, not_predicted="the law is of synchronous steps")
+    if manifest is None:
+        return replace(facts, not_predicted="the manifest of the job's data is not in the store any more")
+    runtime = runtime_of(session.uid)
+    try:
+        if is_file(named):
+            environ = make_importable(job, named, environ)
+        size = estimate.measure_apart(job, manifest, environ, runtime)
+    except SpecError as error:
+        return replace(facts, not_predicted="; ".join(message for _, message in error.problems))
+    constants = workload.constants_of(job, runtime)
+    instances = available_cores() if runtime == "local" else None
+    work = workload.work_of(job, size, constants, runtime, instances)
+    price = PRICES[job.spec.prices.platform]
+    said = planner.candidate(work, constants, price, facts.structure, facts.plan.shards).prediction
+    # The root's second phase, where there are shards, is of one level with its first.
+    levels = [leg.seconds for leg in said.legs][: len(facts.structure)]
+    return replace(facts, predicted=Predicted(said.seconds, said.dollars, tuple(levels)))
+
+
+def _write(path: Path, page: str) -> None:
+    """All of the page or nothing of it. Raises DataError."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            file.write(page)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(file.name).chmod(0o666 & ~umask)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error.strerror}; give another path by --output"
+        ) from error

@@ -1,0 +1,234 @@
+"""The report's page: what it shows of which facts, and that it stands alone."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from helpers.jobs import tiny_job
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sapflow.driver.commits import Account, Commit, Cursor, Leg, Measured, Plan
+from sapflow.report import charts, render
+from sapflow.report.facts import Evaluation, Facts, Predicted
+from sapflow.requests import Sizes
+
+
+def commit(version: int, *, cold: int = 0, retries: int = 0, **changes: Any) -> Commit:
+    legs = [
+        Leg(calls=4, seconds=0.4, slowest=0.12, bytes_read=4_000, bytes_written=8_000),
+        Leg(calls=2, seconds=0.04, slowest=0.03, bytes_read=8_000, bytes_written=4_000),
+        Leg(calls=1, seconds=0.05, slowest=0.05, bytes_read=6_000, bytes_written=2_000),
+    ]
+    measured = Measured(
+        loss=1 / (version + 1),
+        accuracy=1 - 1 / (version + 2),
+        seconds=0.25,
+        phases={"compute": 0.3, "read": 0.1, "hum": 0.05},
+        peak_memory_bytes={"worker": 100 << 20, "merger": 50 << 20},
+        legs=legs if version else [],
+    )
+    account = Account(
+        seconds=0.25 * version + cold,
+        cost_usd=0.001 * version,
+        invocations=7 * version,
+        cold_starts=cold,
+        retries=retries,
+    )
+    body: dict[str, Any] = {
+        "version": version,
+        "id": "id",
+        "previous": "",
+        "plan": "plan",
+        "sizes": Sizes(parameters=1000, averaged=0, block=1000),
+        "slots": [],
+        "params": [],
+        "optimizer": [],
+        "cursor": Cursor(),
+        "account": account,
+        "measured": measured if version else Measured(),
+    }
+    return Commit(**(body | changes))
+
+
+def facts(**changes: Any) -> Facts:
+    commits = [
+        commit(version, cold=5 if version < 9 else 6, retries=version // 10) for version in range(1, 21)
+    ]
+    made = Facts(
+        uid="tiny-1a2b3c4d",
+        job=tiny_job(workers=4, merge_structure=[1, 2, 4]),
+        state="Succeeded",
+        start=commit(0, cold=5),
+        commits=commits,
+        plan=Plan(structure=(1, 2, 4), shards=1),
+        evaluations=[Evaluation(10, 0.3, 0.8), Evaluation(20, 0.2, 0.9)],
+        checkpoints=[20],
+        outcome={"version": 20, "uri": "file:///there/model.safetensors", "sha256": "ab12", "validationAccuracy": 0.9},
+        predicted=Predicted(0.2, 0.001, (0.1, 0.03, 0.04)),
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+class Elements(HTMLParser):
+    """Checks that elements nest, and collects them."""
+
+    VOID = frozenset({"meta", "line", "circle", "rect", "polyline"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def of(self, kind: str) -> list[dict[str, str | None]]:
+        return [each for _, each in self.found if kind in (each.get("class") or "").split()]
+
+
+def test_shows_every_section_with_its_chart() -> None:
+    page = render(facts())
+    elements = Elements(page)
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    assert headings == [
+        "Learning",
+        "Where the time of a step goes",
+        "Merge tree",
+        "Prediction beside measurement",
+        "Memory and cost",
+        "Faults and starts",
+        "Spec",
+    ]
+    labels = [each["aria-label"] for tag, each in elements.found if tag == "svg"]
+    assert labels == [
+        "loss against time",
+        "accuracy against time",
+        "loss against dollars",
+        "accuracy against dollars",
+        "function seconds by step",
+        "seconds against step",
+        "merge tree [1, 2, 4]",
+        "peak memory, MiB against step",
+        "dollars against step",
+        "events by time",
+    ]
+
+
+def test_asks_for_nothing_from_anywhere() -> None:
+    page = render(facts())
+    attributes = {name for _, attributes in Elements(page).found for name in attributes}
+    assert not attributes & {"src", "href", "srcset", "data", "action", "xlink:href"}
+    assert not re.search(r"(url\(|@import|<script|<link)", page)
+    assert "default-src 'none'" in page
+
+
+def test_draws_one_node_for_each_function_and_an_edge_to_its_parent() -> None:
+    elements = Elements(render(facts()))
+    assert [len(elements.of(kind)) for kind in ("root", "merger", "worker")] == [1, 2, 4]
+    assert len(elements.of("edge")) == 6
+
+
+def test_says_bytes_and_seconds_of_each_level() -> None:
+    text = " ".join(Elements(render(facts())).text)
+    assert "2.0 KiB each, 7.8 KiB in all" in text
+    assert "4 workers: 100 ms a call" in text
+
+
+def test_puts_the_prediction_beside_the_steps_in_which_nothing_was_started() -> None:
+    page = render(facts())
+    assert "<td>seconds a step</td><td>200 ms</td><td>250 ms</td><td>1.25 ×</td>" in page
+    assert "<td>slowest call: workers</td><td>100 ms</td><td>120 ms</td><td>1.20 ×</td>" in page
+
+
+def test_says_why_there_is_no_prediction() -> None:
+    page = render(facts(predicted=None, not_predicted="the law is of synchronous steps"))
+    assert "No prediction: the law is of synchronous steps." in page
+
+
+def test_a_phase_that_it_does_not_know_is_shown_as_other() -> None:
+    titles = [text for text in Elements(render(facts())).text if text.startswith("other: 50 ms")]
+    assert len(titles) == 20
+
+
+def test_marks_starts_retries_and_checkpoints_when_they_happened() -> None:
+    text = Elements(render(facts())).text
+    assert any(each.startswith("1 × cold start before version 9,") for each in text)
+    assert any(each.startswith("1 × retry before version 10,") for each in text)
+    assert any(each.startswith("checkpoint of version 20,") for each in text)
+
+
+def test_names_what_a_failed_job_failed_of() -> None:
+    failure = {"reason": "BudgetExceeded", "message": "spent <all> of it"}
+    page = render(facts(state="Failed", outcome=None, failure=failure))
+    assert "<b>BudgetExceeded</b> spent &lt;all&gt; of it" in page
+
+
+def test_what_others_wrote_stays_text() -> None:
+    hostile = tiny_job(data_source="/data/<script>alert(1)</script>.npz")
+    page = render(facts(job=hostile))
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_a_job_with_nothing_but_its_first_version_has_a_page() -> None:
+    Elements(render(facts(commits=[], evaluations=[], outcome=None, state="Unfinished", checkpoints=[])))
+
+
+def test_commits_of_drivers_that_counted_no_levels_are_said_to_be_such() -> None:
+    old = [commit(version, measured=Measured(loss=1.0, seconds=0.1)) for version in range(1, 5)]
+    page = render(facts(commits=old, evaluations=[]))
+    Elements(page)
+    assert "Calls were not counted by level" in page
+
+
+def test_a_wide_tree_is_drawn_in_part_and_says_so() -> None:
+    page = render(facts(plan=Plan(structure=(1, 5, 22, 100), shards=1)))
+    elements = Elements(page)
+    assert [len(elements.of(kind)) for kind in ("root", "merger", "worker")] == [1, 5 + 16, 16]
+    assert "of 100" in page
+
+
+@given(low=st.floats(-1e9, 1e9), span=st.floats(1e-6, 1e9))
+def test_ticks_lie_within_and_are_few(low: float, span: float) -> None:
+    found = charts.ticks(low, low + span)
+    slack = 1e-6 * (abs(low) + span)
+    assert len(found) <= 7
+    assert all(low - slack <= each <= low + span + slack for each in found)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=2_000))
+def test_a_long_line_is_thinned_to_means_in_order(values: list[float]) -> None:
+    points = [(float(index), value) for index, value in enumerate(values)]
+    thin = charts.thinned(points)
+    assert len(thin) <= 240
+    assert [place for place, _ in thin] == sorted(place for place, _ in thin)
+    assert min(values) - 1e-6 <= min(value for _, value in thin)
+    assert max(value for _, value in thin) <= max(values) + 1e-6
+
+
+@pytest.mark.parametrize("number", [1, 59, 61, 1_000])
+def test_bars_share_the_steps_among_them(number: int) -> None:
+    columns = [(float(step), {"compute": 1.0}) for step in range(1, number + 1)]
+    form = "{:.3g}".format
+    drawn = charts.stacked(columns, {"compute": "s1"}, x="step", y="s", x_format=form, y_format=form)
+    assert drawn.count("<rect") == min(number, 60)
+    assert drawn.count("compute: 1,") == min(number, 60)
