@@ -12,7 +12,6 @@ from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError
 from sapflow.invoke import Role
 from sapflow.local import EmbeddedRuntime
-from sapflow.pricing import Price
 from sapflow.progress import Progress
 from sapflow.text import count, dollars, duration, percent, printable, to_json
 
@@ -198,7 +197,7 @@ def open_display(
     quiet: bool,
     title: str,
     tree: str,
-    price: Price,
+    platform: str,
 ) -> Display:
     """The display asked for. `title` and `tree` are what a live one shows of the job."""
     if quiet:
@@ -209,4 +208,4 @@ def open_display(
         return LineDisplay(stream, plain_line)
     from sapflow.live import LiveDisplay  # rich, which lines do without
 
-    return LiveDisplay(stream, title, tree, price)
+    return LiveDisplay(stream, title, tree, platform)

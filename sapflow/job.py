@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
-from pydantic.alias_generators import to_camel
 
 from sapflow import memory, spec_checks, structure
 from sapflow.errors import SpecError
 from sapflow.invoke import Role
-from sapflow.pricing import PRICES
+from sapflow.prices import PricesSpec
+from sapflow.pricing import Price
 from sapflow.schedules import Schedule
+from sapflow.spec_types import Count, Cpu, Dotted, Image, Memory, Model, Name, ObjectName, Seconds, parse_cpu
 
 if TYPE_CHECKING:
     from sapflow.optimizers import OptimizerSettings
@@ -24,10 +25,6 @@ KIND = "TrainingJob"
 MAX_WORKERS = 10_000
 
 Runtime = Literal["local", "kubernetes"]
-NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-MAX_NAME = 40
-MEMORY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(k|M|G|T|Ki|Mi|Gi|Ti)?$"
-CPU_PATTERN = r"^([0-9]{1,3}(\.[0-9]{1,3})?|[0-9]{1,6}m)$"
 
 NOT_BUILT = {
     "spec.memory.optimize": "memory optimisation comes with the planner",
@@ -45,26 +42,6 @@ CLUSTER_ONLY = {
     "spec.ttlSecondsAfterFinished": "it is for the cluster runtime",
 }
 """Fields that only a cluster honours: a local run refuses any value but their default."""
-
-
-class Model(BaseModel):
-    """Base of all spec models: camelCase outside, immutable, unknown fields refused."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, protected_namespaces=()
-    )
-
-
-Count = Annotated[int, Field(ge=1, lt=2**31)]
-Seconds = Annotated[int, Field(ge=1, le=315_360_000)]
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=MAX_NAME)]
-Dotted = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$", max_length=253)
-]
-Image = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", max_length=512)]
-ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
-Memory = Annotated[str, StringConstraints(pattern=MEMORY_PATTERN, max_length=32)]
-Cpu = Annotated[str, StringConstraints(pattern=CPU_PATTERN, max_length=16)]
 
 
 class Metadata(BaseModel):
@@ -301,21 +278,6 @@ class StorageSpec(Model):
     )
 
 
-class PricesSpec(Model):
-    """What invocations are billed at."""
-
-    platform: Annotated[
-        str, StringConstraints(max_length=63), Field(json_schema_extra={"enum": sorted(PRICES)})
-    ] = Field("AWSLambda", description="Whose prices the cost is counted in.")
-
-    @field_validator("platform")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in PRICES:
-            raise ValueError(f"must be one of {', '.join(sorted(PRICES))}")
-        return value
-
-
 class Spec(Model):
     model: ModelSpec
     data: DataSpec
@@ -351,6 +313,18 @@ class TrainingJob(Model):
     def to_json(self) -> dict[str, Any]:
         """The resolved job as a JSON value; `parse` reads it back."""
         return self.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+    @property
+    def cpus(self) -> dict[Role, float | None]:
+        """The CPU limit of each role; None: it follows memory."""
+        cpu = self.spec.cpu or CpuSpec()
+        given: dict[Role, str | None] = {"worker": cpu.worker, "merger": cpu.merger}
+        return {role: None if value is None else parse_cpu(value) for role, value in given.items()}
+
+    @property
+    def price(self) -> Price:
+        """What the job's invocations are billed at."""
+        return self.spec.prices.price
 
     @property
     def instances(self) -> dict[Role, int]:

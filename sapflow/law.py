@@ -56,6 +56,8 @@ class Work:
     """Below 1, summing takes that much longer."""
     mergers: Role = "merger"
     """Who merges: warm workers may."""
+    cpu_limits: tuple[float | None, float | None] = (None, None)
+    """CPUs that a worker and a merger are billed for; None: what comes with their memory."""
     instances: int | None = None
     """Calls that can be at work at once; None: any number."""
 
@@ -66,6 +68,11 @@ class Work:
 
     def memory(self, role: Role) -> int:
         return self.worker_memory if role == "worker" else self.merger_memory
+
+    def cost(self, price: Price, role: Role, seconds: float) -> float:
+        """USD of one call."""
+        limit = self.cpu_limits[0] if role == "worker" else self.cpu_limits[1]
+        return cost(price, self.memory(role), seconds, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ class Law:
             parts[_CAUSES[name]] += number * getattr(self.constants, name)
         parts["computing"] = self.work.compute_seconds
         parts["waiting for instances"] = sum((leg.waves - 1) * leg.seconds for leg in legs)
-        dollars = sum(leg.calls * cost(price, self.work.memory(leg.role), leg.seconds) for leg in legs)
+        dollars = sum(leg.calls * self.work.cost(price, leg.role, leg.seconds) for leg in legs)
         return Prediction(sum(parts.values()), dollars, sum(leg.calls for leg in legs), parts, legs)
 
     def path(self, legs: tuple[Leg, ...], *, waiting: bool = False) -> dict[str, float]:

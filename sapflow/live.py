@@ -14,7 +14,6 @@ from rich.text import Text
 
 from sapflow.display import Display, Event, plain_line
 from sapflow.local import EmbeddedRuntime
-from sapflow.pricing import Price
 from sapflow.text import count, dollars, duration, percent
 
 SECONDS_BETWEEN_FRAMES = 0.2
@@ -25,9 +24,9 @@ STATES = {"busy": ("●", "green"), "warm": ("●", "yellow"), "starting": ("◌
 class LiveDisplay(Display):
     """Draws on the event loop of the run, a few times a second. What matters later scrolls by above the picture."""
 
-    def __init__(self, stream: TextIO, title: str, tree: str, price: Price) -> None:
+    def __init__(self, stream: TextIO, title: str, tree: str, platform: str) -> None:
         super().__init__()
-        self._title, self._tree, self._price = title, tree, price
+        self._title, self._tree, self._platform = title, tree, platform
         self._live = Live(
             console=Console(file=stream), auto_refresh=False, transient=True, redirect_stderr=False
         )
@@ -101,7 +100,7 @@ class LiveDisplay(Display):
             version, loss, accuracy = progress.evaluated
             found = f"loss {loss:.4f}" if accuracy is None else f"accuracy {percent(accuracy)}"
             parts.append(f"validation {found} at {version:,}")
-        parts.append(f"{dollars(progress.commit.account.cost_usd)} at {self._price.platform} prices")
+        parts.append(f"{dollars(progress.commit.account.cost_usd)} at {self._platform} prices")
         return Text("   ".join(parts))
 
 

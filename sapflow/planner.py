@@ -15,7 +15,7 @@ from sapflow.constants import Constants
 from sapflow.errors import SpecError
 from sapflow.law import Law, Leg, Prediction, Work
 from sapflow.memory import Estimate, estimate_mergers
-from sapflow.pricing import Price, cost
+from sapflow.pricing import Price
 from sapflow.structure import Structure
 
 MOST_LEVELS = 4
@@ -185,7 +185,7 @@ class _Trees:
         return self._dollars(legs)
 
     def _dollars(self, legs: Sequence[Leg]) -> float:
-        return sum(leg.calls * cost(self._price, self._work.memory(leg.role), leg.seconds) for leg in legs)
+        return sum(leg.calls * self._work.cost(self._price, leg.role, leg.seconds) for leg in legs)
 
 
 def _fan_ins(width: int) -> Iterator[int]:

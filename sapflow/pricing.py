@@ -9,20 +9,36 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """How a platform bills one invocation of a function. A platform's "MB" is 2**20 bytes here."""
+    """How one invocation of a function is billed. A platform's "MB" is 2**20 bytes here.
+
+    An invocation costs its request, and for each second memory × its rate + virtual CPUs × their rate + the larger
+    of its shares of a node's memory and CPUs × the node's rate.
+    """
 
     platform: str
-    dated: date
+    dated: date | None
+    """When a platform's own page said so; None for the user's own prices."""
     source: str
-    usd_per_mb_second: float
-    usd_per_request: float
-    granularity_seconds: float
+    usd_per_mb_second: float = 0.0
+    usd_per_request: float = 0.0
+    granularity_seconds: float = 0.001
     """Durations are rounded up to a multiple of this."""
-    min_mb: int
-    max_mb: int
-    memory_step_mb: int
-    mb_per_vcpu: float
-    """Memory that brings one whole virtual CPU."""
+    min_seconds: float = 0.0
+    """What the shortest invocation is billed as."""
+    min_mb: int = 1
+    max_mb: int = 1 << 30
+    memory_step_mb: int = 1
+    mb_per_vcpu: float = 1769
+    """Memory that brings one whole virtual CPU, where a function's CPUs are not said."""
+    usd_per_vcpu_second: float = 0.0
+    usd_per_node_second: float = 0.0
+    node_mb: float = 1.0
+    node_vcpus: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The prices in words: AWSLambda prices of 2026-05-01."""
+        return self.source if self.dated is None else f"{self.platform} prices of {self.dated}"
 
 
 _LAMBDA_SOURCE = (
@@ -68,7 +84,53 @@ PAPER_2018 = Price(
     mb_per_vcpu=1769,
 )
 
-PRICES: dict[str, Price] = {price.platform: price for price in (AWS_LAMBDA, AWS_LAMBDA_ARM, PAPER_2018)}
+GOOGLE_CLOUD_RUN = Price(
+    platform="GoogleCloudRun",
+    dated=date(2026, 5, 1),
+    source="Google Cloud Run pricing page, services billed by request, Tier 1 regions, no free tier",
+    usd_per_mb_second=0.0000025 / 1024,
+    usd_per_vcpu_second=0.000024,
+    usd_per_request=0.40 / 1e6,
+    granularity_seconds=0.1,
+    min_mb=128,
+    max_mb=32_768,
+)
+
+AZURE_FUNCTIONS = Price(
+    platform="AzureFunctions",
+    dated=date(2026, 5, 1),
+    source="Azure Functions pricing page, Consumption plan, East US, no free grant; Azure bills memory that is used, "
+    "the whole limit is counted here",
+    usd_per_mb_second=0.000016 / 1024,
+    usd_per_request=0.20 / 1e6,
+    granularity_seconds=0.001,
+    min_seconds=0.1,
+    min_mb=128,
+    max_mb=1536,
+    memory_step_mb=128,
+)
+
+PRICES: dict[str, Price] = {
+    price.platform: price
+    for price in (AWS_LAMBDA, AWS_LAMBDA_ARM, AZURE_FUNCTIONS, GOOGLE_CLOUD_RUN, PAPER_2018)
+}
+"""What platforms say of themselves."""
+NODE = "Node"
+"""Knative on nodes of one's own: each function bears its share of a node's price while it works."""
+CUSTOM = "Custom"
+"""Prices that the user gives."""
+
+
+def node_price(usd_per_hour: float, vcpus: float, memory_bytes: int) -> Price:
+    """A function's share of a node: of its memory or of its CPUs, whichever is larger, by the second."""
+    return Price(
+        platform=NODE,
+        dated=None,
+        source=f"${usd_per_hour:g} an hour for a node of {vcpus:g} CPUs and {memory_bytes / MIB / 1024:.3g} GiB",
+        usd_per_node_second=usd_per_hour / 3600,
+        node_mb=memory_bytes / MIB,
+        node_vcpus=vcpus,
+    )
 
 
 def billed_mb(price: Price, memory_bytes: int) -> int:
@@ -77,14 +139,28 @@ def billed_mb(price: Price, memory_bytes: int) -> int:
     return max(price.min_mb, steps * price.memory_step_mb)
 
 
-def cost(price: Price, memory_bytes: int, seconds: float) -> float:
-    """USD for one invocation of `seconds` on a function of `memory_bytes`."""
+def cost(price: Price, memory_bytes: int, seconds: float, vcpus: float | None = None) -> float:
+    """USD for one invocation of `seconds` on a function of `memory_bytes`.
+
+    `vcpus`: its CPU limit; None: what comes with its memory.
+    """
     # A hair is taken off, so that 0.3 s, a little over 300 ms in binary, is not billed as 301.
-    units = math.ceil(max(0.0, seconds) / price.granularity_seconds - 1e-6)
-    billed_seconds = units * price.granularity_seconds
-    return price.usd_per_request + price.usd_per_mb_second * billed_mb(price, memory_bytes) * billed_seconds
+    units = math.ceil(max(0.0, seconds, price.min_seconds) / price.granularity_seconds - 1e-6)
+    return price.usd_per_request + units * price.granularity_seconds * _rate(price, memory_bytes, vcpus)
 
 
-def vcpus(price: Price, memory_bytes: int) -> float:
+def _rate(price: Price, memory_bytes: int, vcpus: float | None) -> float:
+    """USD a second."""
+    megabytes = billed_mb(price, memory_bytes)
+    processors = vcpus_of(price, memory_bytes) if vcpus is None else vcpus
+    share = max(megabytes / price.node_mb, processors / price.node_vcpus)
+    return (
+        price.usd_per_mb_second * megabytes
+        + price.usd_per_vcpu_second * processors
+        + price.usd_per_node_second * share
+    )
+
+
+def vcpus_of(price: Price, memory_bytes: int) -> float:
     """Virtual CPUs that come with a function of `memory_bytes`."""
     return memory_bytes / MIB / price.mb_per_vcpu

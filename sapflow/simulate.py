@@ -14,7 +14,7 @@ from sapflow import structure
 from sapflow.constants import Constants
 from sapflow.invoke import Role
 from sapflow.law import Law, Work
-from sapflow.pricing import Price, cost
+from sapflow.pricing import Price
 from sapflow.structure import Structure
 
 _READY, _CALLED, _DONE = range(3)
@@ -123,7 +123,7 @@ class _Step:
         level, index, _ = call
         taken = self._duration(level, self._fan_in(level, index)) * self._luck()
         role: Role = "worker" if level == 0 else self._work.mergers
-        self._dollars += cost(self._price, self._work.memory(role), taken)
+        self._dollars += self._work.cost(self._price, role, taken)
         self._push(now + taken, _DONE, call)
 
     def _done(self, now: float, call: _Call) -> None:

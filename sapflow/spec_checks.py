@@ -101,6 +101,18 @@ _SCHEDULE = "optimizer.schedule"
 
 RULES: tuple[Rule, ...] = (
     Rule(
+        "prices.node",
+        "goes with platform Node, and Node needs it: usdPerHour, cpu and memory of a node",
+        lambda spec: (spec.prices.node is not None) == (spec.prices.platform == "Node"),
+        "has(self.prices.node) == (self.prices.platform == 'Node')",
+    ),
+    Rule(
+        "prices.custom",
+        "goes with platform Custom, and Custom needs it: usdPerGiBSecond and others",
+        lambda spec: (spec.prices.custom is not None) == (spec.prices.platform == "Custom"),
+        "has(self.prices.custom) == (self.prices.platform == 'Custom')",
+    ),
+    Rule(
         "model",
         "needs either name or entrypoint: name for a built-in model, entrypoint for your own",
         lambda spec: (spec.model.name is None) != (spec.model.entrypoint is None),

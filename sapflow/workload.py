@@ -7,7 +7,7 @@ from sapflow.job import Runtime, TrainingJob
 from sapflow.law import Work
 from sapflow.memory import parse_quantity
 from sapflow.optimizers import block_size
-from sapflow.pricing import AWS_LAMBDA, vcpus
+from sapflow.pricing import AWS_LAMBDA, vcpus_of
 
 TRAINING_FLOPS = 3
 """Forward and backward, in forward passes: backward takes two products for each one of forward."""
@@ -44,6 +44,7 @@ def work_of(
         merger_memory=parse_quantity(spec.memory.merger),
         merger_cpus=_cpus(job, mergers) if runtime == "kubernetes" else 1.0,
         mergers=mergers,
+        cpu_limits=(job.cpus["worker"], job.cpus["merger"]),
         instances=instances,
     )
 
@@ -55,9 +56,8 @@ def most_shards(size: Size) -> int:
 
 def _cpus(job: TrainingJob, role: Role) -> float:
     """A function's CPU limit in a cluster, which follows its memory where the job does not set it."""
-    spec = job.spec
-    given = None if spec.cpu is None else spec.cpu.worker if role == "worker" else spec.cpu.merger
+    given = job.cpus[role]
     if given is not None:
-        return float(given[:-1]) / 1000 if given.endswith("m") else float(given)
-    memory = spec.memory.worker if role == "worker" else spec.memory.merger
-    return vcpus(AWS_LAMBDA, parse_quantity(memory))
+        return given
+    memory = job.spec.memory.worker if role == "worker" else job.spec.memory.merger
+    return vcpus_of(AWS_LAMBDA, parse_quantity(memory))

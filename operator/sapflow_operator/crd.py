@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
-from sapflow.job import MAX_NAME, NOT_BUILT, Spec
+from sapflow.job import NOT_BUILT, Spec
 from sapflow.spec_checks import CLUSTER_NAME, RULES
+from sapflow.spec_types import MAX_NAME
 from sapflow_operator import names
 from sapflow_operator.status_schema import status_schema
 

@@ -219,8 +219,10 @@ def _progress_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
         left = f", {duration(left)} left" if left and "completionTime" not in body else ""
         found.append(("time", f"{duration(body['seconds'])}{each}{left}"))
     if "costUSD" in progress:
-        price = PRICES.get(str(body["prices"]))
-        at = f" at {price.platform} prices of {price.dated}" if price is not None else ""
+        platform = body["prices"]
+        at = (
+            f" at {PRICES[platform].name if platform in PRICES else f'{platform} prices'}" if platform else ""
+        )
         found.append(("cost", f"{dollars(progress['costUSD'])}{at}"))
     return found
 

@@ -11,7 +11,7 @@ from sapflow.cli import cluster_job
 from sapflow.cli.follow import line
 from sapflow.cli.kube import Object
 from sapflow.display import Event
-from sapflow.pricing import AWS_LAMBDA, PRICES
+from sapflow.pricing import AWS_LAMBDA
 from sapflow.text import dollars, percent
 
 MARKS = {
@@ -27,7 +27,7 @@ class JobDisplay(live.LiveDisplay):
 
     def __init__(self, stream: TextIO, title: str, job: Object) -> None:
         platform = job["spec"].get("prices", {}).get("platform")
-        super().__init__(stream, title, "", PRICES.get(platform, AWS_LAMBDA))
+        super().__init__(stream, title, "", platform or AWS_LAMBDA.platform)
         self._plant(cluster_job.levels(job))
         self._event: Event = {}
         self._functions: list[tuple[str, str]] = []
@@ -72,7 +72,7 @@ class JobDisplay(live.LiveDisplay):
         elif "validationLoss" in event:
             parts.append(f"validation loss {event['validationLoss']:.4f}")
         if "costUSD" in event:
-            parts.append(f"{dollars(event['costUSD'])} at {self._price.platform} prices")
+            parts.append(f"{dollars(event['costUSD'])} at {self._platform} prices")
         return Text("   ".join(parts))
 
 

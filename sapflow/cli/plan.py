@@ -15,7 +15,7 @@ from sapflow.job import Runtime, TrainingJob
 from sapflow.law import Work
 from sapflow.local import available_cores
 from sapflow.planner import Candidate
-from sapflow.pricing import PRICES, Price
+from sapflow.pricing import Price
 from sapflow.progress import Extent
 from sapflow.structure import Structure
 from sapflow.text import count, dollars, duration
@@ -139,7 +139,7 @@ def _make(
     constants = workload.constants_of(job, runtime)
     work, price = (
         workload.work_of(job, size, constants, runtime, instances),
-        PRICES[job.spec.prices.platform],
+        job.price,
     )
     # A function that is given more memory when it needs it is held to none.
     held = replace(work, worker_memory=2**60, merger_memory=2**60) if job.spec.memory.grow_on_oom else work
@@ -215,7 +215,7 @@ def _print(made: _Plan, runtime: Runtime) -> None:
     print(f"  model      {size}, {duration(work.compute_seconds)} of computing a step")
     print(f"  instances  {at_once} at work at once")
     print(f"  constants  {made.constants.origin}")
-    print(f"  prices     {job.spec.prices.platform}\n")
+    print(f"  prices     {job.price.name}\n")
     for line in _table(made):
         print(f"  {line}".rstrip())
     print(f"\n{_own_words(made)}\n")

@@ -14,7 +14,6 @@ from sapflow.cli.jobs import add_store, find_manifest, is_file, make_importable,
 from sapflow.cli.output import print_json
 from sapflow.errors import DataError, SpecError
 from sapflow.local import available_cores
-from sapflow.pricing import PRICES
 from sapflow.report import Facts, gather, render
 from sapflow.report.facts import Predicted
 from sapflow.session import Session, runtime_of
@@ -85,7 +84,7 @@ def _with_prediction(facts: Facts, session: Session, named: str, environ: Mappin
     constants = workload.constants_of(job, runtime)
     instances = available_cores() if runtime == "local" else None
     work = workload.work_of(job, size, constants, runtime, instances)
-    price = PRICES[job.spec.prices.platform]
+    price = job.price
     said = planner.candidate(work, constants, price, facts.structure, facts.plan.shards).prediction
     # The root's second phase, where there are shards, is of one level with its first.
     levels = [leg.seconds for leg in said.legs][: len(facts.structure)]

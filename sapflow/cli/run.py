@@ -15,7 +15,6 @@ from sapflow.cli.stop import Stopped, run_until_stopped
 from sapflow.data.blocks import Manifest
 from sapflow.display import Display, open_display
 from sapflow.errors import JobFailed
-from sapflow.pricing import PRICES
 from sapflow.progress import Extent, Progress
 from sapflow.session import Session
 from sapflow.text import count, dollars, duration, percent
@@ -117,7 +116,7 @@ def _display(given: argparse.Namespace, opened: Session) -> Display:
         quiet=given.quiet,
         title=f"{opened.uid}: {count(job.spec.workers, 'worker')}, store {location(opened.url)}",
         tree=structure.draw(job.structure),
-        price=PRICES[job.spec.prices.platform],
+        platform=job.price.platform,
     )
 
 
@@ -196,7 +195,7 @@ def _outcome_body(opened: Session, outcome: dict[str, Any]) -> dict[str, Any]:
 
 def _summary(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]) -> None:
     account = outcome["account"]
-    price = PRICES[opened.job.spec.prices.platform]
+    price = opened.job.price
     unit = "steps" if opened.job.spec.algorithm.mode == "Sync" else "commits"
     lines: list[tuple[str, str]] = []
     if "validationAccuracy" in outcome:
@@ -208,7 +207,7 @@ def _summary(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]
     reached = ", the first that reached targetAccuracy" if outcome["targetReached"] else ""
     lines += [
         (unit, f"{outcome['version']:,} in {duration(account['seconds'])}{reached}"),
-        ("cost", f"{dollars(account['costUSD'])} at {price.platform} prices of {price.dated}"),
+        ("cost", f"{dollars(account['costUSD'])} at {price.name}"),
         (
             "invocations",
             f"{account['invocations']:,} ({count(account['coldStarts'], 'cold start')}, "

@@ -14,7 +14,6 @@ from sapflow.cli.kube import has_cluster
 from sapflow.cli.output import local_path, location, print_json
 from sapflow.driver.commits import Commit, Records
 from sapflow.errors import DataError, SapflowError
-from sapflow.pricing import PRICES
 from sapflow.progress import Extent
 from sapflow.session import DEFAULT_STORE, Session, find_session
 from sapflow.text import count, dollars, duration, percent
@@ -106,7 +105,7 @@ async def _status(session: Session) -> dict[str, Any]:
     """A job's state as a JSON value."""
     records = Records(session.store, session.uid)
     body: dict[str, Any] = {"job": session.uid, "store": session.url, "state": "Pending"}
-    body["prices"] = session.job.spec.prices.platform
+    body |= {"prices": session.job.price.platform, "priceTable": session.job.price.name}
     outcome = session.outcome()
     last = await records.last()
     if last is not None:
@@ -177,8 +176,7 @@ def _print(body: dict[str, Any]) -> None:
         numbers = ", ".join([*accuracy, f"loss {evaluation['loss']:.4f}"])
         lines.append(("validation", f"{numbers} at version {evaluation['version']:,}"))
     if "costUSD" in body:
-        price = PRICES[body["prices"]]
-        cost = f"{dollars(body['costUSD'])} at {price.platform} prices of {price.dated}"
+        cost = f"{dollars(body['costUSD'])} at {body['priceTable']}"
         lines += [("time", duration(body["seconds"])), ("cost", cost)]
     if "failure" in body:
         lines.append(("failure", f"{body['failure']['reason']}: {body['failure']['message']}"))

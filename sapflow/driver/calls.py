@@ -67,12 +67,13 @@ class Caller:
         retries: int,
         price: Price,
         memory: dict[Role, int],
+        cpus: dict[Role, float | None],
         observer: Observer,
         account: Account,
     ) -> None:
         self._sender, self._observer = sender, observer
         self._seconds, self._retries = seconds, retries
-        self._price, self._memory = price, memory
+        self._price, self._memory, self._cpus = price, memory, cpus
         self._history: dict[str, deque[float]] = {}
         self._last_answer = 0.0
         self._slowest_start = 0.0
@@ -189,6 +190,6 @@ class Caller:
         if reply.cold_seconds:
             self._slowest_start = max(self._slowest_start, reply.cold_seconds)
             self._spent["cold_starts"] += 1
-        self._spent["cost_usd"] += cost(self._price, self._memory[role], reply.seconds)
+        self._spent["cost_usd"] += cost(self._price, self._memory[role], reply.seconds, self._cpus[role])
         self._observer.answered(role, op, reply)
         return reply

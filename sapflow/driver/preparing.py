@@ -13,7 +13,6 @@ from sapflow.invoke import Sender
 from sapflow.job import TrainingJob
 from sapflow.memory import parse_quantity
 from sapflow.preparation import write_spec
-from sapflow.pricing import PRICES
 from sapflow.requests import PrepareRequest
 from sapflow.store import Store
 
@@ -46,7 +45,8 @@ async def prepare(
         sender,
         seconds=max(LEAST_SECONDS, spec.limits.invocation_seconds),
         retries=spec.limits.retries,
-        price=PRICES[spec.prices.platform],
+        price=job.price,
+        cpus=job.cpus,
         memory={
             "worker": parse_quantity(spec.memory.worker),
             "merger": parse_quantity(spec.memory.merger),

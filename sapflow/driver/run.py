@@ -21,7 +21,6 @@ from sapflow.errors import JobFailed, SapflowError
 from sapflow.invoke import Sender
 from sapflow.job import TrainingJob
 from sapflow.memory import parse_quantity
-from sapflow.pricing import PRICES
 from sapflow.requests import InitializeRequest, Sizes
 from sapflow.store import Store
 
@@ -93,7 +92,8 @@ class Driver:
             self._sender,
             seconds=spec.limits.invocation_seconds,
             retries=spec.limits.retries,
-            price=PRICES[spec.prices.platform],
+            price=self._job.price,
+            cpus=self._job.cpus,
             memory={
                 "worker": parse_quantity(spec.memory.worker),
                 "merger": parse_quantity(spec.memory.merger),

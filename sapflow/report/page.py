@@ -9,7 +9,7 @@ import yaml
 
 from sapflow.driver.commits import Commit
 from sapflow.memory import format_bytes, parse_quantity
-from sapflow.pricing import MIB, PRICES
+from sapflow.pricing import MIB
 from sapflow.report import charts
 from sapflow.report.charts import Line, Mark
 from sapflow.report.facts import Facts
@@ -274,10 +274,10 @@ def _memory_and_cost(facts: Facts) -> list[str]:
         if points:
             series.append(Line(role, kind, points))
             bounds.append((f"limit of a {role}", kind, limits[role] / MIB))
-    price = PRICES[facts.job.spec.prices.platform]
+    price = facts.job.price
     money = [(float(each.version), each.account.cost_usd) for each in (facts.start, *facts.commits)]
     return [
-        f"<p>Cost by {escape(price.platform)} prices of {price.dated}: workers' and mergers' calls.</p>",
+        f"<p>Cost by {escape(price.name)}: workers' and mergers' calls.</p>",
         '<div class="grid">',
         charts.lines(
             series,

@@ -117,6 +117,11 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
         {"spec.storage": {"endpoint": "http://minio:9000", "bucket": "sapflow", "shareCredentials": True}},
         "needs secretName: only credentials of your own can be shared",
     ),
+    ({"spec.prices.platform": "Node"}, "goes with platform Node, and Node needs it"),
+    (
+        {"spec.prices.custom": {"usdPerGiBSecond": 1}},
+        "goes with platform Custom, and Custom needs it",
+    ),
     ({"spec.prices.platform": "Cloud9"}, 'spec.prices.platform: Unsupported value: "Cloud9"'),
     (
         {"spec.limits.deadlineSeconds": -1},

@@ -13,7 +13,6 @@ from sapflow.driver.commits import Account, Commit, Measured
 from sapflow.errors import InvocationError
 from sapflow.live import LiveDisplay
 from sapflow.local import EmbeddedRuntime, InstanceInfo
-from sapflow.pricing import AWS_LAMBDA
 from sapflow.progress import Extent, Progress
 from sapflow.requests import Sizes
 from sapflow.text import count, dollars, duration, percent, printable, to_json
@@ -178,7 +177,7 @@ class OneOfEach(EmbeddedRuntime):
 
 
 def test_the_live_picture_shows_progress_numbers_tree_and_functions(monkeypatch: pytest.MonkeyPatch) -> None:
-    display = LiveDisplay(io.StringIO(), "digits: 8 workers", "root\n└─ 8 workers", AWS_LAMBDA)
+    display = LiveDisplay(io.StringIO(), "digits: 8 workers", "root\n└─ 8 workers", "AWSLambda")
     monkeypatch.setattr(display, "_tick", lambda: None)
     display.begin(Progress(EXTENT))
     display.watch(OneOfEach())

@@ -1,0 +1,36 @@
+"""What all models of the spec are made of: their base, and the types of names and quantities."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+MAX_NAME = 40
+MEMORY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(k|M|G|T|Ki|Mi|Gi|Ti)?$"
+CPU_PATTERN = r"^([0-9]{1,3}(\.[0-9]{1,3})?|[0-9]{1,6}m)$"
+
+
+class Model(BaseModel):
+    """Base of all spec models: camelCase outside, immutable, unknown fields refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, protected_namespaces=()
+    )
+
+
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Seconds = Annotated[int, Field(ge=1, le=315_360_000)]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=MAX_NAME)]
+Dotted = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$", max_length=253)
+]
+Image = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", max_length=512)]
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+Memory = Annotated[str, StringConstraints(pattern=MEMORY_PATTERN, max_length=32)]
+Cpu = Annotated[str, StringConstraints(pattern=CPU_PATTERN, max_length=16)]
+
+
+def parse_cpu(quantity: str) -> float:
+    """CPUs of a Kubernetes quantity that fits CPU_PATTERN: 0.5 of `500m`."""
+    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
