@@ -177,6 +177,19 @@ def test_what_must_start_fast_loads_nothing_heavy(module: str) -> None:
     assert HEAVY.isdisjoint(loaded)
 
 
+def test_the_operator_reads_records_without_numpy(tmp_path: Path) -> None:
+    """It takes ten of the eighty MiB that an idle operator may have."""
+    (tmp_path / "record.json").write_text("{}")
+    loaded = fresh(
+        "import sys, sapflow_operator.main, sapflow_operator.objects, sapflow.stores.s3\n"
+        "from sapflow.store import open_store\n"
+        f"store = open_store({tmp_path.as_uri()!r})\n"
+        "assert bytes(store.read('record.json')) == b'{}'\n"
+        "print(*sys.modules)"
+    ).split()
+    assert "numpy" not in loaded
+
+
 def test_the_library_needs_no_torch_to_be_installed() -> None:
     needed = {re.split(r"[\[<>=~! ]", line)[0] for line in PYPROJECT["project"]["dependencies"]}
     assert HEAVY.isdisjoint(needed)
