@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import yaml
 
-from sapflow.driver.commits import Commit
+from sapflow.driver.commits import Account, Commit
 from sapflow.memory import format_bytes, parse_quantity
 from sapflow.pricing import MIB
 from sapflow.report import charts
@@ -68,7 +68,8 @@ def _header(facts: Facts) -> str:
     last, outcome = facts.last, facts.outcome
     accuracies = [each.accuracy for each in facts.evaluations if each.accuracy is not None]
     shown = (outcome or {}).get("validationAccuracy", accuracies[-1] if accuracies else None)
-    account = last.account
+    # The outcome's account has what came after the last commit: evaluations, the export.
+    account = last.account if outcome is None else Account.model_validate(outcome["account"])
     unit = "contributions" if facts.job.spec.algorithm.mode == "Async" else "steps"
     tiles = [
         ("validation accuracy", percent(shown) if shown is not None else "–"),

@@ -79,7 +79,7 @@ def test_the_embedded_runtime_inside_the_worker_image_trains_the_same_weights(
 ) -> None:
     out = embedded_pod(namespace, undisturbed["images"]["worker"], DIGITS)
 
-    assert json.loads(out)["result"]["sha256"] == undisturbed["result"]["sha256"]
+    assert json.loads(out)["sha256"] == undisturbed["result"]["sha256"]
 
 
 def test_a_job_whose_store_forgets_everything_fails_with_words(namespace: str) -> None:

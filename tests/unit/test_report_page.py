@@ -66,9 +66,15 @@ def facts(**changes: Any) -> Facts:
         plan=Plan(structure=(1, 2, 4), shards=1),
         evaluations=[Evaluation(10, 0.3, 0.8), Evaluation(20, 0.2, 0.9)],
         checkpoints=[20],
-        outcome={"version": 20, "uri": "file:///there/model.safetensors", "sha256": "ab12", "validationAccuracy": 0.9},
+        outcome={
+            "version": 20,
+            "uri": "file:///there/model.safetensors",
+            "sha256": "ab12",
+            "validationAccuracy": 0.9,
+            "account": Account(seconds=12, cost_usd=0.5, invocations=150).body(),
+        },
         predicted=Predicted(0.2, 0.001, (0.1, 0.03, 0.04)),
-    )  # fmt: skip
+    )
     return replace(made, **changes)
 
 
@@ -232,3 +238,8 @@ def test_bars_share_the_steps_among_them(number: int) -> None:
     drawn = charts.stacked(columns, {"compute": "s1"}, x="step", y="s", x_format=form, y_format=form)
     assert drawn.count("<rect") == min(number, 60)
     assert drawn.count("compute: 1,") == min(number, 60)
+
+
+def test_the_bill_at_the_top_is_the_whole_one() -> None:
+    shown = Elements(render(facts())).text
+    assert [shown[shown.index(label) + 1] for label in ("cost", "invocations")] == ["$0.500", "150"]
