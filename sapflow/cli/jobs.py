@@ -50,9 +50,15 @@ def is_file(name: str) -> bool:
 
 
 def session_of(name: str, store: str | None, environ: Mapping[str, str], *, probe: bool = False) -> Session:
-    """The session of a YAML file's job, or of a job's uid. Raises DataError where the store has no such job."""
+    """The session of a YAML file's job, of a job's uid, or of its folder in a directory's store.
+
+    Raises DataError where the store has no such job.
+    """
     if is_file(name):
         return open_session(read_job(name), environ, store=store, probe=probe)
+    folder = Path(name).absolute()
+    if store is None and folder.is_dir() and folder.parent.name == "jobs":
+        return find_session(folder.name, environ, store=str(folder.parent.parent))
     return find_session(name, environ, store=store)
 
 

@@ -26,6 +26,7 @@ Of a job that is still at work, or was interrupted, it shows what is committed. 
 _EPILOG = """\
 examples:
   sapflow report job.yaml                                   writes report.html
+  sapflow report .sapflow/jobs/digits-1a2b3c4d
   sapflow report digits-1a2b3c4d --store /data/sapflow -o digits.html
   sapflow report "$(kubectl get tj digits -o jsonpath='{.metadata.uid}')" \\
       --store 's3://sapflow?endpoint=http://localhost:9000'   a job of a cluster, whose store is reached from here"""
@@ -39,7 +40,9 @@ def add_to(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("job", metavar="FILE|JOB", help="the job's YAML, or its name in the store")
+    parser.add_argument(
+        "job", metavar="FILE|JOB|DIR", help="the job's YAML, its name in the store, or its folder there"
+    )
     add_store(parser)
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), metavar="PATH", help="default: report.html"

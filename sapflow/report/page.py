@@ -105,40 +105,28 @@ def _learning(facts: Facts) -> list[str]:
     everything = (facts.start, *facts.commits)
     target = facts.job.spec.algorithm.target_accuracy
     wanted = [] if target is None else [("target", "s3", target)]
+    losses = {each.version: each.measured.loss for each in facts.commits}
+    held_out_losses = {each.version: each.loss for each in facts.evaluations}
+    hits = {each.version: each.measured.accuracy for each in facts.commits}
+    held_out_hits = {each.version: each.accuracy for each in facts.evaluations}
+    classifies = any(value is not None for value in (*hits.values(), *held_out_hits.values()))
     found = []
     for label, place, form in (
         ("time", {each.version: each.account.seconds for each in everything}, _time),
         ("dollars", {each.version: each.account.cost_usd for each in everything}, _money),
     ):
-        losses = {each.version: each.measured.loss for each in facts.commits}
-        held_out = {each.version: each.loss for each in facts.evaluations}
-        found.append(
-            charts.lines(
-                [
-                    _line("training", "s1", losses, place),
-                    _line("validation", "s2", held_out, place, marks=True),
-                ],
-                x=label,
-                y="loss",
-                x_format=form,
-                y_format=_number,
-            )
-        )
-        hits = {each.version: each.measured.accuracy for each in facts.commits}
-        held_out_hits = {each.version: each.accuracy for each in facts.evaluations}
-        if any(value is not None for value in (*hits.values(), *held_out_hits.values())):
+        curves = [
+            _line("training", "s1", losses, place),
+            _line("validation", "s2", held_out_losses, place, marks=True),
+        ]
+        found.append(charts.lines(curves, x=label, y="loss", x_format=form, y_format=_number))
+        if classifies:
+            curves = [
+                _line("training", "s1", hits, place),
+                _line("validation", "s2", held_out_hits, place, marks=True),
+            ]
             found.append(
-                charts.lines(
-                    [
-                        _line("training", "s1", hits, place),
-                        _line("validation", "s2", held_out_hits, place, marks=True),
-                    ],
-                    x=label,
-                    y="accuracy",
-                    x_format=form,
-                    y_format=_share,
-                    limits=wanted,
-                )
+                charts.lines(curves, x=label, y="accuracy", x_format=form, y_format=_share, limits=wanted)
             )
     return ['<div class="grid">', *found, "</div>"]
 

@@ -55,6 +55,13 @@ def test_finds_the_job_by_its_name_in_the_store(
     assert "left out by --no-prediction" in page.read_text(encoding="utf-8")
 
 
+def test_finds_the_job_by_its_folder(reported: tuple[Path, Path, Path, Done], tmp_path: Path) -> None:
+    _, store, _, done = reported
+    folder = store / "jobs" / done.json["job"]
+    again = run("report", folder, "-o", tmp_path / "folder.html", "--no-prediction", "--json")
+    assert again.json["job"] == done.json["job"]
+
+
 def test_a_job_of_which_nothing_is_trained_is_no_page(tmp_path: Path) -> None:
     file, page = write_job(tmp_path / "job.yaml"), tmp_path / "report.html"
     done = run("report", file, "--store", tmp_path / "store", "-o", page)
