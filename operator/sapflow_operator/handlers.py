@@ -1,5 +1,6 @@
 """kopf's handlers: each hands on what it was told, and translates errors."""
 
+import asyncio
 from typing import Any
 
 import kopf
@@ -8,6 +9,7 @@ from sapflow.errors import SapflowError
 from sapflow_operator import names
 from sapflow_operator.cluster import log_in
 from sapflow_operator.controller import Controller
+from sapflow_operator.heap import keep_trimmed
 
 _RETRY_SECONDS = 2.0
 
@@ -20,13 +22,18 @@ def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:
         # A registry of our own has none of kopf's ready-made handlers.
         return log_in(settings)
 
+    background: list[asyncio.Task[None]] = []
+
     @kopf.on.startup(registry=registry)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         configure(settings)
         await controller.start()
+        background.append(asyncio.create_task(keep_trimmed()))
 
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:
+        for task in background:
+            task.cancel()
         await controller.stop()
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
