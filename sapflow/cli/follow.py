@@ -13,7 +13,7 @@ from sapflow.cli import cluster_job
 from sapflow.cli.cluster_errors import ClusterRefused, ClusterUnavailable
 from sapflow.cli.kube import Cluster, Object
 from sapflow.cli.output import FAILED, print_json
-from sapflow.cli.stop import Stopped
+from sapflow.cli.stop import Stopped, insistent
 from sapflow.display import Display, Event, LineDisplay, json_line, plain_line
 from sapflow.text import count, percent
 
@@ -158,9 +158,9 @@ def follow(cluster: Cluster, given: Namespace, job: Object, *, from_the_start: b
     display, every = open_job_display(sys.stderr if given.json else sys.stdout, given, job)
     follower = Follower(cluster, namespace, name, display.emit, from_the_start=from_the_start, every=every)
     try:
-        with display:
+        with insistent(), display:
             ended = follower.run()
-    except (Stopped, KeyboardInterrupt) as stop:
+    except Stopped as stop:
         return _say_left_alone(given, namespace, name, stop)
     body = look(cluster, ended) | beside
     if given.json:
@@ -199,8 +199,8 @@ def watch_command(given: Namespace, namespace: str, name: str) -> str:
     return shlex.join(words)
 
 
-def _say_left_alone(given: Namespace, namespace: str, name: str, stop: BaseException) -> int:
-    code = stop.exit_code if isinstance(stop, Stopped) else 130
+def _say_left_alone(given: Namespace, namespace: str, name: str, stop: Stopped) -> int:
+    code = stop.exit_code
     if given.json:
         print_json({"job": name, "namespace": namespace, "state": "Unfinished", "exitCode": code})
     else:

@@ -10,6 +10,7 @@ from sapflow.cli.cluster_errors import ClusterRefused
 from sapflow.cli.kube import Cluster, Object, add_cluster
 from sapflow.cli.log_lines import Printer
 from sapflow.cli.log_pods import container_of, started
+from sapflow.cli.stop import insistent
 
 _DESCRIPTION = """\
 Show the log of a job in a cluster: its driver's, or with --role its functions'. A line is one event. On a terminal
@@ -59,7 +60,8 @@ def logs(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if not pods:
         print(_none(job, given.role), file=sys.stderr)
     if given.follow and not given.previous and not cluster_job.finished(job):
-        log_follow.follow(cluster, namespace, given.job, given.role, printer, known)
+        with insistent():
+            log_follow.follow(cluster, namespace, given.job, given.role, printer, known)
         return 0
     printer.prefixed = len(pods) > 1
     for pod in pods:

@@ -2,10 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+AGAIN_SECONDS = 0.5
 
 
 class Stopped(BaseException):
@@ -19,6 +22,36 @@ class Stopped(BaseException):
     def exit_code(self) -> int:
         """As shells count: 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.number
+
+
+@contextmanager
+def insistent() -> Iterator[None]:
+    """Within it SIGINT and SIGTERM raise Stopped, and do so every half second until that has come through.
+
+    For work without an event loop: what a signal raises is lost where it strikes inside a finaliser.
+    """
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not received:
+            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, again)
+            received.append(number)
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
+        raise Stopped(received[0])
+
+    def again(number: int, frame: FrameType | None) -> None:
+        raise Stopped(received[0])
+
+    before: dict[int, Any] = {
+        number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        if received:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result:

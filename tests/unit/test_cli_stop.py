@@ -1,0 +1,42 @@
+"""Ending by a signal, wherever it strikes."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+_LOST = """
+import os, signal, sys, time
+from sapflow.cli.stop import Stopped, insistent
+
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+        for _ in range(1000):
+            pass
+
+try:
+    with insistent():
+        Dying()
+        print("still here", flush=True)
+        time.sleep(60)
+        print("slept on")
+except Stopped as stop:
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    print("ended with", stop.exit_code)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_strikes_inside_a_finaliser_ends_the_work_all_the_same(number: int, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LOST, str(int(number))],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+    assert done.stdout.splitlines() == ["still here", f"ended with {code}"]
+    assert "Exception ignored in" in done.stderr
