@@ -1,6 +1,7 @@
 """The one place of the operator that talks to the API server."""
 
 import asyncio
+import json
 import logging
 import random
 import secrets
@@ -102,6 +103,15 @@ RULES: tuple[dict[str, list[str]], ...] = (
 def log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
     """The pod's service account, else the user's kubeconfig, else None."""
     return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+
+
+def _loads(text: str) -> Any:
+    """JSON without `managedFields`, which are half of most objects, and of which nothing here is asked."""
+    return json.loads(text, object_pairs_hook=_without_managed_fields)
+
+
+def _without_managed_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs if name != "managedFields"}
 
 
 class Cluster:
@@ -237,7 +247,7 @@ class Cluster:
             async with session.request(
                 method, f"{self._server}{path}", params=query, json=body, headers={"Content-Type": media}
             ) as response:
-                answer = await response.json(content_type=None)
+                answer = await response.json(content_type=None, loads=_loads)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ClusterUnavailable(
                 f"{method} {path}: the API server does not answer: {str(error) or type(error).__name__}", 0

@@ -42,6 +42,8 @@ logger = logging.getLogger("sapflow.operator")
 SETTLE_SECONDS = 0.05
 """After a change, for others that come with it."""
 RETRY_SECONDS = 5.0
+OBSERVING_AT_ONCE = 4
+"""Jobs whose children are being read: each takes up to a MiB meanwhile, and more at once would not be faster."""
 Key = tuple[str, str]
 
 
@@ -55,6 +57,7 @@ class Controller:
         self._touched: dict[Key, asyncio.Task[None]] = {}
         self._looking: set[asyncio.Task[None]] = set()
         self._alarms: dict[Key, asyncio.TimerHandle] = {}
+        self._observing = asyncio.Semaphore(OBSERVING_AT_ONCE)
         self._jobs: dict[str, JobObject] = {}
 
     @property
@@ -175,12 +178,13 @@ class Controller:
             ("RoleBinding", names.driver(job.name)),
             ("NetworkPolicy", names.functions_policy(job.name)),
         ]
-        services, drivers, pods, *named = await asyncio.gather(
-            self._cluster.list("Service", job.namespace, selector),
-            self._cluster.list("Job", job.namespace, selector),
-            self._cluster.list("Pod", job.namespace, selector),
-            *(self._cluster.get(kind, job.namespace, name) for kind, name in wanted),
-        )
+        async with self._observing:
+            services, drivers, pods, *named = await asyncio.gather(
+                self._cluster.list("Service", job.namespace, selector),
+                self._cluster.list("Job", job.namespace, selector),
+                self._cluster.list("Pod", job.namespace, selector),
+                *(self._cluster.get(kind, job.namespace, name) for kind, name in wanted),
+            )
         found = [*services, *drivers, *(each for each in named if each is not None)]
         # Children of an earlier job of this name are none of ours: the garbage collector is on its way to them.
         observed = Observed.of([each for each in found if _owner(each) == job.uid], pods)
