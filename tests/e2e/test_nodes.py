@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from helpers.kube import ONE_CPU, SYSTEM, Job, kubectl, read, run_kubectl, sample, wait_until
 
-STEPS = 150
+STEPS = 400
+"""Enough to outlast the drain of a node, which waits for the pods on it."""
 DIGITS: dict[str, Any] = sample(
     "digits",
     workers=6,
