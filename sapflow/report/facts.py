@@ -2,12 +2,12 @@
 
 import asyncio
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sapflow import keys
-from sapflow.driver.commits import Commit, Leg, Plan, Records
+from sapflow.driver.commits import Account, Commit, Leg, Plan, Records
 from sapflow.errors import DataError
 from sapflow.job import TrainingJob
 from sapflow.store import Store
@@ -73,14 +73,16 @@ class Facts:
     @property
     def seconds_per_step(self) -> float | None:
         """The median over the warm steps of seconds between two commits."""
-        ends = {commit.version: commit.account.seconds for commit in (self.start, *self.commits)}
-        gaps = [ends[each.version] - ends[each.version - 1] for each in self.warm]
-        return statistics.median(gaps) if gaps else None
+        return self._per_step(lambda account: account.seconds)
 
     @property
     def dollars_per_step(self) -> float | None:
-        spent = {commit.version: commit.account.cost_usd for commit in (self.start, *self.commits)}
-        gaps = [spent[each.version] - spent[each.version - 1] for each in self.warm]
+        """The median over the warm steps of what one cost."""
+        return self._per_step(lambda account: account.cost_usd)
+
+    def _per_step(self, figure: Callable[[Account], float]) -> float | None:
+        ends = {commit.version: figure(commit.account) for commit in (self.start, *self.commits)}
+        gaps = [ends[each.version] - ends[each.version - 1] for each in self.warm]
         return statistics.median(gaps) if gaps else None
 
     @property
