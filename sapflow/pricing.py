@@ -17,7 +17,7 @@ class Price:
 
     platform: str
     dated: date | None
-    """When a platform's own page said so; None for the user's own prices."""
+    """When it was looked up; None for the user's own prices."""
     source: str
     usd_per_mb_second: float = 0.0
     usd_per_request: float = 0.0
@@ -86,8 +86,8 @@ PAPER_2018 = Price(
 
 GOOGLE_CLOUD_RUN = Price(
     platform="GoogleCloudRun",
-    dated=date(2026, 5, 1),
-    source="Google Cloud Run pricing page, services billed by request, Tier 1 regions, no free tier",
+    dated=date(2026, 11, 25),
+    source="Google Cloud Run pricing page, services billed by request, Tier 1 regions, no free tier; an undated copy",
     usd_per_mb_second=0.0000025 / 1024,
     usd_per_vcpu_second=0.000024,
     usd_per_request=0.40 / 1e6,
@@ -98,9 +98,9 @@ GOOGLE_CLOUD_RUN = Price(
 
 AZURE_FUNCTIONS = Price(
     platform="AzureFunctions",
-    dated=date(2026, 5, 1),
+    dated=date(2026, 11, 25),
     source="Azure Functions pricing page, Consumption plan, East US, no free grant; Azure bills memory that is used, "
-    "the whole limit is counted here",
+    "the whole limit is counted here; an undated copy",
     usd_per_mb_second=0.000016 / 1024,
     usd_per_request=0.20 / 1e6,
     granularity_seconds=0.001,

@@ -32,7 +32,7 @@ WORKERS, STEPS = 16, 2_000
 MEMORY = 1769
 """MiB of a function: one virtual CPU on Lambda, and given to the others alike."""
 VM_USD_PER_HOUR, VM_CPUS, VM_MIB = 0.096, 2, 8 * 1024
-"""AWS m6i.large, Linux, on demand, us-east-1 (AWS EC2 on-demand pricing page, 2026-05)."""
+"""AWS m6i.large, Linux, on demand, us-east-1: its list price as commonly quoted, not looked up at AWS."""
 WORK = Work(
     workers=WORKERS,
     parameters=42_601,
