@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from sapflow import memory, spec_checks, structure
 from sapflow.errors import SpecError
 from sapflow.invoke import Role
+from sapflow.placement_spec import AffinitySpec, PlacementSpec
 from sapflow.prices import PricesSpec
 from sapflow.pricing import Price
 from sapflow.schedules import Schedule
@@ -28,7 +29,6 @@ Runtime = Literal["local", "kubernetes"]
 
 NOT_BUILT = {
     "spec.memory.optimize": "memory optimisation comes with the planner",
-    "spec.affinity": "placement comes with the planner",
 }
 """Fields of the design that no runtime honours yet: refused, because no field is ever ignored."""
 
@@ -38,6 +38,8 @@ CLUSTER_ONLY = {
     "spec.cpu": "CPU limits are for the cluster runtime; threads sets how many a worker computes with",
     "spec.storage.shareCredentials": "it is for the cluster runtime; a local run uses the credentials it is given",
     "spec.storage.deletionPolicy": "it is for the cluster runtime; a local run's objects stay until you remove them",
+    "spec.placement.storageClassName": "it is for the cluster runtime; a local run's cells are folders in memory",
+    "spec.placement.size": "it is for the cluster runtime; a local run's cells are folders in memory",
     "spec.suspend": "suspending is for the cluster runtime; a local run stops by Ctrl-C and goes on when run again",
     "spec.ttlSecondsAfterFinished": "it is for the cluster runtime",
 }
@@ -287,6 +289,14 @@ class Spec(Model):
     merge: MergeSpec = MergeSpec()
     memory: MemorySpec = MemorySpec()
     cpu: CpuSpec | None = Field(None, description="CPU limits of the functions.")
+    affinity: Annotated[list[AffinitySpec], Field(min_length=1, max_length=4)] | None = Field(
+        None,
+        description="Edges of the step graph that are to stay on one node, at most one entry a pair; left out: "
+        "functions run anywhere.",
+    )
+    placement: PlacementSpec | None = Field(
+        None, description="The cells of a job with affinity; left out: one a node."
+    )
     threads: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Threads that a worker computes with.")
     evaluation: EvaluationSpec = EvaluationSpec()
     limits: LimitsSpec = LimitsSpec()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from sapflow import keys, preparation
+from sapflow import keys, placement, preparation
 from sapflow.data.blocks import Manifest
 from sapflow.driver.observer import Observer
 from sapflow.driver.run import Driver
@@ -145,6 +145,7 @@ async def train(
 ) -> dict[str, Any]:
     """Train a job whose data is cut, on local functions; the outcome record. Raises JobFailed."""
     memory = session.job.spec.memory
+    placed = placement.of(session.job)
     credentials = {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
     runtime = EmbeddedRuntime(
         session.url,
@@ -153,6 +154,7 @@ async def train(
         threads=session.job.spec.threads,
         max_instances=max_instances,
         environ=environ,
+        cells=0 if placed is None else placed.count,
     )
     if on_runtime is not None:
         on_runtime(runtime)

@@ -182,8 +182,6 @@ def _declare_unbuilt(schema: dict[str, Any]) -> None:
         for parent in parents:
             properties = properties[parent]["properties"]
         properties[last] = anything | description
-        if last == "affinity":
-            properties[last] = {"type": "array", "maxItems": 16, "items": anything} | description
 
 
 def _rules() -> Iterator[dict[str, Any]]:

@@ -6,11 +6,12 @@ once are harmless: one that finds a commit it did not make goes on from it.
 
 from typing import Any
 
-from sapflow import keys, structure
+from sapflow import keys, placement, structure
 from sapflow.data.blocks import Manifest
 from sapflow.driver import result
 from sapflow.driver.asynchronous import AsynchronousRun
 from sapflow.driver.calls import Caller
+from sapflow.driver.cells import Litter, Losses
 from sapflow.driver.commits import Account, Commit, Plan, Records
 from sapflow.driver.context import Context, shard_parts
 from sapflow.driver.evaluations import Evaluations
@@ -43,6 +44,8 @@ class Driver:
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
         self._records = Records(store, uid)
+        placed = placement.of(job)
+        self._litter = None if placed is None else Litter(placed.count)
 
     async def run(self) -> dict[str, Any]:
         """Train to the end; the outcome record. Raises JobFailed, StoreError."""
@@ -52,7 +55,7 @@ class Driver:
             return dict(standing)
         last = await self._records.last()
         context = self._context(last.account if last else self._prepared)
-        keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint)
+        keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint, self._litter)
         evaluations = Evaluations(context, keeper)
         walk: _Walk | None = None
         resumed = last is not None
@@ -100,6 +103,7 @@ class Driver:
             },
             observer=self._observer,
             account=account,
+            litter=self._litter,
         )
         return Context(
             self._uid, self._job, self._manifest, self._store, self._records, caller, self._observer
@@ -108,10 +112,12 @@ class Driver:
     async def _initialize(self, context: Context) -> Commit:
         """Version 0: the model from its seed, written by a worker."""
         asked = self._job.spec.merge
+        placed = placement.of(self._job)
         plan = Plan(
             structure=self._job.structure,
             shards=asked.shards,
             mergers="worker" if asked.reuse_workers else "merger",
+            cells=None if placed is None else placed.cells,
         )
         await self._records.write(keys.plan(self._uid, plan.name), plan.body())
         ident = keys.step_id("", plan.name)
@@ -194,6 +200,7 @@ class _Walk:
         self._resumed = resumed
         self._plans: dict[str, Plan] = {}
         self._asynchronous: AsynchronousRun | None = None
+        self._losses = Losses()
 
     async def to_the_end(self) -> Commit:
         """Train; the version that is the result."""
@@ -245,8 +252,11 @@ class _Walk:
             new = await work.next_commit()
         except (SapflowError, ExceptionGroup) as error:
             standing = await records.commit(old.version + 1)
+            failure = _plain(error)
+            if standing is None and self._losses.may_repeat(failure, old.version):
+                return
             if standing is None:
-                raise _plain(error) from None
+                raise failure from None
             new = standing
         if new.skipped and self._context.job.spec.algorithm.on_nan == "Fail":
             await self._keeper.record_checkpoint(old)
