@@ -4,6 +4,7 @@
 wrong, what is allowed. The CRD is generated from these models.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
@@ -451,12 +452,19 @@ def _explain(item: dict[str, Any]) -> tuple[str, str]:
             return path, f"{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
 
 
+def _models_of(annotation: object) -> Iterator[type[BaseModel]]:
+    """The models inside a type: of a field that may be left out, of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _models_of(inner)
+
+
 def _allowed(location: list[Any]) -> str:
     """The fields allowed at a location, found by walking the models."""
     model: type[BaseModel] = TrainingJob
     for name in location:
         for field_name, field in model.model_fields.items():
             if (field.alias or field_name) == name:
-                inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
-                model = next((c for c in inner if isinstance(c, type) and issubclass(c, BaseModel)), model)
+                model = next(_models_of(field.annotation), model)
     return "allowed: " + ", ".join(field.alias or name for name, field in model.model_fields.items())

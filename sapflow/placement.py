@@ -5,9 +5,10 @@ reader is in the same cell goes by that storage, any other by the store.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sapflow import packing, structure
 from sapflow.errors import SpecError
@@ -31,6 +32,21 @@ class Placement:
     shards: int
     cells: Cells
     reuse_workers: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value; `read` reads it back."""
+        return {
+            "structure": list(self.tree),
+            "shards": self.shards,
+            "reuseWorkers": self.reuse_workers,
+            "cells": [list(row) for row in self.cells],
+        }
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> "Placement":
+        """Raises KeyError, TypeError where it is none."""
+        cells = tuple(tuple(row) for row in body["cells"])
+        return cls(tuple(body["structure"]), body["shards"], cells, body["reuseWorkers"])
 
     @cached_property
     def count(self) -> int:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from sapflow.placement_spec import MAX_CELLS
+
 _INTEGER = {"type": "integer", "format": "int64", "minimum": 0}
 _NUMBER = {"type": "number"}
 _TIME = {"type": "string", "format": "date-time"}
@@ -27,6 +29,22 @@ def status_schema() -> dict[str, Any]:
                 {"driver": _text(1024), "worker": _text(1024), "merger": _text(1024)},
             ),
             "memory": _object("Memory limits in force.", {"worker": _text(32), "merger": _text(32)}),
+            "placement": _object(
+                "The cells of a job with affinity, fixed when it starts.",
+                {
+                    "cells": _INTEGER,
+                    "memoryPerCell": _text(32),
+                    "nodes": {
+                        "type": "array",
+                        "maxItems": MAX_CELLS,
+                        "x-kubernetes-list-type": "map",
+                        "x-kubernetes-list-map-keys": ["cell"],
+                        "items": _object(
+                            "Where a cell is.", {"cell": _INTEGER, "node": _text(253)}, ["cell", "node"]
+                        ),
+                    },
+                },
+            ),
             "progress": _object("What the driver last reported.", _PROGRESS),
             "result": _object("Where the trained model is.", RESULT),
         },

@@ -22,6 +22,7 @@ from sapflow.errors import JobFailed, SapflowError
 from sapflow.invoke import Sender
 from sapflow.job import TrainingJob
 from sapflow.memory import parse_quantity
+from sapflow.placement import Placement
 from sapflow.requests import InitializeRequest, Sizes
 from sapflow.store import Store
 
@@ -38,14 +39,17 @@ class Driver:
         sender: Sender,
         observer: Observer | None = None,
         account: Account | None = None,
+        placed: Placement | None = None,
     ) -> None:
-        """`account`: what was used before there was a version, for the data."""
+        """`account`: what was used before there was a version, for the data. `placed`: how the job's functions are
+        packed into cells, where that has been decided already. Raises SpecError where they cannot be.
+        """
         self._prepared = account or Account()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
         self._records = Records(store, uid)
-        placed = placement.of(job)
-        self._litter = None if placed is None else Litter(placed.count)
+        self._placed = placed or placement.of(job)
+        self._litter = None if self._placed is None else Litter(self._placed.count)
 
     async def run(self) -> dict[str, Any]:
         """Train to the end; the outcome record. Raises JobFailed, StoreError."""
@@ -111,8 +115,7 @@ class Driver:
 
     async def _initialize(self, context: Context) -> Commit:
         """Version 0: the model from its seed, written by a worker."""
-        asked = self._job.spec.merge
-        placed = placement.of(self._job)
+        asked, placed = self._job.spec.merge, self._placed
         plan = Plan(
             structure=self._job.structure,
             shards=asked.shards,

@@ -198,3 +198,10 @@ def test_what_cannot_be_placed_is_refused_with_the_field_and_the_remedy(
     with pytest.raises(SpecError) as caught:
         parse(document(**changes))
     assert [message for path, message in caught.value.problems if path == field and said in message]
+
+
+def test_an_unknown_field_of_an_affinity_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse(document(affinity=[{"from": "Worker", "to": "Root", "weigth": 3}]))
+    said = dict(caught.value.problems)
+    assert said["spec.affinity[0].weigth"] == "is not a field; allowed: from, to, weight"
