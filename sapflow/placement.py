@@ -76,6 +76,15 @@ class Placement:
             workers, mergers = max(workers, 1), max(mergers, 1)
         return {"worker": workers, "merger": mergers}
 
+    def outline(self) -> dict[str, Any]:
+        """What there is to say of it in short, as a JSON value."""
+        return {
+            "cells": self.count,
+            "workers": [self._workers[cell] for cell in range(self.count)],
+            "edges": sum(self.tree[1:]),
+            "crossing": sum(packing.crossings(self.tree, self.cells)),
+        }
+
     def traffic(self, contribution: int, parameters: int, state: int = 0) -> "Traffic":
         """Bytes of a warm step through the store, from the bytes of each vector; `state` is the optimiser's.
 
