@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 API_VERSION = "sapflow.dev/v1alpha1"
 KIND = "TrainingJob"
 MAX_WORKERS = 10_000
+PLANNED_MERGERS = 32
+"""Mergers of all shards that a planned job may have on a level, where half its workers are fewer."""
 
 Runtime = Literal["local", "kubernetes"]
 
@@ -174,10 +176,10 @@ class MergeSpec(Model):
     """How contributions are summed."""
 
     structure: Annotated[list[Count], Field(min_length=2, max_length=8)] | None = Field(
-        None, description="The merge tree, root first: [1, …, workers]. Left out: the paper's closed form."
+        None, description="The merge tree, root first: [1, …, workers]. Left out: the planner chooses it."
     )
-    shards: Annotated[int, Field(ge=1, le=1024)] = Field(
-        1, description="Byte ranges, each summed by its own tree."
+    shards: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="Byte ranges, each summed by its own tree. Left out: the planner chooses."
     )
     reuse_workers: bool = Field(
         False, description="Merge in warm workers instead of mergers (synchronous only)."
@@ -231,6 +233,11 @@ class LimitsSpec(Model):
     )
     budget_usd: Annotated[float, Field(gt=0)] | None = Field(
         None, alias="budgetUSD", description="Dollars at which the job stops with a checkpoint."
+    )
+    goal: Literal["LeastTime", "LeastCost"] | None = Field(
+        None,
+        description="What the planner chooses merge tree and shards for: least time within budgetUSD, or least cost "
+        "within deadlineSeconds. Left out: least time, whatever the limits.",
     )
     invocation_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         300, description="Time limit of one invocation; work that needs longer goes on in the next."
@@ -327,15 +334,24 @@ class TrainingJob(Model):
         return self.spec.prices.price
 
     @property
-    def instances(self) -> dict[Role, int]:
-        """Calls of each role that may be under way at once."""
+    def planned(self) -> bool:
+        """Whether the planner chooses the merge tree, the shards, or both, once the model's size is known."""
         merge = self.spec.merge
-        mergers = merge.shards * (1 if merge.reuse_workers else max(self.structure[:-1]))
-        return {"worker": self.spec.workers, "merger": mergers}
+        return self.spec.algorithm.mode == "Sync" and (merge.structure is None or merge.shards is None)
+
+    @property
+    def instances(self) -> dict[Role, int]:
+        """Calls of each role that may be under way at once. A planner keeps to it."""
+        merge, workers = self.spec.merge, self.spec.workers
+        if merge.reuse_workers:
+            return {"worker": workers, "merger": merge.shards or workers}
+        width = max(self.structure[:-1]) if merge.structure or not self.planned else -(-workers // 2)
+        mergers = width * (merge.shards or 1)
+        return {"worker": workers, "merger": max(mergers, PLANNED_MERGERS) if self.planned else mergers}
 
     @property
     def structure(self) -> tuple[int, ...]:
-        """The merge tree asked for, or the paper's closed form (k ≤ 2); asynchronous jobs have one root."""
+        """The merge tree asked for, else the paper's closed form (k ≤ 2), which a planner may better."""
         if self.spec.merge.structure is not None:
             return tuple(self.spec.merge.structure)
         if self.spec.algorithm.mode == "Async":

@@ -26,6 +26,8 @@ class DriverSettings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     grow_on_oom: bool = False
     """Whether the operator gives a function killed for memory more, so that too little is no error beforehand."""
+    max_instances: Annotated[int, Field(ge=0)] = 0
+    """Functions of this job that the cluster can run at once, for the planner; 0: any number."""
     job_file: Path = Path(names.JOB_FILE)
     service_account: Path = Path(SERVICE_ACCOUNT)
     termination_log: Path = Path(names.TERMINATION_LOG)
@@ -76,4 +78,5 @@ VARIABLES = {
     "KUBERNETES_SERVICE_PORT": "api_port",
     "SAPFLOW_LOG_LEVEL": "log_level",
     "SAPFLOW_GROW_ON_OOM": "grow_on_oom",
+    "SAPFLOW_MAX_INSTANCES": "max_instances",
 }

@@ -70,6 +70,11 @@ _PROGRESS = {
     "hedges": _INTEGER,
     "memory": _object("Memory limits of the functions.", {"worker": _text(32), "merger": _text(32)}),
     "structure": {"type": "array", "maxItems": 8, "items": _INTEGER},
+    "shards": _INTEGER,
+    "forecastSeconds": _NUMBER,
+    "forecastCostUSD": _NUMBER,
+    "forecastSecondsError": _NUMBER,
+    "forecastCostError": _NUMBER,
     "checkpoint": _INTEGER,
     "updated": _TIME,
 }
