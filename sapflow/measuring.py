@@ -11,7 +11,7 @@ from sapflow.law import Law, Work
 from sapflow.structure import Structure
 
 _PULL = 1e-4
-"""Weight of a constant's earlier value against one measurement's relative error."""
+"""Where nothing but the steps themselves is known of the constants."""
 _ROUNDS = 4
 
 
@@ -25,11 +25,12 @@ class Measurement:
     seconds: float
 
 
-def fit(measurements: Sequence[Measurement], start: Constants) -> Constants:
+def fit(measurements: Sequence[Measurement], start: Constants, *, pull: float = _PULL) -> Constants:
     """The constants ≥ 0 of least squared relative error.
 
     Steps of a few structures cannot tell all constants apart: what they say nothing of stays near `start`. Which
-    calls a step waits for depends on the constants themselves, hence the rounds.
+    calls a step waits for depends on the constants themselves, hence the rounds. `pull` is the weight of a
+    constant's earlier value against one measurement's relative error.
     """
     names = [name for name in FITTED if getattr(start, name) > 0]
     scale = np.array([getattr(start, name) for name in names])
@@ -44,8 +45,8 @@ def fit(measurements: Sequence[Measurement], start: Constants) -> Constants:
             rows.append([units.get(name, 0.0) * start for name, start in zip(names, scale, strict=True)])
             values.append(each.seconds - computing)
         weight = 1 / np.array([each.seconds for each in measurements])
-        matrix = np.vstack([np.array(rows) * weight[:, None], _PULL * np.eye(len(names))])
-        wanted = np.concatenate([np.array(values) * weight, np.full(len(names), _PULL)])
+        matrix = np.vstack([np.array(rows) * weight[:, None], pull * np.eye(len(names))])
+        wanted = np.concatenate([np.array(values) * weight, np.full(len(names), pull)])
         factors = non_negative(matrix, wanted)
         found = {name: float(value) for name, value in zip(names, factors * scale, strict=True)}
         fitted = start.changed(f"{len(measurements)} measured steps", found)

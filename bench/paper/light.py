@@ -41,7 +41,7 @@ class Tree:
 
 @dataclass
 class Steps:
-    """What was measured of one tree. Seconds between commits; CPU seconds of everything that is niced as we are."""
+    """What was measured of one tree. Seconds between commits; `loads` are the machine's, of each."""
 
     seconds: list[float] = field(default_factory=list)
     loads: list[float] = field(default_factory=list)
@@ -53,26 +53,32 @@ class Steps:
         return statistics.median(self.seconds)
 
 
+def runtime(place: MinioPlace, parameters: int, environ: Mapping[str, str]) -> EmbeddedRuntime:
+    """Real mergers, and workers that compute nothing; all may be at work at once, as they mostly wait."""
+    commands: dict[Role, list[str]] = {
+        "worker": [sys.executable, "-m", "bench.idle_worker", "worker"],
+        "merger": [sys.executable, "-m", "sapflow_functions.merger"],
+    }
+    return EmbeddedRuntime(
+        place.url,
+        {**place.environ, PARAMETERS: str(parameters)},
+        commands=commands,
+        max_instances=1024,
+        idle_seconds=7200,
+        environ={**environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+
 class Light:
     """Functions for jobs of `parameters` values on `place`; data and records of no interest go to `direct`."""
 
-    def __init__(self, direct: MinioPlace, place: MinioPlace, parameters: int, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, direct: MinioPlace, place: MinioPlace, parameters: int, environ: Mapping[str, str]
+    ) -> None:
         self._direct, self._parameters, self._environ = direct, parameters, dict(environ)
         self._store = place.open()
         self._number = 0
-        here = {**environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        commands: dict[Role, list[str]] = {
-            "worker": [sys.executable, "-m", "bench.idle_worker", "worker"],
-            "merger": [sys.executable, "-m", "sapflow_functions.merger"],
-        }
-        self._runtime = EmbeddedRuntime(
-            place.url,
-            {**place.environ, PARAMETERS: str(parameters)},
-            commands=commands,
-            max_instances=1024,
-            idle_seconds=7200,
-            environ=here,
-        )
+        self._runtime = runtime(place, parameters, environ)
 
     async def warm(self, workers: int, mergers: int) -> None:
         """Start the functions, a few at a time."""
