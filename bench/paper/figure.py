@@ -16,7 +16,9 @@ _LEGEND = 18
 """Height of one line of the legend."""
 
 
-def draw(series: Sequence[Line], *, x: str, y: str, x_digits: int = 0, y_digits: int = 2) -> str:
+def draw(
+    series: Sequence[Line], *, x: str, y: str, x_digits: int = 0, y_digits: int = 2, from_zero: bool = True
+) -> str:
     """A line chart with its legend below and its style inside."""
     chart = charts.lines(
         series,
@@ -24,7 +26,7 @@ def draw(series: Sequence[Line], *, x: str, y: str, x_digits: int = 0, y_digits:
         y=y,
         x_format=lambda value: f"{value:,.{x_digits}f}",
         y_format=lambda value: f"{value:,.{y_digits}f}",
-        from_zero=True,
+        from_zero=from_zero,
     )
     found = re.search(r"<svg [^>]*>(.*)</svg>", chart, re.DOTALL)
     if found is None:

@@ -5,11 +5,12 @@ process of its own, so that neither the driver nor the store shares its event lo
 """
 
 import asyncio
+import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import cast
 from urllib.parse import urlsplit
@@ -52,8 +53,8 @@ class Lane:
 class _Side(asyncio.Protocol):
     """One end: what it receives goes to `peer` when it has come through the lane."""
 
-    def __init__(self, link: Link) -> None:
-        self._link, self._lane = link, Lane(link)
+    def __init__(self, link: Link, sides: "set[_Side]") -> None:
+        self._link, self._lane, self._sides = link, Lane(link), sides
         self._loop = asyncio.get_running_loop()
         self._under_way = 0
         self._waiting: deque[tuple[float, bytes]] = deque()
@@ -64,6 +65,7 @@ class _Side(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._sides.add(self)
 
     def data_received(self, data: bytes) -> None:
         self._waiting.append((self._lane.arrival(self._loop.time(), len(data)), data))
@@ -106,6 +108,7 @@ class _Side(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Hang up on the other end once it has what is still under way."""
+        self._sides.discard(self)
         if self.peer is None or self.peer.transport is None:
             return
         if self._waiting and error is None:
@@ -114,21 +117,26 @@ class _Side(asyncio.Protocol):
             self.peer.transport.close()
 
 
-async def serve(host: str, port: int, link: Link) -> asyncio.Server:
-    """Listen on a free port of this machine and pass connections on."""
+@asynccontextmanager
+async def passing(host: str, port: int, link: Link) -> AsyncIterator[int]:
+    """Pass connections to a free port of this machine, which is given, on to a server; at the end hang up on all."""
     loop = asyncio.get_running_loop()
+    sides: set[_Side] = set()
+
+    def side() -> _Side:
+        return _Side(link, sides)
 
     class Client(_Side):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
-            transport.get_extra_info("socket").setsockopt(1, 7, _SEND_BUFFER)
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             cast(asyncio.Transport, transport).pause_reading()
             self._opening = loop.create_task(self._open())
 
         async def _open(self) -> None:
             assert self.transport is not None
             try:
-                _, server = await loop.create_connection(lambda: _Side(link), host, port)
+                _, server = await loop.create_connection(side, host, port)
             except OSError:
                 self.transport.close()
                 return
@@ -137,7 +145,16 @@ async def serve(host: str, port: int, link: Link) -> asyncio.Server:
                 server.transport.close()
             self._pace()
 
-    return await loop.create_server(lambda: Client(link), "127.0.0.1", 0)
+    listening = await loop.create_server(lambda: Client(link, sides), "127.0.0.1", 0)
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()
+        for each in list(sides):
+            if each.transport is not None:
+                each.transport.abort()
+        # Sockets are closed in the loop's next turn.
+        await asyncio.sleep(0)
 
 
 @contextmanager
@@ -158,9 +175,9 @@ def behind(place: MinioPlace, link: Link) -> Iterator[MinioPlace]:
 
 
 async def _main(host: str, port: str, latency: str, bandwidth: str) -> None:
-    server = await serve(host, int(port), Link(float(latency), float(bandwidth)))
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    async with passing(host, int(port), Link(float(latency), float(bandwidth))) as listening:
+        print(listening, flush=True)
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
