@@ -60,7 +60,7 @@ CASES = (
             Tree((1, 16, 32)),
             Tree((1, 4, 16, 32)),
         ),
-        rounds=3,
+        rounds=2,
         steps=3,
     ),
     Case(
@@ -76,7 +76,7 @@ CASES = (
             Tree((1, 2, 8, 32)),
             Tree((1, 32), 4),
         ),
-        rounds=3,
+        rounds=2,
         steps=3,
     ),
     Case(
