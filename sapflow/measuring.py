@@ -11,7 +11,7 @@ from sapflow.law import Law, Leg, Work
 from sapflow.structure import Structure
 
 _PULL = 1e-4
-"""Weight of a constant's earlier value against one measurement's relative error."""
+"""Where nothing but the steps themselves is known of the constants."""
 _ROUNDS = 4
 _LEAST_PART = 0.02
 """Of a step: the error of a shorter part of it does not count for more."""
@@ -46,11 +46,12 @@ class Measurement:
     levels: Sequence[Level] = ()
 
 
-def fit(measurements: Sequence[Measurement], start: Constants) -> Constants:
+def fit(measurements: Sequence[Measurement], start: Constants, *, pull: float = _PULL) -> Constants:
     """The constants ≥ 0 of least squared relative error.
 
     Steps of a few structures cannot tell all constants apart: what they and their parts say nothing of stays near
-    `start`. Which calls a step waits for depends on the constants themselves, hence the rounds.
+    `start`. Which calls a step waits for depends on the constants themselves, hence the rounds. `pull` is the weight of
+    a constant's earlier value against one measurement's relative error.
     """
     names = [name for name in FITTED if getattr(start, name) > 0]
     scale = np.array([getattr(start, name) for name in names])
@@ -64,8 +65,8 @@ def fit(measurements: Sequence[Measurement], start: Constants) -> Constants:
                     [weight * units.get(name, 0.0) * start for name, start in zip(names, scale, strict=True)]
                 )
                 values.append(weight * seconds)
-        matrix = np.vstack([np.array(rows), _PULL * np.eye(len(names))])
-        wanted = np.concatenate([np.array(values), np.full(len(names), _PULL)])
+        matrix = np.vstack([np.array(rows), pull * np.eye(len(names))])
+        wanted = np.concatenate([np.array(values), np.full(len(names), pull)])
         factors = non_negative(matrix, wanted)
         found = {name: float(value) for name, value in zip(names, factors * scale, strict=True)}
         fitted = start.changed(f"{len(measurements)} measured steps", found)
@@ -103,6 +104,9 @@ def _parts(index: int, legs: Sequence[Leg], level: Level) -> Iterator[tuple[Unit
         requests /= 2
         yield {"request": requests, "read": units["read"]}, phases.get("read", 0.0)
     else:
-        yield {name: units[name] for name in ("child", "child_byte")}, phases.get("merge", 0.0)
+        yield (
+            {name: units[name] for name in ("fetch", "fetch_byte", "child", "child_byte")},
+            phases.get("merge", 0.0),
+        )
     yield {"request": requests, "write": units["write"]}, phases.get("write", 0.0)
     yield {"call": units["call"]}, max(0.0, level.seconds / calls - sum(phases.values()))

@@ -194,7 +194,9 @@ def test_the_status_of_a_finished_job_holds_its_result(cli: Cli, api: ClusterApi
     assert (body["state"], body["result"]["sha256"], body["seconds"]) == ("Succeeded", "abcdef", 90.0)
 
 
-def test_the_status_tells_what_was_forecast_and_at_the_end_how_far_it_was_off(cli: Cli, api: ClusterApi) -> None:
+def test_the_status_tells_what_was_forecast_and_at_the_end_how_far_it_was_off(
+    cli: Cli, api: ClusterApi
+) -> None:
     said = {"forecastSeconds": 40.0, "forecastCostUSD": 0.002}
     api.put(trainingjob(**running(3, **said)))
     assert "forecast  40.0 s and $0.00200\n" in cli("status", "digits", "-n", "team").out
