@@ -27,7 +27,6 @@ MAX_WORKERS = 10_000
 Runtime = Literal["local", "kubernetes"]
 
 NOT_BUILT = {
-    "spec.memory.optimize": "memory optimisation comes with the planner",
     "spec.affinity": "placement comes with the planner",
 }
 """Fields of the design that no runtime honours yet: refused, because no field is ever ignored."""
@@ -35,6 +34,8 @@ NOT_BUILT = {
 CLUSTER_ONLY = {
     "spec.model.image": "images of one's own are for the cluster runtime; a local run imports from where it starts",
     "spec.memory.growOnOOM": "it is for the cluster runtime",
+    "spec.memory.optimize": "it is for the cluster runtime, where CPU follows memory: a local process computes no "
+    "faster with more memory",
     "spec.cpu": "CPU limits are for the cluster runtime; threads sets how many a worker computes with",
     "spec.storage.shareCredentials": "it is for the cluster runtime; a local run uses the credentials it is given",
     "spec.storage.deletionPolicy": "it is for the cluster runtime; a local run's objects stay until you remove them",
@@ -184,6 +185,42 @@ class MergeSpec(Model):
     )
 
 
+class OptimizeSpec(Model):
+    """In a cluster: a search for the workers' memory limit while the job trains, from memory.worker on. CPU follows
+    memory."""
+
+    goal: Literal["Cost", "PerformancePerCost"] = Field(
+        "Cost",
+        description="What is sought: the least cost of a step, or the most steps per second and dollar.",
+    )
+    every_steps: Annotated[int, Field(ge=2, le=1000)] = Field(
+        10, description="Warm steps that a size is judged by."
+    )
+    max_updates: Annotated[int, Field(ge=1, le=20)] = Field(
+        5, description="Sizes tried after the first two, at most."
+    )
+    min: Memory | None = Field(
+        None, description="The least size; left out, or below it: what the model is estimated to need."
+    )
+    max: Memory | None = Field(
+        None,
+        description="The largest size; left out: memory.worker, or what brings as many CPUs as threads, whichever is "
+        "more.",
+    )
+
+    @field_validator("min", "max", mode="before")
+    @classmethod
+    def _quantity(cls, value: object) -> object:
+        return _readable(value)
+
+
+def _readable(value: object) -> object:
+    """The quantity as it is. Raises ValueError: before the pattern is asked, because this knows what was meant."""
+    if isinstance(value, str):
+        memory.parse_quantity(value)
+    return value
+
+
 class MemorySpec(Model):
     """Memory limits of the functions, as Kubernetes quantities."""
 
@@ -195,13 +232,12 @@ class MemorySpec(Model):
         description="In a cluster: a function killed for memory is given half as much again, and the job goes on.",
     )
 
+    optimize: OptimizeSpec | None = None
+
     @field_validator("worker", "merger", mode="before")
     @classmethod
     def _quantity(cls, value: object) -> object:
-        # Before the pattern, because this knows what was meant.
-        if isinstance(value, str):
-            memory.parse_quantity(value)
-        return value
+        return _readable(value)
 
 
 class CpuSpec(Model):
