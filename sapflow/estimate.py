@@ -81,6 +81,12 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
     return Needs(facts.parameters, facts.float_buffers + facts.integer_buffers, worker, merger)
 
 
+def worker_needs(job: TrainingJob, manifest: Manifest) -> Estimate:
+    """The least memory of a worker. Loads torch; raises SpecError where the model cannot be built."""
+    facts, _ = _facts(job, manifest)
+    return _worker_needs(job, manifest, facts)
+
+
 def measure(job: TrainingJob, manifest: Manifest) -> Size:
     """The size of a job's model, whatever its structure and shards. Loads torch.
 

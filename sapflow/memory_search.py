@@ -135,18 +135,22 @@ class Sizes:
 
 def first(sizes: Sizes, luck: random.Random) -> tuple[int, ...]:
     """Two random sizes, well apart; one, where there is but one."""
+    one = sizes.nearest(luck.uniform(sizes.low, sizes.high))
+    other = second(one, sizes, luck)
+    return (one,) if other is None else (one, other)
+
+
+def second(one: int, sizes: Sizes, luck: random.Random) -> int | None:
+    """A random size, well apart from the first; None, where there is but one."""
     low, high = sizes.low, sizes.high
     if low == high:
-        return (low,)
+        return None
     apart = max(sizes.step, _APART * (high - low))
-    one = sizes.nearest(luck.uniform(low, high))
     below, above = max(0.0, one - apart - low), max(0.0, high - one - apart)
     if below + above > 0:
         place = luck.uniform(0, below + above)
-        other = sizes.nearest(low + place if place < below else one + apart + place - below)
-    else:
-        other = low if one - low > high - one else high
-    return (one, other)
+        return sizes.nearest(low + place if place < below else one + apart + place - below)
+    return low if one - low > high - one else high
 
 
 def following(trials: Sequence[Trial], sizes: Sizes, goal: Goal) -> int | None:

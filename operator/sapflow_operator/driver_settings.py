@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import SpecError
 from sapflow.job import TrainingJob, parse
 from sapflow_operator import names
@@ -26,6 +27,8 @@ class DriverSettings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     grow_on_oom: bool = False
     """Whether the operator gives a function killed for memory more, so that too little is no error beforehand."""
+    memory_search: SearchSettings | None = None
+    """For the workers' best size, where the spec asks for it."""
     job_file: Path = Path(names.JOB_FILE)
     service_account: Path = Path(SERVICE_ACCOUNT)
     termination_log: Path = Path(names.TERMINATION_LOG)
@@ -47,6 +50,17 @@ class DriverSettings(BaseModel):
                     for item in error.errors()
                 ]
             ) from error
+
+    @field_validator("memory_search", mode="before")
+    @classmethod
+    def _decoded(cls, value: object) -> object:
+        """The variable holds JSON; what it is not is left to the model to refuse."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
 
     @property
     def api_url(self) -> str:
@@ -76,4 +90,5 @@ VARIABLES = {
     "KUBERNETES_SERVICE_PORT": "api_port",
     "SAPFLOW_LOG_LEVEL": "log_level",
     "SAPFLOW_GROW_ON_OOM": "grow_on_oom",
+    "SAPFLOW_MEMORY_SEARCH": "memory_search",
 }

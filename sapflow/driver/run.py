@@ -16,6 +16,7 @@ from sapflow.driver.context import Context, shard_parts
 from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.keeping import Keeper
 from sapflow.driver.observer import Observer
+from sapflow.driver.size_records import SearchSettings
 from sapflow.driver.step import SynchronousStep
 from sapflow.errors import JobFailed, SapflowError
 from sapflow.invoke import Sender
@@ -37,8 +38,10 @@ class Driver:
         sender: Sender,
         observer: Observer | None = None,
         account: Account | None = None,
+        search: SearchSettings | None = None,
     ) -> None:
-        """`account`: what was used before there was a version, for the data."""
+        """`account`: what was used before there was a version, for the data. `search`: for the workers' best size."""
+        self._search = search
         self._prepared = account or Account()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
@@ -102,7 +105,14 @@ class Driver:
             account=account,
         )
         return Context(
-            self._uid, self._job, self._manifest, self._store, self._records, caller, self._observer
+            self._uid,
+            self._job,
+            self._manifest,
+            self._store,
+            self._records,
+            caller,
+            self._observer,
+            self._search,
         )
 
     async def _initialize(self, context: Context) -> Commit:
@@ -126,6 +136,7 @@ class Driver:
                 manifest=context.manifest_key,
                 shards=plan.shards,
                 outputs=outputs,
+                estimate=self._search is not None,
             ),
         )
         sizes = Sizes.model_validate(body["sizes"])
@@ -144,6 +155,9 @@ class Driver:
             account=context.caller.account,
             measured=context.measured({}, 0.0, None),
         )
+        sizing = context.sizing
+        if sizing is not None:
+            commit = context.sized(commit, sizing.begin(body.get("memoryNeededBytes", 0)))
         standing, _ = await self._records.settle(commit)
         self._observer.committed(standing)
         return standing
@@ -192,6 +206,7 @@ class _Walk:
         self._context, self._keeper, self._evaluations = context, keeper, evaluations
         self._commit = last
         self._resumed = resumed
+        self._sizing = context.sizing
         self._plans: dict[str, Plan] = {}
         self._asynchronous: AsynchronousRun | None = None
 
@@ -257,6 +272,8 @@ class _Walk:
                 reason="NotFinite",
                 version=old.version,
             )
+        if self._sizing is not None:
+            new = self._context.sized(new, self._sizing.after(old, new))
         self._commit, ours = await records.settle(new.model_copy(update={"kept": self._keeper.kept}))
         if self._asynchronous is not None:
             self._hold_for_workers(self._commit)
