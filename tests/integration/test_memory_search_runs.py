@@ -78,7 +78,9 @@ def test_a_call_costs_what_the_size_costs_that_it_had(prepared: Prepared) -> Non
         leg = new.measured.legs[0]
         each = leg.seconds / leg.calls
         assert leg.cost_usd == pytest.approx(leg.calls * cost(price, size, each), rel=0.05)
-        assert new.account.cost_usd - old.account.cost_usd >= sum(each.cost_usd for each in new.measured.legs)
+        assert new.account.cost_usd - old.account.cost_usd >= 0.999 * sum(
+            each.cost_usd for each in new.measured.legs
+        )
 
 
 @pytest.mark.parametrize("write", [3, 20, 41, 62])
