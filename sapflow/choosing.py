@@ -10,11 +10,10 @@ from itertools import islice
 
 from sapflow import planner
 from sapflow.constants import Constants
-from sapflow.estimate import Size
 from sapflow.job import TrainingJob
 from sapflow.law import Work
 from sapflow.planner import Candidate, Objective
-from sapflow.workload import most_shards
+from sapflow.workload import Size, most_shards
 
 LOOKED_AT = 2_000
 """Trees, best first, among which one that keeps within a limit is looked for."""

@@ -24,6 +24,7 @@ from sapflow.memory import (
     parse_quantity,
 )
 from sapflow.progress import Extent
+from sapflow.workload import Size
 
 if TYPE_CHECKING:
     from sapflow.models import ModelFacts
@@ -41,17 +42,6 @@ class Needs:
     buffers: int
     worker: Estimate
     merger: Estimate
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """What a plan is made from: values of a contribution, vectors at the root, a worker's arithmetic."""
-
-    parameters: int
-    averaged: int
-    slots: int
-    forward_flops: int
-    """Of one sample."""
 
 
 def examine(job: TrainingJob, manifest: Manifest) -> Needs:
@@ -83,6 +73,12 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
         raise SpecError(problems)
     buffers = facts.float_buffers + facts.integer_buffers
     return Needs(facts.parameters, buffers, worker, merger)
+
+
+def worker_needs(job: TrainingJob, manifest: Manifest) -> Estimate:
+    """The least memory of a worker. Loads torch; raises SpecError where the model cannot be built."""
+    facts, _ = _facts(job, manifest)
+    return _worker_needs(job, manifest, facts)
 
 
 def measure(job: TrainingJob, manifest: Manifest) -> Size:

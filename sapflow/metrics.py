@@ -75,10 +75,10 @@ class MetricsObserver(Observer):
         }
         # A driver that never commits, perhaps because its first function never starts, is stalled too.
         self._set("last_commit_timestamp_seconds", time.time())
-        limit = self._gauge("sapflow_memory_limit_bytes", "Memory limit of a function.", "role")
+        self._limit = self._gauge("sapflow_memory_limit_bytes", "Memory limit of a function.", "role")
         memory = job.spec.memory
-        limit.labels(self._name, "worker").set(parse_quantity(memory.worker))
-        limit.labels(self._name, "merger").set(parse_quantity(memory.merger))
+        self._limit.labels(self._name, "worker").set(parse_quantity(memory.worker))
+        self._limit.labels(self._name, "merger").set(parse_quantity(memory.merger))
         self._gauge("sapflow_job_workers", "Workers of the job.").labels(self._name).set(job.spec.workers)
         # From 0 on, so that the first of what happens seldom is seen as an increase.
         for counter in (self._retries, self._hedges, self._commits, self._skipped, self._checkpoints):
@@ -116,6 +116,8 @@ class MetricsObserver(Observer):
 
     def _show(self, commit: Commit) -> None:
         measured = commit.measured
+        for role, limits in measured.memory_limits.items():
+            self._limit.labels(self._name, role).set(max(limits))
         self._set("loss", measured.loss)
         self._set("accuracy", measured.accuracy)
         self._set("gradient_norm", measured.gradient_norm)

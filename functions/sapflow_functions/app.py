@@ -47,7 +47,7 @@ def create_app(role: str, handlers: Mapping[str, Handler], settings: Settings, b
     Raises StoreError for a bad store URL.
     """
     store = open_store(settings.store, settings.credentials) if settings.store else None
-    function = Function(role, handlers, settings.token, store, born)
+    function = Function(role, handlers, settings.token, store, born, settings.memory_bytes)
 
     async def healthz(request: Request) -> Response:
         return Response(b'{"ok": true}', media_type="application/json")

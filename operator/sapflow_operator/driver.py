@@ -91,7 +91,8 @@ class JobDriver:
     async def run(self, api: StatusApi) -> dict[str, Any]:
         """Train to the end; the outcome record. Raises SapflowError."""
         with metrics_server.serve(self._settings.metrics_port, self._registry):
-            async with ProgressReporter(self._job, api) as reporter:
+            searches = self._settings.memory_search is not None
+            async with ProgressReporter(self._job, api, searches=searches) as reporter:
                 observer = Observers(
                     self._outage, self._metrics, DriverLog(self._job.metadata.name), reporter
                 )
@@ -118,7 +119,15 @@ class JobDriver:
         reporter.begin(extent)
         around = Surroundings("kubernetes", self._settings.max_instances or None, prepared.forward_flops)
         driver = Driver(
-            self._uid, self._job, manifest, self._store, self._sender, observer, prepared.account, around
+            self._uid,
+            self._job,
+            manifest,
+            self._store,
+            self._sender,
+            observer,
+            prepared.account,
+            around,
+            self._settings.memory_search,
         )
         return await driver.run()
 

@@ -20,8 +20,10 @@ import aiohttp
 from sapflow import logs
 from sapflow.driver.commits import Account, Commit, Forecast, Plan
 from sapflow.driver.observer import Observer
+from sapflow.driver.size_records import SizeSearch
 from sapflow.errors import SapflowError
 from sapflow.job import TrainingJob
+from sapflow.memory import MIB, format_quantity
 from sapflow.mounted import MountedFiles
 from sapflow.progress import Extent, Progress
 from sapflow_operator import names
@@ -94,8 +96,11 @@ class StatusApi:
 class ProgressReporter(Observer):
     """Reports what a driver sees, at most once a second and once at the end. Use as an async context manager."""
 
-    def __init__(self, job: TrainingJob, api: StatusApi) -> None:
-        self._job, self._api = job, api
+    def __init__(self, job: TrainingJob, api: StatusApi, *, searches: bool = False) -> None:
+        """`searches`: for the workers' best size. Then the size reported is the one wanted, and none before the
+        store has told of it: the operator gives what is reported."""
+        self._job, self._api, self._searches = job, api, searches
+        self._search: SizeSearch | None = None
         self._progress: Progress | None = None
         self._account = Account()
         self._plan: Plan | None = None
@@ -135,6 +140,7 @@ class ProgressReporter(Observer):
 
     def committed(self, commit: Commit) -> None:
         self._account = commit.account
+        self._search = commit.measured.search if self._searches else None
         if self._progress is not None:
             self._progress.committed(commit, time.monotonic())
         self._changed.set()
@@ -156,9 +162,9 @@ class ProgressReporter(Observer):
 
     def fields(self) -> dict[str, Any]:
         """`status.progress` as it is now; what is not known is left out."""
-        spec, account = self._job.spec, self._account
+        account = self._account
         found: dict[str, Any] = {
-            "memory": {"worker": spec.memory.worker, "merger": spec.memory.merger},
+            "memory": self._memory(),
             "structure": None if self._plan is None else list(self._plan.structure),
             "shards": None if self._plan is None else self._plan.shards,
             "costUSD": round(account.cost_usd, 9),
@@ -179,6 +185,25 @@ class ProgressReporter(Observer):
         if self._outcome is not None:
             found |= _of_outcome(self._outcome)
         return {name: value for name, value in found.items() if _can_be_said(value)}
+
+    def _memory(self) -> dict[str, Any] | None:
+        """Limits of the functions, and what the search has found of the workers'."""
+        spec, search = self._job.spec.memory, self._search
+        if not self._searches:
+            return {"worker": spec.worker, "merger": spec.merger}
+        if search is None:
+            return None
+        trials = [
+            {
+                "worker": format_quantity(each.size * MIB),
+                "step": each.step,
+                "secondsPerStep": _rounded(each.seconds, 6),
+                "costUSD": _rounded(each.cost_usd, 12),
+            }
+            for each in search.trials
+        ]
+        found = {"worker": search.quantity, "merger": spec.merger, "searching": not search.done}
+        return {**found, "trials": trials}
 
     async def _report_changes(self) -> None:
         while True:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from sapflow.driver.size_records import MOST_TRIALS
+
 _INTEGER = {"type": "integer", "format": "int64", "minimum": 0}
 _NUMBER = {"type": "number"}
 _TIME = {"type": "string", "format": "date-time"}
@@ -26,7 +28,10 @@ def status_schema() -> dict[str, Any]:
                 "Images that the job runs on to its end, whatever the chart is upgraded to.",
                 {"driver": _text(1024), "worker": _text(1024), "merger": _text(1024)},
             ),
-            "memory": _object("Memory limits in force.", {"worker": _text(32), "merger": _text(32)}),
+            "memory": _object(
+                "Memory limits in force, and the largest that a worker was killed over.",
+                {"worker": _text(32), "merger": _text(32), "workerKilled": _text(32)},
+            ),
             "progress": _object("What the driver last reported.", _PROGRESS),
             "result": _object("Where the trained model is.", RESULT),
         },
@@ -68,7 +73,22 @@ _PROGRESS = {
     "coldStarts": _INTEGER,
     "retries": _INTEGER,
     "hedges": _INTEGER,
-    "memory": _object("Memory limits of the functions.", {"worker": _text(32), "merger": _text(32)}),
+    "memory": _object(
+        "Memory limits of the functions; where memory.optimize searches for the workers', the one wanted.",
+        {
+            "worker": _text(32),
+            "merger": _text(32),
+            "searching": {"type": "boolean"},
+            "trials": {
+                "type": "array",
+                "maxItems": MOST_TRIALS,
+                "items": _object(
+                    "A size that was tried, until which step, and what one took.",
+                    {"worker": _text(32), "step": _INTEGER, "secondsPerStep": _NUMBER, "costUSD": _NUMBER},
+                ),
+            },
+        },
+    ),
     "structure": {"type": "array", "maxItems": 8, "items": _INTEGER},
     "shards": _INTEGER,
     "forecastSeconds": _NUMBER,

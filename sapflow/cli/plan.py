@@ -93,7 +93,7 @@ class _Row:
 @dataclass(frozen=True, slots=True)
 class _Plan:
     job: TrainingJob
-    size: estimate.Size
+    size: workload.Size
     work: Work
     constants: Constants
     steps: int | None
@@ -134,7 +134,7 @@ def _steps(job: TrainingJob, manifest: Manifest, complete: bool) -> int | None:
 
 def _make(
     job: TrainingJob,
-    size: estimate.Size,
+    size: workload.Size,
     steps: int | None,
     runtime: Runtime,
     instances: int | None,

@@ -32,9 +32,10 @@ class Tally:
     bytes_written: int = 0
     peak_memory: dict[str, int] = field(default_factory=dict)
     legs: dict[int, Leg] = field(default_factory=dict)
+    limits: dict[str, set[int]] = field(default_factory=dict)
 
-    def add(self, role: Role, reply: Reply, level: int | None) -> None:
-        """Count an answer; `level` is where in the merge tree its call stood, None for what is no part of it."""
+    def add(self, role: Role, reply: Reply, level: int | None, dollars: float) -> None:
+        """Count an answer that cost so much; `level` is where in the merge tree its call stood, None: nowhere there."""
         body = reply.body
         phases = body.get("seconds", {})
         _add(self.phases, phases)
@@ -55,7 +56,10 @@ class Tally:
                 phases=total,
                 bytes_read=leg.bytes_read + read,
                 bytes_written=leg.bytes_written + written,
+                cost_usd=leg.cost_usd + dollars,
             )
+            if reply.memory_bytes is not None:
+                self.limits.setdefault(role, set()).add(reply.memory_bytes)
         self.peak_memory[role] = max(self.peak_memory.get(role, 0), body.get("peakMemoryBytes", 0))
 
 
@@ -137,7 +141,7 @@ class Caller:
                 self._spent["retries"] += 1
                 await asyncio.sleep(min(MAX_BACKOFF, BACKOFF * 2**attempt) * random.uniform(0.5, 1.0))
             else:
-                self.tally.add(role, reply, level)
+                self.tally.add(role, reply, level, self._dollars(role, reply))
                 return reply.body
         raise AssertionError("unreachable")
 
@@ -203,6 +207,11 @@ class Caller:
         if reply.cold_seconds:
             self._slowest_start = max(self._slowest_start, reply.cold_seconds)
             self._spent["cold_starts"] += 1
-        self._spent["cost_usd"] += cost(self._price, self._memory[role], reply.seconds, self._cpus[role])
+        self._spent["cost_usd"] += self._dollars(role, reply)
         self._observer.answered(role, op, reply)
         return reply
+
+    def _dollars(self, role: Role, reply: Reply) -> float:
+        """What an invocation costs, by the size that its instance had."""
+        memory = self._memory[role] if reply.memory_bytes is None else reply.memory_bytes
+        return cost(self._price, memory, reply.seconds, self._cpus[role])

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from sapflow import keys
+from sapflow.driver.size_records import SizeSearch
 from sapflow.errors import CorruptObject, ObjectMissing
 from sapflow.requests import Message, Part, Sizes
 from sapflow.store import Store
@@ -65,6 +66,7 @@ class Leg(Message):
     """Seconds of all calls together inside the functions, by phase."""
     bytes_read: int = 0
     bytes_written: int = 0
+    cost_usd: float = Field(0.0, alias="costUSD")
 
 
 class Forecast(Message):
@@ -101,6 +103,10 @@ class Measured(Message):
     peak_memory_bytes: dict[str, int] = {}
     legs: list[Leg] = []
     """One a level, workers first; empty in commits of drivers that did not count them."""
+    memory_limits: dict[str, list[int]] = {}
+    """Of the functions that did the step, by role, where they said so: several while they are given another."""
+    search: SizeSearch | None = None
+    """Where the search for the workers' size stands, of jobs that ask for one."""
 
 
 class Commit(Message):

@@ -12,12 +12,13 @@ from sapflow import choosing, measuring, workload
 from sapflow.constants import Constants
 from sapflow.driver.commits import Commit, Forecast, Leg, Plan
 from sapflow.driver.context import Context
-from sapflow.estimate import Size
 from sapflow.job import Runtime
 from sapflow.law import Work
 from sapflow.measuring import Level, Measurement
+from sapflow.memory import MIB
 from sapflow.planner import Candidate, candidate
 from sapflow.requests import Sizes
+from sapflow.workload import Size
 
 SETTLING = 3
 """Steps at the start of a driver that are not measured: instances start and caches fill."""
@@ -84,7 +85,7 @@ class Planning:
     def _typical(self, old: Commit, new: Commit) -> bool:
         """Whether a step was a full one in which nothing was started or done twice."""
         counts = ("cold_starts", "retries", "hedges")
-        return new.measured.samples == self._context.round_samples and all(
+        return new.measured.samples == self._context.full_samples and all(
             getattr(new.account, name) == getattr(old.account, name) for name in counts
         )
 
@@ -94,6 +95,8 @@ class Planning:
         seconds = statistics.median(new.account.seconds - old.account.seconds for old, new in self._seen)
         start = workload.constants_of(job, self._around.runtime)
         work = replace(self._work(size, start), compute_seconds=levels[0].compute_seconds)
+        if last.measured.search is not None:
+            work = replace(work, worker_memory=last.measured.search.size * MIB)
         step = Measurement(work, plan.structure, plan.shards, seconds, levels)
         constants = measuring.fit([step], start)
         steps = self._context.total_steps - last.version

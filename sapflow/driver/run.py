@@ -17,6 +17,7 @@ from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.keeping import Keeper
 from sapflow.driver.observer import Observer
 from sapflow.driver.planning import Planning, Surroundings
+from sapflow.driver.size_records import SearchSettings
 from sapflow.driver.step import SynchronousStep
 from sapflow.errors import JobFailed, SapflowError
 from sapflow.invoke import Sender
@@ -39,8 +40,13 @@ class Driver:
         observer: Observer | None = None,
         account: Account | None = None,
         around: Surroundings | None = None,
+        search: SearchSettings | None = None,
     ) -> None:
-        """`account`: what was used before there was a version, for the data. `around`: what planning needs to know."""
+        """`account`: what was used before there was a version, for the data. `around`: what planning needs to know.
+
+        `search`: for the workers' best size.
+        """
+        self._search = search
         self._prepared, self._around = account or Account(), around or Surroundings()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
@@ -106,7 +112,14 @@ class Driver:
             account=account,
         )
         return Context(
-            self._uid, self._job, self._manifest, self._store, self._records, caller, self._observer
+            self._uid,
+            self._job,
+            self._manifest,
+            self._store,
+            self._records,
+            caller,
+            self._observer,
+            self._search,
         )
 
     async def _initialize(self, context: Context, planning: Planning) -> Commit:
@@ -125,6 +138,7 @@ class Driver:
                 manifest=context.manifest_key,
                 shards=shards,
                 outputs=outputs,
+                estimate=self._search is not None,
             ),
         )
         sizes = Sizes.model_validate(body["sizes"])
@@ -146,6 +160,9 @@ class Driver:
             measured=context.measured({}, 0.0, None),
             forecast=forecast,
         )
+        sizing = context.sizing
+        if sizing is not None:
+            commit = context.sized(commit, sizing.begin(body.get("memoryNeededBytes", 0)))
         standing, _ = await self._records.settle(commit)
         self._observer.planned(await self._records.plan(standing.plan), standing.forecast)
         self._observer.committed(standing)
@@ -210,6 +227,7 @@ class _Walk:
         self._planning = planning
         self._commit = last
         self._resumed = resumed
+        self._sizing = context.sizing
         self._plans: dict[str, Plan] = {}
         self._asynchronous: AsynchronousRun | None = None
 
@@ -275,6 +293,8 @@ class _Walk:
                 reason="NotFinite",
                 version=old.version,
             )
+        if self._sizing is not None:
+            new = self._context.sized(new, self._sizing.after(old, new))
         changes = {"kept": self._keeper.kept, **await self._planned_anew(old, new)}
         self._commit, ours = await records.settle(new.model_copy(update=changes))
         if self._commit.plan != old.plan:
@@ -293,7 +313,11 @@ class _Walk:
 
     async def _planned_anew(self, old: Commit, new: Commit) -> dict[str, Any]:
         """What changes in a commit that brings another plan; its record is written first."""
-        found = self._planning.after(old, new, await self._plan()) if new.plan == old.plan else None
+        search = new.measured.search
+        if new.plan != old.plan or (search is not None and not search.done):
+            # Steps of several memory sizes are no measure of a tree.
+            return {}
+        found = self._planning.after(old, new, await self._plan())
         if found is None:
             return {}
         plan, forecast = found

@@ -9,10 +9,10 @@ from sapflow import choosing, workload
 from sapflow.choosing import Left
 from sapflow.constants import KNATIVE, Constants
 from sapflow.errors import SpecError
-from sapflow.estimate import Size
 from sapflow.job import TrainingJob, parse
 from sapflow.law import Work
 from sapflow.planner import Candidate
+from sapflow.workload import Size
 
 LARGE = Size(parameters=10_000_000, averaged=0, slots=1, forward_flops=20_000_000)
 

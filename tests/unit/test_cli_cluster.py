@@ -184,6 +184,21 @@ def test_the_status_of_a_running_job_says_how_far_it_is_and_what_is_wrong(cli: C
     assert "fine" not in done.out
 
 
+def test_the_status_of_a_job_that_searches_for_memory_says_what_it_has_tried(
+    cli: Cli, api: ClusterApi
+) -> None:
+    trials = [{"worker": "512Mi", "step": 40, "secondsPerStep": 0.25, "costUSD": 0.0000125}]
+    progress = {"worker": "384Mi", "merger": "128Mi", "searching": True, "trials": trials}
+    found = trainingjob(**running(60, memory=progress))
+    found["status"]["memory"] = {"worker": "576Mi", "merger": "128Mi", "workerKilled": "384Mi"}
+    found["spec"]["memory"] = {"worker": "512Mi", "optimize": {"goal": "PerformancePerCost"}}
+    api.put(found)
+    words = " ".join(cli("status", "digits", "-n", "team").out.split())
+    assert "memory worker 576Mi, merger 128Mi" in words
+    assert "looks for the most steps per second and dollar; killed with 384Mi" in words
+    assert "512Mi to step 40: 250 ms, $0.0000125 a step" in words
+
+
 def test_the_status_of_a_finished_job_holds_its_result(cli: Cli, api: ClusterApi) -> None:
     api.put(trainingjob(**succeeded("abcdef")))
     done = cli("status", "digits", "-n", "team")

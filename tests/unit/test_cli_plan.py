@@ -20,9 +20,9 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
     return Shell(capsys)
 
 
-def size(**changes: Any) -> estimate.Size:
+def size(**changes: Any) -> workload.Size:
     found = {"parameters": 10_000, "averaged": 0, "slots": 1, "forward_flops": 20_000}
-    return estimate.Size(**{**found, **changes})
+    return workload.Size(**{**found, **changes})
 
 
 def test_a_plan_shows_candidates_the_job_s_own_and_the_tree(shell: Shell, tmp_path: Path) -> None:

@@ -116,6 +116,14 @@ def test_a_commit_shows_where_the_job_stands(registry: CollectorRegistry, metric
     assert seen.value("sapflow_memory_limit_bytes", role="worker") == 512 << 20
 
 
+def test_the_memory_limit_shown_is_the_one_that_functions_had(
+    registry: CollectorRegistry, metrics: MetricsObserver
+) -> None:
+    metrics.committed(commit(1, measured=Measured(memory_limits={"worker": [512 << 20, 768 << 20]})))
+    assert Scraped(registry).value("sapflow_memory_limit_bytes", role="worker") == 768 << 20
+    assert Scraped(registry).value("sapflow_memory_limit_bytes", role="merger") == 256 << 20
+
+
 def test_what_happens_seldom_is_counted_from_zero_on(
     registry: CollectorRegistry, metrics: MetricsObserver
 ) -> None:
