@@ -73,9 +73,9 @@ def candidates(
     Raises SpecError where mergers hold no shard of any.
     """
     merge, price = job.spec.merge, job.price
+    if not job.planned:
+        return iter([planner.candidate(work, constants, price, job.structure, job.shards)])
     tree = None if merge.structure is None else tuple(merge.structure)
-    if tree is not None and merge.shards is not None:
-        return iter([planner.candidate(work, constants, price, tree, merge.shards)])
     if merge.shards is not None:
         shards = [merge.shards]
     else:

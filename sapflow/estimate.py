@@ -61,12 +61,12 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
         total=facts.parameters + averaged,
         parameters=facts.parameters,
         slots=slots,
-        shards=spec.merge.shards or most,
+        shards=most if job.planned and spec.merge.shards is None else job.shards,
     )
     problems = [
         *_shortage("worker", worker, spec.memory.worker, ", or lower spec.data.microBatchSize"),
         *_shortage("merger", merger, spec.memory.merger, ""),
-        *_shards(facts.parameters + averaged, spec.merge.shards or 1, block),
+        *_shards(facts.parameters + averaged, job.shards, block),
         *_batches(job, manifest, least_batch),
     ]
     if problems:

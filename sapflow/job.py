@@ -4,6 +4,7 @@
 wrong, what is allowed. The CRD is generated from these models.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
@@ -13,6 +14,7 @@ from sapflow import memory, spec_checks, structure
 from sapflow.errors import SpecError
 from sapflow.invoke import Role
 from sapflow.learning_spec import AlgorithmSpec, DataSpec, ModelSpec, OptimizerSpec
+from sapflow.placement_spec import AffinitySpec, PlacementSpec
 from sapflow.prices import PricesSpec
 from sapflow.pricing import Price
 from sapflow.schedules import Schedule
@@ -29,11 +31,6 @@ PLANNED_MERGERS = 32
 
 Runtime = Literal["local", "kubernetes"]
 
-NOT_BUILT = {
-    "spec.affinity": "placement comes with the planner",
-}
-"""Fields of the design that no runtime honours yet: refused, because no field is ever ignored."""
-
 CLUSTER_ONLY = {
     "spec.model.image": "images of one's own are for the cluster runtime; a local run imports from where it starts",
     "spec.memory.growOnOOM": "it is for the cluster runtime",
@@ -42,6 +39,8 @@ CLUSTER_ONLY = {
     "spec.cpu": "CPU limits are for the cluster runtime; threads sets how many a worker computes with",
     "spec.storage.shareCredentials": "it is for the cluster runtime; a local run uses the credentials it is given",
     "spec.storage.deletionPolicy": "it is for the cluster runtime; a local run's objects stay until you remove them",
+    "spec.placement.storageClassName": "it is for the cluster runtime; a local run's cells are folders in memory",
+    "spec.placement.size": "it is for the cluster runtime; a local run's cells are folders in memory",
     "spec.suspend": "suspending is for the cluster runtime; a local run stops by Ctrl-C and goes on when run again",
     "spec.ttlSecondsAfterFinished": "it is for the cluster runtime",
 }
@@ -212,6 +211,14 @@ class Spec(Model):
     merge: MergeSpec = MergeSpec()
     memory: MemorySpec = MemorySpec()
     cpu: CpuSpec | None = Field(None, description="CPU limits of the functions.")
+    affinity: Annotated[list[AffinitySpec], Field(min_length=1, max_length=4)] | None = Field(
+        None,
+        description="Edges of the step graph that are to stay on one node, at most one entry a pair; left out: "
+        "functions run anywhere.",
+    )
+    placement: PlacementSpec | None = Field(
+        None, description="The cells of a job with affinity; left out: one a node."
+    )
     threads: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Threads that a worker computes with.")
     evaluation: EvaluationSpec = EvaluationSpec()
     limits: LimitsSpec = LimitsSpec()
@@ -253,18 +260,26 @@ class TrainingJob(Model):
 
     @property
     def planned(self) -> bool:
-        """Whether the planner chooses the merge tree, the shards, or both, once the model's size is known."""
-        merge = self.spec.merge
-        return self.spec.algorithm.mode == "Sync" and (merge.structure is None or merge.shards is None)
+        """Whether the planner chooses the merge tree, the shards, or both, once the model's size is known.
+
+        Those of a placed job are fixed before: its cells are made for them.
+        """
+        merge, free = self.spec.merge, self.spec.algorithm.mode == "Sync" and self.spec.affinity is None
+        return free and (merge.structure is None or merge.shards is None)
+
+    @property
+    def shards(self) -> int:
+        """The shards asked for, else 1, which a planner may better."""
+        return self.spec.merge.shards or 1
 
     @property
     def instances(self) -> dict[Role, int]:
         """Calls of each role that may be under way at once. A planner keeps to it."""
         merge, workers = self.spec.merge, self.spec.workers
         if merge.reuse_workers:
-            return {"worker": workers, "merger": merge.shards or workers}
+            return {"worker": workers, "merger": workers if self.planned else self.shards}
         width = max(self.structure[:-1]) if merge.structure or not self.planned else -(-workers // 2)
-        mergers = width * (merge.shards or 1)
+        mergers = width * self.shards
         return {"worker": workers, "merger": max(mergers, PLANNED_MERGERS) if self.planned else mergers}
 
     @property
@@ -323,16 +338,11 @@ def load(text: str, runtime: Runtime = "local") -> TrainingJob:
 def parse(document: object, runtime: Runtime = "local") -> TrainingJob:
     """A TrainingJob from a decoded document, to be run by `runtime`. Raises SpecError with all problems.
 
-    A local run refuses what only a cluster honours, a cluster what only one machine can do; both refuse what is
-    not built.
+    A local run refuses what only a cluster honours, a cluster what only one machine can do.
     """
     if not isinstance(document, dict):
         raise SpecError([("(document)", "must be a mapping with apiVersion, kind, metadata and spec")])
-    problems = [
-        (path, f"is not built yet: {why}; leave it out")
-        for path, why in NOT_BUILT.items()
-        if _lookup(document, path) not in (None, False)
-    ]
+    problems: list[tuple[str, str]] = []
     if runtime == "local":
         problems += [
             (path, f"has no effect here: {why}; leave it out")
@@ -375,12 +385,19 @@ def _explain(item: dict[str, Any]) -> tuple[str, str]:
             return path, f"{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
 
 
+def _models_of(annotation: object) -> Iterator[type[BaseModel]]:
+    """The models inside a type: of a field that may be left out, of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _models_of(inner)
+
+
 def _allowed(location: list[Any]) -> str:
     """The fields allowed at a location, found by walking the models."""
     model: type[BaseModel] = TrainingJob
     for name in location:
         for field_name, field in model.model_fields.items():
             if (field.alias or field_name) == name:
-                inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
-                model = next((c for c in inner if isinstance(c, type) and issubclass(c, BaseModel)), model)
+                model = next(_models_of(field.annotation), model)
     return "allowed: " + ", ".join(field.alias or name for name, field in model.model_fields.items())

@@ -17,6 +17,7 @@ from sapflow.contribution import Sums
 from sapflow.requests import MergeRequest
 from sapflow.safetensor import aligned
 from sapflow.store import ObjectReader, Store
+from sapflow.stores.cell import holder_of
 from sapflow.timing import Timing
 
 PIECE = 64 * 1024
@@ -78,7 +79,8 @@ def sum_children(
             return key
         group = children[done : done + OPEN_CHILDREN]
         with timing.phase("merge"):
-            add = _add_streams if store.remote else _add_pieces
+            far = any(holder_of(store, key).remote for key in group)
+            add = _add_streams if far else _add_pieces
             for part in add(store, group, total, fresh=sums is None):
                 sums = part if sums is None else sums + part
         timing.bytes["read"] += total.nbytes * len(group)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from sapflow import keys, preparation
+from sapflow import keys, placement, preparation
 from sapflow.data.blocks import Manifest
 from sapflow.driver.observer import Observer
 from sapflow.driver.planning import Surroundings
@@ -150,6 +150,7 @@ async def train(
     `forward_flops` are the model's for one sample, 0 where they are not known: a forecast is made from them.
     """
     memory = session.job.spec.memory
+    placed = placement.of(session.job)
     credentials = {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
     runtime = EmbeddedRuntime(
         session.url,
@@ -158,6 +159,7 @@ async def train(
         threads=session.job.spec.threads,
         max_instances=max_instances,
         environ=environ,
+        cells=0 if placed is None else placed.count,
     )
     if on_runtime is not None:
         on_runtime(runtime)

@@ -181,6 +181,47 @@ RULES: tuple[Rule, ...] = (
         "!has(self.data.microBatchSize) || self.data.microBatchSize <= self.data.batchSize",
     ),
     Rule(
+        "affinity",
+        "is for algorithm.mode Sync only: leave it out with Async",
+        lambda spec: spec.affinity is None or spec.algorithm.mode == "Sync",
+        "!has(self.affinity) || self.algorithm.mode == 'Sync'",
+    ),
+    Rule(
+        "affinity",
+        "names a pair of from and to twice: give each pair one weight",
+        lambda spec: (
+            len({(each.child, each.parent) for each in spec.affinity or ()}) == len(spec.affinity or ())
+        ),
+        "!has(self.affinity) || self.affinity.all(a, "
+        "self.affinity.exists_one(b, b.from == a.from && b.to == a.to))",
+    ),
+    Rule(
+        "placement",
+        "goes with affinity: say which edges are to stay on one node, or leave it out",
+        lambda spec: spec.placement is None or spec.affinity is not None,
+        "!has(self.placement) || has(self.affinity)",
+    ),
+    Rule(
+        "placement.cells",
+        "must be at most workers: a cell without a worker is of no use",
+        lambda spec: (
+            spec.placement is None or spec.placement.cells is None or spec.placement.cells <= spec.workers
+        ),
+        "!has(self.placement) || !has(self.placement.cells) || self.placement.cells <= self.workers",
+    ),
+    Rule(
+        "placement.workersPerCell",
+        "times cells must be at least workers: raise it, or take more cells",
+        lambda spec: (
+            spec.placement is None
+            or spec.placement.cells is None
+            or spec.placement.workers_per_cell is None
+            or spec.placement.cells * spec.placement.workers_per_cell >= spec.workers
+        ),
+        "!has(self.placement) || !has(self.placement.cells) || !has(self.placement.workersPerCell) || "
+        "self.placement.cells * self.placement.workersPerCell >= self.workers",
+    ),
+    Rule(
         "memory.worker",
         f"must be at least {MIN_MEMORY}",
         lambda spec: _at_least(spec.memory.worker),
@@ -191,6 +232,12 @@ RULES: tuple[Rule, ...] = (
         f"must be at least {MIN_MEMORY}",
         lambda spec: _at_least(spec.memory.merger),
         f"quantity(self.memory.merger).compareTo(quantity('{MIN_MEMORY}')) >= 0",
+    ),
+    Rule(
+        "memory.optimize",
+        "is for functions that may run on any node: cells are made for one size; leave affinity out",
+        lambda spec: spec.memory.optimize is None or spec.affinity is None,
+        "!has(self.memory.optimize) || !has(self.affinity)",
     ),
     Rule(
         "memory.optimize",

@@ -18,6 +18,7 @@ from sapflow import logs
 from sapflow.errors import DataError, SapflowError, SpecError
 from sapflow.http_answer import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
 from sapflow.store import Store
+from sapflow.stores.cell import CellStore
 from sapflow_functions.metrics import Metrics
 from sapflow_functions.runner import Context, Handler, Runner
 
@@ -128,6 +129,9 @@ class Function:
         seconds = request.get("secondsLeft", math.inf)
         if not isinstance(seconds, int | float) or not seconds > 0:
             return Answer.error(400, "BadRequest", f"secondsLeft is {seconds!r}: give seconds above 0")
+        if isinstance(self._store, CellStore) and request.get("cell", self._store.cell) != self._store.cell:
+            message = f"the request is for cell {request['cell']}, and this is cell {self._store.cell}"
+            return Answer.error(421, "WrongCell", message)
         arrived = time.monotonic()
         context = Context(self._store, min(deadline, arrived + seconds))
         self._current = context
@@ -149,6 +153,8 @@ class Function:
         # thread must live on for the next call.
         try:
             result = handler(request, context)
+            if isinstance(context.store, CellStore):
+                settle_cell(context.store, request, result)
             answer = Answer(200, json.dumps(result).encode(), "ok")
         except Exception as error:  # noqa: BLE001
             answer = translate(error)
@@ -168,6 +174,15 @@ class Function:
                 **fields,
             )
         return answer
+
+
+def settle_cell(store: CellStore, request: dict[str, Any], result: dict[str, Any]) -> None:
+    """Remove what the driver says nobody needs, and tell what did not stay in the cell, and where that is."""
+    store.collect(request.get("collect", ()))
+    passed = store.take_passed()
+    result.setdefault("bytes", {}).update(storeRead=passed.read, storeWritten=passed.written)
+    if store.node:
+        result["node"] = store.node
 
 
 class _HangUp:

@@ -33,6 +33,8 @@ class Settings:
     grace_seconds: float = 20.0
     memory_bytes: int | None = None
     """The memory limit that the platform holds the function to, where it says so."""
+    cell: tuple[int, str, str] | None = None
+    """Where the job is placed: the number of the function's cell, where its volume is mounted, and its node."""
 
     @classmethod
     def read(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "Settings":
@@ -56,6 +58,7 @@ class Settings:
         memory = environ.get("SAPFLOW_MEMORY_BYTES")
         if memory is not None and not memory.isdecimal():
             problems.append(("SAPFLOW_MEMORY_BYTES", f"is {memory!r}: give the memory limit in bytes"))
+        cell = _cell(environ, problems)
         if problems:
             raise SpecError(problems)
         return cls(
@@ -69,6 +72,7 @@ class Settings:
             log_level=level,
             grace_seconds=float(grace),
             memory_bytes=None if memory is None else int(memory),
+            cell=cell,
         )
 
 
@@ -86,6 +90,18 @@ def _parser() -> argparse.ArgumentParser:
         help="inherited socket to the parent: readiness is written to it, and its end ends this process",
     )
     return parser
+
+
+def _cell(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> tuple[int, str, str] | None:
+    number, directory = environ.get("SAPFLOW_CELL", ""), environ.get("SAPFLOW_CELL_DIRECTORY", "")
+    if not number and not directory:
+        return None
+    if not number.isdecimal():
+        problems.append(("SAPFLOW_CELL", f"is {number!r}: give the number of the function's cell, from 0"))
+        return None
+    if not directory:
+        problems.append(("SAPFLOW_CELL_DIRECTORY", "is not set: say where the volume of the cell is mounted"))
+    return int(number), directory, environ.get("SAPFLOW_NODE", "")
 
 
 def _token(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> Callable[[], str]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import SpecError
 from sapflow.job import TrainingJob, parse
+from sapflow.placement import Placement
 from sapflow_operator import names
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -32,6 +33,7 @@ class DriverSettings(BaseModel):
     memory_search: SearchSettings | None = None
     """For the workers' best size, where the spec asks for it."""
     job_file: Path = Path(names.JOB_FILE)
+    placement_file: Path = Path(names.PLACEMENT_FILE)
     service_account: Path = Path(SERVICE_ACCOUNT)
     termination_log: Path = Path(names.TERMINATION_LOG)
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = names.DRIVER_METRICS_PORT
@@ -83,6 +85,15 @@ class DriverSettings(BaseModel):
                 [(f"metadata.{name}", "is missing: the operator writes it there") for name in missing]
             )
         return job
+
+    def read_placement(self) -> Placement | None:
+        """How the operator has packed the job into cells; None where it runs anywhere. Raises SpecError."""
+        try:
+            return Placement.read(json.loads(self.placement_file.read_text()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SpecError([(str(self.placement_file), f"cannot be read: {error!r}")]) from error
 
 
 VARIABLES = {

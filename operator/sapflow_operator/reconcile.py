@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
+from sapflow import placement
 from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import SapflowError, SpecError
 from sapflow.invoke import Role
 from sapflow.job import TrainingJob, parse
 from sapflow.memory import MIB, format_quantity, parse_quantity
-from sapflow_operator import names, resources, searching, times
+from sapflow_operator import cells, names, resources, searching, times
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -36,6 +37,8 @@ GROWTH = 1.5
 RESYNC_SECONDS = 30.0
 """Between two looks at a job at work, in case no event tells of a change: a pod that waits, a clock that ran out."""
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 5.0, 60.0
+MOVING_SECONDS = 1.0
+"""Between two looks at a cell whose volume is on its way out: nobody tells of that."""
 KILLED = "OutOfMemory"
 CALL_FAILED = {"InvocationFailed", "InvocationTimeout", "InstanceLost", "Unavailable", KILLED}
 """What a driver says where functions did not answer, and cannot say why."""
@@ -130,6 +133,7 @@ class _Reconciliation:
             self._status.pop("completionTime", None)
         self._actions: list[Action] = []
         self._said: list[Event] = []
+        self._moving = False
 
     def plan(self, turn: Turn) -> Plan:
         try:
@@ -153,7 +157,12 @@ class _Reconciliation:
         wanted = self._resized(self._grown(wanted))
         if self._conditions.finished:
             return self._result(0.0)
-        self._conditions.mark_planned(_describe(wanted.job))
+        try:
+            wanted = self._placed(wanted)
+        except SpecError as error:
+            self._fail(error.reason, str(error))
+            return self._result(0.0)
+        self._conditions.mark_planned(_describe(wanted))
         driver = self._observed.driver(self._job.name)
         if driver.state == "succeeded":
             self._succeed()
@@ -162,7 +171,7 @@ class _Reconciliation:
             self._judge(driver)
             return self._result(0.0)
         self._children(wanted, driver)
-        self._functions()
+        self._functions(wanted)
         return self._result(self._patience())
 
     def _wanted(self) -> Wanted:
@@ -178,6 +187,20 @@ class _Reconciliation:
         wanted = Wanted(self._job.name, self._job.namespace, self._job.uid, job, place, settings, search)
         check(wanted)
         return wanted
+
+    def _placed(self, wanted: Wanted) -> Wanted:
+        """With its functions packed into cells, where it is a job with affinity. Raises SpecError."""
+        if wanted.job.spec.affinity is None:
+            return wanted
+        ground = self._observed.ground
+        status = self._status.setdefault("placement", cells.decide(wanted.job, ground))
+        config = self._observed.get("ConfigMap", names.spec_config_map(self._job.name))
+        packed = cells.standing(config) or placement.of(cells.decided(wanted.job, status))
+        if homes := cells.whereabouts(self._observed.pods):
+            known = {each["cell"]: each["node"] for each in status.get("nodes", ())} | homes
+            nodes = [{"cell": cell, "node": known[cell]} for cell in sorted(known)]
+            self._status["placement"] = {**status, "nodes": nodes}
+        return replace(wanted, job=cells.decided(wanted.job, status), placed=packed)
 
     def _grown(self, wanted: Wanted) -> Wanted:
         """After a kill for memory: the job with more of it, or none the wiser and said so."""
@@ -249,9 +272,10 @@ class _Reconciliation:
         pool = self._observed.pool(self._job.name)
         if pool is None or (pool.renew is not None and pool.renew <= self._now):
             self._actions.append(IssueCredentials(wanted))
+        self._cells(wanted)
         for manifest in (*resources.foundations(wanted), *resources.functions(wanted)):
             self._apply(manifest)
-        if driver.state == "absent" and not self._known():
+        if driver.state == "absent" and not self._known(wanted):
             # A driver that asked for their names now would be told for seconds that there are none: DNS caches that.
             self._conditions.mark_starting("Knative takes the functions on")
         elif driver.state == "absent":
@@ -266,19 +290,31 @@ class _Reconciliation:
         else:
             self._conditions.mark_starting(driver.trouble or "the driver starts")
 
+    def _cells(self, wanted: Wanted) -> None:
+        """Bring up the cells' volumes; one that is lost goes with its pods, and is made anew when it has gone."""
+        for number in range(wanted.placed.count if wanted.placed else 0):
+            claim = self._observed.get("PersistentVolumeClaim", names.cell_volume(self._job.name, number))
+            if claim is None:
+                self._actions.append(Apply(resources.cell(wanted, number)))
+            elif "deletionTimestamp" in claim["metadata"]:
+                self._moving = True
+            elif why := cells.lost(claim, self._observed.pods_in(number), self._observed.ground):
+                self._moving = True
+                self._actions += cells.abandon(claim, self._observed.pods_in(number), self._observed.ground)
+                message = f"cell {number} is made anew elsewhere: {why}"
+                self._said.append(Event("CellMoved", message, "Warning"))
+
     def _apply(self, manifest: Mapping[str, Any]) -> None:
         standing = self._observed.get(manifest["kind"], manifest["metadata"]["name"])
         if standing is None or differs(manifest, standing):
             self._actions.append(Apply(manifest))
 
-    def _known(self) -> bool:
+    def _known(self, wanted: Wanted) -> bool:
         """Whether Knative has made revisions of the functions: they have names by the time that a driver runs."""
-        services = [
-            self._observed.get("Service", names.function(self._job.name, role)) for role in get_args(Role)
-        ]
+        services = [self._observed.get("Service", name) for name in _services(wanted)]
         return all(each and each.get("status", {}).get("latestReadyRevisionName") for each in services)
 
-    def _functions(self) -> None:
+    def _functions(self, wanted: Wanted) -> None:
         """Whether functions can be called; what was killed for memory is not called ready again."""
         if self._conditions[FUNCTIONS_READY].reason == KILLED:
             return
@@ -290,8 +326,7 @@ class _Reconciliation:
             )
             return
         waiting = []
-        for role in get_args(Role):
-            name = names.function(self._job.name, role)
+        for name in _services(wanted):
             ready = _ready(self._observed.get("Service", name))
             if ready.get("status") == "False":
                 reason, message = ready.get("reason", "NotReady"), ready.get("message", "")
@@ -300,7 +335,9 @@ class _Reconciliation:
             if ready.get("status") != "True":
                 waiting.append(name)
         if waiting:
-            self._conditions.mark_functions_waiting(f"Knative deploys {' and '.join(waiting)}")
+            more = f" and {len(waiting) - 2} more" if len(waiting) > 2 else ""
+            named = " and ".join(waiting) if not more else ", ".join(waiting[:2])
+            self._conditions.mark_functions_waiting(f"Knative deploys {named}{more}")
         else:
             self._conditions.mark_functions_ready()
 
@@ -327,7 +364,7 @@ class _Reconciliation:
     def _patience(self) -> float:
         pool = self._observed.pool(self._job.name)
         waiting = self._conditions[FUNCTIONS_READY].status != "True"
-        seconds = RETRY_SECONDS if waiting else RESYNC_SECONDS
+        seconds = MOVING_SECONDS if self._moving else RETRY_SECONDS if waiting else RESYNC_SECONDS
         if pool is not None and pool.renew is not None:
             seconds = min(seconds, max(1.0, (pool.renew - self._now).total_seconds()))
         return seconds
@@ -372,12 +409,18 @@ def place_and_policy(job: JobObject, settings: Settings) -> tuple[Place, bool]:
     return place_of(parsed, settings), storage is None or storage.deletion_policy == "Retain"
 
 
-def _describe(job: TrainingJob) -> str:
-    merge = job.spec.merge
-    if job.planned and merge.structure is None:
+def _describe(wanted: Wanted) -> str:
+    job = wanted.job
+    if job.planned and job.spec.merge.structure is None:
         return "its driver chooses the merge tree (status.progress.structure)"
-    cut = "" if merge.shards in (None, 1) else f" in {merge.shards} shards"
-    return f"merges by {list(job.structure)}{cut}"
+    cut = f" in {job.shards} shards" if job.shards > 1 else ""
+    where = f" in {wanted.placed.count} cells" if wanted.placed is not None else ""
+    return f"merges by {list(job.structure)}{cut}{where}"
+
+
+def _services(wanted: Wanted) -> list[str]:
+    """The names of the Knative Services."""
+    return [names.function(wanted.name, group.role, group.cell) for group in wanted.groups]
 
 
 def _end_of_driver(job: JobObject, observed: Observed) -> list[Action]:
@@ -385,7 +428,9 @@ def _end_of_driver(job: JobObject, observed: Observed) -> list[Action]:
 
 
 def _end_of_functions(job: JobObject, observed: Observed) -> list[Action]:
-    return _deletions(observed, *(("Service", names.function(job.name, role)) for role in get_args(Role)))
+    """Cells go with their functions: what is on their volumes is of no use to anybody else."""
+    kinds = ("Service", "PersistentVolumeClaim")
+    return _deletions(observed, *((kind, name) for kind in kinds for name in observed.names_of(kind)))
 
 
 def _end_of_credentials(job: JobObject, observed: Observed, place: Place) -> list[Action]:
@@ -409,7 +454,7 @@ def _deletions(observed: Observed, *wanted: tuple[str, str]) -> list[Action]:
 
 def _kept_status(job: JobObject) -> dict[str, Any]:
     """Our part of the status: the driver's stays its own."""
-    kept = ("startTime", "completionTime", "images", "memory", "result")
+    kept = ("startTime", "completionTime", "images", "memory", "placement", "result")
     return {name: job.status[name] for name in kept if name in job.status}
 
 

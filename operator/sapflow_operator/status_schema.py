@@ -3,6 +3,7 @@
 from typing import Any
 
 from sapflow.driver.size_records import MOST_TRIALS
+from sapflow.placement_spec import MAX_CELLS
 
 _INTEGER = {"type": "integer", "format": "int64", "minimum": 0}
 _NUMBER = {"type": "number"}
@@ -31,6 +32,22 @@ def status_schema() -> dict[str, Any]:
             "memory": _object(
                 "Memory limits in force, and the largest that a worker was killed over.",
                 {"worker": _text(32), "merger": _text(32), "workerKilled": _text(32)},
+            ),
+            "placement": _object(
+                "The cells of a job with affinity, fixed when it starts.",
+                {
+                    "cells": _INTEGER,
+                    "memoryPerCell": _text(32),
+                    "nodes": {
+                        "type": "array",
+                        "maxItems": MAX_CELLS,
+                        "x-kubernetes-list-type": "map",
+                        "x-kubernetes-list-map-keys": ["cell"],
+                        "items": _object(
+                            "Where a cell is.", {"cell": _INTEGER, "node": _text(253)}, ["cell", "node"]
+                        ),
+                    },
+                },
             ),
             "progress": _object("What the driver last reported.", _PROGRESS),
             "result": _object("Where the trained model is.", RESULT),

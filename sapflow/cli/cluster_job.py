@@ -132,7 +132,7 @@ def describe(
         "workers": spec.get("workers"),
         "prices": spec.get("prices", {}).get("platform"),
     }
-    for name in ("progress", "result", "startTime", "completionTime"):
+    for name in ("placement", "progress", "result", "startTime", "completionTime"):
         if name in status:
             body[name] = status[name]
     if (tree := levels(job)) is not None:
@@ -196,6 +196,8 @@ def lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     found += _progress_lines(body)
     if "structure" in body:
         found.append(("structure", str(body["structure"])))
+    if "placement" in body:
+        found.append(("cells", _cells(body["placement"])))
     if "memory" in body:
         found.append(("memory", ", ".join(f"{role} {size}" for role, size in body["memory"].items())))
     found += _search_lines(body)
@@ -206,6 +208,15 @@ def lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
         times = f" ({each['count']} times)" if each["count"] > 1 else ""
         found.append(("warning", f"{each['time']} {each['reason']}: {each['message']}{times}"))
     return [(name, " ".join(printable(value).split("\n"))) for name, value in found]
+
+
+def _cells(placement: Mapping[str, Any]) -> str:
+    """How many there are, and on which nodes, as far as that is known."""
+    by_node: dict[str, list[str]] = {}
+    for each in placement.get("nodes", ()):
+        by_node.setdefault(each["node"], []).append(str(each["cell"]))
+    where = "; ".join(f"{', '.join(cells)} on {node}" for node, cells in by_node.items())
+    return f"{placement['cells']}{f': {where}' if where else ''}"
 
 
 def _progress_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:

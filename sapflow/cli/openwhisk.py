@@ -46,6 +46,9 @@ def sender(given: argparse.Namespace, opened: Session, environ: Mapping[str, str
         "--merger-image": (given.merger_image, "is missing: name the merger's image"),
     }
     problems = [(name, remedy) for name, (value, remedy) in needed.items() if not value]
+    if opened.job.spec.affinity is not None:
+        message = "has no effect here: OpenWhisk's actions share no storage of a node; leave it out"
+        problems.append(("spec.affinity", message))
     if problems:
         raise SpecError(problems)
     if not opened.store.remote:

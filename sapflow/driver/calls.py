@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from sapflow.driver.cells import Litter, collecting
 from sapflow.driver.commits import Account, Leg
 from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError, InvocationTimeout, JobFailed, OutOfMemory
@@ -33,6 +34,9 @@ class Tally:
     peak_memory: dict[str, int] = field(default_factory=dict)
     legs: dict[int, Leg] = field(default_factory=dict)
     limits: dict[str, set[int]] = field(default_factory=dict)
+    store_read: int | None = None
+    store_written: int | None = None
+    nodes: dict[int, str] = field(default_factory=dict)
 
     def add(self, role: Role, reply: Reply, level: int | None, dollars: float) -> None:
         """Count an answer that cost so much; `level` is where in the merge tree its call stood, None: nowhere there."""
@@ -45,6 +49,9 @@ class Tally:
         read, written = size.get("read", 0), size.get("written", 0)
         self.bytes_read += read
         self.bytes_written += written
+        if "storeRead" in size:
+            self.store_read = (self.store_read or 0) + size["storeRead"]
+            self.store_written = (self.store_written or 0) + size["storeWritten"]
         if level is not None:
             leg = self.legs.get(level, Leg())
             total = dict(leg.phases)
@@ -82,8 +89,10 @@ class Caller:
         cpus: dict[Role, float | None],
         observer: Observer,
         account: Account,
+        litter: Litter | None = None,
     ) -> None:
-        self._sender, self._observer = sender, observer
+        """`litter`: where the job is placed, what its cells are told to remove."""
+        self._sender, self._observer, self._litter = sender, observer, litter
         self._seconds, self._retries = seconds, retries
         self._price, self._memory, self._cpus = price, memory, cpus
         self._history: dict[str, deque[float]] = {}
@@ -142,6 +151,8 @@ class Caller:
                 await asyncio.sleep(min(MAX_BACKOFF, BACKOFF * 2**attempt) * random.uniform(0.5, 1.0))
             else:
                 self.tally.add(role, reply, level, self._dollars(role, reply))
+                if request.cell is not None and "node" in reply.body:
+                    self.tally.nodes[request.cell] = reply.body["node"]
                 return reply.body
         raise AssertionError("unreachable")
 
@@ -201,7 +212,10 @@ class Caller:
         body = request.body()
         body["attempt"], body["secondsLeft"] = attempt, self._seconds
         self._spent["invocations"] += 1
-        reply = await self._sender.invoke(role, body, seconds=self._seconds)
+        with collecting(self._litter, request.cell) as names:
+            if names:
+                body["collect"] = names
+            reply = await self._sender.invoke(role, body, seconds=self._seconds)
         self._last_answer = asyncio.get_running_loop().time()
         self._history.setdefault(op, deque(maxlen=64)).append(reply.seconds)
         if reply.cold_seconds:

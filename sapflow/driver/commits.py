@@ -17,11 +17,13 @@ from sapflow.store import Store
 
 
 class Plan(Message):
-    """How one step is merged: the tree, root first, the number of shards, and who merges."""
+    """How one step is merged: the tree, root first, the number of shards, who merges, and where."""
 
     structure: tuple[int, ...]
     shards: int
     mergers: Literal["merger", "worker"] = "merger"
+    cells: tuple[tuple[int, ...], ...] | None = None
+    """Where the job is placed: the cell of each node by level, workers first; so the channel of each contribution."""
 
     @property
     def name(self) -> str:
@@ -107,6 +109,11 @@ class Measured(Message):
     """Of the functions that did the step, by role, where they said so: several while they are given another."""
     search: SizeSearch | None = None
     """Where the search for the workers' size stands, of jobs that ask for one."""
+    store_read: int | None = None
+    store_written: int | None = None
+    """Placed jobs: bytes of all kinds that the functions passed through the store; the rest stayed in cells."""
+    nodes: dict[int, str] | None = None
+    """Placed jobs: where each cell is, as far as its functions know."""
 
 
 class Commit(Message):

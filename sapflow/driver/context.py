@@ -146,6 +146,9 @@ class Context:
             bytes_written=tally.bytes_written,
             peak_memory_bytes=tally.peak_memory,
             memory_limits={role: sorted(limits) for role, limits in tally.limits.items()},
+            store_read=tally.store_read,
+            store_written=tally.store_written,
+            nodes=tally.nodes or None,
             legs=[tally.legs.get(level, Leg()) for level in range(max(tally.legs, default=-1) + 1)],
         )
 

@@ -6,11 +6,12 @@ once are harmless: one that finds a commit it did not make goes on from it.
 
 from typing import Any
 
-from sapflow import keys, structure
+from sapflow import keys, placement, structure
 from sapflow.data.blocks import Manifest
 from sapflow.driver import result
 from sapflow.driver.asynchronous import AsynchronousRun
 from sapflow.driver.calls import Caller
+from sapflow.driver.cells import Litter, Losses
 from sapflow.driver.commits import Account, Commit, Plan, Records
 from sapflow.driver.context import Context, shard_parts
 from sapflow.driver.evaluations import Evaluations
@@ -23,6 +24,7 @@ from sapflow.errors import JobFailed, SapflowError
 from sapflow.invoke import Sender
 from sapflow.job import TrainingJob
 from sapflow.memory import parse_quantity
+from sapflow.placement import Placement
 from sapflow.requests import InitializeRequest, Sizes
 from sapflow.store import Store
 
@@ -41,16 +43,20 @@ class Driver:
         account: Account | None = None,
         around: Surroundings | None = None,
         search: SearchSettings | None = None,
+        placed: Placement | None = None,
     ) -> None:
         """`account`: what was used before there was a version, for the data. `around`: what planning needs to know.
 
-        `search`: for the workers' best size.
+        `search`: for the workers' best size. `placed`: how the job's functions are packed into cells, where that has
+        been decided already. Raises SpecError where they cannot be.
         """
         self._search = search
         self._prepared, self._around = account or Account(), around or Surroundings()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
         self._records = Records(store, uid)
+        self._placed = placed or placement.of(job)
+        self._litter = None if self._placed is None else Litter(self._placed.count)
 
     async def run(self) -> dict[str, Any]:
         """Train to the end; the outcome record. Raises JobFailed, StoreError."""
@@ -60,7 +66,7 @@ class Driver:
             return dict(standing)
         last = await self._records.last()
         context = self._context(last.account if last else self._prepared)
-        keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint)
+        keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint, self._litter)
         evaluations = Evaluations(context, keeper)
         planning = Planning(context, self._around)
         walk: _Walk | None = None
@@ -110,6 +116,7 @@ class Driver:
             },
             observer=self._observer,
             account=account,
+            litter=self._litter,
         )
         return Context(
             self._uid,
@@ -125,7 +132,7 @@ class Driver:
     async def _initialize(self, context: Context, planning: Planning) -> Commit:
         """Version 0: the model from its seed, written by a worker; its size makes the plan."""
         job = self._job
-        shards = job.spec.merge.shards or 1
+        shards = job.shards
         ident = keys.step_id("", keys.digest({"shards": shards}))
         outputs = [keys.params(self._uid, 0, ident, shard) for shard in range(shards)]
         body = await context.caller.call(
@@ -143,6 +150,8 @@ class Driver:
         )
         sizes = Sizes.model_validate(body["sizes"])
         plan, forecast = planning.first(planning.size(sizes, body["slots"]))
+        if self._placed is not None:
+            plan = plan.model_copy(update={"cells": self._placed.cells})
         await self._records.write(keys.plan(self._uid, plan.name), plan.body())
         workers = job.spec.workers
         commit = Commit(
@@ -230,6 +239,7 @@ class _Walk:
         self._sizing = context.sizing
         self._plans: dict[str, Plan] = {}
         self._asynchronous: AsynchronousRun | None = None
+        self._losses = Losses()
 
     async def to_the_end(self) -> Commit:
         """Train; the version that is the result."""
@@ -281,8 +291,11 @@ class _Walk:
             new = await work.next_commit()
         except (SapflowError, ExceptionGroup) as error:
             standing = await records.commit(old.version + 1)
+            failure = _plain(error)
+            if standing is None and self._losses.may_repeat(failure, old.version):
+                return
             if standing is None:
-                raise _plain(error) from None
+                raise failure from None
             new = standing
         if new.skipped and self._context.job.spec.algorithm.on_nan == "Fail":
             await self._keeper.record_checkpoint(old)

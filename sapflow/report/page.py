@@ -10,7 +10,7 @@ import yaml
 from sapflow.driver.commits import Account, Commit
 from sapflow.memory import format_bytes, format_quantity, parse_quantity
 from sapflow.pricing import MIB
-from sapflow.report import charts
+from sapflow.report import cells, charts
 from sapflow.report.charts import Line, Mark
 from sapflow.report.facts import Facts
 from sapflow.text import dollars, duration, percent
@@ -59,6 +59,8 @@ def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
     yield "Learning", _learning(facts)
     yield "Where the time of a step goes", _anatomy(facts)
     yield "Merge tree", [_tree(facts), _levels(facts)]
+    if where := cells.section(facts):
+        yield "Placement by node", where
     yield "Prediction beside measurement", [_prediction(facts)]
     yield "Memory and cost", _memory_and_cost(facts)
     yield "Faults and starts", [_events(facts)]

@@ -29,6 +29,7 @@ GOOD: dict[str, Any] = {
         "suspend": True,
     },
 }
+AFFINITY = {"from": "Worker", "to": "Merger", "weight": 100}
 REMOVED = object()
 
 
@@ -117,7 +118,18 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
         {"spec.algorithm": {"steps": 5, "mode": "Async"}, "spec.memory.optimize": {}},
         "is for algorithm.mode Sync only",
     ),
-    ({"spec.affinity": [{"from": "Worker"}]}, "is not built yet: placement comes with the planner"),
+    ({"spec.affinity": [{"from": "Worker"}]}, "spec.affinity[0].to: Required value"),
+    ({"spec.affinity": [AFFINITY, AFFINITY | {"weight": 1}]}, "names a pair of from and to twice"),
+    (
+        {"spec.affinity": [AFFINITY], "spec.algorithm": {"steps": 5, "mode": "Async"}},
+        "is for algorithm.mode Sync only",
+    ),
+    ({"spec.placement": {"cells": 2}}, "goes with affinity"),
+    ({"spec.affinity": [AFFINITY], "spec.placement": {"cells": 60}}, "must be at most workers"),
+    (
+        {"spec.affinity": [AFFINITY], "spec.placement": {"cells": 2, "workersPerCell": 1}},
+        "times cells must be at least workers",
+    ),
     ({"spec.storage": {"bucket": "sapflow"}}, "spec.storage.endpoint: Required value"),
     (
         {"spec.storage": {"endpoint": "http://minio:9000", "bucket": "sapflow", "shareCredentials": True}},

@@ -151,10 +151,17 @@ class Simulation:
     function_failpoint: Failpoint = lambda write, after: None
     driver_failpoint: Failpoint = lambda write, after: None
     on_crash: Callable[[], None] = lambda: None
+    volumes: Sequence[Path] = ()
+    """Of a placed job, one a cell."""
 
     def __post_init__(self) -> None:
         self.functions = Functions(
-            self.place.store, self.seed, self.faults, self.hurry, self.function_failpoint
+            self.place.store,
+            self.seed,
+            self.faults,
+            self.hurry,
+            self.function_failpoint,
+            volumes=self.volumes,
         )
         self._writes = itertools.count()
         self._crashes = {crash.write: crash.how for crash in self.crashes}

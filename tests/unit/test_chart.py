@@ -14,7 +14,7 @@ from helpers.helm import find_helm, require_helm
 
 from sapflow.job import parse
 from sapflow_operator import names
-from sapflow_operator.cluster import RULES
+from sapflow_operator.cluster import NODE_RULES, RULES
 from sapflow_operator.crd import crd
 from sapflow_operator.resources import driver_job, role
 from sapflow_operator.settings import VARIABLES, Image, ObjectStorage, Settings
@@ -289,12 +289,31 @@ def _rights(rules: Any) -> set[tuple[str, str, str]]:
 
 
 def test_the_operator_may_do_what_it_does_and_nothing_else() -> None:
-    (cluster_role,) = (
-        each
+    granted = {
+        each["metadata"]["name"]: _rights(each["rules"])
         for each in of_kind("ClusterRole")
         if "helm.sh/hook" not in each["metadata"].get("annotations", {})
-    )
-    assert _rights(cluster_role["rules"]) == _rights(RULES)
+    }
+    assert granted == {
+        "sapflow-operator": _rights(RULES),
+        "sapflow-operator-nodes": _rights(NODE_RULES),
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "sees"),
+    [
+        ([], True),
+        (["watchNamespaces={a}"], False),
+        (["watchNamespaces={a}", "rbac.nodes=true"], True),
+        (["rbac.nodes=false"], False),
+    ],
+)
+def test_nodes_are_read_by_an_operator_of_the_whole_cluster_or_where_that_is_asked_for(
+    values: list[str], sees: bool
+) -> None:
+    bindings = [each["metadata"]["name"] for each in of_kind("ClusterRoleBinding", *values)]
+    assert ("sapflow-operator-nodes" in bindings) == sees
 
 
 def test_no_right_is_a_wildcard_and_secrets_are_never_listed() -> None:

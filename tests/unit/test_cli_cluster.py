@@ -390,3 +390,10 @@ def test_a_refused_submission_names_the_way_out(
 def test_conflicts_are_forced_only_when_asked(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
     assert cli("submit", write_job(tmp_path / "job.yaml"), "--force-conflicts").code == 0
     assert submitted(api)[0].query["force"].lower() == "true"
+
+
+def test_status_says_where_the_cells_of_a_placed_job_are(api: ClusterApi, cli: Cli) -> None:
+    nodes = [{"cell": 0, "node": "one"}, {"cell": 1, "node": "two"}, {"cell": 2, "node": "one"}]
+    api.put(trainingjob(**running(3), placement={"cells": 3, "nodes": nodes}))
+    assert "3: 0, 2 on one; 1 on two" in cli("status", "digits", "-n", "team").out
+    assert json.loads(cli("status", "digits", "-n", "team", "--json").out)["placement"]["cells"] == 3

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sapflow.errors import SpecError
-from sapflow.job import CLUSTER_ONLY, NOT_BUILT, load, parse
+from sapflow.job import CLUSTER_ONLY, load, parse
 
 
 def document(**spec: Any) -> dict[str, Any]:
@@ -25,6 +25,7 @@ def problems(runtime: Any, **spec: Any) -> dict[str, str]:
 
 
 STORAGE = {"endpoint": "http://minio:9000", "bucket": "sapflow"}
+AFFINITY = [{"from": "Worker", "to": "Merger", "weight": 100}]
 CLUSTER: dict[str, dict[str, Any]] = {
     "spec.model.image": {"model": {"entrypoint": "mine:model", "image": "mine:1"}},
     "spec.memory.growOnOOM": {"memory": {"growOnOOM": True}},
@@ -32,6 +33,8 @@ CLUSTER: dict[str, dict[str, Any]] = {
     "spec.cpu": {"cpu": {"worker": "500m"}},
     "spec.storage.shareCredentials": {"storage": STORAGE | {"shareCredentials": True, "secretName": "mine"}},
     "spec.storage.deletionPolicy": {"storage": STORAGE | {"deletionPolicy": "Delete"}},
+    "spec.placement.storageClassName": {"affinity": AFFINITY, "placement": {"storageClassName": "local"}},
+    "spec.placement.size": {"affinity": AFFINITY, "placement": {"size": "1Gi"}},
     "spec.suspend": {"suspend": True},
     "spec.ttlSecondsAfterFinished": {"ttlSecondsAfterFinished": 60},
 }
@@ -42,13 +45,6 @@ def test_what_only_a_cluster_honours_is_refused_by_a_local_run_and_taken_by_a_cl
     spec = CLUSTER[path]
     assert "leave it out" in problems("local", **spec)[path]
     parse(document(**spec), "kubernetes")
-
-
-@pytest.mark.parametrize("runtime", ["local", "kubernetes"])
-@pytest.mark.parametrize("path", NOT_BUILT)
-def test_what_is_not_built_is_refused_everywhere(path: str, runtime: str) -> None:
-    assert path == "spec.affinity"
-    assert "not built yet" in problems(runtime, affinity=[{"from": "Worker"}])[path]
 
 
 def test_the_defaults_of_cluster_fields_are_no_reason_to_refuse() -> None:

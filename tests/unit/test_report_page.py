@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sapflow.driver.commits import Account, Commit, Cursor, Leg, Measured, Plan
 from sapflow.driver.size_records import SizeSearch, SizeTrial
 from sapflow.report import charts, render
+from sapflow.report.cells import UNKNOWN
 from sapflow.report.facts import Evaluation, Facts, Predicted
 from sapflow.requests import Sizes
 
@@ -161,6 +162,33 @@ def test_shows_every_section_with_its_chart() -> None:
         "dollars against step",
         "events by time",
     ]
+
+
+def test_shows_the_cells_of_a_placed_job_by_node_and_what_passed_through_the_store() -> None:
+    plan = Plan(structure=(1, 2, 4), shards=1, cells=((0, 0, 1, 1), (0, 1), (0,)))
+    nodes = [{0: "node-a", 1: "node-b"}] * 8 + [{0: "node-a", 1: "node-a"}] * 12
+    commits = [
+        each.model_copy(
+            update={
+                "measured": each.measured.model_copy(
+                    update={"nodes": where, "store_read": 2_000, "store_written": 1_000}
+                )
+            }
+        )
+        for each, where in zip(facts().commits, nodes, strict=True)
+    ]
+    page = render(facts(plan=plan, commits=commits))
+    text = " ".join(Elements(page).text)
+    assert "Placement by node" in text
+    assert "2 cells: 1 of 6 edges" in text
+    assert "node-b, from step 9 node-a" in text
+    assert "predicted" in page
+    assert "Placement by node" not in render(facts())
+
+
+def test_a_local_jobs_cells_are_on_no_node_that_is_known() -> None:
+    plan = Plan(structure=(1, 4), shards=1, cells=((0, 0, 1, 1), (0,)))
+    assert UNKNOWN in " ".join(Elements(render(facts(plan=plan))).text)
 
 
 def test_asks_for_nothing_from_anywhere() -> None:

@@ -175,3 +175,8 @@ containers:
 volumes:
   {{- include "sapflow.volumes" .root | nindent 2 }}
 {{- end }}
+
+{{- /* true where the operator may read nodes and volumes, which lie in no namespace. */ -}}
+{{- define "sapflow.seesNodes" -}}
+{{- if kindIs "bool" .Values.rbac.nodes }}{{ .Values.rbac.nodes }}{{ else }}{{ empty .Values.watchNamespaces }}{{ end }}
+{{- end }}
