@@ -117,8 +117,7 @@ def of(job: "TrainingJob") -> Placement | None:
     spec = job.spec
     if spec.affinity is None:
         return None
-    tree = tuple(spec.merge.structure or structure.closed_form(spec.workers))
-    shards, asked = spec.merge.shards or 1, spec.placement
+    tree, shards, asked = job.structure, job.shards, spec.placement
     cells = min((asked and asked.cells) or 1, spec.workers)
     memory = asked.memory_per_cell if asked else None
     weights: dict[tuple[str, str], int] = {(each.child, each.parent): each.weight for each in spec.affinity}

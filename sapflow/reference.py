@@ -16,7 +16,7 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from sapflow.job import API_VERSION, CLUSTER_ONLY, KIND, NOT_BUILT, Metadata, Spec
+from sapflow.job import API_VERSION, CLUSTER_ONLY, KIND, Metadata, Spec
 from sapflow.spec_checks import RULES, Rule
 
 DEFAULT_PATH = Path("docs/reference/spec.md")
@@ -53,8 +53,6 @@ def render() -> str:
     lines += [f"- {text}" for text in _MORE_RULES]
     lines += ["", "## For clusters only", "", "A local run refuses these, because no field is ignored.", ""]
     lines += [f"- `{path}`: {why}" for path, why in CLUSTER_ONLY.items()]
-    lines += ["", "## Not built yet", "", "Part of the design, and refused until they work.", ""]
-    lines += [f"- `{path}`: {why}" for path, why in NOT_BUILT.items()]
     lines.append("")
     return "\n".join(lines)
 

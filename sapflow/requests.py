@@ -77,6 +77,8 @@ class InitializeRequest(Request):
     manifest: str
     shards: int = Field(ge=1)
     outputs: list[str]
+    estimate: bool = False
+    """Whether the answer is to say what a worker needs at least."""
 
 
 class TrainRequest(Request):

@@ -64,8 +64,8 @@ def s3_location(source: str) -> tuple[str, str, dict[str, str]] | None:
     return parts.netloc, parts.path.strip("/"), dict(parse_qsl(parts.query))
 
 
-def _at_least(quantity: str) -> bool:
-    return memory.parse_quantity(quantity) >= memory.parse_quantity(MIN_MEMORY)
+def _at_least(quantity: str, least: str = MIN_MEMORY) -> bool:
+    return memory.parse_quantity(quantity) >= memory.parse_quantity(least)
 
 
 def _only_for(
@@ -147,8 +147,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "merge.shards",
         "must be 1 with algorithm.mode Async",
-        lambda spec: spec.algorithm.mode == "Sync" or spec.merge.shards == 1,
-        "self.algorithm.mode == 'Sync' || self.merge.shards == 1",
+        lambda spec: spec.algorithm.mode == "Sync" or spec.merge.shards in (None, 1),
+        "self.algorithm.mode == 'Sync' || !has(self.merge.shards) || self.merge.shards == 1",
+    ),
+    Rule(
+        "limits.goal",
+        "is for algorithm.mode Sync only: an asynchronous job has no merge tree to choose",
+        lambda spec: spec.algorithm.mode == "Sync" or spec.limits.goal is None,
+        "self.algorithm.mode == 'Sync' || !has(self.limits.goal)",
     ),
     Rule(
         "algorithm.localSteps",
@@ -226,6 +232,57 @@ RULES: tuple[Rule, ...] = (
         f"must be at least {MIN_MEMORY}",
         lambda spec: _at_least(spec.memory.merger),
         f"quantity(self.memory.merger).compareTo(quantity('{MIN_MEMORY}')) >= 0",
+    ),
+    Rule(
+        "memory.optimize",
+        "is for functions that may run on any node: cells are made for one size; leave affinity out",
+        lambda spec: spec.memory.optimize is None or spec.affinity is None,
+        "!has(self.memory.optimize) || !has(self.affinity)",
+    ),
+    Rule(
+        "memory.optimize",
+        "is for algorithm.mode Sync only: leave it out with Async",
+        lambda spec: spec.memory.optimize is None or spec.algorithm.mode == "Sync",
+        "!has(self.memory.optimize) || self.algorithm.mode == 'Sync'",
+    ),
+    Rule(
+        "memory.optimize",
+        "needs workers whose CPU follows their memory: leave cpu.worker out",
+        lambda spec: spec.memory.optimize is None or spec.cpu is None or spec.cpu.worker is None,
+        "!has(self.memory.optimize) || !has(self.cpu) || !has(self.cpu.worker)",
+    ),
+    Rule(
+        "memory.optimize.min",
+        f"must be at least {MIN_MEMORY}",
+        lambda spec: (
+            spec.memory.optimize is None
+            or not spec.memory.optimize.min
+            or _at_least(spec.memory.optimize.min)
+        ),
+        "!has(self.memory.optimize) || !has(self.memory.optimize.min) || "
+        f"quantity(self.memory.optimize.min).compareTo(quantity('{MIN_MEMORY}')) >= 0",
+    ),
+    Rule(
+        "memory.optimize.min",
+        "must be at most memory.worker, where the search starts",
+        lambda spec: (
+            spec.memory.optimize is None
+            or not spec.memory.optimize.min
+            or _at_least(spec.memory.worker, spec.memory.optimize.min)
+        ),
+        "!has(self.memory.optimize) || !has(self.memory.optimize.min) || "
+        "quantity(self.memory.worker).compareTo(quantity(self.memory.optimize.min)) >= 0",
+    ),
+    Rule(
+        "memory.optimize.max",
+        "must be at least memory.worker, where the search starts",
+        lambda spec: (
+            spec.memory.optimize is None
+            or not spec.memory.optimize.max
+            or _at_least(spec.memory.optimize.max, spec.memory.worker)
+        ),
+        "!has(self.memory.optimize) || !has(self.memory.optimize.max) || "
+        "quantity(self.memory.optimize.max).compareTo(quantity(self.memory.worker)) >= 0",
     ),
     _only_for(
         "optimizer.momentum",

@@ -50,7 +50,7 @@ def create_app(role: str, handlers: Mapping[str, Handler], settings: Settings, b
     store = open_store(settings.store, settings.credentials) if settings.store else None
     if store is not None and settings.cell is not None:
         store = CellStore(store, *settings.cell)
-    function = Function(role, handlers, settings.token, store, born)
+    function = Function(role, handlers, settings.token, store, born, settings.memory_bytes)
 
     async def healthz(request: Request) -> Response:
         return Response(b'{"ok": true}', media_type="application/json")

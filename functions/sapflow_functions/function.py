@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from sapflow import logs
 from sapflow.errors import DataError, SapflowError, SpecError
-from sapflow.http_answer import AGE_HEADER, SECONDS_HEADER
+from sapflow.http_answer import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
 from sapflow.store import Store
 from sapflow.stores.cell import CellStore
 from sapflow_functions.metrics import Metrics
@@ -68,14 +68,17 @@ class Function:
         token: Callable[[], str],
         store: Store | None,
         born: float,
+        memory_bytes: int | None = None,
     ) -> None:
-        """`token` gives '' and `store` is None until `configure` is called. `born`: time.monotonic() of the start."""
+        """`token` gives '' and `store` is None until `configure` is called. `born`: time.monotonic() of the start.
+        `memory_bytes`: the limit that every answer tells."""
         self.role = role
         self.metrics = Metrics(role)
         self._handlers = handlers
         self._token = token
         self._store = store
         self._born = born
+        self._memory = {} if memory_bytes is None else {MEMORY_HEADER: str(memory_bytes)}
         self._called = False
         self._runner = Runner()
         self._current: Context | None = None
@@ -132,7 +135,9 @@ class Function:
         arrived = time.monotonic()
         context = Context(self._store, min(deadline, arrived + seconds))
         self._current = context
-        headers = {} if self._called else {AGE_HEADER: f"{arrived - self._born:.6f}"}
+        headers = dict(self._memory)
+        if not self._called:
+            headers[AGE_HEADER] = f"{arrived - self._born:.6f}"
         self._called = True
         watch = asyncio.get_running_loop().call_later(HANG_UP_WATCH_SECONDS, _HangUp(http, context).start)
         try:

@@ -31,6 +31,8 @@ class Settings:
     lifeline: int | None = None
     log_level: str = "INFO"
     grace_seconds: float = 20.0
+    memory_bytes: int | None = None
+    """The memory limit that the platform holds the function to, where it says so."""
     cell: tuple[int, str, str] | None = None
     """Where the job is placed: the number of the function's cell, where its volume is mounted, and its node."""
 
@@ -53,6 +55,9 @@ class Settings:
         grace = environ.get("SAPFLOW_GRACE_SECONDS", "20")
         if not grace.replace(".", "", 1).isdecimal():
             problems.append(("SAPFLOW_GRACE_SECONDS", f"is {grace!r}: give seconds, such as 20"))
+        memory = environ.get("SAPFLOW_MEMORY_BYTES")
+        if memory is not None and not memory.isdecimal():
+            problems.append(("SAPFLOW_MEMORY_BYTES", f"is {memory!r}: give the memory limit in bytes"))
         cell = _cell(environ, problems)
         if problems:
             raise SpecError(problems)
@@ -66,6 +71,7 @@ class Settings:
             lifeline=flags.lifeline,
             log_level=level,
             grace_seconds=float(grace),
+            memory_bytes=None if memory is None else int(memory),
             cell=cell,
         )
 

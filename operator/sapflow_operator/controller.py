@@ -15,7 +15,7 @@ from typing import Any
 from sapflow import logs
 from sapflow.errors import SapflowError
 from sapflow.store import Credentials
-from sapflow_operator import credentials, names, objects
+from sapflow_operator import credentials, names, objects, searching
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -89,8 +89,11 @@ class Controller:
             self._forget((job.namespace, job.name))
             self._wake(self._queue.drop(job.uid))
         else:
-            self._jobs[job.uid] = job
+            before, self._jobs[job.uid] = self._jobs.get(job.uid), job
             self._wake(self._queue.put(job))
+            # Of all that a driver reports only this asks for something; the rest is no reason to look.
+            if before is not None and searching.asked(before) != searching.asked(job):
+                self.touch(job.namespace, job.name)
 
     def touch(self, namespace: str, name: str) -> None:
         """Something of a job has changed: look at it soon, once for many changes."""

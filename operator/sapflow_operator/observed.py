@@ -191,6 +191,11 @@ class Observed:
             if _role(pod) == role
         )
 
+    def largest_killed(self, role: Role) -> int:
+        """The largest limit in bytes that a function was killed over; 0 where none was."""
+        limits = (_limit(pod) for pod in self.pods if _role(pod) == role and _oom_killed(pod))
+        return max(limits, default=0)
+
 
 def _role(pod: Object) -> str:
     return names.role_of(pod["metadata"].get("labels", {}))

@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any, get_args
 
 from sapflow import placement
+from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import SapflowError, SpecError
 from sapflow.invoke import Role
 from sapflow.job import TrainingJob, parse
 from sapflow.memory import MIB, format_quantity, parse_quantity
-from sapflow_operator import cells, names, resources, times
+from sapflow_operator import cells, names, resources, searching, times
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -153,7 +154,7 @@ class _Reconciliation:
         self._status.setdefault("startTime", times.write(self._now))
         # A job ends on the images it began on: others may compute other bits, or speak otherwise.
         self._status.setdefault("images", self._settings.images)
-        wanted = self._grown(wanted)
+        wanted = self._resized(self._grown(wanted))
         if self._conditions.finished:
             return self._result(0.0)
         try:
@@ -175,12 +176,15 @@ class _Reconciliation:
 
     def _wanted(self) -> Wanted:
         """The job with the memory in force. Raises SpecError."""
-        job = parse(self._job.document, "kubernetes")
-        sizes = {**job.spec.memory.model_dump(), **self._status.get("memory", {})}
+        job, memory = parse(self._job.document, "kubernetes"), self._status.get("memory", {})
+        search = searching.settings(job, memory.get("workerKilled"), self._settings.max_memory)
+        sizes = {**job.spec.memory.model_dump(), **memory}
+        if search is not None:
+            sizes["worker"] = searching.in_force(search, memory.get("worker"))
         job = _with_memory(job, sizes)
         settings = self._settings.pinned(self._status.get("images", {}))
         place = place_of(job, settings)
-        wanted = Wanted(self._job.name, self._job.namespace, self._job.uid, job, place, settings)
+        wanted = Wanted(self._job.name, self._job.namespace, self._job.uid, job, place, settings, search)
         check(wanted)
         return wanted
 
@@ -202,6 +206,9 @@ class _Reconciliation:
         """After a kill for memory: the job with more of it, or none the wiser and said so."""
         for role in get_args(Role):
             limit = wanted.memory(role)
+            if role == "worker" and wanted.search is not None:
+                wanted = self._above_the_killed(wanted, wanted.search)
+                continue
             if not self._observed.killed_for_memory(role, limit):
                 continue
             said = f"a {role} was killed over its memory limit of {limit}"
@@ -218,10 +225,47 @@ class _Reconciliation:
                 return wanted
             self._conditions.mark_functions_waiting(f"{said}; it is given {size}")
             self._said.append(Event("MemoryGrown", f"{said}; it is given {size}", "Warning"))
-            sizes = {each: wanted.memory(each) for each in get_args(Role)} | {role: size}
-            self._status["memory"] = sizes
-            wanted = replace(wanted, job=_with_memory(wanted.job, sizes))
+            wanted = self._with_size(wanted, role, size)
         return wanted
+
+    def _above_the_killed(self, wanted: Wanted, search: SearchSettings) -> Wanted:
+        """A search never comes back to a size that a worker was killed over, nor to one below; its driver, started
+        anew, knows that by its bounds."""
+        killed = self._observed.largest_killed("worker")
+        if killed < search.least * MIB:
+            return wanted
+        said = f"a worker was killed over its memory limit of {format_quantity(killed)}"
+        limit = wanted.memory("worker")
+        if parse_quantity(limit) <= killed:
+            size = _grow(format_quantity(killed), format_quantity(search.most * MIB))
+            if size is None:
+                remedy = "raise spec.memory.optimize.max, or lower spec.data.microBatchSize"
+                self._fail(KILLED, f"{said}, and none above it may be given: {remedy}")
+                return wanted
+            said += f"; it is given {size}"
+            self._conditions.mark_functions_waiting(said)
+            wanted = self._with_size(wanted, "worker", size)
+        self._said.append(Event("MemoryGrown", f"{said}; no size up to that is tried again", "Warning"))
+        memory = self._status.get("memory", {role: wanted.memory(role) for role in get_args(Role)})
+        self._status["memory"] = memory | {"workerKilled": format_quantity(killed)}
+        parsed = parse(self._job.document, "kubernetes")
+        bounds = searching.settings(parsed, format_quantity(killed), self._settings.max_memory)
+        return replace(wanted, search=bounds)
+
+    def _resized(self, wanted: Wanted) -> Wanted:
+        """The workers with the size that the driver's search has come to."""
+        if wanted.search is None or self._conditions.finished:
+            return wanted
+        size, limit = searching.wanted(self._job, wanted.search), wanted.memory("worker")
+        if size is None or parse_quantity(size) == parse_quantity(limit):
+            return wanted
+        self._said.append(Event("MemoryChanged", f"workers are given {size} after {limit}"))
+        return self._with_size(wanted, "worker", size)
+
+    def _with_size(self, wanted: Wanted, role: Role, size: str) -> Wanted:
+        sizes = {each: wanted.memory(each) for each in get_args(Role)} | {role: size}
+        self._status["memory"] = {**self._status.get("memory", {}), **sizes}
+        return replace(wanted, job=_with_memory(wanted.job, sizes))
 
     def _children(self, wanted: Wanted, driver: Driver) -> None:
         """Bring what is there to what is wanted."""
@@ -367,8 +411,9 @@ def place_and_policy(job: JobObject, settings: Settings) -> tuple[Place, bool]:
 
 def _describe(wanted: Wanted) -> str:
     job = wanted.job
-    shards = job.spec.merge.shards
-    cut = f" in {shards} shards" if shards > 1 else ""
+    if job.planned and job.spec.merge.structure is None:
+        return "its driver chooses the merge tree (status.progress.structure)"
+    cut = f" in {job.shards} shards" if job.shards > 1 else ""
     where = f" in {wanted.placed.count} cells" if wanted.placed is not None else ""
     return f"merges by {list(job.structure)}{cut}{where}"
 

@@ -100,6 +100,8 @@ class Functions:
     """Called at every write of every instance, faults apart."""
     delay: Callable[[Mapping[str, Any]], float] = lambda request: 0.0
     """Seconds that an invocation takes longer, by its request."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Memory limits in bytes that instances say they have, by role."""
     log: list[Invocation] = field(default_factory=list)
     volumes: Sequence[Path] = ()
     """Of a placed job, one a cell."""
@@ -132,7 +134,7 @@ class Functions:
             await asyncio.sleep(seconds)
             raise InvocationTimeout(f"no answer within {seconds} s")
         elapsed = asyncio.get_running_loop().time() - started
-        return Reply(interpret(request, status, body), elapsed, cold_seconds=0.0, queue_seconds=0.0)
+        return Reply(interpret(request, status, body), elapsed, 0.0, 0.0, memory_bytes=self.limits.get(role))
 
     async def close(self) -> None:
         """Nothing of it outlives the simulation."""

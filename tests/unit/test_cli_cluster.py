@@ -184,6 +184,21 @@ def test_the_status_of_a_running_job_says_how_far_it_is_and_what_is_wrong(cli: C
     assert "fine" not in done.out
 
 
+def test_the_status_of_a_job_that_searches_for_memory_says_what_it_has_tried(
+    cli: Cli, api: ClusterApi
+) -> None:
+    trials = [{"worker": "512Mi", "step": 40, "secondsPerStep": 0.25, "costUSD": 0.0000125}]
+    progress = {"worker": "384Mi", "merger": "128Mi", "searching": True, "trials": trials}
+    found = trainingjob(**running(60, memory=progress))
+    found["status"]["memory"] = {"worker": "576Mi", "merger": "128Mi", "workerKilled": "384Mi"}
+    found["spec"]["memory"] = {"worker": "512Mi", "optimize": {"goal": "PerformancePerCost"}}
+    api.put(found)
+    words = " ".join(cli("status", "digits", "-n", "team").out.split())
+    assert "memory worker 576Mi, merger 128Mi" in words
+    assert "looks for the most steps per second and dollar; killed with 384Mi" in words
+    assert "512Mi to step 40: 250 ms, $0.0000125 a step" in words
+
+
 def test_the_status_of_a_finished_job_holds_its_result(cli: Cli, api: ClusterApi) -> None:
     api.put(trainingjob(**succeeded("abcdef")))
     done = cli("status", "digits", "-n", "team")
@@ -192,6 +207,17 @@ def test_the_status_of_a_finished_job_holds_its_result(cli: Cli, api: ClusterApi
     assert "time        1 min 30 s" in done.out
     body = cli("status", "digits", "-n", "team", "--json").json
     assert (body["state"], body["result"]["sha256"], body["seconds"]) == ("Succeeded", "abcdef", 90.0)
+
+
+def test_the_status_tells_what_was_forecast_and_at_the_end_how_far_it_was_off(
+    cli: Cli, api: ClusterApi
+) -> None:
+    said = {"forecastSeconds": 40.0, "forecastCostUSD": 0.002}
+    api.put(trainingjob(**running(3, **said)))
+    assert "forecast  40.0 s and $0.00200\n" in cli("status", "digits", "-n", "team").out
+    api.put(trainingjob(**running(3, **said, forecastSecondsError=-0.25, forecastCostError=0.03)))
+    line = "40.0 s and $0.00200: 25 % too little of time, 3 % too much of cost"
+    assert line in cli("status", "digits", "-n", "team").out
 
 
 def test_who_may_see_jobs_but_no_pods_and_events_sees_the_rest(cli: Cli, api: ClusterApi) -> None:

@@ -4,6 +4,7 @@ from math import ceil
 from typing import Any
 
 from sapflow.invoke import Role
+from sapflow.memory import parse_quantity
 from sapflow_operator import names
 from sapflow_operator.resources import cell_pod, metadata, pod
 from sapflow_operator.wanted import Group, Wanted
@@ -78,7 +79,7 @@ def _container(wanted: Wanted, role: Role, cell: int | None) -> dict[str, Any]:
         "imagePullPolicy": image.pull_policy,
         "env": pod.environment(
             names.pool_environment(wanted.place.url)
-            | {"PYTHONHASHSEED": "0"}
+            | {"PYTHONHASHSEED": "0", "SAPFLOW_MEMORY_BYTES": str(parse_quantity(wanted.memory(role)))}
             | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
         ),
         "ports": [{"containerPort": names.FUNCTION_PORT}],
