@@ -5,6 +5,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from helpers.cluster_api import (
     trainingjob,
 )
 from helpers.commands import Done, Shell, write_job
+from helpers.jobs import prepare, tiny_job
 
+from sapflow import keys
 from sapflow.cli import cluster_job
 
 
@@ -273,6 +276,24 @@ def test_a_name_that_the_local_store_does_not_know_is_asked_of_the_cluster(cli: 
     assert "holds no job 'nobody'" in unknown.err
     assert "no job 'nobody' in namespace team" in unknown.err
     assert "namespace team" not in cli("status", "nobody", "--store", "here").err
+
+
+def test_a_report_of_a_cluster_s_job_is_made_from_the_store_that_is_named(
+    cli: Cli, api: ClusterApi, tmp_path: Path
+) -> None:
+    job = trainingjob(**succeeded("abcdef"))
+    api.put(job)
+    done = cli("report", "digits", "-n", "team")
+    assert done.code == 2
+    assert "--store 's3://BUCKET?endpoint=http://localhost:9000'" in done.err
+    place = prepare(tmp_path / "store", tiny_job())
+    place = replace(place, uid=job["metadata"]["uid"])
+    place.store.create(keys.spec(place.uid), json.dumps(place.job.to_json()).encode())
+    place.store.create(keys.data(place.uid) + "manifest.json", json.dumps(place.manifest.to_json()).encode())
+    done = cli("report", "digits", "-n", "team", "--store", tmp_path / "store", "-o", tmp_path / "page.html")
+    assert "nothing of job uid-of-digits is trained yet" in done.err
+    done = cli("report", "nobody", "-n", "team", "--store", tmp_path / "store")
+    assert "nobody" in done.err
 
 
 def test_a_file_names_a_job_of_the_cluster(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
