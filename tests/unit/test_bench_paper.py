@@ -17,7 +17,6 @@ from bench.paper.link import Lane, Link
 from sapflow import structure
 from sapflow.report.charts import Line
 
-
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "paper.md").read_text()
 
