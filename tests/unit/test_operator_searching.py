@@ -21,7 +21,7 @@ class Watched(Controller):
         self.touched.append(name)
 
 
-def body(memory: dict[str, Any], **progress: Any) -> dict[str, Any]:
+def body(memory: dict[str, Any], progress: dict[str, Any]) -> dict[str, Any]:
     metadata = {"name": "a", "namespace": "team", "uid": "u1", "creationTimestamp": "2026-05-01T12:00:00Z"}
     return {"metadata": metadata, "spec": {"memory": memory}, "status": {"progress": progress}}
 
@@ -29,14 +29,15 @@ def body(memory: dict[str, Any], **progress: Any) -> dict[str, Any]:
 def looks(memory: dict[str, Any]) -> list[int]:
     """Looks so far after each of a driver's reports."""
     controller, counts = Watched(), []
-    for progress in (
+    reports: tuple[dict[str, Any], ...] = (
         {},
         {"step": 1, "memory": {"worker": "512Mi"}},
         {"step": 2, "memory": {"worker": "512Mi"}},
         {"step": 3, "memory": {"worker": "768Mi"}},
         {"step": 4, "memory": {"worker": "768Mi"}},
-    ):
-        controller.seen(body(memory, **progress))
+    )
+    for progress in reports:
+        controller.seen(body(memory, progress))
         counts.append(len(controller.touched))
     return [count - counts[0] for count in counts]
 
