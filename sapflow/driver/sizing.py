@@ -44,7 +44,12 @@ class Sizing:
         search = search.model_copy(update={"least": max(search.least, self._settings.least)})
         if search.size < search.least:
             search = self._above_the_killed(search, new)
-        if search.done or not self._counts(search, old, new):
+        if search.done:
+            return search
+        if new.plan != old.plan:
+            # What was measured was another tree's.
+            return search.model_copy(update={"steps": [], "trials": []})
+        if not self._counts(search, old, new):
             return search
         seconds, dollars = new.measured.seconds, sum(leg.cost_usd for leg in new.measured.legs)
         steps = [*search.steps, (seconds, dollars)]

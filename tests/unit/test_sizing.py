@@ -44,7 +44,7 @@ class Job:
             optimizer=[],
             measured=measured,
         )
-        self.cold = 0
+        self.cold, self.plan = 0, ""
 
     @property
     def search(self) -> SizeSearch:
@@ -61,6 +61,7 @@ class Job:
         new = self.last.model_copy(
             update={
                 "version": self.last.version + 1,
+                "plan": self.plan,
                 "account": Account(cold_starts=self.cold),
                 "measured": Measured(
                     samples=samples,
@@ -172,6 +173,18 @@ def test_a_best_size_that_is_killed_after_the_search_is_left_for_good() -> None:
     job.sizing = Sizing(settings(least=257), full_samples=128)
     assert job.step(384, cold=4).size == 384
     assert job.search.done
+
+
+def test_a_job_that_is_planned_anew_begins_its_search_again_with_the_size_it_has() -> None:
+    job = Job()
+    while len(job.search.trials) < 2:
+        job.step()
+    size = job.search.size
+    job.plan = "another"
+    assert (job.step().trials, job.search.size) == ([], size)
+    found = job.to_the_end()
+    assert found.trials[0].size == size
+    assert found.size == 256
 
 
 def test_at_most_so_many_updates_are_made() -> None:
