@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
+READ_AHEAD = 4
+"""Children of a remote store that a merger asks for before they are needed."""
+SMALL = 1 << 20
+"""Bytes up to which it reads a remote child whole, ahead; larger ones are streamed."""
+
 Units = Mapping[str, float]
 """How many of each unit something takes, by the name of the constant that prices it."""
 
@@ -31,6 +36,10 @@ class Constants:
     """One child of a merger, whatever its size: with `child_byte` the paper's t_m. Children are read ahead."""
     child_byte: float
     """One byte of a child, read and added."""
+    fetch: float
+    """Wait for a store that is far away to answer with a child. Several are asked for at once, and share one wait."""
+    fetch_byte: float
+    """One byte of a child on its way here over its own connection; those that are asked for at once travel together."""
     flop: float
     """One floating-point operation of a worker on one CPU, the reading of its samples included."""
 
@@ -65,6 +74,9 @@ LOCAL_DIRECTORY = Constants(
     # Row t_m: 0.197 ms for a child of 170,404 bytes, less its bytes.
     child=0.154e-3,
     child_byte=0.25e-9,
+    # Nothing is far away: whatever the store takes to answer is in `child` and `child_byte`.
+    fetch=0.0,
+    fetch_byte=0.0,
     # The same profile: 5.2 ms of computing and 0.4 ms of reading for 1,000 samples of case A's network, 253 kflop each.
     flop=2.2e-11,
 )

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from sapflow import memory, spec_checks, structure
 from sapflow.errors import SpecError
 from sapflow.invoke import Role
+from sapflow.learning_spec import AlgorithmSpec, DataSpec, ModelSpec, OptimizerSpec
 from sapflow.prices import PricesSpec
 from sapflow.pricing import Price
 from sapflow.schedules import Schedule
-from sapflow.spec_types import Count, Cpu, Dotted, Image, Memory, Model, Name, ObjectName, Seconds, parse_cpu
+from sapflow.spec_types import Count, Cpu, Memory, Model, Name, ObjectName, Seconds, parse_cpu
 
 if TYPE_CHECKING:
     from sapflow.optimizers import OptimizerSettings
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 API_VERSION = "sapflow.dev/v1alpha1"
 KIND = "TrainingJob"
 MAX_WORKERS = 10_000
+PLANNED_MERGERS = 32
+"""Mergers of all shards that a planned job may have on a level, where half its workers are fewer."""
 
 Runtime = Literal["local", "kubernetes"]
 
@@ -52,133 +55,14 @@ class Metadata(BaseModel):
     name: Name = Field(description="Name of the job: lower-case letters, digits and '-', at most 40.")
 
 
-class ModelSpec(Model):
-    """What is trained: a built-in model by `name`, or your own by `entrypoint`."""
-
-    name: Literal["mlp", "cnn", "lenet"] | None = Field(None, description="A built-in model.")
-    entrypoint: Dotted | None = Field(
-        None, description="Your own model: `package.module:factory`; the factory returns a torch.nn.Module."
-    )
-    image: Image | None = Field(
-        None, description="In a cluster: an image with your entrypoint, made from Sapflow's worker image."
-    )
-    args: dict[str, Any] = Field({}, description="Arguments of the model's factory.")
-    loss: Literal["CrossEntropy", "BinaryCrossEntropy", "MSE"] | None = Field(
-        None, description="The loss; left out: by the data's task and the number of outputs."
-    )
-
-
-class DataSpec(Model):
-    """What is learnt from. See docs/data.md for the sources and formats."""
-
-    source: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = Field(
-        description="`sklearn:NAME`, `synthetic:binary`, `generated:mnist`, `generated:cifar`, "
-        "`s3://bucket/prefix`, or a path (local runs)."
-    )
-    format: Literal["npz", "idx", "cifar", "csv", "parquet"] | None = Field(
-        None, description="Format of files; left out: by the file's name."
-    )
-    options: dict[str, Any] = Field({}, description="Options of the source: samples, noise, target column …")
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        32, description="Samples of one worker in one (local) step."
-    )
-    micro_batch_size: Count | None = Field(
-        None,
-        description="Samples computed at once; left out: batchSize. Smaller needs less memory and can be cut by time.",
-    )
-    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.2, description="Part held out for evaluation, where the source brings no validation set of its own."
-    )
-    normalize: Literal["Auto", "None", "Scale", "Standardize"] = Field(
-        "Auto", description="How features are scaled when read."
-    )
-
-
-class AlgorithmSpec(Model):
-    """How workers work together, and for how long."""
-
-    name: Literal["SGD"] = Field(
-        "SGD", description="The family: synchronous or asynchronous stochastic gradients."
-    )
-    mode: Literal["Sync", "Async"] = Field("Sync", description="Whether a step waits for all workers.")
-    local_steps: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        1, description="Optimiser steps in a worker between two merges; above 1, models are averaged."
-    )
-    local_state: Literal["Reset", "Average"] = Field(
-        "Reset", description="Local optimiser state: starts at zero each round, or is averaged and travels."
-    )
-    max_staleness: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
-        None,
-        description="Asynchronous: commits between what a worker read and what it changes; left out: workers.",
-    )
-    epochs: Count | None = Field(None, description="Passes over the data; this or steps.")
-    steps: Count | None = Field(None, description="Steps to train; this or epochs.")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
-        0, description="Seed of weights, data order and dropout."
-    )
-    target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="Stop at the first evaluated version whose validation accuracy reaches this."
-    )
-    on_nan: Literal["Fail", "Skip"] = Field(
-        "Fail", alias="onNaN", description="What a step with a loss or gradient that is not finite does."
-    )
-
-
-class ScheduleSpec(Model):
-    """Learning-rate schedule, by the number of (local) steps taken."""
-
-    name: Literal["Constant", "Step", "Exponential", "Linear", "Cosine"] = Field(
-        "Constant", description="The shape of the schedule."
-    )
-    warmup_steps: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Steps of linear warm-up.")
-    step_size: Count | None = Field(None, description="Step: steps between two decays.")
-    gamma: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="Step, Exponential: factor of one decay."
-    )
-    end_factor: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="Linear: factor at the end."
-    )
-    min_factor: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="Cosine: factor at the end."
-    )
-
-
-class OptimizerSpec(Model):
-    """The update rule, equal to torch.optim's of that name."""
-
-    name: Literal["SGD", "Momentum", "Nesterov", "Adam", "AdamW", "Adagrad"] = Field(
-        "SGD", description="The optimiser."
-    )
-    learning_rate: Annotated[float, Field(gt=0)] = Field(0.01, description="Base learning rate.")
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="Momentum, Nesterov; 0.9 if left out."
-    )
-    beta1: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="Adam, AdamW; 0.9 if left out."
-    )
-    beta2: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="Adam, AdamW; 0.999 if left out."
-    )
-    epsilon: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Adam, AdamW (1e-8), Adagrad (1e-10)."
-    )
-    weight_decay: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="L2 penalty; decoupled in AdamW (0.01 there if left out, else 0)."
-    )
-    clip_norm: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Largest global norm of the gradient."
-    )
-    schedule: ScheduleSpec = ScheduleSpec()
-
-
 class MergeSpec(Model):
     """How contributions are summed."""
 
     structure: Annotated[list[Count], Field(min_length=2, max_length=8)] | None = Field(
-        None, description="The merge tree, root first: [1, …, workers]. Left out: the paper's closed form."
+        None, description="The merge tree, root first: [1, …, workers]. Left out: the planner chooses it."
     )
-    shards: Annotated[int, Field(ge=1, le=1024)] = Field(
-        1, description="Byte ranges, each summed by its own tree."
+    shards: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="Byte ranges, each summed by its own tree. Left out: the planner chooses."
     )
     reuse_workers: bool = Field(
         False, description="Merge in warm workers instead of mergers (synchronous only)."
@@ -267,6 +151,11 @@ class LimitsSpec(Model):
     )
     budget_usd: Annotated[float, Field(gt=0)] | None = Field(
         None, alias="budgetUSD", description="Dollars at which the job stops with a checkpoint."
+    )
+    goal: Literal["LeastTime", "LeastCost"] | None = Field(
+        None,
+        description="What the planner chooses merge tree and shards for: least time within budgetUSD, or least cost "
+        "within deadlineSeconds. Left out: least time, whatever the limits.",
     )
     invocation_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         300, description="Time limit of one invocation; work that needs longer goes on in the next."
@@ -363,15 +252,24 @@ class TrainingJob(Model):
         return self.spec.prices.price
 
     @property
-    def instances(self) -> dict[Role, int]:
-        """Calls of each role that may be under way at once."""
+    def planned(self) -> bool:
+        """Whether the planner chooses the merge tree, the shards, or both, once the model's size is known."""
         merge = self.spec.merge
-        mergers = merge.shards * (1 if merge.reuse_workers else max(self.structure[:-1]))
-        return {"worker": self.spec.workers, "merger": mergers}
+        return self.spec.algorithm.mode == "Sync" and (merge.structure is None or merge.shards is None)
+
+    @property
+    def instances(self) -> dict[Role, int]:
+        """Calls of each role that may be under way at once. A planner keeps to it."""
+        merge, workers = self.spec.merge, self.spec.workers
+        if merge.reuse_workers:
+            return {"worker": workers, "merger": merge.shards or workers}
+        width = max(self.structure[:-1]) if merge.structure or not self.planned else -(-workers // 2)
+        mergers = width * (merge.shards or 1)
+        return {"worker": workers, "merger": max(mergers, PLANNED_MERGERS) if self.planned else mergers}
 
     @property
     def structure(self) -> tuple[int, ...]:
-        """The merge tree asked for, or the paper's closed form (k ≤ 2); asynchronous jobs have one root."""
+        """The merge tree asked for, else the paper's closed form (k ≤ 2), which a planner may better."""
         if self.spec.merge.structure is not None:
             return tuple(self.spec.merge.structure)
         if self.spec.algorithm.mode == "Async":

@@ -5,10 +5,13 @@
       + Σ levels (level + dispatches + waves · t(merger))     the tree; the root's two phases count as two levels
 
     t(merger) = call + fan-in · (child + bytes · child_byte) + request + bytes · write
+                + rounds · (fetch + bytes · fetch_byte)
 
 Each t is a sum of counts times `Constants`. With M shards there are M trees of an M-th of the bytes, and a worker
 writes M objects. Calls beyond the instances that run at once wait: they come in waves. A level's calls leave the
-driver while those below are at work, except the last group's, one a shard.
+driver while those below are at work, except the last group's, one a shard. Mergers read ahead: small children of a
+store that is far away come READ_AHEAD at a time, so many rounds; large ones come one after the other, and the next
+one is asked for meanwhile.
 """
 
 import math
@@ -16,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sapflow import structure
-from sapflow.constants import Constants, Units
+from sapflow.constants import READ_AHEAD, SMALL, Constants, Units
 from sapflow.invoke import Role
 from sapflow.pricing import Price, cost
 from sapflow.structure import Structure
@@ -32,6 +35,8 @@ _CAUSES = {
     "write": "store bytes",
     "child": "merging",
     "child_byte": "merging",
+    "fetch": "store requests",
+    "fetch_byte": "store bytes",
 }
 CAUSES = ("computing", *dict.fromkeys(_CAUSES.values()), "waiting for instances")
 """Where a step's time goes."""
@@ -229,7 +234,20 @@ class Law:
         return [total, {"call": 1, **apply, "child_byte": part / self._speed}]
 
     def _sum(self, fan_in: int, part: float, passes: int = 0) -> dict[str, float]:
-        return {"child": fan_in / self._speed, "child_byte": (fan_in + passes) * part / self._speed}
+        return {
+            "child": fan_in / self._speed,
+            "child_byte": (fan_in + passes) * part / self._speed,
+            **self._fetches(fan_in, part),
+        }
+
+    def _fetches(self, fan_in: int, part: float) -> dict[str, float]:
+        """How often a merger waits for answers of a store far away, and for how many bytes on one connection."""
+        if part <= SMALL:
+            rounds = -(-fan_in // READ_AHEAD)
+            return {"fetch": rounds, "fetch_byte": rounds * part}
+        # Streams: while one comes in, the next one is asked for.
+        asking = self.constants.fetch > part * self.constants.fetch_byte
+        return {"fetch": fan_in if asking else 1, "fetch_byte": (1 if asking else fan_in) * part}
 
     @property
     def _speed(self) -> float:

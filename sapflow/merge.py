@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sapflow import contribution, keys
+from sapflow.constants import READ_AHEAD, SMALL
 from sapflow.contribution import Sums
 from sapflow.requests import MergeRequest
 from sapflow.safetensor import aligned
@@ -22,10 +23,6 @@ PIECE = 64 * 1024
 """Elements summed at once: 256 KiB, so that the running sum and one piece of a child stay in a core's cache."""
 OPEN_CHILDREN = 16
 """Children of a local store that are open at once."""
-READ_AHEAD = 4
-"""Children of a remote store that are asked for before they are needed."""
-SMALL = 1 << 20
-"""Bytes up to which a remote child is read whole, ahead; larger ones are streamed."""
 
 
 class Workspace:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from sapflow.driver.commits import Account, Commit
+from sapflow.driver.commits import Account, Commit, Forecast, Plan
 from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError
 from sapflow.invoke import Reply, Role
@@ -68,6 +68,8 @@ class MetricsObserver(Observer):
                 **PROGRESS,
                 "gradient_norm": "Norm of the last step's gradient.",
                 "learning_rate": "Learning rate of the last step.",
+                "forecast_seconds": "Seconds that were forecast for the steps, when the job was last planned.",
+                "forecast_cost_dollars": "Dollars that were forecast for them.",
                 "last_commit_timestamp_seconds": "When a version was last committed, or the driver began.",
             }.items()
         }
@@ -93,6 +95,11 @@ class MetricsObserver(Observer):
     def resumed(self, commit: Commit) -> None:
         self._counted = commit.account
         self._show(commit)
+
+    def planned(self, plan: Plan, forecast: Forecast | None) -> None:
+        if forecast is not None:
+            self._set("forecast_seconds", forecast.seconds)
+            self._set("forecast_cost_dollars", forecast.dollars)
 
     def committed(self, commit: Commit) -> None:
         account, before = commit.account, self._counted

@@ -147,8 +147,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "merge.shards",
         "must be 1 with algorithm.mode Async",
-        lambda spec: spec.algorithm.mode == "Sync" or spec.merge.shards == 1,
-        "self.algorithm.mode == 'Sync' || self.merge.shards == 1",
+        lambda spec: spec.algorithm.mode == "Sync" or spec.merge.shards in (None, 1),
+        "self.algorithm.mode == 'Sync' || !has(self.merge.shards) || self.merge.shards == 1",
+    ),
+    Rule(
+        "limits.goal",
+        "is for algorithm.mode Sync only: an asynchronous job has no merge tree to choose",
+        lambda spec: spec.algorithm.mode == "Sync" or spec.limits.goal is None,
+        "self.algorithm.mode == 'Sync' || !has(self.limits.goal)",
     ),
     Rule(
         "algorithm.localSteps",

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sapflow import keys, logs
-from sapflow.data.blocks import Manifest
 from sapflow.driver import preparing
-from sapflow.driver.commits import Account
 from sapflow.driver.observer import Observer, Observers
+from sapflow.driver.planning import Surroundings
+from sapflow.driver.preparing import Prepared
 from sapflow.driver.run import Driver
 from sapflow.errors import JobFailed, SapflowError, StoreError, StoreUnavailable
 from sapflow.invoke import Role
@@ -111,23 +111,27 @@ class JobDriver:
 
     async def _go_on(self, observer: Observer, reporter: ProgressReporter) -> dict[str, Any]:
         """From whatever the store holds to the end."""
-        manifest, account = await self._prepare(observer)
+        prepared = await self._prepare(observer)
+        manifest = prepared.manifest
         check_data(self._job, manifest)
         extent = Extent.of(self._job, manifest.train_samples)
         self._metrics.begin(extent)
         reporter.begin(extent)
-        return await Driver(
+        around = Surroundings("kubernetes", self._settings.max_instances or None, prepared.forward_flops)
+        driver = Driver(
             self._uid,
             self._job,
             manifest,
             self._store,
             self._sender,
             observer,
-            account,
+            prepared.account,
+            around,
             self._settings.memory_search,
-        ).run()
+        )
+        return await driver.run()
 
-    async def _prepare(self, observer: Observer) -> tuple[Manifest, Account]:
+    async def _prepare(self, observer: Observer) -> Prepared:
         """The data cut, on a store that can be trusted: it is probed while the first function starts."""
         try:
             async with asyncio.TaskGroup() as group:

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from sapflow import logs
-from sapflow.driver.commits import Commit
+from sapflow.driver.commits import Commit, Forecast, Plan
 from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError
 from sapflow.invoke import Reply, Role
@@ -26,6 +26,10 @@ class DriverLog(Observer):
 
     def resumed(self, commit: Commit) -> None:
         self._event(logging.INFO, "resumed", step=commit.version)
+
+    def planned(self, plan: Plan, forecast: Forecast | None) -> None:
+        said = {} if forecast is None else forecast.body()
+        self._event(logging.INFO, "planned", structure=list(plan.structure), shards=plan.shards, **said)
 
     def committed(self, commit: Commit) -> None:
         now = time.monotonic()

@@ -27,6 +27,8 @@ class DriverSettings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     grow_on_oom: bool = False
     """Whether the operator gives a function killed for memory more, so that too little is no error beforehand."""
+    max_instances: Annotated[int, Field(ge=0)] = 0
+    """Functions of this job that the cluster can run at once, for the planner; 0: any number."""
     memory_search: SearchSettings | None = None
     """For the workers' best size, where the spec asks for it."""
     job_file: Path = Path(names.JOB_FILE)
@@ -90,5 +92,6 @@ VARIABLES = {
     "KUBERNETES_SERVICE_PORT": "api_port",
     "SAPFLOW_LOG_LEVEL": "log_level",
     "SAPFLOW_GROW_ON_OOM": "grow_on_oom",
+    "SAPFLOW_MAX_INSTANCES": "max_instances",
     "SAPFLOW_MEMORY_SEARCH": "memory_search",
 }

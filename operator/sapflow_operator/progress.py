@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from sapflow import logs
-from sapflow.driver.commits import Account, Commit
+from sapflow.driver.commits import Account, Commit, Forecast, Plan
 from sapflow.driver.observer import Observer
 from sapflow.driver.size_records import SizeSearch
 from sapflow.errors import SapflowError
@@ -103,6 +103,8 @@ class ProgressReporter(Observer):
         self._search: SizeSearch | None = None
         self._progress: Progress | None = None
         self._account = Account()
+        self._plan: Plan | None = None
+        self._forecast: Forecast | None = None
         self._checkpoint: int | None = None
         self._outcome: dict[str, Any] | None = None
         self._changed = asyncio.Event()
@@ -129,6 +131,12 @@ class ProgressReporter(Observer):
 
     def resumed(self, commit: Commit) -> None:
         self.committed(commit)
+
+    def planned(self, plan: Plan, forecast: Forecast | None) -> None:
+        self._plan = plan
+        if forecast is not None and self._forecast is None:
+            self._forecast = forecast
+        self._changed.set()
 
     def committed(self, commit: Commit) -> None:
         self._account = commit.account
@@ -157,7 +165,8 @@ class ProgressReporter(Observer):
         account = self._account
         found: dict[str, Any] = {
             "memory": self._memory(),
-            "structure": list(self._job.structure),
+            "structure": None if self._plan is None else list(self._plan.structure),
+            "shards": None if self._plan is None else self._plan.shards,
             "costUSD": round(account.cost_usd, 9),
             "invocations": account.invocations,
             "coldStarts": account.cold_starts,
@@ -166,6 +175,11 @@ class ProgressReporter(Observer):
             "checkpoint": self._checkpoint,
             "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
+        if self._forecast is not None:
+            found |= {
+                "forecastSeconds": _rounded(self._forecast.seconds, 3),
+                "forecastCostUSD": round(self._forecast.dollars, 9),
+            }
         if self._progress is not None:
             found |= _of_training(self._progress)
         if self._outcome is not None:
@@ -238,6 +252,14 @@ def _of_outcome(outcome: Mapping[str, Any]) -> dict[str, Any]:
     found = {
         name: outcome[name] for name in ("loss", "validationLoss", "validationAccuracy") if name in outcome
     }
+    if "forecast" in outcome:
+        said = outcome["forecast"]
+        found |= {
+            "forecastSeconds": _rounded(said["seconds"], 3),
+            "forecastCostUSD": round(said["costUSD"], 9),
+            "forecastSecondsError": _rounded(said["secondsError"], 4),
+            "forecastCostError": _rounded(said["costError"], 4),
+        }
     return {**found, "percent": 100.0, "estimatedSecondsLeft": 0.0}
 
 

@@ -373,8 +373,10 @@ def place_and_policy(job: JobObject, settings: Settings) -> tuple[Place, bool]:
 
 
 def _describe(job: TrainingJob) -> str:
-    shards = job.spec.merge.shards
-    cut = f" in {shards} shards" if shards > 1 else ""
+    merge = job.spec.merge
+    if job.planned and merge.structure is None:
+        return "its driver chooses the merge tree (status.progress.structure)"
+    cut = "" if merge.shards in (None, 1) else f" in {merge.shards} shards"
     return f"merges by {list(job.structure)}{cut}"
 
 

@@ -90,6 +90,11 @@ _PROGRESS = {
         },
     ),
     "structure": {"type": "array", "maxItems": 8, "items": _INTEGER},
+    "shards": _INTEGER,
+    "forecastSeconds": _NUMBER,
+    "forecastCostUSD": _NUMBER,
+    "forecastSecondsError": _NUMBER,
+    "forecastCostError": _NUMBER,
     "checkpoint": _INTEGER,
     "updated": _TIME,
 }

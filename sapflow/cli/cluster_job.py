@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sapflow import labels
-from sapflow.display import Event
+from sapflow.display import Event, forecast_line
 from sapflow.pricing import PRICES
 from sapflow.text import dollars, duration, percent, printable
 
@@ -236,7 +236,18 @@ def _progress_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
             f" at {PRICES[platform].name if platform in PRICES else f'{platform} prices'}" if platform else ""
         )
         found.append(("cost", f"{dollars(progress['costUSD'])}{at}"))
+    if "forecastSeconds" in progress:
+        found.append(("forecast", _forecast(progress)))
     return found
+
+
+def _forecast(progress: Mapping[str, Any]) -> str:
+    names = ("seconds", "costUSD", "secondsError", "costError")
+    fields = ("forecastSeconds", "forecastCostUSD", "forecastSecondsError", "forecastCostError")
+    said = {name: progress[field] for name, field in zip(names, fields, strict=True) if field in progress}
+    if len(said) == len(names):
+        return forecast_line(said)
+    return f"{duration(said['seconds'])} and {dollars(said['costUSD'])}"
 
 
 def _position(progress: Mapping[str, Any]) -> str:

@@ -64,7 +64,7 @@ def _facts(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> dic
             "readWhole": found.complete,
         },
         "model": {"parameters": needs.parameters, "buffers": needs.buffers, "outputs": manifest.outputs},
-        "structure": list(job.structure),
+        "structure": None if _chosen_later(job) else list(job.structure),
         "memoryNeeded": {"worker": needs.worker.total, "merger": needs.merger.total},
     }
     if manifest.classes is not None:
@@ -96,8 +96,15 @@ def _print(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> Non
     print(f"  steps   {_steps(job, found)}")
     print(f"  memory  {', '.join(memory)}")
     print()
+    if _chosen_later(job):
+        print("  merge.structure is left out: the planner chooses it (sapflow plan)")
+        return
     for line in structure.draw(job.structure).splitlines():
         print(f"  {line}")
+
+
+def _chosen_later(job: TrainingJob) -> bool:
+    return job.planned and job.spec.merge.structure is None
 
 
 def _samples(found: survey.Survey) -> str:

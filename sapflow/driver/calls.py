@@ -37,8 +37,8 @@ class Tally:
     def add(self, role: Role, reply: Reply, level: int | None, dollars: float) -> None:
         """Count an answer that cost so much; `level` is where in the merge tree its call stood, None: nowhere there."""
         body = reply.body
-        for name, seconds in body.get("seconds", {}).items():
-            self.phases[name] = self.phases.get(name, 0.0) + seconds
+        phases = body.get("seconds", {})
+        _add(self.phases, phases)
         self.phases["queue"] = self.phases.get("queue", 0.0) + reply.queue_seconds
         self.phases["cold"] = self.phases.get("cold", 0.0) + reply.cold_seconds
         size = body.get("bytes", {})
@@ -47,10 +47,13 @@ class Tally:
         self.bytes_written += written
         if level is not None:
             leg = self.legs.get(level, Leg())
+            total = dict(leg.phases)
+            _add(total, phases)
             self.legs[level] = Leg(
                 calls=leg.calls + 1,
                 seconds=leg.seconds + reply.seconds,
                 slowest=max(leg.slowest, reply.seconds),
+                phases=total,
                 bytes_read=leg.bytes_read + read,
                 bytes_written=leg.bytes_written + written,
                 cost_usd=leg.cost_usd + dollars,
@@ -58,6 +61,11 @@ class Tally:
             if reply.memory_bytes is not None:
                 self.limits.setdefault(role, set()).add(reply.memory_bytes)
         self.peak_memory[role] = max(self.peak_memory.get(role, 0), body.get("peakMemoryBytes", 0))
+
+
+def _add(total: dict[str, float], seconds: dict[str, float]) -> None:
+    for name, value in seconds.items():
+        total[name] = total.get(name, 0.0) + value
 
 
 class Caller:
@@ -91,6 +99,11 @@ class Caller:
         used = {name: getattr(self._earlier, name) + value for name, value in self._spent.items()}
         seconds = self._earlier.seconds + time.monotonic() - self._started
         return Account.model_validate({"seconds": seconds, **used})
+
+    @property
+    def slowest_start(self) -> float:
+        """Seconds of the longest cold start so far."""
+        return self._slowest_start
 
     def take_tally(self) -> Tally:
         """What was used since the last call of this."""

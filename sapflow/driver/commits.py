@@ -62,9 +62,30 @@ class Leg(Message):
     seconds: float = 0.0
     """Of all calls together, from request to answer."""
     slowest: float = 0.0
+    phases: dict[str, float] = {}
+    """Seconds of all calls together inside the functions, by phase."""
     bytes_read: int = 0
     bytes_written: int = 0
     cost_usd: float = Field(0.0, alias="costUSD")
+
+
+class Forecast(Message):
+    """What the planner says of the steps that follow, warm ones, when it chooses how they are merged."""
+
+    seconds_per_step: float
+    dollars_per_step: float = Field(alias="dollarsPerStep")
+    steps: int
+    """That follow."""
+    constants: str
+    """Where the law's constants were measured."""
+
+    @property
+    def seconds(self) -> float:
+        return self.steps * self.seconds_per_step
+
+    @property
+    def dollars(self) -> float:
+        return self.steps * self.dollars_per_step
 
 
 class Measured(Message):
@@ -113,6 +134,8 @@ class Commit(Message):
     """Versions before `version` − 1 that may still have objects in the store."""
     account: Account = Account()
     measured: Measured = Measured()
+    forecast: Forecast | None = None
+    """In commits whose plan is new."""
 
     def encode(self) -> bytes:
         return json.dumps(self.body(), sort_keys=True, separators=(",", ":")).encode()
@@ -121,7 +144,7 @@ class Commit(Message):
     def digest(self) -> str:
         """What the next version's keys are derived from: what this one stands on, not how long it took."""
         identity = self.body()
-        for name in ("account", "measured", "layout", "kept"):
+        for name in ("account", "measured", "layout", "kept", "forecast"):
             identity.pop(name, None)
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

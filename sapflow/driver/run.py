@@ -16,6 +16,7 @@ from sapflow.driver.context import Context, shard_parts
 from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.keeping import Keeper
 from sapflow.driver.observer import Observer
+from sapflow.driver.planning import Planning, Surroundings
 from sapflow.driver.size_records import SearchSettings
 from sapflow.driver.step import SynchronousStep
 from sapflow.errors import JobFailed, SapflowError
@@ -38,11 +39,15 @@ class Driver:
         sender: Sender,
         observer: Observer | None = None,
         account: Account | None = None,
+        around: Surroundings | None = None,
         search: SearchSettings | None = None,
     ) -> None:
-        """`account`: what was used before there was a version, for the data. `search`: for the workers' best size."""
+        """`account`: what was used before there was a version, for the data. `around`: what planning needs to know.
+
+        `search`: for the workers' best size.
+        """
         self._search = search
-        self._prepared = account or Account()
+        self._prepared, self._around = account or Account(), around or Surroundings()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
         self._records = Records(store, uid)
@@ -57,17 +62,19 @@ class Driver:
         context = self._context(last.account if last else self._prepared)
         keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint)
         evaluations = Evaluations(context, keeper)
+        planning = Planning(context, self._around)
         walk: _Walk | None = None
         resumed = last is not None
         try:
             if last is None:
-                last = await self._initialize(context)
+                last = await self._initialize(context, planning)
             else:
+                await self._resume_plan(planning, last)
                 self._observer.resumed(last)
                 await self._inherit(context, keeper, last)
                 await evaluations.recover(last)
                 keeper.collect()
-            walk = _Walk(context, keeper, evaluations, last, resumed=resumed)
+            walk = _Walk(context, keeper, evaluations, planning, last, resumed=resumed)
             chosen = await walk.to_the_end()
             # Before there is an outcome: whoever finds one removes nothing any more.
             await keeper.settle()
@@ -115,17 +122,12 @@ class Driver:
             self._search,
         )
 
-    async def _initialize(self, context: Context) -> Commit:
-        """Version 0: the model from its seed, written by a worker."""
-        asked = self._job.spec.merge
-        plan = Plan(
-            structure=self._job.structure,
-            shards=asked.shards,
-            mergers="worker" if asked.reuse_workers else "merger",
-        )
-        await self._records.write(keys.plan(self._uid, plan.name), plan.body())
-        ident = keys.step_id("", plan.name)
-        outputs = [keys.params(self._uid, 0, ident, shard) for shard in range(plan.shards)]
+    async def _initialize(self, context: Context, planning: Planning) -> Commit:
+        """Version 0: the model from its seed, written by a worker; its size makes the plan."""
+        job = self._job
+        shards = job.spec.merge.shards or 1
+        ident = keys.step_id("", keys.digest({"shards": shards}))
+        outputs = [keys.params(self._uid, 0, ident, shard) for shard in range(shards)]
         body = await context.caller.call(
             "worker",
             InitializeRequest(
@@ -134,13 +136,15 @@ class Driver:
                 seconds_left=1,
                 spec=context.spec_key,
                 manifest=context.manifest_key,
-                shards=plan.shards,
+                shards=shards,
                 outputs=outputs,
                 estimate=self._search is not None,
             ),
         )
         sizes = Sizes.model_validate(body["sizes"])
-        workers = self._job.spec.workers
+        plan, forecast = planning.first(planning.size(sizes, body["slots"]))
+        await self._records.write(keys.plan(self._uid, plan.name), plan.body())
+        workers = job.spec.workers
         commit = Commit(
             version=0,
             id=ident,
@@ -148,19 +152,28 @@ class Driver:
             plan=plan.name,
             sizes=sizes,
             slots=body["slots"],
-            params=shard_parts(sizes, plan.shards, outputs),
+            params=shard_parts(sizes, shards, outputs),
             optimizer=[],
             counters=[0] * workers if context.asynchronous else [],
             layout=body["layout"],
             account=context.caller.account,
             measured=context.measured({}, 0.0, None),
+            forecast=forecast,
         )
         sizing = context.sizing
         if sizing is not None:
             commit = context.sized(commit, sizing.begin(body.get("memoryNeededBytes", 0)))
         standing, _ = await self._records.settle(commit)
+        self._observer.planned(await self._records.plan(standing.plan), standing.forecast)
         self._observer.committed(standing)
         return standing
+
+    async def _resume_plan(self, planning: Planning, last: Commit) -> None:
+        """Go on by the plan of the last commit."""
+        first = await self._records.commit(0)
+        if first is not None:
+            planning.resume(first, last)
+        self._observer.planned(await self._records.plan(last.plan), None)
 
     async def _inherit(self, context: Context, keeper: Keeper, last: Commit) -> None:
         """Take over what an earlier driver did not come to remove."""
@@ -201,9 +214,17 @@ class _Walk:
     """From one commit to the next, until the job is done or must stop."""
 
     def __init__(
-        self, context: Context, keeper: Keeper, evaluations: Evaluations, last: Commit, *, resumed: bool
+        self,
+        context: Context,
+        keeper: Keeper,
+        evaluations: Evaluations,
+        planning: Planning,
+        last: Commit,
+        *,
+        resumed: bool,
     ) -> None:
         self._context, self._keeper, self._evaluations = context, keeper, evaluations
+        self._planning = planning
         self._commit = last
         self._resumed = resumed
         self._sizing = context.sizing
@@ -274,7 +295,10 @@ class _Walk:
             )
         if self._sizing is not None:
             new = self._context.sized(new, self._sizing.after(old, new))
-        self._commit, ours = await records.settle(new.model_copy(update={"kept": self._keeper.kept}))
+        changes = {"kept": self._keeper.kept, **await self._planned_anew(old, new)}
+        self._commit, ours = await records.settle(new.model_copy(update=changes))
+        if self._commit.plan != old.plan:
+            self._context.observer.planned(await self._plan(), self._commit.forecast)
         if self._asynchronous is not None:
             self._hold_for_workers(self._commit)
         self._context.observer.committed(self._commit)
@@ -286,6 +310,19 @@ class _Walk:
             self._context.observer.checkpointed(self._commit.version)
         if self._evaluations.due(self._commit.version):
             self._evaluations.start(self._commit)
+
+    async def _planned_anew(self, old: Commit, new: Commit) -> dict[str, Any]:
+        """What changes in a commit that brings another plan; its record is written first."""
+        search = new.measured.search
+        if new.plan != old.plan or (search is not None and not search.done):
+            # Steps of several memory sizes are no measure of a tree.
+            return {}
+        found = self._planning.after(old, new, await self._plan())
+        if found is None:
+            return {}
+        plan, forecast = found
+        await self._context.records.write(keys.plan(self._context.uid, plan.name), plan.body())
+        return {"plan": plan.name, "forecast": forecast}
 
     def _used(self, work: SynchronousStep | AsynchronousRun) -> list[str]:
         """What only the making of the last commit needed; at first, also what an earlier driver left of its try."""

@@ -31,6 +31,7 @@ _EVENTS = (
     ("retry", "s6"),
     ("hedge", "s4"),
     ("skipped step", "bad"),
+    ("new plan", "s5"),
     ("checkpoint", "s3"),
 )
 
@@ -342,6 +343,8 @@ def _marks(facts: Facts) -> Iterator[Mark]:
             more = getattr(new.account, name) - (getattr(old.account, name) if old is not None else 0)
             if more > 0:
                 yield Mark(at, row, f"{more:,} × {row} before version {new.version:,}, {duration(at)}")
+        if old is not None and new.plan != old.plan:
+            yield Mark(at, "new plan", f"planned anew after version {new.version:,}, {duration(at)}")
         if new.skipped:
             yield Mark(at, "skipped step", f"step {new.version:,} was not finite and left out")
         if new.version in facts.checkpoints:

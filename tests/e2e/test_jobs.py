@@ -23,3 +23,18 @@ def test_a_deleted_job_leaves_nothing_in_its_namespace(namespace: str) -> None:
     job.delete()
 
     wait_until(lambda: not job.children(), "a namespace without the job's children", 90)
+
+
+def test_a_job_that_names_no_merge_tree_is_planned_by_its_driver(namespace: str) -> None:
+    job = Job.apply(namespace, sample("digits", merge=None))
+
+    seen = job.until_succeeded()
+
+    progress = seen["progress"]
+    assert (progress["structure"][0], progress["structure"][-1]) == (1, 8)
+    assert progress["shards"] >= 1
+    assert progress["forecastSeconds"] > 0
+    assert progress["forecastCostUSD"] > 0
+    # Of warm steps alone; what came has cold starts in it.
+    assert progress["forecastSecondsError"] < 1
+    assert progress["forecastCostError"] < 3

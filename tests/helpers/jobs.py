@@ -201,7 +201,7 @@ class _OneDriver:
             self._simulation.functions,
             self._simulation.observer,
             self._simulation.account,
-            self._simulation.search,
+            search=self._simulation.search,
         )
         self._task = asyncio.create_task(driver.run())
         await asyncio.wait({self._task})

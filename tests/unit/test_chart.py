@@ -210,7 +210,7 @@ def test_settings_of_the_store_that_contradict_each_other_are_refused(
 
 def test_the_operator_reads_every_variable_that_the_chart_sets_and_knows_no_other(tmp_path: Path) -> None:
     given = environment(MINIO, "watchNamespaces={a,b}", "imagePullSecrets={registry}")
-    of_the_heap = {"PYTHONMALLOC", "MALLOC_ARENA_MAX"}  # read by Python and the C library
+    of_the_heap = {"PYTHONMALLOC", "LD_PRELOAD", "MALLOC_CONF"}  # read by Python, the loader and jemalloc
     assert {name.removesuffix("_FILE") for name in given} == set(VARIABLES) | of_the_heap
     for name in ("ACCESS_KEY", "SECRET_KEY"):
         file = tmp_path / name

@@ -209,6 +209,17 @@ def test_the_status_of_a_finished_job_holds_its_result(cli: Cli, api: ClusterApi
     assert (body["state"], body["result"]["sha256"], body["seconds"]) == ("Succeeded", "abcdef", 90.0)
 
 
+def test_the_status_tells_what_was_forecast_and_at_the_end_how_far_it_was_off(
+    cli: Cli, api: ClusterApi
+) -> None:
+    said = {"forecastSeconds": 40.0, "forecastCostUSD": 0.002}
+    api.put(trainingjob(**running(3, **said)))
+    assert "forecast  40.0 s and $0.00200\n" in cli("status", "digits", "-n", "team").out
+    api.put(trainingjob(**running(3, **said, forecastSecondsError=-0.25, forecastCostError=0.03)))
+    line = "40.0 s and $0.00200: 25 % too little of time, 3 % too much of cost"
+    assert line in cli("status", "digits", "-n", "team").out
+
+
 def test_who_may_see_jobs_but_no_pods_and_events_sees_the_rest(cli: Cli, api: ClusterApi) -> None:
     api.put(trainingjob(**running(3)))
     api.refusals += [("pods", refusal(403, "no pods")), ("events", refusal(403, "no events"))]

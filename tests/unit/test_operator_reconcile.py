@@ -184,7 +184,7 @@ def test_a_new_job_gets_credentials_before_anything_that_mounts_them() -> None:
         ["ServiceAccount", "Role", "RoleBinding", "NetworkPolicy", "ConfigMap", "Service", "Service"]
     )
     assert world.reason("Planned") == ("True", "Planned")
-    assert "[1, 4]" in world.condition("Planned")["message"]
+    assert "status.progress.structure" in world.condition("Planned")["message"]
     assert world.reason() == ("Unknown", "Starting")
     assert world.status["startTime"] == times.write(NOW)
 

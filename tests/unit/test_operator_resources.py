@@ -137,13 +137,18 @@ def test_workers_scale_from_zero_to_their_number_one_call_each() -> None:
 @pytest.mark.parametrize(
     ("merge", "most"),
     [
-        ({"structure": [1, 5, 22]}, "5"),
+        ({"structure": [1, 5, 22], "shards": 1}, "5"),
         ({"structure": [1, 5, 22], "shards": 3}, "15"),
-        ({"structure": [1, 22]}, "1"),
-        ({"structure": [1, 5, 22], "reuseWorkers": True}, "1"),
+        ({"structure": [1, 22], "shards": 1}, "1"),
+        ({"structure": [1, 5, 22], "shards": 1, "reuseWorkers": True}, "1"),
+        ({"structure": [1, 5, 22]}, "32"),
+        ({"shards": 8}, "88"),
+        ({}, "32"),
     ],
 )
-def test_mergers_scale_to_what_their_widest_level_needs(merge: dict[str, Any], most: str) -> None:
+def test_mergers_scale_to_what_their_widest_level_needs_or_a_planner_may_choose(
+    merge: dict[str, Any], most: str
+) -> None:
     assert scaling(knative_service.build(wanted(merge=merge), "merger"))["max-scale"] == most
 
 

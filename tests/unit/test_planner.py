@@ -11,13 +11,17 @@ from sapflow import measuring, planner, structure
 from sapflow.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
 from sapflow.errors import SpecError
 from sapflow.law import CAUSES, Law, Work
-from sapflow.measuring import Measurement
+from sapflow.measuring import Level, Measurement
 from sapflow.memory import MERGER_BASE
 from sapflow.planner import Objective
 from sapflow.pricing import AWS_LAMBDA, cost
 from sapflow.structure import Structure
 
 LIGHT = Work(workers=16, parameters=42_601, compute_seconds=0.0)
+FAR = LOCAL_MINIO.changed(
+    "0.2 s and 25 MB/s away",
+    {"request": 0.2, "fetch": 0.2, "read": 4e-8, "write": 4e-8, "fetch_byte": 4e-8, "child_byte": 1e-9},
+)
 HEAVY = Work(workers=16, parameters=25_000_000, compute_seconds=0.5, slots=1, merger_memory=1 << 30)
 
 
@@ -101,6 +105,24 @@ def test_slow_mergers_take_longer_to_add_and_nothing_else_does() -> None:
     assert slow.seconds - fast.seconds == pytest.approx(fast.parts["merging"])
 
 
+def test_a_far_store_s_small_children_are_waited_for_in_rounds_of_those_read_ahead() -> None:
+    waits = [Law(LIGHT, FAR).merge_units(fan_in, 1)["fetch"] for fan_in in (1, 4, 5, 8, 17)]
+    assert waits == [1, 1, 2, 2, 5]
+    four, five = (Law(LIGHT, FAR).merge_units(fan_in, 1) for fan_in in (4, 5))
+    wait = 0.2 + 4 * LIGHT.parameters * FAR.fetch_byte
+    assert FAR.seconds(five) - FAR.seconds(four) == pytest.approx(
+        wait + FAR.child + 4 * 42_601 * FAR.child_byte
+    )
+
+
+def test_a_far_store_s_large_children_take_their_bytes_or_the_asking_whichever_is_longer() -> None:
+    streamed, asked = (
+        Law(replace(LIGHT, parameters=count), FAR).merge_units(5, 1) for count in (25_000_000, 500_000)
+    )
+    assert (streamed["fetch"], streamed["fetch_byte"]) == (1, 5 * 100_000_000)
+    assert (asked["fetch"], asked["fetch_byte"]) == (5, 2_000_000)
+
+
 def test_dollars_are_the_price_of_every_call() -> None:
     found = Law(LIGHT, KNATIVE).predict((1, 4, 16), 1, AWS_LAMBDA)
     worker, merger, root = (leg.seconds for leg in found.legs)
@@ -113,7 +135,7 @@ def test_dollars_are_the_price_of_every_call() -> None:
 @given(
     st.integers(1, 14),
     st.sampled_from([LIGHT, HEAVY, replace(LIGHT, instances=3), replace(HEAVY, instances=5)]),
-    st.sampled_from([KNATIVE, LOCAL_DIRECTORY]),
+    st.sampled_from([KNATIVE, LOCAL_DIRECTORY, FAR]),
     st.sampled_from(["seconds", "dollars"]),
 )
 def test_no_tree_at_all_beats_the_search(
@@ -197,6 +219,54 @@ def test_constants_are_found_again_from_the_steps_that_they_make() -> None:
     for each in measurements(truth):
         assert seconds(each.work, found, each.structure, each.shards) == pytest.approx(each.seconds, rel=0.01)
     assert found.origin == "144 measured steps"
+
+
+def test_the_parts_of_one_step_tell_apart_what_the_step_alone_does_not() -> None:
+    truth = KNATIVE.changed("truth", {"child": 5 * KNATIVE.child, "write": 9 * KNATIVE.write, "call": 0.02})
+    work, tree = HEAVY, (1, 4, 16)
+    law = Law(work, truth)
+    legs = tuple(law.legs(tree, 1))
+    levels = []
+    for number, leg in enumerate(legs):
+        phases = {
+            "compute": work.compute_seconds if number == 0 else 0.0,
+            "read": 0.0,
+            "write": 0.0,
+            "merge": 0.0,
+        }
+        requests = leg.units["request"] / 2 if number == 0 else leg.units["request"]
+        if number == 0:
+            phases["read"] = truth.seconds({"request": requests, "read": leg.units["read"]})
+        phases["write"] = truth.seconds({"request": requests, "write": leg.units["write"]})
+        if number:
+            phases["merge"] = truth.seconds(
+                {name: leg.units[name] for name in ("fetch", "fetch_byte", "child", "child_byte")}
+            )
+        whole = {name: leg.calls * seconds for name, seconds in phases.items()}
+        levels.append(Level(leg.calls, leg.calls * leg.seconds, leg.seconds, whole))
+    one = Measurement(work, tree, 1, law.predict(tree, 1, AWS_LAMBDA).seconds, levels)
+    assert levels[0].compute_seconds == pytest.approx(work.compute_seconds)
+    found, blind = measuring.fit([one], KNATIVE), measuring.fit([replace(one, levels=())], KNATIVE)
+    for other in [(1, 16), (1, 2, 16), (1, 2, 6, 16)]:
+        wanted = seconds(work, truth, other)
+        assert seconds(work, found, other) == pytest.approx(wanted, rel=0.02)
+    assert seconds(work, blind, (1, 16)) != pytest.approx(seconds(work, truth, (1, 16)), rel=0.02)
+    assert found.write == pytest.approx(truth.write, rel=0.02)
+    assert found.call == pytest.approx(0.02, rel=0.05)
+
+
+def test_a_far_store_s_constants_are_found_again() -> None:
+    truth = FAR.changed("truth", {"fetch": 0.11, "request": 0.13, "child": 4e-3})
+    found = measuring.fit(measurements(truth), FAR)
+    for name in ("fetch", "request"):
+        assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=0.02)
+
+
+def test_the_stronger_the_pull_the_nearer_constants_stay_to_what_they_were() -> None:
+    one = [Measurement(LIGHT, (1, 16), 1, 1.5 * seconds(LIGHT, FAR, (1, 16)))]
+    loose, tight = (measuring.fit(one, FAR, pull=pull) for pull in (1e-3, 10.0))
+    assert seconds(LIGHT, loose, (1, 16)) == pytest.approx(one[0].seconds, rel=1e-3)
+    assert tight.fetch == pytest.approx(FAR.fetch, rel=0.01)
 
 
 def test_constants_that_measurements_say_nothing_of_stay() -> None:

@@ -267,3 +267,20 @@ def test_bars_share_the_steps_among_them(number: int) -> None:
 def test_the_bill_at_the_top_is_the_whole_one() -> None:
     shown = Elements(render(facts())).text
     assert [shown[shown.index(label) + 1] for label in ("cost", "invocations")] == ["$0.500", "150"]
+
+
+def test_a_typical_step_is_one_by_the_last_plan_and_the_change_is_an_event() -> None:
+    made = facts()
+    old = [each.model_copy(update={"plan": "older"}) for each in made.commits[:12]]
+    slow = [
+        each.model_copy(
+            update={"measured": each.measured.model_copy(update={"legs": [Leg(calls=9, seconds=9.0)]})}
+        )
+        for each in old
+    ]
+    start = made.start.model_copy(update={"plan": "older"})
+    changed = replace(made, start=start, commits=[*slow, *made.commits[12:]])
+    assert [each.version for each in changed.warm] == list(range(14, 21))
+    assert [leg.calls for leg in changed.levels] == [4, 2, 1]
+    assert "planned anew after version 13" in render(changed)
+    assert "planned anew" not in render(made)

@@ -102,6 +102,8 @@ imagePullSecrets:
   value: {{ .Values.functions.maxInvocationSeconds | int | quote }}
 - name: SAPFLOW_MAX_MEMORY
   value: {{ .Values.functions.maxMemory | quote }}
+- name: SAPFLOW_MAX_INSTANCES
+  value: {{ .Values.functions.maxInstances | int | quote }}
 - name: SAPFLOW_DRIVER_MEMORY
   value: {{ .Values.driver.memory | quote }}
 - name: SAPFLOW_IMAGE_PULL_SECRETS

@@ -73,7 +73,10 @@ def _container(wanted: Wanted) -> dict[str, Any]:
         "command": ["python3", "-m", "sapflow_operator.driver"],
         "env": pod.environment(
             names.pool_environment(wanted.place.url)
-            | {"SAPFLOW_GROW_ON_OOM": str(wanted.job.spec.memory.grow_on_oom).lower()}
+            | {
+                "SAPFLOW_GROW_ON_OOM": str(wanted.job.spec.memory.grow_on_oom).lower(),
+                "SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances),
+            }
             | ({} if wanted.search is None else {"SAPFLOW_MEMORY_SEARCH": json.dumps(wanted.search.body())})
         ),
         "ports": [{"name": "metrics", "containerPort": names.DRIVER_METRICS_PORT}],

@@ -1,0 +1,89 @@
+"""A network trained by torch alone, in one process: python -m bench.paper.desktop STORE UID THREADS.
+
+It takes the job's network, samples and their order from its store, reads all samples into memory before the clock
+starts, and prints JSON lines: seconds so far and the accuracy on the samples of each step.
+"""
+
+import json
+import sys
+import time
+
+import torch
+
+from sapflow import keys, models
+from sapflow.data.blocks import Manifest
+from sapflow.data.sampler import EpochOrder, Reader
+from sapflow.job import TrainingJob, parse
+from sapflow.store import Store, open_store
+
+OPTIMIZERS = {
+    "Adam": torch.optim.Adam,
+    "SGD": torch.optim.SGD,
+}
+"""By the spec's name; those that the cases use."""
+
+
+def train(job: TrainingJob, manifest: Manifest, store: Store, uid: str) -> None:
+    """As many steps as the job takes, of as many samples each."""
+    spec = job.spec
+    outputs, steps = manifest.outputs, int(spec.algorithm.steps or 0)
+    network = models.build(
+        str(spec.model.name),
+        spec.model.args,
+        inputs=manifest.shape,
+        outputs=outputs,
+        seed=spec.algorithm.seed,
+    )
+    loss_of = models.loss_for(models.default_loss(manifest.task, outputs))
+    optimizer = OPTIMIZERS[spec.optimizer.name](network.parameters(), lr=spec.optimizer.learning_rate)
+    batches = _batches(job, manifest, store, uid, steps)
+    torch.manual_seed(spec.algorithm.seed)
+    started = time.perf_counter()
+    for batch in batches:
+        optimizer.zero_grad()
+        samples = right = 0
+        total = sum(len(targets) for _, targets in batch)
+        for features, targets in batch:
+            loss, correct = loss_of(network(features), targets)
+            torch.autograd.backward(loss / total)
+            samples, right = samples + len(targets), right + int(correct)
+        optimizer.step()
+        print(json.dumps([time.perf_counter() - started, right / samples]), flush=True)
+
+
+Batch = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def _batches(job: TrainingJob, manifest: Manifest, store: Store, uid: str, steps: int) -> list[Batch]:
+    """The samples of each step, in pieces of a worker's batch, as they lie in memory."""
+    data = job.spec.data
+    reader = Reader(store, keys.data(uid), manifest)
+    size, total = job.spec.workers * data.batch_size, manifest.train_samples
+    found: list[Batch] = []
+    epoch, used = 0, 0
+    order = EpochOrder(manifest.train, job.spec.algorithm.seed, epoch)
+    while len(found) < steps:
+        end = min(used + size, total)
+        pieces = []
+        for begin in range(used, end, data.batch_size):
+            features, targets = reader.batch(order, begin, min(begin + data.batch_size, end))
+            pieces.append((torch.from_numpy(features), torch.from_numpy(targets)))
+        found.append(pieces)
+        used = end
+        if used == total:
+            epoch, used = epoch + 1, 0
+            order = EpochOrder(manifest.train, job.spec.algorithm.seed, epoch)
+    return found
+
+
+def main() -> None:
+    url, uid, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    store = open_store(url)
+    job = parse(json.loads(bytes(store.read(keys.spec(uid)))))
+    manifest = Manifest.from_json(json.loads(bytes(store.read(keys.data(uid) + "manifest.json"))))
+    train(job, manifest, store, uid)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Charts of the report as SVG files that stand alone, for the pages of docs/."""
+
+import re
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+
+from sapflow.report import charts
+from sapflow.report.charts import Line
+
+FOLDER = Path(__file__).parents[2] / "docs" / "figures"
+POINTS = "points"
+"""Class of a series that is drawn without a line between its marks."""
+_LEGEND = 18
+"""Height of one line of the legend."""
+
+
+def draw(
+    series: Sequence[Line], *, x: str, y: str, x_digits: int = 0, y_digits: int = 2, from_zero: bool = True
+) -> str:
+    """A line chart with its legend below and its style inside."""
+    chart = charts.lines(
+        series,
+        x=x,
+        y=y,
+        x_format=lambda value: f"{value:,.{x_digits}f}",
+        y_format=lambda value: f"{value:,.{y_digits}f}",
+        from_zero=from_zero,
+    )
+    found = re.search(r"<svg [^>]*>(.*)</svg>", chart, re.DOTALL)
+    if found is None:
+        raise ValueError("there is nothing to draw")
+    height = charts.HEIGHT + _LEGEND * len(series)
+    keys = "".join(_key(number, each) for number, each in enumerate(series))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {charts.WIDTH} {height}" role="img" '
+        f'aria-label="{escape(f"{y} against {x}")}"><style>{_style()}</style>'
+        f'<rect class="paper" width="{charts.WIDTH}" height="{height}"/>{found[1]}{keys}</svg>\n'
+    )
+
+
+def save(name: str, drawing: str) -> None:
+    """Write docs/figures/NAME.svg, and say so."""
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{name}.svg"
+    path.write_text(drawing, encoding="utf-8")
+    print(f"\n{path.relative_to(FOLDER.parents[1])} written")
+
+
+def _key(number: int, line: Line) -> str:
+    middle = charts.HEIGHT + _LEGEND * number + 4
+    return (
+        f'<circle class="dot {line.kind}" cx="70" cy="{middle}" r="4"/>'
+        f'<text class="note" x="80" y="{middle + 4}">{escape(line.name)}</text>'
+    )
+
+
+def _style() -> str:
+    """What the report's style says of drawings, and what a drawing alone needs."""
+    text = (resources.files("sapflow.report") / "style.css").read_text(encoding="utf-8")
+    kept = [line for line in text.splitlines() if re.match(r":root|@media \(prefers|svg |\.s\d", line)]
+    return "\n".join([*kept, f"svg .{POINTS}.line {{ stroke: none; }}", "svg .paper { fill: var(--card); }"])

@@ -1,0 +1,169 @@
+"""Steps without arithmetic: real driver, mergers and store; workers read parameters and write contributions.
+
+One set of processes serves one job after the other, so that structures can take turns on warm functions.
+"""
+
+import asyncio
+import os
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from bench.idle_worker import PARAMETERS
+from bench.stores import MinioPlace
+from sapflow import job, keys, session
+from sapflow.driver.commits import Commit
+from sapflow.driver.observer import Observer
+from sapflow.driver.run import Driver
+from sapflow.invoke import Role
+from sapflow.local import EmbeddedRuntime
+from sapflow.structure import Structure
+
+STARTED_AT_ONCE = 16
+"""Functions that start together: more would run into their time limit on few cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A way to merge: what is measured."""
+
+    structure: Structure
+    shards: int = 1
+
+    def __str__(self) -> str:
+        cut = f" × {self.shards}" if self.shards > 1 else ""
+        return f"{list(self.structure)}{cut}"
+
+
+@dataclass
+class Steps:
+    """What was measured of one tree. Seconds between commits; `loads` are the machine's, of each."""
+
+    seconds: list[float] = field(default_factory=list)
+    loads: list[float] = field(default_factory=list)
+    cold: int = 0
+    hedges: int = 0
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def runtime(place: MinioPlace, parameters: int, environ: Mapping[str, str]) -> EmbeddedRuntime:
+    """Real mergers, and workers that compute nothing; all may be at work at once, as they mostly wait."""
+    commands: dict[Role, list[str]] = {
+        "worker": [sys.executable, "-m", "bench.idle_worker", "worker"],
+        "merger": [sys.executable, "-m", "sapflow_functions.merger"],
+    }
+    return EmbeddedRuntime(
+        place.url,
+        {**place.environ, PARAMETERS: str(parameters)},
+        commands=commands,
+        max_instances=1024,
+        idle_seconds=7200,
+        environ={**environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+
+class Light:
+    """Functions for jobs of `parameters` values on `place`; data and records of no interest go to `direct`."""
+
+    def __init__(
+        self, direct: MinioPlace, place: MinioPlace, parameters: int, environ: Mapping[str, str]
+    ) -> None:
+        self._direct, self._parameters, self._environ = direct, parameters, dict(environ)
+        self._store = place.open()
+        self._number = 0
+        self._runtime = runtime(place, parameters, environ)
+
+    async def warm(self, workers: int, mergers: int) -> None:
+        """Start the functions, a few at a time."""
+        for count in range(STARTED_AT_ONCE, workers + STARTED_AT_ONCE, STARTED_AT_ONCE):
+            here = min(count, workers)
+            await self.run(Tree((1, max(1, min(here, mergers)), here)), 1)
+
+    async def run(self, tree: Tree, steps: int) -> Steps:
+        """A job of so many steps beside its first one, which is not counted."""
+        self._number += 1
+        environ = {**self._environ, **self._direct.environ}
+        spec = _job(f"light-{self._number}", tree, steps + 1)
+        with session.open_session(spec, environ, store=self._direct.url, probe=False) as opened:
+            manifest = await asyncio.to_thread(opened.cut_data)
+            watch = _Watch()
+            await Driver(opened.uid, opened.job, manifest, self._store, self._runtime, watch).run()
+            await asyncio.to_thread(opened.store.delete_prefix, f"{keys.job(opened.uid)}")
+        return watch.steps
+
+    async def measure(self, trees: Sequence[Tree], *, rounds: int, steps: int) -> dict[Tree, Steps]:
+        """All trees in turn, round after round."""
+        found = {tree: Steps() for tree in trees}
+        for number in range(rounds):
+            for tree in trees if number % 2 == 0 else reversed(trees):
+                taken = await self.run(tree, steps)
+                whole = found[tree]
+                whole.seconds += taken.seconds
+                whole.loads += taken.loads
+                whole.cold += taken.cold
+                whole.hedges += taken.hedges
+                shown = ", ".join(f"{each:.2f}" for each in taken.seconds)
+                print(
+                    f"  {len(taken.seconds)} steps of {tree}: {shown} s; load {taken.loads[-1]:.1f}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        return found
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._runtime.close()
+        self._store.close()
+
+
+class _Watch(Observer):
+    """Seconds between commits, from the second step on."""
+
+    def __init__(self) -> None:
+        self.steps = Steps()
+        self._last = 0.0
+
+    def committed(self, commit: Commit) -> None:
+        now = time.perf_counter()
+        if commit.version > 1:
+            self.steps.seconds.append(now - self._last)
+            self.steps.loads.append(os.getloadavg()[0])
+        self.steps.cold, self.steps.hedges = commit.account.cold_starts, commit.account.hedges
+        self._last = now
+
+
+def _job(name: str, tree: Tree, steps: int) -> job.TrainingJob:
+    workers = tree.structure[-1]
+    return job.parse(
+        {
+            "apiVersion": job.API_VERSION,
+            "kind": job.KIND,
+            "metadata": {"name": name},
+            "spec": {
+                "model": {"name": "mlp"},
+                "data": {
+                    "source": "synthetic:binary",
+                    "options": {"samples": workers},
+                    "batchSize": 1,
+                    "validationFraction": 0,
+                },
+                "workers": workers,
+                "algorithm": {"steps": steps},
+                "merge": {"structure": list(tree.structure), "shards": tree.shards},
+            },
+        }
+    )
