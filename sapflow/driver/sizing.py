@@ -49,7 +49,9 @@ class Sizing:
         if new.plan != old.plan:
             # What was measured was another tree's.
             return search.model_copy(update={"steps": [], "trials": []})
-        if not self._counts(search, old, new):
+        if not _is_warm(search, old, new):
+            return search.model_copy(update={"started": new.account.seconds})
+        if not self._counts(search, new):
             return search
         seconds, dollars = new.measured.seconds, sum(leg.cost_usd for leg in new.measured.legs)
         steps = [*search.steps, (seconds, dollars)]
@@ -67,16 +69,11 @@ class Sizing:
             return search
         return search.model_copy(update={"size": -(-served[0] // MIB), "steps": []})
 
-    def _counts(self, search: SizeSearch, old: "Commit", new: "Commit") -> bool:
-        """Whether a step tells what the size wanted takes: warm, whole, and not the one that brought the size."""
+    def _counts(self, search: SizeSearch, new: "Commit") -> bool:
+        """Whether a warm step tells what the size wanted takes: it is whole, and began when all had settled."""
         measured = new.measured
-        return (
-            measured.memory_limits.get("worker") == [search.size * MIB]
-            and old.measured.memory_limits.get("worker") == measured.memory_limits["worker"]
-            and old.account.cold_starts == new.account.cold_starts
-            and measured.samples == self._full_samples
-            and bool(measured.legs)
-        )
+        settled = new.account.seconds - measured.seconds - search.started >= self._settings.settle_seconds
+        return settled and measured.samples == self._full_samples and bool(measured.legs)
 
     def _next(self, trials: Sequence[SizeTrial], least: int) -> int | None:
         settings = self._settings
@@ -92,6 +89,16 @@ class Sizing:
         """Of the sizes tried that were not killed; the last is always one of them."""
         usable = [each for each in _plain(trials) if each.size >= least]
         return memory_search.best(usable, self._settings.goal).size
+
+
+def _is_warm(search: SizeSearch, old: "Commit", new: "Commit") -> bool:
+    """Whether all workers had the size wanted, in the step before too, and no function had to be started."""
+    limits = new.measured.memory_limits.get("worker")
+    return (
+        limits == [search.size * MIB]
+        and old.measured.memory_limits.get("worker") == limits
+        and old.account.cold_starts == new.account.cold_starts
+    )
 
 
 def _plain(trials: Sequence[SizeTrial]) -> list[Trial]:

@@ -489,6 +489,7 @@ def test_the_bounds_of_a_search_are_the_specs_and_the_operators() -> None:
         "most": 1024,
         "step": 16,
         "seed": 0,
+        "settleSeconds": 3.0,
     }
     # Without a bound of its own, up to the memory that brings as many CPUs as it computes with.
     world = World(memory={"optimize": {}})

@@ -23,6 +23,7 @@ def settings(**changes: Any) -> SearchSettings:
         "least": 256,
         "most": 1536,
         "step": 64,
+        "settle_seconds": 0,
     }
     return SearchSettings.model_validate(body | changes)
 
@@ -44,7 +45,7 @@ class Job:
             optimizer=[],
             measured=measured,
         )
-        self.cold, self.plan = 0, ""
+        self.cold, self.plan, self.seconds = 0, "", 0.0
 
     @property
     def search(self) -> SizeSearch:
@@ -58,11 +59,12 @@ class Job:
         served = served or (self.search.size,)
         took = seconds if seconds is not None else 0.5 + 300 / max(served)
         self.cold += cold
+        self.seconds += took
         new = self.last.model_copy(
             update={
                 "version": self.last.version + 1,
                 "plan": self.plan,
-                "account": Account(cold_starts=self.cold),
+                "account": Account(cold_starts=self.cold, seconds=self.seconds),
                 "measured": Measured(
                     samples=samples,
                     seconds=took,
@@ -118,6 +120,18 @@ def test_a_trial_is_the_median_of_warm_whole_steps_of_one_size() -> None:
     assert trial.seconds == pytest.approx(1.2)
     assert trial.cost_usd == pytest.approx(PRICE * 1024 * 1.2)
     assert trial.step == 9
+
+
+def test_no_step_counts_that_begins_before_what_was_started_has_settled() -> None:
+    job = Job(settle_seconds=3)
+    job.step(seconds=9, cold=4)
+    for _ in range(3):
+        assert job.step(seconds=1).steps == []
+    assert len(job.step(seconds=1).steps) == 1
+    job.step(seconds=9, cold=1)
+    for _ in range(3):
+        assert len(job.step(seconds=1).steps) == 1
+    assert len(job.step(seconds=1).steps) == 2
 
 
 def test_steps_before_the_size_wanted_is_there_do_not_count() -> None:
