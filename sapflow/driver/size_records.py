@@ -53,6 +53,8 @@ class SizeSearch(Message):
     steps: list[tuple[float, float]] = []
     """Seconds and dollars of the warm steps with `size` so far."""
     trials: list[SizeTrial] = []
+    killed: int = 0
+    """Sizes wanted that were killed for memory: each was an update too."""
     done: bool = False
 
     @property

@@ -58,7 +58,7 @@ class Sizing:
         if len(steps) < self._settings.every_steps:
             return search.model_copy(update={"steps": steps})
         trials = [*search.trials, _trial(search.size, steps, new.version)]
-        size = self._next(trials, search.least)
+        size = self._next(trials, search)
         update = {"trials": trials, "steps": [], "done": size is None}
         return search.model_copy(update=update | {"size": size or self._best(trials, search.least)})
 
@@ -67,7 +67,8 @@ class Sizing:
         served = new.measured.memory_limits.get("worker", [])
         if len(served) != 1 or served[0] < search.least * MIB:
             return search
-        return search.model_copy(update={"size": -(-served[0] // MIB), "steps": []})
+        update = {"size": -(-served[0] // MIB), "steps": [], "killed": search.killed + 1}
+        return search.model_copy(update=update)
 
     def _counts(self, search: SizeSearch, new: "Commit") -> bool:
         """Whether a warm step tells what the size wanted takes: it is whole, and began when all had settled."""
@@ -75,10 +76,10 @@ class Sizing:
         settled = new.account.seconds - measured.seconds - search.started >= self._settings.settle_seconds
         return settled and measured.samples == self._full_samples and bool(measured.legs)
 
-    def _next(self, trials: Sequence[SizeTrial], least: int) -> int | None:
+    def _next(self, trials: Sequence[SizeTrial], search: SizeSearch) -> int | None:
         settings = self._settings
-        low, high = (-(-least // settings.step), settings.most // settings.step)
-        if len(trials) >= FIRST + settings.max_updates or low > high:
+        low, high = (-(-search.least // settings.step), settings.most // settings.step)
+        if len(trials) + search.killed >= FIRST + settings.max_updates or low > high:
             return None
         sizes = Sizes(low * settings.step, high * settings.step, settings.step)
         if len({each.size for each in trials}) < FIRST:

@@ -181,6 +181,17 @@ def test_a_driver_started_anew_above_a_killed_size_goes_on_from_the_size_that_it
     assert found.size == 320
 
 
+def test_a_size_that_is_killed_was_an_update_too() -> None:
+    job = Job(max_updates=2)
+    while job.search.size != 256:
+        job.step()
+    tried = len(job.search.trials)
+    job.sizing = Sizing(settings(max_updates=2, least=300), full_samples=128)
+    job.step(384, cold=4)
+    assert job.search.killed == 1
+    assert len(job.to_the_end().trials) == tried + 1 == 3
+
+
 def test_a_best_size_that_is_killed_after_the_search_is_left_for_good() -> None:
     job = Job()
     job.to_the_end()
