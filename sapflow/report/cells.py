@@ -11,7 +11,7 @@ from sapflow.report import charts
 from sapflow.report.charts import Line
 from sapflow.report.facts import Facts
 
-UNKNOWN = "this machine, or not told"
+UNKNOWN = "not told"
 
 
 def section(facts: Facts) -> list[str]:
@@ -25,7 +25,7 @@ def section(facts: Facts) -> list[str]:
         f"<p>{of['cells']:,} cells: {of['crossing']:,} of {of['edges']:,} edges between functions cross from one to "
         "another and go by the store, as do parameters on their way to other cells than the root's.</p>"
     )
-    return [said, _table(facts.commits, plan.cells), '<div class="grid">', _bytes(facts, placed), "</div>"]
+    return [said, '<div class="grid">', _table(facts.commits, plan.cells), _bytes(facts, placed), "</div>"]
 
 
 def _table(commits: Sequence[Commit], cells: Cells) -> str:

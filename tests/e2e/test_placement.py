@@ -169,9 +169,8 @@ def test_a_drained_nodes_cell_moves_and_nothing_is_lost(namespace: str, drained:
     )
 
 
-def test_a_placed_job_is_suspended_and_resumed_in_cells_made_anew(namespace: str) -> None:
-    document = {**LONG, "spec": {**LONG["spec"], "algorithm": {"steps": 60, "seed": 0}}}
-    job = Job.apply(namespace, placed(document))
+def test_the_sample_is_suspended_and_resumed_in_cells_made_anew(namespace: str) -> None:
+    job = Job.apply(namespace, sample("cells", cpu=ONE_CPU, placement__storageClassName="memory"))
     job.until_step(10)
     job.patch({"suspend": True})
     job.until_reason("Suspended", "Suspended")
@@ -179,7 +178,7 @@ def test_a_placed_job_is_suspended_and_resumed_in_cells_made_anew(namespace: str
     assert free_volumes("memory") >= 4
     job.patch({"suspend": False})
     seen = job.until_succeeded()
-    assert seen["progress"]["step"] == 60
+    assert seen["result"]["validationAccuracy"] > 0.9
 
 
 def test_a_job_too_large_for_the_nodes_is_refused_with_the_remedy(namespace: str) -> None:

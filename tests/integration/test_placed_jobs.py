@@ -116,6 +116,13 @@ def test_faults_and_crashes_of_the_driver_change_nothing_for_a_placed_job(
     assert simulation.run()["sha256"] == undisturbed["tree"]
 
 
+def test_two_drivers_at_once_are_harmless_to_a_placed_job(
+    prepared: Prepared, undisturbed: dict[str, str], volumes: list[Path]
+) -> None:
+    simulation = Simulation(prepared.place(tiny_job(**PLACED)), drivers=2, volumes=volumes, seed=4)
+    assert simulation.run()["sha256"] == undisturbed["tree"]
+
+
 @pytest.mark.parametrize("name", JOBS)
 @pytest.mark.parametrize("cell", [0, 1])
 def test_a_volume_that_is_lost_at_any_call_costs_no_more_than_the_step_in_flight(
@@ -217,6 +224,8 @@ def test_processes_in_cells_pass_the_predicted_bytes_through_the_store_and_end_w
     outcome = run_for_real(place, watch)
     plain = prepared.place(tiny_job(model_args={"hidden": [200, 200]}, algorithm_steps=8))
     assert outcome["sha256"] == run_for_real(plain, Watch())["sha256"]
+    assert len(watch.runtime.cell_folders) == 2
+    assert not any(folder.exists() for folder in watch.runtime.cell_folders), "left behind"
 
     placed = placement.of(job)
     assert placed is not None
