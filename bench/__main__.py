@@ -10,7 +10,7 @@ from datetime import date
 from rich.console import Console
 from rich.table import Table
 
-from bench import driver, gradient_sets, merger, merging, steps, stores, synchronise
+from bench import driver, gradient_sets, merger, merging, placement, steps, stores, synchronise
 from bench.result import COLUMNS, Result
 
 Rows = Callable[[], Iterator[Result]]
@@ -56,6 +56,12 @@ def overhead() -> Iterator[Result]:
     yield driver.measure(os.environ)
 
 
+def cells() -> Iterator[Result]:
+    """A placed job against the same without cells."""
+    with stores.minio() as minio:
+        yield from placement.measure(minio, os.environ)
+
+
 PAPER = ("table3", "fig3", "steptime", "choice", "fig6", "accuracy", "memory", "month")
 """Of bench/paper: what `python -m bench.paper.NAME` prints, one by one, is in docs/paper.md."""
 
@@ -66,6 +72,7 @@ ROWS: dict[str, Rows] = {
     "t_m": t_m,
     "merger": size,
     "driver": overhead,
+    "placement": cells,
 }
 
 

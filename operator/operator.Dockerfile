@@ -24,7 +24,7 @@ RUN printf 'path-exclude /usr/share/%s/*\n' doc man info locale lintian >/etc/dp
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3-aiohttp python3-argon2 python3-certifi python3-click \
       python3-iso8601 python3-jsonpatch python3-prometheus-client python3-pythonjsonlogger python3-typing-extensions \
-      python3-urllib3 \
+      python3-urllib3 libjemalloc2 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log /usr/include \
  && find /usr/lib/python3 -type d -name tests -not -path '*/numpy/_core/*' -prune -exec rm -r {} +
 COPY --from=packages /opt/python /opt/python

@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
+READ_AHEAD = 4
+"""Children of a remote store that a merger asks for before they are needed."""
+SMALL = 1 << 20
+"""Bytes up to which it reads a remote child whole, ahead; larger ones are streamed."""
+
 Units = Mapping[str, float]
 """How many of each unit something takes, by the name of the constant that prices it."""
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from sapflow.driver.commits import Commit
+from sapflow.driver.commits import Commit, Forecast, Plan
 from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError
 from sapflow.invoke import Role
@@ -55,6 +55,17 @@ class Display(Observer):
     def resumed(self, commit: Commit) -> None:
         self._take(commit)
         self.emit({"event": "resumed", **self._position()})
+
+    def planned(self, plan: Plan, forecast: Forecast | None) -> None:
+        event = {"event": "planned", "structure": list(plan.structure), "shards": plan.shards}
+        if forecast is not None:
+            event |= {
+                "secondsPerStep": forecast.seconds_per_step,
+                "dollarsPerStep": forecast.dollars_per_step,
+                "steps": forecast.steps,
+                "constants": forecast.constants,
+            }
+        self.emit(event)
 
     def committed(self, commit: Commit) -> None:
         self._take(commit)
@@ -144,6 +155,8 @@ def plain_line(event: Event) -> str:
             text = event["text"]
         case "data":
             text = f"cut {count(event['samples'], 'sample')} into blocks"
+        case "planned":
+            text = planned_line(event)
         case "resumed":
             text = f"going on from {event.get('unit', 'step')} {event.get('done', 0):,}"
         case "progress":
@@ -163,6 +176,32 @@ def plain_line(event: Event) -> str:
         case other:
             text = str(other)
     return " ".join(printable(text).split("\n"))
+
+
+def planned_line(event: Event) -> str:
+    """The merge tree, and what is predicted of it."""
+    tree = "-".join(map(str, event["structure"]))
+    text = f"merging by {tree}" + (f" in {event['shards']} shards" if event["shards"] > 1 else "")
+    if "secondsPerStep" in event:
+        seconds, spent = event["secondsPerStep"], event["dollarsPerStep"]
+        whole = f"{duration(event['steps'] * seconds)} and {dollars(event['steps'] * spent)}"
+        text += (
+            f": forecast {duration(seconds)} a step, {whole} for {count(event['steps'], 'step')}, "
+            f"from {event['constants']}"
+        )
+    return text
+
+
+def forecast_line(forecast: Mapping[str, float]) -> str:
+    """What was forecast before the first step, and how far that was from what came."""
+    return (
+        f"{duration(forecast['seconds'])} and {dollars(forecast['costUSD'])}: "
+        f"{_off(forecast['secondsError'])} of time, {_off(forecast['costError'])} of cost"
+    )
+
+
+def _off(error: float) -> str:
+    return f"{abs(100 * error):.0f} % too {'much' if error > 0 else 'little'}"
 
 
 def progress_line(event: Event) -> str:
@@ -196,10 +235,9 @@ def open_display(
     as_json: bool,
     quiet: bool,
     title: str,
-    tree: str,
     platform: str,
 ) -> Display:
-    """The display asked for. `title` and `tree` are what a live one shows of the job."""
+    """The display asked for. `title` is what a live one shows of the job."""
     if quiet:
         return Display()
     if as_json:
@@ -208,4 +246,4 @@ def open_display(
         return LineDisplay(stream, plain_line)
     from sapflow.live import LiveDisplay  # rich, which lines do without
 
-    return LiveDisplay(stream, title, tree, platform)
+    return LiveDisplay(stream, title, platform)

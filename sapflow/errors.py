@@ -5,6 +5,7 @@
     ├── DataError                    a data source is missing, corrupt or does not fit the job
     ├── StoreError                   the object store failed
     │   ├── ObjectMissing            no such key
+    │   │   └── CellLost             a cell's volume no longer has what was written there
     │   ├── CorruptObject            an object is not what its name promises
     │   ├── StoreUnavailable         no answer, or an answer to try again for (retryable)
     │   └── StoreUnsafe              the store lets two writers both win, or refuses us
@@ -51,6 +52,12 @@ class ObjectMissing(StoreError):
     """There is no object under the key."""
 
     reason = "ObjectMissing"
+
+
+class CellLost(ObjectMissing):
+    """A cell's volume no longer has what its functions wrote there: the step in flight is to be made again."""
+
+    reason = "CellLost"
 
 
 class CorruptObject(StoreError):

@@ -24,6 +24,7 @@ from sapflow.memory import (
     parse_quantity,
 )
 from sapflow.progress import Extent
+from sapflow.workload import Size
 
 if TYPE_CHECKING:
     from sapflow.models import ModelFacts
@@ -43,17 +44,6 @@ class Needs:
     merger: Estimate
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """What a plan is made from: values of a contribution, vectors at the root, a worker's arithmetic."""
-
-    parameters: int
-    averaged: int
-    slots: int
-    forward_flops: int
-    """Of one sample."""
-
-
 def examine(job: TrainingJob, manifest: Manifest) -> Needs:
     """Build the model on nothing and compare it with the spec. Loads torch.
 
@@ -64,21 +54,31 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
     spec = job.spec
     averaged, slots = _beside(job, facts)
     worker = _worker_needs(job, manifest, facts)
+    block = optimizers.block_size(facts.parameters)
+    most = -(-(facts.parameters + averaged) // block)
+    # A planner may cut as finely as there are blocks; the fewest calls of mergers are those without shards.
     merger = estimate_mergers(
         total=facts.parameters + averaged,
         parameters=facts.parameters,
         slots=slots,
-        shards=spec.merge.shards,
+        shards=most if job.planned and spec.merge.shards is None else job.shards,
     )
     problems = [
         *_shortage("worker", worker, spec.memory.worker, ", or lower spec.data.microBatchSize"),
         *_shortage("merger", merger, spec.memory.merger, ""),
-        *_shards(facts.parameters + averaged, spec.merge.shards, optimizers.block_size(facts.parameters)),
+        *_shards(facts.parameters + averaged, job.shards, block),
         *_batches(job, manifest, least_batch),
     ]
     if problems:
         raise SpecError(problems)
-    return Needs(facts.parameters, facts.float_buffers + facts.integer_buffers, worker, merger)
+    buffers = facts.float_buffers + facts.integer_buffers
+    return Needs(facts.parameters, buffers, worker, merger)
+
+
+def worker_needs(job: TrainingJob, manifest: Manifest) -> Estimate:
+    """The least memory of a worker. Loads torch; raises SpecError where the model cannot be built."""
+    facts, _ = _facts(job, manifest)
+    return _worker_needs(job, manifest, facts)
 
 
 def measure(job: TrainingJob, manifest: Manifest) -> Size:
@@ -86,10 +86,8 @@ def measure(job: TrainingJob, manifest: Manifest) -> Size:
 
     Raises SpecError as `examine`, for what concerns model and workers.
     """
-    from sapflow import models
-
     facts, least_batch = _facts(job, manifest)
-    memory, spec = job.spec.memory, job.spec
+    memory = job.spec.memory
     problems = list(_batches(job, manifest, least_batch))
     if not memory.grow_on_oom:
         worker = _worker_needs(job, manifest, facts)
@@ -97,9 +95,7 @@ def measure(job: TrainingJob, manifest: Manifest) -> Size:
     if problems:
         raise SpecError(problems)
     averaged, slots = _beside(job, facts)
-    name = spec.model.name or str(spec.model.entrypoint)
-    flops = models.forward_flops(name, spec.model.args, inputs=manifest.shape, outputs=manifest.outputs)
-    return Size(facts.parameters, averaged, slots, flops)
+    return Size(facts.parameters, averaged, slots, forward_flops(job, manifest))
 
 
 def _facts(job: TrainingJob, manifest: Manifest) -> "tuple[ModelFacts, int]":
@@ -107,6 +103,16 @@ def _facts(job: TrainingJob, manifest: Manifest) -> "tuple[ModelFacts, int]":
 
     model = job.spec.model
     return models.examine(
+        model.name or str(model.entrypoint), model.args, inputs=manifest.shape, outputs=manifest.outputs
+    )
+
+
+def forward_flops(job: TrainingJob, manifest: Manifest) -> int:
+    """Floating-point operations of a forward pass of the job's model, for one sample. Loads torch."""
+    from sapflow import models
+
+    model = job.spec.model
+    return models.forward_flops(
         model.name or str(model.entrypoint), model.args, inputs=manifest.shape, outputs=manifest.outputs
     )
 
@@ -120,9 +126,12 @@ def _beside(job: TrainingJob, facts: "ModelFacts") -> tuple[int, int]:
     return facts.float_buffers + facts.parameters * travelling, 0 if local else slots
 
 
-def examine_apart(job: TrainingJob, manifest: Manifest, environ: Mapping[str, str]) -> None:
-    """The checks of `examine` in a process of its own, which a user's model may even crash. Raises SpecError."""
-    _ask("examine", job, manifest, environ, "local")
+def examine_apart(job: TrainingJob, manifest: Manifest, environ: Mapping[str, str]) -> int:
+    """The checks of `examine` in a process of its own, which a user's model may even crash. Raises SpecError.
+
+    The floating-point operations of a forward pass, for one sample.
+    """
+    return _ask("examine", job, manifest, environ, "local")["forward_flops"]
 
 
 def measure_apart(
@@ -169,7 +178,7 @@ def _answer(given: dict[str, Any]) -> dict[str, Any]:
         examine(job, manifest)
     except SpecError as error:
         return {"problems": error.problems, "size": {}}
-    return {"problems": [], "size": {}}
+    return {"problems": [], "size": {"forward_flops": forward_flops(job, manifest)}}
 
 
 def _worker_needs(job: TrainingJob, manifest: Manifest, facts: "ModelFacts") -> Estimate:

@@ -10,6 +10,8 @@ SECONDS_HEADER = "x-sapflow-seconds"
 """Header of a function's answer: the seconds that its handler took, what came before and after left out."""
 AGE_HEADER = "x-sapflow-age"
 """Header of an instance's first answer: the age of its process, in seconds, when the call arrived."""
+MEMORY_HEADER = "x-sapflow-memory"
+"""Header of a function's answer: its memory limit in bytes, where it was told of one."""
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
 """What proxies between caller and function answer of their own when another try may help."""

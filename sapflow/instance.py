@@ -45,12 +45,15 @@ class Instance:
         limiter: MemoryLimiter,
         limit: int | None,
         on_gone: Callable[["Instance"], None],
+        cell: int = 0,
     ) -> None:
         """Start the process. `place` is where its socket and its log go, without a suffix. Raises OSError.
 
-        `limit` is in bytes, None: no limit. `on_gone` is told once the process has been waited for.
+        `cell` is whose part of a placed job it serves. `limit` is in bytes, None: no limit. `on_gone` is told once the
+        process has been waited for.
         """
         self.role = role
+        self.cell = cell
         self.index = index
         self.state: State = "starting"
         self.calls = 0

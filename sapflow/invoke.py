@@ -18,6 +18,8 @@ class Reply:
     """Seconds that a new instance took to become ready for this call; 0 for a warm one."""
     queue_seconds: float
     """Seconds that the call waited for a free instance."""
+    memory_bytes: int | None = None
+    """The memory limit that the instance says it has."""
 
 
 class Sender(Protocol):

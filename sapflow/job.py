@@ -4,6 +4,7 @@
 wrong, what is allowed. The CRD is generated from these models.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
@@ -12,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from sapflow import memory, spec_checks, structure
 from sapflow.errors import SpecError
 from sapflow.invoke import Role
+from sapflow.learning_spec import AlgorithmSpec, DataSpec, ModelSpec, OptimizerSpec
+from sapflow.placement_spec import AffinitySpec, PlacementSpec
 from sapflow.prices import PricesSpec
 from sapflow.pricing import Price
 from sapflow.schedules import Schedule
-from sapflow.spec_types import Count, Cpu, Dotted, Image, Memory, Model, Name, ObjectName, Seconds, parse_cpu
+from sapflow.spec_types import Count, Cpu, Memory, Model, Name, ObjectName, Seconds, parse_cpu
 
 if TYPE_CHECKING:
     from sapflow.optimizers import OptimizerSettings
@@ -23,21 +26,21 @@ if TYPE_CHECKING:
 API_VERSION = "sapflow.dev/v1alpha1"
 KIND = "TrainingJob"
 MAX_WORKERS = 10_000
+PLANNED_MERGERS = 32
+"""Mergers of all shards that a planned job may have on a level, where half its workers are fewer."""
 
 Runtime = Literal["local", "kubernetes"]
-
-NOT_BUILT = {
-    "spec.memory.optimize": "memory optimisation comes with the planner",
-    "spec.affinity": "placement comes with the planner",
-}
-"""Fields of the design that no runtime honours yet: refused, because no field is ever ignored."""
 
 CLUSTER_ONLY = {
     "spec.model.image": "images of one's own are for the cluster runtime; a local run imports from where it starts",
     "spec.memory.growOnOOM": "it is for the cluster runtime",
+    "spec.memory.optimize": "it is for the cluster runtime, where CPU follows memory: a local process computes no "
+    "faster with more memory",
     "spec.cpu": "CPU limits are for the cluster runtime; threads sets how many a worker computes with",
     "spec.storage.shareCredentials": "it is for the cluster runtime; a local run uses the credentials it is given",
     "spec.storage.deletionPolicy": "it is for the cluster runtime; a local run's objects stay until you remove them",
+    "spec.placement.storageClassName": "it is for the cluster runtime; a local run's cells are folders in memory",
+    "spec.placement.size": "it is for the cluster runtime; a local run's cells are folders in memory",
     "spec.suspend": "suspending is for the cluster runtime; a local run stops by Ctrl-C and goes on when run again",
     "spec.ttlSecondsAfterFinished": "it is for the cluster runtime",
 }
@@ -51,137 +54,54 @@ class Metadata(BaseModel):
     name: Name = Field(description="Name of the job: lower-case letters, digits and '-', at most 40.")
 
 
-class ModelSpec(Model):
-    """What is trained: a built-in model by `name`, or your own by `entrypoint`."""
-
-    name: Literal["mlp", "cnn", "lenet"] | None = Field(None, description="A built-in model.")
-    entrypoint: Dotted | None = Field(
-        None, description="Your own model: `package.module:factory`; the factory returns a torch.nn.Module."
-    )
-    image: Image | None = Field(
-        None, description="In a cluster: an image with your entrypoint, made from Sapflow's worker image."
-    )
-    args: dict[str, Any] = Field({}, description="Arguments of the model's factory.")
-    loss: Literal["CrossEntropy", "BinaryCrossEntropy", "MSE"] | None = Field(
-        None, description="The loss; left out: by the data's task and the number of outputs."
-    )
-
-
-class DataSpec(Model):
-    """What is learnt from. See docs/data.md for the sources and formats."""
-
-    source: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = Field(
-        description="`sklearn:NAME`, `synthetic:binary`, `generated:mnist`, `generated:cifar`, "
-        "`s3://bucket/prefix`, or a path (local runs)."
-    )
-    format: Literal["npz", "idx", "cifar", "csv", "parquet"] | None = Field(
-        None, description="Format of files; left out: by the file's name."
-    )
-    options: dict[str, Any] = Field({}, description="Options of the source: samples, noise, target column …")
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        32, description="Samples of one worker in one (local) step."
-    )
-    micro_batch_size: Count | None = Field(
-        None,
-        description="Samples computed at once; left out: batchSize. Smaller needs less memory and can be cut by time.",
-    )
-    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.2, description="Part held out for evaluation, where the source brings no validation set of its own."
-    )
-    normalize: Literal["Auto", "None", "Scale", "Standardize"] = Field(
-        "Auto", description="How features are scaled when read."
-    )
-
-
-class AlgorithmSpec(Model):
-    """How workers work together, and for how long."""
-
-    name: Literal["SGD"] = Field(
-        "SGD", description="The family: synchronous or asynchronous stochastic gradients."
-    )
-    mode: Literal["Sync", "Async"] = Field("Sync", description="Whether a step waits for all workers.")
-    local_steps: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        1, description="Optimiser steps in a worker between two merges; above 1, models are averaged."
-    )
-    local_state: Literal["Reset", "Average"] = Field(
-        "Reset", description="Local optimiser state: starts at zero each round, or is averaged and travels."
-    )
-    max_staleness: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
-        None,
-        description="Asynchronous: commits between what a worker read and what it changes; left out: workers.",
-    )
-    epochs: Count | None = Field(None, description="Passes over the data; this or steps.")
-    steps: Count | None = Field(None, description="Steps to train; this or epochs.")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
-        0, description="Seed of weights, data order and dropout."
-    )
-    target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="Stop at the first evaluated version whose validation accuracy reaches this."
-    )
-    on_nan: Literal["Fail", "Skip"] = Field(
-        "Fail", alias="onNaN", description="What a step with a loss or gradient that is not finite does."
-    )
-
-
-class ScheduleSpec(Model):
-    """Learning-rate schedule, by the number of (local) steps taken."""
-
-    name: Literal["Constant", "Step", "Exponential", "Linear", "Cosine"] = Field(
-        "Constant", description="The shape of the schedule."
-    )
-    warmup_steps: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Steps of linear warm-up.")
-    step_size: Count | None = Field(None, description="Step: steps between two decays.")
-    gamma: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="Step, Exponential: factor of one decay."
-    )
-    end_factor: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="Linear: factor at the end."
-    )
-    min_factor: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="Cosine: factor at the end."
-    )
-
-
-class OptimizerSpec(Model):
-    """The update rule, equal to torch.optim's of that name."""
-
-    name: Literal["SGD", "Momentum", "Nesterov", "Adam", "AdamW", "Adagrad"] = Field(
-        "SGD", description="The optimiser."
-    )
-    learning_rate: Annotated[float, Field(gt=0)] = Field(0.01, description="Base learning rate.")
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="Momentum, Nesterov; 0.9 if left out."
-    )
-    beta1: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="Adam, AdamW; 0.9 if left out."
-    )
-    beta2: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="Adam, AdamW; 0.999 if left out."
-    )
-    epsilon: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Adam, AdamW (1e-8), Adagrad (1e-10)."
-    )
-    weight_decay: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="L2 penalty; decoupled in AdamW (0.01 there if left out, else 0)."
-    )
-    clip_norm: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Largest global norm of the gradient."
-    )
-    schedule: ScheduleSpec = ScheduleSpec()
-
-
 class MergeSpec(Model):
     """How contributions are summed."""
 
     structure: Annotated[list[Count], Field(min_length=2, max_length=8)] | None = Field(
-        None, description="The merge tree, root first: [1, …, workers]. Left out: the paper's closed form."
+        None, description="The merge tree, root first: [1, …, workers]. Left out: the planner chooses it."
     )
-    shards: Annotated[int, Field(ge=1, le=1024)] = Field(
-        1, description="Byte ranges, each summed by its own tree."
+    shards: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="Byte ranges, each summed by its own tree. Left out: the planner chooses."
     )
     reuse_workers: bool = Field(
         False, description="Merge in warm workers instead of mergers (synchronous only)."
     )
+
+
+class OptimizeSpec(Model):
+    """In a cluster: a search for the workers' memory limit while the job trains, from memory.worker on. CPU follows
+    memory."""
+
+    goal: Literal["Cost", "PerformancePerCost"] = Field(
+        "Cost",
+        description="What is sought: the least cost of a step, or the most steps per second and dollar.",
+    )
+    every_steps: Annotated[int, Field(ge=2, le=1000)] = Field(
+        10, description="Warm steps that a size is judged by."
+    )
+    max_updates: Annotated[int, Field(ge=1, le=20)] = Field(
+        5, description="Sizes tried after the first two, at most."
+    )
+    min: Memory | None = Field(
+        None, description="The least size; left out, or below it: what the model is estimated to need."
+    )
+    max: Memory | None = Field(
+        None,
+        description="The largest size; left out: memory.worker, or what brings as many CPUs as threads, whichever is "
+        "more.",
+    )
+
+    @field_validator("min", "max", mode="before")
+    @classmethod
+    def _quantity(cls, value: object) -> object:
+        return _readable(value)
+
+
+def _readable(value: object) -> object:
+    """The quantity as it is. Raises ValueError: before the pattern is asked, because this knows what was meant."""
+    if isinstance(value, str):
+        memory.parse_quantity(value)
+    return value
 
 
 class MemorySpec(Model):
@@ -195,13 +115,12 @@ class MemorySpec(Model):
         description="In a cluster: a function killed for memory is given half as much again, and the job goes on.",
     )
 
+    optimize: OptimizeSpec | None = None
+
     @field_validator("worker", "merger", mode="before")
     @classmethod
     def _quantity(cls, value: object) -> object:
-        # Before the pattern, because this knows what was meant.
-        if isinstance(value, str):
-            memory.parse_quantity(value)
-        return value
+        return _readable(value)
 
 
 class CpuSpec(Model):
@@ -231,6 +150,11 @@ class LimitsSpec(Model):
     )
     budget_usd: Annotated[float, Field(gt=0)] | None = Field(
         None, alias="budgetUSD", description="Dollars at which the job stops with a checkpoint."
+    )
+    goal: Literal["LeastTime", "LeastCost"] | None = Field(
+        None,
+        description="What the planner chooses merge tree and shards for: least time within budgetUSD, or least cost "
+        "within deadlineSeconds. Left out: least time, whatever the limits.",
     )
     invocation_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         300, description="Time limit of one invocation; work that needs longer goes on in the next."
@@ -287,6 +211,14 @@ class Spec(Model):
     merge: MergeSpec = MergeSpec()
     memory: MemorySpec = MemorySpec()
     cpu: CpuSpec | None = Field(None, description="CPU limits of the functions.")
+    affinity: Annotated[list[AffinitySpec], Field(min_length=1, max_length=4)] | None = Field(
+        None,
+        description="Edges of the step graph that are to stay on one node, at most one entry a pair; left out: "
+        "functions run anywhere.",
+    )
+    placement: PlacementSpec | None = Field(
+        None, description="The cells of a job with affinity; left out: one a node."
+    )
     threads: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Threads that a worker computes with.")
     evaluation: EvaluationSpec = EvaluationSpec()
     limits: LimitsSpec = LimitsSpec()
@@ -327,15 +259,32 @@ class TrainingJob(Model):
         return self.spec.prices.price
 
     @property
+    def planned(self) -> bool:
+        """Whether the planner chooses the merge tree, the shards, or both, once the model's size is known.
+
+        Those of a placed job are fixed before: its cells are made for them.
+        """
+        merge, free = self.spec.merge, self.spec.algorithm.mode == "Sync" and self.spec.affinity is None
+        return free and (merge.structure is None or merge.shards is None)
+
+    @property
+    def shards(self) -> int:
+        """The shards asked for, else 1, which a planner may better."""
+        return self.spec.merge.shards or 1
+
+    @property
     def instances(self) -> dict[Role, int]:
-        """Calls of each role that may be under way at once."""
-        merge = self.spec.merge
-        mergers = merge.shards * (1 if merge.reuse_workers else max(self.structure[:-1]))
-        return {"worker": self.spec.workers, "merger": mergers}
+        """Calls of each role that may be under way at once. A planner keeps to it."""
+        merge, workers = self.spec.merge, self.spec.workers
+        if merge.reuse_workers:
+            return {"worker": workers, "merger": workers if self.planned else self.shards}
+        width = max(self.structure[:-1]) if merge.structure or not self.planned else -(-workers // 2)
+        mergers = width * self.shards
+        return {"worker": workers, "merger": max(mergers, PLANNED_MERGERS) if self.planned else mergers}
 
     @property
     def structure(self) -> tuple[int, ...]:
-        """The merge tree asked for, or the paper's closed form (k ≤ 2); asynchronous jobs have one root."""
+        """The merge tree asked for, else the paper's closed form (k ≤ 2), which a planner may better."""
         if self.spec.merge.structure is not None:
             return tuple(self.spec.merge.structure)
         if self.spec.algorithm.mode == "Async":
@@ -389,16 +338,11 @@ def load(text: str, runtime: Runtime = "local") -> TrainingJob:
 def parse(document: object, runtime: Runtime = "local") -> TrainingJob:
     """A TrainingJob from a decoded document, to be run by `runtime`. Raises SpecError with all problems.
 
-    A local run refuses what only a cluster honours, a cluster what only one machine can do; both refuse what is
-    not built.
+    A local run refuses what only a cluster honours, a cluster what only one machine can do.
     """
     if not isinstance(document, dict):
         raise SpecError([("(document)", "must be a mapping with apiVersion, kind, metadata and spec")])
-    problems = [
-        (path, f"is not built yet: {why}; leave it out")
-        for path, why in NOT_BUILT.items()
-        if _lookup(document, path) not in (None, False)
-    ]
+    problems: list[tuple[str, str]] = []
     if runtime == "local":
         problems += [
             (path, f"has no effect here: {why}; leave it out")
@@ -441,12 +385,19 @@ def _explain(item: dict[str, Any]) -> tuple[str, str]:
             return path, f"{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
 
 
+def _models_of(annotation: object) -> Iterator[type[BaseModel]]:
+    """The models inside a type: of a field that may be left out, of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _models_of(inner)
+
+
 def _allowed(location: list[Any]) -> str:
     """The fields allowed at a location, found by walking the models."""
     model: type[BaseModel] = TrainingJob
     for name in location:
         for field_name, field in model.model_fields.items():
             if (field.alias or field_name) == name:
-                inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
-                model = next((c for c in inner if isinstance(c, type) and issubclass(c, BaseModel)), model)
+                model = next(_models_of(field.annotation), model)
     return "allowed: " + ", ".join(field.alias or name for name, field in model.model_fields.items())

@@ -8,6 +8,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+_CELLS = "cells/"
+
 
 def digest(value: object, length: int = 16) -> str:
     """The first `length` hex digits of the SHA-256 of a JSON value in canonical form."""
@@ -43,6 +45,22 @@ def data(uid: str) -> str:
 
 def contribution(uid: str, version: int, ident: str, level: int, index: int, shard: int) -> str:
     return f"jobs/{uid}/work/{version}-{ident}/{level}-{index}.{shard}"
+
+
+def in_cell(cell: int, key: str) -> str:
+    """The same object where only the functions of one cell see it."""
+    return f"{_CELLS}{cell}/{key}"
+
+
+def cell_of(key: str) -> int | None:
+    """The cell of a key that `in_cell` made, None for one of the store."""
+    return int(key[len(_CELLS) :].partition("/")[0]) if key.startswith(_CELLS) else None
+
+
+def is_params(key: str) -> bool:
+    """Whether a key of the store is of parameters, of which a cell may keep a copy."""
+    parts = key.split("/", 3)
+    return len(parts) == 4 and parts[0] == "jobs" and parts[2] == "params"
 
 
 def async_contribution(uid: str, rank: int, count: int, base: int, shard: int) -> str:

@@ -16,7 +16,15 @@ import aiohttp
 from yarl import URL
 
 from sapflow.errors import InstanceLost, InvocationError
-from sapflow.http_answer import AGE_HEADER, SECONDS_HEADER, encode, interpret, reason_of, timed_out
+from sapflow.http_answer import (
+    AGE_HEADER,
+    MEMORY_HEADER,
+    SECONDS_HEADER,
+    encode,
+    interpret,
+    reason_of,
+    timed_out,
+)
 from sapflow.http_sender import Answer, NotConnected, open_session, post
 from sapflow.invoke import Reply, Role
 from sapflow.slots import Slots
@@ -156,17 +164,22 @@ def account(body: dict[str, Any], headers: Mapping[str, str], *, waited: float, 
     The instance was started for this call where it is younger than the call: then all that its handler did not take
     was the start. Else it was the way there and back, or waiting for an instance to be free.
     """
-    handler = _seconds(headers, SECONDS_HEADER)
-    age = _seconds(headers, AGE_HEADER)
+    handler = _number(headers, SECONDS_HEADER)
+    age = _number(headers, AGE_HEADER)
+    memory = _number(headers, MEMORY_HEADER)
     seconds = elapsed if handler is None else min(handler, elapsed)
     rest = elapsed - seconds
     cold = age is not None and age <= rest + _CLOCKS
     return Reply(
-        body, seconds, cold_seconds=rest if cold else 0.0, queue_seconds=waited if cold else waited + rest
+        body,
+        seconds,
+        cold_seconds=rest if cold else 0.0,
+        queue_seconds=waited if cold else waited + rest,
+        memory_bytes=None if memory is None else int(memory),
     )
 
 
-def _seconds(headers: Mapping[str, str], name: str) -> float | None:
+def _number(headers: Mapping[str, str], name: str) -> float | None:
     try:
         return float(headers[name])
     except (KeyError, ValueError):

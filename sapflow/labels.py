@@ -5,6 +5,7 @@ VERSION = "v1alpha1"
 PLURAL = "trainingjobs"
 JOB = f"{GROUP}/job"
 ROLE = f"{GROUP}/role"
+CELL = f"{GROUP}/cell"
 
 
 def selector(job: str, role: str | None = None) -> str:

@@ -19,9 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sapflow import structure
-from sapflow.constants import Constants, Units
+from sapflow.constants import READ_AHEAD, SMALL, Constants, Units
 from sapflow.invoke import Role
-from sapflow.merge import READ_AHEAD, SMALL
 from sapflow.pricing import Price, cost
 from sapflow.structure import Structure
 

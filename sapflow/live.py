@@ -12,7 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sapflow import structure
 from sapflow.display import Display, Event, plain_line
+from sapflow.driver.commits import Forecast, Plan
 from sapflow.local import EmbeddedRuntime
 from sapflow.text import count, dollars, duration, percent
 
@@ -24,9 +26,9 @@ STATES = {"busy": ("●", "green"), "warm": ("●", "yellow"), "starting": ("◌
 class LiveDisplay(Display):
     """Draws on the event loop of the run, a few times a second. What matters later scrolls by above the picture."""
 
-    def __init__(self, stream: TextIO, title: str, tree: str, platform: str) -> None:
+    def __init__(self, stream: TextIO, title: str, platform: str) -> None:
         super().__init__()
-        self._title, self._tree, self._platform = title, tree, platform
+        self._title, self._tree, self._platform = title, "", platform
         self._live = Live(
             console=Console(file=stream), auto_refresh=False, transient=True, redirect_stderr=False
         )
@@ -63,6 +65,12 @@ class LiveDisplay(Display):
             case kind:
                 style = "yellow" if kind in ("retry", "failed", "hedge") else "dim"
                 self._live.console.print(Text(plain_line(event), style=style))
+
+    def planned(self, plan: Plan, forecast: Forecast | None) -> None:
+        self._tree = structure.draw(plan.structure)
+        if plan.shards > 1:
+            self._tree += f"\nin {plan.shards} such trees, one a shard"
+        super().planned(plan, forecast)
 
     def _tick(self) -> None:
         self._draw()

@@ -9,12 +9,14 @@ import os
 import secrets
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from sapflow.cell_folders import CellFolders
 from sapflow.errors import InvocationError, InvocationTimeout, OutOfMemory
 from sapflow.instance import Instance, State
 from sapflow.invoke import Reply, Role
@@ -57,8 +59,11 @@ class EmbeddedRuntime:
         commands: Mapping[Role, Sequence[str]] | None = None,
         on_change: Callable[[], None] | None = None,
         environ: Mapping[str, str] | None = None,
+        cells: int = 0,
     ) -> None:
-        """`memory` holds each role to so many bytes, None or absent: to nothing. `threads` are those of each process.
+        """`cells`: of a placed job, each of which gets a folder in memory that its functions share.
+
+        `memory` holds each role to so many bytes, None or absent: to nothing. `threads` are those of each process.
 
         `credentials_env` are the store's variables. `environ` (default: ours) is where PASSED_ON is taken from.
         """
@@ -81,26 +86,33 @@ class EmbeddedRuntime:
         self._on_change = on_change or (lambda: None)
         self._slots = Slots(max_instances or available_cores())
         self._instances: list[Instance] = []
-        self._warm: dict[Role, list[tuple[Instance, asyncio.TimerHandle]]] = {"worker": [], "merger": []}
+        self._warm: dict[tuple[Role, int], list[tuple[Instance, asyncio.TimerHandle]]] = defaultdict(list)
         self._started = 0
         self._closed = False
         self._directory: RuntimeDirectory | None = None
-        self._limiter = MemoryLimiter(cgroups=not _is_in_memory(store_url))
+        self._cells = CellFolders(cells, self._environ) if cells else None
+        self._limiter = MemoryLimiter(cgroups=not (cells or _is_in_memory(store_url)))
 
     @property
     def max_instances(self) -> int:
         return self._slots.count
 
+    @property
+    def cell_folders(self) -> list[Path]:
+        """The folder of each cell, by its number."""
+        return [] if self._cells is None else self._cells.paths
+
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
         """As Sender.invoke. Merge calls go before worker calls, so that trees drain."""
+        cell = request.get("cell") or 0
         asked = time.perf_counter()
         await self._slots.acquire(urgent=role == "merger")
         try:
             granted = time.perf_counter()
-            instance = self._take_warm(role)
+            instance = self._take_warm(role, cell)
             cold = 0.0
             if instance is None:
-                instance = await self._start(role)
+                instance = await self._start(role, cell)
                 cold = time.perf_counter() - granted
             reply = await self._call(instance, request, seconds)
         finally:
@@ -127,13 +139,14 @@ class EmbeddedRuntime:
         while self._instances:
             await self._instances[0].wait_gone()
         self._limiter.close()
-        if self._directory is not None:
-            self._directory.remove()
+        for folder in (self._directory, self._cells):
+            if folder is not None:
+                folder.remove()
 
-    def _take_warm(self, role: Role) -> Instance | None:
+    def _take_warm(self, role: Role, cell: int) -> Instance | None:
         if self._closed:
             raise InvocationError("the runtime is closed", reason="Closed")
-        warm = self._warm[role]
+        warm = self._warm[role, cell]
         while warm:
             instance, timer = warm.pop()
             timer.cancel()
@@ -141,7 +154,7 @@ class EmbeddedRuntime:
                 return instance
         return None
 
-    async def _start(self, role: Role) -> Instance:
+    async def _start(self, role: Role, cell: int) -> Instance:
         if self._directory is None:
             self._directory = RuntimeDirectory(self._environ)
         self._started += 1
@@ -153,13 +166,14 @@ class EmbeddedRuntime:
                 role,
                 index,
                 self._commands[role],
-                self._env,
+                self._env if self._cells is None else self._env | self._cells.environment(cell),
                 place,
                 unix=self._directory.unix,
                 token=self._token,
                 limiter=self._limiter,
                 limit=self._memory.get(role),
                 on_gone=self._forget,
+                cell=cell,
             )
         except OSError as error:
             raise InvocationError(f"cannot start a {role}: {error}", reason="StartFailed") from error
@@ -199,11 +213,11 @@ class EmbeddedRuntime:
         instance.hold.watch(False)
         instance.state = "warm"
         timer = asyncio.get_running_loop().call_later(self._idle_seconds, self._retire, instance)
-        self._warm[instance.role].append((instance, timer))
+        self._warm[instance.role, instance.cell].append((instance, timer))
         self._on_change()
 
     def _retire(self, instance: Instance) -> None:
-        warm = self._warm[instance.role]
+        warm = self._warm[instance.role, instance.cell]
         warm[:] = [entry for entry in warm if entry[0] is not instance]
         self._drop(instance)
 
@@ -214,9 +228,10 @@ class EmbeddedRuntime:
 
     def _forget(self, instance: Instance) -> None:
         self._instances.remove(instance)
-        for entry in [entry for entry in self._warm[instance.role] if entry[0] is instance]:
+        warm = self._warm[instance.role, instance.cell]
+        for entry in [entry for entry in warm if entry[0] is instance]:
             entry[1].cancel()
-            self._warm[instance.role].remove(entry)
+            warm.remove(entry)
         self._on_change()
 
 

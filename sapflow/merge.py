@@ -12,20 +12,18 @@ from typing import Any
 import numpy as np
 
 from sapflow import contribution, keys
+from sapflow.constants import READ_AHEAD, SMALL
 from sapflow.contribution import Sums
 from sapflow.requests import MergeRequest
 from sapflow.safetensor import aligned
 from sapflow.store import ObjectReader, Store
+from sapflow.stores.cell import holder_of
 from sapflow.timing import Timing
 
 PIECE = 64 * 1024
 """Elements summed at once: 256 KiB, so that the running sum and one piece of a child stay in a core's cache."""
 OPEN_CHILDREN = 16
 """Children of a local store that are open at once."""
-READ_AHEAD = 4
-"""Children of a remote store that are asked for before they are needed."""
-SMALL = 1 << 20
-"""Bytes up to which a remote child is read whole, ahead; larger ones are streamed."""
 
 
 class Workspace:
@@ -81,7 +79,8 @@ def sum_children(
             return key
         group = children[done : done + OPEN_CHILDREN]
         with timing.phase("merge"):
-            add = _add_streams if store.remote else _add_pieces
+            far = any(holder_of(store, key).remote for key in group)
+            add = _add_streams if far else _add_pieces
             for part in add(store, group, total, fresh=sums is None):
                 sums = part if sums is None else sums + part
         timing.bytes["read"] += total.nbytes * len(group)

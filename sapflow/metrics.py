@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from sapflow.driver.commits import Account, Commit
+from sapflow.driver.commits import Account, Commit, Forecast, Plan
 from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError
 from sapflow.invoke import Reply, Role
@@ -68,15 +68,17 @@ class MetricsObserver(Observer):
                 **PROGRESS,
                 "gradient_norm": "Norm of the last step's gradient.",
                 "learning_rate": "Learning rate of the last step.",
+                "forecast_seconds": "Seconds that were forecast for the steps, when the job was last planned.",
+                "forecast_cost_dollars": "Dollars that were forecast for them.",
                 "last_commit_timestamp_seconds": "When a version was last committed, or the driver began.",
             }.items()
         }
         # A driver that never commits, perhaps because its first function never starts, is stalled too.
         self._set("last_commit_timestamp_seconds", time.time())
-        limit = self._gauge("sapflow_memory_limit_bytes", "Memory limit of a function.", "role")
+        self._limit = self._gauge("sapflow_memory_limit_bytes", "Memory limit of a function.", "role")
         memory = job.spec.memory
-        limit.labels(self._name, "worker").set(parse_quantity(memory.worker))
-        limit.labels(self._name, "merger").set(parse_quantity(memory.merger))
+        self._limit.labels(self._name, "worker").set(parse_quantity(memory.worker))
+        self._limit.labels(self._name, "merger").set(parse_quantity(memory.merger))
         self._gauge("sapflow_job_workers", "Workers of the job.").labels(self._name).set(job.spec.workers)
         # From 0 on, so that the first of what happens seldom is seen as an increase.
         for counter in (self._retries, self._hedges, self._commits, self._skipped, self._checkpoints):
@@ -94,6 +96,11 @@ class MetricsObserver(Observer):
         self._counted = commit.account
         self._show(commit)
 
+    def planned(self, plan: Plan, forecast: Forecast | None) -> None:
+        if forecast is not None:
+            self._set("forecast_seconds", forecast.seconds)
+            self._set("forecast_cost_dollars", forecast.dollars)
+
     def committed(self, commit: Commit) -> None:
         account, before = commit.account, self._counted
         self._retries.labels(self._name).inc(max(0, account.retries - before.retries))
@@ -109,6 +116,8 @@ class MetricsObserver(Observer):
 
     def _show(self, commit: Commit) -> None:
         measured = commit.measured
+        for role, limits in measured.memory_limits.items():
+            self._limit.labels(self._name, role).set(max(limits))
         self._set("loss", measured.loss)
         self._set("accuracy", measured.accuracy)
         self._set("gradient_norm", measured.gradient_norm)

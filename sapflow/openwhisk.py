@@ -95,6 +95,7 @@ class OpenWhiskSender:
             "Content-Type": "application/json",
         }
         self._actions, self._token = dict(actions), token
+        self.instances = instances
         self._slots = Slots(instances)
         self._start_seconds = start_seconds
         self._session: aiohttp.ClientSession | None = None

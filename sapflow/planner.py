@@ -9,6 +9,7 @@ out of a best-first search with that as its bound, in order and exactly.
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from sapflow.constants import Constants
@@ -75,12 +76,25 @@ def search(
 
     Of equal ones that with fewer levels and mergers comes first. `feasible_shards` says which shards to try.
     """
-    found: list[Candidate] = []
+    ranking = ranked(work, constants, price, shards=shards, objective=objective, max_levels=max_levels)
+    return list(islice(ranking, most))
+
+
+def ranked(
+    work: Work,
+    constants: Constants,
+    price: Price,
+    *,
+    shards: Sequence[int] = (1,),
+    objective: Objective = "seconds",
+    max_levels: int = MOST_LEVELS,
+) -> Iterator[Candidate]:
+    """All sensible trees over `shards`, best first, each found when it is asked for."""
     trees = [_Trees(work, constants, price, number, objective) for number in shards]
     # A number of shards enters with a bound that is cheap, and is looked into only where that is good enough.
     heap = [_Partial(each.least(), index, (), 0.0) for index, each in enumerate(trees)]
     heapq.heapify(heap)
-    while heap and len(found) < most:
+    while heap:
         best = heapq.heappop(heap)
         each = trees[best.index]
         if not best.widths:
@@ -88,7 +102,7 @@ def search(
             heapq.heappush(heap, _Partial(bound, best.index, (work.workers,), each.base))
             continue
         if best.done:
-            found.append(candidate(work, constants, price, best.widths[::-1], each.shards))
+            yield candidate(work, constants, price, best.widths[::-1], each.shards)
             continue
         below, left = best.widths[-1], max_levels + 1 - (len(best.widths) - 1)
         for here in each.steps(below):
@@ -98,7 +112,6 @@ def search(
             elif left > 1:
                 bound = spent + each.bound(here, left - 1)
                 heapq.heappush(heap, _Partial(bound, best.index, (*best.widths, here), spent))
-    return found
 
 
 @dataclass(frozen=True, slots=True)

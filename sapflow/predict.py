@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 
 from sapflow import safetensor
 from sapflow.errors import CorruptObject, DataError
-from sapflow.job import ModelSpec
+from sapflow.learning_spec import ModelSpec
 
 METADATA = "sapflow"
 

@@ -16,12 +16,13 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from sapflow.job import API_VERSION, CLUSTER_ONLY, KIND, NOT_BUILT, Metadata, Spec
+from sapflow.job import API_VERSION, CLUSTER_ONLY, KIND, Metadata, Spec
 from sapflow.spec_checks import RULES, Rule
 
 DEFAULT_PATH = Path("docs/reference/spec.md")
 
 _TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+_MAPPING = "mapping, see below"
 _PIPE = "\\|"
 _SIGNS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
 _MORE_RULES = (
@@ -52,8 +53,6 @@ def render() -> str:
     lines += [f"- {text}" for text in _MORE_RULES]
     lines += ["", "## For clusters only", "", "A local run refuses these, because no field is ignored.", ""]
     lines += [f"- `{path}`: {why}" for path, why in CLUSTER_ONLY.items()]
-    lines += ["", "## Not built yet", "", "Part of the design, and refused until they work.", ""]
-    lines += [f"- `{path}`: {why}" for path, why in NOT_BUILT.items()]
     lines.append("")
     return "\n".join(lines)
 
@@ -77,11 +76,11 @@ def _below(path: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseMo
 
 
 def _model(field: FieldInfo) -> type[BaseModel] | None:
-    """The model that a field holds, where it holds one."""
-    for kind in (field.annotation, *get_args(field.annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
+    """The model that a field holds, or a list of it."""
+    kind = _bare(field.annotation)
+    if get_origin(kind) is list:
+        kind = _bare(get_args(kind)[0])
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _section(path: str, model: type[BaseModel]) -> list[str]:
@@ -110,11 +109,12 @@ def _words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(f"`{value}`" for value in get_args(kind))
     if get_origin(kind) is list:
-        return f"list of {_words(get_args(kind)[0])}s"
+        inner = _words(get_args(kind)[0])
+        return "list of mappings, see below" if inner == _MAPPING else f"list of {inner}s"
     if get_origin(kind) is dict:
         return "mapping"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return "mapping, see below"
+        return _MAPPING
     return _TYPES[kind]
 
 

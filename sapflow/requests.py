@@ -1,13 +1,15 @@
 """What the driver asks of functions and what they answer: keys, ranges and settings, never tensors.
 
 Each request names everything that its answer depends on, so that any instance may serve it and a repeated one writes
-the same bytes. `attempt` and `secondsLeft` alone may differ between repetitions.
+the same bytes. `attempt`, `secondsLeft` and `collect` alone may differ between repetitions.
 """
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+COLLECTED_AT_ONCE = 256
 
 
 class Message(BaseModel):
@@ -35,6 +37,10 @@ class Request(Message):
     version: int = Field(ge=0)
     attempt: int = 0
     seconds_left: float = Field(gt=0)
+    cell: int | None = Field(None, ge=0)
+    """Where the job is placed: the cell whose functions serve this; None: any."""
+    collect: list[str] = Field([], max_length=COLLECTED_AT_ONCE)
+    """Keys of the cell's volume that nobody needs any more: the driver cannot remove them itself."""
 
 
 class Sizes(Message):
@@ -71,6 +77,8 @@ class InitializeRequest(Request):
     manifest: str
     shards: int = Field(ge=1)
     outputs: list[str]
+    estimate: bool = False
+    """Whether the answer is to say what a worker needs at least."""
 
 
 class TrainRequest(Request):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from sapflow import keys, preparation
+from sapflow import keys, placement, preparation
 from sapflow.data.blocks import Manifest
 from sapflow.driver.observer import Observer
+from sapflow.driver.planning import Surroundings
 from sapflow.driver.run import Driver
 from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError
 from sapflow.invoke import Sender
@@ -142,9 +143,14 @@ async def train(
     max_instances: int | None = None,
     observer: Observer | None = None,
     on_runtime: Callable[[EmbeddedRuntime], None] | None = None,
+    forward_flops: int = 0,
 ) -> dict[str, Any]:
-    """Train a job whose data is cut, on local functions; the outcome record. Raises JobFailed."""
+    """Train a job whose data is cut, on local functions; the outcome record. Raises JobFailed.
+
+    `forward_flops` are the model's for one sample, 0 where they are not known: a forecast is made from them.
+    """
     memory = session.job.spec.memory
+    placed = placement.of(session.job)
     credentials = {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
     runtime = EmbeddedRuntime(
         session.url,
@@ -153,18 +159,24 @@ async def train(
         threads=session.job.spec.threads,
         max_instances=max_instances,
         environ=environ,
+        cells=0 if placed is None else placed.count,
     )
     if on_runtime is not None:
         on_runtime(runtime)
-    return await train_by(session, manifest, runtime, observer)
+    around = Surroundings("local", runtime.max_instances, forward_flops)
+    return await train_by(session, manifest, runtime, observer, around)
 
 
 async def train_by(
-    session: Session, manifest: Manifest, sender: Sender, observer: Observer | None = None
+    session: Session,
+    manifest: Manifest,
+    sender: Sender,
+    observer: Observer | None = None,
+    around: Surroundings | None = None,
 ) -> dict[str, Any]:
     """Train a job whose data is cut, on the sender's functions, and close it; the outcome record. Raises JobFailed."""
     try:
-        driver = Driver(session.uid, session.job, manifest, session.store, sender, observer)
+        driver = Driver(session.uid, session.job, manifest, session.store, sender, observer, around=around)
         return await driver.run()
     finally:
         await asyncio.shield(sender.close())

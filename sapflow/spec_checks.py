@@ -64,8 +64,8 @@ def s3_location(source: str) -> tuple[str, str, dict[str, str]] | None:
     return parts.netloc, parts.path.strip("/"), dict(parse_qsl(parts.query))
 
 
-def _at_least(quantity: str) -> bool:
-    return memory.parse_quantity(quantity) >= memory.parse_quantity(MIN_MEMORY)
+def _at_least(quantity: str, least: str = MIN_MEMORY) -> bool:
+    return memory.parse_quantity(quantity) >= memory.parse_quantity(least)
 
 
 def _only_for(
@@ -147,8 +147,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "merge.shards",
         "must be 1 with algorithm.mode Async",
-        lambda spec: spec.algorithm.mode == "Sync" or spec.merge.shards == 1,
-        "self.algorithm.mode == 'Sync' || self.merge.shards == 1",
+        lambda spec: spec.algorithm.mode == "Sync" or spec.merge.shards in (None, 1),
+        "self.algorithm.mode == 'Sync' || !has(self.merge.shards) || self.merge.shards == 1",
+    ),
+    Rule(
+        "limits.goal",
+        "is for algorithm.mode Sync only: an asynchronous job has no merge tree to choose",
+        lambda spec: spec.algorithm.mode == "Sync" or spec.limits.goal is None,
+        "self.algorithm.mode == 'Sync' || !has(self.limits.goal)",
     ),
     Rule(
         "algorithm.localSteps",
@@ -175,6 +181,47 @@ RULES: tuple[Rule, ...] = (
         "!has(self.data.microBatchSize) || self.data.microBatchSize <= self.data.batchSize",
     ),
     Rule(
+        "affinity",
+        "is for algorithm.mode Sync only: leave it out with Async",
+        lambda spec: spec.affinity is None or spec.algorithm.mode == "Sync",
+        "!has(self.affinity) || self.algorithm.mode == 'Sync'",
+    ),
+    Rule(
+        "affinity",
+        "names a pair of from and to twice: give each pair one weight",
+        lambda spec: (
+            len({(each.child, each.parent) for each in spec.affinity or ()}) == len(spec.affinity or ())
+        ),
+        "!has(self.affinity) || self.affinity.all(a, "
+        "self.affinity.exists_one(b, b.from == a.from && b.to == a.to))",
+    ),
+    Rule(
+        "placement",
+        "goes with affinity: say which edges are to stay on one node, or leave it out",
+        lambda spec: spec.placement is None or spec.affinity is not None,
+        "!has(self.placement) || has(self.affinity)",
+    ),
+    Rule(
+        "placement.cells",
+        "must be at most workers: a cell without a worker is of no use",
+        lambda spec: (
+            spec.placement is None or spec.placement.cells is None or spec.placement.cells <= spec.workers
+        ),
+        "!has(self.placement) || !has(self.placement.cells) || self.placement.cells <= self.workers",
+    ),
+    Rule(
+        "placement.workersPerCell",
+        "times cells must be at least workers: raise it, or take more cells",
+        lambda spec: (
+            spec.placement is None
+            or spec.placement.cells is None
+            or spec.placement.workers_per_cell is None
+            or spec.placement.cells * spec.placement.workers_per_cell >= spec.workers
+        ),
+        "!has(self.placement) || !has(self.placement.cells) || !has(self.placement.workersPerCell) || "
+        "self.placement.cells * self.placement.workersPerCell >= self.workers",
+    ),
+    Rule(
         "memory.worker",
         f"must be at least {MIN_MEMORY}",
         lambda spec: _at_least(spec.memory.worker),
@@ -185,6 +232,57 @@ RULES: tuple[Rule, ...] = (
         f"must be at least {MIN_MEMORY}",
         lambda spec: _at_least(spec.memory.merger),
         f"quantity(self.memory.merger).compareTo(quantity('{MIN_MEMORY}')) >= 0",
+    ),
+    Rule(
+        "memory.optimize",
+        "is for functions that may run on any node: cells are made for one size; leave affinity out",
+        lambda spec: spec.memory.optimize is None or spec.affinity is None,
+        "!has(self.memory.optimize) || !has(self.affinity)",
+    ),
+    Rule(
+        "memory.optimize",
+        "is for algorithm.mode Sync only: leave it out with Async",
+        lambda spec: spec.memory.optimize is None or spec.algorithm.mode == "Sync",
+        "!has(self.memory.optimize) || self.algorithm.mode == 'Sync'",
+    ),
+    Rule(
+        "memory.optimize",
+        "needs workers whose CPU follows their memory: leave cpu.worker out",
+        lambda spec: spec.memory.optimize is None or spec.cpu is None or spec.cpu.worker is None,
+        "!has(self.memory.optimize) || !has(self.cpu) || !has(self.cpu.worker)",
+    ),
+    Rule(
+        "memory.optimize.min",
+        f"must be at least {MIN_MEMORY}",
+        lambda spec: (
+            spec.memory.optimize is None
+            or not spec.memory.optimize.min
+            or _at_least(spec.memory.optimize.min)
+        ),
+        "!has(self.memory.optimize) || !has(self.memory.optimize.min) || "
+        f"quantity(self.memory.optimize.min).compareTo(quantity('{MIN_MEMORY}')) >= 0",
+    ),
+    Rule(
+        "memory.optimize.min",
+        "must be at most memory.worker, where the search starts",
+        lambda spec: (
+            spec.memory.optimize is None
+            or not spec.memory.optimize.min
+            or _at_least(spec.memory.worker, spec.memory.optimize.min)
+        ),
+        "!has(self.memory.optimize) || !has(self.memory.optimize.min) || "
+        "quantity(self.memory.worker).compareTo(quantity(self.memory.optimize.min)) >= 0",
+    ),
+    Rule(
+        "memory.optimize.max",
+        "must be at least memory.worker, where the search starts",
+        lambda spec: (
+            spec.memory.optimize is None
+            or not spec.memory.optimize.max
+            or _at_least(spec.memory.optimize.max, spec.memory.worker)
+        ),
+        "!has(self.memory.optimize) || !has(self.memory.optimize.max) || "
+        "quantity(self.memory.optimize.max).compareTo(quantity(self.memory.worker)) >= 0",
     ),
     _only_for(
         "optimizer.momentum",

@@ -9,7 +9,7 @@ from sapflow.data.blocks import Manifest
 from sapflow.data.files import DataFile
 from sapflow.data.source import open_source
 from sapflow.errors import DataError
-from sapflow.job import DataSpec
+from sapflow.learning_spec import DataSpec
 from sapflow.preparation import beside
 
 MAX_BYTES = 256 << 20

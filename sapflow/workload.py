@@ -1,7 +1,8 @@
 """What a step of a job has to do, in the law's terms, and which constants go with where it runs."""
 
+from dataclasses import dataclass
+
 from sapflow.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
-from sapflow.estimate import Size
 from sapflow.invoke import Role
 from sapflow.job import Runtime, TrainingJob
 from sapflow.law import Work
@@ -11,6 +12,17 @@ from sapflow.pricing import AWS_LAMBDA, vcpus_of
 
 TRAINING_FLOPS = 3
 """Forward and backward, in forward passes: backward takes two products for each one of forward."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a plan is made from: values of a contribution, vectors at the root, a worker's arithmetic."""
+
+    parameters: int
+    averaged: int
+    slots: int
+    forward_flops: int
+    """Of one sample."""
 
 
 def constants_of(job: TrainingJob, runtime: Runtime) -> Constants:

@@ -18,10 +18,9 @@ from bench.paper.link import Link, behind
 from bench.paper.steptime import fit, nominal, seconds
 from sapflow import planner
 from sapflow.constants import Constants
-from sapflow.estimate import Size
 from sapflow.law import Work
 from sapflow.pricing import AWS_LAMBDA
-from sapflow.workload import most_shards
+from sapflow.workload import Size, most_shards
 
 LINK = Link(latency=0.2, bandwidth=25e6)
 MOST_FUNCTIONS = 64

@@ -6,6 +6,7 @@ change, and computes for `WORK` / z seconds, as CPU follows memory; both vary by
 the search on a noisy cost, not Lambda.
 """
 
+import math
 import random
 import statistics
 from collections import Counter
@@ -33,9 +34,10 @@ def step(size: int, luck: random.Random) -> Trial:
 def trial(size: int, luck: random.Random) -> Trial:
     """The mean over q steps."""
     steps = [step(size, luck) for _ in range(Q)]
-    return Trial(
-        size, statistics.mean(each.seconds for each in steps), statistics.mean(each.dollars for each in steps)
-    )
+    seconds = [each.seconds for each in steps]
+    mean = statistics.mean(seconds)
+    error = statistics.stdev(seconds) / mean / math.sqrt(Q)
+    return Trial(size, mean, statistics.mean(each.dollars for each in steps), error)
 
 
 def search(goal: Goal, luck: random.Random) -> list[Trial]:

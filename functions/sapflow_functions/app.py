@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from sapflow.store import open_store
+from sapflow.stores.cell import CellStore
 from sapflow_functions import openwhisk
 from sapflow_functions.function import UNAUTHORIZED, Answer, Function
 from sapflow_functions.runner import Handler
@@ -47,7 +48,9 @@ def create_app(role: str, handlers: Mapping[str, Handler], settings: Settings, b
     Raises StoreError for a bad store URL.
     """
     store = open_store(settings.store, settings.credentials) if settings.store else None
-    function = Function(role, handlers, settings.token, store, born)
+    if store is not None and settings.cell is not None:
+        store = CellStore(store, *settings.cell)
+    function = Function(role, handlers, settings.token, store, born, settings.memory_bytes)
 
     async def healthz(request: Request) -> Response:
         return Response(b'{"ok": true}', media_type="application/json")

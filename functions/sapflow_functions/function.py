@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from sapflow import logs
 from sapflow.errors import DataError, SapflowError, SpecError
-from sapflow.http_answer import AGE_HEADER, SECONDS_HEADER
+from sapflow.http_answer import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
 from sapflow.store import Store
+from sapflow.stores.cell import CellStore
 from sapflow_functions.metrics import Metrics
 from sapflow_functions.runner import Context, Handler, Runner
 
@@ -67,14 +68,17 @@ class Function:
         token: Callable[[], str],
         store: Store | None,
         born: float,
+        memory_bytes: int | None = None,
     ) -> None:
-        """`token` gives '' and `store` is None until `configure` is called. `born`: time.monotonic() of the start."""
+        """`token` gives '' and `store` is None until `configure` is called. `born`: time.monotonic() of the start.
+        `memory_bytes`: the limit that every answer tells."""
         self.role = role
         self.metrics = Metrics(role)
         self._handlers = handlers
         self._token = token
         self._store = store
         self._born = born
+        self._memory = {} if memory_bytes is None else {MEMORY_HEADER: str(memory_bytes)}
         self._called = False
         self._runner = Runner()
         self._current: Context | None = None
@@ -125,10 +129,15 @@ class Function:
         seconds = request.get("secondsLeft", math.inf)
         if not isinstance(seconds, int | float) or not seconds > 0:
             return Answer.error(400, "BadRequest", f"secondsLeft is {seconds!r}: give seconds above 0")
+        if isinstance(self._store, CellStore) and request.get("cell", self._store.cell) != self._store.cell:
+            message = f"the request is for cell {request['cell']}, and this is cell {self._store.cell}"
+            return Answer.error(421, "WrongCell", message)
         arrived = time.monotonic()
         context = Context(self._store, min(deadline, arrived + seconds))
         self._current = context
-        headers = {} if self._called else {AGE_HEADER: f"{arrived - self._born:.6f}"}
+        headers = dict(self._memory)
+        if not self._called:
+            headers[AGE_HEADER] = f"{arrived - self._born:.6f}"
         self._called = True
         watch = asyncio.get_running_loop().call_later(HANG_UP_WATCH_SECONDS, _HangUp(http, context).start)
         try:
@@ -144,6 +153,8 @@ class Function:
         # thread must live on for the next call.
         try:
             result = handler(request, context)
+            if isinstance(context.store, CellStore):
+                settle_cell(context.store, request, result)
             answer = Answer(200, json.dumps(result).encode(), "ok")
         except Exception as error:  # noqa: BLE001
             answer = translate(error)
@@ -163,6 +174,15 @@ class Function:
                 **fields,
             )
         return answer
+
+
+def settle_cell(store: CellStore, request: dict[str, Any], result: dict[str, Any]) -> None:
+    """Remove what the driver says nobody needs, and tell what did not stay in the cell, and where that is."""
+    store.collect(request.get("collect", ()))
+    passed = store.take_passed()
+    result.setdefault("bytes", {}).update(storeRead=passed.read, storeWritten=passed.written)
+    if store.node:
+        result["node"] = store.node
 
 
 class _HangUp:

@@ -6,7 +6,7 @@ from typing import Any
 from sapflow import keys
 from sapflow.data.manifest import Manifest, manifest_key
 from sapflow.errors import DataError, InvocationError, SpecError
-from sapflow.estimate import examine
+from sapflow.estimate import examine, forward_flops
 from sapflow.job import TrainingJob, parse
 from sapflow.preparation import check_data, cut
 from sapflow.requests import PrepareRequest
@@ -42,11 +42,13 @@ def prepare(store: Store, request: PrepareRequest, timing: Timing) -> dict[str, 
     check_data(job, manifest)
     with timing.phase("compute"):
         _examine(job, manifest, check_memory=request.check_memory)
+        flops = forward_flops(job, manifest)
     return {
         "done": True,
         "manifest": manifest_key(keys.data(request.job)),
         "train": manifest.train_samples,
         "validation": manifest.validation_samples,
+        "forwardFlops": flops,
         **timing.report(),
     }
 

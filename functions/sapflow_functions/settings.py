@@ -31,6 +31,10 @@ class Settings:
     lifeline: int | None = None
     log_level: str = "INFO"
     grace_seconds: float = 20.0
+    memory_bytes: int | None = None
+    """The memory limit that the platform holds the function to, where it says so."""
+    cell: tuple[int, str, str] | None = None
+    """Where the job is placed: the number of the function's cell, where its volume is mounted, and its node."""
 
     @classmethod
     def read(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "Settings":
@@ -51,6 +55,10 @@ class Settings:
         grace = environ.get("SAPFLOW_GRACE_SECONDS", "20")
         if not grace.replace(".", "", 1).isdecimal():
             problems.append(("SAPFLOW_GRACE_SECONDS", f"is {grace!r}: give seconds, such as 20"))
+        memory = environ.get("SAPFLOW_MEMORY_BYTES")
+        if memory is not None and not memory.isdecimal():
+            problems.append(("SAPFLOW_MEMORY_BYTES", f"is {memory!r}: give the memory limit in bytes"))
+        cell = _cell(environ, problems)
         if problems:
             raise SpecError(problems)
         return cls(
@@ -63,6 +71,8 @@ class Settings:
             lifeline=flags.lifeline,
             log_level=level,
             grace_seconds=float(grace),
+            memory_bytes=None if memory is None else int(memory),
+            cell=cell,
         )
 
 
@@ -80,6 +90,18 @@ def _parser() -> argparse.ArgumentParser:
         help="inherited socket to the parent: readiness is written to it, and its end ends this process",
     )
     return parser
+
+
+def _cell(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> tuple[int, str, str] | None:
+    number, directory = environ.get("SAPFLOW_CELL", ""), environ.get("SAPFLOW_CELL_DIRECTORY", "")
+    if not number and not directory:
+        return None
+    if not number.isdecimal():
+        problems.append(("SAPFLOW_CELL", f"is {number!r}: give the number of the function's cell, from 0"))
+        return None
+    if not directory:
+        problems.append(("SAPFLOW_CELL_DIRECTORY", "is not set: say where the volume of the cell is mounted"))
+    return int(number), directory, environ.get("SAPFLOW_NODE", "")
 
 
 def _token(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> Callable[[], str]:

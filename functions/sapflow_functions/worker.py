@@ -31,7 +31,14 @@ def _load_handlers() -> Mapping[str, Handler]:
 
     def serve_initialize(body: dict[str, Any], context: Context) -> dict[str, Any]:
         request = InitializeRequest.model_validate(body)
-        return train.initialize(context.store, jobs(context.store), request, merging.timing(context))
+        cache = jobs(context.store)
+        answer = train.initialize(context.store, cache, request, merging.timing(context))
+        if request.estimate:
+            from sapflow.estimate import worker_needs  # once in a job's life, and of few jobs
+
+            loaded = cache.get(request.spec, request.manifest)
+            answer["memoryNeededBytes"] = worker_needs(loaded.job, loaded.manifest).total
+        return answer
 
     def serve_train(body: dict[str, Any], context: Context) -> dict[str, Any]:
         request = TrainRequest.model_validate(body)

@@ -20,6 +20,8 @@ class Delete:
 
     kind: str
     name: str
+    at_once: bool = False
+    """Without waiting for its node to end it: that one does not answer."""
 
 
 @dataclass(frozen=True, slots=True)

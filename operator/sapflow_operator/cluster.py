@@ -49,6 +49,9 @@ KINDS = {
     "Event": Kind("v1", "events"),
     "Job": Kind("batch/v1", "jobs"),
     "NetworkPolicy": Kind("networking.k8s.io/v1", "networkpolicies"),
+    "Node": Kind("v1", "nodes"),
+    "PersistentVolume": Kind("v1", "persistentvolumes"),
+    "PersistentVolumeClaim": Kind("v1", "persistentvolumeclaims"),
     "Pod": Kind("v1", "pods"),
     "Role": Kind("rbac.authorization.k8s.io/v1", "roles"),
     "RoleBinding": Kind("rbac.authorization.k8s.io/v1", "rolebindings"),
@@ -78,7 +81,13 @@ RULES: tuple[dict[str, list[str]], ...] = (
         "resources": ["jobs"],
         "verbs": ["get", "list", "watch", "create", "patch", "delete"],
     },
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+    # A cell that moves takes its pods along.
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "delete"]},
+    {
+        "apiGroups": [""],
+        "resources": ["persistentvolumeclaims"],
+        "verbs": ["get", "list", "create", "patch", "delete"],
+    },
     {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch", "delete"]},
     {
         "apiGroups": [""],
@@ -98,6 +107,12 @@ RULES: tuple[dict[str, list[str]], ...] = (
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
 )
 """All that the operator may do: the chart's ClusterRole."""
+
+NODE_RULES: tuple[dict[str, list[str]], ...] = (
+    {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
+    {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["get"]},
+)
+"""What it may read of no namespace, where the chart's rbac.nodes says so: for jobs with affinity."""
 
 
 def log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
@@ -123,7 +138,7 @@ class Cluster:
         self._server = ""
         self._until = 0.0
 
-    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+    async def get(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
         """An object, None where there is none. Raises ClusterError."""
         try:
             found = await self._ask("GET", KINDS[kind].path(namespace, name))
@@ -162,9 +177,16 @@ class Cluster:
             if error.status not in (404, 409):
                 raise
 
-    async def delete(self, kind: str, namespace: str, name: str, uid: str | None = None) -> None:
-        """Remove an object and what it owns; one that is gone, or is another by now, is passed over."""
+    async def delete(
+        self, kind: str, namespace: str, name: str, uid: str | None = None, *, at_once: bool = False
+    ) -> None:
+        """Remove an object and what it owns; one that is gone, or is another by now, is passed over.
+
+        With `at_once` no node is waited for.
+        """
         body: dict[str, Any] = {"propagationPolicy": "Background"}
+        if at_once:
+            body["gracePeriodSeconds"] = 0
         if uid is not None:
             body["preconditions"] = {"uid": uid}
         try:

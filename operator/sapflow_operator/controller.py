@@ -7,7 +7,7 @@ import asyncio
 import logging
 import secrets
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from sapflow import logs
 from sapflow.errors import SapflowError
 from sapflow.store import Credentials
-from sapflow_operator import credentials, names, objects
+from sapflow_operator import credentials, names, objects, searching
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -27,8 +27,9 @@ from sapflow_operator.actions import (
     RemoveObjects,
     RevokeCredentials,
 )
+from sapflow_operator.cells import Ground, Node
 from sapflow_operator.cluster import Cluster
-from sapflow_operator.errors import CredentialsRefused, SecretUnusable
+from sapflow_operator.errors import ClusterError, CredentialsRefused, SecretUnusable
 from sapflow_operator.observed import JobObject, Observed
 from sapflow_operator.owners import owner_of
 from sapflow_operator.queueing import Entry, Queue
@@ -88,8 +89,11 @@ class Controller:
             self._forget((job.namespace, job.name))
             self._wake(self._queue.drop(job.uid))
         else:
-            self._jobs[job.uid] = job
+            before, self._jobs[job.uid] = self._jobs.get(job.uid), job
             self._wake(self._queue.put(job))
+            # Of all that a driver reports only this asks for something; the rest is no reason to look.
+            if before is not None and searching.asked(before) != searching.asked(job):
+                self.touch(job.namespace, job.name)
 
     def touch(self, namespace: str, name: str) -> None:
         """Something of a job has changed: look at it soon, once for many changes."""
@@ -179,15 +183,20 @@ class Controller:
             ("NetworkPolicy", names.functions_policy(job.name)),
         ]
         async with self._observing:
+            claims, ground = [], Ground()
+            if "affinity" in job.spec:
+                claims = await self._cluster.list("PersistentVolumeClaim", job.namespace, selector)
+                ground = await self._ground(claims)
             services, drivers, pods, *named = await asyncio.gather(
                 self._cluster.list("Service", job.namespace, selector),
                 self._cluster.list("Job", job.namespace, selector),
                 self._cluster.list("Pod", job.namespace, selector),
                 *(self._cluster.get(kind, job.namespace, name) for kind, name in wanted),
             )
-        found = [*services, *drivers, *(each for each in named if each is not None)]
+        found = [*services, *drivers, *claims, *(each for each in named if each is not None)]
         # Children of an earlier job of this name are none of ours: the garbage collector is on its way to them.
         observed = Observed.of([each for each in found if _owner(each) == job.uid], pods)
+        observed = replace(observed, ground=ground)
         if observed.driver(job.name).state == "succeeded" and "result" not in job.status:
             place, _ = place_and_policy(job, self._settings)
             owner = await self._owner(place, job.namespace)
@@ -195,12 +204,27 @@ class Controller:
             observed = replace(observed, outcome=outcome)
         return observed
 
+    async def _ground(self, claims: Sequence[Mapping[str, Any]]) -> Ground:
+        """What cells stand on; empty where the chart grants no look at nodes."""
+        names = {each.get("spec", {}).get("volumeName") for each in claims} - {None}
+        try:
+            nodes, *volumes = await asyncio.gather(
+                self._cluster.list("Node", None),
+                *(self._cluster.get("PersistentVolume", None, str(name)) for name in sorted(names)),
+            )
+        except ClusterError as error:
+            if error.status != 403:
+                raise
+            return Ground()
+        found = {each["metadata"]["name"]: each for each in volumes if each is not None}
+        return Ground([Node.read(each) for each in nodes], found)
+
     async def _do(self, job: JobObject, action: Action) -> None:
         match action:
             case Apply(manifest):
                 await self._cluster.apply(manifest)
-            case Delete(kind, name):
-                await self._cluster.delete(kind, job.namespace, name)
+            case Delete(kind, name, at_once):
+                await self._cluster.delete(kind, job.namespace, name, at_once=at_once)
             case IssueCredentials(wanted):
                 await self._issue(wanted)
             case RevokeCredentials(uid, place, kind, access_keys):

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from sapflow.job import NOT_BUILT, Spec
+from sapflow.job import Spec
 from sapflow.spec_checks import CLUSTER_NAME, RULES
 from sapflow.spec_types import MAX_NAME
 from sapflow_operator import names
@@ -69,7 +69,6 @@ def spec_schema() -> dict[str, Any]:
     whole = Spec.model_json_schema(by_alias=True, mode="validation")
     schema = _structural(whole, whole.get("$defs", {}))
     schema["description"] = "What to train, on what, and how."
-    _declare_unbuilt(schema)
     schema["x-kubernetes-validations"] = [*_rules(), *_immutable(schema)]
     return schema
 
@@ -172,20 +171,6 @@ def _default(schema: dict[str, Any]) -> Any:
     } | (schema["default"])
 
 
-def _declare_unbuilt(schema: dict[str, Any]) -> None:
-    """Fields refused with a reason: one that the schema does not know would be dropped, or called unknown."""
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    description = {"description": "Not built yet: refused."}
-    for path in NOT_BUILT:
-        *parents, last = path.split(".")[1:]
-        properties = schema["properties"]
-        for parent in parents:
-            properties = properties[parent]["properties"]
-        properties[last] = anything | description
-        if last == "affinity":
-            properties[last] = {"type": "array", "maxItems": 16, "items": anything} | description
-
-
 def _rules() -> Iterator[dict[str, Any]]:
     for rule in RULES:
         yield {"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"}
@@ -200,18 +185,11 @@ def _rules() -> Iterator[dict[str, Any]]:
             "message": message,
             "fieldPath": ".merge.structure",
         }
-    for path, why in NOT_BUILT.items():
-        field = path.removeprefix("spec.")
-        yield {
-            "rule": f"!has(self.{field})",
-            "message": f"is not built yet: {why}; leave it out",
-            "fieldPath": f".{field}",
-        }
 
 
 def _immutable(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name, field in schema["properties"].items():
-        if name in MUTABLE or f"spec.{name}" in NOT_BUILT:
+        if name in MUTABLE:
             continue
         rule = f"self.{name} == oldSelf.{name}"
         if name not in schema["required"] and "default" not in field:

@@ -17,17 +17,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sapflow import keys, logs
-from sapflow.data.blocks import Manifest
+from sapflow.cell_sender import CellSender
 from sapflow.driver import preparing
-from sapflow.driver.commits import Account
 from sapflow.driver.observer import Observer, Observers
+from sapflow.driver.planning import Surroundings
+from sapflow.driver.preparing import Prepared
 from sapflow.driver.run import Driver
 from sapflow.errors import JobFailed, SapflowError, StoreError, StoreUnavailable
-from sapflow.invoke import Role
+from sapflow.invoke import Sender
 from sapflow.job import TrainingJob
 from sapflow.knative import KnativeSender
 from sapflow.metrics import MetricsObserver
 from sapflow.mounted import MountedFiles
+from sapflow.placement import Placement
 from sapflow.preparation import check_data
 from sapflow.progress import Extent
 from sapflow.store import Store, credentials_from_environment, open_store
@@ -80,9 +82,15 @@ class JobDriver:
     """Everything that one job's driver holds, and its way to the end."""
 
     def __init__(
-        self, job: TrainingJob, store: Store, sender: KnativeSender, settings: DriverSettings
+        self,
+        job: TrainingJob,
+        store: Store,
+        sender: Sender,
+        settings: DriverSettings,
+        placed: Placement | None = None,
     ) -> None:
         self._job, self._store, self._sender, self._settings = job, store, sender, settings
+        self._placed = placed
         self._uid = uid_of(job)
         self._registry = metrics_server.make_registry()
         self._metrics = MetricsObserver(job, self._registry)
@@ -91,7 +99,8 @@ class JobDriver:
     async def run(self, api: StatusApi) -> dict[str, Any]:
         """Train to the end; the outcome record. Raises SapflowError."""
         with metrics_server.serve(self._settings.metrics_port, self._registry):
-            async with ProgressReporter(self._job, api) as reporter:
+            searches = self._settings.memory_search is not None
+            async with ProgressReporter(self._job, api, searches=searches) as reporter:
                 observer = Observers(
                     self._outage, self._metrics, DriverLog(self._job.metadata.name), reporter
                 )
@@ -110,16 +119,28 @@ class JobDriver:
 
     async def _go_on(self, observer: Observer, reporter: ProgressReporter) -> dict[str, Any]:
         """From whatever the store holds to the end."""
-        manifest, account = await self._prepare(observer)
+        prepared = await self._prepare(observer)
+        manifest = prepared.manifest
         check_data(self._job, manifest)
         extent = Extent.of(self._job, manifest.train_samples)
         self._metrics.begin(extent)
         reporter.begin(extent)
-        return await Driver(
-            self._uid, self._job, manifest, self._store, self._sender, observer, account
-        ).run()
+        around = Surroundings("kubernetes", self._settings.max_instances or None, prepared.forward_flops)
+        driver = Driver(
+            self._uid,
+            self._job,
+            manifest,
+            self._store,
+            self._sender,
+            observer,
+            prepared.account,
+            around,
+            self._settings.memory_search,
+            self._placed,
+        )
+        return await driver.run()
 
-    async def _prepare(self, observer: Observer) -> tuple[Manifest, Account]:
+    async def _prepare(self, observer: Observer) -> Prepared:
         """The data cut, on a store that can be trusted: it is probed while the first function starts."""
         try:
             async with asyncio.TaskGroup() as group:
@@ -163,19 +184,26 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     name, namespace = job.metadata.name, str(getattr(job.metadata, "namespace", ""))
     store = open_store(settings.store, credentials_from_environment(environ))
     token = MountedFiles([settings.token_file])
-    roles: tuple[Role, ...] = ("worker", "merger")
-    sender = KnativeSender(
-        {role: names.function_url(name, namespace, role) for role in roles},
-        lambda: token.texts()[0],
-        instances=job.instances,
-    )
+    placed = settings.read_placement()
+    cells: list[int | None] = [None] if placed is None else [*range(placed.count)]
+    instances = [job.instances if placed is None else placed.instances(cell or 0) for cell in cells]
+    senders = [
+        KnativeSender(
+            {role: names.function_url(name, namespace, role, cell) for role in most},
+            lambda: token.texts()[0],
+            instances={role: max(count, 1) for role, count in most.items()},
+        )
+        for cell, most in zip(cells, instances, strict=True)
+    ]
+    sender = CellSender(senders)
     api = StatusApi(
         settings.api_url, settings.service_account, namespace=namespace, name=name, uid=uid_of(job)
     )
     # While a worker cuts the data. More would only take its CPU: a few may serve all that the first step asks.
-    sender.start({"merger": min(WOKEN, job.instances["merger"])})
+    for each, most in zip(senders, instances, strict=True):
+        each.start({"merger": min(WOKEN, most["merger"])})
     try:
-        return await JobDriver(job, store, sender, settings).run(api)
+        return await JobDriver(job, store, sender, settings, placed).run(api)
     finally:
         await sender.close()
         await asyncio.to_thread(store.close)

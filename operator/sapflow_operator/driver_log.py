@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from sapflow import logs
-from sapflow.driver.commits import Commit
+from sapflow.driver.commits import Commit, Forecast, Plan
 from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError
 from sapflow.invoke import Reply, Role
@@ -22,9 +22,14 @@ class DriverLog(Observer):
     def __init__(self, job: str) -> None:
         self._job = job
         self._next_step = 0.0
+        self._size: int | None = None
 
     def resumed(self, commit: Commit) -> None:
         self._event(logging.INFO, "resumed", step=commit.version)
+
+    def planned(self, plan: Plan, forecast: Forecast | None) -> None:
+        said = {} if forecast is None else forecast.body()
+        self._event(logging.INFO, "planned", structure=list(plan.structure), shards=plan.shards, **said)
 
     def committed(self, commit: Commit) -> None:
         now = time.monotonic()
@@ -40,6 +45,19 @@ class DriverLog(Observer):
             loss=commit.measured.loss,
             seconds=round(commit.measured.seconds, 6),
         )
+
+        search = commit.measured.search
+        if search is not None and search.size != self._size:
+            self._size = search.size
+            self._event(
+                logging.INFO,
+                "memory wanted",
+                role="worker",
+                size=search.quantity,
+                step=commit.version,
+                trials=len(search.trials),
+                done=search.done,
+            )
 
     def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
         self._event(logging.INFO, "evaluated", step=version, loss=loss, accuracy=accuracy)

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import SpecError
 from sapflow.job import TrainingJob, parse
+from sapflow.placement import Placement
 from sapflow_operator import names
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -26,7 +28,12 @@ class DriverSettings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     grow_on_oom: bool = False
     """Whether the operator gives a function killed for memory more, so that too little is no error beforehand."""
+    max_instances: Annotated[int, Field(ge=0)] = 0
+    """Functions of this job that the cluster can run at once, for the planner; 0: any number."""
+    memory_search: SearchSettings | None = None
+    """For the workers' best size, where the spec asks for it."""
     job_file: Path = Path(names.JOB_FILE)
+    placement_file: Path = Path(names.PLACEMENT_FILE)
     service_account: Path = Path(SERVICE_ACCOUNT)
     termination_log: Path = Path(names.TERMINATION_LOG)
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = names.DRIVER_METRICS_PORT
@@ -48,6 +55,17 @@ class DriverSettings(BaseModel):
                 ]
             ) from error
 
+    @field_validator("memory_search", mode="before")
+    @classmethod
+    def _decoded(cls, value: object) -> object:
+        """The variable holds JSON; what it is not is left to the model to refuse."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+
     @property
     def api_url(self) -> str:
         """Of the API server. An IPv6 address needs its brackets."""
@@ -68,6 +86,15 @@ class DriverSettings(BaseModel):
             )
         return job
 
+    def read_placement(self) -> Placement | None:
+        """How the operator has packed the job into cells; None where it runs anywhere. Raises SpecError."""
+        try:
+            return Placement.read(json.loads(self.placement_file.read_text()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SpecError([(str(self.placement_file), f"cannot be read: {error!r}")]) from error
+
 
 VARIABLES = {
     "SAPFLOW_STORE": "store",
@@ -76,4 +103,6 @@ VARIABLES = {
     "KUBERNETES_SERVICE_PORT": "api_port",
     "SAPFLOW_LOG_LEVEL": "log_level",
     "SAPFLOW_GROW_ON_OOM": "grow_on_oom",
+    "SAPFLOW_MAX_INSTANCES": "max_instances",
+    "SAPFLOW_MEMORY_SEARCH": "memory_search",
 }

@@ -9,7 +9,7 @@ from sapflow.errors import SapflowError
 from sapflow_operator import names
 from sapflow_operator.cluster import log_in
 from sapflow_operator.controller import Controller
-from sapflow_operator.heap import keep_trimmed
+from sapflow_operator.heap import keep_small
 
 _RETRY_SECONDS = 2.0
 
@@ -28,7 +28,7 @@ def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         configure(settings)
         await controller.start()
-        background.append(asyncio.create_task(keep_trimmed()))
+        background.append(asyncio.create_task(keep_small()))
 
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:

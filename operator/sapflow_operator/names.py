@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapflow.invoke import Role
-from sapflow.labels import GROUP, JOB, PLURAL, ROLE, VERSION, selector
+from sapflow.labels import CELL, GROUP, JOB, PLURAL, ROLE, VERSION, selector
 
 __all__ = ["GROUP", "PLURAL", "VERSION", "selector"]
 
@@ -15,7 +15,7 @@ OPERATOR_MANAGER = "sapflow-operator"
 DRIVER_MANAGER = "sapflow-driver"
 FINALIZER = f"{GROUP}/cleanup"
 
-JOB_LABEL, ROLE_LABEL = JOB, ROLE
+JOB_LABEL, ROLE_LABEL, CELL_LABEL = JOB, ROLE, CELL
 SPEC_DIGEST = f"{GROUP}/spec-digest"
 CREDENTIALS_KIND = f"{GROUP}/credentials"
 CREDENTIALS_KEYS = f"{GROUP}/access-keys"
@@ -27,7 +27,9 @@ FUNCTION_PORT = 8080
 DRIVER_METRICS_PORT = 9090
 
 JOB_FOLDER = "/etc/sapflow/job"
-JOB_FILE = f"{JOB_FOLDER}/job.json"
+JOB_KEY, PLACEMENT_KEY = "job.json", "placement.json"
+JOB_FILE, PLACEMENT_FILE = f"{JOB_FOLDER}/{JOB_KEY}", f"{JOB_FOLDER}/{PLACEMENT_KEY}"
+CELL_FOLDER = "/cell"
 POOL_FOLDER = "/etc/sapflow/pool"
 TOKEN_KEY, ACCESS_KEY, SECRET_KEY, SESSION_TOKEN = "token", "access-key", "secret-key", "session-token"
 
@@ -37,9 +39,14 @@ EXIT_FAILED = 3
 TERMINATION_LOG = "/dev/termination-log"
 
 
-def function(job: str, role: Role) -> str:
-    """The Knative Service of a role."""
-    return f"{job}-{role}"
+def function(job: str, role: Role, cell: int | None = None) -> str:
+    """The Knative Service of a role, where the job is placed of a role in one cell."""
+    return f"{job}-{role}" if cell is None else f"{job}-{role}-{cell}"
+
+
+def cell_volume(job: str, cell: int) -> str:
+    """The claim to the volume of a cell."""
+    return f"{job}-cell-{cell}"
 
 
 def driver(job: str) -> str:
@@ -59,12 +66,12 @@ def functions_policy(job: str) -> str:
     return f"{job}-functions"
 
 
-def function_url(job: str, namespace: str, role: Role) -> str:
+def function_url(job: str, namespace: str, role: Role, cell: int | None = None) -> str:
     """Where the functions of a role are invoked inside the cluster."""
-    return f"http://{function(job, role)}.{namespace}.svc.cluster.local/invoke"
+    return f"http://{function(job, role, cell)}.{namespace}.svc.cluster.local/invoke"
 
 
-def labels(job: str, role: str | None = None) -> dict[str, str]:
+def labels(job: str, role: str | None = None, cell: int | None = None) -> dict[str, str]:
     """The labels of a child; `role` worker, merger or driver."""
     found = {
         "app.kubernetes.io/name": "sapflow",
@@ -73,7 +80,11 @@ def labels(job: str, role: str | None = None) -> dict[str, str]:
         "app.kubernetes.io/part-of": "sapflow",
         JOB_LABEL: job,
     }
-    return found | {ROLE_LABEL: role} if role else found
+    if role:
+        found[ROLE_LABEL] = role
+    if cell is not None:
+        found[CELL_LABEL] = str(cell)
+    return found
 
 
 def pool_environment(store_url: str) -> dict[str, str]:
@@ -85,6 +96,11 @@ def pool_environment(store_url: str) -> dict[str, str]:
         "SAPFLOW_S3_SECRET_KEY_FILE": f"{POOL_FOLDER}/{SECRET_KEY}",
         "SAPFLOW_S3_SESSION_TOKEN_FILE": f"{POOL_FOLDER}/{SESSION_TOKEN}",
     }
+
+
+def cell_environment(cell: int) -> dict[str, str]:
+    """What the functions of a cell are told besides."""
+    return {"SAPFLOW_CELL": str(cell), "SAPFLOW_CELL_DIRECTORY": CELL_FOLDER}
 
 
 def owner(name: str, uid: str) -> dict[str, Any]:
@@ -101,3 +117,8 @@ def owner(name: str, uid: str) -> dict[str, Any]:
 
 def role_of(labels: Mapping[str, str]) -> str:
     return labels.get(ROLE_LABEL, "")
+
+
+def cell_of(labels: Mapping[str, str]) -> int | None:
+    cell = labels.get(CELL_LABEL, "")
+    return int(cell) if cell.isdecimal() else None

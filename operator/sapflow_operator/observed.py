@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sapflow.invoke import Role
 from sapflow.memory import parse_quantity
 from sapflow_operator import names, times
+from sapflow_operator.cells import Ground
 
 Object = Mapping[str, Any]
 FUNCTION_CONTAINER = "user-container"
@@ -100,6 +101,8 @@ class Observed:
     pods: Sequence[Object] = ()
     outcome: Object | None = None
     """The outcome record of a job whose driver has succeeded."""
+    ground: Ground = field(default_factory=Ground)
+    """What a placed job's cells stand on."""
 
     @classmethod
     def of(cls, objects: Iterable[Object], pods: Sequence[Object]) -> "Observed":
@@ -124,6 +127,14 @@ class Observed:
             for pod in self.pods
             if _role(pod) in roles and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         ]
+
+    def names_of(self, kind: str) -> list[str]:
+        """The names of all children of a kind."""
+        return [name for each, name in self.objects if each == kind]
+
+    def pods_in(self, cell: int) -> list[Object]:
+        """A cell's pods."""
+        return [pod for pod in self.pods if names.cell_of(pod["metadata"].get("labels", {})) == cell]
 
     def driver(self, job: str) -> Driver:
         """The driver's Job, and what its pods said."""
@@ -179,6 +190,11 @@ class Observed:
             for pod in self.pods
             if _role(pod) == role
         )
+
+    def largest_killed(self, role: Role) -> int:
+        """The largest limit in bytes that a function was killed over; 0 where none was."""
+        limits = (_limit(pod) for pod in self.pods if _role(pod) == role and _oom_killed(pod))
+        return max(limits, default=0)
 
 
 def _role(pod: Object) -> str:

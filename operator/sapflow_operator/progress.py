@@ -18,10 +18,12 @@ from typing import Any
 import aiohttp
 
 from sapflow import logs
-from sapflow.driver.commits import Account, Commit
+from sapflow.driver.commits import Account, Commit, Forecast, Plan
 from sapflow.driver.observer import Observer
+from sapflow.driver.size_records import SizeSearch
 from sapflow.errors import SapflowError
 from sapflow.job import TrainingJob
+from sapflow.memory import MIB, format_quantity
 from sapflow.mounted import MountedFiles
 from sapflow.progress import Extent, Progress
 from sapflow_operator import names
@@ -94,10 +96,15 @@ class StatusApi:
 class ProgressReporter(Observer):
     """Reports what a driver sees, at most once a second and once at the end. Use as an async context manager."""
 
-    def __init__(self, job: TrainingJob, api: StatusApi) -> None:
-        self._job, self._api = job, api
+    def __init__(self, job: TrainingJob, api: StatusApi, *, searches: bool = False) -> None:
+        """`searches`: for the workers' best size. Then the size reported is the one wanted, and none before the
+        store has told of it: the operator gives what is reported."""
+        self._job, self._api, self._searches = job, api, searches
+        self._search: SizeSearch | None = None
         self._progress: Progress | None = None
         self._account = Account()
+        self._plan: Plan | None = None
+        self._forecast: Forecast | None = None
         self._checkpoint: int | None = None
         self._outcome: dict[str, Any] | None = None
         self._changed = asyncio.Event()
@@ -125,8 +132,15 @@ class ProgressReporter(Observer):
     def resumed(self, commit: Commit) -> None:
         self.committed(commit)
 
+    def planned(self, plan: Plan, forecast: Forecast | None) -> None:
+        self._plan = plan
+        if forecast is not None and self._forecast is None:
+            self._forecast = forecast
+        self._changed.set()
+
     def committed(self, commit: Commit) -> None:
         self._account = commit.account
+        self._search = commit.measured.search if self._searches else None
         if self._progress is not None:
             self._progress.committed(commit, time.monotonic())
         self._changed.set()
@@ -148,10 +162,11 @@ class ProgressReporter(Observer):
 
     def fields(self) -> dict[str, Any]:
         """`status.progress` as it is now; what is not known is left out."""
-        spec, account = self._job.spec, self._account
+        account = self._account
         found: dict[str, Any] = {
-            "memory": {"worker": spec.memory.worker, "merger": spec.memory.merger},
-            "structure": list(self._job.structure),
+            "memory": self._memory(),
+            "structure": None if self._plan is None else list(self._plan.structure),
+            "shards": None if self._plan is None else self._plan.shards,
             "costUSD": round(account.cost_usd, 9),
             "invocations": account.invocations,
             "coldStarts": account.cold_starts,
@@ -160,11 +175,35 @@ class ProgressReporter(Observer):
             "checkpoint": self._checkpoint,
             "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
+        if self._forecast is not None:
+            found |= {
+                "forecastSeconds": _rounded(self._forecast.seconds, 3),
+                "forecastCostUSD": round(self._forecast.dollars, 9),
+            }
         if self._progress is not None:
             found |= _of_training(self._progress)
         if self._outcome is not None:
             found |= _of_outcome(self._outcome)
         return {name: value for name, value in found.items() if _can_be_said(value)}
+
+    def _memory(self) -> dict[str, Any] | None:
+        """Limits of the functions, and what the search has found of the workers'."""
+        spec, search = self._job.spec.memory, self._search
+        if not self._searches:
+            return {"worker": spec.worker, "merger": spec.merger}
+        if search is None:
+            return None
+        trials = [
+            {
+                "worker": format_quantity(each.size * MIB),
+                "step": each.step,
+                "secondsPerStep": _rounded(each.seconds, 6),
+                "costUSD": _rounded(each.cost_usd, 12),
+            }
+            for each in search.trials
+        ]
+        found = {"worker": search.quantity, "merger": spec.merger, "searching": not search.done}
+        return {**found, "trials": trials}
 
     async def _report_changes(self) -> None:
         while True:
@@ -213,6 +252,14 @@ def _of_outcome(outcome: Mapping[str, Any]) -> dict[str, Any]:
     found = {
         name: outcome[name] for name in ("loss", "validationLoss", "validationAccuracy") if name in outcome
     }
+    if "forecast" in outcome:
+        said = outcome["forecast"]
+        found |= {
+            "forecastSeconds": _rounded(said["seconds"], 3),
+            "forecastCostUSD": round(said["costUSD"], 9),
+            "forecastSecondsError": _rounded(said["secondsError"], 4),
+            "forecastCostError": _rounded(said["costError"], 4),
+        }
     return {**found, "percent": 100.0, "estimatedSecondsLeft": 0.0}
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
+from sapflow import placement
+from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import SapflowError, SpecError
 from sapflow.invoke import Role
 from sapflow.job import TrainingJob, parse
 from sapflow.memory import MIB, format_quantity, parse_quantity
-from sapflow_operator import names, resources, times
+from sapflow_operator import cells, names, resources, searching, times
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -35,6 +37,8 @@ GROWTH = 1.5
 RESYNC_SECONDS = 30.0
 """Between two looks at a job at work, in case no event tells of a change: a pod that waits, a clock that ran out."""
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 5.0, 60.0
+MOVING_SECONDS = 1.0
+"""Between two looks at a cell whose volume is on its way out: nobody tells of that."""
 KILLED = "OutOfMemory"
 CALL_FAILED = {"InvocationFailed", "InvocationTimeout", "InstanceLost", "Unavailable", KILLED}
 """What a driver says where functions did not answer, and cannot say why."""
@@ -129,6 +133,7 @@ class _Reconciliation:
             self._status.pop("completionTime", None)
         self._actions: list[Action] = []
         self._said: list[Event] = []
+        self._moving = False
 
     def plan(self, turn: Turn) -> Plan:
         try:
@@ -149,10 +154,15 @@ class _Reconciliation:
         self._status.setdefault("startTime", times.write(self._now))
         # A job ends on the images it began on: others may compute other bits, or speak otherwise.
         self._status.setdefault("images", self._settings.images)
-        wanted = self._grown(wanted)
+        wanted = self._resized(self._grown(wanted))
         if self._conditions.finished:
             return self._result(0.0)
-        self._conditions.mark_planned(_describe(wanted.job))
+        try:
+            wanted = self._placed(wanted)
+        except SpecError as error:
+            self._fail(error.reason, str(error))
+            return self._result(0.0)
+        self._conditions.mark_planned(_describe(wanted))
         driver = self._observed.driver(self._job.name)
         if driver.state == "succeeded":
             self._succeed()
@@ -161,24 +171,44 @@ class _Reconciliation:
             self._judge(driver)
             return self._result(0.0)
         self._children(wanted, driver)
-        self._functions()
+        self._functions(wanted)
         return self._result(self._patience())
 
     def _wanted(self) -> Wanted:
         """The job with the memory in force. Raises SpecError."""
-        job = parse(self._job.document, "kubernetes")
-        sizes = {**job.spec.memory.model_dump(), **self._status.get("memory", {})}
+        job, memory = parse(self._job.document, "kubernetes"), self._status.get("memory", {})
+        search = searching.settings(job, memory.get("workerKilled"), self._settings.max_memory)
+        sizes = {**job.spec.memory.model_dump(), **memory}
+        if search is not None:
+            sizes["worker"] = searching.in_force(search, memory.get("worker"))
         job = _with_memory(job, sizes)
         settings = self._settings.pinned(self._status.get("images", {}))
         place = place_of(job, settings)
-        wanted = Wanted(self._job.name, self._job.namespace, self._job.uid, job, place, settings)
+        wanted = Wanted(self._job.name, self._job.namespace, self._job.uid, job, place, settings, search)
         check(wanted)
         return wanted
+
+    def _placed(self, wanted: Wanted) -> Wanted:
+        """With its functions packed into cells, where it is a job with affinity. Raises SpecError."""
+        if wanted.job.spec.affinity is None:
+            return wanted
+        ground = self._observed.ground
+        status = self._status.setdefault("placement", cells.decide(wanted.job, ground))
+        config = self._observed.get("ConfigMap", names.spec_config_map(self._job.name))
+        packed = cells.standing(config) or placement.of(cells.decided(wanted.job, status))
+        if homes := cells.whereabouts(self._observed.pods):
+            known = {each["cell"]: each["node"] for each in status.get("nodes", ())} | homes
+            nodes = [{"cell": cell, "node": known[cell]} for cell in sorted(known)]
+            self._status["placement"] = {**status, "nodes": nodes}
+        return replace(wanted, job=cells.decided(wanted.job, status), placed=packed)
 
     def _grown(self, wanted: Wanted) -> Wanted:
         """After a kill for memory: the job with more of it, or none the wiser and said so."""
         for role in get_args(Role):
             limit = wanted.memory(role)
+            if role == "worker" and wanted.search is not None:
+                wanted = self._above_the_killed(wanted, wanted.search)
+                continue
             if not self._observed.killed_for_memory(role, limit):
                 continue
             said = f"a {role} was killed over its memory limit of {limit}"
@@ -195,19 +225,57 @@ class _Reconciliation:
                 return wanted
             self._conditions.mark_functions_waiting(f"{said}; it is given {size}")
             self._said.append(Event("MemoryGrown", f"{said}; it is given {size}", "Warning"))
-            sizes = {each: wanted.memory(each) for each in get_args(Role)} | {role: size}
-            self._status["memory"] = sizes
-            wanted = replace(wanted, job=_with_memory(wanted.job, sizes))
+            wanted = self._with_size(wanted, role, size)
         return wanted
+
+    def _above_the_killed(self, wanted: Wanted, search: SearchSettings) -> Wanted:
+        """A search never comes back to a size that a worker was killed over, nor to one below; its driver, started
+        anew, knows that by its bounds."""
+        killed = self._observed.largest_killed("worker")
+        if killed < search.least * MIB:
+            return wanted
+        said = f"a worker was killed over its memory limit of {format_quantity(killed)}"
+        limit = wanted.memory("worker")
+        if parse_quantity(limit) <= killed:
+            size = _grow(format_quantity(killed), format_quantity(search.most * MIB))
+            if size is None:
+                remedy = "raise spec.memory.optimize.max, or lower spec.data.microBatchSize"
+                self._fail(KILLED, f"{said}, and none above it may be given: {remedy}")
+                return wanted
+            said += f"; it is given {size}"
+            self._conditions.mark_functions_waiting(said)
+            wanted = self._with_size(wanted, "worker", size)
+        self._said.append(Event("MemoryGrown", f"{said}; no size up to that is tried again", "Warning"))
+        memory = self._status.get("memory", {role: wanted.memory(role) for role in get_args(Role)})
+        self._status["memory"] = memory | {"workerKilled": format_quantity(killed)}
+        parsed = parse(self._job.document, "kubernetes")
+        bounds = searching.settings(parsed, format_quantity(killed), self._settings.max_memory)
+        return replace(wanted, search=bounds)
+
+    def _resized(self, wanted: Wanted) -> Wanted:
+        """The workers with the size that the driver's search has come to."""
+        if wanted.search is None or self._conditions.finished:
+            return wanted
+        size, limit = searching.wanted(self._job, wanted.search), wanted.memory("worker")
+        if size is None or parse_quantity(size) == parse_quantity(limit):
+            return wanted
+        self._said.append(Event("MemoryChanged", f"workers are given {size} after {limit}"))
+        return self._with_size(wanted, "worker", size)
+
+    def _with_size(self, wanted: Wanted, role: Role, size: str) -> Wanted:
+        sizes = {each: wanted.memory(each) for each in get_args(Role)} | {role: size}
+        self._status["memory"] = {**self._status.get("memory", {}), **sizes}
+        return replace(wanted, job=_with_memory(wanted.job, sizes))
 
     def _children(self, wanted: Wanted, driver: Driver) -> None:
         """Bring what is there to what is wanted."""
         pool = self._observed.pool(self._job.name)
         if pool is None or (pool.renew is not None and pool.renew <= self._now):
             self._actions.append(IssueCredentials(wanted))
+        self._cells(wanted)
         for manifest in (*resources.foundations(wanted), *resources.functions(wanted)):
             self._apply(manifest)
-        if driver.state == "absent" and not self._known():
+        if driver.state == "absent" and not self._known(wanted):
             # A driver that asked for their names now would be told for seconds that there are none: DNS caches that.
             self._conditions.mark_starting("Knative takes the functions on")
         elif driver.state == "absent":
@@ -222,19 +290,31 @@ class _Reconciliation:
         else:
             self._conditions.mark_starting(driver.trouble or "the driver starts")
 
+    def _cells(self, wanted: Wanted) -> None:
+        """Bring up the cells' volumes; one that is lost goes with its pods, and is made anew when it has gone."""
+        for number in range(wanted.placed.count if wanted.placed else 0):
+            claim = self._observed.get("PersistentVolumeClaim", names.cell_volume(self._job.name, number))
+            if claim is None:
+                self._actions.append(Apply(resources.cell(wanted, number)))
+            elif "deletionTimestamp" in claim["metadata"]:
+                self._moving = True
+            elif why := cells.lost(claim, self._observed.pods_in(number), self._observed.ground):
+                self._moving = True
+                self._actions += cells.abandon(claim, self._observed.pods_in(number), self._observed.ground)
+                message = f"cell {number} is made anew elsewhere: {why}"
+                self._said.append(Event("CellMoved", message, "Warning"))
+
     def _apply(self, manifest: Mapping[str, Any]) -> None:
         standing = self._observed.get(manifest["kind"], manifest["metadata"]["name"])
         if standing is None or differs(manifest, standing):
             self._actions.append(Apply(manifest))
 
-    def _known(self) -> bool:
+    def _known(self, wanted: Wanted) -> bool:
         """Whether Knative has made revisions of the functions: they have names by the time that a driver runs."""
-        services = [
-            self._observed.get("Service", names.function(self._job.name, role)) for role in get_args(Role)
-        ]
+        services = [self._observed.get("Service", name) for name in _services(wanted)]
         return all(each and each.get("status", {}).get("latestReadyRevisionName") for each in services)
 
-    def _functions(self) -> None:
+    def _functions(self, wanted: Wanted) -> None:
         """Whether functions can be called; what was killed for memory is not called ready again."""
         if self._conditions[FUNCTIONS_READY].reason == KILLED:
             return
@@ -246,8 +326,7 @@ class _Reconciliation:
             )
             return
         waiting = []
-        for role in get_args(Role):
-            name = names.function(self._job.name, role)
+        for name in _services(wanted):
             ready = _ready(self._observed.get("Service", name))
             if ready.get("status") == "False":
                 reason, message = ready.get("reason", "NotReady"), ready.get("message", "")
@@ -256,7 +335,9 @@ class _Reconciliation:
             if ready.get("status") != "True":
                 waiting.append(name)
         if waiting:
-            self._conditions.mark_functions_waiting(f"Knative deploys {' and '.join(waiting)}")
+            more = f" and {len(waiting) - 2} more" if len(waiting) > 2 else ""
+            named = " and ".join(waiting) if not more else ", ".join(waiting[:2])
+            self._conditions.mark_functions_waiting(f"Knative deploys {named}{more}")
         else:
             self._conditions.mark_functions_ready()
 
@@ -283,7 +364,7 @@ class _Reconciliation:
     def _patience(self) -> float:
         pool = self._observed.pool(self._job.name)
         waiting = self._conditions[FUNCTIONS_READY].status != "True"
-        seconds = RETRY_SECONDS if waiting else RESYNC_SECONDS
+        seconds = MOVING_SECONDS if self._moving else RETRY_SECONDS if waiting else RESYNC_SECONDS
         if pool is not None and pool.renew is not None:
             seconds = min(seconds, max(1.0, (pool.renew - self._now).total_seconds()))
         return seconds
@@ -328,10 +409,18 @@ def place_and_policy(job: JobObject, settings: Settings) -> tuple[Place, bool]:
     return place_of(parsed, settings), storage is None or storage.deletion_policy == "Retain"
 
 
-def _describe(job: TrainingJob) -> str:
-    shards = job.spec.merge.shards
-    cut = f" in {shards} shards" if shards > 1 else ""
-    return f"merges by {list(job.structure)}{cut}"
+def _describe(wanted: Wanted) -> str:
+    job = wanted.job
+    if job.planned and job.spec.merge.structure is None:
+        return "its driver chooses the merge tree (status.progress.structure)"
+    cut = f" in {job.shards} shards" if job.shards > 1 else ""
+    where = f" in {wanted.placed.count} cells" if wanted.placed is not None else ""
+    return f"merges by {list(job.structure)}{cut}{where}"
+
+
+def _services(wanted: Wanted) -> list[str]:
+    """The names of the Knative Services."""
+    return [names.function(wanted.name, group.role, group.cell) for group in wanted.groups]
 
 
 def _end_of_driver(job: JobObject, observed: Observed) -> list[Action]:
@@ -339,7 +428,9 @@ def _end_of_driver(job: JobObject, observed: Observed) -> list[Action]:
 
 
 def _end_of_functions(job: JobObject, observed: Observed) -> list[Action]:
-    return _deletions(observed, *(("Service", names.function(job.name, role)) for role in get_args(Role)))
+    """Cells go with their functions: what is on their volumes is of no use to anybody else."""
+    kinds = ("Service", "PersistentVolumeClaim")
+    return _deletions(observed, *((kind, name) for kind in kinds for name in observed.names_of(kind)))
 
 
 def _end_of_credentials(job: JobObject, observed: Observed, place: Place) -> list[Action]:
@@ -363,7 +454,7 @@ def _deletions(observed: Observed, *wanted: tuple[str, str]) -> list[Action]:
 
 def _kept_status(job: JobObject) -> dict[str, Any]:
     """Our part of the status: the driver's stays its own."""
-    kept = ("startTime", "completionTime", "images", "memory", "result")
+    kept = ("startTime", "completionTime", "images", "memory", "placement", "result")
     return {name: job.status[name] for name in kept if name in job.status}
 
 

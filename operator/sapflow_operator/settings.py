@@ -47,6 +47,8 @@ class Settings(BaseModel):
     """Knative's max-revision-timeout-seconds."""
     max_memory: Text = "8Gi"
     """How far growOnOOM goes."""
+    max_instances: Annotated[int, Field(ge=0)] = 0
+    """Functions of one job that the cluster can run at once, for the planner; 0: any number."""
     credentials_seconds: Annotated[int, Field(ge=900, le=604_800)] = 3600
     driver_memory: Text = "512Mi"
     image_pull_secrets: tuple[str, ...] = ()
@@ -104,6 +106,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "SAPFLOW_WINDOW_SECONDS": ("window_seconds",),
     "SAPFLOW_MAX_INVOCATION_SECONDS": ("max_invocation_seconds",),
     "SAPFLOW_MAX_MEMORY": ("max_memory",),
+    "SAPFLOW_MAX_INSTANCES": ("max_instances",),
     "SAPFLOW_CREDENTIALS_SECONDS": ("credentials_seconds",),
     "SAPFLOW_DRIVER_MEMORY": ("driver_memory",),
     "SAPFLOW_IMAGE_PULL_SECRETS": ("image_pull_secrets",),

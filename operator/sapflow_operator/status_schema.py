@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from sapflow.driver.size_records import MOST_TRIALS
+from sapflow.placement_spec import MAX_CELLS
+
 _INTEGER = {"type": "integer", "format": "int64", "minimum": 0}
 _NUMBER = {"type": "number"}
 _TIME = {"type": "string", "format": "date-time"}
@@ -26,7 +29,26 @@ def status_schema() -> dict[str, Any]:
                 "Images that the job runs on to its end, whatever the chart is upgraded to.",
                 {"driver": _text(1024), "worker": _text(1024), "merger": _text(1024)},
             ),
-            "memory": _object("Memory limits in force.", {"worker": _text(32), "merger": _text(32)}),
+            "memory": _object(
+                "Memory limits in force, and the largest that a worker was killed over.",
+                {"worker": _text(32), "merger": _text(32), "workerKilled": _text(32)},
+            ),
+            "placement": _object(
+                "The cells of a job with affinity, fixed when it starts.",
+                {
+                    "cells": _INTEGER,
+                    "memoryPerCell": _text(32),
+                    "nodes": {
+                        "type": "array",
+                        "maxItems": MAX_CELLS,
+                        "x-kubernetes-list-type": "map",
+                        "x-kubernetes-list-map-keys": ["cell"],
+                        "items": _object(
+                            "Where a cell is.", {"cell": _INTEGER, "node": _text(253)}, ["cell", "node"]
+                        ),
+                    },
+                },
+            ),
             "progress": _object("What the driver last reported.", _PROGRESS),
             "result": _object("Where the trained model is.", RESULT),
         },
@@ -68,8 +90,28 @@ _PROGRESS = {
     "coldStarts": _INTEGER,
     "retries": _INTEGER,
     "hedges": _INTEGER,
-    "memory": _object("Memory limits of the functions.", {"worker": _text(32), "merger": _text(32)}),
+    "memory": _object(
+        "Memory limits of the functions; where memory.optimize searches for the workers', the one wanted.",
+        {
+            "worker": _text(32),
+            "merger": _text(32),
+            "searching": {"type": "boolean"},
+            "trials": {
+                "type": "array",
+                "maxItems": MOST_TRIALS,
+                "items": _object(
+                    "A size that was tried, until which step, and what one took.",
+                    {"worker": _text(32), "step": _INTEGER, "secondsPerStep": _NUMBER, "costUSD": _NUMBER},
+                ),
+            },
+        },
+    ),
     "structure": {"type": "array", "maxItems": 8, "items": _INTEGER},
+    "shards": _INTEGER,
+    "forecastSeconds": _NUMBER,
+    "forecastCostUSD": _NUMBER,
+    "forecastSecondsError": _NUMBER,
+    "forecastCostError": _NUMBER,
     "checkpoint": _INTEGER,
     "updated": _TIME,
 }

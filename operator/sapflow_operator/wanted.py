@@ -1,13 +1,16 @@
 """A job as its children are to be built: the spec in force, the store, the operator's settings."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 from sapflow import keys
+from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import SpecError
 from sapflow.invoke import Role
 from sapflow.job import CLUSTER_ONLY, TrainingJob
+from sapflow.memory import MIB, format_quantity
+from sapflow.placement import Placement
 from sapflow.spec_checks import s3_location
 from sapflow_operator.settings import Settings
 
@@ -31,6 +34,15 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """The functions of one role, of a placed job those in one cell; at most `instances` of them."""
+
+    role: Role
+    cell: int | None
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What a job's children follow from."""
 
@@ -41,6 +53,24 @@ class Wanted:
     """The spec in force: memory sizes may have grown since it was written."""
     place: Place
     settings: Settings
+    search: SearchSettings | None = None
+    """For the workers' best size: then `job` has the size in force, and driver and functions read the first one, so
+    that no change of it starts a driver anew."""
+    placed: Placement | None = None
+    """How the functions are packed into cells, once that is decided; None where they may run anywhere."""
+
+    @property
+    def groups(self) -> list[Group]:
+        """The Knative Services, each with how many instances a step can use."""
+        roles: tuple[Role, ...] = get_args(Role)
+        if self.placed is None:
+            return [Group(role, None, self.job.instances[role]) for role in roles]
+        return [
+            Group(role, cell, count)
+            for cell in range(self.placed.count)
+            for role, count in self.placed.instances(cell).items()
+            if count
+        ]
 
     @property
     def document(self) -> dict[str, Any]:
@@ -48,6 +78,8 @@ class Wanted:
         document = self.job.to_json()
         for path in _IN_A_CLUSTER_ONLY:
             _drop(document, path.split("."))
+        if self.search is not None:
+            document["spec"]["memory"]["worker"] = format_quantity(self.search.start * MIB)
         document["metadata"] = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
         storage = {"endpoint": self.place.endpoint, "bucket": self.place.bucket, "region": self.place.region}
         document["spec"]["storage"] = storage
@@ -56,7 +88,8 @@ class Wanted:
     @property
     def digest(self) -> str:
         """Changes with everything that a running driver would have to be told."""
-        return keys.digest([self.document, self.settings.operator_image.name])
+        told = [self.document, self.settings.operator_image.name]
+        return keys.digest(told if self.search is None else [*told, self.search.body()])
 
     def memory(self, role: Role) -> str:
         sizes = self.job.spec.memory

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sapflow import labels
-from sapflow.display import Event
+from sapflow.display import Event, forecast_line
 from sapflow.pricing import PRICES
 from sapflow.text import dollars, duration, percent, printable
 
@@ -132,13 +132,15 @@ def describe(
         "workers": spec.get("workers"),
         "prices": spec.get("prices", {}).get("platform"),
     }
-    for name in ("progress", "result", "startTime", "completionTime"):
+    for name in ("placement", "progress", "result", "startTime", "completionTime"):
         if name in status:
             body[name] = status[name]
     if (tree := levels(job)) is not None:
         body["structure"] = list(tree)
     if memory := status.get("memory") or status.get("progress", {}).get("memory") or spec.get("memory"):
         body["memory"] = {role: memory[role] for role in ("worker", "merger") if role in memory}
+    if spec.get("memory", {}).get("optimize"):
+        body["search"] = _search(spec["memory"]["optimize"], status)
     if "startTime" in status:
         ended = _time(status["completionTime"]) if "completionTime" in status else now
         body["seconds"] = max(0.0, (ended - _time(status["startTime"])).total_seconds())
@@ -147,6 +149,15 @@ def describe(
     if events is not None:
         body["warnings"] = _warnings(events)
     return body
+
+
+def _search(asked: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
+    """What the search for the workers' memory seeks, what it has tried, and whether it goes on."""
+    memory = status.get("progress", {}).get("memory", {})
+    found = {"goal": asked.get("goal", "Cost"), "searching": memory.get("searching", True)}
+    if killed := status.get("memory", {}).get("workerKilled"):
+        found["killed"] = killed
+    return {**found, "trials": memory.get("trials", [])}
 
 
 def _time(text: str) -> datetime:
@@ -185,8 +196,11 @@ def lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     found += _progress_lines(body)
     if "structure" in body:
         found.append(("structure", str(body["structure"])))
+    if "placement" in body:
+        found.append(("cells", _cells(body["placement"])))
     if "memory" in body:
         found.append(("memory", ", ".join(f"{role} {size}" for role, size in body["memory"].items())))
+    found += _search_lines(body)
     for role, counts in body.get("pods", {}).items():
         found.append((f"{role} pods", ", ".join(f"{number} {state}" for state, number in counts.items())))
     found += _result_lines(body)
@@ -194,6 +208,15 @@ def lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
         times = f" ({each['count']} times)" if each["count"] > 1 else ""
         found.append(("warning", f"{each['time']} {each['reason']}: {each['message']}{times}"))
     return [(name, " ".join(printable(value).split("\n"))) for name, value in found]
+
+
+def _cells(placement: Mapping[str, Any]) -> str:
+    """How many there are, and on which nodes, as far as that is known."""
+    by_node: dict[str, list[str]] = {}
+    for each in placement.get("nodes", ()):
+        by_node.setdefault(each["node"], []).append(str(each["cell"]))
+    where = "; ".join(f"{', '.join(cells)} on {node}" for node, cells in by_node.items())
+    return f"{placement['cells']}{f': {where}' if where else ''}"
 
 
 def _progress_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -224,13 +247,38 @@ def _progress_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
             f" at {PRICES[platform].name if platform in PRICES else f'{platform} prices'}" if platform else ""
         )
         found.append(("cost", f"{dollars(progress['costUSD'])}{at}"))
+    if "forecastSeconds" in progress:
+        found.append(("forecast", _forecast(progress)))
     return found
+
+
+def _forecast(progress: Mapping[str, Any]) -> str:
+    names = ("seconds", "costUSD", "secondsError", "costError")
+    fields = ("forecastSeconds", "forecastCostUSD", "forecastSecondsError", "forecastCostError")
+    said = {name: progress[field] for name, field in zip(names, fields, strict=True) if field in progress}
+    if len(said) == len(names):
+        return forecast_line(said)
+    return f"{duration(said['seconds'])} and {dollars(said['costUSD'])}"
 
 
 def _position(progress: Mapping[str, Any]) -> str:
     epoch = f", epoch {progress['epoch']:,}" if "epoch" in progress else ""
     share = f" ({progress['percent']:g} %)" if "percent" in progress else ""
     return f"{progress.get('step', 0):,} of {progress['steps']:,}{share}{epoch}"
+
+
+def _search_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    search = body.get("search")
+    if search is None:
+        return []
+    state = "looks for" if search["searching"] else "has looked for"
+    goal = "the least cost of a step" if search["goal"] == "Cost" else "the most steps per second and dollar"
+    killed = f"; killed with {search['killed']}" if "killed" in search else ""
+    found = [("optimize", f"{state} {goal}{killed}")]
+    for each in search["trials"]:
+        figures = f"{duration(each['secondsPerStep'])}, {dollars(each['costUSD'])} a step"
+        found.append(("", f"{each['worker']} to step {each['step']:,}: {figures}"))
+    return found
 
 
 def _result_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ class JobDisplay(live.LiveDisplay):
 
     def __init__(self, stream: TextIO, title: str, job: Object) -> None:
         platform = job["spec"].get("prices", {}).get("platform")
-        super().__init__(stream, title, "", platform or AWS_LAMBDA.platform)
+        super().__init__(stream, title, platform or AWS_LAMBDA.platform)
         self._plant(cluster_job.levels(job))
         self._event: Event = {}
         self._functions: list[tuple[str, str]] = []

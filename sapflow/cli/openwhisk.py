@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sapflow import session
 from sapflow.data.blocks import Manifest
 from sapflow.driver.observer import Observer
+from sapflow.driver.planning import Surroundings
 from sapflow.errors import DataError, SpecError
 from sapflow.invoke import Role
 from sapflow.memory import parse_quantity
@@ -45,6 +46,9 @@ def sender(given: argparse.Namespace, opened: Session, environ: Mapping[str, str
         "--merger-image": (given.merger_image, "is missing: name the merger's image"),
     }
     problems = [(name, remedy) for name, (value, remedy) in needed.items() if not value]
+    if opened.job.spec.affinity is not None:
+        message = "has no effect here: OpenWhisk's actions share no storage of a node; leave it out"
+        problems.append(("spec.affinity", message))
     if problems:
         raise SpecError(problems)
     if not opened.store.remote:
@@ -73,7 +77,7 @@ def sender(given: argparse.Namespace, opened: Session, environ: Mapping[str, str
 
 
 async def train(
-    opened: Session, manifest: Manifest, sender: "OpenWhiskSender", observer: Observer
+    opened: Session, manifest: Manifest, sender: "OpenWhiskSender", observer: Observer, forward_flops: int
 ) -> dict[str, Any]:
     """Make the actions, train, remove them; the outcome record. Raises JobFailed, InvocationError."""
     try:
@@ -81,7 +85,9 @@ async def train(
     except BaseException:
         await asyncio.shield(sender.close())
         raise
-    return await session.train_by(opened, manifest, sender, observer)
+    # As in a cluster: calls come through a gateway, and CPU follows memory.
+    around = Surroundings("kubernetes", sender.instances, forward_flops)
+    return await session.train_by(opened, manifest, sender, observer, around)
 
 
 def _credentials(environ: Mapping[str, str]) -> dict[str, str]:

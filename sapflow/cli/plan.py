@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from sapflow import estimate, planner, session, simulate, structure, survey, workload
+from sapflow import choosing, estimate, planner, session, simulate, structure, survey, workload
 from sapflow.cli.jobs import make_importable, read_job
 from sapflow.cli.output import print_json
 from sapflow.constants import Constants
@@ -65,7 +65,9 @@ def add_to(commands: Any) -> None:
         "--candidates", type=_positive, default=8, metavar="N", help="rows of the table (default: 8)"
     )
     parser.add_argument(
-        "--by", choices=("seconds", "dollars"), default="seconds", help="what is best (default: seconds)"
+        "--by",
+        choices=("seconds", "dollars"),
+        help="what is best (default: as limits.goal asks, else seconds)",
     )
     parser.add_argument("--simulate", action="store_true", help="simulate each candidate, call by call")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -91,13 +93,15 @@ class _Row:
 @dataclass(frozen=True, slots=True)
 class _Plan:
     job: TrainingJob
-    size: estimate.Size
+    size: workload.Size
     work: Work
     constants: Constants
     steps: int | None
     """None: not known without reading all of the data."""
     rows: list[_Row]
     best: Candidate
+    own: Candidate
+    """What the job runs at first."""
     own_shortage: str | None
     """Why the job's own mergers could not hold their sum."""
 
@@ -130,30 +134,25 @@ def _steps(job: TrainingJob, manifest: Manifest, complete: bool) -> int | None:
 
 def _make(
     job: TrainingJob,
-    size: estimate.Size,
+    size: workload.Size,
     steps: int | None,
     runtime: Runtime,
     instances: int | None,
     given: argparse.Namespace,
 ) -> _Plan:
-    constants = workload.constants_of(job, runtime)
-    work, price = (
-        workload.work_of(job, size, constants, runtime, instances),
-        job.price,
-    )
-    # A function that is given more memory when it needs it is held to none.
-    held = replace(work, worker_memory=2**60, merger_memory=2**60) if job.spec.memory.grow_on_oom else work
+    constants, price = workload.constants_of(job, runtime), job.price
+    work = workload.work_of(job, size, constants, runtime, instances)
+    held = choosing.held(job, work)
     shards = planner.feasible_shards(held, workload.most_shards(size))
-    candidates = planner.search(
-        work, constants, price, shards=shards, objective=given.by, most=given.candidates
-    )
-    own = planner.candidate(work, constants, price, job.structure, job.spec.merge.shards)
-    listed = [*candidates]
+    by = given.by or choosing.objective_of(job)
+    best = planner.search(work, constants, price, shards=shards, objective=by, most=given.candidates)
+    own = choosing.choose(job, work, constants, size, choosing.within_limits(job, steps))
+    listed = [*best]
     if not any(_same(each, own) for each in listed):
         listed.append(own)
     rows = [_Row(each, _same(each, own), _simulated(each, work, constants, price, given)) for each in listed]
     shortage = planner.merger_memory(held, own.shards).shortage(held.memory(held.mergers))
-    return _Plan(job, size, work, constants, steps, rows, candidates[0], shortage)
+    return _Plan(job, size, work, constants, steps, rows, best[0], own, shortage)
 
 
 def _same(one: Candidate, other: Candidate) -> bool:
@@ -219,10 +218,10 @@ def _print(made: _Plan, runtime: Runtime) -> None:
     for line in _table(made):
         print(f"  {line}".rstrip())
     print(f"\n{_own_words(made)}\n")
-    best = made.best
-    trees = "" if best.shards == 1 else f", {best.shards} such trees at once, one a shard"
-    print(f"{list(best.structure)}{trees}:\n")
-    for line in draw(best.structure):
+    own = made.own
+    trees = "" if own.shards == 1 else f", {own.shards} such trees at once, one a shard"
+    print(f"{list(own.structure)}{trees}:\n")
+    for line in draw(own.structure):
         print(f"  {line}")
 
 
@@ -260,12 +259,20 @@ def _table(made: _Plan) -> list[str]:
 
 
 def _own_words(made: _Plan) -> str:
-    merge = made.job.spec.merge
-    why = (
-        "merge.structure asks for it"
-        if merge.structure
-        else "the closed form, as merge.structure is left out"
-    )
+    merge, limits = made.job.spec.merge, made.job.spec.limits
+    named = [name for name, value in (("structure", merge.structure), ("shards", merge.shards)) if value]
+    why = f"merge.{' and merge.'.join(named)} {'ask' if len(named) > 1 else 'asks'} for it" if named else ""
+    if made.job.planned:
+        goals = {
+            None: "least time",
+            "LeastTime": f"least time within ${limits.budget_usd or 0:g}"
+            if limits.budget_usd
+            else "least time",
+            "LeastCost": "least cost"
+            + (f" within {limits.deadline_seconds} s" if limits.deadline_seconds else ""),
+        }
+        chosen = f"the planner's choice: {goals[limits.goal]}, and once more from its own first steps"
+        why = f"{why}; the rest is {chosen}" if why else chosen
     short = (
         "" if made.own_shortage is None else f";\n  its spec.memory.{made.work.mergers} {made.own_shortage}"
     )

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from sapflow import estimate, planner, workload
+from sapflow.cli.cluster_errors import JobUnknown
 from sapflow.cli.jobs import add_store, find_manifest, is_file, make_importable, session_of
+from sapflow.cli.kube import add_cluster, cluster_named, connect, has_cluster
 from sapflow.cli.output import print_json
-from sapflow.errors import DataError, SpecError
+from sapflow.cli.submit import namespace_of, read_document
+from sapflow.errors import DataError, SapflowError, SpecError
 from sapflow.local import available_cores
 from sapflow.report import Facts, gather, render
 from sapflow.report.facts import Predicted
-from sapflow.session import Session, runtime_of
+from sapflow.session import Session, find_session, runtime_of
 
 _DESCRIPTION = """\
 Write one page of HTML about a job: loss and accuracy against time and against dollars, where the time of a step goes,
@@ -28,8 +31,8 @@ examples:
   sapflow report job.yaml                                   writes report.html
   sapflow report .sapflow/jobs/digits-1a2b3c4d
   sapflow report digits-1a2b3c4d --store /data/sapflow -o digits.html
-  sapflow report "$(kubectl get tj digits -o jsonpath='{.metadata.uid}')" \\
-      --store 's3://sapflow?endpoint=http://localhost:9000'   a job of a cluster, whose store is reached from here"""
+  sapflow report digits -n team --store 's3://sapflow?endpoint=http://localhost:9000'
+      a job of a cluster, whose store is reached from here (kubectl port-forward), credentials in the environment"""
 
 
 def add_to(commands: Any) -> None:
@@ -41,9 +44,12 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "job", metavar="FILE|JOB|DIR", help="the job's YAML, its name in the store, or its folder there"
+        "job",
+        metavar="FILE|JOB|DIR",
+        help="the job's YAML, its name in the store or in the cluster, or its folder in the store",
     )
     add_store(parser)
+    add_cluster(parser)
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), metavar="PATH", help="default: report.html"
     )
@@ -55,8 +61,8 @@ def add_to(commands: Any) -> None:
 
 
 def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Exit code 0 where the page is written. Raises DataError, StoreError."""
-    with session_of(given.job, given.store, environ) as session:
+    """Exit code 0 where the page is written. Raises DataError, StoreError, and what clusters raise."""
+    with _session(given, environ) as session:
         facts = asyncio.run(gather(session.uid, session.job, session.store))
         if given.no_prediction:
             facts = replace(facts, not_predicted="it was left out by --no-prediction")
@@ -68,6 +74,47 @@ def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     else:
         print(f"{facts.uid}: {facts.state}, version {facts.last.version:,}; written to {given.output}")
     return 0
+
+
+def _session(given: argparse.Namespace, environ: Mapping[str, str]) -> Session:
+    """The job in its store: by its name there, else by the uid that a cluster knows under its name."""
+    if cluster_named(given):
+        return _of_cluster(given, environ)
+    try:
+        return session_of(given.job, given.store, environ)
+    except DataError as unknown:
+        if is_file(given.job) or not has_cluster(environ):
+            raise
+        try:
+            return _of_cluster(given, environ)
+        except JobUnknown as error:
+            raise DataError(f"{unknown}; {error}") from error
+        except StoreUnnamed:
+            raise
+        except SapflowError as error:
+            unknown.add_note(f"(the cluster was asked too: {error})")
+            raise unknown from error
+
+
+def _of_cluster(given: argparse.Namespace, environ: Mapping[str, str]) -> Session:
+    cluster = connect(given, environ)
+    document = read_document(given.job) if is_file(given.job) else None
+    if document is None:
+        namespace, name = cluster.namespace, given.job
+    else:
+        namespace, name = namespace_of(document, given.namespace, cluster), document["metadata"]["name"]
+    job = cluster.job(namespace, name)
+    if given.store is None:
+        raise StoreUnnamed(
+            f"{name} is a job of the cluster (namespace {namespace}), whose store cannot be told from here: name it as "
+            "it is reached from here, --store 's3://BUCKET?endpoint=http://localhost:9000' after kubectl port-forward, "
+            "with credentials in SAPFLOW_S3_ACCESS_KEY and SAPFLOW_S3_SECRET_KEY"
+        )
+    return find_session(job["metadata"]["uid"], environ, store=given.store)
+
+
+class StoreUnnamed(DataError):
+    """A cluster's job, and no word of where its store is."""
 
 
 def _with_prediction(facts: Facts, session: Session, named: str, environ: Mapping[str, str]) -> Facts:

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sapflow import estimate, session, structure
+from sapflow import estimate, session
 from sapflow.cli import openwhisk
 from sapflow.cli.jobs import add_store, find_manifest, make_importable, read_job
 from sapflow.cli.output import local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped
 from sapflow.data.blocks import Manifest
-from sapflow.display import Display, open_display
+from sapflow.display import Display, forecast_line, open_display
 from sapflow.errors import JobFailed
 from sapflow.progress import Extent, Progress
 from sapflow.session import Session
@@ -85,9 +85,9 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
     display = _display(given, opened)
     try:
         with display:
-            manifest = _prepare(opened, display, environ)
+            manifest, flops = _prepare(opened, display, environ)
             if sender is not None:
-                outcome = run_until_stopped(openwhisk.train(opened, manifest, sender, display))
+                outcome = run_until_stopped(openwhisk.train(opened, manifest, sender, display, flops))
             else:
                 outcome = run_until_stopped(
                     session.train(
@@ -97,6 +97,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
                         max_instances=given.max_instances,
                         observer=display,
                         on_runtime=display.watch,
+                        forward_flops=flops,
                     )
                 )
     except (Stopped, KeyboardInterrupt) as stop:
@@ -115,14 +116,16 @@ def _display(given: argparse.Namespace, opened: Session) -> Display:
         as_json=given.json,
         quiet=given.quiet,
         title=f"{opened.uid}: {count(job.spec.workers, 'worker')}, store {location(opened.url)}",
-        tree=structure.draw(job.structure),
         platform=job.price.platform,
     )
 
 
-def _prepare(opened: Session, display: Display, environ: Mapping[str, str]) -> Manifest:
-    """Data in blocks, and a job that fits them. Raises SpecError, DataError, StoreError."""
-    job = opened.job
+def _prepare(opened: Session, display: Display, environ: Mapping[str, str]) -> tuple[Manifest, int]:
+    """Data in blocks, and a job that fits them, with its model's arithmetic where it is yet to be planned.
+
+    Raises SpecError, DataError, StoreError.
+    """
+    job, flops = opened.job, 0
     manifest = find_manifest(opened)
     if manifest is None:
         display.stage(f"cutting {job.spec.data.source} into blocks")
@@ -130,12 +133,12 @@ def _prepare(opened: Session, display: Display, environ: Mapping[str, str]) -> M
     session.check_data(job, manifest)
     if not opened.started():
         display.stage("checking the model against data and memory")
-        estimate.examine_apart(job, manifest, environ)
+        flops = estimate.examine_apart(job, manifest, environ)
     extent = Extent.of(job, manifest.train_samples)
     samples = f"{manifest.train_samples:,} samples, {manifest.validation_samples:,} held out"
     display.stage(f"training {opened.uid}: {count(extent.total, extent.unit)}, {samples}")
     display.begin(Progress(extent))
-    return manifest
+    return manifest, flops
 
 
 def _say_finished(
@@ -208,6 +211,7 @@ def _summary(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]
     lines += [
         (unit, f"{outcome['version']:,} in {duration(account['seconds'])}{reached}"),
         ("cost", f"{dollars(account['costUSD'])} at {price.name}"),
+        *([("forecast", forecast_line(outcome["forecast"]))] if "forecast" in outcome else []),
         (
             "invocations",
             f"{account['invocations']:,} ({count(account['coldStarts'], 'cold start')}, "

@@ -109,6 +109,8 @@ async def _status(session: Session) -> dict[str, Any]:
     outcome = session.outcome()
     last = await records.last()
     if last is not None:
+        if (cells := (await records.plan(last.plan)).cells) is not None:
+            body["cells"] = max(map(max, cells)) + 1
         body["state"] = "Unfinished"
         body |= _progress(session, last)
         if (evaluation := await _newest_evaluation(records, last)) is not None:
@@ -170,6 +172,8 @@ def _print(body: dict[str, Any]) -> None:
         lines.append((body["unit"], f"{body['done']:,} of {body['total']:,}, epoch {body['epoch']:,}"))
     if "loss" in body:
         lines.append(("training loss", f"{body['loss']:.4f}"))
+    if "cells" in body:
+        lines.append(("cells", f"{body['cells']:,}"))
     evaluation = body.get("evaluation")
     if evaluation is not None:
         accuracy = [f"accuracy {percent(evaluation['accuracy'])}"] if "accuracy" in evaluation else []

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from sapflow import estimate, session, structure, survey
+from sapflow import estimate, placement, session, structure, survey
 from sapflow.cli.jobs import make_importable, read_job
 from sapflow.cli.output import print_json
 from sapflow.data.blocks import Manifest
@@ -64,9 +64,11 @@ def _facts(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> dic
             "readWhole": found.complete,
         },
         "model": {"parameters": needs.parameters, "buffers": needs.buffers, "outputs": manifest.outputs},
-        "structure": list(job.structure),
+        "structure": None if _chosen_later(job) else list(job.structure),
         "memoryNeeded": {"worker": needs.worker.total, "merger": needs.merger.total},
     }
+    if (placed := placement.of(job)) is not None:
+        facts["placement"] = placed.outline()
     if manifest.classes is not None:
         facts["data"]["classes"] = manifest.classes
     if found.complete:
@@ -95,9 +97,22 @@ def _print(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> Non
     print(f"  model   {model}: {count(needs.parameters, 'parameter')}")
     print(f"  steps   {_steps(job, found)}")
     print(f"  memory  {', '.join(memory)}")
+    if (placed := placement.of(job)) is not None:
+        of = placed.outline()
+        shares = " + ".join(map(str, of["workers"]))
+        print(
+            f"  cells   {of['cells']:,}: {shares} workers; {of['crossing']:,} of {of['edges']:,} edges cross"
+        )
     print()
+    if _chosen_later(job):
+        print("  merge.structure is left out: the planner chooses it (sapflow plan)")
+        return
     for line in structure.draw(job.structure).splitlines():
         print(f"  {line}")
+
+
+def _chosen_later(job: TrainingJob) -> bool:
+    return job.planned and job.spec.merge.structure is None
 
 
 def _samples(found: survey.Survey) -> str:

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from sapflow.driver.cells import Litter, collecting
 from sapflow.driver.commits import Account, Leg
 from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError, InvocationTimeout, JobFailed, OutOfMemory
@@ -32,28 +33,46 @@ class Tally:
     bytes_written: int = 0
     peak_memory: dict[str, int] = field(default_factory=dict)
     legs: dict[int, Leg] = field(default_factory=dict)
+    limits: dict[str, set[int]] = field(default_factory=dict)
+    store_read: int | None = None
+    store_written: int | None = None
+    nodes: dict[int, str] = field(default_factory=dict)
 
-    def add(self, role: Role, reply: Reply, level: int | None) -> None:
-        """Count an answer; `level` is where in the merge tree its call stood, None for what is no part of it."""
+    def add(self, role: Role, reply: Reply, level: int | None, dollars: float) -> None:
+        """Count an answer that cost so much; `level` is where in the merge tree its call stood, None: nowhere there."""
         body = reply.body
-        for name, seconds in body.get("seconds", {}).items():
-            self.phases[name] = self.phases.get(name, 0.0) + seconds
+        phases = body.get("seconds", {})
+        _add(self.phases, phases)
         self.phases["queue"] = self.phases.get("queue", 0.0) + reply.queue_seconds
         self.phases["cold"] = self.phases.get("cold", 0.0) + reply.cold_seconds
         size = body.get("bytes", {})
         read, written = size.get("read", 0), size.get("written", 0)
         self.bytes_read += read
         self.bytes_written += written
+        if "storeRead" in size:
+            self.store_read = (self.store_read or 0) + size["storeRead"]
+            self.store_written = (self.store_written or 0) + size["storeWritten"]
         if level is not None:
             leg = self.legs.get(level, Leg())
+            total = dict(leg.phases)
+            _add(total, phases)
             self.legs[level] = Leg(
                 calls=leg.calls + 1,
                 seconds=leg.seconds + reply.seconds,
                 slowest=max(leg.slowest, reply.seconds),
+                phases=total,
                 bytes_read=leg.bytes_read + read,
                 bytes_written=leg.bytes_written + written,
+                cost_usd=leg.cost_usd + dollars,
             )
+            if reply.memory_bytes is not None:
+                self.limits.setdefault(role, set()).add(reply.memory_bytes)
         self.peak_memory[role] = max(self.peak_memory.get(role, 0), body.get("peakMemoryBytes", 0))
+
+
+def _add(total: dict[str, float], seconds: dict[str, float]) -> None:
+    for name, value in seconds.items():
+        total[name] = total.get(name, 0.0) + value
 
 
 class Caller:
@@ -70,8 +89,10 @@ class Caller:
         cpus: dict[Role, float | None],
         observer: Observer,
         account: Account,
+        litter: Litter | None = None,
     ) -> None:
-        self._sender, self._observer = sender, observer
+        """`litter`: where the job is placed, what its cells are told to remove."""
+        self._sender, self._observer, self._litter = sender, observer, litter
         self._seconds, self._retries = seconds, retries
         self._price, self._memory, self._cpus = price, memory, cpus
         self._history: dict[str, deque[float]] = {}
@@ -87,6 +108,11 @@ class Caller:
         used = {name: getattr(self._earlier, name) + value for name, value in self._spent.items()}
         seconds = self._earlier.seconds + time.monotonic() - self._started
         return Account.model_validate({"seconds": seconds, **used})
+
+    @property
+    def slowest_start(self) -> float:
+        """Seconds of the longest cold start so far."""
+        return self._slowest_start
 
     def take_tally(self) -> Tally:
         """What was used since the last call of this."""
@@ -124,7 +150,9 @@ class Caller:
                 self._spent["retries"] += 1
                 await asyncio.sleep(min(MAX_BACKOFF, BACKOFF * 2**attempt) * random.uniform(0.5, 1.0))
             else:
-                self.tally.add(role, reply, level)
+                self.tally.add(role, reply, level, self._dollars(role, reply))
+                if request.cell is not None and "node" in reply.body:
+                    self.tally.nodes[request.cell] = reply.body["node"]
                 return reply.body
         raise AssertionError("unreachable")
 
@@ -184,12 +212,20 @@ class Caller:
         body = request.body()
         body["attempt"], body["secondsLeft"] = attempt, self._seconds
         self._spent["invocations"] += 1
-        reply = await self._sender.invoke(role, body, seconds=self._seconds)
+        with collecting(self._litter, request.cell) as names:
+            if names:
+                body["collect"] = names
+            reply = await self._sender.invoke(role, body, seconds=self._seconds)
         self._last_answer = asyncio.get_running_loop().time()
         self._history.setdefault(op, deque(maxlen=64)).append(reply.seconds)
         if reply.cold_seconds:
             self._slowest_start = max(self._slowest_start, reply.cold_seconds)
             self._spent["cold_starts"] += 1
-        self._spent["cost_usd"] += cost(self._price, self._memory[role], reply.seconds, self._cpus[role])
+        self._spent["cost_usd"] += self._dollars(role, reply)
         self._observer.answered(role, op, reply)
         return reply
+
+    def _dollars(self, role: Role, reply: Reply) -> float:
+        """What an invocation costs, by the size that its instance had."""
+        memory = self._memory[role] if reply.memory_bytes is None else reply.memory_bytes
+        return cost(self._price, memory, reply.seconds, self._cpus[role])

@@ -10,17 +10,20 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from sapflow import keys
+from sapflow.driver.size_records import SizeSearch
 from sapflow.errors import CorruptObject, ObjectMissing
 from sapflow.requests import Message, Part, Sizes
 from sapflow.store import Store
 
 
 class Plan(Message):
-    """How one step is merged: the tree, root first, the number of shards, and who merges."""
+    """How one step is merged: the tree, root first, the number of shards, who merges, and where."""
 
     structure: tuple[int, ...]
     shards: int
     mergers: Literal["merger", "worker"] = "merger"
+    cells: tuple[tuple[int, ...], ...] | None = None
+    """Where the job is placed: the cell of each node by level, workers first; so the channel of each contribution."""
 
     @property
     def name(self) -> str:
@@ -61,8 +64,30 @@ class Leg(Message):
     seconds: float = 0.0
     """Of all calls together, from request to answer."""
     slowest: float = 0.0
+    phases: dict[str, float] = {}
+    """Seconds of all calls together inside the functions, by phase."""
     bytes_read: int = 0
     bytes_written: int = 0
+    cost_usd: float = Field(0.0, alias="costUSD")
+
+
+class Forecast(Message):
+    """What the planner says of the steps that follow, warm ones, when it chooses how they are merged."""
+
+    seconds_per_step: float
+    dollars_per_step: float = Field(alias="dollarsPerStep")
+    steps: int
+    """That follow."""
+    constants: str
+    """Where the law's constants were measured."""
+
+    @property
+    def seconds(self) -> float:
+        return self.steps * self.seconds_per_step
+
+    @property
+    def dollars(self) -> float:
+        return self.steps * self.dollars_per_step
 
 
 class Measured(Message):
@@ -80,6 +105,15 @@ class Measured(Message):
     peak_memory_bytes: dict[str, int] = {}
     legs: list[Leg] = []
     """One a level, workers first; empty in commits of drivers that did not count them."""
+    memory_limits: dict[str, list[int]] = {}
+    """Of the functions that did the step, by role, where they said so: several while they are given another."""
+    search: SizeSearch | None = None
+    """Where the search for the workers' size stands, of jobs that ask for one."""
+    store_read: int | None = None
+    store_written: int | None = None
+    """Placed jobs: bytes of all kinds that the functions passed through the store; the rest stayed in cells."""
+    nodes: dict[int, str] | None = None
+    """Placed jobs: where each cell is, as far as its functions know."""
 
 
 class Commit(Message):
@@ -107,6 +141,8 @@ class Commit(Message):
     """Versions before `version` − 1 that may still have objects in the store."""
     account: Account = Account()
     measured: Measured = Measured()
+    forecast: Forecast | None = None
+    """In commits whose plan is new."""
 
     def encode(self) -> bytes:
         return json.dumps(self.body(), sort_keys=True, separators=(",", ":")).encode()
@@ -115,7 +151,7 @@ class Commit(Message):
     def digest(self) -> str:
         """What the next version's keys are derived from: what this one stands on, not how long it took."""
         identity = self.body()
-        for name in ("account", "measured", "layout", "kept"):
+        for name in ("account", "measured", "layout", "kept", "forecast"):
             identity.pop(name, None)
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -8,6 +8,8 @@ from sapflow.data.sampler import split, steps_per_epoch
 from sapflow.driver.calls import Caller
 from sapflow.driver.commits import Commit, Cursor, Leg, Measured, Records
 from sapflow.driver.observer import Observer
+from sapflow.driver.size_records import SearchSettings, SizeSearch
+from sapflow.driver.sizing import Sizing
 from sapflow.job import TrainingJob
 from sapflow.requests import Part, Sizes
 from sapflow.store import Store
@@ -33,6 +35,8 @@ class Context:
     records: Records
     caller: Caller
     observer: Observer
+    search: SearchSettings | None = None
+    """What to look for while it trains: the workers' best size."""
 
     @property
     def spec_key(self) -> str:
@@ -61,6 +65,11 @@ class Context:
         return spec.workers * spec.data.batch_size * spec.algorithm.local_steps
 
     @property
+    def full_samples(self) -> int:
+        """Samples of the step with most of them: of every one but the last of an epoch."""
+        return min(self.round_samples, self.samples)
+
+    @property
     def steps_per_epoch(self) -> int:
         return steps_per_epoch(self.samples, self.round_samples)
 
@@ -82,6 +91,17 @@ class Context:
         return schedules.learning_rate(
             self.job.spec.optimizer.learning_rate, self.job.schedule, update, self.schedule_total
         )
+
+    def sized(self, commit: Commit, search: SizeSearch | None) -> Commit:
+        """The commit with where the search stands in it."""
+        if search is None:
+            return commit
+        measured = commit.measured.model_copy(update={"search": search})
+        return commit.model_copy(update={"measured": measured})
+
+    @property
+    def sizing(self) -> Sizing | None:
+        return None if self.search is None else Sizing(self.search, self.full_samples)
 
     def slices(self, cursor: Cursor) -> Slices:
         """What each rank computes on in the step that starts at `cursor`.
@@ -125,6 +145,10 @@ class Context:
             bytes_read=tally.bytes_read,
             bytes_written=tally.bytes_written,
             peak_memory_bytes=tally.peak_memory,
+            memory_limits={role: sorted(limits) for role, limits in tally.limits.items()},
+            store_read=tally.store_read,
+            store_written=tally.store_written,
+            nodes=tally.nodes or None,
             legs=[tally.legs.get(level, Leg()) for level in range(max(tally.legs, default=-1) + 1)],
         )
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable
 
 from sapflow import keys
+from sapflow.driver.cells import Litter
 from sapflow.driver.commits import Commit, Records
 from sapflow.errors import StoreError
 from sapflow.job import CheckpointSpec
@@ -20,8 +21,17 @@ class Keeper:
     goes on from it inherits them: a crash leaves nothing behind.
     """
 
-    def __init__(self, store: Store, records: Records, uid: str, checkpoints: CheckpointSpec) -> None:
+    def __init__(
+        self,
+        store: Store,
+        records: Records,
+        uid: str,
+        checkpoints: CheckpointSpec,
+        litter: Litter | None = None,
+    ) -> None:
+        """`litter`: where the job is placed, what its cells are told to remove."""
         self._store, self._records, self._uid, self._spec = store, records, uid, checkpoints
+        self._litter = litter
         self._held: dict[tuple[int, str], list[str]] = {}
         self._checkpoints: dict[int, list[str]] = {}
         self._named: set[int] = set()
@@ -117,6 +127,9 @@ class Keeper:
         await self._records.write(keys.checkpoint(self._uid, commit.version), body, durable=True)
 
     def _remove(self, names: dict[str, int]) -> None:
+        if self._litter is not None:
+            left = self._litter.take_in(names)
+            names = {key: names[key] for key in left}
         self._removing.update(names)
         self._waiting += names
 

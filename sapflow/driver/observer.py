@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from sapflow.invoke import Reply, Role
 
 if TYPE_CHECKING:
-    from sapflow.driver.commits import Commit
+    from sapflow.driver.commits import Commit, Forecast, Plan
     from sapflow.errors import InvocationError
 
 
@@ -14,6 +14,9 @@ class Observer:
 
     def resumed(self, commit: "Commit") -> None:
         """The driver goes on from a commit that an earlier one made."""
+
+    def planned(self, plan: "Plan", forecast: "Forecast | None") -> None:
+        """Steps are merged by this plan from now on; `forecast` is there where it is new."""
 
     def committed(self, commit: "Commit") -> None:
         """A version was committed, by this driver or another."""
@@ -46,6 +49,10 @@ class Observers(Observer):
     def resumed(self, commit: "Commit") -> None:
         for each in self._observers:
             each.resumed(commit)
+
+    def planned(self, plan: "Plan", forecast: "Forecast | None") -> None:
+        for each in self._observers:
+            each.planned(plan, forecast)
 
     def committed(self, commit: "Commit") -> None:
         for each in self._observers:

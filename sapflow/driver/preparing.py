@@ -1,6 +1,7 @@
 """Data cut by a worker function, where the driver has neither the data's libraries nor the model's."""
 
 import asyncio
+from dataclasses import dataclass
 
 from sapflow import keys
 from sapflow.data.blocks import Manifest, load_manifest
@@ -20,6 +21,16 @@ LEAST_SECONDS = 300.0
 """A cut cannot be continued by a second invocation, so one may take this long even where a step's may not."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job's data in blocks, and what preparing it has used and found out."""
+
+    manifest: Manifest
+    account: Account
+    forward_flops: int = 0
+    """Of the model, for one sample; 0 where an earlier driver has prepared the data."""
+
+
 async def prepare(
     uid: str,
     job: TrainingJob,
@@ -28,7 +39,7 @@ async def prepare(
     observer: Observer | None = None,
     *,
     check_memory: bool = True,
-) -> tuple[Manifest, Account]:
+) -> Prepared:
     """The manifest of the job's data, cut by a worker unless that is done, and what that has used.
 
     `check_memory`: see PrepareRequest. A failure is kept in the store. Raises JobFailed with the message of what is
@@ -37,7 +48,7 @@ async def prepare(
     key = manifest_key(keys.data(uid))
     await asyncio.to_thread(write_spec, uid, job, store)
     try:
-        return await asyncio.to_thread(load_manifest, store, key), Account()
+        return Prepared(await asyncio.to_thread(load_manifest, store, key), Account())
     except ObjectMissing:
         pass
     spec = job.spec
@@ -58,9 +69,10 @@ async def prepare(
         job=uid, version=0, seconds_left=1, spec=keys.spec(uid), check_memory=check_memory
     )
     try:
-        await caller.call("worker", request)
+        body = await caller.call("worker", request)
     except JobFailed as failure:
-        body = {"reason": failure.reason, "message": str(failure), "version": failure.version}
-        await Records(store, uid).write(keys.failure(uid, 0), body)
+        record = {"reason": failure.reason, "message": str(failure), "version": failure.version}
+        await Records(store, uid).write(keys.failure(uid, 0), record)
         raise
-    return await asyncio.to_thread(load_manifest, store, key), caller.account
+    manifest = await asyncio.to_thread(load_manifest, store, key)
+    return Prepared(manifest, caller.account, body["forwardFlops"])

@@ -42,12 +42,30 @@ async def write(context: Context, evaluations: Evaluations, chosen: Commit) -> d
         "validationAccuracy": evaluations.accuracies.get(chosen.version),
         "targetReached": evaluations.reached is not None,
         "account": context.caller.account.body(),
+        "forecast": forecast_against(first, chosen),
     }
     outcome = {name: value for name, value in plain_json(outcome).items() if value is not None}
     key = keys.result(uid, "outcome.json")
     if not await records.write(key, outcome, durable=True):
         outcome = await records.read(key) or outcome
     return outcome
+
+
+def forecast_against(first: Commit, chosen: Commit) -> dict[str, float] | None:
+    """What was forecast before the first step of as many steps as were taken, and its error as a share of what came.
+
+    Cold starts, evaluations and faults are in what came, and in no forecast.
+    """
+    forecast, steps = first.forecast, chosen.version
+    seconds = chosen.account.seconds - first.account.seconds
+    spent = chosen.account.cost_usd - first.account.cost_usd
+    if forecast is None or seconds <= 0 or spent <= 0:
+        return None
+    said = {"seconds": steps * forecast.seconds_per_step, "costUSD": steps * forecast.dollars_per_step}
+    return said | {
+        "secondsError": said["seconds"] / seconds - 1,
+        "costError": said["costUSD"] / spent - 1,
+    }
 
 
 def describe(context: Context) -> dict[str, Any]:

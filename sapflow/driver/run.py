@@ -6,21 +6,25 @@ once are harmless: one that finds a commit it did not make goes on from it.
 
 from typing import Any
 
-from sapflow import keys, structure
+from sapflow import keys, placement, structure
 from sapflow.data.blocks import Manifest
 from sapflow.driver import result
 from sapflow.driver.asynchronous import AsynchronousRun
 from sapflow.driver.calls import Caller
+from sapflow.driver.cells import Litter, Losses
 from sapflow.driver.commits import Account, Commit, Plan, Records
 from sapflow.driver.context import Context, shard_parts
 from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.keeping import Keeper
 from sapflow.driver.observer import Observer
+from sapflow.driver.planning import Planning, Surroundings
+from sapflow.driver.size_records import SearchSettings
 from sapflow.driver.step import SynchronousStep
 from sapflow.errors import JobFailed, SapflowError
 from sapflow.invoke import Sender
 from sapflow.job import TrainingJob
 from sapflow.memory import parse_quantity
+from sapflow.placement import Placement
 from sapflow.requests import InitializeRequest, Sizes
 from sapflow.store import Store
 
@@ -37,12 +41,22 @@ class Driver:
         sender: Sender,
         observer: Observer | None = None,
         account: Account | None = None,
+        around: Surroundings | None = None,
+        search: SearchSettings | None = None,
+        placed: Placement | None = None,
     ) -> None:
-        """`account`: what was used before there was a version, for the data."""
-        self._prepared = account or Account()
+        """`account`: what was used before there was a version, for the data. `around`: what planning needs to know.
+
+        `search`: for the workers' best size. `placed`: how the job's functions are packed into cells, where that has
+        been decided already. Raises SpecError where they cannot be.
+        """
+        self._search = search
+        self._prepared, self._around = account or Account(), around or Surroundings()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
         self._records = Records(store, uid)
+        self._placed = placed or placement.of(job)
+        self._litter = None if self._placed is None else Litter(self._placed.count)
 
     async def run(self) -> dict[str, Any]:
         """Train to the end; the outcome record. Raises JobFailed, StoreError."""
@@ -52,19 +66,21 @@ class Driver:
             return dict(standing)
         last = await self._records.last()
         context = self._context(last.account if last else self._prepared)
-        keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint)
+        keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint, self._litter)
         evaluations = Evaluations(context, keeper)
+        planning = Planning(context, self._around)
         walk: _Walk | None = None
         resumed = last is not None
         try:
             if last is None:
-                last = await self._initialize(context)
+                last = await self._initialize(context, planning)
             else:
+                await self._resume_plan(planning, last)
                 self._observer.resumed(last)
                 await self._inherit(context, keeper, last)
                 await evaluations.recover(last)
                 keeper.collect()
-            walk = _Walk(context, keeper, evaluations, last, resumed=resumed)
+            walk = _Walk(context, keeper, evaluations, planning, last, resumed=resumed)
             chosen = await walk.to_the_end()
             # Before there is an outcome: whoever finds one removes nothing any more.
             await keeper.settle()
@@ -100,22 +116,25 @@ class Driver:
             },
             observer=self._observer,
             account=account,
+            litter=self._litter,
         )
         return Context(
-            self._uid, self._job, self._manifest, self._store, self._records, caller, self._observer
+            self._uid,
+            self._job,
+            self._manifest,
+            self._store,
+            self._records,
+            caller,
+            self._observer,
+            self._search,
         )
 
-    async def _initialize(self, context: Context) -> Commit:
-        """Version 0: the model from its seed, written by a worker."""
-        asked = self._job.spec.merge
-        plan = Plan(
-            structure=self._job.structure,
-            shards=asked.shards,
-            mergers="worker" if asked.reuse_workers else "merger",
-        )
-        await self._records.write(keys.plan(self._uid, plan.name), plan.body())
-        ident = keys.step_id("", plan.name)
-        outputs = [keys.params(self._uid, 0, ident, shard) for shard in range(plan.shards)]
+    async def _initialize(self, context: Context, planning: Planning) -> Commit:
+        """Version 0: the model from its seed, written by a worker; its size makes the plan."""
+        job = self._job
+        shards = job.shards
+        ident = keys.step_id("", keys.digest({"shards": shards}))
+        outputs = [keys.params(self._uid, 0, ident, shard) for shard in range(shards)]
         body = await context.caller.call(
             "worker",
             InitializeRequest(
@@ -124,12 +143,17 @@ class Driver:
                 seconds_left=1,
                 spec=context.spec_key,
                 manifest=context.manifest_key,
-                shards=plan.shards,
+                shards=shards,
                 outputs=outputs,
+                estimate=self._search is not None,
             ),
         )
         sizes = Sizes.model_validate(body["sizes"])
-        workers = self._job.spec.workers
+        plan, forecast = planning.first(planning.size(sizes, body["slots"]))
+        if self._placed is not None:
+            plan = plan.model_copy(update={"cells": self._placed.cells})
+        await self._records.write(keys.plan(self._uid, plan.name), plan.body())
+        workers = job.spec.workers
         commit = Commit(
             version=0,
             id=ident,
@@ -137,16 +161,28 @@ class Driver:
             plan=plan.name,
             sizes=sizes,
             slots=body["slots"],
-            params=shard_parts(sizes, plan.shards, outputs),
+            params=shard_parts(sizes, shards, outputs),
             optimizer=[],
             counters=[0] * workers if context.asynchronous else [],
             layout=body["layout"],
             account=context.caller.account,
             measured=context.measured({}, 0.0, None),
+            forecast=forecast,
         )
+        sizing = context.sizing
+        if sizing is not None:
+            commit = context.sized(commit, sizing.begin(body.get("memoryNeededBytes", 0)))
         standing, _ = await self._records.settle(commit)
+        self._observer.planned(await self._records.plan(standing.plan), standing.forecast)
         self._observer.committed(standing)
         return standing
+
+    async def _resume_plan(self, planning: Planning, last: Commit) -> None:
+        """Go on by the plan of the last commit."""
+        first = await self._records.commit(0)
+        if first is not None:
+            planning.resume(first, last)
+        self._observer.planned(await self._records.plan(last.plan), None)
 
     async def _inherit(self, context: Context, keeper: Keeper, last: Commit) -> None:
         """Take over what an earlier driver did not come to remove."""
@@ -187,13 +223,23 @@ class _Walk:
     """From one commit to the next, until the job is done or must stop."""
 
     def __init__(
-        self, context: Context, keeper: Keeper, evaluations: Evaluations, last: Commit, *, resumed: bool
+        self,
+        context: Context,
+        keeper: Keeper,
+        evaluations: Evaluations,
+        planning: Planning,
+        last: Commit,
+        *,
+        resumed: bool,
     ) -> None:
         self._context, self._keeper, self._evaluations = context, keeper, evaluations
+        self._planning = planning
         self._commit = last
         self._resumed = resumed
+        self._sizing = context.sizing
         self._plans: dict[str, Plan] = {}
         self._asynchronous: AsynchronousRun | None = None
+        self._losses = Losses()
 
     async def to_the_end(self) -> Commit:
         """Train; the version that is the result."""
@@ -245,8 +291,11 @@ class _Walk:
             new = await work.next_commit()
         except (SapflowError, ExceptionGroup) as error:
             standing = await records.commit(old.version + 1)
+            failure = _plain(error)
+            if standing is None and self._losses.may_repeat(failure, old.version):
+                return
             if standing is None:
-                raise _plain(error) from None
+                raise failure from None
             new = standing
         if new.skipped and self._context.job.spec.algorithm.on_nan == "Fail":
             await self._keeper.record_checkpoint(old)
@@ -257,7 +306,12 @@ class _Walk:
                 reason="NotFinite",
                 version=old.version,
             )
-        self._commit, ours = await records.settle(new.model_copy(update={"kept": self._keeper.kept}))
+        if self._sizing is not None:
+            new = self._context.sized(new, self._sizing.after(old, new))
+        changes = {"kept": self._keeper.kept, **await self._planned_anew(old, new)}
+        self._commit, ours = await records.settle(new.model_copy(update=changes))
+        if self._commit.plan != old.plan:
+            self._context.observer.planned(await self._plan(), self._commit.forecast)
         if self._asynchronous is not None:
             self._hold_for_workers(self._commit)
         self._context.observer.committed(self._commit)
@@ -269,6 +323,19 @@ class _Walk:
             self._context.observer.checkpointed(self._commit.version)
         if self._evaluations.due(self._commit.version):
             self._evaluations.start(self._commit)
+
+    async def _planned_anew(self, old: Commit, new: Commit) -> dict[str, Any]:
+        """What changes in a commit that brings another plan; its record is written first."""
+        search = new.measured.search
+        if new.plan != old.plan or (search is not None and not search.done):
+            # Steps of several memory sizes are no measure of a tree.
+            return {}
+        found = self._planning.after(old, new, await self._plan())
+        if found is None:
+            return {}
+        plan, forecast = found
+        await self._context.records.write(keys.plan(self._context.uid, plan.name), plan.body())
+        return {"plan": plan.name, "forecast": forecast}
 
     def _used(self, work: SynchronousStep | AsynchronousRun) -> list[str]:
         """What only the making of the last commit needed; at first, also what an earlier driver left of its try."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from sapflow import keys, structure
 from sapflow.data.sampler import micro_batches
+from sapflow.driver.cells import Channels
 from sapflow.driver.commits import Commit, Plan
 from sapflow.driver.context import Context, Slices, objects_after
 from sapflow.merge import OPEN_CHILDREN
@@ -37,6 +38,7 @@ class SynchronousStep:
         self.slices: Slices = context.slices(commit.cursor)
         self.groups = structure.active_groups(plan.structure, sorted(self.slices.ranks))
         self.top = structure.levels(plan.structure)
+        self.channels = Channels(plan)
         self.ranges = structure.shard_ranges(commit.sizes.total, plan.shards, commit.sizes.block)
         has_state = bool(commit.slots) and not context.local
         self.params, self.state = objects_after(
@@ -67,7 +69,8 @@ class SynchronousStep:
         return self.context.learning_rate(self.commit.updates)
 
     def _key(self, level: int, index: int, shard: int) -> str:
-        return keys.contribution(self.context.uid, self.version, self.ident, level, index, shard)
+        key = keys.contribution(self.context.uid, self.version, self.ident, level, index, shard)
+        return self.channels.of(level, index, key)
 
     async def _children(self, level: int, children: list[int], shard: int) -> list[str]:
         """Wait for a group's children; their keys in order."""
@@ -86,6 +89,7 @@ class SynchronousStep:
             spec=context.spec_key,
             manifest=context.manifest_key,
             rank=rank,
+            cell=self.channels.cell(0, rank),
             params=self.commit.params,
             sizes=self.commit.sizes,
             shards=self.plan.shards,
@@ -104,6 +108,7 @@ class SynchronousStep:
             job=self.context.uid,
             version=self.version,
             seconds_left=1,
+            cell=self.channels.cell(level, index),
             children=await self._children(level, children, shard),
             start=start,
             stop=stop,
@@ -141,6 +146,7 @@ class SynchronousStep:
                 "job": context.uid,
                 "version": self.version,
                 "secondsLeft": 1,
+                "cell": self.channels.cell(self.top, 0),
                 "phase": phase,
                 "children": [self._key(self.top - 1, child, shard) for child in last],
                 "total": self._total(shard),
@@ -204,7 +210,8 @@ class SynchronousStep:
         return found + self._cursors
 
     def _total(self, shard: int) -> str:
-        return keys.total(self.context.uid, self.version, self.ident, shard)
+        # Both of the root's phases are in its cell.
+        return self.channels.of(self.top, 0, keys.total(self.context.uid, self.version, self.ident, shard))
 
     def possible_cursors(self) -> list[str]:
         """Every cursor that an earlier driver's invocations may have left of this step."""

@@ -65,9 +65,14 @@ class Facts:
 
     @property
     def warm(self) -> Sequence[Commit]:
-        """Commits of steps in which no function had to be started, where there are such after the warm-up."""
+        """Commits of steps by the last plan in which no function had to be started, where there are such after the
+        warm-up."""
         pairs = list(zip([self.start, *self.commits], self.commits, strict=False))[WARM_UP_STEPS:]
-        warm = [new for old, new in pairs if new.account.cold_starts == old.account.cold_starts]
+        warm = [
+            new
+            for old, new in pairs
+            if new.account.cold_starts == old.account.cold_starts and old.plan == self.last.plan
+        ]
         return warm or self.commits
 
     @property

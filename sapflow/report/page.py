@@ -8,9 +8,9 @@ from itertools import pairwise
 import yaml
 
 from sapflow.driver.commits import Account, Commit
-from sapflow.memory import format_bytes, parse_quantity
+from sapflow.memory import format_bytes, format_quantity, parse_quantity
 from sapflow.pricing import MIB
-from sapflow.report import charts
+from sapflow.report import cells, charts
 from sapflow.report.charts import Line, Mark
 from sapflow.report.facts import Facts
 from sapflow.text import dollars, duration, percent
@@ -31,6 +31,7 @@ _EVENTS = (
     ("retry", "s6"),
     ("hedge", "s4"),
     ("skipped step", "bad"),
+    ("new plan", "s5"),
     ("checkpoint", "s3"),
 )
 
@@ -58,6 +59,8 @@ def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
     yield "Learning", _learning(facts)
     yield "Where the time of a step goes", _anatomy(facts)
     yield "Merge tree", [_tree(facts), _levels(facts)]
+    if where := cells.section(facts):
+        yield "Placement by node", where
     yield "Prediction beside measurement", [_prediction(facts)]
     yield "Memory and cost", _memory_and_cost(facts)
     yield "Faults and starts", [_events(facts)]
@@ -161,6 +164,38 @@ def _anatomy(facts: Facts) -> list[str]:
             from_zero=True,
         ),
         "</div>",
+        *_sizes_tried(facts),
+    ]
+
+
+def _limits(facts: Facts, role: str) -> list[tuple[float, float]]:
+    """(step, MiB) that the functions of each step said they had, where they did."""
+    return [
+        (float(each.version), max(each.measured.memory_limits[role]) / MIB)
+        for each in facts.commits
+        if each.measured.memory_limits.get(role)
+    ]
+
+
+def _sizes_tried(facts: Facts) -> list[str]:
+    """What a search for the workers' size has come to."""
+    search = facts.last.measured.search
+    if search is None:
+        return []
+    state = "It has ended" if search.done else "It goes on"
+    rows = [
+        (
+            format_quantity(each.size * MIB),
+            f"{each.step:,}",
+            duration(each.seconds),
+            _money(each.cost_usd),
+            _share(each.error),
+        )
+        for each in search.trials
+    ]
+    return [
+        f"<p>The search for the workers' memory wants {search.quantity}. {state}.</p>",
+        _table(["size tried", "to step", "a step", "cost of a step", "error"], rows),
     ]
 
 
@@ -262,7 +297,13 @@ def _memory_and_cost(facts: Facts) -> list[str]:
         ]
         if points:
             series.append(Line(role, kind, points))
-            bounds.append((f"limit of a {role}", kind, limits[role] / MIB))
+            changing = _limits(facts, role)
+            if len({size for _, size in changing}) > 1:
+                series.append(Line(f"limit of a {role}", "s3", changing))
+            else:
+                bounds.append(
+                    (f"limit of a {role}", kind, changing[0][1] if changing else limits[role] / MIB)
+                )
     price = facts.job.price
     money = [(float(each.version), each.account.cost_usd) for each in (facts.start, *facts.commits)]
     return [
@@ -304,6 +345,8 @@ def _marks(facts: Facts) -> Iterator[Mark]:
             more = getattr(new.account, name) - (getattr(old.account, name) if old is not None else 0)
             if more > 0:
                 yield Mark(at, row, f"{more:,} × {row} before version {new.version:,}, {duration(at)}")
+        if old is not None and new.plan != old.plan:
+            yield Mark(at, "new plan", f"planned anew after version {new.version:,}, {duration(at)}")
         if new.skipped:
             yield Mark(at, "skipped step", f"step {new.version:,} was not finite and left out")
         if new.version in facts.checkpoints:

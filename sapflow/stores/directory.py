@@ -19,7 +19,7 @@ from contextlib import suppress
 from urllib.parse import quote
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnsafe
-from sapflow.store import Buffer
+from sapflow.store import Buffer, ObjectReader
 from sapflow.stores.buffers import (
     IOV_MAX,
     aligned_buffer,
@@ -35,6 +35,8 @@ from sapflow.stores.reader import SequentialReader
 _TEMPORARY = ".tmp"
 _MAP_FROM = 2 << 20
 """Bytes. Copying a smaller object costs less than the page faults of mapping it."""
+_PIECE = 1 << 20
+"""Bytes of an object that is copied from another store that are held at once."""
 _TRIES = 20
 
 _REMEDIES = {
@@ -81,6 +83,20 @@ class DirectoryStore:
             raise _failure(error, path) from error
         return made
 
+    def copy(self, key: str, reader: ObjectReader) -> bool:
+        """Write an object as it is read, in pieces; True when this call made it. Raises as `create` and `reader` do."""
+        path = self._path(key)
+        try:
+            file, temporary = self._open_temporary()
+            try:
+                for start in range(0, reader.size, _PIECE):
+                    _write(file, [reader.next(min(_PIECE, reader.size - start))])
+                return _link(temporary, path)
+            finally:
+                _close(file, temporary)
+        except OSError as error:
+            raise _failure(error, path) from error
+
     def _write_and_link(self, path: str, views: list[memoryview], durable: bool) -> bool:
         file, temporary = self._open_temporary()
         try:
@@ -89,8 +105,7 @@ class DirectoryStore:
                 os.fsync(file)
             return _link(temporary, path)
         finally:
-            os.unlink(temporary)
-            os.close(file)
+            _close(file, temporary)
 
     def _open_temporary(self) -> tuple[int, str]:
         """An empty file that no `_sweep` removes while it is open, and its name."""
@@ -247,6 +262,13 @@ class DirectoryReader(SequentialReader):
 
     def close(self) -> None:
         os.close(self._file)
+
+
+def _close(file: int, temporary: str) -> None:
+    # Where the whole directory was taken away meanwhile, so was this.
+    with suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.close(file)
 
 
 def _write(file: int, views: list[memoryview]) -> None:

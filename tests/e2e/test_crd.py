@@ -29,6 +29,7 @@ GOOD: dict[str, Any] = {
         "suspend": True,
     },
 }
+AFFINITY = {"from": "Worker", "to": "Merger", "weight": 100}
 REMOVED = object()
 
 
@@ -107,11 +108,28 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"spec.memory.worker": "64"}, "must be at least 64Mi"),
     ({"spec.memory.worker": "512mb"}, "spec.memory.worker in body should match"),
     ({"spec.cpu.worker": "many"}, "spec.cpu.worker in body should match"),
+    ({"spec.memory.optimize": {"goal": "Speed"}}, 'Unsupported value: "Speed"'),
+    ({"spec.memory.optimize": {"maxUpdates": 21}}, "should be less than or equal to 20"),
+    ({"spec.memory.optimize": {"min": "1Gi"}}, "must be at most memory.worker, where the search starts"),
+    ({"spec.memory.optimize": {"max": "256Mi"}}, "must be at least memory.worker, where the search starts"),
+    ({"spec.memory.optimize": {"min": "1"}}, "spec.memory.optimize.min: Invalid value"),
+    ({"spec.memory.optimize": {}, "spec.cpu.worker": "1"}, "leave cpu.worker out"),
     (
-        {"spec.memory.optimize": {"goal": "Cost"}},
-        "is not built yet: memory optimisation comes with the planner",
+        {"spec.algorithm": {"steps": 5, "mode": "Async"}, "spec.memory.optimize": {}},
+        "is for algorithm.mode Sync only",
     ),
-    ({"spec.affinity": [{"from": "Worker"}]}, "is not built yet: placement comes with the planner"),
+    ({"spec.affinity": [{"from": "Worker"}]}, "spec.affinity[0].to: Required value"),
+    ({"spec.affinity": [AFFINITY, AFFINITY | {"weight": 1}]}, "names a pair of from and to twice"),
+    (
+        {"spec.affinity": [AFFINITY], "spec.algorithm": {"steps": 5, "mode": "Async"}},
+        "is for algorithm.mode Sync only",
+    ),
+    ({"spec.placement": {"cells": 2}}, "goes with affinity"),
+    ({"spec.affinity": [AFFINITY], "spec.placement": {"cells": 60}}, "must be at most workers"),
+    (
+        {"spec.affinity": [AFFINITY], "spec.placement": {"cells": 2, "workersPerCell": 1}},
+        "times cells must be at least workers",
+    ),
     ({"spec.storage": {"bucket": "sapflow"}}, "spec.storage.endpoint: Required value"),
     (
         {"spec.storage": {"endpoint": "http://minio:9000", "bucket": "sapflow", "shareCredentials": True}},

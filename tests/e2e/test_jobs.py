@@ -1,6 +1,8 @@
 """Jobs on a real cluster: from `kubectl apply` to a result, and what is left of a deleted one."""
 
-from helpers.kube import Job, sample, wait_until
+from helpers.kube import Job, owned_store, sample, wait_until
+
+from sapflow import keys
 
 
 def test_digits_trains_to_its_accuracy_and_its_functions_go_to_zero(namespace: str) -> None:
@@ -23,3 +25,30 @@ def test_a_deleted_job_leaves_nothing_in_its_namespace(namespace: str) -> None:
     job.delete()
 
     wait_until(lambda: not job.children(), "a namespace without the job's children", 90)
+
+
+def test_a_job_that_names_no_merge_tree_is_planned_by_its_driver(namespace: str) -> None:
+    job = Job.apply(namespace, sample("digits", merge=None))
+
+    seen = job.until_succeeded()
+
+    progress = seen["progress"]
+    assert (progress["structure"][0], progress["structure"][-1]) == (1, 8)
+    assert progress["shards"] >= 1
+    assert progress["forecastSeconds"] > 0
+    assert progress["forecastCostUSD"] > 0
+    # Of warm steps alone; what came has cold starts in it.
+    assert progress["forecastSecondsError"] < 1
+    assert progress["forecastCostError"] < 3
+
+
+def test_a_job_that_has_spent_its_budget_stops_with_a_checkpoint_and_says_so(namespace: str) -> None:
+    job = Job.apply(namespace, sample("digits", limits={"budgetUSD": 0.00003}))
+
+    seen = job.until_finished()
+
+    assert job.state == ("False", "BudgetExceeded")
+    assert "spec.limits.budgetUSD (3e-05) is spent after step" in job.condition("Succeeded")["message"]
+    assert 0.00003 <= seen["progress"]["costUSD"] < 0.0002
+    with owned_store() as store:
+        assert store.exists(keys.checkpoint(job.read()["metadata"]["uid"], seen["progress"]["step"]))

@@ -9,8 +9,10 @@ import itertools
 import json
 import math
 import random
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -20,8 +22,9 @@ from sapflow.errors import InstanceLost, InvocationTimeout, SapflowError
 from sapflow.http_answer import encode, interpret
 from sapflow.invoke import Reply, Role
 from sapflow.store import Store
+from sapflow.stores.cell import CellStore
 from sapflow_functions import merging, worker
-from sapflow_functions.function import translate
+from sapflow_functions.function import settle_cell, translate
 from sapflow_functions.runner import Context
 
 FaultKind = Literal["refuse", "lose", "kill", "twice", "interleave", "late", "slow", "silent"]
@@ -60,9 +63,10 @@ class Invocation:
 class Instance:
     """One warm instance: its own handlers and caches, its own view of the store."""
 
-    def __init__(self, role: Role, store: Store) -> None:
+    def __init__(self, role: Role, store: Store, cell: int = 0, volume: Path | None = None) -> None:
         self.role = role
         self.store = TappedStore(store)
+        self._seen = self.store if volume is None else CellStore(self.store, cell, str(volume))
         self.busy = False
         self._handlers = worker._load_handlers() if role == "worker" else merging.handlers()
 
@@ -71,8 +75,11 @@ class Instance:
         body = json.loads(content)
         self.busy = True
         try:
-            context = Context(self.store, deadline=-math.inf if hurried else math.inf)
-            return 200, json.dumps(self._handlers[body["op"]](body, context)).encode()
+            context = Context(self._seen, deadline=-math.inf if hurried else math.inf)
+            result = self._handlers[body["op"]](body, context)
+            if isinstance(self._seen, CellStore):
+                settle_cell(self._seen, body, result)
+            return 200, json.dumps(result).encode()
         except (SapflowError, ValidationError) as error:
             answer = translate(error)
             return answer.status, answer.body
@@ -93,12 +100,16 @@ class Functions:
     """Called at every write of every instance, faults apart."""
     delay: Callable[[Mapping[str, Any]], float] = lambda request: 0.0
     """Seconds that an invocation takes longer, by its request."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Memory limits in bytes that instances say they have, by role."""
     log: list[Invocation] = field(default_factory=list)
+    volumes: Sequence[Path] = ()
+    """Of a placed job, one a cell."""
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
         self._numbers = itertools.count()
-        self._pools: dict[str, list[Instance]] = {"worker": [], "merger": []}
+        self._pools: dict[tuple[str, int], list[Instance]] = defaultdict(list)
         self._later_ones: list[asyncio.Future[None]] = []
         self.writes_of_each: list[int] = []
         """Writes of each invocation, in the order of invocations."""
@@ -123,7 +134,7 @@ class Functions:
             await asyncio.sleep(seconds)
             raise InvocationTimeout(f"no answer within {seconds} s")
         elapsed = asyncio.get_running_loop().time() - started
-        return Reply(interpret(request, status, body), elapsed, cold_seconds=0.0, queue_seconds=0.0)
+        return Reply(interpret(request, status, body), elapsed, 0.0, 0.0, memory_bytes=self.limits.get(role))
 
     async def close(self) -> None:
         """Nothing of it outlives the simulation."""
@@ -155,7 +166,8 @@ class Functions:
     def _serve(
         self, role: Role, content: bytes, fault: Fault | None = None, *, number: int | None = None
     ) -> tuple[int, bytes]:
-        instance = self._take(role)
+        cell = json.loads(content).get("cell") or 0
+        instance = self._take(role, cell)
         writes = itertools.count()
 
         def failpoint(write: Write, after: bool) -> None:
@@ -176,15 +188,15 @@ class Functions:
         try:
             return instance.serve(content, hurried=self._random.random() < self.hurry)
         except Killed:
-            self._pools[role].remove(instance)
+            self._pools[role, cell].remove(instance)
             raise InstanceLost("the instance died at a write") from None
 
-    def _take(self, role: Role) -> Instance:
-        pool = self._pools[role]
+    def _take(self, role: Role, cell: int) -> Instance:
+        pool = self._pools[role, cell]
         idle = [instance for instance in pool if not instance.busy]
         if idle and (len(pool) >= WARM or self._random.random() < 0.7):
             return self._random.choice(idle)
-        pool.append(Instance(role, self.store))
+        pool.append(Instance(role, self.store, cell, self.volumes[cell] if self.volumes else None))
         return pool[-1]
 
 

@@ -18,6 +18,7 @@ from sapflow.data.blocks import Manifest
 from sapflow.driver.commits import Account, Commit
 from sapflow.driver.observer import Observer
 from sapflow.driver.run import Driver
+from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import InvocationError
 from sapflow.job import TrainingJob, parse
 from sapflow.session import Session, uid_of
@@ -146,13 +147,21 @@ class Simulation:
     seed: int = 0
     observer: Observer = field(default_factory=Observer)
     account: Account | None = None
+    search: SearchSettings | None = None
     function_failpoint: Failpoint = lambda write, after: None
     driver_failpoint: Failpoint = lambda write, after: None
     on_crash: Callable[[], None] = lambda: None
+    volumes: Sequence[Path] = ()
+    """Of a placed job, one a cell."""
 
     def __post_init__(self) -> None:
         self.functions = Functions(
-            self.place.store, self.seed, self.faults, self.hurry, self.function_failpoint
+            self.place.store,
+            self.seed,
+            self.faults,
+            self.hurry,
+            self.function_failpoint,
+            volumes=self.volumes,
         )
         self._writes = itertools.count()
         self._crashes = {crash.write: crash.how for crash in self.crashes}
@@ -199,6 +208,7 @@ class _OneDriver:
             self._simulation.functions,
             self._simulation.observer,
             self._simulation.account,
+            search=self._simulation.search,
         )
         self._task = asyncio.create_task(driver.run())
         await asyncio.wait({self._task})

@@ -65,8 +65,16 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["spec.cpu: has no effect here: CPU limits are for the cluster runtime", "leave it out"],
     ),
     "a field that is not built, and another problem": (
-        {"affinity": [{"from": "Worker", "to": "Merger", "weight": 100}], "workers": 0},
-        ["spec.affinity: is not built yet: placement comes with the planner; leave it out", "spec.workers: "],
+        {"memory_optimize": {"goal": "Cost"}, "workers": 0},
+        ["spec.memory.optimize: is not built yet: memory optimisation comes", "spec.workers: "],
+    ),
+    "cells of asynchronous workers": (
+        {"algorithm_mode": "Async", "affinity": [{"from": "Worker", "to": "Root", "weight": 100}]},
+        ["spec.affinity: is for algorithm.mode Sync only: leave it out with Async"],
+    ),
+    "cells without affinity": (
+        {"placement": {"cells": 2}},
+        ["spec.placement: goes with affinity: say which edges are to stay on one node, or leave it out"],
     ),
     "an unknown model": ({"model_name": "vgg"}, ["spec.model.name: input should be 'mlp', 'cnn' or 'lenet'"]),
     "no quantity of memory": ({"memory_worker": "1GB"}, ["spec.memory.worker: '1GB'", "did you mean G"]),

@@ -18,6 +18,7 @@ from aiohttp import web
 from helpers.jobs import document
 
 from sapflow import keys
+from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import JobFailed, SpecError, StoreUnavailable
 from sapflow.invoke import Role
 from sapflow.job import TrainingJob, parse
@@ -40,14 +41,14 @@ def job(**changes: Any) -> TrainingJob:
 class Service:
     """One function process on a port of its own, as the one instance of a service."""
 
-    def __init__(self, role: Role, store: Path) -> None:
+    def __init__(self, role: Role, store: Path, **variables: str) -> None:
         self._lifeline, theirs = socket.socketpair()
         environ = {"PATH": os.environ["PATH"], "SAPFLOW_TOKEN": TOKEN, "SAPFLOW_STORE": str(store)}
         command = [sys.executable, "-m", f"sapflow_functions.{role}", "--host", "127.0.0.1", "--port", "0"]
         with theirs:
             self._process = subprocess.Popen(
                 [*command, "--lifeline", str(theirs.fileno())],
-                env=environ | {"OMP_NUM_THREADS": "1", "SAPFLOW_LOG_LEVEL": "WARNING"},
+                env=environ | {"OMP_NUM_THREADS": "1", "SAPFLOW_LOG_LEVEL": "WARNING"} | variables,
                 pass_fds=[theirs.fileno()],
             )
         ready = self._lifeline.recv(64).decode()
@@ -77,10 +78,16 @@ class ApiServer:
 
 
 def drive(
-    job: TrainingJob, store: Store, urls: dict[Role, str], account: Path
+    job: TrainingJob,
+    store: Store,
+    urls: dict[Role, str],
+    account: Path,
+    search: SearchSettings | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The outcome and the reports of a driver on these functions."""
-    settings = DriverSettings(store=store.url, token_file="token", api_host="unused", metrics_port=0)
+    settings = DriverSettings(
+        store=store.url, token_file="token", api_host="unused", metrics_port=0, memory_search=search
+    )
     (account / "token").write_text("t")
     server = ApiServer()
 
@@ -113,6 +120,27 @@ def test_trains_with_its_data_cut_by_a_worker_and_reports_to_the_end(
     again, reports = drive(job(), open_store(str(folder)), urls, tmp_path)
     assert again == outcome
     assert reports[-1]["percent"] == 100
+
+
+def test_a_search_asks_for_another_size_once_the_first_is_measured(
+    place: tuple[Path, dict[Role, str]], tmp_path: Path
+) -> None:
+    folder, urls = place
+    search = SearchSettings(
+        goal="Cost", every_steps=2, max_updates=5, start=512, least=64, most=1024, settle_seconds=0
+    )
+    sought = job(algorithm_seed=5)
+    object.__setattr__(sought.metadata, "uid", "sought")
+    with closing(Service("worker", folder, SAPFLOW_MEMORY_BYTES=str(512 << 20))) as worker:
+        _, reports = drive(sought, open_store(str(folder)), {**urls, "worker": worker.url}, tmp_path, search)
+    asked = reports[-1]["memory"]
+    assert asked["searching"]
+    assert asked["worker"] != "512Mi"
+    # It is not given here: nothing but the first size is ever tried.
+    (trial,) = asked["trials"]
+    assert trial["worker"] == "512Mi"
+    assert trial["secondsPerStep"] > 0
+    assert trial["costUSD"] > 0
 
 
 class AwayOnce:
@@ -229,6 +257,17 @@ def test_a_pod_that_is_told_nothing_is_a_crash_and_says_what_is_missing() -> Non
     ended = subprocess.run(command, env=environ, capture_output=True, text=True)
     assert ended.returncode == 1
     assert "SAPFLOW_STORE" in json.loads(ended.stderr)["message"]
+
+
+def test_the_search_that_the_operator_asks_for_is_read_from_its_variable() -> None:
+    environ = {"SAPFLOW_STORE": "s", "SAPFLOW_TOKEN_FILE": "t", "KUBERNETES_SERVICE_HOST": "h"}
+    search = SearchSettings(goal="Cost", every_steps=2, max_updates=5, start=512, least=64, most=1024)
+    given = environ | {"SAPFLOW_MEMORY_SEARCH": json.dumps(search.body())}
+    assert DriverSettings.from_environment(given).memory_search == search
+    assert DriverSettings.from_environment(environ).memory_search is None
+    for wrong in ("{", '{"goal": "Speed"}'):
+        with pytest.raises(SpecError, match="SAPFLOW_MEMORY_SEARCH"):
+            DriverSettings.from_environment(environ | {"SAPFLOW_MEMORY_SEARCH": wrong})
 
 
 def test_the_api_servers_address_may_be_of_either_kind() -> None:

@@ -3,6 +3,8 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,25 @@ def function(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FunctionProce
 
 def test_answers_a_call_with_the_handlers_result(function: FunctionProcess) -> None:
     assert function.invoke(op="noop", rank=3) == (200, {"pid": function.process.pid, "rank": 3})
+
+
+def headers_of(function: FunctionProcess) -> Message:
+    with closing(function.send("/invoke", b'{"op": "noop"}')) as connection:
+        response = connection.getresponse()
+        response.read()
+        return response.headers
+
+
+def test_every_answer_tells_the_memory_limit_that_the_platform_named(tmp_path: Path) -> None:
+    with FunctionProcess(tmp_path, SAPFLOW_MEMORY_BYTES="536870912") as function:
+        for _ in range(2):
+            assert headers_of(function)["x-sapflow-memory"] == "536870912"
+
+
+def test_a_function_that_was_told_of_no_limit_tells_none(function: FunctionProcess) -> None:
+    headers = headers_of(function)
+    assert headers["x-sapflow-seconds"]
+    assert "x-sapflow-memory" not in headers
 
 
 @pytest.mark.parametrize("token", [None, "", "another", TOKEN + "x"])

@@ -14,7 +14,7 @@ from helpers.helm import find_helm, require_helm
 
 from sapflow.job import parse
 from sapflow_operator import names
-from sapflow_operator.cluster import RULES
+from sapflow_operator.cluster import NODE_RULES, RULES
 from sapflow_operator.crd import crd
 from sapflow_operator.resources import driver_job, role
 from sapflow_operator.settings import VARIABLES, Image, ObjectStorage, Settings
@@ -210,7 +210,7 @@ def test_settings_of_the_store_that_contradict_each_other_are_refused(
 
 def test_the_operator_reads_every_variable_that_the_chart_sets_and_knows_no_other(tmp_path: Path) -> None:
     given = environment(MINIO, "watchNamespaces={a,b}", "imagePullSecrets={registry}")
-    of_the_heap = {"PYTHONMALLOC", "MALLOC_ARENA_MAX"}  # read by Python and the C library
+    of_the_heap = {"PYTHONMALLOC", "LD_PRELOAD", "MALLOC_CONF"}  # read by Python, the loader and jemalloc
     assert {name.removesuffix("_FILE") for name in given} == set(VARIABLES) | of_the_heap
     for name in ("ACCESS_KEY", "SECRET_KEY"):
         file = tmp_path / name
@@ -289,12 +289,31 @@ def _rights(rules: Any) -> set[tuple[str, str, str]]:
 
 
 def test_the_operator_may_do_what_it_does_and_nothing_else() -> None:
-    (cluster_role,) = (
-        each
+    granted = {
+        each["metadata"]["name"]: _rights(each["rules"])
         for each in of_kind("ClusterRole")
         if "helm.sh/hook" not in each["metadata"].get("annotations", {})
-    )
-    assert _rights(cluster_role["rules"]) == _rights(RULES)
+    }
+    assert granted == {
+        "sapflow-operator": _rights(RULES),
+        "sapflow-operator-nodes": _rights(NODE_RULES),
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "sees"),
+    [
+        ([], True),
+        (["watchNamespaces={a}"], False),
+        (["watchNamespaces={a}", "rbac.nodes=true"], True),
+        (["rbac.nodes=false"], False),
+    ],
+)
+def test_nodes_are_read_by_an_operator_of_the_whole_cluster_or_where_that_is_asked_for(
+    values: list[str], sees: bool
+) -> None:
+    bindings = [each["metadata"]["name"] for each in of_kind("ClusterRoleBinding", *values)]
+    assert ("sapflow-operator-nodes" in bindings) == sees
 
 
 def test_no_right_is_a_wildcard_and_secrets_are_never_listed() -> None:

@@ -8,7 +8,7 @@ from test_chart_monitoring import exported
 
 from sapflow import errors
 from sapflow_operator import errors as operator_errors
-from sapflow_operator.hooks.check import FEATURES
+from sapflow_operator.hooks.check import CELL_FEATURES, FEATURES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -39,7 +39,9 @@ def test_every_reason_of_an_error_has_a_line_in_the_operations_guide() -> None:
 
 def test_the_install_guide_sets_every_flag_that_functions_need() -> None:
     text = (DOCS / "install.md").read_text()
-    assert [flag for flag in (*FEATURES, "allow-zero-initial-scale") if f'"{flag}"' not in text] == []
+    assert [
+        flag for flag in (*FEATURES, *CELL_FEATURES, "allow-zero-initial-scale") if f'"{flag}"' not in text
+    ] == []
 
 
 def test_values_that_the_guides_name_exist() -> None:

@@ -140,11 +140,15 @@ def test_a_refusal_says_what_was_asked_and_what_was_said(server: ApiServer) -> N
 
 
 def test_knatives_settings_are_judged_with_the_command_that_mends_them() -> None:
-    (bad,) = check.judge_features({}, "knative-serving")
+    bad, *notes = check.judge_features({}, "knative-serving")
+    assert bad.failed
     assert "kubectl patch configmap config-features -n knative-serving" in str(bad)
     assert '"kubernetes.podspec-securitycontext": "enabled"' in str(bad)
-    (good,) = check.judge_features({"kubernetes.podspec-securitycontext": "Enabled"}, "knative-serving")
-    assert good.remedy == ""
+    flags = dict.fromkeys((*check.FEATURES, *check.CELL_FEATURES), "Enabled")
+    assert {each.remedy for each in check.judge_features(flags, "knative-serving")} == {""}
+    assert len(notes) == len(check.CELL_FEATURES)
+    assert not any(each.failed for each in notes), "without them, jobs without affinity run"
+    assert all(str(each).startswith("note  ") and "affinity" in str(each) for each in notes)
     assert '"allow-zero-initial-scale": "true"' in check.judge_autoscaler({}, "k").remedy
     assert check.judge_autoscaler({"allow-zero-initial-scale": "true"}, "k").remedy == ""
     assert check.judge_timeout({}, "k", 600).remedy == ""

@@ -5,6 +5,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from helpers.cluster_api import (
     trainingjob,
 )
 from helpers.commands import Done, Shell, write_job
+from helpers.jobs import prepare, tiny_job
 
+from sapflow import keys
 from sapflow.cli import cluster_job
 
 
@@ -184,6 +187,21 @@ def test_the_status_of_a_running_job_says_how_far_it_is_and_what_is_wrong(cli: C
     assert "fine" not in done.out
 
 
+def test_the_status_of_a_job_that_searches_for_memory_says_what_it_has_tried(
+    cli: Cli, api: ClusterApi
+) -> None:
+    trials = [{"worker": "512Mi", "step": 40, "secondsPerStep": 0.25, "costUSD": 0.0000125}]
+    progress = {"worker": "384Mi", "merger": "128Mi", "searching": True, "trials": trials}
+    found = trainingjob(**running(60, memory=progress))
+    found["status"]["memory"] = {"worker": "576Mi", "merger": "128Mi", "workerKilled": "384Mi"}
+    found["spec"]["memory"] = {"worker": "512Mi", "optimize": {"goal": "PerformancePerCost"}}
+    api.put(found)
+    words = " ".join(cli("status", "digits", "-n", "team").out.split())
+    assert "memory worker 576Mi, merger 128Mi" in words
+    assert "looks for the most steps per second and dollar; killed with 384Mi" in words
+    assert "512Mi to step 40: 250 ms, $0.0000125 a step" in words
+
+
 def test_the_status_of_a_finished_job_holds_its_result(cli: Cli, api: ClusterApi) -> None:
     api.put(trainingjob(**succeeded("abcdef")))
     done = cli("status", "digits", "-n", "team")
@@ -192,6 +210,17 @@ def test_the_status_of_a_finished_job_holds_its_result(cli: Cli, api: ClusterApi
     assert "time        1 min 30 s" in done.out
     body = cli("status", "digits", "-n", "team", "--json").json
     assert (body["state"], body["result"]["sha256"], body["seconds"]) == ("Succeeded", "abcdef", 90.0)
+
+
+def test_the_status_tells_what_was_forecast_and_at_the_end_how_far_it_was_off(
+    cli: Cli, api: ClusterApi
+) -> None:
+    said = {"forecastSeconds": 40.0, "forecastCostUSD": 0.002}
+    api.put(trainingjob(**running(3, **said)))
+    assert "forecast  40.0 s and $0.00200\n" in cli("status", "digits", "-n", "team").out
+    api.put(trainingjob(**running(3, **said, forecastSecondsError=-0.25, forecastCostError=0.03)))
+    line = "40.0 s and $0.00200: 25 % too little of time, 3 % too much of cost"
+    assert line in cli("status", "digits", "-n", "team").out
 
 
 def test_who_may_see_jobs_but_no_pods_and_events_sees_the_rest(cli: Cli, api: ClusterApi) -> None:
@@ -247,6 +276,24 @@ def test_a_name_that_the_local_store_does_not_know_is_asked_of_the_cluster(cli: 
     assert "holds no job 'nobody'" in unknown.err
     assert "no job 'nobody' in namespace team" in unknown.err
     assert "namespace team" not in cli("status", "nobody", "--store", "here").err
+
+
+def test_a_report_of_a_cluster_s_job_is_made_from_the_store_that_is_named(
+    cli: Cli, api: ClusterApi, tmp_path: Path
+) -> None:
+    job = trainingjob(**succeeded("abcdef"))
+    api.put(job)
+    done = cli("report", "digits", "-n", "team")
+    assert done.code == 2
+    assert "--store 's3://BUCKET?endpoint=http://localhost:9000'" in done.err
+    place = prepare(tmp_path / "store", tiny_job())
+    place = replace(place, uid=job["metadata"]["uid"])
+    place.store.create(keys.spec(place.uid), json.dumps(place.job.to_json()).encode())
+    place.store.create(keys.data(place.uid) + "manifest.json", json.dumps(place.manifest.to_json()).encode())
+    done = cli("report", "digits", "-n", "team", "--store", tmp_path / "store", "-o", tmp_path / "page.html")
+    assert "nothing of job uid-of-digits is trained yet" in done.err
+    done = cli("report", "nobody", "-n", "team", "--store", tmp_path / "store")
+    assert "nobody" in done.err
 
 
 def test_a_file_names_a_job_of_the_cluster(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
@@ -364,3 +411,10 @@ def test_a_refused_submission_names_the_way_out(
 def test_conflicts_are_forced_only_when_asked(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
     assert cli("submit", write_job(tmp_path / "job.yaml"), "--force-conflicts").code == 0
     assert submitted(api)[0].query["force"].lower() == "true"
+
+
+def test_status_says_where_the_cells_of_a_placed_job_are(api: ClusterApi, cli: Cli) -> None:
+    nodes = [{"cell": 0, "node": "one"}, {"cell": 1, "node": "two"}, {"cell": 2, "node": "one"}]
+    api.put(trainingjob(**running(3), placement={"cells": 3, "nodes": nodes}))
+    assert "3: 0, 2 on one; 1 on two" in cli("status", "digits", "-n", "team").out
+    assert json.loads(cli("status", "digits", "-n", "team", "--json").out)["placement"]["cells"] == 3

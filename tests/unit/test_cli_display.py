@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sapflow.display import Event, LineDisplay, json_line, plain_line
-from sapflow.driver.commits import Account, Commit, Measured
+from sapflow.driver.commits import Account, Commit, Measured, Plan
 from sapflow.errors import InvocationError
 from sapflow.live import LiveDisplay
 from sapflow.local import EmbeddedRuntime, InstanceInfo
@@ -177,10 +177,11 @@ class OneOfEach(EmbeddedRuntime):
 
 
 def test_the_live_picture_shows_progress_numbers_tree_and_functions(monkeypatch: pytest.MonkeyPatch) -> None:
-    display = LiveDisplay(io.StringIO(), "digits: 8 workers", "root\n└─ 8 workers", "AWSLambda")
+    display = LiveDisplay(io.StringIO(), "digits: 8 workers", "AWSLambda")
     monkeypatch.setattr(display, "_tick", lambda: None)
     display.begin(Progress(EXTENT))
     display.watch(OneOfEach())
+    display.planned(Plan(structure=(1, 8), shards=1), None)
     display.committed(commit(10, loss=0.5, accuracy=0.75))
     display.evaluated(8, 0.25, 0.875)
     stream = io.StringIO()

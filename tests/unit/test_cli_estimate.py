@@ -10,7 +10,7 @@ from helpers.jobs import tiny_job
 from sapflow import estimate, memory, survey
 from sapflow.data.blocks import Manifest
 from sapflow.errors import DataError, SpecError
-from sapflow.job import DataSpec
+from sapflow.learning_spec import DataSpec
 from sapflow.progress import Extent
 
 STORE = "file:///nowhere"

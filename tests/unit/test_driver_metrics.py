@@ -9,7 +9,7 @@ from helpers.jobs import tiny_job
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from sapflow.driver.commits import Account, Commit, Cursor, Measured
+from sapflow.driver.commits import Account, Commit, Cursor, Forecast, Measured, Plan
 from sapflow.errors import InstanceLost
 from sapflow.invoke import Reply
 from sapflow.metrics import MetricsObserver
@@ -116,6 +116,14 @@ def test_a_commit_shows_where_the_job_stands(registry: CollectorRegistry, metric
     assert seen.value("sapflow_memory_limit_bytes", role="worker") == 512 << 20
 
 
+def test_the_memory_limit_shown_is_the_one_that_functions_had(
+    registry: CollectorRegistry, metrics: MetricsObserver
+) -> None:
+    metrics.committed(commit(1, measured=Measured(memory_limits={"worker": [512 << 20, 768 << 20]})))
+    assert Scraped(registry).value("sapflow_memory_limit_bytes", role="worker") == 768 << 20
+    assert Scraped(registry).value("sapflow_memory_limit_bytes", role="merger") == 256 << 20
+
+
 def test_what_happens_seldom_is_counted_from_zero_on(
     registry: CollectorRegistry, metrics: MetricsObserver
 ) -> None:
@@ -170,3 +178,12 @@ def test_names_are_of_one_family_in_base_units_with_help_and_no_created_series(
         assert family.documentation
         assert not name.endswith(("_ms", "_milliseconds", "_mib", "_percent"))
         assert all(sample.labels["training_job"] == "tiny" for sample in family.samples)
+
+
+def test_a_forecast_is_shown(registry: CollectorRegistry, metrics: MetricsObserver) -> None:
+    forecast = Forecast(seconds_per_step=0.5, dollars_per_step=0.001, steps=8, constants="elsewhere")
+    metrics.planned(Plan(structure=(1, 4), shards=1), forecast)
+    metrics.planned(Plan(structure=(1, 4), shards=1), None)
+    seen = Scraped(registry)
+    assert seen.value("sapflow_job_forecast_seconds") == pytest.approx(4.0)
+    assert seen.value("sapflow_job_forecast_cost_dollars") == pytest.approx(0.008)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sapflow.errors import SpecError
-from sapflow.job import CLUSTER_ONLY, NOT_BUILT, load, parse
+from sapflow.job import CLUSTER_ONLY, load, parse
 
 
 def document(**spec: Any) -> dict[str, Any]:
@@ -25,12 +25,16 @@ def problems(runtime: Any, **spec: Any) -> dict[str, str]:
 
 
 STORAGE = {"endpoint": "http://minio:9000", "bucket": "sapflow"}
+AFFINITY = [{"from": "Worker", "to": "Merger", "weight": 100}]
 CLUSTER: dict[str, dict[str, Any]] = {
     "spec.model.image": {"model": {"entrypoint": "mine:model", "image": "mine:1"}},
     "spec.memory.growOnOOM": {"memory": {"growOnOOM": True}},
+    "spec.memory.optimize": {"memory": {"optimize": {"goal": "Cost"}}},
     "spec.cpu": {"cpu": {"worker": "500m"}},
     "spec.storage.shareCredentials": {"storage": STORAGE | {"shareCredentials": True, "secretName": "mine"}},
     "spec.storage.deletionPolicy": {"storage": STORAGE | {"deletionPolicy": "Delete"}},
+    "spec.placement.storageClassName": {"affinity": AFFINITY, "placement": {"storageClassName": "local"}},
+    "spec.placement.size": {"affinity": AFFINITY, "placement": {"size": "1Gi"}},
     "spec.suspend": {"suspend": True},
     "spec.ttlSecondsAfterFinished": {"ttlSecondsAfterFinished": 60},
 }
@@ -41,17 +45,6 @@ def test_what_only_a_cluster_honours_is_refused_by_a_local_run_and_taken_by_a_cl
     spec = CLUSTER[path]
     assert "leave it out" in problems("local", **spec)[path]
     parse(document(**spec), "kubernetes")
-
-
-@pytest.mark.parametrize("runtime", ["local", "kubernetes"])
-@pytest.mark.parametrize("path", NOT_BUILT)
-def test_what_is_not_built_is_refused_everywhere(path: str, runtime: str) -> None:
-    spec = (
-        {"memory": {"optimize": {"goal": "Cost"}}}
-        if "optimize" in path
-        else {"affinity": [{"from": "Worker"}]}
-    )
-    assert "not built yet" in problems(runtime, **spec)[path]
 
 
 def test_the_defaults_of_cluster_fields_are_no_reason_to_refuse() -> None:
@@ -109,6 +102,21 @@ def test_names_begin_with_a_letter_where_they_begin_those_of_services() -> None:
         ({"merge": {"structure": [1, 9, 8]}}, "spec.merge.structure", "wider"),
         ({"memory": {"worker": "32Mi"}}, "spec.memory.worker", "at least 64Mi"),
         ({"memory": {"merger": "256mb"}}, "spec.memory.merger", "did you mean"),
+        ({"memory": {"optimize": {"min": "32Mi"}}}, "spec.memory.optimize.min", "at least 64Mi"),
+        ({"memory": {"optimize": {"min": "1Gi"}}}, "spec.memory.optimize.min", "at most memory.worker"),
+        ({"memory": {"optimize": {"max": "256Mi"}}}, "spec.memory.optimize.max", "at least memory.worker"),
+        ({"memory": {"optimize": {"max": "2gb"}}}, "spec.memory.optimize.max", "did you mean"),
+        ({"memory": {"optimize": {"maxUpdates": 21}}}, "spec.memory.optimize.maxUpdates", "20"),
+        (
+            {"memory": {"optimize": {}}, "cpu": {"worker": "1"}},
+            "spec.memory.optimize",
+            "leave cpu.worker out",
+        ),
+        (
+            {"memory": {"optimize": {}}, "algorithm": {"steps": 1, "mode": "Async"}},
+            "spec.memory.optimize",
+            "Sync only",
+        ),
         ({"cpu": {"worker": "fast"}}, "spec.cpu.worker", "pattern"),
         ({"optimizer": {"name": "SGD", "momentum": 0.9}}, "spec.optimizer.momentum", "Momentum and Nesterov"),
         ({"optimizer": {"schedule": {"name": "Step"}}}, "spec.optimizer.schedule.stepSize", "required"),

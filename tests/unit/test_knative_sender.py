@@ -214,6 +214,12 @@ def test_the_functions_own_seconds_are_billed_and_the_rest_is_waiting() -> None:
     assert (plain.seconds, plain.cold_seconds, plain.queue_seconds) == (0.5, 0.0, 0.0)
 
 
+def test_a_reply_has_the_memory_limit_that_the_function_tells() -> None:
+    told = account({}, {"x-sapflow-memory": "536870912"}, waited=0.0, elapsed=0.5)
+    assert told.memory_bytes == 512 << 20
+    assert account({}, {}, waited=0.0, elapsed=0.5).memory_bytes is None
+
+
 def test_no_more_calls_are_under_way_than_the_service_has_instances(function: FunctionProcess) -> None:
     async def test() -> Gateway:
         gateway = Gateway(function=function)

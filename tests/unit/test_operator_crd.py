@@ -53,13 +53,13 @@ def test_every_list_and_string_of_the_spec_is_bounded() -> None:
 
 def test_only_free_form_maps_and_refused_fields_keep_what_the_schema_does_not_know() -> None:
     kept = {path for path, node in nodes(whole()) if node.get("x-kubernetes-preserve-unknown-fields")}
-    assert kept == {".spec.model.args", ".spec.data.options", ".spec.memory.optimize", ".spec.affinity[]"}
+    assert kept == {".spec.model.args", ".spec.data.options"}
 
 
 def test_every_field_of_the_models_is_in_the_schema() -> None:
     assert set(spec_schema()["properties"]) == {
         field.alias or name for name, field in Spec.model_fields.items()
-    } | {"affinity"}
+    }
 
 
 def test_every_rule_of_the_library_is_one_of_the_api_server_on_a_field_that_is_there() -> None:
@@ -75,7 +75,7 @@ def test_all_but_the_mutable_fields_are_held_by_a_transition_rule() -> None:
         for each in spec_schema()["x-kubernetes-validations"]
         if "oldSelf" in each["rule"]
     }
-    assert held == set(spec_schema()["properties"]) - set(MUTABLE) - {"affinity"}
+    assert held == set(spec_schema()["properties"]) - set(MUTABLE)
 
 
 def test_defaults_say_nothing_twice() -> None:

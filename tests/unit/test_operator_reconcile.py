@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sapflow.errors import StoreUnavailable
+from sapflow.memory import parse_quantity
 from sapflow_operator import names, times
 from sapflow_operator.actions import (
     Apply,
@@ -183,7 +184,7 @@ def test_a_new_job_gets_credentials_before_anything_that_mounts_them() -> None:
         ["ServiceAccount", "Role", "RoleBinding", "NetworkPolicy", "ConfigMap", "Service", "Service"]
     )
     assert world.reason("Planned") == ("True", "Planned")
-    assert "[1, 4]" in world.condition("Planned")["message"]
+    assert "status.progress.structure" in world.condition("Planned")["message"]
     assert world.reason() == ("Unknown", "Starting")
     assert world.status["startTime"] == times.write(NOW)
 
@@ -408,6 +409,135 @@ def test_memory_grows_to_the_operators_limit_and_no_further() -> None:
     world.pods.append(killed("worker", "1Gi"))
     world.settle()
     assert world.reason() == ("False", "OutOfMemory")
+
+
+def searching(**memory: Any) -> World:
+    """A job at work that searches for its workers' size."""
+    world = World(memory={"worker": "512Mi", "optimize": {"goal": "Cost"}} | memory)
+    world.settle()
+    world.functions("True")
+    world.driver_runs()
+    world.settle()
+    return world
+
+
+def limit(world: World, role: str = "worker") -> str:
+    container = world.objects["Service", f"a-{role}"]["spec"]["template"]["spec"]["containers"][0]
+    told = {each["name"]: each["value"] for each in container["env"]}
+    found = str(container["resources"]["limits"]["memory"])
+    assert int(told["SAPFLOW_MEMORY_BYTES"]) == parse_quantity(found)
+    return found
+
+
+def told(world: World) -> dict[str, Any]:
+    """What the driver is told of its search."""
+    (container,) = world.objects["Job", "a-driver"]["spec"]["template"]["spec"]["containers"]
+    return dict(
+        json.loads({each["name"]: each["value"] for each in container["env"]}["SAPFLOW_MEMORY_SEARCH"])
+    )
+
+
+def asks(world: World, size: str) -> None:
+    world.status["progress"] = {"step": 7, "memory": {"worker": size, "merger": "256Mi"}}
+
+
+def test_the_size_that_a_search_asks_for_is_given_to_the_workers_and_starts_no_driver_anew() -> None:
+    world = searching()
+    assert limit(world) == "512Mi"
+    driver = deepcopy(world.objects["Job", "a-driver"])
+    asks(world, "768Mi")
+    world.settle()
+    assert (limit(world), limit(world, "merger")) == ("768Mi", "256Mi")
+    assert world.status["memory"] == {"worker": "768Mi", "merger": "256Mi"}
+    assert world.objects["Job", "a-driver"] == driver
+    assert world.events.count("MemoryChanged") == 1
+    world.status["progress"] = {"step": 8}
+    world.settle()
+    assert limit(world) == "768Mi", "a driver that says nothing asks for nothing else"
+
+
+def test_driver_and_functions_read_the_first_size_whatever_is_in_force() -> None:
+    world = searching()
+    asks(world, "768Mi")
+    world.settle()
+    job = json.loads(world.objects["ConfigMap", "a-spec"]["data"]["job.json"])
+    assert job["spec"]["memory"] == {"worker": "512Mi", "merger": "256Mi"}
+
+
+@pytest.mark.parametrize("size", ["300Mi", "2Gi", "much", ""])
+def test_a_size_out_of_bounds_is_not_given(size: str) -> None:
+    world = searching(optimize={"min": "400Mi", "max": "1Gi"})
+    asks(world, size)
+    world.settle()
+    assert limit(world) == "512Mi"
+
+
+def test_a_job_that_does_not_search_is_given_no_other_size(running: World) -> None:
+    asks(running, "768Mi")
+    running.settle()
+    assert limit(running) == "512Mi"
+
+
+def test_the_bounds_of_a_search_are_the_specs_and_the_operators() -> None:
+    found = told(searching(optimize={"goal": "PerformancePerCost", "min": "400Mi", "everySteps": 5}))
+    assert found == {
+        "goal": "PerformancePerCost",
+        "everySteps": 5,
+        "maxUpdates": 5,
+        "start": 512,
+        "least": 400,
+        "most": 1024,
+        "step": 16,
+        "seed": 0,
+        "settleSeconds": 3.0,
+    }
+    # Without a bound of its own, up to the memory that brings as many CPUs as it computes with.
+    world = World(memory={"optimize": {}})
+    world.settings = SETTINGS.model_copy(update={"max_memory": "8Gi"})
+    world.settle()
+    assert told(world)["most"] == 1769
+
+
+def test_a_size_that_a_worker_was_killed_over_is_left_upwards_and_its_driver_starts_anew_above_it() -> None:
+    world = searching()
+    asks(world, "384Mi")
+    world.settle()
+    world.pods.append(killed("worker", "384Mi"))
+    world.driver_ends(3, {"reason": "InstanceLost", "message": "lost", "version": 2})
+    world.settle()
+    assert world.condition("Succeeded")["status"] == "Unknown"
+    assert limit(world) == "576Mi"
+    assert world.status["memory"] == {"worker": "576Mi", "merger": "256Mi", "workerKilled": "384Mi"}
+    assert told(world)["least"] == 384 + 48
+    assert world.events.count("MemoryGrown") == 1
+    # The driver before still asks for it, and so does one that goes on from the last commit.
+    assert world.status["progress"]["memory"]["worker"] == "384Mi"
+    asks(world, "448Mi")
+    world.settle()
+    assert limit(world) == "448Mi"
+    assert world.status["memory"]["workerKilled"] == "384Mi"
+
+
+def test_a_size_just_above_a_killed_one_is_not_given_either() -> None:
+    world = searching()
+    world.pods.append(killed("worker", "512Mi"))
+    world.settle()
+    asks(world, "560Mi")
+    world.settle()
+    assert limit(world) == "768Mi"
+    # Short of the largest, which may be all that is left.
+    world = searching(worker="960Mi")
+    world.pods.append(killed("worker", "960Mi"))
+    world.settle()
+    assert (told(world)["least"], told(world)["most"], limit(world)) == (1024, 1024, "1Gi")
+
+
+def test_a_worker_killed_over_the_largest_size_of_a_search_fails_the_job_and_names_the_bound() -> None:
+    world = searching(optimize={"max": "512Mi"})
+    world.pods.append(killed("worker", "512Mi"))
+    world.settle()
+    assert world.reason() == ("False", "OutOfMemory")
+    assert "spec.memory.optimize.max" in world.condition("Succeeded")["message"]
 
 
 def test_pods_that_fit_on_no_node_are_said_in_functions_ready(running: World) -> None:

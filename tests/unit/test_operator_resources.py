@@ -1,15 +1,17 @@
 """What the children of a job look like."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sapflow import placement
 from sapflow.invoke import Role
 from sapflow.job import parse
 from sapflow.store import Credentials
-from sapflow_operator import names, resources
-from sapflow_operator.cluster import KINDS, RULES
+from sapflow_operator import cells, names, resources
+from sapflow_operator.cluster import KINDS, NODE_RULES, RULES
 from sapflow_operator.credentials import Issued
 from sapflow_operator.resources import (
     config_map,
@@ -20,7 +22,7 @@ from sapflow_operator.resources import (
     role,
 )
 from sapflow_operator.settings import Settings
-from sapflow_operator.wanted import Wanted, place_of
+from sapflow_operator.wanted import Group, Wanted, place_of
 
 ENVIRONMENT = {
     "SAPFLOW_OPERATOR_IMAGE": "dev.local/operator:1",
@@ -48,6 +50,12 @@ def wanted(environment: dict[str, str] | None = None, **spec: Any) -> Wanted:
     settings = Settings.from_environment(ENVIRONMENT | (environment or {}))
     job = parse(document, "kubernetes")
     return Wanted("digits", "team", "u1", job, place_of(job, settings), settings)
+
+
+def service_of(of: Wanted, role: Role, cell: int | None = None) -> dict[str, Any]:
+    """The Knative Service of a role, in a cell."""
+    (group,) = [each for each in of.groups if (each.role, each.cell) == (role, cell)]
+    return knative_service.build(of, group)
 
 
 def template(service: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +129,7 @@ def test_a_driver_may_report_its_own_jobs_status_and_nothing_else() -> None:
 
 
 def test_workers_scale_from_zero_to_their_number_one_call_each() -> None:
-    service = knative_service.build(wanted(), "worker")
+    service = service_of(wanted(), "worker")
     assert scaling(service) == {
         "initial-scale": "0",
         "min-scale": "0",
@@ -137,14 +145,19 @@ def test_workers_scale_from_zero_to_their_number_one_call_each() -> None:
 @pytest.mark.parametrize(
     ("merge", "most"),
     [
-        ({"structure": [1, 5, 22]}, "5"),
+        ({"structure": [1, 5, 22], "shards": 1}, "5"),
         ({"structure": [1, 5, 22], "shards": 3}, "15"),
-        ({"structure": [1, 22]}, "1"),
-        ({"structure": [1, 5, 22], "reuseWorkers": True}, "1"),
+        ({"structure": [1, 22], "shards": 1}, "1"),
+        ({"structure": [1, 5, 22], "shards": 1, "reuseWorkers": True}, "1"),
+        ({"structure": [1, 5, 22]}, "32"),
+        ({"shards": 8}, "88"),
+        ({}, "32"),
     ],
 )
-def test_mergers_scale_to_what_their_widest_level_needs(merge: dict[str, Any], most: str) -> None:
-    assert scaling(knative_service.build(wanted(merge=merge), "merger"))["max-scale"] == most
+def test_mergers_scale_to_what_their_widest_level_needs_or_a_planner_may_choose(
+    merge: dict[str, Any], most: str
+) -> None:
+    assert scaling(service_of(wanted(merge=merge), "merger"))["max-scale"] == most
 
 
 @pytest.mark.parametrize(
@@ -153,7 +166,7 @@ def test_mergers_scale_to_what_their_widest_level_needs(merge: dict[str, Any], m
 def test_knative_cuts_a_call_off_only_after_the_functions_own_limit(
     invocation: float, timeout: int, start: int | None
 ) -> None:
-    spec = template(knative_service.build(wanted(limits={"invocationSeconds": invocation}), "worker"))["spec"]
+    spec = template(service_of(wanted(limits={"invocationSeconds": invocation}), "worker"))["spec"]
     assert spec["timeoutSeconds"] == timeout
     assert spec.get("responseStartTimeoutSeconds") == start
 
@@ -172,13 +185,13 @@ def test_knative_cuts_a_call_off_only_after_the_functions_own_limit(
 def test_cpu_follows_memory_unless_it_is_given_and_a_tenth_is_requested(
     spec: dict[str, Any], cpu: str, requested: str
 ) -> None:
-    found = container(knative_service.build(wanted(**spec), "worker"))["resources"]
+    found = container(service_of(wanted(**spec), "worker"))["resources"]
     assert (found["limits"]["cpu"], found["requests"]["cpu"]) == (cpu, requested)
     assert found["limits"]["memory"] == found["requests"]["memory"]
 
 
 def pods(of: Wanted) -> list[dict[str, Any]]:
-    found = [template(knative_service.build(of, each))["spec"] for each in ROLES]
+    found = [template(service_of(of, each))["spec"] for each in ROLES]
     return [*found, driver_job.build(of)["spec"]["template"]["spec"]]
 
 
@@ -199,7 +212,7 @@ def test_all_pods_meet_the_restricted_standard_with_a_read_only_root() -> None:
 
 def test_functions_have_no_service_account_token_and_no_secret_in_their_environment() -> None:
     for each_role in ROLES:
-        service = knative_service.build(wanted(), each_role)
+        service = service_of(wanted(), each_role)
         assert template(service)["spec"]["automountServiceAccountToken"] is False
         environment = {each["name"]: each["value"] for each in container(service)["env"]}
         assert environment["SAPFLOW_STORE"].startswith("s3://sapflow?endpoint=")
@@ -210,18 +223,17 @@ def test_functions_have_no_service_account_token_and_no_secret_in_their_environm
 
 def test_threads_are_those_of_the_spec_and_never_of_the_node() -> None:
     environment = {
-        each["name"]: each["value"]
-        for each in container(knative_service.build(wanted(threads=3), "worker"))["env"]
+        each["name"]: each["value"] for each in container(service_of(wanted(threads=3), "worker"))["env"]
     }
     assert {environment[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL")} == {"3"}
 
 
 def test_an_image_of_ones_own_runs_our_worker() -> None:
     of = wanted(model={"entrypoint": "mine:model", "image": "registry.example/mine:2"})
-    assert container(knative_service.build(of, "worker"))["image"] == "registry.example/mine:2"
-    assert container(knative_service.build(of, "worker"))["command"][-1] == "sapflow_functions.worker"
-    assert container(knative_service.build(of, "merger"))["image"] == "dev.local/merger:1"
-    assert container(knative_service.build(wanted(), "worker"))["imagePullPolicy"] == "Never"
+    assert container(service_of(of, "worker"))["image"] == "registry.example/mine:2"
+    assert container(service_of(of, "worker"))["command"][-1] == "sapflow_functions.worker"
+    assert container(service_of(of, "merger"))["image"] == "dev.local/merger:1"
+    assert container(service_of(wanted(), "worker"))["imagePullPolicy"] == "Never"
 
 
 def test_the_driver_is_started_again_after_a_crash_and_not_after_its_own_word() -> None:
@@ -278,3 +290,104 @@ def test_settings_name_every_variable_that_is_missing_or_wrong() -> None:
         Settings.from_environment({"SAPFLOW_MAX_RUNNING_JOBS": "none", "SAPFLOW_S3_ENDPOINT": "minio"})
     named = {name for name, _ in caught.value.problems}
     assert {"SAPFLOW_MAX_RUNNING_JOBS", "SAPFLOW_S3_ENDPOINT", "SAPFLOW_WORKER_IMAGE"} <= named
+
+
+AFFINITY = [
+    {"from": "Worker", "to": "Merger", "weight": 100},
+    {"from": "Merger", "to": "Root", "weight": 30},
+]
+
+
+def wanted_in_cells(**spec: Any) -> Wanted:
+    given: dict[str, Any] = {
+        "affinity": AFFINITY,
+        "placement": {"cells": 2},
+        "workers": 8,
+        "merge": {"structure": [1, 2, 8]},
+    }
+    of = wanted(**(given | spec))
+    return replace(of, placed=placement.of(of.job))
+
+
+def test_a_placed_job_has_services_and_a_claim_for_each_cell_all_owned_and_allowed() -> None:
+    of = wanted_in_cells()
+    assert of.groups == [
+        Group("worker", 0, 4),
+        Group("merger", 0, 1),
+        Group("worker", 1, 4),
+        Group("merger", 1, 1),
+    ]
+    children = [*everything(of), resources.cell(of, 1)]
+    assert [each["metadata"]["name"] for each in resources.functions(of)] == [
+        "digits-worker-0",
+        "digits-merger-0",
+        "digits-worker-1",
+        "digits-merger-1",
+    ]
+    allowed = [(rule["resources"], rule["verbs"]) for rule in RULES]
+    for child in children:
+        assert child["metadata"]["ownerReferences"][0]["uid"] == "u1"
+        assert child["apiVersion"] == KINDS[child["kind"]].api_version
+        plural = KINDS[child["kind"]].plural
+        assert any(plural in of_rule and {"create", "patch"} <= set(verbs) for of_rule, verbs in allowed)
+
+
+def test_a_cells_pods_share_its_volume_carry_its_label_and_know_where_they_are() -> None:
+    of = wanted_in_cells(placement={"cells": 2, "storageClassName": "memory", "size": "256Mi"})
+    (pod_spec, one) = template(service_of(of, "worker", 1))["spec"], container(service_of(of, "worker", 1))
+    labels = template(service_of(of, "worker", 1))["metadata"]["labels"]
+    assert (labels["sapflow.dev/cell"], labels["sapflow.dev/job"]) == ("1", "digits")
+    claim = resources.cell(of, 1)
+    assert {"name": "cell", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}} in pod_spec[
+        "volumes"
+    ]
+    assert {"name": "cell", "mountPath": "/cell"} in one["volumeMounts"]
+    assert pod_spec["securityContext"]["fsGroup"] == 65532
+    environment = {each["name"]: each for each in one["env"]}
+    assert environment["SAPFLOW_CELL"]["value"] == "1"
+    assert environment["SAPFLOW_CELL_DIRECTORY"]["value"] == "/cell"
+    assert environment["SAPFLOW_NODE"]["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName"
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "256Mi"}},
+        "storageClassName": "memory",
+    }
+    assert claim["metadata"]["labels"]["sapflow.dev/cell"] == "1"
+
+
+@pytest.mark.parametrize(("weight", "kind"), [(100, "required"), (40, "preferred")])
+def test_the_weight_of_an_edge_is_that_of_its_pods_affinity_and_100_requires_it(
+    weight: int, kind: str
+) -> None:
+    of = wanted_in_cells(affinity=[{"from": "Worker", "to": "Merger", "weight": weight}])
+    for each_role in ROLES:
+        template_spec = template(service_of(of, each_role, 0))["spec"]
+        affinity = template_spec["affinity"]["podAffinity"]
+        assert list(affinity) == [f"{kind}DuringSchedulingIgnoredDuringExecution"]
+        ((entry,),) = affinity.values()
+        term = entry if kind == "required" else entry["podAffinityTerm"]
+        if kind == "preferred":
+            assert entry["weight"] == weight
+        wanted_labels = term["labelSelector"]["matchLabels"]
+        pods_own = template(service_of(of, each_role, 0))["metadata"]["labels"]
+        assert wanted_labels.items() <= pods_own.items(), "the first pod must match the term itself"
+        assert set(wanted_labels) == {"sapflow.dev/job", "sapflow.dev/cell"}
+
+
+def test_a_job_that_is_not_placed_has_nothing_of_cells() -> None:
+    of = wanted()
+    text = json.dumps([*everything(of)])
+    assert "cell" not in text
+    assert "placement.json" not in text
+
+
+def test_driver_and_operator_read_the_same_packing() -> None:
+    of = wanted_in_cells()
+    data = config_map.build(of)["data"]
+    assert cells.standing({"data": data}) == of.placed
+    document = parse(json.loads(data["job.json"]))
+    assert placement.of(document) == of.placed
+
+
+def test_what_is_read_of_no_namespace_is_read_only() -> None:
+    assert {verb for rule in NODE_RULES for verb in rule["verbs"]} == {"get", "list"}

@@ -11,7 +11,7 @@ from sapflow import measuring, planner, structure
 from sapflow.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
 from sapflow.errors import SpecError
 from sapflow.law import CAUSES, Law, Work
-from sapflow.measuring import Measurement
+from sapflow.measuring import Level, Measurement
 from sapflow.memory import MERGER_BASE
 from sapflow.planner import Objective
 from sapflow.pricing import AWS_LAMBDA, cost
@@ -219,6 +219,40 @@ def test_constants_are_found_again_from_the_steps_that_they_make() -> None:
     for each in measurements(truth):
         assert seconds(each.work, found, each.structure, each.shards) == pytest.approx(each.seconds, rel=0.01)
     assert found.origin == "144 measured steps"
+
+
+def test_the_parts_of_one_step_tell_apart_what_the_step_alone_does_not() -> None:
+    truth = KNATIVE.changed("truth", {"child": 5 * KNATIVE.child, "write": 9 * KNATIVE.write, "call": 0.02})
+    work, tree = HEAVY, (1, 4, 16)
+    law = Law(work, truth)
+    legs = tuple(law.legs(tree, 1))
+    levels = []
+    for number, leg in enumerate(legs):
+        phases = {
+            "compute": work.compute_seconds if number == 0 else 0.0,
+            "read": 0.0,
+            "write": 0.0,
+            "merge": 0.0,
+        }
+        requests = leg.units["request"] / 2 if number == 0 else leg.units["request"]
+        if number == 0:
+            phases["read"] = truth.seconds({"request": requests, "read": leg.units["read"]})
+        phases["write"] = truth.seconds({"request": requests, "write": leg.units["write"]})
+        if number:
+            phases["merge"] = truth.seconds(
+                {name: leg.units[name] for name in ("fetch", "fetch_byte", "child", "child_byte")}
+            )
+        whole = {name: leg.calls * seconds for name, seconds in phases.items()}
+        levels.append(Level(leg.calls, leg.calls * leg.seconds, leg.seconds, whole))
+    one = Measurement(work, tree, 1, law.predict(tree, 1, AWS_LAMBDA).seconds, levels)
+    assert levels[0].compute_seconds == pytest.approx(work.compute_seconds)
+    found, blind = measuring.fit([one], KNATIVE), measuring.fit([replace(one, levels=())], KNATIVE)
+    for other in [(1, 16), (1, 2, 16), (1, 2, 6, 16)]:
+        wanted = seconds(work, truth, other)
+        assert seconds(work, found, other) == pytest.approx(wanted, rel=0.02)
+    assert seconds(work, blind, (1, 16)) != pytest.approx(seconds(work, truth, (1, 16)), rel=0.02)
+    assert found.write == pytest.approx(truth.write, rel=0.02)
+    assert found.call == pytest.approx(0.02, rel=0.05)
 
 
 def test_a_far_store_s_constants_are_found_again() -> None:

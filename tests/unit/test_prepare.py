@@ -29,8 +29,8 @@ PARTS: tuple[Part, ...] = ("train", "validation")
 
 def prepare_on(store: Store, job: TrainingJob, **options: Any) -> tuple[Any, Account, Functions]:
     functions = Functions(store)
-    manifest, account = asyncio.run(prepare("uid", job, store, functions, **options))
-    return manifest, account, functions
+    prepared = asyncio.run(prepare("uid", job, store, functions, **options))
+    return prepared.manifest, prepared.account, functions
 
 
 def test_a_worker_cuts_the_same_blocks_as_a_local_run(tmp_path: Path, directory_store: Store) -> None:

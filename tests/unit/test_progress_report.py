@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 from helpers.jobs import tiny_job
 
-from sapflow.driver.commits import Account, Commit, Cursor, Measured
+from sapflow.driver.commits import Account, Commit, Cursor, Forecast, Measured, Plan
+from sapflow.driver.size_records import SizeSearch, SizeTrial
 from sapflow.progress import Extent
 from sapflow.requests import Sizes
 from sapflow_operator.progress import LEAST_SECONDS, NotReported, ProgressReporter, StatusApi
@@ -86,7 +87,9 @@ OUTCOME = {
     "sha256": "ab",
     "validationAccuracy": 0.95,
     "account": Account(cost_usd=0.01, invocations=60).body(),
+    "forecast": {"seconds": 3.0, "costUSD": 0.006, "secondsError": -0.25, "costError": -0.4},
 }
+FORECAST = Forecast(seconds_per_step=0.5, dollars_per_step=0.001, steps=8, constants="elsewhere")
 
 
 def test_reports_what_is_known_under_the_drivers_own_field_manager(tmp_path: Path) -> None:
@@ -95,6 +98,8 @@ def test_reports_what_is_known_under_the_drivers_own_field_manager(tmp_path: Pat
     async def test() -> None:
         async with served(server, tmp_path) as api, ProgressReporter(tiny_job(), api) as reporter:
             reporter.begin(extent())
+            reporter.planned(Plan(structure=(1, 2, 4), shards=2), FORECAST)
+            reporter.planned(Plan(structure=(1, 4), shards=3), None)
             reporter.committed(commit(6, loss=0.5, accuracy=0.75))
             reporter.evaluated(6, 0.25, 0.875)
             reporter.checkpointed(4)
@@ -117,8 +122,40 @@ def test_reports_what_is_known_under_the_drivers_own_field_manager(tmp_path: Pat
         2,
         1,
     )
-    assert (known["memory"], known["structure"]) == ({"worker": "512Mi", "merger": "256Mi"}, [1, 2, 4])
+    assert known["memory"] == {"worker": "512Mi", "merger": "256Mi"}
+    assert (known["structure"], known["shards"]) == ([1, 4], 3)
+    assert (known["forecastSeconds"], known["forecastCostUSD"]) == (4.0, 0.008)
     assert known["checkpoint"] == 4
+
+
+def test_a_search_reports_the_size_that_it_wants_and_none_before_the_store_has_told_of_it(
+    tmp_path: Path,
+) -> None:
+    """The operator gives what is reported: a driver that starts anew must not ask for the first size again."""
+    server = ApiServer()
+    trial = SizeTrial(size=512, seconds=0.5, cost_usd=1e-5, error=0.1, step=5)
+    search = SizeSearch(size=768, least=305, trials=[trial])
+
+    async def test() -> None:
+        async with (
+            served(server, tmp_path) as api,
+            ProgressReporter(tiny_job(), api, searches=True) as reporter,
+        ):
+            await server.taken.wait()
+            reporter.begin(extent())
+            reporter.resumed(commit(6, search=search))
+
+    asyncio.run(test())
+    assert "memory" not in server.bodies[0]["status"]["progress"]
+    assert server.last["memory"] == {
+        "worker": "768Mi",
+        "merger": "256Mi",
+        "searching": True,
+        "trials": [{"worker": "512Mi", "step": 5, "secondsPerStep": 0.5, "costUSD": 1e-5}],
+    }
+    declared = status_schema()["properties"]["progress"]["properties"]["memory"]["properties"]
+    assert set(server.last["memory"]) == set(declared)
+    assert set(server.last["memory"]["trials"][0]) == set(declared["trials"]["items"]["properties"])
 
 
 def test_every_field_it_reports_is_one_that_the_crd_declares(tmp_path: Path) -> None:
@@ -129,6 +166,7 @@ def test_every_field_it_reports_is_one_that_the_crd_declares(tmp_path: Path) -> 
     async def test() -> dict[str, Any]:
         reporter = ProgressReporter(tiny_job(), api)
         reporter.begin(extent())
+        reporter.planned(Plan(structure=(1, 2, 4), shards=1), FORECAST)
         for version in range(8):
             reporter.committed(commit(version, loss=0.5, accuracy=0.5))
         reporter.evaluated(6, 0.5, 0.5)

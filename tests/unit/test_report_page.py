@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sapflow.driver.commits import Account, Commit, Cursor, Leg, Measured, Plan
+from sapflow.driver.size_records import SizeSearch, SizeTrial
 from sapflow.report import charts, render
+from sapflow.report.cells import UNKNOWN
 from sapflow.report.facts import Evaluation, Facts, Predicted
 from sapflow.requests import Sizes
 
@@ -78,6 +80,29 @@ def facts(**changes: Any) -> Facts:
     return replace(made, **changes)
 
 
+def searched(size: int, step: int) -> Measured:
+    """What a commit holds of a job whose workers' size changes."""
+    trials = [SizeTrial(size=512, seconds=0.25, cost_usd=0.001, error=0.05, step=9)]
+    return Measured(
+        seconds=0.25,
+        peak_memory_bytes={"worker": 100 << 20},
+        memory_limits={"worker": [size << 20]},
+        search=SizeSearch(size=768, least=305, trials=trials, done=step > 15),
+    )
+
+
+def test_a_search_for_memory_shows_its_sizes_over_steps_and_what_it_tried() -> None:
+    commits = [commit(each, measured=searched(512 if each < 10 else 768, each)) for each in range(1, 21)]
+    page = render(facts(commits=commits))
+    text = " ".join(Elements(page).text)
+    assert "limit of a worker" in text
+    assert "The search for the workers' memory wants 768Mi. It has ended." in text
+    assert "512Mi" in text
+    (drawn,) = re.findall(r'<polyline class="line s3" points="([^"]+)"', page)
+    heights = [point.split(",")[1] for point in drawn.split()]
+    assert len(set(heights)) == 2
+
+
 class Elements(HTMLParser):
     """Checks that elements nest, and collects them."""
 
@@ -137,6 +162,33 @@ def test_shows_every_section_with_its_chart() -> None:
         "dollars against step",
         "events by time",
     ]
+
+
+def test_shows_the_cells_of_a_placed_job_by_node_and_what_passed_through_the_store() -> None:
+    plan = Plan(structure=(1, 2, 4), shards=1, cells=((0, 0, 1, 1), (0, 1), (0,)))
+    nodes = [{0: "node-a", 1: "node-b"}] * 8 + [{0: "node-a", 1: "node-a"}] * 12
+    commits = [
+        each.model_copy(
+            update={
+                "measured": each.measured.model_copy(
+                    update={"nodes": where, "store_read": 2_000, "store_written": 1_000}
+                )
+            }
+        )
+        for each, where in zip(facts().commits, nodes, strict=True)
+    ]
+    page = render(facts(plan=plan, commits=commits))
+    text = " ".join(Elements(page).text)
+    assert "Placement by node" in text
+    assert "2 cells: 1 of 6 edges" in text
+    assert "node-b, from step 9 node-a" in text
+    assert "predicted" in page
+    assert "Placement by node" not in render(facts())
+
+
+def test_a_local_jobs_cells_are_on_no_node_that_is_known() -> None:
+    plan = Plan(structure=(1, 4), shards=1, cells=((0, 0, 1, 1), (0,)))
+    assert UNKNOWN in " ".join(Elements(render(facts(plan=plan))).text)
 
 
 def test_asks_for_nothing_from_anywhere() -> None:
@@ -243,3 +295,20 @@ def test_bars_share_the_steps_among_them(number: int) -> None:
 def test_the_bill_at_the_top_is_the_whole_one() -> None:
     shown = Elements(render(facts())).text
     assert [shown[shown.index(label) + 1] for label in ("cost", "invocations")] == ["$0.500", "150"]
+
+
+def test_a_typical_step_is_one_by_the_last_plan_and_the_change_is_an_event() -> None:
+    made = facts()
+    old = [each.model_copy(update={"plan": "older"}) for each in made.commits[:12]]
+    slow = [
+        each.model_copy(
+            update={"measured": each.measured.model_copy(update={"legs": [Leg(calls=9, seconds=9.0)]})}
+        )
+        for each in old
+    ]
+    start = made.start.model_copy(update={"plan": "older"})
+    changed = replace(made, start=start, commits=[*slow, *made.commits[12:]])
+    assert [each.version for each in changed.warm] == list(range(14, 21))
+    assert [leg.calls for leg in changed.levels] == [4, 2, 1]
+    assert "planned anew after version 13" in render(changed)
+    assert "planned anew" not in render(made)

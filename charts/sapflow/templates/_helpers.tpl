@@ -102,6 +102,8 @@ imagePullSecrets:
   value: {{ .Values.functions.maxInvocationSeconds | int | quote }}
 - name: SAPFLOW_MAX_MEMORY
   value: {{ .Values.functions.maxMemory | quote }}
+- name: SAPFLOW_MAX_INSTANCES
+  value: {{ .Values.functions.maxInstances | int | quote }}
 - name: SAPFLOW_DRIVER_MEMORY
   value: {{ .Values.driver.memory | quote }}
 - name: SAPFLOW_IMAGE_PULL_SECRETS
@@ -172,4 +174,9 @@ containers:
       {{- include "sapflow.mounts" .root | nindent 6 }}
 volumes:
   {{- include "sapflow.volumes" .root | nindent 2 }}
+{{- end }}
+
+{{- /* true where the operator may read nodes and volumes, which lie in no namespace. */ -}}
+{{- define "sapflow.seesNodes" -}}
+{{- if kindIs "bool" .Values.rbac.nodes }}{{ .Values.rbac.nodes }}{{ else }}{{ empty .Values.watchNamespaces }}{{ end }}
 {{- end }}

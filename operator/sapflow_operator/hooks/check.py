@@ -19,6 +19,13 @@ from sapflow_operator.settings import ObjectStorage, Settings
 
 FEATURES = ("kubernetes.podspec-securitycontext",)
 """Flags of config-features that the functions' Services need."""
+CELL_FEATURES = (
+    "kubernetes.podspec-affinity",
+    "kubernetes.podspec-fieldref",
+    "kubernetes.podspec-persistent-volume-claim",
+    "kubernetes.podspec-persistent-volume-write",
+)
+"""Those that jobs with affinity need besides: without them, all other jobs run."""
 _LONGEST = 600
 """Knative's max-revision-timeout-seconds where config-defaults names none."""
 
@@ -29,20 +36,29 @@ class Finding:
 
     subject: str
     remedy: str = ""
+    optional: bool = False
+    """Whether only some jobs need it."""
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.remedy) and not self.optional
 
     def __str__(self) -> str:
-        return f"FAIL  {self.subject}: {self.remedy}" if self.remedy else f"ok    {self.subject}"
+        if not self.remedy:
+            return f"ok    {self.subject}"
+        return f"{'FAIL' if self.failed else 'note'}  {self.subject}: {self.remedy}"
 
 
 def judge_features(data: Mapping[str, str], namespace: str) -> Iterator[Finding]:
     """The flags in the data of config-features."""
-    for flag in FEATURES:
+    for flag in (*FEATURES, *CELL_FEATURES):
         value = data.get(flag, "disabled").strip().lower()
-        well = value in ("enabled", "allowed")
-        yield Finding(
-            f"config-features: {flag}",
-            "" if well else f"is {value}; {_patch('config-features', namespace, flag, 'enabled')}",
-        )
+        optional = flag in CELL_FEATURES
+        why = f"is {value}{', and jobs with affinity need it' if optional else ''}; "
+        remedy = "" if value in ("enabled", "allowed") else why
+        if remedy:
+            remedy += _patch("config-features", namespace, flag, "enabled")
+        yield Finding(f"config-features: {flag}", remedy, optional)
 
 
 def judge_autoscaler(data: Mapping[str, str], namespace: str) -> Finding:
@@ -141,7 +157,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         print(error, file=sys.stderr)
         return 1
     print(*findings, sep="\n")
-    return int(any(finding.remedy for finding in findings))
+    return int(any(finding.failed for finding in findings))
 
 
 if __name__ == "__main__":

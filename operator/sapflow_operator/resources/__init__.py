@@ -3,6 +3,7 @@
 from typing import Any
 
 from sapflow_operator.resources import (
+    cell_volume,
     config_map,
     driver_job,
     knative_service,
@@ -27,7 +28,12 @@ def foundations(wanted: Wanted) -> list[dict[str, Any]]:
 
 def functions(wanted: Wanted) -> list[dict[str, Any]]:
     """The pool of functions."""
-    return [knative_service.build(wanted, "worker"), knative_service.build(wanted, "merger")]
+    return [knative_service.build(wanted, group) for group in wanted.groups]
+
+
+def cell(wanted: Wanted, number: int) -> dict[str, Any]:
+    """What a cell's functions share."""
+    return cell_volume.build(wanted, number)
 
 
 def driver(wanted: Wanted) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""The ConfigMap with the resolved job."""
+"""The ConfigMap with the resolved job, and with how it is packed into cells."""
 
 import json
-from pathlib import PurePosixPath
 from typing import Any
 
 from sapflow_operator import names
@@ -10,10 +9,12 @@ from sapflow_operator.wanted import Wanted
 
 
 def build(wanted: Wanted) -> dict[str, Any]:
-    text = json.dumps(wanted.document, sort_keys=True, indent=1)
+    data = {names.JOB_KEY: json.dumps(wanted.document, sort_keys=True, indent=1)}
+    if wanted.placed is not None:
+        data[names.PLACEMENT_KEY] = json.dumps(wanted.placed.to_json(), separators=(",", ":"))
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata.build(wanted, names.spec_config_map(wanted.name)),
-        "data": {PurePosixPath(names.JOB_FILE).name: text},
+        "data": data,
     }

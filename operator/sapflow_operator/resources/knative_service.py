@@ -1,12 +1,13 @@
-"""The Knative Service of one role's functions."""
+"""The Knative Service of one role's functions, of a placed job of those in one cell."""
 
 from math import ceil
 from typing import Any
 
 from sapflow.invoke import Role
+from sapflow.memory import parse_quantity
 from sapflow_operator import names
-from sapflow_operator.resources import metadata, pod
-from sapflow_operator.wanted import Wanted
+from sapflow_operator.resources import cell_pod, metadata, pod
+from sapflow_operator.wanted import Group, Wanted
 
 _SCALING = "autoscaling.knative.dev"
 _ANSWER_SECONDS = 15
@@ -15,10 +16,9 @@ _START_SECONDS = 300
 """A node may have to pull the image first. Also Knative's default for the first byte of an answer."""
 
 
-def build(wanted: Wanted, role: Role) -> dict[str, Any]:
+def build(wanted: Wanted, group: Group) -> dict[str, Any]:
     """One call an instance, from zero, to as many instances as one step can use."""
-    spec = wanted.job.spec
-    most = wanted.job.instances[role]
+    spec, role, cell = wanted.job.spec, group.role, group.cell
     # The function keeps the job's limit itself. Knative counts the wait for an instance to start as well.
     limit = max(ceil(spec.limits.invocation_seconds), _START_SECONDS)
     timeout = min(limit + _ANSWER_SECONDS, wanted.settings.max_invocation_seconds)
@@ -27,13 +27,16 @@ def build(wanted: Wanted, role: Role) -> dict[str, Any]:
         "timeoutSeconds": timeout,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "containers": [_container(wanted, role)],
+        "containers": [_container(wanted, role, cell)],
         "volumes": pod.volumes(wanted),
         **pod.pull_secrets(wanted.settings),
     }
+    if cell is not None:
+        template |= cell_pod.fields(wanted, role, cell)
+        template["volumes"].append(cell_pod.volume(wanted, cell))
     if timeout > _START_SECONDS:
         template["responseStartTimeoutSeconds"] = timeout
-    own = metadata.build(wanted, names.function(wanted.name, role), role)
+    own = metadata.build(wanted, names.function(wanted.name, role, cell), role, cell=cell)
     own["labels"] = own["labels"] | {"networking.knative.dev/visibility": "cluster-local"}
     return {
         "apiVersion": "serving.knative.dev/v1",
@@ -42,8 +45,8 @@ def build(wanted: Wanted, role: Role) -> dict[str, Any]:
         "spec": {
             "template": {
                 "metadata": {
-                    "labels": names.labels(wanted.name, role),
-                    "annotations": _scaling(most, wanted.settings.window_seconds),
+                    "labels": names.labels(wanted.name, role, cell),
+                    "annotations": _scaling(group.instances, wanted.settings.window_seconds),
                 },
                 "spec": template,
             }
@@ -66,7 +69,7 @@ def _scaling(most: int, window_seconds: int) -> dict[str, str]:
     }
 
 
-def _container(wanted: Wanted, role: Role) -> dict[str, Any]:
+def _container(wanted: Wanted, role: Role, cell: int | None) -> dict[str, Any]:
     spec, settings = wanted.job.spec, wanted.settings
     image = settings.worker_image if role == "worker" else settings.merger_image
     cpu = None if spec.cpu is None else spec.cpu.worker if role == "worker" else spec.cpu.merger
@@ -76,7 +79,7 @@ def _container(wanted: Wanted, role: Role) -> dict[str, Any]:
         "imagePullPolicy": image.pull_policy,
         "env": pod.environment(
             names.pool_environment(wanted.place.url)
-            | {"PYTHONHASHSEED": "0"}
+            | {"PYTHONHASHSEED": "0", "SAPFLOW_MEMORY_BYTES": str(parse_quantity(wanted.memory(role)))}
             | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
         ),
         "ports": [{"containerPort": names.FUNCTION_PORT}],
@@ -84,6 +87,9 @@ def _container(wanted: Wanted, role: Role) -> dict[str, Any]:
         "securityContext": pod.CONTAINER_SECURITY,
         "volumeMounts": pod.mounts(),
     }
+    if cell is not None:
+        container["env"] += cell_pod.environment(cell)
+        container["volumeMounts"].append(cell_pod.mount())
     if role == "worker" and spec.model.image is not None:
         # An image of one's own is made from Sapflow's, and may have another entrypoint.
         container |= {"image": spec.model.image, "command": ["python3", "-m", "sapflow_functions.worker"]}

@@ -8,13 +8,18 @@ from sapflow_operator.wanted import Wanted
 
 
 def build(
-    wanted: Wanted, name: str, role: str | None = None, annotations: Mapping[str, str] | None = None
+    wanted: Wanted,
+    name: str,
+    role: str | None = None,
+    annotations: Mapping[str, str] | None = None,
+    *,
+    cell: int | None = None,
 ) -> dict[str, Any]:
     """Name, labels and the owner, with which the child goes."""
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": wanted.namespace,
-        "labels": names.labels(wanted.name, role),
+        "labels": names.labels(wanted.name, role, cell),
         "ownerReferences": [names.owner(wanted.name, wanted.uid)],
     }
     return metadata | {"annotations": dict(annotations)} if annotations else metadata

@@ -1,0 +1,188 @@
+"""`python -m bench.memory`: where searches for the workers' memory end on a cluster, beside a sweep of all sizes.
+
+On the cluster that KUBECONFIG names, with Sapflow installed and its images on the nodes; the machine should do nothing
+else. CPU follows memory. A job of each size of the sweep trains on it to its end; what a step costs and takes is the
+median over its warm steps. Then jobs search from different first sizes, and the sizes that they end with are measured
+as those of the sweep are, in the same run. A sweep of ten sizes and six searches take twenty minutes.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from helpers.kube import Job, namespace_of_its_own, owned_store, wait_until
+
+from sapflow import keys
+from sapflow.driver.commits import Commit
+from sapflow.job import API_VERSION, KIND
+from sapflow.memory_search import Goal, Trial
+
+LEAST, MOST = 384, 1536
+SWEEP = (384, 448, 512, 640, 768, 896, 1024, 1152, 1344, 1536)
+STARTS = (1024, 512, 1536)
+GOALS: tuple[Goal, ...] = ("Cost", "PerformancePerCost")
+WORKERS, EVERY, UPDATES = 2, 10, 8
+SETTLE = 10
+"""Steps at the start of a job that are not counted."""
+SECONDS = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One search: the trials that it made, and the size that it ended with, in MiB."""
+
+    goal: Goal
+    start: int
+    tried: Sequence[int]
+    end: int
+    slow: int
+    """Steps in which workers had to be started, the first left out."""
+
+
+def job(name: str, memory: dict[str, Any], steps: int) -> dict[str, Any]:
+    """Case A's network on batches that keep a worker busy."""
+    spec = {
+        "model": {"name": "mlp", "args": {"hidden": [100] * 5}},
+        "data": {"source": "synthetic:binary", "options": {"samples": 100_000}, "batchSize": 4_000},
+        "workers": WORKERS,
+        "algorithm": {"steps": steps, "seed": 0},
+        "optimizer": {"name": "Momentum", "learningRate": 0.1, "momentum": 0.9},
+        "merge": {"structure": [1, WORKERS]},
+        "evaluation": {"everySteps": steps},
+        "memory": {"merger": "128Mi"} | memory,
+    }
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec}
+
+
+def measured(size: int, steps: int) -> Trial:
+    """A step with workers of so many MiB: its medians over a job of their own."""
+    with namespace_of_its_own("bench") as namespace:
+        done = Job.apply(namespace, job("sweep", {"worker": f"{size}Mi"}, steps))
+        done.until_succeeded(SECONDS)
+        found = [
+            new
+            for old, new in pairwise(_commits(done, steps))
+            if new.version > SETTLE and new.account.cold_starts == old.account.cold_starts
+        ]
+        _gone(done)
+    seconds = statistics.median(each.measured.seconds for each in found)
+    dollars = statistics.median(sum(leg.cost_usd for leg in each.measured.legs) for each in found)
+    return Trial(size, seconds, dollars)
+
+
+def searched(goal: Goal, start: int, steps: int) -> Search:
+    """One job that searches to its end."""
+    asked = {
+        "goal": goal,
+        "everySteps": EVERY,
+        "maxUpdates": UPDATES,
+        "min": f"{LEAST}Mi",
+        "max": f"{MOST}Mi",
+    }
+    with namespace_of_its_own("bench") as namespace:
+        done = Job.apply(namespace, job("search", {"worker": f"{start}Mi", "optimize": asked}, steps))
+        done.until_succeeded(SECONDS)
+        found = _commits(done, steps)
+        _gone(done)
+    last = found[-1].measured.search
+    assert last is not None
+    if not last.done:
+        print(f"the job of {steps} steps was over before its search was", file=sys.stderr)
+    slow = sum(new.account.cold_starts > old.account.cold_starts for old, new in pairwise(found[1:]))
+    return Search(goal, start, [each.size for each in last.trials], last.size, slow)
+
+
+def _commits(done: Job, steps: int) -> list[Commit]:
+    uid = done.read()["metadata"]["uid"]
+    with owned_store() as store:
+        return [
+            Commit.model_validate_json(bytes(store.read(keys.commit(uid, version))))
+            for version in range(steps + 1)
+        ]
+
+
+def _gone(done: Job) -> None:
+    done.delete()
+    wait_until(lambda: not done.pods(), "no pods", 180)
+
+
+def sweep_rows(known: dict[int, Trial]) -> Iterator[tuple[str, ...]]:
+    best = {goal: min(each.loss(goal) for each in known.values()) for goal in GOALS}
+    for size in sorted(known):
+        trial = known[size]
+        yield (
+            f"{size:,}",
+            f"{1000 * trial.seconds:.0f} ms",
+            f"{1e6 * trial.dollars:.3f}",
+            *(f"{trial.loss(goal) / best[goal]:.3f}" for goal in GOALS),
+        )
+
+
+def main() -> int:
+    """Print the sweep and the searches."""
+    parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
+    parser.add_argument("--steps", type=int, default=60, help="of a job of the sweep (default: %(default)s)")
+    parser.add_argument(
+        "--search-steps", type=int, default=500, help="of a searching job (default: %(default)s)"
+    )
+    parser.add_argument("--sizes", type=int, nargs="*", default=SWEEP, metavar="MIB", help="of the sweep")
+    parser.add_argument(
+        "--starts", type=int, nargs="*", default=STARTS, metavar="MIB", help="of the searches"
+    )
+    parser.add_argument("--goals", nargs="*", default=GOALS, choices=GOALS)
+    given = parser.parse_args()
+    known: dict[int, Trial] = {}
+    for size in given.sizes:
+        known[size] = measured(size, given.steps)
+        print(
+            json.dumps({"size": size, "seconds": known[size].seconds, "dollars": known[size].dollars}),
+            flush=True,
+        )
+    found = []
+    for goal in given.goals:
+        for start in given.starts:
+            found.append(searched(goal, start, given.search_steps))
+            print(found[-1], flush=True)
+    for size in {each.end for each in found} - set(known):
+        known[size] = measured(size, given.steps)
+    table = Table(
+        "MiB",
+        "a step",
+        "µ$ a step",
+        *(f"{goal}, of the best" for goal in GOALS),
+        title=f"{datetime.now():%Y-%m-%d}",
+    )
+    for row in sweep_rows(known):
+        table.add_row(*row)
+    ends = Table("goal", "from", "tried", "ends at", "of the best", "updates", "slowed steps")
+    for each in found:
+        least = min(trial.loss(each.goal) for trial in known.values())
+        ends.add_row(
+            each.goal,
+            f"{each.start:,}",
+            ", ".join(map(str, each.tried)),
+            f"{each.end:,}",
+            f"{known[each.end].loss(each.goal) / least:.3f}",
+            f"{max(0, len(each.tried) - 2)}",
+            f"{each.slow}",
+        )
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    console.print(ends)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""The cells of a placed job: how many, how they are packed, where they are, and which of them are lost. Pure."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sapflow.errors import SpecError
+from sapflow.job import TrainingJob
+from sapflow.memory import format_quantity, parse_quantity
+from sapflow.placement import Placement
+from sapflow.placement_spec import MAX_CELLS, PlacementSpec
+from sapflow_operator import names
+from sapflow_operator.actions import Action, Delete
+
+Object = Mapping[str, Any]
+_BARRED = {"NoSchedule", "NoExecute"}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node, as far as cells are concerned."""
+
+    name: str
+    labels: Mapping[str, str]
+    ready: bool
+    cordoned: bool
+    tainted: bool
+    memory: int
+    """Bytes that its pods may have together."""
+
+    @classmethod
+    def read(cls, body: Object) -> "Node":
+        spec, status = body.get("spec", {}), body.get("status", {})
+        return cls(
+            body["metadata"]["name"],
+            body["metadata"].get("labels", {}),
+            any(
+                each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions", ())
+            ),
+            bool(spec.get("unschedulable", False)),
+            any(each.get("effect") in _BARRED for each in spec.get("taints", ())),
+            parse_quantity(status.get("allocatable", {}).get("memory", "1")),
+        )
+
+    @property
+    def schedulable(self) -> bool:
+        return self.ready and not self.cordoned and not self.tainted
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What cells stand on: nodes, None where the operator may not read them, and volumes by name."""
+
+    nodes: Sequence[Node] | None = None
+    volumes: Mapping[str, Object] = field(default_factory=dict)
+
+
+def decide(job: TrainingJob, ground: Ground) -> dict[str, Any]:
+    """`status.placement` of a job that starts: as many cells as nodes, each as large as the smallest of them.
+
+    Raises SpecError where that cannot be known.
+    """
+    asked = job.spec.placement or PlacementSpec()
+    usable = [node for node in ground.nodes or () if node.schedulable]
+    cells = asked.cells
+    if cells is None and ground.nodes is None:
+        message = (
+            "is required here: the operator may not count the nodes; name it, or set rbac.nodes in its chart"
+        )
+        raise SpecError([("spec.placement.cells", message)])
+    found: dict[str, Any] = {"cells": cells or max(1, min(len(usable), job.spec.workers, MAX_CELLS))}
+    if asked.memory_per_cell is not None:
+        found["memoryPerCell"] = asked.memory_per_cell
+    elif usable:
+        found["memoryPerCell"] = format_quantity(min(node.memory for node in usable))
+    return found
+
+
+def decided(job: TrainingJob, status: Mapping[str, Any]) -> TrainingJob:
+    """The job with the cells that its status names."""
+    asked = job.spec.placement or PlacementSpec()
+    update = {"cells": status["cells"], "memory_per_cell": status.get("memoryPerCell")}
+    changed = asked.model_copy(update=update)
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"placement": changed})})
+
+
+def standing(config_map: Object | None) -> Placement | None:
+    """The packing that a job has been started with: another one would be that of another plan."""
+    text = (config_map or {}).get("data", {}).get(names.PLACEMENT_KEY)
+    return None if text is None else Placement.read(json.loads(text))
+
+
+def whereabouts(pods: Iterable[Object]) -> dict[int, str]:
+    """The node of each cell that has a pod on one."""
+    found: dict[int, str] = {}
+    for pod in pods:
+        cell = names.cell_of(pod["metadata"].get("labels", {}))
+        node = pod.get("spec", {}).get("nodeName")
+        if cell is not None and node and not _ended(pod):
+            found[cell] = node
+    return found
+
+
+def lost(claim: Object, pods: Sequence[Object], ground: Ground) -> str:
+    """Why a cell's volume cannot be reached any more, '' where it can, or nobody knows.
+
+    Its node is gone or does not answer, or is cordoned while a pod waits for it.
+    """
+    volume = claim.get("spec", {}).get("volumeName")
+    if not volume or ground.nodes is None:
+        return ""
+    if claim.get("status", {}).get("phase") == "Lost":
+        return f"volume {volume} is gone"
+    if volume not in ground.volumes:
+        return ""
+    homes = [node for node in ground.nodes if _reachable_from(ground.volumes[volume], node)]
+    if not homes:
+        return f"the node of volume {volume} is gone"
+    if not any(node.ready for node in homes):
+        return f"node {homes[0].name} is not ready"
+    if all(node.cordoned for node in homes if node.ready) and any(map(_waits, pods)):
+        return f"node {homes[0].name} is cordoned"
+    return ""
+
+
+def abandon(claim: Object, pods: Sequence[Object], ground: Ground) -> list[Action]:
+    """Take a lost cell away, so that it is made anew: its pods hold the claim, also those that nobody can end."""
+    ready = {node.name for node in ground.nodes or () if node.ready}
+    found: list[Action] = [Delete("PersistentVolumeClaim", claim["metadata"]["name"])]
+    for pod in pods:
+        node = pod.get("spec", {}).get("nodeName")
+        if node is None or _ended(pod):
+            continue
+        if node not in ready:
+            found.append(Delete("Pod", pod["metadata"]["name"], at_once=True))
+        elif "deletionTimestamp" not in pod["metadata"]:
+            found.append(Delete("Pod", pod["metadata"]["name"]))
+    return found
+
+
+def _reachable_from(volume: Object, node: Node) -> bool:
+    required = volume.get("spec", {}).get("nodeAffinity", {}).get("required")
+    if required is None:
+        return True
+    return any(
+        all(_matches(each, node) for each in term.get("matchExpressions", ()))
+        for term in required.get("nodeSelectorTerms", ())
+    )
+
+
+def _matches(expression: Object, node: Node) -> bool:
+    value, values = node.labels.get(expression["key"]), expression.get("values", ())
+    match expression["operator"]:
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case _:
+            # Greater and less, of numbers: no volume's place.
+            return True
+
+
+def _waits(pod: Object) -> bool:
+    return any(
+        each["type"] == "PodScheduled" and each.get("reason") == "Unschedulable"
+        for each in pod.get("status", {}).get("conditions", ())
+    )
+
+
+def _ended(pod: Object) -> bool:
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")

@@ -1,0 +1,73 @@
+"""What a function's pod has besides where its job is placed: its cell's volume, and other pods that it runs beside."""
+
+from typing import Any
+
+from sapflow.invoke import Role
+from sapflow.placement_spec import REQUIRED
+from sapflow_operator import names
+from sapflow_operator.resources import pod
+from sapflow_operator.wanted import Wanted
+
+GROUP = 65532
+"""The functions' group, whose a cell's volume is made."""
+_NODE = "kubernetes.io/hostname"
+_APART = 100
+"""Of other cells of the job; only preferred: nodes may become fewer."""
+
+
+def fields(wanted: Wanted, role: Role, cell: int) -> dict[str, Any]:
+    """Fields of the pod's spec, volumes and containers apart."""
+    return {
+        "securityContext": pod.SECURITY | {"fsGroup": GROUP},
+        "affinity": {
+            "podAffinity": _beside(wanted, cell, _weight(wanted, role)),
+            "podAntiAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {"weight": _APART, "podAffinityTerm": _others(wanted, cell)}
+                ]
+            },
+        },
+    }
+
+
+def volume(wanted: Wanted, cell: int) -> dict[str, Any]:
+    return {"name": "cell", "persistentVolumeClaim": {"claimName": names.cell_volume(wanted.name, cell)}}
+
+
+def mount() -> dict[str, Any]:
+    return {"name": "cell", "mountPath": names.CELL_FOLDER}
+
+
+def environment(cell: int) -> list[dict[str, Any]]:
+    node = {"name": "SAPFLOW_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+    return [*pod.environment(names.cell_environment(cell)), node]
+
+
+def _weight(wanted: Wanted, role: Role) -> int:
+    """Of the heaviest edge that such a function is an end of."""
+    edges = wanted.job.spec.affinity or ()
+    mine = (each.weight for each in edges if role == "merger" or each.child == "Worker")
+    return max(mine, default=1)
+
+
+def _beside(wanted: Wanted, cell: int, weight: int) -> dict[str, Any]:
+    """To the cell's other pods. The first one matches the term itself, so that it may run anywhere."""
+    labels = {names.JOB_LABEL: wanted.name, names.CELL_LABEL: str(cell)}
+    term = {"topologyKey": _NODE, "labelSelector": {"matchLabels": labels}}
+    if weight >= REQUIRED:
+        return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    return {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": weight, "podAffinityTerm": term}]}
+
+
+def _others(wanted: Wanted, cell: int) -> dict[str, Any]:
+    """The job's pods of other cells."""
+    return {
+        "topologyKey": _NODE,
+        "labelSelector": {
+            "matchLabels": {names.JOB_LABEL: wanted.name},
+            "matchExpressions": [
+                {"key": names.CELL_LABEL, "operator": "Exists"},
+                {"key": names.CELL_LABEL, "operator": "NotIn", "values": [str(cell)]},
+            ],
+        },
+    }

@@ -1,0 +1,71 @@
+"""The part of the page about where a placed job ran: its cells by node, and what passed through the store. Pure."""
+
+from collections.abc import Sequence
+from html import escape
+
+from sapflow.driver.commits import Commit
+from sapflow.memory import format_bytes
+from sapflow.packing import Cells
+from sapflow.placement import Placement
+from sapflow.report import charts
+from sapflow.report.charts import Line
+from sapflow.report.facts import Facts
+
+UNKNOWN = "not told"
+
+
+def section(facts: Facts) -> list[str]:
+    """What follows the heading; empty where the job was not placed."""
+    plan = facts.plan
+    if plan.cells is None:
+        return []
+    placed = Placement(plan.structure, plan.shards, plan.cells, plan.mergers == "worker")
+    of = placed.outline()
+    said = (
+        f"<p>{of['cells']:,} cells: {of['crossing']:,} of {of['edges']:,} edges between functions cross from one to "
+        "another and go by the store, as do parameters on their way to other cells than the root's.</p>"
+    )
+    return [said, '<div class="grid">', _table(facts.commits, plan.cells), _bytes(facts, placed), "</div>"]
+
+
+def _table(commits: Sequence[Commit], cells: Cells) -> str:
+    rows = []
+    for cell in range(max(map(max, cells)) + 1):
+        mergers = sum(row.count(cell) for row in cells[1:])
+        root = ", the root among them" if cells[-1][0] == cell else ""
+        row = [f"{cell}", homes(commits, cell), f"{cells[0].count(cell):,}", f"{mergers:,}{root}"]
+        rows.append("<tr>" + "".join(f"<td>{escape(each)}</td>" for each in row) + "</tr>")
+    head = "".join(f"<th>{each}</th>" for each in ("cell", "node", "workers", "mergers"))
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def homes(commits: Sequence[Commit], cell: int) -> str:
+    """The nodes of a cell, with the steps at which it moved."""
+    found: list[tuple[str, int]] = []
+    for commit in commits:
+        node = (commit.measured.nodes or {}).get(cell)
+        if node is not None and (not found or found[-1][0] != node):
+            found.append((node, commit.version))
+    if not found:
+        return UNKNOWN
+    return ", ".join([found[0][0], *(f"from step {version:,} {node}" for node, version in found[1:])])
+
+
+def _bytes(facts: Facts, placed: Placement) -> str:
+    sizes, slots = facts.start.sizes, len(facts.start.slots)
+    vector = 4 * sizes.total
+    predicted = placed.traffic(vector, vector, 4 * sizes.parameters * slots)
+    points = [
+        (float(commit.version), float(commit.measured.store_read + commit.measured.store_written))
+        for commit in facts.commits
+        if commit.measured.store_read is not None and commit.measured.store_written is not None
+    ]
+    return charts.lines(
+        [Line("through the store", "s1", points)],
+        x="step",
+        y="bytes",
+        x_format=lambda value: f"{value:,.0f}",
+        y_format=format_bytes,
+        from_zero=True,
+        limits=[("predicted", "s3", float(predicted.read + predicted.written))],
+    )

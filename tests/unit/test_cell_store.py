@@ -1,0 +1,179 @@
+"""The store of a function in a cell: which way each object takes, copies of parameters, lost volumes."""
+
+import fcntl
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from helpers.tapped_store import TappedStore
+
+from sapflow import keys
+from sapflow.errors import CellLost, ObjectMissing, StoreError
+from sapflow.store import ObjectReader, Store, open_store
+from sapflow.stores.cell import CellStore, Passed, holder_of
+
+PARAMS = keys.params("u", 3, "abc", 0)
+WORK = keys.contribution("u", 3, "abc", 0, 1, 0)
+OWN = keys.in_cell(1, WORK)
+
+
+class Counting(TappedStore):
+    """Counts what is opened."""
+
+    opened = 0
+
+    def open(self, key: str) -> ObjectReader:
+        self.opened += 1
+        return super().open(key)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Counting:
+    return Counting(open_store(str(tmp_path / "store")))
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    return tmp_path / "volume"
+
+
+@pytest.fixture
+def cell(store: Counting, volume: Path) -> CellStore:
+    volume.mkdir()
+    return CellStore(store, 1, str(volume))
+
+
+def content(store: Store, key: str) -> bytes:
+    with store.open(key) as reader:
+        return bytes(reader.next(reader.size))
+
+
+def test_keys_say_whose_they_are() -> None:
+    assert (keys.cell_of(OWN), keys.cell_of(WORK)) == (1, None)
+    assert keys.cell_of(keys.cursor(keys.in_cell(12, WORK), 4)) == 12
+    assert [keys.is_params(key) for key in (PARAMS, WORK, OWN, keys.optimizer("u", 3, "abc", 0))] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_what_is_the_cells_own_stays_on_its_volume_and_all_else_goes_to_the_store(
+    cell: CellStore, store: Counting
+) -> None:
+    assert cell.create(OWN, b"inside")
+    assert cell.create(WORK, b"across", durable=True)
+    assert not store.exists(OWN)
+    assert content(store, WORK) == b"across"
+    assert content(cell, OWN) == b"inside"
+    assert bytes(cell.read(OWN, 2, 3)) == b"sid"
+    assert [holder_of(cell, key) is store for key in (OWN, WORK)] == [False, True]
+    assert cell.take_passed() == Passed(read=0, written=6)
+
+
+def test_the_first_writer_of_a_volumes_key_wins(cell: CellStore, store: Counting, volume: Path) -> None:
+    other = CellStore(store, 1, str(volume))
+    assert cell.create(OWN, b"first")
+    assert not other.create(OWN, b"later")
+    assert content(other, OWN) == b"first"
+
+
+def test_a_key_of_another_cell_is_no_key_here(cell: CellStore) -> None:
+    with pytest.raises(StoreError, match="cell 2"):
+        cell.create(keys.in_cell(2, WORK), b"")
+
+
+def test_parameters_are_read_from_the_store_once_a_cell(
+    cell: CellStore, store: Counting, volume: Path
+) -> None:
+    store.create(PARAMS, b"parameters")
+    other = CellStore(store, 1, str(volume))
+    assert content(cell, PARAMS) == content(other, PARAMS) == b"parameters"
+    assert bytes(other.read(PARAMS, 0, 4)) == b"para"
+    assert store.opened == 1
+    assert (cell.take_passed().read, other.take_passed().read) == (10, 0)
+
+
+def test_many_at_once_read_parameters_from_the_store_once(store: Counting, volume: Path) -> None:
+    store.create(PARAMS, b"parameters" * 1000)
+    found: list[bytes] = []
+    start = threading.Barrier(6)
+
+    def read() -> None:
+        mine = CellStore(store, 1, str(volume))
+        start.wait()
+        found.append(content(mine, PARAMS))
+
+    threads = [threading.Thread(target=read) for _ in range(6)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert found == [b"parameters" * 1000] * 6
+    assert store.opened == 1
+
+
+def test_the_root_leaves_a_copy_in_its_cell_after_the_store_has_it(cell: CellStore, store: Counting) -> None:
+    assert cell.create(PARAMS, [b"para", b"meters"], durable=True)
+    assert content(store, PARAMS) == b"parameters"
+    store.opened = 0
+    assert content(cell, PARAMS) == b"parameters"
+    assert store.opened == 0
+
+
+def test_who_waits_too_long_for_a_copy_reads_the_store(store: Counting, volume: Path) -> None:
+    store.create(PARAMS, b"parameters")
+    impatient = CellStore(store, 1, str(volume), wait_seconds=0.0)
+    folder = volume / ".locks"
+    folder.mkdir(parents=True)
+    held = []
+    for number in range(16):
+        file = (folder / str(number)).open("w")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        held.append(file)
+    assert content(impatient, PARAMS) == b"parameters"
+    assert store.opened == 1
+    for file in held:
+        file.close()
+    assert content(impatient, PARAMS) == b"parameters"
+    assert store.opened == 2, "the copy that nobody holds up any more is made"
+    assert content(impatient, PARAMS) == b"parameters"
+    assert store.opened == 2
+
+
+def test_a_volume_that_cannot_be_written_costs_the_copy_only(store: Counting, tmp_path: Path) -> None:
+    store.create(PARAMS, b"parameters")
+    (tmp_path / "file").write_text("no folder")
+    broken = CellStore(store, 1, str(tmp_path / "file"))
+    assert content(broken, PARAMS) == b"parameters"
+    assert broken.create(keys.params("u", 4, "abc", 0), b"next", durable=True)
+    assert content(store, keys.params("u", 4, "abc", 0)) == b"next"
+
+
+def test_what_is_gone_with_a_volume_is_a_loss_of_the_cell_and_what_is_gone_from_the_store_is_not(
+    cell: CellStore, volume: Path
+) -> None:
+    cell.create(OWN, b"inside")
+    shutil.rmtree(volume)
+    for look in (cell.open, cell.read):
+        with pytest.raises(CellLost) as caught:
+            look(OWN)
+        assert (caught.value.reason, caught.value.retryable) == ("CellLost", False)
+    with pytest.raises(ObjectMissing) as missing:
+        cell.open(WORK)
+    assert missing.value.reason == "ObjectMissing"
+    assert cell.create(OWN, b"inside"), "it is written anew where the folder can be made"
+
+
+def test_litter_is_removed_from_the_volume_and_from_nowhere_else(cell: CellStore, store: Counting) -> None:
+    cell.create(OWN, b"inside")
+    cell.create(PARAMS, b"parameters")
+    cell.collect([OWN, PARAMS, "cells/1/jobs/u/work/none"])
+    assert content(store, PARAMS) == b"parameters"
+    with pytest.raises(CellLost):
+        cell.open(OWN)
+    store.opened = 0
+    content(cell, PARAMS)
+    assert store.opened == 1, "the copy is gone"
