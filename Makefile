@@ -25,10 +25,10 @@ HELM = $(shell PATH="$$PATH:$${CLUSTER_HOME:-$$HOME/.cache/sapflow-cluster}/bin"
 # What the chart is checked against; a helm that was built plainly takes itself for one of 2020.
 KUBERNETES = 1.34.0
 
-.PHONY: help run test check bench e2e e2e-all images clean
+.PHONY: help run test check bench bench-paper e2e e2e-all images clean
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 run: $(RUNNABLE) ## Train the digits sample on this machine, functions as local processes
 	$(BIN)/sapflow run manifests/samples/digits.yaml --again
@@ -46,8 +46,12 @@ check: $(TESTABLE) ## Lint, formatting, types, import layers, chart
 	  printf '*** Install helm, or build it: tests/cluster/cluster build helm\n\n' >&2; \
 	  [ "$(SAPFLOW_REQUIRE_HELM)" != 1 ]; fi
 
-bench: $(TESTABLE) ## Measure speed and size against their goals; prints each as a ratio
+bench: $(TESTABLE) ## Measure speed and size against their goals; the paper's tables that take no measuring
 	$(BIN)/python -m bench
+	for name in table3 memory month; do $(BIN)/python -m bench.paper.$$name || exit 1; done
+
+bench-paper: $(TESTABLE) ## Measure the paper's figures again (docs/paper.md); an hour and a half, on a machine with nothing else to do
+	for name in fig3 steptime choice fig6 accuracy; do $(BIN)/python -m bench.paper.$$name || exit 1; done
 
 e2e: $(TESTABLE) ## Run jobs and faults on the cluster that KUBECONFIG names, or on one of our own
 	tools/e2e short

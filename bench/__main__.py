@@ -62,6 +62,9 @@ def cells() -> Iterator[Result]:
         yield from placement.measure(minio, os.environ)
 
 
+PAPER = ("table3", "fig3", "steptime", "choice", "fig6", "accuracy", "memory", "month")
+"""Of bench/paper: what `python -m bench.paper.NAME` prints, one by one, is in docs/paper.md."""
+
 ROWS: dict[str, Rows] = {
     "step": step,
     "merge": merge,
@@ -75,7 +78,11 @@ ROWS: dict[str, Rows] = {
 
 def main() -> int:
     """Print the table. A goal that is missed is no failure: the table says so."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog=f"The paper's tables and figures: python -m bench.paper.NAME, with one of {', '.join(PAPER)}.",
+    )
     parser.add_argument("rows", nargs="*", metavar="row", help=f"one of {', '.join(ROWS)}; none: all")
     names = parser.parse_args().rows or list(ROWS)
     if unknown := [name for name in names if name not in ROWS]:

@@ -1,8 +1,8 @@
 """`python -m bench.paper.accuracy [A] [B]`: Figs. 7 and 8, training accuracy against time, beside torch alone.
 
 Case A with the paper's 100 workers and 50 iterations, case B with 4 workers, on the embedded runtime: as many functions
-are at work as there are cores. Torch alone is one process with as many threads, the same network from the same seed
-on the same samples in the same order, so that the curves differ in time alone.
+are at work as there are cores. Torch alone is one process with one thread, and with as many as cores: the same network
+from the same seed on the same samples in the same order, so that the curves differ in time alone.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -79,22 +79,27 @@ def job_of(case: Case) -> TrainingJob:
     return job.parse(body)
 
 
-def measure(case: Case) -> tuple[list[Point], list[Point]]:
+def measure(case: Case) -> dict[str, list[Point]]:
     """(seconds, training accuracy) after each step: on functions, and by torch alone on the same data."""
-    watch = _Watch()
+    watch, cores = _Watch(), available_cores()
     with (
         tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder,
         session.open_session(job_of(case), os.environ, store=folder) as opened,
     ):
         manifest = opened.cut_data()
         asyncio.run(session.train(opened, manifest, os.environ, observer=watch))
-        alone = subprocess.run(
-            [sys.executable, "-m", "bench.paper.desktop", opened.url, opened.uid, str(available_cores())],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-    return watch.points, [tuple(json.loads(line)) for line in alone.stdout.splitlines()]
+        found = {f"functions, {case.workers} workers on {cores} cores": watch.points}
+        for threads in sorted({1, cores}):
+            name = f"torch alone, {threads} thread{'' if threads == 1 else 's'}"
+            found[name] = _alone(opened.url, opened.uid, threads)
+    return found
+
+
+def _alone(url: str, uid: str, threads: int) -> list[Point]:
+    command = [sys.executable, "-m", "bench.paper.desktop", url, uid, str(threads)]
+    environ = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True)
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def smoothed(points: Sequence[Point], width: int) -> list[Point]:
@@ -111,27 +116,33 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", metavar="case", help="A or B; none: both")
     wanted = parser.parse_args().cases or [case.name for case in CASES]
     for case in CASES:
-        if case.name not in wanted:
-            continue
-        before = os.getloadavg()[0]
-        ours, alone = (smoothed(points, case.smooth) for points in measure(case))
-        samples = case.workers * case.batch
-        print(f"case {case.name}: {case.workers} workers × {case.batch:,} samples, {list(case.structure)}")
-        print(f"  {'samples seen':>12} {'functions':>22} {'torch alone':>22}")
-        for number in sorted({*range(case.steps // 10, case.steps + 1, case.steps // 10), 1}):
-            cells = (f"{100 * a:.1f} % at {t:.1f} s" for t, a in (ours[number - 1], alone[number - 1]))
-            print(f"  {number * samples:>12,} " + " ".join(f"{cell:>22}" for cell in cells))
-        print(
-            f"  functions take {ours[-1][0] / alone[-1][0]:.2f} times as long; load {before:.1f} before, "
-            f"{os.getloadavg()[0]:.1f} after"
-        )
-        percent = [[(t, 100 * a) for t, a in points] for points in (ours, alone)]
-        lines = [
-            Line(f"Sapflow, {case.workers} workers on {available_cores()} cores", "s1", percent[0]),
-            Line(f"torch alone, {available_cores()} threads", "s2", percent[1]),
-        ]
-        drawing = figure.draw(lines, x="seconds", y="training accuracy, %", y_digits=0, from_zero=False)
-        figure.save(case.figure, drawing)
+        if case.name in wanted:
+            before = os.getloadavg()[0]
+            found = {name: smoothed(points, case.smooth) for name, points in measure(case).items()}
+            print(
+                f"case {case.name}: {case.workers} workers × {case.batch:,} samples, {list(case.structure)}"
+            )
+            print(*_rows(case, found), sep="\n")
+            print(f"  load {before:.1f} before, {os.getloadavg()[0]:.1f} after", flush=True)
+            lines = [
+                Line(name, f"s{number}", [(seconds, 100 * accuracy) for seconds, accuracy in points])
+                for number, (name, points) in enumerate(found.items(), 1)
+            ]
+            drawing = figure.draw(lines, x="seconds", y="training accuracy, %", y_digits=0, from_zero=False)
+            figure.save(case.figure, drawing)
+
+
+def _rows(case: Case, found: Mapping[str, Sequence[Point]]) -> Iterator[str]:
+    """Accuracy and seconds after every tenth of the steps."""
+    yield f"  {'samples seen':>12} {'accuracy':>9} " + " ".join(f"{name:>36}" for name in found)
+    ours = next(iter(found.values()))
+    for number in sorted({1, *range(case.steps // 10, case.steps + 1, case.steps // 10)}):
+        times = " ".join(f"{points[number - 1][0]:>34.1f} s" for points in found.values())
+        yield f"  {number * case.workers * case.batch:>12,} {100 * ours[number - 1][1]:>7.1f} % {times}"
+    for name, points in list(found.items())[1:]:
+        apart = max(abs(a[1] - b[1]) for a, b in zip(ours, points, strict=True))
+        ratio = ours[-1][0] / points[-1][0]
+        yield f"  {ratio:.2f} times as long as {name}; accuracies are {100 * apart:.1f} points apart at most"
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from sapflow.driver.observer import Observer
 
 WORKERS, BATCH = 8, 100
 STRUCTURES = ([1, 8], [1, 2, 8], [1, 4, 8])
-STEPS = 40
+STEPS = 100
 SETTLE = 3
-RUNS = 3
+RUNS = 4
 
 
 @dataclass

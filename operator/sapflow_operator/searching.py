@@ -12,6 +12,8 @@ from sapflow_operator.observed import JobObject
 
 STEP = 16
 """MiB between two sizes, or what a platform sells apart where that is more."""
+MARGIN = 8
+"""A size that is by less than this part above a killed one would very likely be killed too."""
 
 
 def settings(job: TrainingJob, killed: str | None, most: str) -> SearchSettings | None:
@@ -24,16 +26,18 @@ def settings(job: TrainingJob, killed: str | None, most: str) -> SearchSettings 
         return None
     start = _mebibytes(spec.memory.worker)
     largest = spec.threads * AWS_LAMBDA.mb_per_vcpu if asked.max is None else parse_quantity(asked.max) / MIB
+    largest = max(start, int(min(largest, parse_quantity(most) / MIB)))
     least = 1 if asked.min is None else _mebibytes(asked.min)
     if killed is not None:
-        least = max(least, parse_quantity(killed) // MIB + 1)
+        size = parse_quantity(killed) // MIB
+        least = max(least, min(size + max(1, size // MARGIN), largest))
     return SearchSettings(
         goal=asked.goal,
         every_steps=asked.every_steps,
         max_updates=asked.max_updates,
         start=start,
         least=least,
-        most=max(start, int(min(largest, parse_quantity(most) / MIB))),
+        most=largest,
         step=max(STEP, job.price.memory_step_mb),
         seed=spec.algorithm.seed,
     )

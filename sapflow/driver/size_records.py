@@ -26,6 +26,8 @@ class SearchSettings(Message):
     step: int = Field(1, ge=1)
     """Sizes are multiples of this."""
     seed: int = 0
+    settle_seconds: float = Field(3.0, ge=0)
+    """After functions were started, for which no step counts: those before end, and new ones find their caches cold."""
 
 
 class SizeTrial(Message):
@@ -46,9 +48,13 @@ class SizeSearch(Message):
     """Wanted now."""
     least: int
     """What a worker is estimated to need, or the bound that is above it."""
+    started: float = 0.0
+    """Seconds of the job's account when functions were last started, or found with another size."""
     steps: list[tuple[float, float]] = []
     """Seconds and dollars of the warm steps with `size` so far."""
     trials: list[SizeTrial] = []
+    killed: int = 0
+    """Sizes wanted that were killed for memory: each was an update too."""
     done: bool = False
 
     @property

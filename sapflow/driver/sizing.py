@@ -44,14 +44,21 @@ class Sizing:
         search = search.model_copy(update={"least": max(search.least, self._settings.least)})
         if search.size < search.least:
             search = self._above_the_killed(search, new)
-        if search.done or not self._counts(search, old, new):
+        if search.done:
+            return search
+        if new.plan != old.plan:
+            # What was measured was another tree's.
+            return search.model_copy(update={"steps": [], "trials": []})
+        if not _is_warm(search, old, new):
+            return search.model_copy(update={"started": new.account.seconds})
+        if not self._counts(search, new):
             return search
         seconds, dollars = new.measured.seconds, sum(leg.cost_usd for leg in new.measured.legs)
         steps = [*search.steps, (seconds, dollars)]
         if len(steps) < self._settings.every_steps:
             return search.model_copy(update={"steps": steps})
         trials = [*search.trials, _trial(search.size, steps, new.version)]
-        size = self._next(trials, search.least)
+        size = self._next(trials, search)
         update = {"trials": trials, "steps": [], "done": size is None}
         return search.model_copy(update=update | {"size": size or self._best(trials, search.least)})
 
@@ -60,23 +67,19 @@ class Sizing:
         served = new.measured.memory_limits.get("worker", [])
         if len(served) != 1 or served[0] < search.least * MIB:
             return search
-        return search.model_copy(update={"size": -(-served[0] // MIB), "steps": []})
+        update = {"size": -(-served[0] // MIB), "steps": [], "killed": search.killed + 1}
+        return search.model_copy(update=update)
 
-    def _counts(self, search: SizeSearch, old: "Commit", new: "Commit") -> bool:
-        """Whether a step tells what the size wanted takes: warm, whole, and not the one that brought the size."""
+    def _counts(self, search: SizeSearch, new: "Commit") -> bool:
+        """Whether a warm step tells what the size wanted takes: it is whole, and began when all had settled."""
         measured = new.measured
-        return (
-            measured.memory_limits.get("worker") == [search.size * MIB]
-            and old.measured.memory_limits.get("worker") == measured.memory_limits["worker"]
-            and old.account.cold_starts == new.account.cold_starts
-            and measured.samples == self._full_samples
-            and bool(measured.legs)
-        )
+        settled = new.account.seconds - measured.seconds - search.started >= self._settings.settle_seconds
+        return settled and measured.samples == self._full_samples and bool(measured.legs)
 
-    def _next(self, trials: Sequence[SizeTrial], least: int) -> int | None:
+    def _next(self, trials: Sequence[SizeTrial], search: SizeSearch) -> int | None:
         settings = self._settings
-        low, high = (-(-least // settings.step), settings.most // settings.step)
-        if len(trials) >= FIRST + settings.max_updates or low > high:
+        low, high = (-(-search.least // settings.step), settings.most // settings.step)
+        if len(trials) + search.killed >= FIRST + settings.max_updates or low > high:
             return None
         sizes = Sizes(low * settings.step, high * settings.step, settings.step)
         if len({each.size for each in trials}) < FIRST:
@@ -87,6 +90,16 @@ class Sizing:
         """Of the sizes tried that were not killed; the last is always one of them."""
         usable = [each for each in _plain(trials) if each.size >= least]
         return memory_search.best(usable, self._settings.goal).size
+
+
+def _is_warm(search: SizeSearch, old: "Commit", new: "Commit") -> bool:
+    """Whether all workers had the size wanted, in the step before too, and no function had to be started."""
+    limits = new.measured.memory_limits.get("worker")
+    return (
+        limits == [search.size * MIB]
+        and old.measured.memory_limits.get("worker") == limits
+        and old.account.cold_starts == new.account.cold_starts
+    )
 
 
 def _plain(trials: Sequence[SizeTrial]) -> list[Trial]:

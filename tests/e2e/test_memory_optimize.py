@@ -125,7 +125,7 @@ def test_a_size_that_a_worker_is_killed_over_is_left_upwards_and_never_tried_aga
         model=model,
         workers=1,
         merge__structure=[1, 1],
-        algorithm={"steps": 250},
+        algorithm={"steps": 120},
         evaluation=None,
         memory={"worker": "1Gi", "merger": "128Mi", "optimize": search},
     )
@@ -133,10 +133,10 @@ def test_a_size_that_a_worker_is_killed_over_is_left_upwards_and_never_tried_aga
 
     seen = job.until_succeeded()
 
-    assert step_of(seen) == 250
+    assert step_of(seen) == 120
     killed = seen["memory"]["workerKilled"]
     assert killed.endswith("Mi")
-    found = commits(job, 250)
+    found = commits(job, 120)
     last = search_of(found[-1])
     assert last.size > int(killed.removesuffix("Mi"))
     assert condition_of(seen, "Succeeded")["reason"] == "Completed"

@@ -127,7 +127,7 @@ def test_a_search_asks_for_another_size_once_the_first_is_measured(
 ) -> None:
     folder, urls = place
     search = SearchSettings(
-        goal="Cost", every_steps=2, max_updates=5, start=512, least=64, most=1024, step=64
+        goal="Cost", every_steps=2, max_updates=5, start=512, least=64, most=1024, settle_seconds=0
     )
     sought = job(algorithm_seed=5)
     object.__setattr__(sought.metadata, "uid", "sought")

@@ -15,7 +15,14 @@ from sapflow.pricing import cost
 
 STEPS, MOST = 60, 1536
 SEARCH = SearchSettings(
-    goal="PerformancePerCost", every_steps=3, max_updates=5, start=512, least=1, most=MOST, step=16
+    goal="PerformancePerCost",
+    every_steps=3,
+    max_updates=5,
+    start=512,
+    least=1,
+    most=MOST,
+    step=16,
+    settle_seconds=0,
 )
 
 

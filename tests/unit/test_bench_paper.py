@@ -2,17 +2,32 @@
 
 import asyncio
 import os
+import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.__main__ import PAPER
 from bench.paper import accuracy, choice, fig3, figure, link, steptime
-from bench.paper.light import Tree
+from bench.paper.light import Steps, Tree
 from bench.paper.link import Lane, Link
 from sapflow import structure
 from sapflow.report.charts import Line
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "paper.md").read_text()
+
+
+def test_the_page_names_every_bench_of_the_paper_and_has_every_figure() -> None:
+    folder = Path(link.__file__).parent
+    run = {path.stem for path in folder.glob("*.py") if "`python -m bench.paper." in path.read_text()}
+    assert run == set(PAPER)
+    assert set(re.findall(r"python -m bench\.paper\.(\w+)", PAGE)) == run
+    shown = set(re.findall(r"\(figures/(\S+)\)", PAGE))
+    assert shown == {path.name for path in (DOCS / "figures").iterdir()}
 
 
 def test_bytes_of_a_lane_leave_one_after_the_other_and_arrive_half_a_round_trip_later() -> None:
@@ -110,6 +125,21 @@ def test_a_choice_keeps_to_the_functions_that_there_is_room_for(case: choice.Cas
     assert chosen.shards * max(chosen.structure[:-1]) <= choice.MOST_FUNCTIONS
     assert len(set(case.trees)) == len(case.trees)
     assert chosen in case.trees or case.name in ("10 MB", "100 MB")
+
+
+def test_the_choice_is_held_against_the_best_in_turns_alone() -> None:
+    case = choice.CASES[0]
+    found = {tree: Steps([float(place)]) for place, tree in enumerate(case.trees, 2)}
+    chosen, best = case.trees[3], case.trees[0]
+    constants = steptime.nominal(choice.LINK)
+    same = choice.Outcome(case, constants, best, found, {})
+    assert (same.best, same.ratio) == (best, 1.0)
+    duel = {chosen: Steps([2.1, 9.0, 2.1]), best: Steps([2.0])}
+    other = choice.Outcome(case, constants, chosen, found, duel)
+    assert other.ratio == pytest.approx(1.05)
+    text = "\n".join(other.rows())
+    assert text.count("chosen") == text.count("best measured\n") == 1
+    assert text.count("fitted to") == choice.CALIBRATION
 
 
 def test_ways_to_merge_are_written_as_in_the_tables() -> None:

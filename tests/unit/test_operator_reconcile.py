@@ -489,6 +489,7 @@ def test_the_bounds_of_a_search_are_the_specs_and_the_operators() -> None:
         "most": 1024,
         "step": 16,
         "seed": 0,
+        "settleSeconds": 3.0,
     }
     # Without a bound of its own, up to the memory that brings as many CPUs as it computes with.
     world = World(memory={"optimize": {}})
@@ -507,7 +508,7 @@ def test_a_size_that_a_worker_was_killed_over_is_left_upwards_and_its_driver_sta
     assert world.condition("Succeeded")["status"] == "Unknown"
     assert limit(world) == "576Mi"
     assert world.status["memory"] == {"worker": "576Mi", "merger": "256Mi", "workerKilled": "384Mi"}
-    assert told(world)["least"] == 385
+    assert told(world)["least"] == 384 + 48
     assert world.events.count("MemoryGrown") == 1
     # The driver before still asks for it, and so does one that goes on from the last commit.
     assert world.status["progress"]["memory"]["worker"] == "384Mi"
@@ -515,6 +516,20 @@ def test_a_size_that_a_worker_was_killed_over_is_left_upwards_and_its_driver_sta
     world.settle()
     assert limit(world) == "448Mi"
     assert world.status["memory"]["workerKilled"] == "384Mi"
+
+
+def test_a_size_just_above_a_killed_one_is_not_given_either() -> None:
+    world = searching()
+    world.pods.append(killed("worker", "512Mi"))
+    world.settle()
+    asks(world, "560Mi")
+    world.settle()
+    assert limit(world) == "768Mi"
+    # Short of the largest, which may be all that is left.
+    world = searching(worker="960Mi")
+    world.pods.append(killed("worker", "960Mi"))
+    world.settle()
+    assert (told(world)["least"], told(world)["most"], limit(world)) == (1024, 1024, "1Gi")
 
 
 def test_a_worker_killed_over_the_largest_size_of_a_search_fails_the_job_and_names_the_bound() -> None:

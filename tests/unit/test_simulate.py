@@ -2,13 +2,14 @@
 
 import pytest
 
-from sapflow.constants import KNATIVE, LOCAL_DIRECTORY, Constants
+from sapflow.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
 from sapflow.law import Law, Work
 from sapflow.pricing import AWS_LAMBDA
 from sapflow.simulate import Simulation, simulate
 from sapflow.structure import Structure
 
 SMALL, LARGE = 42_601, 10_750_000
+FAR = LOCAL_MINIO.changed("far", {"request": 0.2, "fetch": 0.2, "write": 4e-8, "fetch_byte": 4e-8})
 
 
 def both(
@@ -18,7 +19,7 @@ def both(
     return law.seconds, simulate(work, constants, tree, shards, AWS_LAMBDA)
 
 
-@pytest.mark.parametrize("constants", [KNATIVE, LOCAL_DIRECTORY], ids=["knative", "local"])
+@pytest.mark.parametrize("constants", [KNATIVE, LOCAL_DIRECTORY, FAR], ids=["knative", "local", "far"])
 @pytest.mark.parametrize("computing", [0.001, 0.02, 0.5])
 @pytest.mark.parametrize(
     ("tree", "shards", "parameters"),

@@ -23,6 +23,7 @@ def settings(**changes: Any) -> SearchSettings:
         "least": 256,
         "most": 1536,
         "step": 64,
+        "settle_seconds": 0,
     }
     return SearchSettings.model_validate(body | changes)
 
@@ -44,7 +45,7 @@ class Job:
             optimizer=[],
             measured=measured,
         )
-        self.cold = 0
+        self.cold, self.plan, self.seconds = 0, "", 0.0
 
     @property
     def search(self) -> SizeSearch:
@@ -58,10 +59,12 @@ class Job:
         served = served or (self.search.size,)
         took = seconds if seconds is not None else 0.5 + 300 / max(served)
         self.cold += cold
+        self.seconds += took
         new = self.last.model_copy(
             update={
                 "version": self.last.version + 1,
-                "account": Account(cold_starts=self.cold),
+                "plan": self.plan,
+                "account": Account(cold_starts=self.cold, seconds=self.seconds),
                 "measured": Measured(
                     samples=samples,
                     seconds=took,
@@ -119,6 +122,18 @@ def test_a_trial_is_the_median_of_warm_whole_steps_of_one_size() -> None:
     assert trial.step == 9
 
 
+def test_no_step_counts_that_begins_before_what_was_started_has_settled() -> None:
+    job = Job(settle_seconds=3)
+    job.step(seconds=9, cold=4)
+    for _ in range(3):
+        assert job.step(seconds=1).steps == []
+    assert len(job.step(seconds=1).steps) == 1
+    job.step(seconds=9, cold=1)
+    for _ in range(3):
+        assert len(job.step(seconds=1).steps) == 1
+    assert len(job.step(seconds=1).steps) == 2
+
+
 def test_steps_before_the_size_wanted_is_there_do_not_count() -> None:
     job = Job()
     for _ in range(EVERY + 1):
@@ -166,12 +181,35 @@ def test_a_driver_started_anew_above_a_killed_size_goes_on_from_the_size_that_it
     assert found.size == 320
 
 
+def test_a_size_that_is_killed_was_an_update_too() -> None:
+    job = Job(max_updates=2)
+    while job.search.size != 256:
+        job.step()
+    tried = len(job.search.trials)
+    job.sizing = Sizing(settings(max_updates=2, least=300), full_samples=128)
+    job.step(384, cold=4)
+    assert job.search.killed == 1
+    assert len(job.to_the_end().trials) == tried + 1 == 3
+
+
 def test_a_best_size_that_is_killed_after_the_search_is_left_for_good() -> None:
     job = Job()
     job.to_the_end()
     job.sizing = Sizing(settings(least=257), full_samples=128)
     assert job.step(384, cold=4).size == 384
     assert job.search.done
+
+
+def test_a_job_that_is_planned_anew_begins_its_search_again_with_the_size_it_has() -> None:
+    job = Job()
+    while len(job.search.trials) < 2:
+        job.step()
+    size = job.search.size
+    job.plan = "another"
+    assert (job.step().trials, job.search.size) == ([], size)
+    found = job.to_the_end()
+    assert found.trials[0].size == size
+    assert found.size == 256
 
 
 def test_at_most_so_many_updates_are_made() -> None:
