@@ -196,7 +196,7 @@ def forecast_line(forecast: Mapping[str, float]) -> str:
     """What was forecast before the first step, and how far that was from what came."""
     return (
         f"{duration(forecast['seconds'])} and {dollars(forecast['costUSD'])}: "
-        f"{_off(forecast['secondsError'])} of time, {_off(forecast['costError'])} of cost"
+        f"{_off(forecast['secondsError'])} of time, cold starts included, {_off(forecast['costError'])} of cost"
     )
 
 

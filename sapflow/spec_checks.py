@@ -157,6 +157,15 @@ RULES: tuple[Rule, ...] = (
         "self.algorithm.mode == 'Sync' || !has(self.limits.goal)",
     ),
     Rule(
+        "limits.goal",
+        "has nothing to choose: leave out merge.structure or merge.shards, and affinity, or the goal",
+        lambda spec: (
+            spec.limits.goal is None
+            or (spec.affinity is None and (spec.merge.structure is None or spec.merge.shards is None))
+        ),
+        "!has(self.limits.goal) || !has(self.affinity) && (!has(self.merge.structure) || !has(self.merge.shards))",
+    ),
+    Rule(
         "algorithm.localSteps",
         "must be 1 with algorithm.mode Async",
         lambda spec: spec.algorithm.mode == "Sync" or spec.algorithm.local_steps == 1,

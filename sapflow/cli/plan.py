@@ -102,6 +102,8 @@ class _Plan:
     best: Candidate
     own: Candidate
     """What the job runs at first."""
+    within: bool
+    """Whether that is forecast to keep within the limit that the goal names."""
     own_shortage: str | None
     """Why the job's own mergers could not hold their sum."""
 
@@ -146,13 +148,14 @@ def _make(
     shards = planner.feasible_shards(held, workload.most_shards(size))
     by = given.by or choosing.objective_of(job)
     best = planner.search(work, constants, price, shards=shards, objective=by, most=given.candidates)
-    own = choosing.choose(job, work, constants, size, choosing.within_limits(job, steps))
+    left = choosing.within_limits(job, steps)
+    own = choosing.choose(job, work, constants, size, left)
     listed = [*best]
     if not any(_same(each, own) for each in listed):
         listed.append(own)
     rows = [_Row(each, _same(each, own), _simulated(each, work, constants, price, given)) for each in listed]
     shortage = planner.merger_memory(held, own.shards).shortage(held.memory(held.mergers))
-    return _Plan(job, size, work, constants, steps, rows, best[0], own, shortage)
+    return _Plan(job, size, work, constants, steps, rows, best[0], own, left.allows(own), shortage)
 
 
 def _same(one: Candidate, other: Candidate) -> bool:
@@ -273,6 +276,8 @@ def _own_words(made: _Plan) -> str:
         }
         chosen = f"the planner's choice: {goals[limits.goal]}, and once more from its own first steps"
         why = f"{why}; the rest is {chosen}" if why else chosen
+        if not made.within:
+            why += ";\n  no tree is forecast to keep within that: the job would stop at the limit, with a checkpoint"
     short = (
         "" if made.own_shortage is None else f";\n  its spec.memory.{made.work.mergers} {made.own_shortage}"
     )

@@ -205,6 +205,11 @@ def _summary(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]
         lines.append(("validation accuracy", percent(outcome["validationAccuracy"])))
     if "validationLoss" in outcome:
         lines.append(("validation loss", f"{outcome['validationLoss']:.4f}"))
+    target = opened.job.spec.algorithm.target_accuracy
+    if target is not None and not outcome["targetReached"]:
+        lines.append(
+            ("target", f"{percent(target)} was not reached: raise algorithm.epochs, or change the model")
+        )
     if "loss" in outcome:
         lines.append(("training loss", f"{outcome['loss']:.4f}"))
     reached = ", the first that reached targetAccuracy" if outcome["targetReached"] else ""

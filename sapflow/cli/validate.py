@@ -46,6 +46,7 @@ def validate(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     found = survey.survey(job.spec.data, session.store_url(job, None))
     session.check_data(job, found.manifest)
     needs = estimate.examine(job, found.manifest)
+    placement.of(job)
     if given.json:
         print_json({"valid": True, **_facts(job, found, needs)})
     else:

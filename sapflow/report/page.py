@@ -307,7 +307,8 @@ def _memory_and_cost(facts: Facts) -> list[str]:
     price = facts.job.price
     money = [(float(each.version), each.account.cost_usd) for each in (facts.start, *facts.commits)]
     return [
-        f"<p>Cost by {escape(price.name)}: workers' and mergers' calls.</p>",
+        f"<p>Cost by {escape(price.name)}: workers' and mergers' calls. Peak memory is all that the system counts of "
+        "a process, pages of libraries that it shares with others included, which a local run's limit leaves out.</p>",
         '<div class="grid">',
         charts.lines(
             series,

@@ -219,7 +219,7 @@ def test_the_status_tells_what_was_forecast_and_at_the_end_how_far_it_was_off(
     api.put(trainingjob(**running(3, **said)))
     assert "forecast  40.0 s and $0.00200\n" in cli("status", "digits", "-n", "team").out
     api.put(trainingjob(**running(3, **said, forecastSecondsError=-0.25, forecastCostError=0.03)))
-    line = "40.0 s and $0.00200: 25 % too little of time, 3 % too much of cost"
+    line = "40.0 s and $0.00200: 25 % too little of time, cold starts included, 3 % too much of cost"
     assert line in cli("status", "digits", "-n", "team").out
 
 
