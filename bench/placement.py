@@ -66,7 +66,7 @@ def document(name: str, steps: int, *, placed: bool, **more: Any) -> dict[str, A
         "workers": WORKERS,
         "algorithm": {"steps": steps, "seed": 0},
         "optimizer": {"name": "Momentum", "learningRate": 0.01},
-        "merge": {"structure": TREE},
+        "merge": {"structure": TREE, "shards": 1},
         "evaluation": {"everySteps": steps},
         **more,
     }

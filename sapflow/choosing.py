@@ -80,8 +80,9 @@ def candidates(
         shards = [merge.shards]
     else:
         shards = planner.feasible_shards(held(job, work), most_shards(size))
-    # No more mergers on a level than can be at work at once.
-    most = max(job.instances["worker" if merge.reuse_workers else "merger"], min(shards))
+    # No more mergers on a level than can be at work at once, but for what the job itself, or memory, asks for.
+    least = min(shards) * (1 if tree is None else max(tree[:-1]))
+    most = max(job.instances["worker" if merge.reuse_workers else "merger"], least)
     if tree is None:
         ranking = planner.ranked(work, constants, price, shards=shards, objective=by)
     else:

@@ -23,6 +23,7 @@ from sapflow.memory import (
     format_quantity,
     parse_quantity,
 )
+from sapflow.planner import SHARDS
 from sapflow.progress import Extent
 from sapflow.workload import Size
 
@@ -55,8 +56,8 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
     averaged, slots = _beside(job, facts)
     worker = _worker_needs(job, manifest, facts)
     block = optimizers.block_size(facts.parameters)
-    most = -(-(facts.parameters + averaged) // block)
-    # A planner may cut as finely as there are blocks; the fewest calls of mergers are those without shards.
+    most = min(-(-(facts.parameters + averaged) // block), max(SHARDS))
+    # A planner cuts as finely as it has to.
     merger = estimate_mergers(
         total=facts.parameters + averaged,
         parameters=facts.parameters,

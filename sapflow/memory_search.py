@@ -184,7 +184,9 @@ def secant(before: Trial, last: Trial, sizes: Sizes, goal: Goal) -> int:
 def _beside_the_best(trials: Sequence[Trial], sizes: Sizes, goal: Goal) -> int | None:
     """The secant's size, where it lies between the best size and its neighbours tried; elsewhere it would leave the
     place where the least is known to be, and the wider of the two gaps beside the best size is cut instead."""
-    wanted = secant(trials[-2], trials[-1], sizes, goal)
+    last = trials[-1]
+    before = next(each for each in reversed(trials) if each.size != last.size)
+    wanted = secant(before, last, sizes, goal)
     tried = {trial.size for trial in trials}
     size = min(trials, key=lambda trial: trial.loss(goal)).size
     lower = max((each for each in tried if each < size), default=sizes.low - 1)

@@ -16,6 +16,7 @@ from sapflow.invoke import Role
 from sapflow.memory import format_quantity, parse_quantity
 from sapflow.packing import Cells, Problem
 from sapflow.structure import Structure
+from sapflow.text import count
 
 if TYPE_CHECKING:
     from sapflow.job import TrainingJob
@@ -133,10 +134,14 @@ def of(job: "TrainingJob") -> Placement | None:
     packed = _pack(problem)
     if packed is None:
         need = tree[-1] * problem.worker_bytes + sum(tree[:-1]) * problem.merger_bytes
+        room = count(problem.workers, "worker")
+        remedy = "raise placement.cells or placement.workersPerCell"
+        if memory is not None:
+            room = f"{memory} and {room}"
+            remedy += ", placement.memoryPerCell, or ask for less memory or fewer workers"
         message = (
-            f"the functions need {format_quantity(need)} together and were not found to fit into {cells} cells of "
-            f"{memory} and {problem.workers} workers each: take more or larger cells, fewer workers, or less memory "
-            "for each"
+            f"the functions need {format_quantity(need)} together, and no way was found to fit them into "
+            f"{count(cells, 'cell')} of {room} each: {remedy}"
         )
         raise SpecError([("spec.placement", message)])
     return Placement(tree, shards, packed, spec.merge.reuse_workers)

@@ -39,8 +39,9 @@ class Request(Message):
     seconds_left: float = Field(gt=0)
     cell: int | None = Field(None, ge=0)
     """Where the job is placed: the cell whose functions serve this; None: any."""
-    collect: list[str] = Field([], max_length=COLLECTED_AT_ONCE)
-    """Keys of the cell's volume that nobody needs any more: the driver cannot remove them itself."""
+    collect: list[str] | None = Field(None, max_length=COLLECTED_AT_ONCE)
+    """Keys of the cell's volume that nobody needs any more: the driver cannot remove them itself. Left out where there
+    are none, so that images made from an earlier version know all fields."""
 
 
 class Sizes(Message):
@@ -77,7 +78,7 @@ class InitializeRequest(Request):
     manifest: str
     shards: int = Field(ge=1)
     outputs: list[str]
-    estimate: bool = False
+    estimate: Literal[True] | None = None
     """Whether the answer is to say what a worker needs at least."""
 
 

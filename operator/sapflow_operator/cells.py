@@ -125,9 +125,14 @@ def lost(claim: Object, pods: Sequence[Object], ground: Ground) -> str:
 
 
 def abandon(claim: Object, pods: Sequence[Object], ground: Ground) -> list[Action]:
-    """Take a lost cell away, so that it is made anew: its pods hold the claim, also those that nobody can end."""
+    """Take a lost cell away, so that it is made anew."""
+    return [Delete("PersistentVolumeClaim", claim["metadata"]["name"]), *release(pods, ground)]
+
+
+def release(pods: Sequence[Object], ground: Ground) -> list[Action]:
+    """End the pods that hold a claim which is to go, also those whose node does not answer."""
     ready = {node.name for node in ground.nodes or () if node.ready}
-    found: list[Action] = [Delete("PersistentVolumeClaim", claim["metadata"]["name"])]
+    found: list[Action] = []
     for pod in pods:
         node = pod.get("spec", {}).get("nodeName")
         if node is None or _ended(pod):

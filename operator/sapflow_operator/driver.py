@@ -125,7 +125,10 @@ class JobDriver:
         extent = Extent.of(self._job, manifest.train_samples)
         self._metrics.begin(extent)
         reporter.begin(extent)
-        around = Surroundings("kubernetes", self._settings.max_instances or None, prepared.forward_flops)
+        settings = self._settings
+        around = Surroundings(
+            "kubernetes", settings.max_instances or None, prepared.forward_flops, settings.whole(self._job)
+        )
         driver = Driver(
             self._uid,
             self._job,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import SpecError
-from sapflow.job import TrainingJob, parse
+from sapflow.job import CpuSpec, TrainingJob, parse
 from sapflow.placement import Placement
 from sapflow_operator import names
 
@@ -30,6 +30,8 @@ class DriverSettings(BaseModel):
     """Whether the operator gives a function killed for memory more, so that too little is no error beforehand."""
     max_instances: Annotated[int, Field(ge=0)] = 0
     """Functions of this job that the cluster can run at once, for the planner; 0: any number."""
+    cpu: CpuSpec | None = None
+    """CPU limits of the functions, which the job file leaves out."""
     memory_search: SearchSettings | None = None
     """For the workers' best size, where the spec asks for it."""
     job_file: Path = Path(names.JOB_FILE)
@@ -55,7 +57,7 @@ class DriverSettings(BaseModel):
                 ]
             ) from error
 
-    @field_validator("memory_search", mode="before")
+    @field_validator("memory_search", "cpu", mode="before")
     @classmethod
     def _decoded(cls, value: object) -> object:
         """The variable holds JSON; what it is not is left to the model to refuse."""
@@ -71,6 +73,12 @@ class DriverSettings(BaseModel):
         """Of the API server. An IPv6 address needs its brackets."""
         host = f"[{self.api_host}]" if ":" in self.api_host else self.api_host
         return f"https://{host}:{self.api_port}"
+
+    def whole(self, job: TrainingJob) -> TrainingJob:
+        """The job with what its file leaves out because functions refuse it: for planning and the bill."""
+        memory = job.spec.memory.model_copy(update={"grow_on_oom": self.grow_on_oom})
+        spec = job.spec.model_copy(update={"cpu": self.cpu, "memory": memory})
+        return job.model_copy(update={"spec": spec})
 
     def read_job(self) -> TrainingJob:
         """The job, whose metadata hold its namespace and uid. Raises SpecError."""
@@ -104,5 +112,6 @@ VARIABLES = {
     "SAPFLOW_LOG_LEVEL": "log_level",
     "SAPFLOW_GROW_ON_OOM": "grow_on_oom",
     "SAPFLOW_MAX_INSTANCES": "max_instances",
+    "SAPFLOW_CPU": "cpu",
     "SAPFLOW_MEMORY_SEARCH": "memory_search",
 }

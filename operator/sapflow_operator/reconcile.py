@@ -193,7 +193,9 @@ class _Reconciliation:
         if wanted.job.spec.affinity is None:
             return wanted
         ground = self._observed.ground
-        status = self._status.setdefault("placement", cells.decide(wanted.job, ground))
+        if "placement" not in self._status:
+            self._status["placement"] = cells.decide(wanted.job, ground)
+        status = self._status["placement"]
         config = self._observed.get("ConfigMap", names.spec_config_map(self._job.name))
         packed = cells.standing(config) or placement.of(cells.decided(wanted.job, status))
         if homes := cells.whereabouts(self._observed.pods):
@@ -236,7 +238,10 @@ class _Reconciliation:
             return wanted
         said = f"a worker was killed over its memory limit of {format_quantity(killed)}"
         limit = wanted.memory("worker")
-        if parse_quantity(limit) <= killed:
+        parsed = parse(self._job.document, "kubernetes")
+        bounds = searching.settings(parsed, format_quantity(killed), self._settings.max_memory)
+        # Also a size in force above the killed one that the search may not try any more: the driver waits for another.
+        if parse_quantity(limit) <= killed or (bounds and parse_quantity(limit) < bounds.least * MIB):
             size = _grow(format_quantity(killed), format_quantity(search.most * MIB))
             if size is None:
                 remedy = "raise spec.memory.optimize.max, or lower spec.data.microBatchSize"
@@ -248,8 +253,6 @@ class _Reconciliation:
         self._said.append(Event("MemoryGrown", f"{said}; no size up to that is tried again", "Warning"))
         memory = self._status.get("memory", {role: wanted.memory(role) for role in get_args(Role)})
         self._status["memory"] = memory | {"workerKilled": format_quantity(killed)}
-        parsed = parse(self._job.document, "kubernetes")
-        bounds = searching.settings(parsed, format_quantity(killed), self._settings.max_memory)
         return replace(wanted, search=bounds)
 
     def _resized(self, wanted: Wanted) -> Wanted:
@@ -298,6 +301,8 @@ class _Reconciliation:
                 self._actions.append(Apply(resources.cell(wanted, number)))
             elif "deletionTimestamp" in claim["metadata"]:
                 self._moving = True
+                # Whoever began it may have been stopped before the pods that hold the claim were ended.
+                self._actions += cells.release(self._observed.pods_in(number), self._observed.ground)
             elif why := cells.lost(claim, self._observed.pods_in(number), self._observed.ground):
                 self._moving = True
                 self._actions += cells.abandon(claim, self._observed.pods_in(number), self._observed.ground)

@@ -12,7 +12,7 @@ from sapflow import choosing, measuring, workload
 from sapflow.constants import Constants
 from sapflow.driver.commits import Commit, Forecast, Leg, Plan
 from sapflow.driver.context import Context
-from sapflow.job import Runtime
+from sapflow.job import Runtime, TrainingJob
 from sapflow.law import Work
 from sapflow.measuring import Level, Measurement
 from sapflow.memory import MIB
@@ -35,8 +35,10 @@ class Surroundings:
     runtime: Runtime = "local"
     instances: int | None = None
     """Calls that can be at work at once; None: any number."""
-    forward_flops: int = 0
-    """Of the model, for one sample; 0: not known, and no computing is predicted."""
+    forward_flops: int | None = 0
+    """Of the model, for one sample; None: not known, and nothing is forecast."""
+    job: TrainingJob | None = None
+    """The job with what functions are not told (CPU limits, whether they grow), where the driver's own lacks it."""
 
 
 class Planning:
@@ -44,7 +46,7 @@ class Planning:
 
     def __init__(self, context: Context, around: Surroundings) -> None:
         self._context, self._around = context, around
-        self._spec = context.job.spec
+        self._job = around.job or context.job
         self._seen: deque[tuple[Commit, Commit]] = deque(maxlen=WINDOW)
         self._steps = 0
         self._settled = not context.job.planned
@@ -52,22 +54,29 @@ class Planning:
     def size(self, sizes: Sizes, slots: Sequence[str]) -> Size:
         """The model's size, as the law takes it."""
         at_root = 0 if self._context.local else len(slots)
-        return Size(sizes.parameters, sizes.averaged, at_root, self._around.forward_flops)
+        return Size(sizes.parameters, sizes.averaged, at_root, self._around.forward_flops or 0)
 
     def first(self, size: Size) -> tuple[Plan, Forecast | None]:
         """The plan of a job that starts. Raises SpecError where mergers can hold no shard of any."""
-        job = self._context.job
+        job = self._job
         if job.spec.algorithm.mode == "Async":
             return Plan(structure=job.structure, shards=1), None
         constants = workload.constants_of(job, self._around.runtime)
         work = self._work(size, constants)
         steps = self._context.total_steps
-        best = choosing.choose(job, work, constants, size, choosing.within_limits(job, steps))
-        return self._plan(best), _forecast(best, steps, constants.origin)
+        known = self._around.forward_flops is not None
+        left = choosing.within_limits(job, steps if known else None)
+        best = choosing.choose(job, work, constants, size, left)
+        return self._plan(best), _forecast(best, steps, constants.origin) if known else None
 
     def resume(self, first: Commit, last: Commit) -> None:
         """An earlier driver has brought the job to `last`: it is planned anew once in its life."""
         self._settled = self._settled or first.plan != last.plan
+
+    def settle(self) -> None:
+        """There is another plan, by whomever: what was measured is another tree's, and there is no third."""
+        self._settled = True
+        self._seen.clear()
 
     def after(self, old: Commit, new: Commit, plan: Plan) -> tuple[Plan, Forecast] | None:
         """Take a step into account; another plan for the next one, where the measured ones say that it is better."""
@@ -90,7 +99,7 @@ class Planning:
         )
 
     def _better(self, last: Commit, plan: Plan) -> tuple[Plan, Forecast] | None:
-        job, size = self._context.job, self.size(last.sizes, last.slots)
+        job, size = self._job, self.size(last.sizes, last.slots)
         levels = _levels([new.measured.legs for _, new in self._seen])
         seconds = statistics.median(new.account.seconds - old.account.seconds for old, new in self._seen)
         start = workload.constants_of(job, self._around.runtime)
@@ -111,7 +120,7 @@ class Planning:
         """A tenth better or the only one within the limits; and instances that must start are paid back."""
         if left.allows(best) and not left.allows(own):
             return True
-        by = choosing.objective_of(self._context.job)
+        by = choosing.objective_of(self._job)
         if left.allows(own) > left.allows(best) or choosing.figure(best, by) > BETTER * choosing.figure(
             own, by
         ):
@@ -122,10 +131,10 @@ class Planning:
 
     def _work(self, size: Size, constants: Constants) -> Work:
         around = self._around
-        return workload.work_of(self._context.job, size, constants, around.runtime, around.instances)
+        return workload.work_of(self._job, size, constants, around.runtime, around.instances)
 
     def _plan(self, one: Candidate) -> Plan:
-        mergers = "worker" if self._spec.merge.reuse_workers else "merger"
+        mergers = "worker" if self._job.spec.merge.reuse_workers else "merger"
         return Plan.model_validate({"structure": one.structure, "shards": one.shards, "mergers": mergers})
 
 

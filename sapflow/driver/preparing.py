@@ -27,8 +27,8 @@ class Prepared:
 
     manifest: Manifest
     account: Account
-    forward_flops: int = 0
-    """Of the model, for one sample; 0 where an earlier driver has prepared the data."""
+    forward_flops: int | None = None
+    """Of the model, for one sample; None where an earlier driver has prepared the data, or an older function did."""
 
 
 async def prepare(
@@ -75,4 +75,4 @@ async def prepare(
         await Records(store, uid).write(keys.failure(uid, 0), record)
         raise
     manifest = await asyncio.to_thread(load_manifest, store, key)
-    return Prepared(manifest, caller.account, body["forwardFlops"])
+    return Prepared(manifest, caller.account, body.get("forwardFlops"))

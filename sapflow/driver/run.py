@@ -109,7 +109,7 @@ class Driver:
             seconds=spec.limits.invocation_seconds,
             retries=spec.limits.retries,
             price=self._job.price,
-            cpus=self._job.cpus,
+            cpus=(self._around.job or self._job).cpus,
             memory={
                 "worker": parse_quantity(spec.memory.worker),
                 "merger": parse_quantity(spec.memory.merger),
@@ -145,7 +145,7 @@ class Driver:
                 manifest=context.manifest_key,
                 shards=shards,
                 outputs=outputs,
-                estimate=self._search is not None,
+                estimate=True if self._search is not None else None,
             ),
         )
         sizes = Sizes.model_validate(body["sizes"])
@@ -182,7 +182,7 @@ class Driver:
         first = await self._records.commit(0)
         if first is not None:
             planning.resume(first, last)
-        self._observer.planned(await self._records.plan(last.plan), None)
+        self._observer.planned(await self._records.plan(last.plan), first.forecast if first else None)
 
     async def _inherit(self, context: Context, keeper: Keeper, last: Commit) -> None:
         """Take over what an earlier driver did not come to remove."""
@@ -311,6 +311,7 @@ class _Walk:
         changes = {"kept": self._keeper.kept, **await self._planned_anew(old, new)}
         self._commit, ours = await records.settle(new.model_copy(update=changes))
         if self._commit.plan != old.plan:
+            self._planning.settle()
             self._context.observer.planned(await self._plan(), self._commit.forecast)
         if self._asynchronous is not None:
             self._hold_for_workers(self._commit)

@@ -46,9 +46,6 @@ class Sizing:
             search = self._above_the_killed(search, new)
         if search.done:
             return search
-        if new.plan != old.plan:
-            # What was measured was another tree's.
-            return search.model_copy(update={"steps": [], "trials": []})
         if not _is_warm(search, old, new):
             return search.model_copy(update={"started": new.account.seconds})
         if not self._counts(search, new):
@@ -60,7 +57,7 @@ class Sizing:
         trials = [*search.trials, _trial(search.size, steps, new.version)]
         size = self._next(trials, search)
         update = {"trials": trials, "steps": [], "done": size is None}
-        return search.model_copy(update=update | {"size": size or self._best(trials, search.least)})
+        return search.model_copy(update=update | {"size": size or self._best(trials, search)})
 
     def _above_the_killed(self, search: SizeSearch, new: "Commit") -> SizeSearch:
         """The size wanted was killed for its memory, and the functions have been given another."""
@@ -86,10 +83,10 @@ class Sizing:
             return memory_search.second(trials[-1].size, sizes, random.Random(settings.seed))
         return memory_search.following(_plain(trials), sizes, settings.goal)
 
-    def _best(self, trials: Sequence[SizeTrial], least: int) -> int:
-        """Of the sizes tried that were not killed; the last is always one of them."""
-        usable = [each for each in _plain(trials) if each.size >= least]
-        return memory_search.best(usable, self._settings.goal).size
+    def _best(self, trials: Sequence[SizeTrial], search: SizeSearch) -> int:
+        """Of the sizes tried that were not killed; the least that may be given, where all were."""
+        usable = [each for each in _plain(trials) if each.size >= search.least]
+        return memory_search.best(usable, self._settings.goal).size if usable else search.least
 
 
 def _is_warm(search: SizeSearch, old: "Commit", new: "Commit") -> bool:

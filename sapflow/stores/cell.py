@@ -85,7 +85,8 @@ class CellStore:
                 return self._volume.create(key, parts)
         made = self._store.create(key, parts, durable=durable)
         self._count(written=_size(parts))
-        if keys.is_params(key):
+        # Where another was first, its bytes count: they are copied when they are read.
+        if made and keys.is_params(key):
             try:
                 self._volume.create(key, parts)
             except StoreError as error:

@@ -64,9 +64,9 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"cpu": {"worker": "1"}},
         ["spec.cpu: has no effect here: CPU limits are for the cluster runtime", "leave it out"],
     ),
-    "a field that is not built, and another problem": (
+    "a field for clusters only, and another problem": (
         {"memory_optimize": {"goal": "Cost"}, "workers": 0},
-        ["spec.memory.optimize: is not built yet: memory optimisation comes", "spec.workers: "],
+        ["spec.memory.optimize: has no effect here: ", "spec.workers: "],
     ),
     "cells of asynchronous workers": (
         {"algorithm_mode": "Async", "affinity": [{"from": "Worker", "to": "Root", "weight": 100}]},

@@ -270,6 +270,14 @@ def test_the_search_that_the_operator_asks_for_is_read_from_its_variable() -> No
             DriverSettings.from_environment(environ | {"SAPFLOW_MEMORY_SEARCH": wrong})
 
 
+def test_what_functions_are_not_told_is_read_from_variables() -> None:
+    environ = {"SAPFLOW_STORE": "s", "SAPFLOW_TOKEN_FILE": "t", "KUBERNETES_SERVICE_HOST": "h"}
+    given = environ | {"SAPFLOW_CPU": json.dumps({"worker": "2"}), "SAPFLOW_GROW_ON_OOM": "true"}
+    whole = DriverSettings.from_environment(given).whole(job())
+    assert (whole.cpus, whole.spec.memory.grow_on_oom) == ({"worker": 2.0, "merger": None}, True)
+    assert DriverSettings.from_environment(environ).whole(job()) == job()
+
+
 def test_the_api_servers_address_may_be_of_either_kind() -> None:
     for host, url in (("10.0.0.1", "https://10.0.0.1:443"), ("fd00::1", "https://[fd00::1]:443")):
         assert DriverSettings(store="s", token_file="t", api_host=host).api_url == url

@@ -177,3 +177,11 @@ def test_litter_is_removed_from_the_volume_and_from_nowhere_else(cell: CellStore
     store.opened = 0
     content(cell, PARAMS)
     assert store.opened == 1, "the copy is gone"
+
+
+def test_of_two_roots_the_bytes_of_the_one_that_lost_are_copied_nowhere(
+    cell: CellStore, store: Counting
+) -> None:
+    assert store.create(PARAMS, b"the first")
+    assert not cell.create(PARAMS, b"the other", durable=True)
+    assert content(cell, PARAMS) == b"the first"

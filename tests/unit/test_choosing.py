@@ -111,3 +111,15 @@ def test_mergers_that_grow_are_held_to_no_memory() -> None:
 def test_warm_workers_that_merge_are_no_more_than_there_are() -> None:
     one = job(merge={"reuseWorkers": True})
     assert all(each.shards * max(each.structure[:-1]) <= 64 for each in all_of(one))
+
+
+def test_a_tree_that_is_named_is_kept_where_memory_asks_for_more_shards_than_there_would_be_mergers() -> None:
+    # Two shards at least, and 22 mergers of each: more than a planned job's 32.
+    large = Size(parameters=25_600_000, averaged=0, slots=1, forward_flops=0)
+    one = job(
+        workers=100,
+        merge={"structure": [1, 5, 22, 100]},
+        memory={"worker": "4Gi", "merger": "256Mi"},
+    )
+    best = choosing.choose(one, work(one, large), KNATIVE, large, Left())
+    assert (best.structure, best.shards) == ((1, 5, 22, 100), 2)

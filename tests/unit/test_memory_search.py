@@ -149,3 +149,9 @@ def test_sizes_killed_and_time_that_stops_falling_cost_it_little(
     law: dict[str, float], goal: Goal, killed: list[int], seed: int
 ) -> None:
     check(law, goal, Sizes(LEAST, MOST, 1, killed), seed, 1.15)
+
+
+def test_a_size_that_was_tried_twice_in_a_row_has_a_slope_to_the_one_before() -> None:
+    # 512 was killed, and its workers were given 768 once more; no law fits times that rise with memory.
+    trials = [trial(1024, 3.0), trial(768, 1.0), trial(768, 1.4)]
+    assert following(trials, Sizes(544, 1536, 32), "Cost") not in {None, 768}

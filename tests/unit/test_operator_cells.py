@@ -130,7 +130,7 @@ def test_functions_that_no_cell_has_room_for_fail_the_job_with_the_remedy() -> N
     world.look()
     said = world.condition("Succeeded")
     assert (said["status"], said["reason"]) == ("False", "InvalidSpec")
-    assert "take more or larger cells" in said["message"]
+    assert "raise placement.cells or placement.workersPerCell" in said["message"]
 
 
 @pytest.mark.parametrize(
@@ -212,3 +212,21 @@ def test_volumes_go_with_the_functions(end: str) -> None:
         world.take(Plan(plan.actions))
     assert world.names_of("PersistentVolumeClaim") == []
     assert world.names_of("Service") == []
+
+
+def test_pods_that_hold_a_claim_on_its_way_out_are_ended_by_whoever_comes_next() -> None:
+    world = Placed()
+    world.running()
+    world.objects["PersistentVolumeClaim", "a-cell-1"]["metadata"]["deletionTimestamp"] = str(NOW)
+    world.nodes = [node("one"), node("two", ready=False)]
+    deleted = [each for each in world.look().actions if isinstance(each, Delete)]
+    assert deleted == [Delete("Pod", "p1", at_once=True)]
+
+
+def test_a_job_whose_cells_are_fixed_goes_on_where_nodes_may_not_be_read_any_more() -> None:
+    world = Placed()
+    world.running()
+    world.nodes = None
+    world.look()
+    assert world.reason()[0] == "Unknown"
+    assert world.status["placement"]["cells"] == 2

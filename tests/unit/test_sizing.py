@@ -200,18 +200,6 @@ def test_a_best_size_that_is_killed_after_the_search_is_left_for_good() -> None:
     assert job.search.done
 
 
-def test_a_job_that_is_planned_anew_begins_its_search_again_with_the_size_it_has() -> None:
-    job = Job()
-    while len(job.search.trials) < 2:
-        job.step()
-    size = job.search.size
-    job.plan = "another"
-    assert (job.step().trials, job.search.size) == ([], size)
-    found = job.to_the_end()
-    assert found.trials[0].size == size
-    assert found.size == 256
-
-
 def test_at_most_so_many_updates_are_made() -> None:
     found = Job(goal="PerformancePerCost", max_updates=1).to_the_end()
     assert len(found.trials) == 3
@@ -232,3 +220,15 @@ def test_functions_that_do_not_say_what_they_have_end_no_trial() -> None:
         )
         job.last = job.last.model_copy(update={"measured": Measured(search=job.sizing.after(job.last, new))})
     assert job.search.trials == []
+
+
+def test_where_every_size_that_was_tried_is_killed_the_least_that_may_be_given_is_wanted() -> None:
+    job = Job(max_updates=0)
+    while not job.search.trials:
+        job.step()
+    job.sizing = Sizing(settings(max_updates=0, least=1088), full_samples=128)
+    # The size in force is above the killed one, and below what may be tried.
+    for _ in range(3 * EVERY):
+        job.step(1056)
+        job.step(1088)
+    assert job.to_the_end().size >= 1088

@@ -77,6 +77,11 @@ def _container(wanted: Wanted) -> dict[str, Any]:
                 "SAPFLOW_GROW_ON_OOM": str(wanted.job.spec.memory.grow_on_oom).lower(),
                 "SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances),
             }
+            | (
+                {}
+                if wanted.job.spec.cpu is None
+                else {"SAPFLOW_CPU": wanted.job.spec.cpu.model_dump_json(exclude_none=True)}
+            )
             | ({} if wanted.search is None else {"SAPFLOW_MEMORY_SEARCH": json.dumps(wanted.search.body())})
         ),
         "ports": [{"name": "metrics", "containerPort": names.DRIVER_METRICS_PORT}],

@@ -79,7 +79,12 @@ def _container(wanted: Wanted, role: Role, cell: int | None) -> dict[str, Any]:
         "imagePullPolicy": image.pull_policy,
         "env": pod.environment(
             names.pool_environment(wanted.place.url)
-            | {"PYTHONHASHSEED": "0", "SAPFLOW_MEMORY_BYTES": str(parse_quantity(wanted.memory(role)))}
+            | {"PYTHONHASHSEED": "0"}
+            | (
+                {}
+                if wanted.search is None
+                else {"SAPFLOW_MEMORY_BYTES": str(parse_quantity(wanted.memory(role)))}
+            )
             | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
         ),
         "ports": [{"containerPort": names.FUNCTION_PORT}],
