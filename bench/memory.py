@@ -3,14 +3,14 @@
 On the cluster that KUBECONFIG names, with Sapflow installed and its images on the nodes; the machine should do nothing
 else. CPU follows memory. A job of each size of the sweep trains on it to its end; what a step costs and takes is the
 median over its warm steps. Then jobs search from different first sizes, and the sizes that they end with are measured
-as those of the sweep are, in the same run. A sweep of ten sizes and six searches take half an hour.
+as those of the sweep are. The sweep is made in rounds, before and after the searches: how far those differ is what a
+few per cent mean. Ten sizes in three rounds and six searches take half an hour.
 """
 
 import argparse
-import json
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -73,7 +73,7 @@ def job(name: str, memory: dict[str, Any], steps: int) -> dict[str, Any]:
 
 
 def measured(size: int, steps: int) -> Trial:
-    """A step with workers of so many MiB: its medians over a job of their own."""
+    """A step with workers of so many MiB: its medians over one job of theirs."""
     with namespace_of_its_own("bench") as namespace:
         done = Job.apply(namespace, job("sweep", {"worker": f"{size}Mi"}, steps))
         done.until_succeeded(SECONDS)
@@ -123,14 +123,22 @@ def _commits(done: Job, steps: int) -> list[Commit]:
         ]
 
 
-def sweep_rows(known: dict[int, Trial]) -> Iterator[tuple[str, ...]]:
+def middle(rounds: Sequence[Trial]) -> Trial:
+    """What all rounds of a size say."""
+    seconds, dollars = [each.seconds for each in rounds], [each.dollars for each in rounds]
+    return Trial(rounds[0].size, statistics.median(seconds), statistics.median(dollars))
+
+
+def sweep_rows(rounds: dict[int, list[Trial]]) -> Iterator[tuple[str, ...]]:
+    known = {size: middle(each) for size, each in sorted(rounds.items())}
     best = {goal: min(each.loss(goal) for each in known.values()) for goal in GOALS}
-    for size in sorted(known):
-        trial = known[size]
+    for size, trial in known.items():
+        dollars = [each.dollars for each in rounds[size]]
         yield (
             f"{size:,}",
             f"{1000 * trial.seconds:.0f} ms",
             f"{1e6 * trial.dollars:.3f}",
+            f"{max(dollars) / min(dollars):.3f}",
             *(f"{trial.loss(goal) / best[goal]:.3f}" for goal in GOALS),
         )
 
@@ -140,7 +148,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
     parser.add_argument("--steps", type=int, default=120, help="of a job of the sweep (default: %(default)s)")
     parser.add_argument(
-        "--search-steps", type=int, default=400, help="of a searching job (default: %(default)s)"
+        "--search-steps", type=int, default=600, help="of a searching job (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=3,
+        help="of the sweep, before and after the searches (default: %(default)s)",
     )
     parser.add_argument("--sizes", type=int, nargs="*", default=SWEEP, metavar="MIB", help="of the sweep")
     parser.add_argument(
@@ -148,28 +162,33 @@ def main() -> int:
     )
     parser.add_argument("--goals", nargs="*", default=GOALS, choices=GOALS)
     given = parser.parse_args()
-    known: dict[int, Trial] = {}
-    for size in given.sizes:
-        known[size] = measured(size, given.steps)
-        print(
-            json.dumps({"size": size, "seconds": known[size].seconds, "dollars": known[size].dollars}),
-            flush=True,
-        )
+    rounds: dict[int, list[Trial]] = {}
+
+    def sweep(sizes: Iterable[int]) -> None:
+        for size in sizes:
+            rounds.setdefault(size, []).append(measured(size, given.steps))
+            print(rounds[size][-1], flush=True)
+
     found = []
+    sweep(given.sizes)
     for goal in given.goals:
         for start in given.starts:
             found.append(searched(goal, start, given.search_steps))
             print(found[-1], flush=True)
-    for size in {each.end for each in found} - set(known):
-        known[size] = measured(size, given.steps)
+    ends_only = sorted({each.end for each in found} - set(given.sizes))
+    sweep(ends_only)
+    for _ in range(given.rounds - 1):
+        sweep([*given.sizes, *ends_only])
+    known = {size: middle(each) for size, each in rounds.items()}
     table = Table(
         "MiB",
         "a step",
         "µ$ a step",
+        "dearest round, of the cheapest",
         *(f"{goal}, of the best" for goal in GOALS),
         title=f"{datetime.now():%Y-%m-%d}",
     )
-    for row in sweep_rows(known):
+    for row in sweep_rows(rounds):
         table.add_row(*row)
     ends = Table("goal", "from", "tried", "ends at", "of the best", "updates", "slowed steps")
     for each in found:
