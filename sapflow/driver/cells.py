@@ -7,13 +7,14 @@ from contextlib import contextmanager
 
 from sapflow import keys, structure
 from sapflow.driver.commits import Plan
-from sapflow.errors import CellLost, SapflowError
+from sapflow.errors import CellLost, ObjectMissing, SapflowError
 from sapflow.requests import COLLECTED_AT_ONCE
 
 log = logging.getLogger(__name__)
 
-REPETITIONS = 8
-"""Times that one step is made anew because a cell was lost under it."""
+REPETITIONS = {CellLost.reason: 8, ObjectMissing.reason: 2}
+"""Times that one step is made anew because a cell was lost under it; or because the store has lost a contribution that
+it had taken: nothing makes those durable, and one was seen to go with a MinIO that was killed."""
 _LITTERED = 100_000
 """Keys that wait in a cell to be removed; of more the oldest are left to go with the volume."""
 
@@ -86,17 +87,19 @@ def collecting(litter: Litter | None, cell: int | None) -> Iterator[list[str]]:
 
 
 class Losses:
-    """Steps that were lost with a cell's volume: each may be made anew a few times."""
+    """Steps that were lost with a cell's volume, or for an object: each may be made anew a few times."""
 
     def __init__(self) -> None:
-        self._version, self._times = -1, 0
+        self._version, self._times = -1, dict.fromkeys(REPETITIONS, 0)
 
     def may_repeat(self, failure: SapflowError, version: int) -> bool:
         """Whether the step after `version`, which has failed, is to be made anew."""
-        if failure.reason != CellLost.reason:
+        most = REPETITIONS.get(failure.reason)
+        if most is None:
             return False
         if version != self._version:
-            self._version, self._times = version, 0
-        self._times += 1
-        log.warning("step %d is made anew (%d of %d): %s", version + 1, self._times, REPETITIONS, failure)
-        return self._times <= REPETITIONS
+            self._version, self._times = version, dict.fromkeys(REPETITIONS, 0)
+        self._times[failure.reason] += 1
+        times = self._times[failure.reason]
+        log.warning("step %d is made anew (%d of %d): %s", version + 1, times, most, failure)
+        return times <= most

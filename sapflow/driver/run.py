@@ -292,7 +292,8 @@ class _Walk:
         except (SapflowError, ExceptionGroup) as error:
             standing = await records.commit(old.version + 1)
             failure = _plain(error)
-            if standing is None and self._losses.may_repeat(failure, old.version):
+            again = self._asynchronous is None and self._losses.may_repeat(failure, old.version)
+            if standing is None and again:
                 return
             if standing is None:
                 raise failure from None

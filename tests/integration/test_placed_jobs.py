@@ -167,7 +167,7 @@ def test_a_volume_that_keeps_nothing_fails_the_job_with_what_was_lost(
         simulation.run()
     assert caught.value.reason == "CellLost"
     trained = [each for each in requests(simulation.functions.log, "merge") if each["version"] == 1]
-    assert len(trained) > REPETITIONS
+    assert len(trained) > REPETITIONS["CellLost"]
 
 
 # --- real processes ---

@@ -61,5 +61,8 @@ def test_a_step_is_made_anew_a_few_times_only_for_a_lost_cell_and_each_step_anew
     losses = Losses()
     lost = JobFailed("gone", reason=CellLost.reason, version=3)
     assert not losses.may_repeat(JobFailed("nan", reason="NotFinite", version=3), 3)
-    assert [losses.may_repeat(lost, 3) for _ in range(REPETITIONS + 1)] == [True] * REPETITIONS + [False]
+    most = REPETITIONS["CellLost"]
+    assert [losses.may_repeat(lost, 3) for _ in range(most + 1)] == [True] * most + [False]
+    missing = JobFailed("gone", reason="ObjectMissing", version=3)
+    assert [losses.may_repeat(missing, 3) for _ in range(3)] == [True, True, False]
     assert losses.may_repeat(lost, 4)
