@@ -122,10 +122,6 @@ def of(job: "TrainingJob") -> Placement | None:
     cells = min((asked and asked.cells) or 1, spec.workers)
     memory = asked.memory_per_cell if asked else None
     weights: dict[tuple[str, str], int] = {(each.child, each.parent): each.weight for each in spec.affinity}
-    ends = {_ends(tree, level) for level in range(structure.levels(tree))}
-    if strange := [pair for pair in weights if pair not in ends]:
-        text = f"names {strange[0][0]} to {strange[0][1]}, an edge that the merge tree {list(tree)} does not have"
-        raise SpecError([("spec.affinity", text)])
     problem = Problem(
         tree,
         tuple(weights.get(_ends(tree, level), 0) for level in range(structure.levels(tree))),

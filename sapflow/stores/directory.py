@@ -115,7 +115,8 @@ class DirectoryStore:
             try:
                 file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             except FileNotFoundError:
-                os.makedirs(self._temporary, exist_ok=True)
+                with suppress(FileNotFoundError, FileExistsError):
+                    os.makedirs(self._temporary, exist_ok=True)
                 continue
             fcntl.flock(file, fcntl.LOCK_EX)
             if os.fstat(file).st_nlink:
@@ -285,8 +286,9 @@ def _link(temporary: str, path: str) -> bool:
         except FileExistsError:
             return False
         except FileNotFoundError:
-            # The folder is new, or a `delete` has removed it because it was empty, or does so again just now.
-            with suppress(FileNotFoundError):
+            # The folder is new, or a `delete` has removed it because it was empty, or does so again just now, also
+            # between the two looks that makedirs takes at a folder that is there.
+            with suppress(FileNotFoundError, FileExistsError):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
         except OSError as error:
             if error.errno in _NO_HARD_LINKS:
