@@ -63,7 +63,7 @@ class Controller:
 
     @property
     def jobs(self) -> list[JobObject]:
-        """All jobs, as last seen."""
+        """All jobs, as last seen, with no more of their specs than `seen` compares."""
         return list(self._jobs.values())
 
     async def start(self) -> None:
@@ -89,7 +89,9 @@ class Controller:
             self._forget((job.namespace, job.name))
             self._wake(self._queue.drop(job.uid))
         else:
-            before, self._jobs[job.uid] = self._jobs.get(job.uid), job
+            before = self._jobs.get(job.uid)
+            # Of many finished jobs the specs are what takes memory, and no more of them is needed here.
+            self._jobs[job.uid] = replace(job, spec={"memory": job.spec.get("memory", {})})
             self._wake(self._queue.put(job))
             # Of all that a driver reports only this asks for something; the rest is no reason to look.
             if before is not None and searching.asked(before) != searching.asked(job):
