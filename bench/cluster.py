@@ -61,7 +61,7 @@ def job(name: str, cpu: dict[str, str] | None, steps: int) -> dict[str, Any]:
         "workers": 4,
         "algorithm": {"steps": steps, "seed": 0},
         "optimizer": {"name": "Momentum", "learningRate": 0.1, "momentum": 0.9},
-        "merge": {"structure": [1, 4]},
+        "merge": {"structure": [1, 4], "shards": 1},
         "evaluation": {"everySteps": steps},
         "memory": {"worker": "512Mi", "merger": "128Mi"},
     }

@@ -85,7 +85,7 @@ def _wanted(name: str, namespace: str, cpu: dict[str, str] | None) -> Wanted:
         "model": {"name": "mlp"},
         "data": {"source": "sklearn:digits"},
         "workers": 1,
-        "merge": {"structure": [1, 1]},
+        "merge": {"structure": [1, 1], "shards": 1},
         "memory": {"worker": "512Mi", "merger": "128Mi"},
     }
     if cpu is not None:

@@ -8,8 +8,9 @@ import tempfile
 import time
 from collections.abc import Mapping
 
+from bench.idle_job import idle_job
 from bench.result import Result, milliseconds
-from sapflow import job, session
+from sapflow import session
 from sapflow.driver.commits import Commit
 from sapflow.driver.observer import Observer
 from sapflow.driver.run import Driver
@@ -38,7 +39,11 @@ def measure(environ: Mapping[str, str]) -> Result:
 async def _train(environ: Mapping[str, str]) -> float:
     roles: tuple[Role, Role] = ("worker", "merger")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        opened = session.open_session(_job(), environ, store=folder)
+        opened = session.open_session(
+            idle_job("noop", [1, MERGERS, WORKERS], STEPS, optimizer={"name": "Momentum"}),
+            environ,
+            store=folder,
+        )
         manifest = opened.cut_data()
         here = {**environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         runtime = EmbeddedRuntime(
@@ -52,29 +57,6 @@ async def _train(environ: Mapping[str, str]) -> float:
         finally:
             await runtime.close()
     return statistics.median(watch.seconds[SETTLE:]) / (WORKERS + MERGERS + 1)
-
-
-def _job() -> job.TrainingJob:
-    return job.parse(
-        {
-            "apiVersion": job.API_VERSION,
-            "kind": job.KIND,
-            "metadata": {"name": "noop"},
-            "spec": {
-                "model": {"name": "mlp"},
-                "data": {
-                    "source": "synthetic:binary",
-                    "options": {"samples": WORKERS},
-                    "batchSize": 1,
-                    "validationFraction": 0,
-                },
-                "workers": WORKERS,
-                "algorithm": {"steps": STEPS},
-                "optimizer": {"name": "Momentum"},
-                "merge": {"structure": [1, MERGERS, WORKERS]},
-            },
-        }
-    )
 
 
 class _CpuWatch(Observer):

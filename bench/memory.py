@@ -65,7 +65,7 @@ def job(name: str, memory: dict[str, Any], steps: int) -> dict[str, Any]:
         "workers": WORKERS,
         "algorithm": {"steps": steps, "seed": 0},
         "optimizer": {"name": "Momentum", "learningRate": 0.1, "momentum": 0.9},
-        "merge": {"structure": [1, WORKERS]},
+        "merge": {"structure": [1, WORKERS], "shards": 1},
         "evaluation": {"everySteps": steps},
         "memory": {"merger": "128Mi"} | memory,
     }

@@ -85,7 +85,7 @@ def _job(case: Case) -> job.TrainingJob:
                 "workers": case.workers,
                 "algorithm": {"steps": (case.blocks + 1) * case.steps},
                 "optimizer": {"name": "Momentum", "learningRate": 0.1, "momentum": 0.9},
-                "merge": {"structure": [1, case.workers]},
+                "merge": {"structure": [1, case.workers], "shards": 1},
             },
         }
     )

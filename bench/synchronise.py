@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Mapping
 
+from bench.idle_job import idle_job
 from bench.idle_worker import PARAMETERS
 from bench.peers import Peers
 from bench.result import Result
 from bench.stores import MinioPlace
-from sapflow import job, session
+from sapflow import session
 from sapflow.driver.commits import Commit
 from sapflow.driver.observer import Observer
 from sapflow.driver.run import Driver
@@ -49,7 +50,8 @@ def measure(place: MinioPlace, environ: Mapping[str, str], parameters: int, goal
 
 async def _train(place: MinioPlace, environ: Mapping[str, str], parameters: int, watch: Observer) -> None:
     own = {**environ, **place.environ}
-    opened = session.open_session(_job(parameters), own, store=place.url)
+    spec = idle_job(f"synchronise-{parameters}", [1, WORKERS], ROUNDS + SETTLE)
+    opened = session.open_session(spec, own, store=place.url)
     manifest = opened.cut_data()
     commands: dict[Role, list[str]] = {
         "worker": [sys.executable, "-m", "bench.idle_worker", "worker"],
@@ -66,28 +68,6 @@ async def _train(place: MinioPlace, environ: Mapping[str, str], parameters: int,
         await Driver(opened.uid, opened.job, manifest, opened.store, runtime, watch).run()
     finally:
         await runtime.close()
-
-
-def _job(parameters: int) -> job.TrainingJob:
-    return job.parse(
-        {
-            "apiVersion": job.API_VERSION,
-            "kind": job.KIND,
-            "metadata": {"name": f"synchronise-{parameters}"},
-            "spec": {
-                "model": {"name": "mlp"},
-                "data": {
-                    "source": "synthetic:binary",
-                    "options": {"samples": WORKERS},
-                    "batchSize": 1,
-                    "validationFraction": 0,
-                },
-                "workers": WORKERS,
-                "algorithm": {"steps": ROUNDS + SETTLE},
-                "merge": {"structure": [1, WORKERS]},
-            },
-        }
-    )
 
 
 class _Alternation(Observer):

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from bench.idle_job import idle_job
 from bench.idle_worker import PARAMETERS
 from bench.stores import MinioPlace
-from sapflow import job, keys, session
+from sapflow import keys, session
 from sapflow.driver.commits import Commit
 from sapflow.driver.observer import Observer
 from sapflow.driver.run import Driver
@@ -90,7 +91,7 @@ class Light:
         """A job of so many steps beside its first one, which is not counted."""
         self._number += 1
         environ = {**self._environ, **self._direct.environ}
-        spec = _job(f"light-{self._number}", tree, steps + 1)
+        spec = idle_job(f"light-{self._number}", tree.structure, steps + 1, shards=tree.shards)
         with session.open_session(spec, environ, store=self._direct.url, probe=False) as opened:
             manifest = await asyncio.to_thread(opened.cut_data)
             watch = _Watch()
@@ -144,26 +145,3 @@ class _Watch(Observer):
             self.steps.loads.append(os.getloadavg()[0])
         self.steps.cold, self.steps.hedges = commit.account.cold_starts, commit.account.hedges
         self._last = now
-
-
-def _job(name: str, tree: Tree, steps: int) -> job.TrainingJob:
-    workers = tree.structure[-1]
-    return job.parse(
-        {
-            "apiVersion": job.API_VERSION,
-            "kind": job.KIND,
-            "metadata": {"name": name},
-            "spec": {
-                "model": {"name": "mlp"},
-                "data": {
-                    "source": "synthetic:binary",
-                    "options": {"samples": workers},
-                    "batchSize": 1,
-                    "validationFraction": 0,
-                },
-                "workers": workers,
-                "algorithm": {"steps": steps},
-                "merge": {"structure": list(tree.structure), "shards": tree.shards},
-            },
-        }
-    )

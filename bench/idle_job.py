@@ -1,0 +1,29 @@
+"""A job of which only the protocol is measured: its data is one sample a worker, and its functions compute nothing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sapflow import job
+
+
+def idle_job(
+    name: str, structure: Sequence[int], steps: int, *, shards: int = 1, **spec: Any
+) -> job.TrainingJob:
+    """A job by this tree and number of shards, root first; `spec` are further fields of its spec."""
+    workers = structure[-1]
+    data = {
+        "source": "synthetic:binary",
+        "options": {"samples": workers},
+        "batchSize": 1,
+        "validationFraction": 0,
+    }
+    body = {
+        "model": {"name": "mlp"},
+        "data": data,
+        "workers": workers,
+        "algorithm": {"steps": steps},
+        "merge": {"structure": list(structure), "shards": shards},
+    }
+    return job.parse(
+        {"apiVersion": job.API_VERSION, "kind": job.KIND, "metadata": {"name": name}, "spec": body | spec}
+    )
