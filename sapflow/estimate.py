@@ -25,7 +25,7 @@ from sapflow.memory import (
 )
 from sapflow.planner import SHARDS
 from sapflow.progress import Extent
-from sapflow.workload import Size
+from sapflow.workload import Size, most_shards
 
 if TYPE_CHECKING:
     from sapflow.models import ModelFacts
@@ -55,8 +55,7 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
     spec = job.spec
     averaged, slots = _beside(job, facts)
     worker = _worker_needs(job, manifest, facts)
-    block = optimizers.block_size(facts.parameters)
-    most = min(-(-(facts.parameters + averaged) // block), max(SHARDS))
+    most = min(most_shards(Size(facts.parameters, averaged, slots, 0)), max(SHARDS))
     # A planner cuts as finely as it has to.
     merger = estimate_mergers(
         total=facts.parameters + averaged,
@@ -67,7 +66,7 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
     problems = [
         *_shortage("worker", worker, spec.memory.worker, ", or lower spec.data.microBatchSize"),
         *_shortage("merger", merger, spec.memory.merger, ""),
-        *_shards(facts.parameters + averaged, job.shards, block),
+        *_shards(facts.parameters + averaged, job.shards, optimizers.block_size(facts.parameters)),
         *_batches(job, manifest, least_batch),
     ]
     if problems:

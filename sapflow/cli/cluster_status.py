@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sapflow.cli import cluster_job, follow, kube
-from sapflow.cli.cluster_errors import JobUnknown
-from sapflow.cli.jobs import is_file
+from sapflow.cli.cluster_find import asked_too, find_job
 from sapflow.cli.kube import Cluster, add_cluster, cluster_named
 from sapflow.cli.output import print_json
-from sapflow.cli.submit import namespace_of, read_document
-from sapflow.errors import DataError, SapflowError
+from sapflow.errors import DataError
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -39,15 +37,9 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         raise DataError("--watch follows one job: name it")
     if given.all_namespaces and given.job is not None:
         raise DataError("-A lists the jobs of all namespaces; for one job say its namespace with -n")
-    document = read_document(given.job) if given.job is not None and is_file(given.job) else None
-    cluster = kube.connect(given, environ)
     if given.job is None:
-        return _list(given, cluster)
-    if document is None:
-        namespace, name = cluster.namespace, given.job
-    else:
-        namespace, name = namespace_of(document, given.namespace, cluster), document["metadata"]["name"]
-    job = cluster.job(namespace, name)
+        return _list(given, kube.connect(given, environ))
+    cluster, job = find_job(given, environ)
     if given.watch:
         return follow.follow(cluster, given, job, from_the_start=False)
     body = follow.look(cluster, job)
@@ -60,13 +52,8 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def status_elsewhere(given: argparse.Namespace, environ: Mapping[str, str], unknown: DataError) -> int:
     """The status of a job that no local store knows. Raises `unknown` where the cluster is of no help either."""
-    try:
+    with asked_too(unknown):
         return status(given, environ)
-    except JobUnknown as error:
-        raise DataError(f"{unknown}; {error}") from error
-    except SapflowError as error:
-        unknown.add_note(f"(the cluster was asked too: {error})")
-        raise unknown from error
 
 
 def _list(given: argparse.Namespace, cluster: Cluster) -> int:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sapflow import estimate, planner, workload
-from sapflow.cli.cluster_errors import JobUnknown
+from sapflow.cli.cluster_find import asked_too, find_job
 from sapflow.cli.jobs import add_store, find_manifest, is_file, make_importable, session_of
-from sapflow.cli.kube import add_cluster, cluster_named, connect, has_cluster
+from sapflow.cli.kube import Object, add_cluster, cluster_named, has_cluster
 from sapflow.cli.output import print_json
-from sapflow.cli.submit import namespace_of, read_document
-from sapflow.errors import DataError, SapflowError, SpecError
+from sapflow.errors import DataError, SpecError
 from sapflow.local import available_cores
 from sapflow.report import Facts, gather, render
 from sapflow.report.facts import Predicted
@@ -79,42 +78,27 @@ def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _session(given: argparse.Namespace, environ: Mapping[str, str]) -> Session:
     """The job in its store: by its name there, else by the uid that a cluster knows under its name."""
     if cluster_named(given):
-        return _of_cluster(given, environ)
+        return _in_its_store(find_job(given, environ)[1], given, environ)
     try:
         return session_of(given.job, given.store, environ)
     except DataError as unknown:
         if is_file(given.job) or not has_cluster(environ):
             raise
-        try:
-            return _of_cluster(given, environ)
-        except JobUnknown as error:
-            raise DataError(f"{unknown}; {error}") from error
-        except StoreUnnamed:
-            raise
-        except SapflowError as error:
-            unknown.add_note(f"(the cluster was asked too: {error})")
-            raise unknown from error
+        with asked_too(unknown):
+            _, job = find_job(given, environ)
+        return _in_its_store(job, given, environ)
 
 
-def _of_cluster(given: argparse.Namespace, environ: Mapping[str, str]) -> Session:
-    cluster = connect(given, environ)
-    document = read_document(given.job) if is_file(given.job) else None
-    if document is None:
-        namespace, name = cluster.namespace, given.job
-    else:
-        namespace, name = namespace_of(document, given.namespace, cluster), document["metadata"]["name"]
-    job = cluster.job(namespace, name)
+def _in_its_store(job: Object, given: argparse.Namespace, environ: Mapping[str, str]) -> Session:
+    """A cluster's job in the store that the command line names."""
+    name, namespace, uid = (job["metadata"][field] for field in ("name", "namespace", "uid"))
     if given.store is None:
-        raise StoreUnnamed(
-            f"{name} is a job of the cluster (namespace {namespace}), whose store cannot be told from here: name it as "
-            "it is reached from here, --store 's3://BUCKET?endpoint=http://localhost:9000' after kubectl port-forward, "
-            "with credentials in SAPFLOW_S3_ACCESS_KEY and SAPFLOW_S3_SECRET_KEY"
+        raise DataError(
+            f"{name} is a job of the cluster (namespace {namespace}), whose store cannot be told "
+            "from here: name it as it is reached from here, --store 's3://BUCKET?endpoint=http://localhost:9000' after "
+            "kubectl port-forward, with credentials in SAPFLOW_S3_ACCESS_KEY and SAPFLOW_S3_SECRET_KEY"
         )
-    return find_session(job["metadata"]["uid"], environ, store=given.store)
-
-
-class StoreUnnamed(DataError):
-    """A cluster's job, and no word of where its store is."""
+    return find_session(uid, environ, store=given.store)
 
 
 def _with_prediction(facts: Facts, session: Session, named: str, environ: Mapping[str, str]) -> Facts:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from sapflow import choosing, measuring, workload
 from sapflow.constants import Constants
-from sapflow.driver.commits import Commit, Forecast, Leg, Plan
+from sapflow.driver.commits import Commit, Forecast, Plan
 from sapflow.driver.context import Context
+from sapflow.driver.legs import typical
 from sapflow.job import Runtime, TrainingJob
 from sapflow.law import Work
 from sapflow.measuring import Level, Measurement
@@ -100,7 +101,8 @@ class Planning:
 
     def _better(self, last: Commit, plan: Plan) -> tuple[Plan, Forecast] | None:
         job, size = self._job, self.size(last.sizes, last.slots)
-        levels = _levels([new.measured.legs for _, new in self._seen])
+        legs = typical([new.measured.legs for _, new in self._seen])
+        levels = [Level(leg.calls, leg.seconds, leg.slowest, leg.phases) for leg in legs]
         seconds = statistics.median(new.account.seconds - old.account.seconds for old, new in self._seen)
         start = workload.constants_of(job, self._around.runtime)
         work = replace(self._work(size, start), compute_seconds=levels[0].compute_seconds)
@@ -147,21 +149,3 @@ def _forecast(one: Candidate, steps: int, constants: str) -> Forecast:
 
 def _mergers(one: Candidate) -> int:
     return one.shards * max(one.structure[:-1])
-
-
-def _levels(steps: Sequence[Sequence[Leg]]) -> list[Level]:
-    """A typical step by level: the median of each figure."""
-    found = []
-    for legs in zip(*steps, strict=True):
-        phases = sorted({name for leg in legs for name in leg.phases})
-        found.append(
-            Level(
-                calls=round(statistics.median(leg.calls for leg in legs)),
-                seconds=statistics.median(leg.seconds for leg in legs),
-                slowest=statistics.median(leg.slowest for leg in legs),
-                phases={
-                    name: statistics.median(leg.phases.get(name, 0.0) for leg in legs) for name in phases
-                },
-            )
-        )
-    return found

@@ -8,6 +8,7 @@ from typing import Any
 
 from sapflow import keys
 from sapflow.driver.commits import Account, Commit, Leg, Plan, Records
+from sapflow.driver.legs import typical
 from sapflow.errors import DataError
 from sapflow.job import TrainingJob
 from sapflow.store import Store
@@ -93,19 +94,7 @@ class Facts:
     @property
     def levels(self) -> list[Leg]:
         """A typical step by level, workers first: the median of each figure over the warm steps."""
-        steps = [each.measured.legs for each in self.warm if each.measured.legs]
-        depth = max(map(len, steps), default=0)
-        return [_median([legs[level] for legs in steps if level < len(legs)]) for level in range(depth)]
-
-
-def _median(legs: Sequence[Leg]) -> Leg:
-    return Leg(
-        calls=round(statistics.median(leg.calls for leg in legs)),
-        seconds=statistics.median(leg.seconds for leg in legs),
-        slowest=statistics.median(leg.slowest for leg in legs),
-        bytes_read=round(statistics.median(leg.bytes_read for leg in legs)),
-        bytes_written=round(statistics.median(leg.bytes_written for leg in legs)),
-    )
+        return typical([each.measured.legs for each in self.warm if each.measured.legs])
 
 
 async def gather(uid: str, job: TrainingJob, store: Store) -> Facts:

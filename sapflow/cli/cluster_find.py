@@ -1,0 +1,37 @@
+"""Finds the job that a command line names in a cluster."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from sapflow.cli.cluster_errors import JobUnknown
+from sapflow.cli.jobs import is_file
+from sapflow.cli.kube import Cluster, Object, connect
+from sapflow.cli.submit import namespace_of, read_document
+from sapflow.errors import DataError, SapflowError
+
+
+def find_job(given: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Cluster, Object]:
+    """The job of `given.job`, a name or a file, and its cluster. Raises SapflowError."""
+    document: Mapping[str, Any] | None = read_document(given.job) if is_file(given.job) else None
+    cluster = connect(given, environ)
+    if document is None:
+        return cluster, cluster.job(cluster.namespace, given.job)
+    namespace = namespace_of(document, given.namespace, cluster)
+    return cluster, cluster.job(namespace, document["metadata"]["name"])
+
+
+@contextmanager
+def asked_too(unknown: DataError) -> Iterator[None]:
+    """Around the question to a cluster for a job that no local store knows.
+
+    Raises `unknown` where the cluster is of no help either.
+    """
+    try:
+        yield
+    except JobUnknown as error:
+        raise DataError(f"{unknown}; {error}") from error
+    except SapflowError as error:
+        unknown.add_note(f"(the cluster was asked too: {error})")
+        raise unknown from error
