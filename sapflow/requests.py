@@ -13,9 +13,14 @@ COLLECTED_AT_ONCE = 256
 
 
 class Message(BaseModel):
-    """Base: camelCase on the wire, unknown fields refused, immutable."""
+    """Base: camelCase on the wire, unknown fields refused, immutable.
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    Each schema is built when first used: the operator and each function use few of them.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, defer_build=True
+    )
 
     def body(self) -> dict[str, Any]:
         """The JSON body."""

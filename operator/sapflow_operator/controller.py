@@ -106,12 +106,21 @@ class Controller:
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)
 
-    async def look(self, namespace: str, name: str) -> str:
+    async def look(self, namespace: str, name: str, touch: asyncio.Task[None] | None = None) -> str:
         """Bring a job to where it should be, as far as can be now: ok, or the reason of what was in the way.
 
-        Raises ClusterError.
+        `touch`: for whose sake; `seen` where another look has begun since, which then sees the same. Raises
+        ClusterError.
         """
-        async with self._lock((namespace, name)):
+        key = (namespace, name)
+        async with self._lock(key):
+            if touch is not None:
+                if self._touched.get(key) is not touch:
+                    return "seen"
+                # Set before, so that a look which fails in whatever way is followed by another.
+                self._set_alarm(key, RETRY_SECONDS)
+            # What has changed until here is seen by this look; what changes from here on asks for another.
+            self._touched.pop(key, None)
             body = await self._cluster.get(names.KIND, namespace, name)
             again: float | None = None
             outcome = "ok"
@@ -120,9 +129,9 @@ class Controller:
                 self.seen(body)
                 if not job.deleting:
                     outcome, again = await self._advance(job)
-            self._set_alarm((namespace, name), again)
+            self._set_alarm(key, again)
         if body is None:
-            self._forget((namespace, name))
+            self._forget(key)
         return outcome
 
     async def bid_farewell(self, namespace: str, name: str) -> bool:
@@ -278,12 +287,8 @@ class Controller:
 
     async def _look_soon(self, key: Key) -> None:
         await asyncio.sleep(SETTLE_SECONDS)
-        # What changes from here on is seen by this look, or asks for another.
-        del self._touched[key]
-        # Set before, so that a look which fails in whatever way is followed by another.
-        self._set_alarm(key, RETRY_SECONDS)
         try:
-            await self.look(*key)
+            await self.look(*key, asyncio.current_task())
         except SapflowError as error:
             logs.event(logger, logging.WARNING, "look failed", job=key[1], message=str(error))
 

@@ -1,26 +1,36 @@
 """kopf's handlers: each hands on what it was told, and translates errors."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import kopf
 
 from sapflow.errors import SapflowError
 from sapflow_operator import names
-from sapflow_operator.cluster import log_in
+from sapflow_operator.cluster import log_in, open_session
 from sapflow_operator.controller import Controller
 from sapflow_operator.heap import keep_small
 
 _RETRY_SECONDS = 2.0
 
 
-def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:
-    """Add the handlers to a registry."""
+_CHILDREN = (("serving.knative.dev", "v1", "services"), ("batch", "v1", "jobs"), ("", "v1", "pods"))
+"""What is watched for the sake of the jobs that own it."""
+
+
+def register(registry: kopf.OperatorRegistry, controller: Controller, namespaces: Sequence[str] = ()) -> None:
+    """Add the handlers to a registry. `namespaces` are those that kopf is to watch; none: all together."""
+    streams = (1 + len(_CHILDREN)) * max(1, len(namespaces))
 
     @kopf.on.login(registry=registry)
-    async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
-        # A registry of our own has none of kopf's ready-made handlers.
-        return log_in(settings)
+    async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.AiohttpSession | None:
+        # A registry of our own has none of kopf's ready-made handlers, and kopf's own session opens a connection for
+        # each object that it writes to at once.
+        info = log_in(settings)
+        if info is None:
+            return None
+        return kopf.AiohttpSession(server=info.server, aiohttp_session=open_session(info, streams))
 
     background: list[asyncio.Task[None]] = []
 
@@ -58,12 +68,12 @@ def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:
         if not done:
             raise kopf.TemporaryError("its driver still ends", delay=_RETRY_SECONDS / 2)
 
-    @kopf.on.event("serving.knative.dev", "v1", "services", registry=registry)
-    @kopf.on.event("batch", "v1", "jobs", registry=registry)
-    @kopf.on.event("", "v1", "pods", registry=registry)
     async def child_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
         if job := labels.get(names.JOB_LABEL):
             controller.touch(str(namespace), job)
+
+    for child in _CHILDREN:
+        kopf.on.event(*child, registry=registry)(child_changed)
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
@@ -75,5 +85,5 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.networking.request_timeout = 30
-    for resource in (("serving.knative.dev", "services"), ("batch", "jobs"), ("", "pods")):
-        settings.watching.label_selectors[resource] = names.JOB_LABEL
+    for group, _, plural in _CHILDREN:
+        settings.watching.label_selectors[group, plural] = names.JOB_LABEL

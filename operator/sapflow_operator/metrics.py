@@ -3,6 +3,7 @@
 Its own work is counted by subclasses of what does it, so that controller and cluster know nothing of metrics.
 """
 
+import asyncio
 import time
 from collections import Counter as Count
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -145,8 +146,8 @@ class MeasuredController(Controller):
         super().__init__(settings, cluster)
         self._instruments = instruments
 
-    async def look(self, namespace: str, name: str) -> str:
-        return await self._instruments.look("look", super().look(namespace, name))
+    async def look(self, namespace: str, name: str, touch: asyncio.Task[None] | None = None) -> str:
+        return await self._instruments.look("look", super().look(namespace, name, touch))
 
     async def bid_farewell(self, namespace: str, name: str) -> bool:
         return await self._instruments.look("farewell", self._farewell(namespace, name)) == "ok"

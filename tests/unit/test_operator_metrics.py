@@ -12,6 +12,7 @@ import kopf
 import pytest
 import yaml
 from aiohttp import web
+from helpers.operator_settings import SETTINGS
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from s3_servers import free_port
@@ -21,10 +22,7 @@ from sapflow_operator import main, names
 from sapflow_operator.errors import ClusterError
 from sapflow_operator.metrics import Instruments, JobCollector, MeasuredCluster, MeasuredController
 from sapflow_operator.observed import JobObject
-from sapflow_operator.settings import Image, Settings
 
-IMAGE = Image(name="dev.local/any:1")
-SETTINGS = Settings(operator_image=IMAGE, worker_image=IMAGE, merger_image=IMAGE)
 PROGRESS = {
     "step": 5,
     "steps": 8,

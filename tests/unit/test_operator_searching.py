@@ -2,12 +2,10 @@
 
 from typing import Any
 
+from helpers.operator_settings import SETTINGS
+
 from sapflow_operator.cluster import Cluster
 from sapflow_operator.controller import Controller
-from sapflow_operator.settings import Image, Settings
-
-IMAGE = Image(name="dev.local/any:1")
-SETTINGS = Settings(operator_image=IMAGE, worker_image=IMAGE, merger_image=IMAGE)
 
 
 class Watched(Controller):

@@ -1,0 +1,81 @@
+"""However often a job changes while it is looked at, one look afterwards sees it all."""
+
+import asyncio
+from typing import Any
+
+from helpers.operator_settings import SETTINGS
+
+from sapflow_operator import controller as module
+from sapflow_operator.cluster import Cluster
+from sapflow_operator.controller import Controller
+from sapflow_operator.errors import ClusterError
+
+
+class SlowCluster(Cluster):
+    """Has no job, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.answers = asyncio.Event()
+        self.refusals = 0
+
+    async def get(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
+        self.asked += 1
+        await self.answers.wait()
+        if self.refusals:
+            self.refusals -= 1
+            raise ClusterError("not now", 500)
+        return None
+
+
+async def until_idle(controller: Controller) -> None:
+    while controller._looking:
+        await asyncio.sleep(0)
+
+
+async def touched_while_looked_at(cluster: SlowCluster, controller: Controller, times: int) -> None:
+    controller.touch("team", "a")
+    while not cluster.asked:
+        await asyncio.sleep(0)
+    for _ in range(times):
+        controller.touch("team", "a")
+        await asyncio.sleep(2 * module.SETTLE_SECONDS)
+    assert cluster.asked == 1
+    cluster.answers.set()
+
+
+def test_changes_during_a_look_ask_for_one_more() -> None:
+    async def scenario() -> int:
+        cluster = SlowCluster()
+        controller = Controller(SETTINGS, cluster)
+        await touched_while_looked_at(cluster, controller, 4)
+        await until_idle(controller)
+        return cluster.asked
+
+    assert asyncio.run(scenario()) == 2
+
+
+def test_a_look_that_began_after_a_change_saves_that_changes_own() -> None:
+    async def scenario() -> tuple[int, str]:
+        cluster = SlowCluster()
+        controller = Controller(SETTINGS, cluster)
+        cluster.answers.set()
+        controller.touch("team", "a")
+        outcome = await controller.look("team", "a")
+        await until_idle(controller)
+        return cluster.asked, outcome
+
+    assert asyncio.run(scenario()) == (1, "ok")
+
+
+def test_a_look_that_fails_is_followed_by_those_that_wait() -> None:
+    async def scenario() -> int:
+        cluster = SlowCluster()
+        controller = Controller(SETTINGS, cluster)
+        cluster.refusals = 1
+        await touched_while_looked_at(cluster, controller, 1)
+        await until_idle(controller)
+        return cluster.asked
+
+    assert asyncio.run(scenario()) == 2
