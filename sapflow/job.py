@@ -4,7 +4,7 @@
 wrong, what is allowed. The CRD is generated from these models.
 """
 
-from collections.abc import Iterator
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
@@ -18,7 +18,8 @@ from sapflow.placement_spec import AffinitySpec, PlacementSpec
 from sapflow.prices import PricesSpec
 from sapflow.pricing import Price
 from sapflow.schedules import Schedule
-from sapflow.spec_types import Count, Cpu, Memory, Model, Name, ObjectName, Seconds, parse_cpu
+from sapflow.spec_errors import explain, quoted
+from sapflow.spec_types import URL_PATTERN, Count, Cpu, Memory, Model, Name, ObjectName, Seconds, parse_cpu
 
 if TYPE_CHECKING:
     from sapflow.optimizers import OptimizerSettings
@@ -176,7 +177,7 @@ class CheckpointSpec(Model):
 class StorageSpec(Model):
     """An S3 endpoint. Local runs take its credentials from the environment."""
 
-    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/?$", max_length=253)] = Field(
+    endpoint: Annotated[str, StringConstraints(pattern=URL_PATTERN, max_length=253)] = Field(
         description="Address of the store: `http://host:9000`."
     )
     bucket: Annotated[
@@ -323,6 +324,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# 1e-3 is a number to kubectl, as in YAML 1.2; PyYAML knows only 1.0e-3.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+\Z"), list("-+.0123456789")
+)
+
+
 def load(text: str, runtime: Runtime = "local") -> TrainingJob:
     """A TrainingJob from YAML (or JSON) text, to be run by `runtime`. Raises SpecError."""
     try:
@@ -353,8 +360,9 @@ def parse(document: object, runtime: Runtime = "local") -> TrainingJob:
         job = TrainingJob.model_validate(document)
     except ValidationError as error:
         said = {path for path, _ in problems}
-        found = (_explain(dict(item)) for item in error.errors())
+        found = (explain(dict(item), TrainingJob) for item in error.errors())
         raise SpecError([*problems, *(each for each in found if each[0] not in said)]) from error
+    problems += quoted(document, TrainingJob)
     problems += spec_checks.problems(job, runtime)
     if problems:
         raise SpecError(problems)
@@ -368,36 +376,3 @@ def _lookup(document: dict[str, Any], path: str) -> object:
             return None
         value = value.get(name)
     return value
-
-
-def _explain(item: dict[str, Any]) -> tuple[str, str]:
-    """One pydantic error as (field path, message for people)."""
-    location = list(item["loc"])
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    match item["type"]:
-        case "extra_forbidden":
-            return path, f"is not a field; {_allowed(location[:-1])}"
-        case "missing":
-            return path, "is required"
-        case "value_error":
-            return path, str(item["ctx"]["error"])
-        case _:
-            return path, f"{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
-
-
-def _models_of(annotation: object) -> Iterator[type[BaseModel]]:
-    """The models inside a type: of a field that may be left out, of a list."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in getattr(annotation, "__args__", ()):
-        yield from _models_of(inner)
-
-
-def _allowed(location: list[Any]) -> str:
-    """The fields allowed at a location, found by walking the models."""
-    model: type[BaseModel] = TrainingJob
-    for name in location:
-        for field_name, field in model.model_fields.items():
-            if (field.alias or field_name) == name:
-                model = next(_models_of(field.annotation), model)
-    return "allowed: " + ", ".join(field.alias or name for name, field in model.model_fields.items())

@@ -80,8 +80,10 @@ class Predictor:
             array = array.reshape(len(array), *about.inputs)
         if array.shape[1:] != about.inputs or not len(array):
             wanted = " or ".join(sorted({f"[n, {_dims(about.inputs)}]", f"[n, {about.width}]"}, reverse=True))
+            target = array.ndim == 2 and array.shape[1] == about.width + 1
+            remedy = ": leave out the column of the target" if target else ""
             raise DataError(
-                f"features have shape {list(array.shape)}; the model takes {wanted}, n at least 1"
+                f"features have shape {list(array.shape)}; the model takes {wanted}, n at least 1{remedy}"
             )
         flat = array.astype(np.float32).reshape(len(array), -1)
         if not np.isfinite(flat).all():

@@ -7,8 +7,19 @@ from pydantic.alias_generators import to_camel
 
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MAX_NAME = 40
+DOTTED_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
 MEMORY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(k|M|G|T|Ki|Mi|Gi|Ti)?$"
 CPU_PATTERN = r"^([0-9]{1,3}(\.[0-9]{1,3})?|[0-9]{1,6}m)$"
+URL_PATTERN = r"^https?://[^/\s]+/?$"
+
+IN_WORDS = {
+    NAME_PATTERN: "must be lower-case letters, digits and '-', with a letter or digit at both ends",
+    DOTTED_PATTERN: "must be package.module:factory, as in own_model:build",
+    MEMORY_PATTERN: "must be a quantity of memory, as 512Mi or 2Gi",
+    CPU_PATTERN: "must be a number of CPUs, as 0.5, 2 or 500m",
+    URL_PATTERN: "must be http:// or https:// with a host and no path",
+}
+"""What patterns ask for; others speak for themselves."""
 
 
 class Model(BaseModel):
@@ -22,9 +33,7 @@ class Model(BaseModel):
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seconds = Annotated[int, Field(ge=1, le=315_360_000)]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=MAX_NAME)]
-Dotted = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$", max_length=253)
-]
+Dotted = Annotated[str, StringConstraints(pattern=DOTTED_PATTERN, max_length=253)]
 Image = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", max_length=512)]
 ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 Memory = Annotated[str, StringConstraints(pattern=MEMORY_PATTERN, max_length=32)]

@@ -117,9 +117,8 @@ def _load(entrypoint: str) -> Callable[..., object]:
     try:
         target: Any = importlib.import_module(module_name)
     except ImportError as error:
-        raise SpecError(
-            [(field, f"cannot import {module_name!r}: {error}; it must be installed where the workers run")]
-        ) from error
+        remedy = "a local run finds it beside the job's file or installed, a cluster in spec.model.image"
+        raise SpecError([(field, f"cannot import {module_name!r}: {error}; {remedy}")]) from error
     for part in attribute.split("."):
         if not hasattr(target, part):
             raise SpecError([(field, f"module {module_name!r} has no {attribute!r}")])

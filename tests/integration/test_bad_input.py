@@ -34,9 +34,9 @@ def refused(done: Done, *texts: str, code: int = 2) -> None:
 BAD_SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an unknown field": (
         {"algorithm_step": 3},
-        ["spec.algorithm.step: is not a field; allowed: name, mode, localSteps,"],
+        ["spec.algorithm.step: is not a field (do you mean steps?); allowed: name, mode, localSteps,"],
     ),
-    "no workers": ({"workers": 0}, ["spec.workers: input should be greater than or equal to 1, got 0"]),
+    "no workers": ({"workers": 0}, ["spec.workers: must be greater than or equal to 1, got 0"]),
     "a structure that has two roots": (
         {"merge_structure": [2, 4]},
         ["spec.merge.structure: starts at 2, it must start at 1: there is one root"],
@@ -53,7 +53,7 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"workers": 0, "data_batchsize": 3},
         [
             "spec.workers: ",
-            "spec.data.batchsize: is not a field; allowed: source, format, options, batchSize",
+            "spec.data.batchsize: is not a field (do you mean batchSize?); allowed: source, format, options, batchSize",
         ],
     ),
     "a tree for asynchronous mode": (
@@ -76,7 +76,22 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"placement": {"cells": 2}},
         ["spec.placement: goes with affinity: say which edges are to stay on one node, or leave it out"],
     ),
-    "an unknown model": ({"model_name": "vgg"}, ["spec.model.name: input should be 'mlp', 'cnn' or 'lenet'"]),
+    "an unknown model": ({"model_name": "vgg"}, ["spec.model.name: must be 'mlp', 'cnn' or 'lenet'"]),
+    "a name in the wrong case": ({"optimizer_name": "momentum"}, ["got 'momentum' (do you mean Momentum?)"]),
+    "a number in quotation marks": (
+        {"workers": "4"},
+        ["spec.workers: must be without quotation marks, got '4'"],
+    ),
+    "a weight in quotation marks": (
+        {"affinity": [{"from": "Worker", "to": "Root", "weight": "100"}]},
+        ["spec.affinity[0].weight: must be without quotation marks, got '100'"],
+    ),
+    "an entrypoint with a dot for a colon": (
+        {"model_entrypoint": "own_model.build"},
+        [
+            "spec.model.entrypoint: must be package.module:factory, as in own_model:build, got 'own_model.build'"
+        ],
+    ),
     "no quantity of memory": ({"memory_worker": "1GB"}, ["spec.memory.worker: '1GB'", "did you mean G"]),
 }
 
@@ -185,7 +200,7 @@ DOCUMENTS = {
     "": "(document): must hold one TrainingJob, not 0 documents",
     "- 1\n": "(document): must be a mapping with apiVersion, kind, metadata and spec",
     "kind: Job\nkind: TrainingJob\n": "'kind' is there twice",
-    "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {}\n": "kind: input should be 'TrainingJob'",
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {}\n": "kind: must be 'TrainingJob', got 'Pod'",
 }
 
 

@@ -77,6 +77,7 @@ def test_regression_gives_values_and_no_probabilities(tmp_path: Path) -> None:
     ("features", "text"),
     [
         (np.zeros((4, 5)), r"shape \[4, 5\]; the model takes \[n, 6\] or \[n, 2, 3\]"),
+        (np.zeros((4, 7)), r"n at least 1: leave out the column of the target"),
         (np.zeros((0, 6)), "n at least 1"),
         (np.full((4, 6), np.nan), r"row 0 \(the first is 0\) are not finite"),
         (np.array([["a"] * 6]), "must be numbers"),

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from sapflow.errors import SpecError
 from sapflow.job import CLUSTER_ONLY, load, parse
@@ -117,7 +118,7 @@ def test_names_begin_with_a_letter_where_they_begin_those_of_services() -> None:
             "spec.memory.optimize",
             "Sync only",
         ),
-        ({"cpu": {"worker": "fast"}}, "spec.cpu.worker", "pattern"),
+        ({"cpu": {"worker": "fast"}}, "spec.cpu.worker", "must be a number of CPUs"),
         ({"optimizer": {"name": "SGD", "momentum": 0.9}}, "spec.optimizer.momentum", "Momentum and Nesterov"),
         ({"optimizer": {"schedule": {"name": "Step"}}}, "spec.optimizer.schedule.stepSize", "required"),
         (
@@ -138,3 +139,9 @@ def test_load_hands_the_runtime_on() -> None:
     assert load(text, "kubernetes").spec.suspend
     with pytest.raises(SpecError, match="suspending is for the cluster runtime"):
         load(text)
+
+
+@pytest.mark.parametrize("rate", ["1e-3", "1E-3", "1.0e-3", ".1e-2", "+1e-3", "0.001"])
+def test_numbers_are_those_of_kubectl(rate: str) -> None:
+    text = yaml.safe_dump(document(optimizer={"name": "SGD", "learningRate": 0.5})).replace("0.5", rate)
+    assert load(text).spec.optimizer.learning_rate == 0.001

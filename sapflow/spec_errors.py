@@ -1,0 +1,86 @@
+"""What is wrong with a document, for people: each problem with its field, and what would be right."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from sapflow.spec_types import IN_WORDS
+
+Problem = tuple[str, str]
+"""A field's path and a message."""
+
+
+def explain(item: Mapping[str, Any], root: type[BaseModel]) -> Problem:
+    """One of pydantic's errors about a document of the model `root`."""
+    location = list(item["loc"])
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    given = item["input"]
+    match item["type"]:
+        case "extra_forbidden":
+            allowed = _fields(root, location[:-1])
+            return path, f"is not a field{_meant(location[-1], allowed)}; allowed: {', '.join(allowed)}"
+        case "missing":
+            return path, "is required"
+        case "value_error":
+            return path, str(item["ctx"]["error"])
+        case "string_pattern_mismatch" if item["ctx"]["pattern"] in IN_WORDS:
+            return path, f"{IN_WORDS[item['ctx']['pattern']]}, got {given!r}"
+        case "literal_error":
+            choices = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+            return path, f"must be {item['ctx']['expected']}, got {given!r}{_meant(given, choices)}"
+        case _:
+            said = item["msg"].replace("Input should ", "must ", 1)
+            return path, f"{said[0].lower()}{said[1:]}, got {given!r}"
+
+
+def quoted(document: Mapping[str, Any], model: type[BaseModel], path: str = "") -> Iterator[Problem]:
+    """Numbers and truth values in quotation marks: the API server refuses them, and so does a local run."""
+    for name, field in model.model_fields.items():
+        alias = field.alias or name
+        value, here = document.get(alias), f"{path}.{alias}".lstrip(".")
+        if isinstance(value, str) and not _takes_text(field.annotation):
+            yield here, f"must be without quotation marks, got {value!r}"
+        for inner in _models(field.annotation):
+            if isinstance(value, dict):
+                yield from quoted(value, inner, here)
+            elif isinstance(value, list):
+                for index, each in enumerate(value):
+                    yield from quoted(each, inner, f"{here}[{index}]")
+
+
+def _meant(given: object, allowed: Iterable[str]) -> str:
+    """A question, where something allowed looks like what is given."""
+    by_lower = {each.lower(): each for each in allowed}
+    close = difflib.get_close_matches(str(given).lower(), by_lower, n=1, cutoff=0.7)
+    return f" (do you mean {by_lower[close[0]]}?)" if close else ""
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    """The models inside a type: of a field that may be left out, of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _models(inner)
+
+
+def _takes_text(annotation: object) -> bool:
+    """Whether a field of this type may hold text: any but one of numbers and truth values."""
+    parts = [each for each in getattr(annotation, "__args__", (annotation,)) if each is not type(None)]
+    return not parts or any(each not in (int, float, bool) for each in map(_bare, parts))
+
+
+def _bare(annotation: object) -> object:
+    """A type without its bounds."""
+    return getattr(annotation, "__origin__", annotation)
+
+
+def _fields(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:
+    """The fields allowed at a location, found by walking the models."""
+    for name in location:
+        for field_name, field in model.model_fields.items():
+            if (field.alias or field_name) == name:
+                model = next(_models(field.annotation), model)
+    return [field.alias or name for name, field in model.model_fields.items()]
