@@ -18,7 +18,7 @@ from sapflow.placement_spec import AffinitySpec, PlacementSpec
 from sapflow.prices import PricesSpec
 from sapflow.pricing import Price
 from sapflow.schedules import Schedule
-from sapflow.spec_errors import explain, quoted
+from sapflow.spec_errors import explain, lenient
 from sapflow.spec_types import URL_PATTERN, Count, Cpu, Memory, Model, Name, ObjectName, Seconds, parse_cpu
 
 if TYPE_CHECKING:
@@ -362,7 +362,7 @@ def parse(document: object, runtime: Runtime = "local") -> TrainingJob:
         said = {path for path, _ in problems}
         found = (explain(dict(item), TrainingJob) for item in error.errors())
         raise SpecError([*problems, *(each for each in found if each[0] not in said)]) from error
-    problems += quoted(document, TrainingJob)
+    problems += lenient(document, TrainingJob)
     problems += spec_checks.problems(job, runtime)
     if problems:
         raise SpecError(problems)

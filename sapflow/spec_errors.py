@@ -36,19 +36,21 @@ def explain(item: Mapping[str, Any], root: type[BaseModel]) -> Problem:
             return path, f"{said[0].lower()}{said[1:]}, got {given!r}"
 
 
-def quoted(document: Mapping[str, Any], model: type[BaseModel], path: str = "") -> Iterator[Problem]:
-    """Numbers and truth values in quotation marks: the API server refuses them, and so does a local run."""
+def lenient(document: Mapping[str, Any], model: type[BaseModel], path: str = "") -> Iterator[Problem]:
+    """What pydantic takes and the API server does not: numbers and truth values in quotation marks, Python's names."""
     for name, field in model.model_fields.items():
         alias = field.alias or name
+        if name != alias and name in document:
+            yield f"{path}.{name}".lstrip("."), f"is not a field (do you mean {alias}?)"
         value, here = document.get(alias), f"{path}.{alias}".lstrip(".")
         if isinstance(value, str) and not _takes_text(field.annotation):
             yield here, f"must be without quotation marks, got {value!r}"
         for inner in _models(field.annotation):
             if isinstance(value, dict):
-                yield from quoted(value, inner, here)
+                yield from lenient(value, inner, here)
             elif isinstance(value, list):
                 for index, each in enumerate(value):
-                    yield from quoted(each, inner, f"{here}[{index}]")
+                    yield from lenient(each, inner, f"{here}[{index}]")
 
 
 def _meant(given: object, allowed: Iterable[str]) -> str:

@@ -14,6 +14,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 24, 36
 _MOST_POINTS = 240
 """Of a line; more are averaged in bins."""
 _MOST_BARS = 60
+_FEW, _CUT_ABOVE = 8, 3.0
+"""Fewer values are all shown; what is so many times as high as nearly all others is cut off."""
 _MOST_NODES = 16
 """Of a level that a drawing has room for."""
 Format = Callable[[float], str]
@@ -73,28 +75,34 @@ def lines(
     x_format: Format,
     y_format: Format,
     from_zero: bool = False,
+    few_cut: bool = False,
     limits: Sequence[tuple[str, str, float]] = (),
 ) -> str:
-    """A line chart. `limits` are (name, class, value) of dashed lines across it."""
+    """A line chart. `limits` are (name, class, value) of dashed lines across it.
+
+    With `few_cut` a few values that would flatten all others are cut off.
+    """
     shown = [Line(each.name, each.kind, thinned(each.points), each.marks) for each in series if each.points]
     values = [value for each in shown for _, value in each.points] + [value for _, _, value in limits]
     if not values:
         return nothing()
     xs = [place for each in shown for place, _ in each.points] or [0.0]
-    across, up = _x_scale(min(xs), max(xs)), _y_scale(0.0 if from_zero else min(values), max(values))
+    top = _ceiling(values) if few_cut else max(values)
+    across, up = _x_scale(min(xs), max(xs)), _y_scale(0.0 if from_zero else min(values), top)
     parts = [_grid(up, y_format), _x_axis(across, x, x_format), _y_label(y)]
+    parts.append(_cut([(across(a), b) for each in shown for a, b in each.points], top, y_format))
     for _, kind, value in limits:
         parts.append(
             f'<line class="limit {kind}" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{up(value):.1f}" y2="{up(value):.1f}"/>'
         )
     for each in shown:
-        path = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in each.points)
+        path = " ".join(f"{across(a):.1f},{up(min(b, top)):.1f}" for a, b in each.points)
         parts.append(f'<polyline class="line {each.kind}" points="{path}"/>')
         if each.marks or len(each.points) == 1:
             for a, b in each.points:
                 title = f"{each.name}: {y_format(b)} at {x_format(a)}"
                 parts.append(
-                    f'<circle class="dot {each.kind}" cx="{across(a):.1f}" cy="{up(b):.1f}" r="3.5">'
+                    f'<circle class="dot {each.kind}" cx="{across(a):.1f}" cy="{up(min(b, top)):.1f}" r="3.5">'
                     f"<title>{escape(title)}</title></circle>"
                 )
     keys = [(each.name, each.kind) for each in shown] + [(name, f"{kind} dashed") for name, kind, _ in limits]
@@ -112,11 +120,12 @@ def stacked(
 ) -> str:
     """Stacked bars: each column is a place and the heights of its parts; `kinds` has parts, from below, and classes."""
     bars = _binned(columns, list(kinds))
-    top = max((sum(heights.values()) for _, _, heights in bars), default=0.0)
+    top = _ceiling([sum(heights.values()) for _, _, heights in bars])
     if not top > 0:
         return nothing()
     across, up = _x_scale(bars[0][0], bars[-1][1]), _y_scale(0.0, top)
     parts = [_grid(up, y_format), _x_axis(across, x, x_format), _y_label(y)]
+    parts.append(_cut([(across(end), sum(heights.values())) for _, end, heights in bars], top, y_format))
     for begin, end, heights in bars:
         below = 0.0
         where = x_format(begin) if end - begin <= 1 else f"{x_format(begin)} to {x_format(end - 1)}"
@@ -125,7 +134,7 @@ def stacked(
             height = heights.get(name, 0.0)
             if height <= 0:
                 continue
-            high, low = up(below + height), up(below)
+            high, low = up(min(below + height, top)), up(min(below, top))
             parts.append(
                 f'<rect class="bar {kind}" x="{left:.2f}" width="{max(0.5, right - left - 0.6):.2f}" y="{high:.2f}" '
                 f'height="{max(0.0, low - high):.2f}"><title>{escape(f"{name}: {y_format(height)}, {x} {where}")}'
@@ -232,6 +241,28 @@ def _owners(structure: Structure, level: int, drawn: int, width: int) -> list[in
     scale = min(above, _MOST_NODES) / above
     nodes = (index * width // drawn for index in range(drawn))
     return [int(trees.parent(structure, level, node) * scale) for node in nodes]
+
+
+def _ceiling(values: Sequence[float]) -> float:
+    """The value that a chart from zero ends with: the highest, but where a few cold steps would flatten all others.
+
+    Those few, one in twenty at most, are cut off.
+    """
+    ordered = sorted(values)
+    rest = ordered[: -max(1, len(ordered) // 20)]
+    if len(ordered) >= _FEW and rest[-1] > 0 and ordered[-1] > _CUT_ABOVE * rest[-1]:
+        return 1.25 * rest[-1]
+    return max(ordered, default=0.0)
+
+
+def _cut(points: Sequence[Point], top: float, form: Format) -> str:
+    """How high the highest of those goes that are cut off, (place across, value) each."""
+    x, value = max(points, key=lambda point: point[1], default=(0.0, 0.0))
+    if value <= top:
+        return ""
+    left = x < WIDTH / 2
+    place = f'x="{x + (4 if left else -8):.1f}" y="{_TOP + 12}" text-anchor="{"start" if left else "end"}"'
+    return f'<text class="tick halo" {place}>{escape(f"up to {form(value)}")}</text>'
 
 
 def _x_scale(low: float, high: float) -> _Scale:

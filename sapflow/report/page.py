@@ -162,6 +162,7 @@ def _anatomy(facts: Facts) -> list[str]:
             x_format=_whole,
             y_format=_time,
             from_zero=True,
+            few_cut=True,
         ),
         "</div>",
         *_sizes_tried(facts),

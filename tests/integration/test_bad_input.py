@@ -78,6 +78,10 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "an unknown model": ({"model_name": "vgg"}, ["spec.model.name: must be 'mlp', 'cnn' or 'lenet'"]),
     "a name in the wrong case": ({"optimizer_name": "momentum"}, ["got 'momentum' (do you mean Momentum?)"]),
+    "a name of Python's": (
+        {"data": {"source": "sklearn:digits", "batch_size": 8}},
+        ["spec.data.batch_size: is not a field (do you mean batchSize?)"],
+    ),
     "a number in quotation marks": (
         {"workers": "4"},
         ["spec.workers: must be without quotation marks, got '4'"],

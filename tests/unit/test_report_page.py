@@ -292,6 +292,21 @@ def test_bars_share_the_steps_among_them(number: int) -> None:
     assert drawn.count("compute: 1,") == min(number, 60)
 
 
+@pytest.mark.parametrize(("first", "cut"), [(2.5, False), (30.0, True)])
+def test_a_cold_step_does_not_flatten_the_others(first: float, cut: bool) -> None:
+    form = "{:.3g} s".format
+    heights = [first, *([1.0] * 39)]
+    columns = [(float(step), {"compute": height}) for step, height in enumerate(heights, 1)]
+    drawn = charts.stacked(columns, {"compute": "s1"}, x="step", y="s", x_format=form, y_format=form)
+    points = [(float(step), height) for step, height in enumerate(heights, 1)]
+    line = charts.lines(
+        [charts.Line("a", "s1", points)], x="step", y="s", x_format=form, y_format=form, few_cut=True
+    )
+    assert ("up to 30 s" in drawn, "up to 30 s" in line) == (cut, cut)
+    tallest = [float(each) for each in re.findall(r'<rect [^>]*height="([\d.]+)"', drawn)]
+    assert max(tallest) / tallest[-1] == pytest.approx(1.25 if cut else first, rel=1e-3)
+
+
 def test_the_bill_at_the_top_is_the_whole_one() -> None:
     shown = Elements(render(facts())).text
     assert [shown[shown.index(label) + 1] for label in ("cost", "invocations")] == ["$0.500", "150"]
