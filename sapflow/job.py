@@ -276,12 +276,18 @@ class TrainingJob(Model):
     @property
     def instances(self) -> dict[Role, int]:
         """Calls of each role that may be under way at once. A planner keeps to it."""
-        merge, workers = self.spec.merge, self.spec.workers
-        if merge.reuse_workers:
-            return {"worker": workers, "merger": workers if self.planned else self.shards}
-        width = max(self.structure[:-1]) if merge.structure or not self.planned else -(-workers // 2)
-        mergers = width * self.shards
-        return {"worker": workers, "merger": max(mergers, PLANNED_MERGERS) if self.planned else mergers}
+        merge, workers, mergers = self.spec.merge, self.spec.workers, self.first_mergers
+        if self.planned and merge.reuse_workers:
+            mergers = workers
+        elif self.planned:
+            width = max(merge.structure[:-1]) if merge.structure else -(-workers // 2)
+            mergers = max(width * self.shards, PLANNED_MERGERS)
+        return {"worker": workers, "merger": mergers}
+
+    @property
+    def first_mergers(self) -> int:
+        """Calls of mergers at once by the tree asked for, else by the closed form, before a planner has chosen."""
+        return self.shards if self.spec.merge.reuse_workers else max(self.structure[:-1]) * self.shards
 
     @property
     def structure(self) -> tuple[int, ...]:

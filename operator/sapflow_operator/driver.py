@@ -204,7 +204,7 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     )
     # While a worker cuts the data. More would only take its CPU: a few may serve all that the first step asks.
     for each, most in zip(senders, instances, strict=True):
-        each.start({"merger": min(WOKEN, most["merger"])})
+        each.start({"merger": min(WOKEN, job.first_mergers if job.planned else most["merger"])})
     try:
         return await JobDriver(job, store, sender, settings, placed).run(api)
     finally:

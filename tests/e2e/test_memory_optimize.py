@@ -11,6 +11,8 @@ from sapflow.driver.commits import Commit
 from sapflow.driver.size_records import SizeSearch
 
 STEPS, WORKERS = 400, 4
+HUNGRY_STEPS = 500
+"""So that each size has its seconds of settling before the job is over: three of them, and the one killed."""
 SEARCH = {"goal": "Cost", "everySteps": 5, "maxUpdates": 3, "min": "384Mi", "max": "1Gi"}
 
 
@@ -125,7 +127,7 @@ def test_a_size_that_a_worker_is_killed_over_is_left_upwards_and_never_tried_aga
         model=model,
         workers=1,
         merge__structure=[1, 1],
-        algorithm={"steps": 120},
+        algorithm={"steps": HUNGRY_STEPS},
         evaluation=None,
         memory={"worker": "1Gi", "merger": "128Mi", "optimize": search},
     )
@@ -133,10 +135,10 @@ def test_a_size_that_a_worker_is_killed_over_is_left_upwards_and_never_tried_aga
 
     seen = job.until_succeeded()
 
-    assert step_of(seen) == 120
+    assert step_of(seen) == HUNGRY_STEPS
     killed = seen["memory"]["workerKilled"]
     assert killed.endswith("Mi")
-    found = commits(job, 120)
+    found = commits(job, HUNGRY_STEPS)
     last = search_of(found[-1])
     assert last.size > int(killed.removesuffix("Mi"))
     assert condition_of(seen, "Succeeded")["reason"] == "Completed"

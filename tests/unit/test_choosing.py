@@ -123,3 +123,14 @@ def test_a_tree_that_is_named_is_kept_where_memory_asks_for_more_shards_than_the
     )
     best = choosing.choose(one, work(one, large), KNATIVE, large, Left())
     assert (best.structure, best.shards) == ((1, 5, 22, 100), 2)
+
+
+@pytest.mark.parametrize(
+    ("merge", "first"),
+    [({"structure": [1, 1]}, 1), ({"structure": [1, 8, 64], "shards": 2}, 16), ({"reuseWorkers": True}, 1)],
+)
+def test_no_more_mergers_are_started_ahead_than_the_tree_at_hand_has(
+    merge: dict[str, Any], first: int
+) -> None:
+    one = job(merge=merge, workers=merge.get("structure", [64])[-1])
+    assert one.first_mergers == first <= one.instances["merger"]

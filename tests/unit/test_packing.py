@@ -204,4 +204,6 @@ def test_an_unknown_field_of_an_affinity_is_answered_with_those_that_there_are()
     with pytest.raises(SpecError) as caught:
         parse(document(affinity=[{"from": "Worker", "to": "Root", "weigth": 3}]))
     said = dict(caught.value.problems)
-    assert said["spec.affinity[0].weigth"] == "is not a field (do you mean weight?); allowed: from, to, weight"
+    assert (
+        said["spec.affinity[0].weigth"] == "is not a field (do you mean weight?); allowed: from, to, weight"
+    )
