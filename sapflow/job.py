@@ -4,13 +4,12 @@
 wrong, what is allowed. The CRD is generated from these models.
 """
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
-from sapflow import memory, spec_checks, structure
+from sapflow import memory, spec_checks, structure, yaml_text
 from sapflow.errors import SpecError
 from sapflow.invoke import Role
 from sapflow.learning_spec import AlgorithmSpec, DataSpec, ModelSpec, OptimizerSpec
@@ -315,31 +314,10 @@ class TrainingJob(Model):
         return Schedule(**self.spec.optimizer.schedule.model_dump(exclude_none=True))
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a mapping with a key twice, of which YAML would keep the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"{key.value!r} is there twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-# 1e-3 is a number to kubectl, as in YAML 1.2; PyYAML knows only 1.0e-3.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+\Z"), list("-+.0123456789")
-)
-
-
 def load(text: str, runtime: Runtime = "local") -> TrainingJob:
     """A TrainingJob from YAML (or JSON) text, to be run by `runtime`. Raises SpecError."""
     try:
-        documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
+        documents = yaml_text.documents(text)
     except yaml.YAMLError as error:
         message = str(error).replace('in "<unicode string>", ', "")
         raise SpecError([("(document)", f"is not YAML: {message}")]) from error

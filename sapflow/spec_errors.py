@@ -3,7 +3,8 @@
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -37,20 +38,42 @@ def explain(item: Mapping[str, Any], root: type[BaseModel]) -> Problem:
 
 
 def lenient(document: Mapping[str, Any], model: type[BaseModel], path: str = "") -> Iterator[Problem]:
-    """What pydantic takes and the API server does not: numbers and truth values in quotation marks, Python's names."""
+    """What pydantic takes and the API server does not: other words for numbers and truth values, Python's names."""
     for name, field in model.model_fields.items():
         alias = field.alias or name
         if name != alias and name in document:
             yield f"{path}.{name}".lstrip("."), f"is not a field (do you mean {alias}?)"
-        value, here = document.get(alias), f"{path}.{alias}".lstrip(".")
-        if isinstance(value, str) and not _takes_text(field.annotation):
-            yield here, f"must be without quotation marks, got {value!r}"
-        for inner in _models(field.annotation):
-            if isinstance(value, dict):
-                yield from lenient(value, inner, here)
-            elif isinstance(value, list):
-                for index, each in enumerate(value):
-                    yield from lenient(each, inner, f"{here}[{index}]")
+        if alias in document:
+            yield from _misfits(document[alias], field.annotation, f"{path}.{alias}".lstrip("."))
+
+
+def _misfits(value: object, annotation: object, path: str) -> Iterator[Problem]:
+    parts = list(_parts(annotation))
+    if isinstance(value, dict):
+        for each in parts:
+            if isinstance(each, type) and issubclass(each, BaseModel):
+                yield from lenient(value, each, path)
+    elif isinstance(value, list):
+        for inner in (argument for each in parts for argument in get_args(each)):
+            for index, item in enumerate(value):
+                yield from _misfits(item, inner, f"{path}[{index}]")
+    elif isinstance(value, str | int | float) and parts and all(each in (int, float, bool) for each in parts):
+        word = "true or false" if bool in parts else "a number"
+        if isinstance(value, str):
+            yield path, f"must be {word} without quotation marks, got {value!r}"
+        elif isinstance(value, bool) != (bool in parts):
+            yield path, f"must be {word}, got {str(value).lower()}"
+
+
+def _parts(annotation: object) -> Iterator[object]:
+    """The types that a field may have, without None and without bounds."""
+    if get_origin(annotation) is Annotated:
+        yield from _parts(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for each in get_args(annotation):
+            yield from _parts(each)
+    elif annotation is not NoneType:
+        yield annotation
 
 
 def _meant(given: object, allowed: Iterable[str]) -> str:
@@ -66,17 +89,6 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
         yield annotation
     for inner in getattr(annotation, "__args__", ()):
         yield from _models(inner)
-
-
-def _takes_text(annotation: object) -> bool:
-    """Whether a field of this type may hold text: any but one of numbers and truth values."""
-    parts = [each for each in getattr(annotation, "__args__", (annotation,)) if each is not type(None)]
-    return not parts or any(each not in (int, float, bool) for each in map(_bare, parts))
-
-
-def _bare(annotation: object) -> object:
-    """A type without its bounds."""
-    return getattr(annotation, "__origin__", annotation)
 
 
 def _fields(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:

@@ -120,20 +120,6 @@ def log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
 
 
-def open_session(
-    info: kopf.ConnectionInfo, streams: int = 0, seconds: float | None = None
-) -> aiohttp.ClientSession:
-    """A session with the API server that holds few connections beside `streams` that stay open.
-
-    `seconds`: what a request may take, where it does not say so itself.
-    """
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=_CONNECTIONS + streams, ssl=info.as_ssl_context()),
-        headers=info.as_http_headers(),
-        timeout=aiohttp.ClientTimeout(total=seconds),
-    )
-
-
 def _loads(text: str) -> Any:
     """JSON without `managedFields`, which are half of most objects, and of which nothing here is asked."""
     return json.loads(text, object_pairs_hook=_without_managed_fields)
@@ -284,6 +270,12 @@ class Cluster:
                 method, f"{self._server}{path}", params=query, json=body, headers={"Content-Type": media}
             ) as response:
                 answer = await response.json(content_type=None, loads=_loads)
+        except asyncio.CancelledError as error:
+            # A session that is closed cancels all that wait for one of its connections, which nobody has given up.
+            task = asyncio.current_task()
+            if session.closed and task is not None and not task.cancelling():
+                raise ClusterUnavailable(f"{method} {path}: its session was closed", 0) from error
+            raise
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ClusterUnavailable(
                 f"{method} {path}: the API server does not answer: {str(error) or type(error).__name__}", 0
@@ -308,7 +300,11 @@ class Cluster:
         self._until = now + _LOGIN_SECONDS
         # Requests are under way on the session before; the one before that has none left.
         unused, self._earlier = self._earlier, self._session
-        session = self._session = open_session(info, seconds=_SECONDS)
+        session = self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=info.as_ssl_context()),
+            headers=info.as_http_headers(),
+            timeout=aiohttp.ClientTimeout(total=_SECONDS),
+        )
         if unused is not None:
             await unused.close()
         return session

@@ -60,6 +60,7 @@ class Controller:
         self._alarms: dict[Key, asyncio.TimerHandle] = {}
         self._observing = asyncio.Semaphore(OBSERVING_AT_ONCE)
         self._jobs: dict[str, JobObject] = {}
+        self._stopped = False
 
     @property
     def jobs(self) -> list[JobObject]:
@@ -74,6 +75,7 @@ class Controller:
 
     async def stop(self) -> None:
         """Begin nothing more; what is under way may be given up at any point."""
+        self._stopped = True
         for alarm in self._alarms.values():
             alarm.cancel()
         for task in self._looking:
@@ -114,22 +116,17 @@ class Controller:
         """
         key = (namespace, name)
         async with self._lock(key):
-            if touch is not None:
-                if self._touched.get(key) is not touch:
-                    return "seen"
-                # Set before, so that a look which fails in whatever way is followed by another.
-                self._set_alarm(key, RETRY_SECONDS)
+            if touch is not None and self._touched.get(key) is not touch:
+                return "seen"
             # What has changed until here is seen by this look; what changes from here on asks for another.
             self._touched.pop(key, None)
-            body = await self._cluster.get(names.KIND, namespace, name)
-            again: float | None = None
-            outcome = "ok"
-            if body is not None:
-                job = JobObject.read(body)
-                self.seen(body)
-                if not job.deleting:
-                    outcome, again = await self._advance(job)
-            self._set_alarm(key, again)
+            # A look that fails, in whatever way, is followed by another.
+            again: float | None = RETRY_SECONDS
+            try:
+                body = await self._cluster.get(names.KIND, namespace, name)
+                outcome, again = await self._go_on(body)
+            finally:
+                self._set_alarm(key, again)
         if body is None:
             self._forget(key)
         return outcome
@@ -146,6 +143,14 @@ class Controller:
             for action in plan.actions:
                 await self._do_last(job, action)
             return plan.done
+
+    async def _go_on(self, body: Mapping[str, Any] | None) -> tuple[str, float | None]:
+        """As `_advance`, with what the API server has of a job, which may be gone or going."""
+        if body is None:
+            return "ok", None
+        job = JobObject.read(body)
+        self.seen(body)
+        return ("ok", None) if job.deleting else await self._advance(job)
 
     async def _advance(self, job: JobObject) -> tuple[str, float | None]:
         """One look at a job: how it went, and seconds until the next, None for none by itself."""
@@ -302,7 +307,7 @@ class Controller:
     def _set_alarm(self, key: Key, seconds: float | None) -> None:
         if alarm := self._alarms.pop(key, None):
             alarm.cancel()
-        if seconds is not None:
+        if seconds is not None and not self._stopped:
             self._alarms[key] = asyncio.get_running_loop().call_later(seconds, self.touch, *key)
 
     def _forget(self, key: Key) -> None:

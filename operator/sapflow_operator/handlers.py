@@ -1,14 +1,13 @@
 """kopf's handlers: each hands on what it was told, and translates errors."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import kopf
 
 from sapflow.errors import SapflowError
 from sapflow_operator import names
-from sapflow_operator.cluster import log_in, open_session
+from sapflow_operator.cluster import log_in
 from sapflow_operator.controller import Controller
 from sapflow_operator.heap import keep_small
 
@@ -19,18 +18,13 @@ _CHILDREN = (("serving.knative.dev", "v1", "services"), ("batch", "v1", "jobs"),
 """What is watched for the sake of the jobs that own it."""
 
 
-def register(registry: kopf.OperatorRegistry, controller: Controller, namespaces: Sequence[str] = ()) -> None:
-    """Add the handlers to a registry. `namespaces` are those that kopf is to watch; none: all together."""
-    streams = (1 + len(_CHILDREN)) * max(1, len(namespaces))
+def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:
+    """Add the handlers to a registry."""
 
     @kopf.on.login(registry=registry)
-    async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.AiohttpSession | None:
-        # A registry of our own has none of kopf's ready-made handlers, and kopf's own session opens a connection for
-        # each object that it writes to at once.
-        info = log_in(settings)
-        if info is None:
-            return None
-        return kopf.AiohttpSession(server=info.server, aiohttp_session=open_session(info, streams))
+    async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+        # A registry of our own has none of kopf's ready-made handlers.
+        return log_in(settings)
 
     background: list[asyncio.Task[None]] = []
 

@@ -30,7 +30,7 @@ def main(environ: Mapping[str, str]) -> int:
     metrics_registry = metrics_server.make_registry()
     controller = metrics.measured(settings, metrics_registry)
     registry = kopf.OperatorRegistry()
-    register(registry, controller, settings.namespaces)
+    register(registry, controller)
     with metrics_server.serve(settings.metrics_port, metrics_registry):
         kopf.run(
             registry=registry,

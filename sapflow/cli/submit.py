@@ -3,12 +3,10 @@
 import argparse
 import contextlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
+from sapflow import yaml_text
 from sapflow.cli import follow, kube
 from sapflow.cli.cluster_errors import JobUnknown
 from sapflow.cli.jobs import read_text
@@ -113,23 +111,12 @@ def namespace_of(document: Mapping[str, Any], asked: str | None, cluster: Cluste
     return str(own or asked or cluster.namespace)
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads 1e-3 as a number, as Kubernetes and YAML 1.2 do: the API server takes no text for one."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
 def read_document(path: str) -> dict[str, Any]:
     """The job in a file as its user wrote it, checked as a cluster would. Raises SpecError, DataError."""
     text = read_text(path)
     try:
         load(text, "kubernetes")
-        document = next(each for each in yaml.load_all(text, _Loader) if each is not None)
+        (document,) = yaml_text.documents(text)
         return dict(json.loads(json.dumps(document, allow_nan=False)))
     except SpecError as error:
         error.add_note(f"(in {path})")

@@ -84,11 +84,20 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a number in quotation marks": (
         {"workers": "4"},
-        ["spec.workers: must be without quotation marks, got '4'"],
+        ["spec.workers: must be a number without quotation marks, got '4'"],
     ),
     "a weight in quotation marks": (
         {"affinity": [{"from": "Worker", "to": "Root", "weight": "100"}]},
-        ["spec.affinity[0].weight: must be without quotation marks, got '100'"],
+        ["spec.affinity[0].weight: must be a number without quotation marks, got '100'"],
+    ),
+    "widths in quotation marks": (
+        {"merge_structure": ["1", "4"]},
+        ["spec.merge.structure[1]: must be a number without quotation marks, got '4'"],
+    ),
+    "a truth value for a number": ({"workers": True}, ["spec.workers: must be a number, got true"]),
+    "a number for a truth value": (
+        {"merge_reuseWorkers": 1},
+        ["spec.merge.reuseWorkers: must be true or false, got 1"],
     ),
     "an entrypoint with a dot for a colon": (
         {"model_entrypoint": "own_model.build"},

@@ -145,3 +145,8 @@ def test_load_hands_the_runtime_on() -> None:
 def test_numbers_are_those_of_kubectl(rate: str) -> None:
     text = yaml.safe_dump(document(optimizer={"name": "SGD", "learningRate": 0.5})).replace("0.5", rate)
     assert load(text).spec.optimizer.learning_rate == 0.001
+
+
+def test_a_name_that_looks_like_too_large_a_number_is_a_name() -> None:
+    text = yaml.safe_dump(document()).replace("name: digits", "name: a12e4567").replace("a12e4567", "12e4567")
+    assert load(text, "local").metadata.name == "12e4567"

@@ -115,3 +115,32 @@ def test_an_api_server_that_stays_away_is_said_so_after_a_few_tries(
 
     run(answer, work, tmp_path, monkeypatch)
     assert 1 < len(tries) < 10
+
+
+def test_requests_that_wait_for_a_connection_outlive_their_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two logins one after the other close the session before them, which cancels what waits for its connections."""
+    monkeypatch.setattr("sapflow_operator.cluster._CONNECTIONS", 1)
+    monkeypatch.setattr("sapflow_operator.cluster._PAUSE", 0.0)
+    asked: list[str] = []
+    held = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if len(asked) == 1:
+            await held.wait()
+        return web.json_response({"metadata": {"name": request.path[-1]}})
+
+    async def work(cluster: Cluster) -> list[Any]:
+        gets = [asyncio.create_task(cluster.get("Job", "team", name)) for name in "ab"]
+        while not asked:
+            await asyncio.sleep(0.01)
+        for _ in range(2):
+            cluster._until = 0.0
+            await cluster._login()
+        held.set()
+        return list(await asyncio.gather(*gets, return_exceptions=True))
+
+    found = run(answer, work, tmp_path, monkeypatch)
+    assert [each["metadata"]["name"] for each in found] == ["a", "b"]

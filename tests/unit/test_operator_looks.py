@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from helpers.operator_settings import SETTINGS
 
 from sapflow_operator import controller as module
@@ -79,3 +80,21 @@ def test_a_look_that_fails_is_followed_by_those_that_wait() -> None:
         return cluster.asked
 
     assert asyncio.run(scenario()) == 2
+
+
+def test_a_look_that_fails_is_followed_by_another_whoever_asked_for_it() -> None:
+    async def scenario() -> tuple[bool, bool]:
+        cluster = SlowCluster()
+        controller = Controller(SETTINGS, cluster)
+        cluster.answers.set()
+        alarmed = []
+        for _ in range(2):
+            cluster.refusals = 1
+            with pytest.raises(ClusterError):
+                await controller.look("team", "a")
+            alarmed.append(("team", "a") in controller._alarms)
+            await controller.stop()
+            controller._alarms.clear()
+        return alarmed[0], alarmed[1]
+
+    assert asyncio.run(scenario()) == (True, False)
