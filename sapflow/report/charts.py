@@ -246,7 +246,7 @@ def _owners(structure: Structure, level: int, drawn: int, width: int) -> list[in
 def _ceiling(values: Sequence[float]) -> float:
     """The value that a chart from zero ends with: the highest, but where a few cold steps would flatten all others.
 
-    Those few, one in twenty at most, are cut off.
+    Those few, one in twenty and at least one, are cut off.
     """
     ordered = sorted(values)
     rest = ordered[: -max(1, len(ordered) // 20)]

@@ -192,5 +192,7 @@ def test_a_job_too_large_for_the_nodes_is_refused_with_the_remedy(namespace: str
     job = Job.apply(namespace, document)
     seen = job.until_finished(60)
     assert condition_of(seen, "Succeeded")["reason"] == "InvalidSpec"
-    assert "take more or larger cells" in condition_of(seen, "Succeeded")["message"]
+    said = condition_of(seen, "Succeeded")["message"]
+    assert "no way was found to fit them into 2 cells of 1Gi" in said
+    assert "raise placement.cells or placement.workersPerCell, placement.memoryPerCell" in said
     assert run_kubectl("delete", "tj", "-n", namespace, job.name).returncode == 0
