@@ -50,9 +50,8 @@ def lenient(document: Mapping[str, Any], model: type[BaseModel], path: str = "")
 def _misfits(value: object, annotation: object, path: str) -> Iterator[Problem]:
     parts = list(_parts(annotation))
     if isinstance(value, dict):
-        for each in parts:
-            if isinstance(each, type) and issubclass(each, BaseModel):
-                yield from lenient(value, each, path)
+        for each in _models(annotation):
+            yield from lenient(value, each, path)
     elif isinstance(value, list):
         for inner in (argument for each in parts for argument in get_args(each)):
             for index, item in enumerate(value):

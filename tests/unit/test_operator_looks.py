@@ -35,26 +35,29 @@ async def until_idle(controller: Controller) -> None:
         await asyncio.sleep(0)
 
 
-async def touched_while_looked_at(cluster: SlowCluster, controller: Controller, times: int) -> None:
-    controller.touch("team", "a")
-    while not cluster.asked:
-        await asyncio.sleep(0)
-    for _ in range(times):
-        controller.touch("team", "a")
-        await asyncio.sleep(2 * module.SETTLE_SECONDS)
-    assert cluster.asked == 1
-    cluster.answers.set()
+def looks_of(changes: int, refusals: int = 0) -> int:
+    """Looks at a job that changes so often during the first one, which goes on, or is refused."""
 
-
-def test_changes_during_a_look_ask_for_one_more() -> None:
     async def scenario() -> int:
         cluster = SlowCluster()
+        cluster.refusals = refusals
         controller = Controller(SETTINGS, cluster)
-        await touched_while_looked_at(cluster, controller, 4)
+        controller.touch("team", "a")
+        while not cluster.asked:
+            await asyncio.sleep(0)
+        for _ in range(changes):
+            controller.touch("team", "a")
+            await asyncio.sleep(2 * module.SETTLE_SECONDS)
+        assert cluster.asked == 1
+        cluster.answers.set()
         await until_idle(controller)
         return cluster.asked
 
-    assert asyncio.run(scenario()) == 2
+    return asyncio.run(scenario())
+
+
+def test_changes_during_a_look_ask_for_one_more() -> None:
+    assert looks_of(changes=4) == 2
 
 
 def test_a_look_that_began_after_a_change_saves_that_changes_own() -> None:
@@ -71,15 +74,7 @@ def test_a_look_that_began_after_a_change_saves_that_changes_own() -> None:
 
 
 def test_a_look_that_fails_is_followed_by_those_that_wait() -> None:
-    async def scenario() -> int:
-        cluster = SlowCluster()
-        controller = Controller(SETTINGS, cluster)
-        cluster.refusals = 1
-        await touched_while_looked_at(cluster, controller, 1)
-        await until_idle(controller)
-        return cluster.asked
-
-    assert asyncio.run(scenario()) == 2
+    assert looks_of(changes=1, refusals=1) == 2
 
 
 def test_a_look_that_fails_is_followed_by_another_whoever_asked_for_it() -> None:
