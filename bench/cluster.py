@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from helpers.kube import (
 
 from bench import cold
 from sapflow import keys
+from sapflow.driver.commits import Commit
 from sapflow.job import API_VERSION, KIND
 from sapflow.labels import selector
 
@@ -86,7 +88,7 @@ def first_step(given: argparse.Namespace) -> Iterator[Line]:
                 began = time.time()
                 applied = Job.apply(namespace, job("first", cpu, 3))
                 applied.until_succeeded()
-                values.append(_first_commit(applied) - began)
+                values.append(first_commit(applied) - began)
                 applied.delete()
                 wait_until(lambda seen=applied: not seen.pods(), "no pods", 120)  # type: ignore[misc]
         yield (
@@ -96,7 +98,8 @@ def first_step(given: argparse.Namespace) -> Iterator[Line]:
         )
 
 
-def _first_commit(applied: Job) -> float:
+def first_commit(applied: Job) -> float:
+    """When step 1 was committed, as seconds since 1970, by the driver's log."""
     log = kubectl("logs", "-n", applied.namespace, "-l", selector(applied.name, "driver"), "--tail=-1")
     events = [json.loads(line) for line in log.splitlines()]
     (first,) = [each for each in events if each["event"] == "step" and each["step"] == 1]
@@ -113,11 +116,12 @@ def step(given: argparse.Namespace) -> Iterator[Line]:
             ended = time.time()
             wait_until(lambda job=knative: not job.pods("worker") + job.pods("merger"), "zero", 180)  # type: ignore[misc]
             to_zero = time.time() - ended
-            ours = _step_seconds(_metrics(knative))
+            ours = _step_seconds([each.account.seconds for each in commits(knative, given.steps)])
             out = embedded_pod(
                 namespace, seen["images"]["worker"], document, "cat /tmp/store/jobs/*/result/metrics.jsonl"
             )
-            theirs = _step_seconds(out)
+            lines = (json.loads(line) for line in out.splitlines() if line.startswith('{"'))
+            theirs = _step_seconds([line["account"]["seconds"] for line in lines])
             figure = (
                 f"{1000 * ours:.0f} ms, embedded {1000 * theirs:.0f} ms: {1000 * (ours - theirs):+.0f} ms"
             )
@@ -125,16 +129,17 @@ def step(given: argparse.Namespace) -> Iterator[Line]:
             yield f"functions at zero after the end, {label}", f"{to_zero:.0f} s", "—"
 
 
-def _metrics(applied: Job) -> str:
+def commits(applied: Job, steps: int) -> list[Commit]:
+    """All of a job's commits, that of the first parameters among them."""
     uid = applied.read()["metadata"]["uid"]
     with owned_store() as store:
-        return bytes(store.read(keys.result(uid, "metrics.jsonl"))).decode()
+        found = (store.read(keys.commit(uid, version)) for version in range(steps + 1))
+        return [Commit.model_validate_json(bytes(each)) for each in found]
 
 
-def _step_seconds(text: str) -> float:
-    """The median of the time between two commits."""
-    ends = [json.loads(line)["account"]["seconds"] for line in text.splitlines() if line.startswith('{"')]
-    return float(statistics.median(b - a for a, b in zip(ends[SETTLE:-1], ends[SETTLE + 1 :], strict=True)))
+def _step_seconds(ends: Sequence[float]) -> float:
+    """The median of the time between two commits, from the second of each."""
+    return statistics.median(after - before for before, after in pairwise(ends[SETTLE:]))
 
 
 def operator(given: argparse.Namespace) -> Iterator[Line]:

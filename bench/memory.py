@@ -22,9 +22,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from helpers.kube import Job, namespace_of_its_own, owned_store
+from helpers.kube import Job, namespace_of_its_own
 
-from sapflow import keys
+from bench import cluster
 from sapflow.driver.commits import Commit
 from sapflow.job import API_VERSION, KIND
 from sapflow.memory_search import Goal, Trial
@@ -77,7 +77,7 @@ def measured(size: int, steps: int) -> Trial:
     with namespace_of_its_own("bench") as namespace:
         done = Job.apply(namespace, job("sweep", {"worker": f"{size}Mi"}, steps))
         done.until_succeeded(SECONDS)
-        found = _settled(_commits(done, steps))
+        found = _settled(cluster.commits(done, steps))
     seconds = statistics.median(each.measured.seconds for each in found)
     dollars = statistics.median(sum(leg.cost_usd for leg in each.measured.legs) for each in found)
     return Trial(size, seconds, dollars)
@@ -95,7 +95,7 @@ def searched(goal: Goal, start: int, steps: int) -> Search:
     with namespace_of_its_own("bench") as namespace:
         done = Job.apply(namespace, job("search", {"worker": f"{start}Mi", "optimize": asked}, steps))
         done.until_succeeded(SECONDS)
-        found = _commits(done, steps)
+        found = cluster.commits(done, steps)
     last = found[-1].measured.search
     assert last is not None
     if not last.done:
@@ -112,15 +112,6 @@ def _settled(commits: Sequence[Commit]) -> list[Commit]:
         if new.version == 1 or new.account.cold_starts > old.account.cold_starts
     )
     return [each for each in commits if each.account.seconds - each.measured.seconds - started > SETTLE]
-
-
-def _commits(done: Job, steps: int) -> list[Commit]:
-    uid = done.read()["metadata"]["uid"]
-    with owned_store() as store:
-        return [
-            Commit.model_validate_json(bytes(store.read(keys.commit(uid, version))))
-            for version in range(steps + 1)
-        ]
 
 
 def middle(rounds: Sequence[Trial]) -> Trial:

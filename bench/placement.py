@@ -7,7 +7,6 @@ of the StorageClass `memory`, as tests/e2e/test_placement.py has them.
 import argparse
 import asyncio
 import itertools
-import json
 import os
 import statistics
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 from bench import stores
 from bench.result import Result, milliseconds
 from bench.stores import MinioPlace
-from sapflow import job, keys, placement, session
+from sapflow import job, placement, session
 from sapflow.driver.commits import Commit
 from sapflow.driver.observer import Observer
 
@@ -79,8 +78,7 @@ def document(name: str, steps: int, *, placed: bool, **more: Any) -> dict[str, A
 def _predicted() -> int:
     packed = placement.of(job.parse(document("any", 1, placed=True)))
     assert packed is not None
-    traffic = packed.traffic(4 * PARAMETERS, 4 * PARAMETERS, 4 * PARAMETERS)
-    return traffic.read + traffic.written
+    return packed.traffic(4 * PARAMETERS, 4 * PARAMETERS, 4 * PARAMETERS).total
 
 
 def _run(place: MinioPlace, environ: Mapping[str, str], body: dict[str, Any], watch: "_Steps") -> None:
@@ -112,8 +110,10 @@ class _Steps(Observer):
 
 def on_the_cluster(steps: int) -> Iterator[Result]:
     """The same on Knative, each cell on a node of its own."""
-    from helpers.kube import ONE_CPU, Job, namespace_of_its_own, owned_store, wait_until
+    from helpers.kube import ONE_CPU, Job, namespace_of_its_own, wait_until
     from helpers.volumes import free_volumes
+
+    from bench import cluster
 
     seconds: dict[bool, float] = {}
     through = 0.0
@@ -130,15 +130,16 @@ def on_the_cluster(steps: int) -> Iterator[Result]:
                 body["spec"]["placement"] |= {"storageClassName": "memory", "size": "256Mi"}
             applied = Job.apply(namespace, body)
             applied.until_succeeded(900)
-            uid = applied.read()["metadata"]["uid"]
-            with owned_store() as store:
-                text = bytes(store.read(keys.result(uid, "metrics.jsonl"))).decode()
+            commits = cluster.commits(applied, steps)
             wait_until(lambda job=applied: not job.pods("worker") + job.pods("merger"), "zero", 180)  # type: ignore[misc]
-        lines = [json.loads(line) for line in text.splitlines()]
-        ends = [line["account"]["seconds"] for line in lines]
-        seconds[placed] = statistics.median(b - a for a, b in itertools.pairwise(ends[SETTLE:]))
+        settled = commits[SETTLE + 1 :]
+        seconds[placed] = statistics.median(
+            after.account.seconds - before.account.seconds for before, after in itertools.pairwise(settled)
+        )
         if placed:
-            through = statistics.median(line["storeRead"] + line["storeWritten"] for line in lines[SETTLE:])
+            through = statistics.median(
+                (each.measured.store_read or 0) + (each.measured.store_written or 0) for each in settled
+            )
     yield Result(
         f"step of {WORKERS} workers on two nodes, in {CELLS} cells against none",
         milliseconds(seconds[True]),

@@ -86,6 +86,13 @@ class Placement:
             "crossing": sum(packing.crossings(self.tree, self.cells)),
         }
 
+    @property
+    def words(self) -> str:
+        """The outline as a line says it."""
+        of = self.outline()
+        shares = " + ".join(map(str, of["workers"]))
+        return f"{of['cells']:,}: {shares} workers; {of['crossing']:,} of {of['edges']:,} edges cross"
+
     def traffic(self, contribution: int, parameters: int, state: int = 0) -> "Traffic":
         """Bytes of a warm step through the store, from the bytes of each vector; `state` is the optimiser's.
 
@@ -103,6 +110,10 @@ class Traffic:
 
     read: int
     written: int
+
+    @property
+    def total(self) -> int:
+        return self.read + self.written
 
 
 def traffic_unplaced(

@@ -2,19 +2,26 @@
 
 Case A's network on the embedded runtime, the functions real ones. Each run starts without any function: its first step
 is cold. The two ways take turns.
+
+With `--cluster` the jobs run on the cluster that KUBECONFIG names, with Sapflow installed and its images on the nodes:
+the first step is counted from `kubectl apply`, and starts are pods. The machine should do nothing else.
 """
 
+import argparse
 import asyncio
+import itertools
 import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.stores import SHARED_MEMORY
+from bench import stores
 from sapflow import job, session
 from sapflow.driver.commits import Commit
 from sapflow.driver.observer import Observer
@@ -28,7 +35,7 @@ RUNS = 4
 
 @dataclass
 class Way:
-    """What was seen of one structure with or without reuse. Seconds; cold starts of a whole run."""
+    """What was seen of one structure with or without reuse. Seconds; functions started in a whole run."""
 
     first: list[float] = field(default_factory=list)
     """The first step of each run."""
@@ -38,80 +45,119 @@ class Way:
     dollars: list[float] = field(default_factory=list)
     """Of a warm step's functions."""
 
+    def add(self, commits: Iterable[Commit]) -> None:
+        """A run's warm steps."""
+        for before, after in itertools.pairwise(commits):
+            if before.version >= SETTLE:
+                self.warm.append(after.account.seconds - before.account.seconds)
+                self.dollars.append(after.account.cost_usd - before.account.cost_usd)
+
+
+Found = dict[tuple[int, bool], Way]
+"""By structure's place and reuse."""
+
 
 class _Watch(Observer):
-    """The clock from commit to commit."""
+    """Keeps the commits, and the clock's time of each."""
 
-    def __init__(self, way: Way) -> None:
-        self._way, self._last, self._cost = way, 0.0, 0.0
+    def __init__(self) -> None:
+        self.commits: list[Commit] = []
+        self.times: list[float] = []
 
     def committed(self, commit: Commit) -> None:
-        now = time.perf_counter()
-        if commit.version == 1:
-            self._way.first.append(now - self._last)
-        elif commit.version > SETTLE:
-            self._way.warm.append(now - self._last)
-            self._way.dollars.append(commit.account.cost_usd - self._cost)
-        if commit.version == STEPS:
-            self._way.starts.append(commit.account.cold_starts)
-        self._last, self._cost = now, commit.account.cost_usd
+        self.commits.append(commit)
+        self.times.append(time.perf_counter())
 
 
 async def run(structure: list[int], way: Way, *, reuse: bool) -> None:
     """One job on functions of its own."""
+    watch = _Watch()
     with (
-        tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder,
-        session.open_session(_job(structure, reuse=reuse), os.environ, store=folder) as opened,
+        tempfile.TemporaryDirectory(dir=stores.SHARED_MEMORY) as folder,
+        session.open_session(
+            job.parse(_document(structure, reuse=reuse)), os.environ, store=folder
+        ) as opened,
     ):
         manifest = await asyncio.to_thread(opened.cut_data)
-        await session.train(opened, manifest, os.environ, observer=_Watch(way), max_instances=2 * WORKERS)
+        await session.train(opened, manifest, os.environ, observer=watch, max_instances=2 * WORKERS)
+    way.first.append(watch.times[1] - watch.times[0])
+    way.starts.append(watch.commits[-1].account.cold_starts)
+    way.add(watch.commits)
 
 
-def _job(structure: list[int], *, reuse: bool) -> job.TrainingJob:
-    return job.parse(
-        {
-            "apiVersion": job.API_VERSION,
-            "kind": job.KIND,
-            "metadata": {"name": "fig6"},
-            "spec": {
-                "model": {"name": "mlp", "args": {"hidden": [100] * 5}},
-                "data": {
-                    "source": "synthetic:binary",
-                    "options": {"samples": WORKERS * BATCH * 10},
-                    "batchSize": BATCH,
-                    "validationFraction": 0,
-                },
-                "workers": WORKERS,
-                "algorithm": {"steps": STEPS},
-                "optimizer": {"name": "Momentum", "learningRate": 0.1},
-                "merge": {"structure": structure, "shards": 1, "reuseWorkers": reuse},
+def run_on_the_cluster(structure: list[int], way: Way, *, reuse: bool) -> None:
+    """One job, until its functions are gone."""
+    from helpers.kube import ONE_CPU, Job, namespace_of_its_own, wait_until
+
+    from bench import cluster
+
+    document = _document(structure, reuse=reuse)
+    document["spec"] |= {"cpu": ONE_CPU, "memory": {"worker": "384Mi", "merger": "128Mi"}}
+    with namespace_of_its_own("bench") as namespace:
+        began = time.time()
+        applied = Job.apply(namespace, document)
+        applied.until_succeeded(900)
+        way.first.append(cluster.first_commit(applied) - began)
+        way.starts.append(len(applied.pods("worker")) + len(applied.pods("merger")))
+        way.add(cluster.commits(applied, STEPS))
+        applied.delete()
+        wait_until(lambda: not applied.pods(), "no pods", 180)
+
+
+def _document(structure: list[int], *, reuse: bool) -> dict[str, Any]:
+    return {
+        "apiVersion": job.API_VERSION,
+        "kind": job.KIND,
+        "metadata": {"name": "fig6"},
+        "spec": {
+            "model": {"name": "mlp", "args": {"hidden": [100] * 5}},
+            "data": {
+                "source": "synthetic:binary",
+                "options": {"samples": WORKERS * BATCH * 10},
+                "batchSize": BATCH,
+                "validationFraction": 0,
             },
-        }
-    )
+            "workers": WORKERS,
+            "algorithm": {"steps": STEPS},
+            "optimizer": {"name": "Momentum", "learningRate": 0.1},
+            "merge": {"structure": structure, "shards": 1, "reuseWorkers": reuse},
+        },
+    }
 
 
-async def measure() -> dict[tuple[int, bool], Way]:
-    """By structure's place and reuse."""
+def measure(runs: int, *, on_the_cluster: bool) -> Found:
+    """Every structure with and without reuse, in turns."""
     found = {(place, reuse): Way() for place in range(len(STRUCTURES)) for reuse in (False, True)}
-    for number in range(RUNS):
+    for number in range(runs):
         for (place, reuse), way in found.items() if number % 2 == 0 else reversed(found.items()):
-            await run(STRUCTURES[place], way, reuse=reuse)
+            if on_the_cluster:
+                run_on_the_cluster(STRUCTURES[place], way, reuse=reuse)
+            else:
+                asyncio.run(run(STRUCTURES[place], way, reuse=reuse))
+            print(
+                f"{STRUCTURES[place]}, reuse {reuse}: first step {way.first[-1]:.2f} s, {way.starts[-1]} starts",
+                flush=True,
+            )
     return found
 
 
 def main() -> None:
-    found = asyncio.run(measure())
+    parser = argparse.ArgumentParser(prog="python -m bench.paper.fig6", description=__doc__)
+    parser.add_argument("--cluster", action="store_true", help="on the cluster that KUBECONFIG names")
+    parser.add_argument("--runs", type=int, default=RUNS, help="of each structure and way")
+    given = parser.parse_args()
+    found = measure(given.runs, on_the_cluster=given.cluster)
     table = Table(
-        title=f"{WORKERS} workers × {BATCH} samples, case A's network; medians of {RUNS} runs of {STEPS} steps"
+        title=f"{WORKERS} workers × {BATCH} samples, case A's network; medians of {given.runs} runs of {STEPS} steps"
     )
-    for name in ("structure", "merging in", "cold starts", "first step", "warm step", "µ$ a warm step"):
+    for name in ("structure", "merging in", "starts", "first step", "warm step", "µ$ a warm step"):
         table.add_column(name, justify="left" if name in ("structure", "merging in") else "right")
     for (place, reuse), way in found.items():
         table.add_row(
             str(STRUCTURES[place]),
             "warm workers" if reuse else "new mergers",
             f"{statistics.median(way.starts):.0f}",
-            f"{statistics.median(way.first):.2f} s",
+            f"{statistics.median(way.first):.2f} s ({min(way.first):.2f} … {max(way.first):.2f})",
             f"{1000 * statistics.median(way.warm):.1f} ms",
             f"{1e6 * statistics.median(way.dollars):.2f}",
         )

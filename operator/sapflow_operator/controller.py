@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
 from sapflow import logs
 from sapflow.errors import SapflowError
@@ -54,7 +55,8 @@ class Controller:
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
         self._settings, self._cluster = settings, cluster
         self._queue = Queue(settings.max_running_jobs)
-        self._locks: dict[Key, asyncio.Lock] = {}
+        # A lock lives as long as somebody holds it or waits for it.
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._touched: dict[Key, asyncio.Task[None]] = {}
         self._looking: set[asyncio.Task[None]] = set()
         self._alarms: dict[Key, asyncio.TimerHandle] = {}
@@ -88,7 +90,7 @@ class Controller:
         job = JobObject.read(body)
         if gone:
             self._jobs.pop(job.uid, None)
-            self._forget((job.namespace, job.name))
+            self._set_alarm((job.namespace, job.name), None)
             self._wake(self._queue.drop(job.uid))
         else:
             before = self._jobs.get(job.uid)
@@ -127,8 +129,6 @@ class Controller:
                 outcome, again = await self._go_on(body)
             finally:
                 self._set_alarm(key, again)
-        if body is None:
-            self._forget(key)
         return outcome
 
     async def bid_farewell(self, namespace: str, name: str) -> bool:
@@ -298,7 +298,10 @@ class Controller:
             logs.event(logger, logging.WARNING, "look failed", job=key[1], message=str(error))
 
     def _lock(self, key: Key) -> asyncio.Lock:
-        return self._locks.setdefault(key, asyncio.Lock())
+        lock = self._locks.get(key)
+        if lock is None:
+            self._locks[key] = lock = asyncio.Lock()
+        return lock
 
     def _wake(self, entries: list[Entry]) -> None:
         for entry in entries:
@@ -309,12 +312,6 @@ class Controller:
             alarm.cancel()
         if seconds is not None and not self._stopped:
             self._alarms[key] = asyncio.get_running_loop().call_later(seconds, self.touch, *key)
-
-    def _forget(self, key: Key) -> None:
-        self._set_alarm(key, None)
-        lock = self._locks.get(key)
-        if lock is not None and not lock.locked():
-            del self._locks[key]
 
 
 def _owner(child: Mapping[str, Any]) -> str:

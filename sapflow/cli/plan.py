@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sapflow import choosing, estimate, planner, session, simulate, structure, survey, workload
+from sapflow import choosing, estimate, placement, planner, session, simulate, structure, survey, workload
 from sapflow.cli.jobs import make_importable, read_job
 from sapflow.cli.output import print_json
 from sapflow.constants import Constants
@@ -14,6 +14,7 @@ from sapflow.errors import SpecError
 from sapflow.job import Runtime, TrainingJob
 from sapflow.law import Work
 from sapflow.local import available_cores
+from sapflow.placement import Placement
 from sapflow.planner import Candidate
 from sapflow.pricing import Price
 from sapflow.progress import Extent
@@ -107,6 +108,20 @@ class _Plan:
     own_shortage: str | None
     """Why the job's own mergers could not hold their sum."""
 
+    @property
+    def placed(self) -> Placement | None:
+        """The cells of the job's own tree."""
+        return placement.of(self.job)
+
+    @property
+    def through_the_store(self) -> tuple[int, int]:
+        """Bytes of a warm step of the job's own tree: with its cells, and without any."""
+        tree, vector = self.job.structure, 4 * self.work.total
+        state = 4 * self.size.parameters * self.size.slots
+        plain = placement.traffic_unplaced(tree, tree[-1], vector, vector, state)
+        placed = self.placed.traffic(vector, vector, state) if self.placed else plain
+        return placed.total, plain.total
+
 
 def plan(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Exit code 0 where there is a plan. Raises SpecError, DataError, StoreError."""
@@ -172,7 +187,7 @@ def _simulated(
 
 def _body(made: _Plan, runtime: Runtime) -> dict[str, Any]:
     merge = made.job.spec.merge
-    return {
+    body: dict[str, Any] = {
         "job": made.job.metadata.name,
         "target": runtime,
         "constants": made.constants.origin,
@@ -187,6 +202,11 @@ def _body(made: _Plan, runtime: Runtime) -> dict[str, Any]:
         },
         "candidates": [_candidate_body(row, made.steps) for row in made.rows],
     }
+    if made.placed is not None:
+        through, plain = made.through_the_store
+        said = {"bytesThroughStore": through, "bytesThroughStoreWithoutCells": plain}
+        body["placement"] = made.placed.outline() | said
+    return body
 
 
 def _candidate_body(row: _Row, steps: int | None) -> dict[str, Any]:
@@ -217,7 +237,15 @@ def _print(made: _Plan, runtime: Runtime) -> None:
     print(f"  model      {size}, {duration(work.compute_seconds)} of computing a step")
     print(f"  instances  {at_once} at work at once")
     print(f"  constants  {made.constants.origin}")
-    print(f"  prices     {job.price.name}\n")
+    print(f"  prices     {job.price.name}")
+    if made.placed is not None:
+        through, plain = (f"{size / 1e6:,.3g} MB" for size in made.through_the_store)
+        print(f"  cells      {made.placed.words}")
+        print(
+            f"             {through} a step through the store, {plain} without cells; the predicted seconds"
+        )
+        print("             are those without")
+    print()
     for line in _table(made):
         print(f"  {line}".rstrip())
     print(f"\n{_own_words(made)}\n")

@@ -99,11 +99,7 @@ def _print(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> Non
     print(f"  steps   {_steps(job, found)}")
     print(f"  memory  {', '.join(memory)}")
     if (placed := placement.of(job)) is not None:
-        of = placed.outline()
-        shares = " + ".join(map(str, of["workers"]))
-        print(
-            f"  cells   {of['cells']:,}: {shares} workers; {of['crossing']:,} of {of['edges']:,} edges cross"
-        )
+        print(f"  cells   {placed.words}")
     print()
     if _chosen_later(job):
         print("  merge.structure is left out: the planner chooses it (sapflow plan)")

@@ -67,5 +67,5 @@ def _bytes(facts: Facts, placed: Placement) -> str:
         x_format=lambda value: f"{value:,.0f}",
         y_format=format_bytes,
         from_zero=True,
-        limits=[("predicted", "s3", float(predicted.read + predicted.written))],
+        limits=[("predicted", "s3", float(predicted.total))],
     )

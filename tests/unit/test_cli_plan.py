@@ -58,6 +58,38 @@ def test_a_plan_for_machines_has_all_figures(shell: Shell, tmp_path: Path) -> No
         assert each["simulatedSecondsPerStep"] == pytest.approx(each["secondsPerStep"], rel=0.1)
 
 
+def test_a_plan_of_a_job_with_affinity_shows_its_cells_and_what_they_spare(
+    shell: Shell, tmp_path: Path
+) -> None:
+    affinity = [
+        {"from": "Worker", "to": "Merger", "weight": 100},
+        {"from": "Merger", "to": "Root", "weight": 50},
+    ]
+    path = write_job(
+        tmp_path / "job.yaml",
+        workers=8,
+        merge_structure=[1, 2, 8],
+        merge_shards=1,
+        affinity=affinity,
+        placement_cells=2,
+    )
+    body = shell("plan", path, "--json").json
+    vector = 4 * body["model"]["parameters"]
+    # One of ten edges crosses, written and read. Parameters and momentum are written, parameters read in one more cell.
+    assert body["placement"] == {
+        "cells": 2,
+        "workers": [4, 4],
+        "edges": 10,
+        "crossing": 1,
+        "bytesThroughStore": 5 * vector,
+        "bytesThroughStoreWithoutCells": 2 * 10 * vector + 8 * vector + 2 * vector,
+    }
+    lines = [line.strip() for line in shell("plan", path).out.splitlines()]
+    assert "cells      2: 4 + 4 workers; 1 of 10 edges cross" in lines
+    assert any("through the store" in line and "without cells" in line for line in lines)
+    assert "placement" not in shell("plan", write_job(tmp_path / "other.yaml"), "--json").json
+
+
 def test_dollars_can_be_what_is_best(shell: Shell, tmp_path: Path) -> None:
     path = write_job(tmp_path / "job.yaml", workers=100, merge_structure=[1, 10, 100])
     body = shell("plan", path, "--json", "--instances", 1000, "--candidates", 3, "--by", "dollars").json

@@ -20,10 +20,17 @@ class SlowCluster(Cluster):
         self.asked = 0
         self.answers = asyncio.Event()
         self.refusals = 0
+        self.at_once = self.most_at_once = 0
 
     async def get(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
         self.asked += 1
-        await self.answers.wait()
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.answers.wait()
+            await asyncio.sleep(0)
+        finally:
+            self.at_once -= 1
         if self.refusals:
             self.refusals -= 1
             raise ClusterError("not now", 500)
@@ -93,3 +100,31 @@ def test_a_look_that_fails_is_followed_by_another_whoever_asked_for_it() -> None
         return alarmed[0], alarmed[1]
 
     assert asyncio.run(scenario()) == (True, False)
+
+
+def test_one_look_at_a_time_also_at_a_job_that_is_gone() -> None:
+    async def scenario() -> tuple[int, int]:
+        cluster = SlowCluster()
+        cluster.answers.set()
+        controller = Controller(SETTINGS, cluster)
+
+        async def first_then_another() -> None:
+            await controller.look("team", "a")
+            # The second, which waited, may begin now, and has not yet.
+            await controller.look("team", "a")
+
+        await asyncio.gather(first_then_another(), controller.look("team", "a"))
+        return cluster.asked, cluster.most_at_once
+
+    assert asyncio.run(scenario()) == (3, 1)
+
+
+def test_no_lock_is_left_when_the_looks_are_over() -> None:
+    async def scenario() -> int:
+        cluster = SlowCluster()
+        cluster.answers.set()
+        controller = Controller(SETTINGS, cluster)
+        await asyncio.gather(*(controller.look("team", name) for name in "abc"))
+        return len(controller._locks)
+
+    assert asyncio.run(scenario()) == 0
