@@ -2,58 +2,18 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from sapflow.errors import SpecError
 from sapflow.job import TrainingJob
-from sapflow.memory import format_quantity, parse_quantity
+from sapflow.memory import format_quantity
 from sapflow.placement import Placement
 from sapflow.placement_spec import MAX_CELLS, PlacementSpec
 from sapflow_operator import names
 from sapflow_operator.actions import Action, Delete
+from sapflow_operator.nodes import Ground, Node
 
 Object = Mapping[str, Any]
-_BARRED = {"NoSchedule", "NoExecute"}
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A node, as far as cells are concerned."""
-
-    name: str
-    labels: Mapping[str, str]
-    ready: bool
-    cordoned: bool
-    tainted: bool
-    memory: int
-    """Bytes that its pods may have together."""
-
-    @classmethod
-    def read(cls, body: Object) -> "Node":
-        spec, status = body.get("spec", {}), body.get("status", {})
-        return cls(
-            body["metadata"]["name"],
-            body["metadata"].get("labels", {}),
-            any(
-                each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions", ())
-            ),
-            bool(spec.get("unschedulable", False)),
-            any(each.get("effect") in _BARRED for each in spec.get("taints", ())),
-            parse_quantity(status.get("allocatable", {}).get("memory", "1")),
-        )
-
-    @property
-    def schedulable(self) -> bool:
-        return self.ready and not self.cordoned and not self.tainted
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What cells stand on: nodes, None where the operator may not read them, and volumes by name."""
-
-    nodes: Sequence[Node] | None = None
-    volumes: Mapping[str, Object] = field(default_factory=dict)
 
 
 def decide(job: TrainingJob, ground: Ground) -> dict[str, Any]:

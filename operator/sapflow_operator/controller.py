@@ -28,9 +28,9 @@ from sapflow_operator.actions import (
     RemoveObjects,
     RevokeCredentials,
 )
-from sapflow_operator.cells import Ground, Node
 from sapflow_operator.cluster import Cluster
 from sapflow_operator.errors import ClusterError, CredentialsRefused, SecretUnusable
+from sapflow_operator.nodes import Ground, Node
 from sapflow_operator.observed import JobObject, Observed
 from sapflow_operator.owners import owner_of
 from sapflow_operator.queueing import Entry, Queue
@@ -156,8 +156,10 @@ class Controller:
         """One look at a job: how it went, and seconds until the next, None for none by itself."""
         now, outcome = datetime.now(UTC), "ok"
         try:
-            observed = await self._observe(job)
-            plan = reconcile(job, observed, now, self._settings, self._queue.turn(job.uid))
+            observed, turn = await self._observe(job), self._queue.turn(job.uid)
+            if turn.may_start and self._asks_for_room(job, observed):
+                observed = replace(observed, ground=await self._ground())
+            plan = reconcile(job, observed, now, self._settings, turn)
             for action in plan.actions:
                 await self._do(job, action)
         except SapflowError as error:
@@ -220,8 +222,13 @@ class Controller:
             observed = replace(observed, outcome=outcome)
         return observed
 
-    async def _ground(self, claims: Sequence[Mapping[str, Any]]) -> Ground:
-        """What cells stand on; empty where the chart grants no look at nodes."""
+    def _asks_for_room(self, job: JobObject, observed: Observed) -> bool:
+        """Whether a driver is to be told how many functions the nodes hold, and they have not been read."""
+        told = self._settings.max_instances or observed.ground.nodes is not None
+        return not told and observed.driver(job.name).state == "absent"
+
+    async def _ground(self, claims: Sequence[Mapping[str, Any]] = ()) -> Ground:
+        """Nodes, and the volumes of a placed job's claims; empty where the chart grants no look at nodes."""
         names = {each.get("spec", {}).get("volumeName") for each in claims} - {None}
         try:
             nodes, *volumes = await asyncio.gather(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sapflow.invoke import Role
 from sapflow.memory import parse_quantity
 from sapflow_operator import names, times
-from sapflow_operator.cells import Ground
+from sapflow_operator.nodes import Ground
 
 Object = Mapping[str, Any]
 FUNCTION_CONTAINER = "user-container"
@@ -102,7 +102,7 @@ class Observed:
     outcome: Object | None = None
     """The outcome record of a job whose driver has succeeded."""
     ground: Ground = field(default_factory=Ground)
-    """What a placed job's cells stand on."""
+    """Nodes, where they matter: for a placed job, and for any whose driver is to start; a placed job's volumes."""
 
     @classmethod
     def of(cls, objects: Iterable[Object], pods: Sequence[Object]) -> "Observed":

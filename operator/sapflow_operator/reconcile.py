@@ -282,7 +282,7 @@ class _Reconciliation:
             # A driver that asked for their names now would be told for seconds that there are none: DNS caches that.
             self._conditions.mark_starting("Knative takes the functions on")
         elif driver.state == "absent":
-            self._actions.append(Apply(resources.driver(wanted)))
+            self._actions.append(Apply(resources.driver(wanted.on(self._observed.ground))))
             self._conditions.mark_starting("the driver starts")
         elif driver.state != "going" and driver.digest != wanted.digest:
             # A Job's pods cannot be changed: the next one goes on from the last commit.

@@ -48,7 +48,7 @@ class Settings(BaseModel):
     max_memory: Text = "8Gi"
     """How far growOnOOM goes."""
     max_instances: Annotated[int, Field(ge=0)] = 0
-    """Functions of one job that the cluster can run at once, for the planner; 0: any number."""
+    """Functions of one job that the cluster can run at once, for the planner; 0: what its nodes hold."""
     credentials_seconds: Annotated[int, Field(ge=900, le=604_800)] = 3600
     driver_memory: Text = "512Mi"
     image_pull_secrets: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """A job as its children are to be built: the spec in force, the store, the operator's settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 from urllib.parse import urlencode
 
@@ -9,11 +9,15 @@ from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import SpecError
 from sapflow.invoke import Role
 from sapflow.job import CLUSTER_ONLY, TrainingJob
-from sapflow.memory import MIB, format_quantity
+from sapflow.memory import MIB, format_quantity, parse_quantity
 from sapflow.placement import Placement
 from sapflow.spec_checks import s3_location
+from sapflow_operator import cpu
+from sapflow_operator.nodes import Ground
 from sapflow_operator.settings import Settings
 
+SIDECAR_MILLIS = 25
+"""What Knative's queue-proxy asks for beside each function (`queue-sidecar-cpu-request`)."""
 _IN_A_CLUSTER_ONLY = (*CLUSTER_ONLY, "spec.storage.secretName")
 
 
@@ -94,6 +98,18 @@ class Wanted:
     def memory(self, role: Role) -> str:
         sizes = self.job.spec.memory
         return sizes.worker if role == "worker" else sizes.merger
+
+    def cpu(self, role: Role) -> str | None:
+        """The CPU limit that the spec names."""
+        asked = self.job.spec.cpu
+        return None if asked is None else asked.worker if role == "worker" else asked.merger
+
+    def on(self, ground: Ground) -> "Wanted":
+        """With the workers that the nodes would hold as `maxInstances`, where the chart names none."""
+        memory = self.memory("worker")
+        millis = cpu.request(memory, self.cpu("worker")) + SIDECAR_MILLIS
+        room = self.settings.max_instances or ground.room(parse_quantity(memory), millis)
+        return replace(self, settings=self.settings.model_copy(update={"max_instances": room or 0}))
 
 
 def place_of(job: TrainingJob, settings: Settings) -> Place:

@@ -9,7 +9,8 @@ from sapflow.errors import SpecError
 from sapflow.job import parse
 from sapflow_operator import names
 from sapflow_operator.actions import Apply, Delete, Plan
-from sapflow_operator.cells import Ground, Node, decide, lost
+from sapflow_operator.cells import decide, lost
+from sapflow_operator.nodes import Ground, Node
 from sapflow_operator.observed import Observed
 from sapflow_operator.reconcile import farewell
 
@@ -21,7 +22,15 @@ SERVICES = ["a-worker-0", "a-merger-0", "a-worker-1", "a-merger-1"]
 
 
 def node(name: str, **changes: Any) -> Node:
-    given = {"ready": True, "cordoned": False, "tainted": False, "memory": 8 << 30, **changes}
+    given = {
+        "ready": True,
+        "cordoned": False,
+        "tainted": False,
+        "memory": 8 << 30,
+        "millis": 4000,
+        "pods": 110,
+    }
+    given |= changes
     return Node(name, {"kubernetes.io/hostname": name}, **given)
 
 

@@ -20,6 +20,7 @@ from sapflow_operator.actions import (
     RevokeCredentials,
 )
 from sapflow_operator.errors import ClusterError, CredentialsRefused
+from sapflow_operator.nodes import Ground
 from sapflow_operator.observed import JobObject, Observed
 from sapflow_operator.reconcile import Turn, farewell, reconcile, troubled
 from sapflow_operator.settings import Settings
@@ -58,6 +59,7 @@ class World:
         self.gone = False
         self.settings = SETTINGS
         self.knative_answers = True
+        self.ground = Ground()
 
     @property
     def job(self) -> JobObject:
@@ -72,7 +74,7 @@ class World:
 
     @property
     def observed(self) -> Observed:
-        return Observed(self.objects, self.pods, self.outcome)
+        return Observed(self.objects, self.pods, self.outcome, self.ground)
 
     def look(self, turn: Turn = RUN) -> Plan:
         """One reconciliation, carried out."""

@@ -72,7 +72,6 @@ def _scaling(most: int, window_seconds: int) -> dict[str, str]:
 def _container(wanted: Wanted, role: Role, cell: int | None) -> dict[str, Any]:
     spec, settings = wanted.job.spec, wanted.settings
     image = settings.worker_image if role == "worker" else settings.merger_image
-    cpu = None if spec.cpu is None else spec.cpu.worker if role == "worker" else spec.cpu.merger
     threads = str(spec.threads)
     container: dict[str, Any] = {
         "image": image.name,
@@ -88,7 +87,7 @@ def _container(wanted: Wanted, role: Role, cell: int | None) -> dict[str, Any]:
             | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
         ),
         "ports": [{"containerPort": names.FUNCTION_PORT}],
-        "resources": pod.resources(wanted.memory(role), cpu),
+        "resources": pod.resources(wanted.memory(role), wanted.cpu(role)),
         "securityContext": pod.CONTAINER_SECURITY,
         "volumeMounts": pod.mounts(),
     }

@@ -1,0 +1,77 @@
+"""How many functions the nodes of a cluster hold, and that a job's driver is told so."""
+
+import json
+from typing import Any
+
+import pytest
+from test_operator_cells import node
+from test_operator_reconcile import World
+
+from sapflow_operator.nodes import Ground, Node
+from sapflow_operator.wanted import SIDECAR_MILLIS
+
+GIB = 1 << 30
+
+
+class Standing(World):
+    """A cluster with nodes."""
+
+    def __init__(self, ground: Ground, **spec: Any) -> None:
+        super().__init__(**spec)
+        self.ground = ground
+
+    def told(self) -> str:
+        """The instances that the driver plans for."""
+        self.settle()
+        driver = self.objects["Job", "a-driver"]
+        (container,) = driver["spec"]["template"]["spec"]["containers"]
+        return {each["name"]: each["value"] for each in container["env"]}["SAPFLOW_MAX_INSTANCES"]
+
+
+def test_a_node_is_read_as_the_api_server_writes_it() -> None:
+    text = """{"metadata": {"name": "n", "labels": {"a": "b"}}, "spec": {"taints": [{"effect": "PreferNoSchedule"}]},
+        "status": {"allocatable": {"cpu": "1930m", "memory": "2Gi", "pods": "110"},
+                   "conditions": [{"type": "Ready", "status": "True"}]}}"""
+    assert Node.read(json.loads(text)) == Node("n", {"a": "b"}, True, False, False, 2 * GIB, 1930, 110)
+
+
+@pytest.mark.parametrize(
+    ("changes", "room"),
+    [
+        ({"memory": 4 * GIB}, 8),
+        ({"memory": 4 * GIB - 1}, 7),
+        ({"millis": 350}, 3),
+        ({"pods": 5}, 5),
+    ],
+)
+def test_a_node_holds_what_its_scarcest_resource_is_enough_for(changes: dict[str, Any], room: int) -> None:
+    assert node("n", **changes).room(GIB // 2, 100) == room
+
+
+def test_only_nodes_that_take_pods_count() -> None:
+    one = node("one", memory=GIB)
+    others = [node("two", cordoned=True), node("three", ready=False), node("four", tainted=True)]
+    assert Ground([one, *others]).room(GIB // 2, 1) == 2
+    assert Ground([one, node("five", memory=2 * GIB)]).room(GIB // 2, 1) == 6
+
+
+def test_where_nodes_are_not_known_or_not_there_yet_any_number_may_fit() -> None:
+    assert Ground().room(1, 1) is None
+    assert Ground([]).room(1, 1) is None
+    assert Standing(Ground()).told() == "0"
+    assert Standing(Ground([])).told() == "0"
+
+
+def test_a_driver_plans_for_the_workers_that_the_nodes_hold() -> None:
+    memory = {"worker": "1Gi", "merger": "256Mi"}
+    ground = Ground([node("one", memory=3 * GIB), node("two", memory=2 * GIB + 5)])
+    assert Standing(ground, memory=memory).told() == "5"
+    # A tenth of the limit is requested, and Knative's sidecar asks beside it.
+    few = Ground([node("one", millis=2 * (100 + SIDECAR_MILLIS))])
+    assert Standing(few, memory=memory, cpu={"worker": "1"}).told() == "2"
+
+
+def test_what_the_chart_says_goes_before_what_is_counted() -> None:
+    world = Standing(Ground([node("one")]))
+    world.settings = world.settings.model_copy(update={"max_instances": 40})
+    assert world.told() == "40"
