@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode, urlsplit
 
 from sapflow import keys, placement, preparation
 from sapflow.data.blocks import Manifest
@@ -122,13 +122,24 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
         job = parse(json.loads(bytes(opened.read(keys.spec(uid)))), runtime_of(uid))
     except (ObjectMissing, ValueError) as error:
         opened.close()
+        others = f", but {', '.join(alike)}" if (alike := _alike(uid, url)) else ""
         raise DataError(
-            f"{url} holds no job {uid!r}; `sapflow status` lists the jobs of a directory"
+            f"{url} holds no job {uid!r}{others}; `sapflow status` lists the jobs of a directory"
         ) from error
     except SapflowError:
         opened.close()
         raise
     return Session(uid, job, opened, url)
+
+
+def _alike(name: str, url: str) -> list[str]:
+    """The jobs of a directory's store that were called so in their YAML, and have digits behind it there."""
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return []
+    folder = Path(unquote(parts.path)) / "jobs"
+    found = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(each for each in found if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{8}}", each))
 
 
 def _absolute(url: str) -> str:

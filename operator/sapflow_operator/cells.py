@@ -22,7 +22,7 @@ def decide(job: TrainingJob, ground: Ground) -> dict[str, Any]:
     Raises SpecError where that cannot be known.
     """
     asked = job.spec.placement or PlacementSpec()
-    usable = [node for node in ground.nodes or () if node.schedulable]
+    usable = [node for node in ground.nodes or () if node.schedulable and node.memory]
     cells = asked.cells
     if cells is None and ground.nodes is None:
         message = (

@@ -5,7 +5,7 @@ import json
 import logging
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,8 @@ logger = logging.getLogger("sapflow.operator")
 _SECONDS = 15.0
 _TRIES = 4
 _PAUSE = 0.2
+PAGE = 200
+"""Objects of a list that are read at once."""
 _LOGIN_SECONDS = 300.0
 """A service account's token is replaced about once an hour, and the old one soon ends."""
 _CONNECTIONS = 8
@@ -112,7 +114,7 @@ NODE_RULES: tuple[dict[str, list[str]], ...] = (
     {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
     {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["get"]},
 )
-"""What it may read of no namespace, where the chart's rbac.nodes says so: for jobs with affinity."""
+"""What it may read of no namespace, where the chart's rbac.nodes says so."""
 
 
 def log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
@@ -150,9 +152,20 @@ class Cluster:
 
     async def list(self, kind: str, namespace: str | None, selector: str = "") -> list[dict[str, Any]]:
         """The objects of a namespace (None: of all) that a label selector takes. Raises ClusterError."""
-        query = {"labelSelector": selector} if selector else {}
-        found = await self._ask("GET", KINDS[kind].path(namespace), query=query)
-        return [{**each, "kind": kind} for each in found["items"]]
+        return [each async for each in self.each(kind, namespace, selector)]
+
+    async def each(
+        self, kind: str, namespace: str | None, selector: str = ""
+    ) -> AsyncIterator[dict[str, Any]]:
+        """As `list`, one after the other: no more than a page of them is held. Raises ClusterError."""
+        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        while True:
+            page = await self._ask("GET", KINDS[kind].path(namespace), query=query)
+            for each in page["items"]:
+                yield {**each, "kind": kind}
+            if not (more := page.get("metadata", {}).get("continue")):
+                return
+            query |= {"continue": more}
 
     async def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> None:
         """Make our fields of an object what the manifest says, by server-side apply. Raises ClusterError.

@@ -10,11 +10,12 @@ from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 from weakref import WeakValueDictionary
 
 from sapflow import logs
 from sapflow.errors import SapflowError
+from sapflow.invoke import Role
 from sapflow.store import Credentials
 from sapflow_operator import credentials, names, objects, searching
 from sapflow_operator.actions import (
@@ -158,7 +159,7 @@ class Controller:
         try:
             observed, turn = await self._observe(job), self._queue.turn(job.uid)
             if turn.may_start and self._asks_for_room(job, observed):
-                observed = replace(observed, ground=await self._ground())
+                observed = replace(observed, ground=await self._room(job))
             plan = reconcile(job, observed, now, self._settings, turn)
             for action in plan.actions:
                 await self._do(job, action)
@@ -223,24 +224,39 @@ class Controller:
         return observed
 
     def _asks_for_room(self, job: JobObject, observed: Observed) -> bool:
-        """Whether a driver is to be told how many functions the nodes hold, and they have not been read."""
-        told = self._settings.max_instances or observed.ground.nodes is not None
-        return not told and observed.driver(job.name).state == "absent"
+        """Whether a driver is about to start that is to be told how many functions the nodes hold."""
+        if self._settings.max_instances or "affinity" in job.spec:
+            return False
+        services = [names.function(job.name, role) for role in get_args(Role)]
+        return observed.driver(job.name).state == "absent" and observed.known(services)
 
-    async def _ground(self, claims: Sequence[Mapping[str, Any]] = ()) -> Ground:
-        """Nodes, and the volumes of a placed job's claims; empty where the chart grants no look at nodes."""
-        names = {each.get("spec", {}).get("volumeName") for each in claims} - {None}
+    async def _room(self, job: JobObject) -> Ground:
+        """Nodes to plan for. A job starts also where they cannot be read."""
+        try:
+            async with self._observing:
+                return Ground(await self._nodes())
+        except ClusterError as error:
+            logs.event(logger, logging.WARNING, "nodes not read", job=job.name, message=str(error))
+            return Ground()
+
+    async def _ground(self, claims: Sequence[Mapping[str, Any]]) -> Ground:
+        """What cells stand on; empty where the chart grants no look at nodes."""
+        wanted = {each.get("spec", {}).get("volumeName") for each in claims} - {None}
         try:
             nodes, *volumes = await asyncio.gather(
-                self._cluster.list("Node", None),
-                *(self._cluster.get("PersistentVolume", None, str(name)) for name in sorted(names)),
+                self._nodes(),
+                *(self._cluster.get("PersistentVolume", None, str(name)) for name in sorted(wanted)),
             )
         except ClusterError as error:
             if error.status != 403:
                 raise
             return Ground()
         found = {each["metadata"]["name"]: each for each in volumes if each is not None}
-        return Ground([Node.read(each) for each in nodes], found)
+        return Ground(nodes, found)
+
+    async def _nodes(self) -> list[Node]:
+        """One after the other: of a node's object hardly anything is asked, and a cluster may have thousands."""
+        return [Node.read(each) async for each in self._cluster.each("Node", None)]
 
     async def _do(self, job: JobObject, action: Action) -> None:
         match action:

@@ -1,14 +1,17 @@
 """The cluster's nodes: which take pods, and how many functions have room on them. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any
-
-from sapflow.memory import parse_quantity
-from sapflow_operator import cpu
 
 Object = Mapping[str, Any]
 _BARRED = {"NoSchedule", "NoExecute"}
+_UNITS: dict[str, Decimal | int] = {"": 1, "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3")}
+_UNITS |= {unit: 10 ** (3 * power) for power, unit in enumerate("kMGTPE", 1)}
+_UNITS |= {f"{unit}i": 1 << (10 * power) for power, unit in enumerate("KMGTPE", 1)}
+_QUANTITY = re.compile(r"(?P<number>[0-9.]+([eE][+-]?[0-9]+)?)(?P<unit>[A-Za-z]{0,2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Node:
     @classmethod
     def read(cls, body: Object) -> "Node":
         spec, status = body.get("spec", {}), body.get("status", {})
-        allocatable = status.get("allocatable", {})
+        free = status.get("allocatable", {})
         return cls(
             body["metadata"]["name"],
             body["metadata"].get("labels", {}),
@@ -38,9 +41,9 @@ class Node:
             ),
             bool(spec.get("unschedulable", False)),
             any(each.get("effect") in _BARRED for each in spec.get("taints", ())),
-            parse_quantity(allocatable.get("memory", "1")),
-            cpu.parse(allocatable.get("cpu", "0")),
-            int(allocatable.get("pods", "0")),
+            int(amount(free.get("memory", "0"))),
+            int(1000 * amount(free.get("cpu", "0"))),
+            int(amount(free.get("pods", "0"))),
         )
 
     @property
@@ -64,3 +67,15 @@ class Ground:
         """As `Node.room`, of all nodes together; None where nobody knows, or none is there yet."""
         usable = [node for node in self.nodes or () if node.schedulable]
         return sum(node.room(memory, millis) for node in usable) or None
+
+
+def amount(quantity: str) -> Decimal:
+    """What a quantity of any kind comes to, in whichever of its forms the API server writes it; 0 for what is none.
+
+    Kubelets and their stand-ins write memory in thousandths of a byte, and pods in thousands.
+    """
+    match = _QUANTITY.fullmatch(quantity)
+    try:
+        return Decimal(match["number"]) * _UNITS[match["unit"]] if match else Decimal(0)
+    except (InvalidOperation, KeyError):
+        return Decimal(0)

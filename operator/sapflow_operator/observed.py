@@ -111,6 +111,11 @@ class Observed:
     def get(self, kind: str, name: str) -> Object | None:
         return self.objects.get((kind, name))
 
+    def known(self, services: Iterable[str]) -> bool:
+        """Whether Knative has made revisions of functions: they have names by the time that a driver runs."""
+        found = [self.get("Service", name) for name in services]
+        return all(each and each.get("status", {}).get("latestReadyRevisionName") for each in found)
+
     def pool(self, job: str) -> Pool | None:
         secret = self.get("Secret", names.pool_secret(job))
         if secret is None:

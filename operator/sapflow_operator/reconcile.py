@@ -278,7 +278,7 @@ class _Reconciliation:
         self._cells(wanted)
         for manifest in (*resources.foundations(wanted), *resources.functions(wanted)):
             self._apply(manifest)
-        if driver.state == "absent" and not self._known(wanted):
+        if driver.state == "absent" and not self._observed.known(_services(wanted)):
             # A driver that asked for their names now would be told for seconds that there are none: DNS caches that.
             self._conditions.mark_starting("Knative takes the functions on")
         elif driver.state == "absent":
@@ -313,11 +313,6 @@ class _Reconciliation:
         standing = self._observed.get(manifest["kind"], manifest["metadata"]["name"])
         if standing is None or differs(manifest, standing):
             self._actions.append(Apply(manifest))
-
-    def _known(self, wanted: Wanted) -> bool:
-        """Whether Knative has made revisions of the functions: they have names by the time that a driver runs."""
-        services = [self._observed.get("Service", name) for name in _services(wanted)]
-        return all(each and each.get("status", {}).get("latestReadyRevisionName") for each in services)
 
     def _functions(self, wanted: Wanted) -> None:
         """Whether functions can be called; what was killed for memory is not called ready again."""

@@ -14,6 +14,7 @@ from sapflow.errors import SpecError
 from sapflow.job import Runtime, TrainingJob
 from sapflow.law import Work
 from sapflow.local import available_cores
+from sapflow.memory import format_bytes
 from sapflow.placement import Placement
 from sapflow.planner import Candidate
 from sapflow.pricing import Price
@@ -108,19 +109,17 @@ class _Plan:
     own_shortage: str | None
     """Why the job's own mergers could not hold their sum."""
 
-    @property
-    def placed(self) -> Placement | None:
-        """The cells of the job's own tree."""
-        return placement.of(self.job)
+    placed: Placement | None
+    """The cells of the job's own tree; None also where a cluster's nodes decide how many there are."""
 
     @property
     def through_the_store(self) -> tuple[int, int]:
-        """Bytes of a warm step of the job's own tree: with its cells, and without any."""
-        tree, vector = self.job.structure, 4 * self.work.total
+        """Bytes of a warm step of a placed job: with its cells, and without any."""
+        assert self.placed is not None
+        tree, vector = self.placed.tree, 4 * self.work.total
         state = 4 * self.size.parameters * self.size.slots
         plain = placement.traffic_unplaced(tree, tree[-1], vector, vector, state)
-        placed = self.placed.traffic(vector, vector, state) if self.placed else plain
-        return placed.total, plain.total
+        return self.placed.traffic(vector, vector, state).total, plain.total
 
 
 def plan(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -170,7 +169,17 @@ def _make(
         listed.append(own)
     rows = [_Row(each, _same(each, own), _simulated(each, work, constants, price, given)) for each in listed]
     shortage = planner.merger_memory(held, own.shards).shortage(held.memory(held.mergers))
-    return _Plan(job, size, work, constants, steps, rows, best[0], own, left.allows(own), shortage)
+    within = left.allows(own)
+    placed = None if _nodes_decide(job, runtime) else placement.of(job)
+    return _Plan(job, size, work, constants, steps, rows, best[0], own, within, shortage, placed)
+
+
+def _nodes_decide(job: TrainingJob, runtime: Runtime) -> bool:
+    """Whether the number of a placed job's cells is that of a cluster's nodes."""
+    asked = job.spec.placement
+    return (
+        runtime == "kubernetes" and job.spec.affinity is not None and (asked is None or asked.cells is None)
+    )
 
 
 def _same(one: Candidate, other: Candidate) -> bool:
@@ -233,18 +242,13 @@ def _print(made: _Plan, runtime: Runtime) -> None:
     steps = "an unknown number of steps" if made.steps is None else count(made.steps, "step")
     at_once = "any number of" if work.instances is None else f"{work.instances:,}"
     print(f"{job.metadata.name}: {count(work.workers, 'worker')}, {steps}, {runtime}\n")
-    size = f"{count(made.size.parameters, 'parameter')}, a contribution of {4 * work.total / 1e6:,.3g} MB"
+    size = f"{count(made.size.parameters, 'parameter')}, a contribution of {format_bytes(4 * work.total)}"
     print(f"  model      {size}, {duration(work.compute_seconds)} of computing a step")
     print(f"  instances  {at_once} at work at once")
     print(f"  constants  {made.constants.origin}")
     print(f"  prices     {job.price.name}")
-    if made.placed is not None:
-        through, plain = (f"{size / 1e6:,.3g} MB" for size in made.through_the_store)
-        print(f"  cells      {made.placed.words}")
-        print(
-            f"             {through} a step through the store, {plain} without cells; the predicted seconds"
-        )
-        print("             are those without")
+    for line in _cells(made, runtime):
+        print(f"  {line}")
     print()
     for line in _table(made):
         print(f"  {line}".rstrip())
@@ -254,6 +258,17 @@ def _print(made: _Plan, runtime: Runtime) -> None:
     print(f"{list(own.structure)}{trees}:\n")
     for line in draw(own.structure):
         print(f"  {line}")
+
+
+def _cells(made: _Plan, runtime: Runtime) -> list[str]:
+    """What there is to say of a placed job's cells."""
+    if _nodes_decide(made.job, runtime):
+        return ["cells      one a schedulable node: name placement.cells to see what that spares"]
+    if made.placed is None:
+        return []
+    through, plain = map(format_bytes, made.through_the_store)
+    spared = f"{through} a step through the store, {plain} without cells; seconds are predicted without"
+    return [f"cells      {made.placed.words}", f"           {spared}"]
 
 
 def _table(made: _Plan) -> list[str]:

@@ -1,10 +1,10 @@
 """Jobs on a real cluster: from `kubectl apply` to a result, and what is left of a deleted one."""
 
+from typing import Any
+
 from helpers.kube import Job, owned_store, read, sample, wait_until
 
 from sapflow import keys
-from sapflow.job import parse
-from sapflow.memory import parse_quantity
 
 
 def test_digits_trains_to_its_accuracy_and_its_functions_go_to_zero(namespace: str) -> None:
@@ -45,13 +45,15 @@ def test_a_job_that_names_no_merge_tree_is_planned_by_its_driver(namespace: str)
     (driver,) = read("jobs", "-n", namespace)["items"]
     (container,) = driver["spec"]["template"]["spec"]["containers"]
     told = {each["name"]: each["value"] for each in container["env"]}["SAPFLOW_MAX_INSTANCES"]
-    assert int(told) == _room(parse(sample("digits"), "kubernetes").spec.memory.worker)
+    assert int(told) == sum(map(_room, read("nodes")["items"]))
 
 
-def _room(memory: str) -> int:
-    """Workers of a CPU by memory that the nodes hold: here memory is what is scarce."""
-    nodes = [each["status"]["allocatable"]["memory"] for each in read("nodes")["items"]]
-    return sum(parse_quantity(each) // parse_quantity(memory) for each in nodes)
+def _room(node: dict[str, Any]) -> int:
+    """Workers of 512 MiB that a node of the kit holds, by whatever is scarce: memory, CPU (a tenth of 290m, with 25m of
+    the sidecar's) or pods."""
+    free = node["status"]["allocatable"]
+    kib, cores, pods = int(free["memory"].removesuffix("Ki")), int(free["cpu"]), int(free["pods"])
+    return min(kib // (512 * 1024), 1000 * cores // (29 + 25), pods)
 
 
 def test_a_job_that_has_spent_its_budget_stops_with_a_checkpoint_and_says_so(namespace: str) -> None:

@@ -86,7 +86,15 @@ def test_a_plan_of_a_job_with_affinity_shows_its_cells_and_what_they_spare(
     }
     lines = [line.strip() for line in shell("plan", path).out.splitlines()]
     assert "cells      2: 4 + 4 workers; 1 of 10 edges cross" in lines
-    assert any("through the store" in line and "without cells" in line for line in lines)
+    assert "1.3 KiB a step through the store, 7.9 KiB without cells; seconds are predicted without" in lines
+    affine = {"workers": 8, "merge_structure": [1, 2, 8], "affinity": affinity}
+    unknown = write_job(tmp_path / "unknown.yaml", **affine)
+    lines = [line.strip() for line in shell("plan", unknown, "--target", "kubernetes").out.splitlines()]
+    assert "cells      one a schedulable node: name placement.cells to see what that spares" in lines
+    small = write_job(tmp_path / "small.yaml", **affine, placement={"cells": 2, "memoryPerCell": "1Gi"})
+    done = shell("plan", small)
+    assert (done.code, done.out) == (2, "")
+    assert "raise placement.cells or placement.workersPerCell" in done.err
     assert "placement" not in shell("plan", write_job(tmp_path / "other.yaml"), "--json").json
 
 

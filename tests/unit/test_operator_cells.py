@@ -22,7 +22,7 @@ SERVICES = ["a-worker-0", "a-merger-0", "a-worker-1", "a-merger-1"]
 
 
 def node(name: str, **changes: Any) -> Node:
-    given = {
+    given: dict[str, Any] = {
         "ready": True,
         "cordoned": False,
         "tainted": False,

@@ -85,6 +85,22 @@ def test_what_is_missing_is_none_and_what_is_refused_is_an_error(
     run(answer, work, tmp_path, monkeypatch)
 
 
+def test_a_long_list_is_read_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(dict(request.query))
+        page = int(request.query.get("continue", "0"))
+        more = {"continue": str(page + 1)} if page < 2 else {}
+        return web.json_response({"metadata": more, "items": [{"metadata": {"name": f"pod-{page}"}}]})
+
+    found = run(answer, lambda cluster: cluster.list("Pod", "team", "a=b"), tmp_path, monkeypatch)
+    assert [each["metadata"]["name"] for each in found] == ["pod-0", "pod-1", "pod-2"]
+    assert {each["kind"] for each in found} == {"Pod"}
+    assert [each.get("continue") for each in seen] == [None, "1", "2"]
+    assert all(each["labelSelector"] == "a=b" and each["limit"] == "200" for each in seen)
+
+
 @pytest.mark.parametrize("status", [401, 429, 500, 503])
 def test_an_answer_to_try_again_for_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int

@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from test_operator_cells import node
+from test_operator_cells import AFFINITY, node
 from test_operator_reconcile import World
 
-from sapflow_operator.nodes import Ground, Node
+from sapflow.job import parse
+from sapflow_operator.cells import decide
+from sapflow_operator.nodes import Ground, Node, amount
 from sapflow_operator.wanted import SIDECAR_MILLIS
 
 GIB = 1 << 30
@@ -25,7 +27,7 @@ class Standing(World):
         self.settle()
         driver = self.objects["Job", "a-driver"]
         (container,) = driver["spec"]["template"]["spec"]["containers"]
-        return {each["name"]: each["value"] for each in container["env"]}["SAPFLOW_MAX_INSTANCES"]
+        return str({each["name"]: each["value"] for each in container["env"]}["SAPFLOW_MAX_INSTANCES"])
 
 
 def test_a_node_is_read_as_the_api_server_writes_it() -> None:
@@ -33,6 +35,42 @@ def test_a_node_is_read_as_the_api_server_writes_it() -> None:
         "status": {"allocatable": {"cpu": "1930m", "memory": "2Gi", "pods": "110"},
                    "conditions": [{"type": "Ready", "status": "True"}]}}"""
     assert Node.read(json.loads(text)) == Node("n", {"a": "b"}, True, False, False, 2 * GIB, 1930, 110)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "value"),
+    [
+        ("24684032Ki", 24684032 * 1024),
+        ("16Gi", 16 * GIB),
+        ("1.5Gi", 1.5 * GIB),
+        ("128974848", 128974848),
+        ("15961844721600m", 15961844721.6),
+        ("1e9", 10**9),
+        ("1E3", 1000),
+        ("2Pi", 2 << 50),
+        ("1E", 10**18),
+        ("2Ei", 2 << 60),
+        ("3920m", 3.92),
+        ("100u", 1e-4),
+        ("1k", 1000),
+        ("0", 0),
+        ("", 0),
+        ("many", 0),
+        ("1.2.3", 0),
+        ("5x", 0),
+    ],
+)
+def test_quantities_are_read_in_all_forms_that_the_api_server_writes(quantity: str, value: float) -> None:
+    assert float(amount(quantity)) == pytest.approx(value)
+
+
+def test_a_node_that_says_nothing_of_itself_has_no_room_and_makes_no_cell() -> None:
+    bare = Node.read(
+        {"metadata": {"name": "n"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    )
+    assert (bare.schedulable, bare.room(1, 1)) == (True, 0)
+    job = parse(World(affinity=AFFINITY, merge={"structure": [1, 2, 4]}).job.document, "kubernetes")
+    assert decide(job, Ground([bare, node("one")])) == {"cells": 1, "memoryPerCell": "8Gi"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""When the operator reads the cluster's nodes to tell a job's driver how many functions they hold."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from test_operator_reconcile import KNOWN, SETTINGS, SPEC
+
+from sapflow_operator import names, times
+from sapflow_operator.actions import Event
+from sapflow_operator.cluster import Cluster
+from sapflow_operator.controller import Controller
+from sapflow_operator.errors import ClusterError
+from sapflow_operator.observed import JobObject
+from sapflow_operator.settings import Settings
+
+Object = dict[str, Any]
+NODE = {
+    "metadata": {"name": "one"},
+    "status": {
+        "allocatable": {"cpu": "64", "memory": "10Gi", "pods": "110"},
+        "conditions": [{"type": "Ready", "status": "True"}],
+    },
+}
+
+
+class OneNode(Cluster):
+    """A cluster of jobs whose credentials are there, and whose functions are known to Knative as soon as applied."""
+
+    def __init__(self, *jobs: str, refusal: int = 0) -> None:
+        super().__init__()
+        self.refusal = refusal
+        self.reads = 0
+        self.objects: dict[tuple[str, str], Object] = {}
+        for number, name in enumerate(jobs):
+            metadata = {"name": name, "namespace": "team", "uid": f"uid-{name}", "generation": 1}
+            metadata["creationTimestamp"] = times.write(datetime(2026, 1, 1 + number, tzinfo=UTC))
+            spec = deepcopy(SPEC) | {"memory": {"worker": "1Gi", "merger": "256Mi"}}
+            self.objects[names.KIND, name] = {"metadata": metadata, "spec": spec, "status": {}}
+            self._add("Secret", names.pool_secret(name), name)
+
+    def _add(self, kind: str, name: str, job: str) -> None:
+        renew = datetime.now(UTC) + timedelta(hours=1)
+        notes = {names.CREDENTIALS_KIND: "session", names.CREDENTIALS_RENEW: renew.isoformat()}
+        owners = [{"uid": f"uid-{job}"}]
+        metadata = {"name": name, "annotations": notes, "ownerReferences": owners}
+        self.objects[kind, name] = {"kind": kind, "metadata": metadata}
+
+    async def get(self, kind: str, namespace: str | None, name: str) -> Object | None:
+        return self.objects.get((kind, name))
+
+    async def list(self, kind: str, namespace: str | None, selector: str = "") -> list[Object]:
+        return [each for (found, _), each in self.objects.items() if found == kind]
+
+    async def each(self, kind: str, namespace: str | None, selector: str = "") -> AsyncIterator[Object]:
+        assert kind == "Node"
+        self.reads += 1
+        if self.refusal:
+            raise ClusterError("no", self.refusal)
+        yield NODE
+
+    async def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> None:
+        found = deepcopy(dict(manifest)) | ({"status": KNOWN} if manifest["kind"] == "Service" else {})
+        self.objects[manifest["kind"], manifest["metadata"]["name"]] = found
+
+    async def apply_status(self, job: JobObject, status: Mapping[str, Any]) -> None:
+        self.objects[names.KIND, job.name]["status"] = dict(status)
+
+    async def record(self, job: JobObject, event: Event) -> None:
+        pass
+
+    def told(self, job: str) -> str:
+        """The instances that the job's driver plans for."""
+        (container,) = self.objects["Job", names.driver(job)]["spec"]["template"]["spec"]["containers"]
+        return str({each["name"]: each["value"] for each in container["env"]}["SAPFLOW_MAX_INSTANCES"])
+
+
+def looked(cluster: OneNode, *jobs: str, settings: Settings = SETTINGS) -> OneNode:
+    """The cluster after some looks at each job."""
+
+    async def looks() -> None:
+        controller = Controller(settings, cluster)
+        for job in jobs * 4:
+            assert await controller.look("team", job) == "ok"
+        await controller.stop()
+
+    asyncio.run(looks())
+    return cluster
+
+
+def test_nodes_are_read_once_when_a_driver_is_about_to_start() -> None:
+    cluster = looked(OneNode("a"), "a")
+    assert (cluster.told("a"), cluster.reads) == ("10", 1)
+
+
+def test_nodes_are_not_read_where_the_chart_says_how_many() -> None:
+    cluster = looked(OneNode("a"), "a", settings=SETTINGS.model_copy(update={"max_instances": 7}))
+    assert (cluster.told("a"), cluster.reads) == ("7", 0)
+
+
+def test_nodes_are_not_read_for_a_job_that_waits_for_its_turn() -> None:
+    cluster = OneNode("a", "b")
+    controller_settings = SETTINGS.model_copy(update={"max_running_jobs": 1})
+    looked(cluster, "a", "b", settings=controller_settings)
+    assert cluster.reads == 1
+    assert ("Job", names.driver("b")) not in cluster.objects
+
+
+@pytest.mark.parametrize("refusal", [403, 504])
+def test_a_job_starts_also_where_nodes_cannot_be_read(refusal: int) -> None:
+    cluster = looked(OneNode("a", refusal=refusal), "a")
+    assert (cluster.told("a"), cluster.reads) == ("0", 1)
