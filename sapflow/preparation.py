@@ -1,14 +1,15 @@
 """A job's data on its way into blocks, and what only the data can tell of a spec."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from sapflow import keys
 from sapflow.data.blocks import Manifest, prepare
 from sapflow.data.files import DataFile
 from sapflow.data.source import open_source
-from sapflow.errors import SpecError
+from sapflow.errors import DataError, SpecError
 from sapflow.job import TrainingJob
 from sapflow.store import Store
 
@@ -19,6 +20,16 @@ def write_spec(uid: str, job: TrainingJob, store: Store) -> None:
     store.create(keys.spec(uid), body, durable=True)
 
 
+@contextmanager
+def naming_the_field() -> Iterator[None]:
+    """Whatever is wrong with data is said of the part of a spec that asks for it."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"spec.data: {error}") from error
+
+
+@naming_the_field()
 def cut(uid: str, job: TrainingJob, store: Store, progress: Callable[[int], None] | None = None) -> Manifest:
     """Cut the job's data into blocks, unless that is done. Raises DataError, StoreError.
 

@@ -10,7 +10,7 @@ from sapflow.data.files import DataFile
 from sapflow.data.source import open_source
 from sapflow.errors import DataError
 from sapflow.learning_spec import DataSpec
-from sapflow.preparation import beside
+from sapflow.preparation import beside, naming_the_field
 
 MAX_BYTES = 256 << 20
 """Of features read. Larger sources are judged by their beginning."""
@@ -24,6 +24,7 @@ class Survey:
     complete: bool
 
 
+@naming_the_field()
 def survey(data: DataSpec, store: str) -> Survey:
     """Read a source, with all checks that the cut makes: up to MAX_BYTES, of s3:// the first samples only.
 
