@@ -4,7 +4,9 @@ Case A's network on the embedded runtime, the functions real ones. Each run star
 is cold. The two ways take turns.
 
 With `--cluster` the jobs run on the cluster that KUBECONFIG names, with Sapflow installed and its images on the nodes:
-the first step is counted from `kubectl apply`, and starts are pods. The machine should do nothing else.
+the first step is counted from `kubectl apply`. The job is over before all pods that Knative starts for it are up, so
+few of them are seen to start; one job before all others, which reads the images, is not counted. The machine should do
+nothing else.
 """
 
 import argparse
@@ -98,8 +100,9 @@ def run_on_the_cluster(structure: list[int], way: Way, *, reuse: bool) -> None:
         applied = Job.apply(namespace, document)
         applied.until_succeeded(900)
         way.first.append(cluster.first_commit(applied) - began)
-        way.starts.append(len(applied.pods("worker")) + len(applied.pods("merger")))
-        way.add(cluster.commits(applied, STEPS))
+        commits = cluster.commits(applied, STEPS)
+        way.starts.append(commits[-1].account.cold_starts)
+        way.add(commits)
         applied.delete()
         wait_until(lambda: not applied.pods(), "no pods", 180)
 
@@ -127,6 +130,8 @@ def _document(structure: list[int], *, reuse: bool) -> dict[str, Any]:
 
 def measure(runs: int, *, on_the_cluster: bool) -> Found:
     """Every structure with and without reuse, in turns."""
+    if on_the_cluster:
+        run_on_the_cluster(STRUCTURES[0], Way(), reuse=False)  # images are read for the first time
     found = {(place, reuse): Way() for place in range(len(STRUCTURES)) for reuse in (False, True)}
     for number in range(runs):
         for (place, reuse), way in found.items() if number % 2 == 0 else reversed(found.items()):
