@@ -193,10 +193,13 @@ def planned_line(event: Event) -> str:
 
 
 def forecast_line(forecast: Mapping[str, float]) -> str:
-    """What was forecast before the first step, and how far that was from what came."""
+    """What was forecast before the first step, and of a job that has ended, how far that was from what came."""
+    said = f"{duration(forecast['seconds'])} and {dollars(forecast['costUSD'])}"
+    if "secondsError" not in forecast:
+        return said
     return (
-        f"{duration(forecast['seconds'])} and {dollars(forecast['costUSD'])}: "
-        f"{_off(forecast['secondsError'])} of time, cold starts included, {_off(forecast['costError'])} of cost"
+        f"{said}: {_off(forecast['secondsError'])} of time, cold starts included, "
+        f"{_off(forecast['costError'])} of cost"
     )
 
 

@@ -73,6 +73,22 @@ def fit(measurements: Sequence[Measurement], start: Constants, *, pull: float = 
     return fitted
 
 
+def learn(step: Measurement, start: Constants) -> Constants:
+    """As `fit`, of one job's steps, whose store may be farther away than that of `start`.
+
+    Steps of one tree cannot tell whether a merger's children take long because there are many, or because the store
+    answers late: it asks for some at once, and those share one wait. But requests for parameters are not shared. What
+    they, and bytes, take longer than where `start` was measured is taken for the way to the store, and children are
+    expected to wait as long.
+    """
+    first = fit([step], start)
+    far = {
+        "fetch": start.fetch + max(0.0, first.request - start.request),
+        "fetch_byte": start.fetch_byte + max(0.0, first.read - start.read),
+    }
+    return fit([step], start.changed(start.origin, far))
+
+
 def _equations(one: Measurement, constants: Constants) -> Iterator[tuple[Units, float]]:
     """(units, the seconds that they took): of the whole step, and of its parts."""
     law = Law(one.work, constants)

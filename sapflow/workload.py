@@ -25,11 +25,11 @@ class Size:
     """Of one sample."""
 
 
-def constants_of(job: TrainingJob, runtime: Runtime) -> Constants:
-    """What a job is planned with before anything of it was measured."""
+def constants_of(store: str, runtime: Runtime) -> Constants:
+    """What a job whose state is in the store of this URL is planned with before anything of it was measured."""
     if runtime == "kubernetes":
         return KNATIVE
-    return LOCAL_DIRECTORY if job.spec.storage is None else LOCAL_MINIO
+    return LOCAL_MINIO if store.startswith("s3://") else LOCAL_DIRECTORY
 
 
 def work_of(

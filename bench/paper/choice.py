@@ -1,9 +1,10 @@
 """`python -m bench.paper.choice [size …]`: the planner's choice beside the best of the structures measured.
 
 Four sizes of parameters, from 1 kB to 100 MB; workers that do no arithmetic, real mergers and driver, MinIO behind
-`LINK`. For each size some ways to merge are measured. The law is fitted to three of them, as a job's first steps would
-tell it, and the planner chooses among all structures and shard counts. Then its choice and the best of those measured
-take turns: which of many is best in one table is partly luck.
+`LINK`. For each size some ways to merge are measured. The law is fitted to three of them, and the planner chooses among
+all structures and shard counts. And a job that names no tree runs for as long as it takes to plan itself anew from its
+own steps. Then both choices and the best of those measured take turns: which of many is best in one table is partly
+luck.
 """
 
 import argparse
@@ -130,6 +131,8 @@ class Outcome:
     case: Case
     constants: Constants
     chosen: Tree
+    automatic: Tree
+    """What a job that names no tree comes to by itself."""
     found: dict[Tree, Steps]
     duel: dict[Tree, Steps]
 
@@ -137,10 +140,9 @@ class Outcome:
     def best(self) -> Tree:
         return fastest(self.found)
 
-    @property
-    def ratio(self) -> float:
-        """Seconds of the choice over those of the best."""
-        return self.duel[self.chosen].median / self.duel[self.best].median if self.duel else 1.0
+    def ratio(self, tree: Tree) -> float:
+        """Seconds of a tree over those of the best."""
+        return 1.0 if tree == self.best else self.duel[tree].median / self.duel[self.best].median
 
     def rows(self) -> Iterator[str]:
         """The table."""
@@ -155,9 +157,9 @@ class Outcome:
                 f"  {', '.join(notes)}"
             )
         if self.duel:
-            sides = (f"{tree} {self.duel[tree].median:.2f} s" for tree in (self.chosen, self.best))
-            yield f"  in turns: {', '.join(sides)}"
-        yield f"  the choice takes {self.ratio:.3f} times what the best measured takes"
+            yield f"  in turns: {', '.join(f'{tree} {steps.median:.2f} s' for tree, steps in self.duel.items())}"
+        yield f"  the choice takes {self.ratio(self.chosen):.3f} times what the best measured takes"
+        yield f"  a job that names no tree comes to {self.automatic}: {self.ratio(self.automatic):.3f} times"
 
 
 def fastest(found: Mapping[Tree, Steps]) -> Tree:
@@ -174,10 +176,11 @@ async def measure(case: Case) -> Outcome:
             medians = {tree: found[tree].median for tree in case.trees[:CALIBRATION]}
             constants = fit(medians, nominal(LINK), case.parameters)
             chosen, best = choose(constants, case.workers, case.parameters), fastest(found)
-            duel = {}
-            if chosen != best:
-                duel = await light.measure([chosen, best], rounds=case.rounds + 1, steps=case.steps)
-    return Outcome(case, constants, chosen, found, duel)
+            automatic, duel = await light.planned(case.workers), {}
+            sides = list(dict.fromkeys([chosen, automatic, best]))
+            if len(sides) > 1:
+                duel = await light.measure(sides, rounds=case.rounds + 1, steps=case.steps)
+    return Outcome(case, constants, chosen, automatic, found, duel)
 
 
 def main() -> None:

@@ -17,15 +17,19 @@ from bench.idle_job import idle_job
 from bench.idle_worker import PARAMETERS
 from bench.stores import MinioPlace
 from sapflow import keys, session
-from sapflow.driver.commits import Commit
+from sapflow.driver import planning
+from sapflow.driver.commits import Commit, Forecast, Plan
 from sapflow.driver.observer import Observer
+from sapflow.driver.planning import Surroundings
 from sapflow.driver.run import Driver
 from sapflow.invoke import Role
+from sapflow.job import Metadata, TrainingJob
 from sapflow.local import EmbeddedRuntime
 from sapflow.structure import Structure
 
 STARTED_AT_ONCE = 16
 """Functions that start together: more would run into their time limit on few cores."""
+_AROUND = Surroundings(instances=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class Steps:
     loads: list[float] = field(default_factory=list)
     cold: int = 0
     hedges: int = 0
+    trees: list[Tree] = field(default_factory=list)
+    """What was planned, one after the other."""
 
     @property
     def median(self) -> float:
@@ -89,15 +95,27 @@ class Light:
 
     async def run(self, tree: Tree, steps: int) -> Steps:
         """A job of so many steps beside its first one, which is not counted."""
+        return await self._train(idle_job("light", tree.structure, steps + 1, shards=tree.shards))
+
+    async def _train(self, job: TrainingJob) -> Steps:
         self._number += 1
+        job = job.model_copy(update={"metadata": Metadata(name=f"{job.metadata.name}-{self._number}")})
         environ = {**self._environ, **self._direct.environ}
-        spec = idle_job(f"light-{self._number}", tree.structure, steps + 1, shards=tree.shards)
-        with session.open_session(spec, environ, store=self._direct.url, probe=False) as opened:
+        with session.open_session(job, environ, store=self._direct.url, probe=False) as opened:
             manifest = await asyncio.to_thread(opened.cut_data)
             watch = _Watch()
-            await Driver(opened.uid, opened.job, manifest, self._store, self._runtime, watch).run()
+            driver = Driver(
+                opened.uid, opened.job, manifest, self._store, self._runtime, watch, around=_AROUND
+            )
+            await driver.run()
             await asyncio.to_thread(opened.store.delete_prefix, f"{keys.job(opened.uid)}")
         return watch.steps
+
+    async def planned(self, workers: int) -> Tree:
+        """The tree that a job which names none has come to, after as many steps as it plans itself anew from."""
+        steps = planning.SETTLING + planning.WINDOW + 2
+        whole = await self._train(idle_job("planned", (1, workers), steps, merge={}))
+        return whole.trees[-1]
 
     async def measure(self, trees: Sequence[Tree], *, rounds: int, steps: int) -> dict[Tree, Steps]:
         """All trees in turn, round after round."""
@@ -137,6 +155,9 @@ class _Watch(Observer):
     def __init__(self) -> None:
         self.steps = Steps()
         self._last = 0.0
+
+    def planned(self, plan: Plan, forecast: Forecast | None) -> None:
+        self.steps.trees.append(Tree(plan.structure, plan.shards))
 
     def committed(self, commit: Commit) -> None:
         now = time.perf_counter()

@@ -256,9 +256,7 @@ def _forecast(progress: Mapping[str, Any]) -> str:
     names = ("seconds", "costUSD", "secondsError", "costError")
     fields = ("forecastSeconds", "forecastCostUSD", "forecastSecondsError", "forecastCostError")
     said = {name: progress[field] for name, field in zip(names, fields, strict=True) if field in progress}
-    if len(said) == len(names):
-        return forecast_line(said)
-    return f"{duration(said['seconds'])} and {dollars(said['costUSD'])}"
+    return forecast_line(said)
 
 
 def _position(progress: Mapping[str, Any]) -> str:

@@ -156,7 +156,7 @@ def _make(
     instances: int | None,
     given: argparse.Namespace,
 ) -> _Plan:
-    constants, price = workload.constants_of(job, runtime), job.price
+    constants, price = workload.constants_of(session.store_url(job, None), runtime), job.price
     work = workload.work_of(job, size, constants, runtime, instances)
     held = choosing.held(job, work)
     shards = planner.feasible_shards(held, workload.most_shards(size))

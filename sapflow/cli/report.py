@@ -115,7 +115,7 @@ def _with_prediction(facts: Facts, session: Session, named: str, environ: Mappin
         size = estimate.measure_apart(job, manifest, environ, runtime)
     except SpecError as error:
         return replace(facts, not_predicted="; ".join(message for _, message in error.problems))
-    constants = workload.constants_of(job, runtime)
+    constants = workload.constants_of(session.url, runtime)
     instances = available_cores() if runtime == "local" else None
     work = workload.work_of(job, size, constants, runtime, instances)
     price = job.price

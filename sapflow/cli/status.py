@@ -12,6 +12,7 @@ from sapflow.cli import cluster_status
 from sapflow.cli.jobs import add_store, find_manifest, is_file, session_of
 from sapflow.cli.kube import has_cluster
 from sapflow.cli.output import local_path, location, print_json
+from sapflow.display import forecast_line
 from sapflow.driver.commits import Commit, Records
 from sapflow.errors import DataError, SapflowError
 from sapflow.progress import Extent
@@ -109,8 +110,13 @@ async def _status(session: Session) -> dict[str, Any]:
     outcome = session.outcome()
     last = await records.last()
     if last is not None:
-        if (cells := (await records.plan(last.plan)).cells) is not None:
-            body["cells"] = max(map(max, cells)) + 1
+        plan = await records.plan(last.plan)
+        body |= {"structure": list(plan.structure), "shards": plan.shards}
+        if plan.cells is not None:
+            body["cells"] = max(map(max, plan.cells)) + 1
+        first = await records.commit(0)
+        if first is not None and first.forecast is not None:
+            body["forecast"] = {"seconds": first.forecast.seconds, "costUSD": first.forecast.dollars}
         body["state"] = "Unfinished"
         body |= _progress(session, last)
         if (evaluation := await _newest_evaluation(records, last)) is not None:
@@ -120,6 +126,8 @@ async def _status(session: Session) -> dict[str, Any]:
             body |= {"state": "Failed", "failure": failure}
     if outcome is not None:
         body |= {"state": "Succeeded", "result": outcome}
+        if "forecast" in outcome:
+            body["forecast"] = outcome["forecast"]
         path = local_path(outcome["uri"])
         if path is not None:
             body["path"] = path
@@ -172,6 +180,9 @@ def _print(body: dict[str, Any]) -> None:
         lines.append((body["unit"], f"{body['done']:,} of {body['total']:,}, epoch {body['epoch']:,}"))
     if "loss" in body:
         lines.append(("training loss", f"{body['loss']:.4f}"))
+    if "structure" in body:
+        cut = f", {body['shards']:,} shards" if body["shards"] > 1 else ""
+        lines.append(("merge tree", f"{body['structure']}{cut}"))
     if "cells" in body:
         lines.append(("cells", f"{body['cells']:,}"))
     evaluation = body.get("evaluation")
@@ -182,6 +193,8 @@ def _print(body: dict[str, Any]) -> None:
     if "costUSD" in body:
         cost = f"{dollars(body['costUSD'])} at {body['priceTable']}"
         lines += [("time", duration(body["seconds"])), ("cost", cost)]
+    if "forecast" in body:
+        lines.append(("forecast", forecast_line(body["forecast"])))
     if "failure" in body:
         lines.append(("failure", f"{body['failure']['reason']}: {body['failure']['message']}"))
     if "result" in body:

@@ -52,6 +52,11 @@ class Planning:
         self._steps = 0
         self._settled = not context.job.planned
 
+    @property
+    def runtime(self) -> Runtime:
+        """Where the job's functions run."""
+        return self._around.runtime
+
     def size(self, sizes: Sizes, slots: Sequence[str]) -> Size:
         """The model's size, as the law takes it."""
         at_root = 0 if self._context.local else len(slots)
@@ -62,7 +67,7 @@ class Planning:
         job = self._job
         if job.spec.algorithm.mode == "Async":
             return Plan(structure=job.structure, shards=1), None
-        constants = workload.constants_of(job, self._around.runtime)
+        constants = self._before_measuring
         work = self._work(size, constants)
         steps = self._context.total_steps
         known = self._around.forward_flops is not None
@@ -104,12 +109,12 @@ class Planning:
         legs = typical([new.measured.legs for _, new in self._seen])
         levels = [Level(leg.calls, leg.seconds, leg.slowest, leg.phases) for leg in legs]
         seconds = statistics.median(new.account.seconds - old.account.seconds for old, new in self._seen)
-        start = workload.constants_of(job, self._around.runtime)
+        start = self._before_measuring
         work = replace(self._work(size, start), compute_seconds=levels[0].compute_seconds)
         if last.measured.search is not None:
             work = replace(work, worker_memory=last.measured.search.size * MIB)
         step = Measurement(work, plan.structure, plan.shards, seconds, levels)
-        constants = measuring.fit([step], start)
+        constants = measuring.learn(step, start)
         steps = self._context.total_steps - last.version
         left = choosing.within_limits(job, steps, seconds=last.account.seconds, dollars=last.account.cost_usd)
         own = candidate(work, constants, job.price, plan.structure, plan.shards)
@@ -130,6 +135,10 @@ class Planning:
         more = _mergers(best) > _mergers(own)
         start = self._context.caller.slowest_start if more and by == "seconds" else 0.0
         return (left.steps or 0) * (choosing.figure(own, by) - choosing.figure(best, by)) > start
+
+    @property
+    def _before_measuring(self) -> Constants:
+        return workload.constants_of(self._context.store.url, self._around.runtime)
 
     def _work(self, size: Size, constants: Constants) -> Work:
         around = self._around

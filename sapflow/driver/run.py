@@ -366,10 +366,12 @@ class _Walk:
         elif limits.budget_usd is not None and account.cost_usd >= limits.budget_usd:
             reason, stop = "BudgetExceeded", f"spec.limits.budgetUSD ({limits.budget_usd:g}) is spent"
         if stop:
+            remedy = "raise the limit and run the job again to go on from there"
+            if self._planning.runtime == "kubernetes":
+                remedy = "a job that has ended is not taken up again: one with a higher limit is a new one"
             await self._keeper.record_checkpoint(self._commit)
             raise JobFailed(
-                f"{stop} after step {self._commit.version}, which is kept as a checkpoint; "
-                "raise the limit and run the job again to go on from there",
+                f"{stop} after step {self._commit.version}, which is kept as a checkpoint; {remedy}",
                 reason=reason,
                 version=self._commit.version,
             )

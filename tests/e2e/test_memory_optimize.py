@@ -70,6 +70,7 @@ def test_a_search_changes_the_workers_size_and_no_bit_of_the_result(namespace: s
     changes = [index for index, (old, new) in enumerate(pairwise(served)) if old != new]
     assert len(changes) >= 2
     print(f"{len(changes)} changes of size, {len(slow)} steps in which workers were started: {slow}")
+    assert len(slow) <= len(changes), "a change of size slows more than one step"
 
     events = [event for event in job.events() if event["reason"] == "MemoryChanged"]
     assert len(events) >= len(changes)

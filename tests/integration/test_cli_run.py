@@ -114,6 +114,11 @@ def test_status_tells_of_a_finished_job_by_file_by_name_and_in_the_list(
     assert (body["state"], body["done"], body["total"]) == ("Succeeded", 40, 40)
     assert body["evaluation"]["version"] == 40
     assert body["costUSD"] > 0
+    assert body["structure"][0] == 1
+    assert set(body["forecast"]) == {"seconds", "costUSD", "secondsError", "costError"}
+    words = shell("status", file, "--store", store).out
+    assert re.search(r"^  merge tree +\[1, ", words, re.MULTILINE)
+    assert re.search(r"^  forecast .+% too (much|little) of time, cold starts included", words, re.MULTILINE)
     assert shell("status", body["job"], "--store", store, "--json").json == body
     listed = shell("status", "--store", store)
     assert re.match(rf"{body['job']}  Succeeded +step 40/40  validation accuracy", listed.out)

@@ -132,11 +132,14 @@ def test_the_choice_is_held_against_the_best_in_turns_alone() -> None:
     found = {tree: Steps([float(place)]) for place, tree in enumerate(case.trees, 2)}
     chosen, best = case.trees[3], case.trees[0]
     constants = steptime.nominal(choice.LINK)
-    same = choice.Outcome(case, constants, best, found, {})
-    assert (same.best, same.ratio) == (best, 1.0)
-    duel = {chosen: Steps([2.1, 9.0, 2.1]), best: Steps([2.0])}
-    other = choice.Outcome(case, constants, chosen, found, duel)
-    assert other.ratio == pytest.approx(1.05)
+    same = choice.Outcome(case, constants, best, best, found, {})
+    assert (same.best, same.ratio(best)) == (best, 1.0)
+    automatic = case.trees[4]
+    duel = {chosen: Steps([2.1, 9.0, 2.1]), automatic: Steps([2.2]), best: Steps([2.0])}
+    other = choice.Outcome(case, constants, chosen, automatic, found, duel)
+    assert other.ratio(chosen) == pytest.approx(1.05)
+    assert other.ratio(automatic) == pytest.approx(1.1)
+    assert f"comes to {automatic}: 1.100 times" in list(other.rows())[-1]
     text = "\n".join(other.rows())
     assert text.count("chosen") == text.count("best measured\n") == 1
     assert text.count("fitted to") == choice.CALIBRATION

@@ -184,10 +184,10 @@ def test_a_drawing_has_a_line_a_level_and_elides_what_is_many() -> None:
 
 
 def test_constants_follow_runtime_and_store() -> None:
-    storage = {"endpoint": "http://store:9000", "bucket": "jobs"}
-    assert workload.constants_of(tiny_job(), "local") is LOCAL_DIRECTORY
-    assert workload.constants_of(tiny_job(storage=storage), "local") is LOCAL_MINIO
-    assert workload.constants_of(tiny_job(storage=storage), "kubernetes") is KNATIVE
+    assert workload.constants_of(".sapflow", "local") is LOCAL_DIRECTORY
+    assert workload.constants_of("file:///data/sapflow", "local") is LOCAL_DIRECTORY
+    assert workload.constants_of("s3://jobs?endpoint=http://store:9000", "local") is LOCAL_MINIO
+    assert workload.constants_of("s3://jobs?endpoint=http://store:9000", "kubernetes") is KNATIVE
 
 
 def test_computing_follows_arithmetic_batch_and_cpus() -> None:

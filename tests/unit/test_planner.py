@@ -1,6 +1,7 @@
 """The law, its constants, and the search over trees."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from sapflow.errors import SpecError
 from sapflow.law import CAUSES, Law, Work
 from sapflow.measuring import Level, Measurement
 from sapflow.memory import MERGER_BASE
-from sapflow.planner import Objective
+from sapflow.planner import Candidate, Objective
 from sapflow.pricing import AWS_LAMBDA, cost
 from sapflow.structure import Structure
 
@@ -221,31 +222,97 @@ def test_constants_are_found_again_from_the_steps_that_they_make() -> None:
     assert found.origin == "144 measured steps"
 
 
+def measured(work: Work, truth: Constants, tree: Structure, shards: int = 1) -> Measurement:
+    """A step with its parts as the driver would measure them, where these were the constants."""
+    law = Law(work, truth)
+    legs = tuple(law.legs(tree, shards))
+    last = len(tree) - 1
+    levels = []
+    for number in range(last + 1):
+        mine = legs[number:] if number == last else legs[number : number + 1]
+        whole = dict.fromkeys(("compute", "read", "write", "merge"), 0.0)
+        for leg in mine:
+            requests = leg.units["request"] / 2 if number == 0 else leg.units["request"]
+            if number == 0:
+                whole["compute"] += leg.calls * work.compute_seconds
+                whole["read"] += leg.calls * truth.seconds({"request": requests, "read": leg.units["read"]})
+            else:
+                names = ("fetch", "fetch_byte", "child", "child_byte")
+                whole["merge"] += leg.calls * truth.seconds(
+                    {name: leg.units.get(name, 0.0) for name in names}
+                )
+            whole["write"] += leg.calls * truth.seconds({"request": requests, "write": leg.units["write"]})
+        levels.append(
+            Level(
+                sum(leg.calls for leg in mine),
+                sum(leg.calls * leg.seconds for leg in mine),
+                max(leg.seconds for leg in mine),
+                whole,
+            )
+        )
+    return Measurement(work, tree, shards, law.predict(tree, shards, AWS_LAMBDA).seconds, levels)
+
+
+def regret(parameters: int, workers: int, truth: Constants, learn: Callable[..., Constants]) -> float:
+    """What the tree takes that is chosen from the steps of the first one, over the best one's seconds."""
+    work = Work(workers=workers, parameters=parameters, compute_seconds=0.2, merger_memory=1 << 34)
+    shards = planner.feasible_shards(work, 8)
+
+    def best(constants: Constants) -> Candidate:
+        return planner.search(work, constants, AWS_LAMBDA, shards=shards)[0]
+
+    def takes(one: Candidate) -> float:
+        return Law(work, truth).predict(one.structure, one.shards, AWS_LAMBDA).seconds
+
+    first = best(LOCAL_MINIO)
+    chosen = best(learn(measured(work, truth, first.structure, first.shards)))
+    return takes(chosen) / takes(best(truth))
+
+
+SIZES = [(250, 32), (42_601, 32), (2_500_000, 8), (25_000_000, 4), (42_601, 100)]
+
+
+@pytest.mark.parametrize(("latency", "bandwidth"), [(0.2, 25e6), (0.02, 50e6), (0.1, 10e6)])
+@pytest.mark.parametrize(("parameters", "workers"), SIZES)
+def test_a_far_store_is_learned_from_the_steps_of_one_tree(
+    parameters: int, workers: int, latency: float, bandwidth: float
+) -> None:
+    truth = at_a_distance(latency, bandwidth)
+    assert regret(parameters, workers, truth, lambda one: measuring.learn(one, LOCAL_MINIO)) <= 1.05
+
+
+def at_a_distance(latency: float, bandwidth: float) -> Constants:
+    byte = 1 / bandwidth
+    far = {
+        "request": latency,
+        "fetch": latency,
+        "read": byte,
+        "write": byte,
+        "fetch_byte": byte,
+        "child_byte": 1e-9,
+    }
+    return LOCAL_MINIO.changed("truth", far)
+
+
+def test_where_parts_are_all_alike_learning_is_not_exact_but_better_than_fitting() -> None:
+    # Of 6 shards of 2 MB, requests and their bytes cannot be told apart.
+    truth = at_a_distance(0.02, 50e6)
+    learned = regret(3_000_000, 64, truth, lambda one: measuring.learn(one, LOCAL_MINIO))
+    fitted = regret(3_000_000, 64, truth, lambda one: measuring.fit([one], LOCAL_MINIO))
+    assert learned < 1.5 < fitted
+
+
+def test_a_store_that_is_near_is_not_taken_for_a_far_one() -> None:
+    truth = LOCAL_MINIO.changed("truth", {"child": 3e-3, "write": 9e-9, "call": 5e-3})
+    for parameters, workers in SIZES:
+        assert regret(parameters, workers, truth, lambda one: measuring.learn(one, LOCAL_MINIO)) <= 1.05
+
+
 def test_the_parts_of_one_step_tell_apart_what_the_step_alone_does_not() -> None:
     truth = KNATIVE.changed("truth", {"child": 5 * KNATIVE.child, "write": 9 * KNATIVE.write, "call": 0.02})
     work, tree = HEAVY, (1, 4, 16)
-    law = Law(work, truth)
-    legs = tuple(law.legs(tree, 1))
-    levels = []
-    for number, leg in enumerate(legs):
-        phases = {
-            "compute": work.compute_seconds if number == 0 else 0.0,
-            "read": 0.0,
-            "write": 0.0,
-            "merge": 0.0,
-        }
-        requests = leg.units["request"] / 2 if number == 0 else leg.units["request"]
-        if number == 0:
-            phases["read"] = truth.seconds({"request": requests, "read": leg.units["read"]})
-        phases["write"] = truth.seconds({"request": requests, "write": leg.units["write"]})
-        if number:
-            phases["merge"] = truth.seconds(
-                {name: leg.units[name] for name in ("fetch", "fetch_byte", "child", "child_byte")}
-            )
-        whole = {name: leg.calls * seconds for name, seconds in phases.items()}
-        levels.append(Level(leg.calls, leg.calls * leg.seconds, leg.seconds, whole))
-    one = Measurement(work, tree, 1, law.predict(tree, 1, AWS_LAMBDA).seconds, levels)
-    assert levels[0].compute_seconds == pytest.approx(work.compute_seconds)
+    one = measured(work, truth, tree)
+    assert one.levels[0].compute_seconds == pytest.approx(work.compute_seconds)
     found, blind = measuring.fit([one], KNATIVE), measuring.fit([replace(one, levels=())], KNATIVE)
     for other in [(1, 16), (1, 2, 16), (1, 2, 6, 16)]:
         wanted = seconds(work, truth, other)
