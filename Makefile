@@ -25,13 +25,14 @@ HELM = $(shell PATH="$$PATH:$${CLUSTER_HOME:-$$HOME/.cache/sapflow-cluster}/bin"
 # What the chart is checked against; a helm that was built plainly takes itself for one of 2020.
 KUBERNETES = 1.34.0
 
-.PHONY: help run test check bench bench-paper e2e e2e-all images clean
+.PHONY: help run test check bench bench-paper bench-cluster e2e e2e-all images clean
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
-run: $(RUNNABLE) ## Train the digits sample on this machine, functions as local processes
+run: $(RUNNABLE) ## Train the digits sample on this machine, functions as local processes, and write its report
 	$(BIN)/sapflow run manifests/samples/digits.yaml --again
+	$(BIN)/sapflow report manifests/samples/digits.yaml --output .sapflow/report.html
 
 test: $(TESTABLE) ## Run the unit and integration tests
 	$(ONE_THREAD) $(BIN)/python -m pytest tests/unit tests/integration -n $(TEST_PROCESSES) --dist worksteal
@@ -52,6 +53,12 @@ bench: $(TESTABLE) ## Measure speed and size against their goals; the paper's ta
 
 bench-paper: $(TESTABLE) ## Measure the paper's figures again (docs/paper.md); an hour and a half, on a machine with nothing else to do
 	for name in fig3 steptime choice fig6 accuracy; do $(BIN)/python -m bench.paper.$$name || exit 1; done
+
+bench-cluster: $(TESTABLE) ## Measure jobs on the cluster that KUBECONFIG names, with Sapflow installed; an hour or more
+	$(BIN)/python -m bench.cluster
+	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.placement --cluster
+	$(BIN)/python -m bench.paper.fig6 --cluster
 
 e2e: $(TESTABLE) ## Run jobs and faults on the cluster that KUBECONFIG names, or on one of our own
 	tools/e2e short

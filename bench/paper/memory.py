@@ -3,26 +3,48 @@
 The paper's setting: case A, q = 10, at most 5 updates, 256 to 1,536 MB, ten searches, 100 runs a size, its prices. Its
 times were measured on Lambda in 2018 and are not in the text. Here a step takes `FIXED` seconds that memory does not
 change, and computes for `WORK` / z seconds, as CPU follows memory; both vary by a log-normal factor. So this shows
-the search on a noisy cost, not Lambda.
+the search on a noisy cost, not Lambda. Draws docs/figures/fig9.svg and fig10.svg.
 """
 
 import math
 import random
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.paper import figure
 from sapflow.memory_search import FIRST, Goal, Sizes, Trial, best, first, following
 from sapflow.pricing import MIB, PAPER_2018, cost
+from sapflow.report.charts import Line
 
 FIXED, WORK, NOISE = 0.6, 130.0, 0.25
 """Seconds; MiB × seconds; standard deviation of the logarithm of each step's seconds."""
 WORKERS, Q, UPDATES, RUNS, SEARCHES = 100, 10, 5, 100, 10
 SIZES = Sizes(256, 1536, step=64)
 GOALS: tuple[Goal, ...] = ("Cost", "PerformancePerCost")
+FIGURES: dict[Goal, tuple[str, str]] = {
+    "Cost": ("fig9", "µ$ a step"),
+    "PerformancePerCost": ("fig10", "10³ steps/($·s)"),
+}
+"""By goal: the figure's file, and what it shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`RUNS` steps of one size, by goal in the units of `FIGURES`."""
+
+    size: int
+    values: dict[Goal, list[float]]
+
+    def mean(self, goal: Goal) -> float:
+        return statistics.mean(self.values[goal])
+
+    def deviation(self, goal: Goal) -> float:
+        return statistics.stdev(self.values[goal])
 
 
 def step(size: int, luck: random.Random) -> Trial:
@@ -48,43 +70,73 @@ def search(goal: Goal, luck: random.Random) -> list[Trial]:
     return trials
 
 
-def ends(goal: Goal, searches: int = SEARCHES) -> Counter[int]:
-    """Where searches from random starts end."""
-    return Counter(best(search(goal, random.Random(seed)), goal).size for seed in range(searches))
+def chosen(goal: Goal, searches: int = SEARCHES) -> list[Trial]:
+    """What each of so many searches from random starts ends with, as it measured it."""
+    return [best(search(goal, random.Random(seed)), goal) for seed in range(searches)]
 
 
-def rows() -> Iterator[tuple[str, ...]]:
-    """By size: cost and its deviation, ratio and its deviation, ends of searches for each."""
-    luck = random.Random(0)
-    found = {goal: ends(goal) for goal in GOALS}
-    sizes = sorted({*range(256, 1537, 128), *(size for each in found.values() for size in each)})
-    for size in sizes:
+def shown(trial: Trial, goal: Goal) -> float:
+    """A trial in the units of `FIGURES`."""
+    return 1e6 * trial.dollars if goal == "Cost" else 1e-3 / trial.loss(goal)
+
+
+def rows(more: Collection[int] = ()) -> list[Row]:
+    """Steps of every 128 MiB, and of the sizes named."""
+    luck, found = random.Random(0), []
+    for size in sorted({*range(256, 1537, 128), *more}):
         runs = [step(size, luck) for _ in range(RUNS)]
-        costs = [1e6 * each.dollars for each in runs]
-        ratios = [1e-3 / each.loss("PerformancePerCost") for each in runs]
-        yield (
-            f"{size:,}",
-            f"{statistics.mean(costs):,.0f} ± {statistics.stdev(costs):,.0f}",
-            f"{statistics.mean(ratios):,.2f} ± {statistics.stdev(ratios):,.2f}",
-            *("●" * found[goal][size] for goal in GOALS),
-        )
+        found.append(Row(size, {goal: [shown(each, goal) for each in runs] for goal in GOALS}))
+    return found
+
+
+def drawing(goal: Goal, measured: Sequence[Row], ended: Sequence[Trial]) -> str:
+    """The mean against memory, its deviation, and a dot for each search where it ended, as high as it measured."""
+    sizes = Counter(trial.size for trial in ended)
+    places = ", ".join(f"{number} at {size} MiB" for size, number in sorted(sizes.items()))
+    series = [
+        Line(f"mean of {RUNS} steps", "s1", [(row.size, row.mean(goal)) for row in measured], marks=True),
+        *(
+            Line(
+                f"{sign} σ of a step",
+                "s8",
+                [(row.size, row.mean(goal) + factor * row.deviation(goal)) for row in measured],
+            )
+            for sign, factor in (("+", 1), ("−", -1))
+        ),
+        Line(
+            f"where {len(ended)} searches end, as each measured: {places}",
+            f"s2 {figure.POINTS}",
+            [(trial.size, shown(trial, goal)) for trial in ended],
+            marks=True,
+        ),
+    ]
+    digits = 0 if goal == "Cost" else 1
+    return figure.draw(series, x="MiB", y=FIGURES[goal][1], y_digits=digits)
 
 
 def main() -> None:
+    ended = {goal: chosen(goal) for goal in GOALS}
+    measured = rows({trial.size for each in ended.values() for trial in each})
     table = Table(
         title=f"{SEARCHES} searches, q = {Q}, at most {UPDATES} updates; ± σ of {RUNS} steps a size"
     )
-    for name in ("MiB", "µ$ a step", "10³ steps/($·s)", "least cost ends", "best ratio ends"):
+    for name in ("MiB", *(unit for _, unit in FIGURES.values()), "least cost ends", "best ratio ends"):
         table.add_column(name, justify="left" if "ends" in name else "right")
-    for row in rows():
-        table.add_row(*row)
+    for row in measured:
+        table.add_row(
+            f"{row.size:,}",
+            f"{row.mean('Cost'):,.0f} ± {row.deviation('Cost'):,.0f}",
+            f"{row.mean('PerformancePerCost'):,.2f} ± {row.deviation('PerformancePerCost'):,.2f}",
+            *("●" * sum(trial.size == row.size for trial in ended[goal]) for goal in GOALS),
+        )
     Console(width=120).print(table)
     for goal in GOALS:
         losses = {size: _expected(size).loss(goal) for size in range(SIZES.low, SIZES.high + 1, SIZES.step)}
-        least = min(losses.values())
-        many = ends(goal, 1_000)
-        share = sum(number for size, number in many.items() if losses[size] <= 1.05 * least) / 1_000
+        near = {size for size, loss in losses.items() if loss <= 1.05 * min(losses.values())}
+        share = sum(trial.size in near for trial in chosen(goal, 1_000)) / 1_000
         print(f"{goal}: of 1,000 searches {100 * share:.0f} % end within 5 % of the best size")
+    for goal, (name, _) in FIGURES.items():
+        figure.save(name, drawing(goal, measured, ended[goal]))
 
 
 def _expected(size: int) -> Trial:

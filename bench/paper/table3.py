@@ -3,14 +3,16 @@
     t = t_fixed + t_m · (n/m_1 + … + m_k) + t_level · k
 
 over a whole run: 50 iterations of case A, 20 of case B, 100 workers each. The middle term is eq. 1, to the letter;
-the outer ones are what the table needs beside it.
+the outer ones are what the table needs beside it. Draws docs/figures/table3.svg.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.paper import figure
 from sapflow import closed_form
 from sapflow.fitting import non_negative, r_squared
+from sapflow.report.charts import Line
 from sapflow.structure import Structure
 
 ITERATIONS = {"A": 50, "B": 20}
@@ -54,6 +56,26 @@ def _terms(tree: Structure) -> Sequence[float]:
     return [1.0, closed_form.latency(tree), float(len(tree) - 2)]
 
 
+def drawing() -> str:
+    """Predicted against measured seconds of a run, both cases."""
+    series = [
+        Line(
+            f"case {case}",
+            f"{kind} {figure.POINTS}",
+            [
+                (row[case], predicted)
+                for row, predicted in zip(SECONDS.values(), fit(case).predicted, strict=True)
+            ],
+            marks=True,
+        )
+        for case, kind in (("A", "s1"), ("B", "s2"))
+    ]
+    everything = [seconds for row in SECONDS.values() for seconds in row.values()]
+    ends = (min(everything), max(everything))
+    series.append(Line("as measured", "s8", [(end, end) for end in ends]))
+    return figure.draw(series, x="seconds measured", y="seconds predicted", y_digits=0)
+
+
 def main() -> None:
     for case in ITERATIONS:
         full, plain = fit(case), fit(case, levels=False)
@@ -66,6 +88,7 @@ def main() -> None:
             error = predicted / row[case] - 1
             print(f"  {list(tree)!s:<22} {row[case]:>9.2f} {predicted:>9.2f} {error:>+7.1%}")
         print()
+    figure.save("table3", drawing())
 
 
 if __name__ == "__main__":
