@@ -1,7 +1,6 @@
 """The part of the page about where a placed job ran: its cells by node, and what passed through the store. Pure."""
 
 from collections.abc import Sequence
-from html import escape
 
 from sapflow.driver.commits import Commit
 from sapflow.memory import format_bytes
@@ -9,6 +8,7 @@ from sapflow.packing import Cells
 from sapflow.placement import Placement
 from sapflow.report import charts
 from sapflow.report.charts import Line
+from sapflow.report.elements import table, whole
 from sapflow.report.facts import Facts
 
 UNKNOWN = "not told"
@@ -33,22 +33,26 @@ def _table(commits: Sequence[Commit], cells: Cells) -> str:
     for cell in range(max(map(max, cells)) + 1):
         mergers = sum(row.count(cell) for row in cells[1:])
         root = ", the root among them" if cells[-1][0] == cell else ""
-        row = [f"{cell}", homes(commits, cell), f"{cells[0].count(cell):,}", f"{mergers:,}{root}"]
-        rows.append("<tr>" + "".join(f"<td>{escape(each)}</td>" for each in row) + "</tr>")
-    head = "".join(f"<th>{each}</th>" for each in ("cell", "node", "workers", "mergers"))
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        rows.append([f"{cell}", homes(commits, cell), f"{cells[0].count(cell):,}", f"{mergers:,}{root}"])
+    return table(["cell", "node", "workers", "mergers"], rows)
 
 
 def homes(commits: Sequence[Commit], cell: int) -> str:
     """The nodes of a cell, with the steps at which it moved."""
-    found: list[tuple[str, int]] = []
-    for commit in commits:
-        node = (commit.measured.nodes or {}).get(cell)
-        if node is not None and (not found or found[-1][0] != node):
-            found.append((node, commit.version))
+    found = stays(commits, cell)
     if not found:
         return UNKNOWN
-    return ", ".join([found[0][0], *(f"from step {version:,} {node}" for node, version in found[1:])])
+    return ", ".join([found[0][1], *(f"from step {commit.version:,} {node}" for commit, node in found[1:])])
+
+
+def stays(commits: Sequence[Commit], cell: int) -> list[tuple[Commit, str]]:
+    """The nodes on which a cell was, each with the first commit that tells of it there."""
+    found: list[tuple[Commit, str]] = []
+    for commit in commits:
+        node = (commit.measured.nodes or {}).get(cell)
+        if node is not None and (not found or found[-1][1] != node):
+            found.append((commit, node))
+    return found
 
 
 def _bytes(facts: Facts, placed: Placement) -> str:
@@ -64,7 +68,7 @@ def _bytes(facts: Facts, placed: Placement) -> str:
         [Line("through the store", "s1", points)],
         x="step",
         y="bytes",
-        x_format=lambda value: f"{value:,.0f}",
+        x_format=whole,
         y_format=format_bytes,
         from_zero=True,
         limits=[("predicted", "s3", float(predicted.total))],

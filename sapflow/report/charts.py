@@ -18,6 +18,8 @@ _FEW, _CUT_ABOVE = 8, 3.0
 """Fewer values are all shown; what is so many times as high as nearly all others is cut off."""
 _MOST_NODES = 16
 """Of a level that a drawing has room for."""
+_BESIDE_TREE = 170
+"""For what is said of its levels."""
 Format = Callable[[float], str]
 Point = tuple[float, float]
 
@@ -164,11 +166,14 @@ def time_line(marks: Sequence[Mark], end: float, rows: Sequence[tuple[str, str]]
     return _figure(parts, "events by time", [], height)
 
 
-def tree(structure: Structure, notes: Sequence[str], edges: Sequence[str]) -> str:
-    """A merge tree, root on top. `notes` and `edges` say something of each level, root first, and below it."""
-    gap, left = 74, 8
-    room = WIDTH - 2 * left
-    height = gap * (len(structure) - 1) + 70
+def tree(structure: Structure, notes: Sequence[Sequence[str]], edges: Sequence[Sequence[str]]) -> str:
+    """A merge tree, root on top. `notes` and `edges` are lines about each level, root first, and about what is below.
+
+    They stand beside the tree, where no edge crosses them.
+    """
+    gap, left = 74, _BESIDE_TREE
+    room = WIDTH - left - 8
+    height = gap * (len(structure) - 1) + 48
     parts, places = [], []
     for row, width in enumerate(structure):
         drawn = min(width, _MOST_NODES)
@@ -176,7 +181,7 @@ def tree(structure: Structure, notes: Sequence[str], edges: Sequence[str]) -> st
         if row == 0:
             continue
         level = len(structure) - 1 - row
-        y = 34 + gap * row
+        y = 24 + gap * row
         owners = _owners(structure, level, drawn, width)
         for index, place in enumerate(places[row]):
             above = places[row - 1][owners[index]]
@@ -184,22 +189,28 @@ def tree(structure: Structure, notes: Sequence[str], edges: Sequence[str]) -> st
                 f'<line class="edge" x1="{above:.1f}" y1="{y - gap + 9}" x2="{place:.1f}" y2="{y - 9}"/>'
             )
     for row, width in enumerate(structure):
-        y = 34 + gap * row
+        y = 24 + gap * row
         kind = "root" if row == 0 else "worker" if row == len(structure) - 1 else "merger"
         for place in places[row]:
             parts.append(
                 f'<circle class="node {kind}" cx="{place:.1f}" cy="{y}" r="{7 if width > 8 else 9}"/>'
             )
-        if width > _MOST_NODES:
-            parts.append(
-                f'<text class="tick" x="{WIDTH - left}" y="{y - 14}" text-anchor="end">of {width:,}</text>'
-            )
         noun = "root" if row == 0 else f"{width:,} {kind}{'' if width == 1 else 's'}"
-        note = f"{noun}: {notes[row]}" if row < len(notes) and notes[row] else noun
-        parts.append(_on_paper(8, y + 26 if row == len(structure) - 1 else y - 16, note, "note"))
-        if row < len(edges) and edges[row] and row < len(structure) - 1:
-            parts.append(_on_paper(8, y + gap / 2 + 2, edges[row], "tick"))
+        if width > _MOST_NODES:
+            noun = f"{_MOST_NODES} of {noun} drawn"
+        parts.append(_beside(y, [noun, *notes[row]], "note"))
+        if row < len(structure) - 1:
+            parts.append(_beside(y + gap / 2, edges[row], "tick"))
     return _figure(parts, f"merge tree {list(structure)}", [], height)
+
+
+def _beside(y: float, said: Sequence[str], kind: str) -> str:
+    """Lines of text on the left, around a height."""
+    top = y + 4 - 6.5 * (len(said) - 1)
+    return "".join(
+        f'<text class="{kind}" x="8" y="{top + 13 * index:.1f}">{escape(each)}</text>'
+        for index, each in enumerate(said)
+    )
 
 
 def nothing() -> str:
@@ -301,11 +312,6 @@ def _x_axis(across: _Scale, label: str, form: Format, height: float = HEIGHT) ->
 
 def _y_label(text: str) -> str:
     return f'<text class="label" x="4" y="12">{escape(text)}</text>' if text else ""
-
-
-def _on_paper(x: float, y: float, text: str, kind: str) -> str:
-    """Text that lines do not cross out."""
-    return f'<text class="{kind} halo" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
 
 
 def _figure(parts: Iterable[str], title: str, keys: Sequence[tuple[str, str]], height: float = HEIGHT) -> str:

@@ -65,6 +65,22 @@ class Facts:
         return self.commits[-1] if self.commits else self.start
 
     @property
+    def versions(self) -> Sequence[Commit]:
+        """All of them, from version 0."""
+        return (self.start, *self.commits)
+
+    @property
+    def result(self) -> Commit:
+        """The version that was chosen; the last one as long as none is."""
+        return self.versions[: self.outcome["version"] + 1][-1] if self.outcome is not None else self.last
+
+    def level_name(self, level: int) -> str:
+        """Of a level of the tree, workers 0."""
+        if level == 0:
+            return "workers"
+        return "root" if level == len(self.structure) - 1 else f"mergers, level {level}"
+
+    @property
     def warm(self) -> Sequence[Commit]:
         """Commits of steps by the last plan in which no function had to be started, where there are such after the
         warm-up."""

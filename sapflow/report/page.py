@@ -1,17 +1,17 @@
 """The page: what of a job is shown, in which order, in which words. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib import resources
-from itertools import pairwise
 
 import yaml
 
-from sapflow.driver.commits import Account, Commit
+from sapflow.driver.commits import Account, Commit, Leg
 from sapflow.memory import format_bytes, format_quantity, parse_quantity
 from sapflow.pricing import MIB
-from sapflow.report import cells, charts
-from sapflow.report.charts import Line, Mark
+from sapflow.report import cells, charts, events, prediction
+from sapflow.report.charts import Line
+from sapflow.report.elements import money, number, share, table, time, whole
 from sapflow.report.facts import Facts
 from sapflow.text import dollars, duration, percent
 
@@ -26,14 +26,6 @@ PHASES = {
 }
 """Phases of invocations, from below, and their colours' classes. A phase that is not named here is `other`."""
 _OTHER = "other"
-_EVENTS = (
-    ("cold start", "s7"),
-    ("retry", "s6"),
-    ("hedge", "s4"),
-    ("skipped step", "bad"),
-    ("new plan", "s5"),
-    ("checkpoint", "s3"),
-)
 
 
 def render(facts: Facts) -> str:
@@ -61,9 +53,9 @@ def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
     yield "Merge tree", [_tree(facts), _levels(facts)]
     if where := cells.section(facts):
         yield "Placement by node", where
-    yield "Prediction beside measurement", [_prediction(facts)]
+    yield "Prediction beside measurement", prediction.section(facts)
     yield "Memory and cost", _memory_and_cost(facts)
-    yield "Faults and starts", [_events(facts)]
+    yield "Faults and starts", [events.section(facts)]
     yield "Spec", [_spec(facts)]
 
 
@@ -76,7 +68,7 @@ def _header(facts: Facts) -> str:
     unit = "contributions" if facts.job.spec.algorithm.mode == "Async" else "steps"
     tiles = [
         ("validation accuracy", percent(shown) if shown is not None else "–"),
-        ("training loss", _number(last.measured.loss) if last.measured.loss is not None else "–"),
+        ("training loss", number(last.measured.loss) if last.measured.loss is not None else "–"),
         (unit, f"{sum(last.counters) if last.counters else last.version:,}"),
         ("time", duration(account.seconds)),
         ("cost", dollars(account.cost_usd)),
@@ -105,7 +97,6 @@ def _header(facts: Facts) -> str:
 
 
 def _learning(facts: Facts) -> list[str]:
-    everything = (facts.start, *facts.commits)
     target = facts.job.spec.algorithm.target_accuracy
     wanted = [] if target is None else [("target", "s3", target)]
     losses = {each.version: each.measured.loss for each in facts.commits}
@@ -115,21 +106,21 @@ def _learning(facts: Facts) -> list[str]:
     classifies = any(value is not None for value in (*hits.values(), *held_out_hits.values()))
     found = []
     for label, place, form in (
-        ("time", {each.version: each.account.seconds for each in everything}, _time),
-        ("dollars", {each.version: each.account.cost_usd for each in everything}, _money),
+        ("time", {each.version: each.account.seconds for each in facts.versions}, time),
+        ("dollars", {each.version: each.account.cost_usd for each in facts.versions}, money),
     ):
         curves = [
             _line("training", "s1", losses, place),
             _line("validation", "s2", held_out_losses, place, marks=True),
         ]
-        found.append(charts.lines(curves, x=label, y="loss", x_format=form, y_format=_number))
+        found.append(charts.lines(curves, x=label, y="loss", x_format=form, y_format=number))
         if classifies:
             curves = [
                 _line("training", "s1", hits, place),
                 _line("validation", "s2", held_out_hits, place, marks=True),
             ]
             found.append(
-                charts.lines(curves, x=label, y="accuracy", x_format=form, y_format=_share, limits=wanted)
+                charts.lines(curves, x=label, y="accuracy", x_format=form, y_format=share, limits=wanted)
             )
     return ['<div class="grid">', *found, "</div>"]
 
@@ -154,13 +145,13 @@ def _anatomy(facts: Facts) -> list[str]:
         "<p>Seconds of all functions together, by phase, beside the seconds that the step took: the more functions "
         "work at once, the further the two are apart.</p>",
         '<div class="grid">',
-        charts.stacked(columns, kinds, x="step", y="function seconds", x_format=_whole, y_format=_time),
+        charts.stacked(columns, kinds, x="step", y="function seconds", x_format=whole, y_format=time),
         charts.lines(
             [Line("a step", "s1", walls)],
             x="step",
             y="seconds",
-            x_format=_whole,
-            y_format=_time,
+            x_format=whole,
+            y_format=time,
             from_zero=True,
             few_cut=True,
         ),
@@ -189,14 +180,14 @@ def _sizes_tried(facts: Facts) -> list[str]:
             format_quantity(each.size * MIB),
             f"{each.step:,}",
             duration(each.seconds),
-            _money(each.cost_usd),
-            _share(each.error),
+            money(each.cost_usd),
+            share(each.error),
         )
         for each in search.trials
     ]
     return [
         f"<p>The search for the workers' memory wants {search.quantity}. {state}.</p>",
-        _table(["size tried", "to step", "a step", "cost of a step", "error"], rows),
+        table(["size tried", "to step", "a step", "cost of a step", "error"], rows),
     ]
 
 
@@ -210,20 +201,29 @@ def _phases(commit: Commit) -> dict[str, float]:
 
 def _tree(facts: Facts) -> str:
     levels = facts.levels
-    notes, edges = [], []
+    notes: list[list[str]] = []
+    edges: list[list[str]] = []
+    timed = False
     for level in range(len(facts.structure) - 1, -1, -1):
-        if level < len(levels) and levels[level].calls:
-            leg = levels[level]
-            notes.append(f"{duration(leg.seconds / leg.calls)} a call")
-        else:
-            notes.append("")
-        if 0 < level < len(levels) and levels[level - 1].calls:
-            below = levels[level - 1]
-            each = below.bytes_written / below.calls
-            edges.append(f"{format_bytes(each)} each, {format_bytes(below.bytes_written)} in all")
-        else:
-            edges.append("")
-    return f'<div class="tree">{charts.tree(facts.structure, notes, edges)}</div>'
+        leg = levels[level] if level < len(levels) else Leg()
+        notes.append([f"{duration(leg.seconds / leg.calls)} a call"] if leg.calls else [])
+        below = levels[level - 1] if 0 < level < len(levels) else Leg()
+        if not below.calls:
+            edges.append([])
+            continue
+        # Shards and cursors make several calls of one child; the cut end of an epoch has fewer children.
+        children = min(below.calls, facts.structure[-level])
+        each = [format_bytes(below.bytes_written / children)]
+        if merging := leg.phases.get("merge"):
+            each.append(duration(merging / children))
+            timed = True
+        edges.append([f"{', '.join(each)} each", f"{format_bytes(below.bytes_written)} in all"])
+    caption = (
+        "<p>An edge is what one child wrote, and the seconds in which the functions above it read and added that: "
+        "the merge phase of their calls, all together, by the number of children.</p>"
+    )
+    drawn = f'<div class="tree">{charts.tree(facts.structure, notes, edges)}</div>'
+    return (caption if timed else "") + drawn
 
 
 def _levels(facts: Facts) -> str:
@@ -235,7 +235,7 @@ def _levels(facts: Facts) -> str:
         calls = max(leg.calls, 1)
         rows.append(
             [
-                _level_name(facts, level),
+                facts.level_name(level),
                 f"{leg.calls:,}",
                 duration(leg.seconds / calls),
                 duration(leg.slowest),
@@ -244,46 +244,7 @@ def _levels(facts: Facts) -> str:
             ]
         )
     head = ["a typical step", "calls", "mean call", "slowest call", "read", "written"]
-    return _table(head, rows)
-
-
-def _level_name(facts: Facts, level: int) -> str:
-    if level == 0:
-        return "workers"
-    return "root" if level == len(facts.structure) - 1 else f"mergers, level {level}"
-
-
-def _prediction(facts: Facts) -> str:
-    if facts.predicted is None:
-        return f'<p class="empty">No prediction: {escape(facts.not_predicted or "none was made")}.</p>'
-    predicted, rows = facts.predicted, []
-    for label, said, seen, form in (
-        ("seconds a step", predicted.seconds, facts.seconds_per_step, duration),
-        ("dollars a step", predicted.dollars, facts.dollars_per_step, dollars),
-    ):
-        rows.append([label, form(said), "–" if seen is None else form(seen), _off(said, seen)])
-    levels = facts.levels
-    if len(levels) == len(predicted.levels):
-        for level in range(len(levels) - 1, -1, -1):
-            seen = levels[level].slowest
-            said = predicted.levels[level]
-            rows.append(
-                [
-                    f"slowest call: {_level_name(facts, level)}",
-                    duration(said),
-                    duration(seen),
-                    _off(said, seen),
-                ]
-            )
-    note = (
-        "<p>Of warm steps: the planner's law with its stored constants beside the median of this job's steps in "
-        "which no function had to be started.</p>"
-    )
-    return note + _table(["", "predicted", "measured", "measured / predicted"], rows)
-
-
-def _off(said: float, seen: float | None) -> str:
-    return "–" if seen is None or not said > 0 else f"{seen / said:.2f} ×"
+    return table(head, rows)
 
 
 def _memory_and_cost(facts: Facts) -> list[str]:
@@ -306,7 +267,7 @@ def _memory_and_cost(facts: Facts) -> list[str]:
                     (f"limit of a {role}", kind, changing[0][1] if changing else limits[role] / MIB)
                 )
     price = facts.job.price
-    money = [(float(each.version), each.account.cost_usd) for each in (facts.start, *facts.commits)]
+    spent = [(float(each.version), each.account.cost_usd) for each in facts.versions]
     return [
         f"<p>Cost by {escape(price.name)}: workers' and mergers' calls. Peak memory is all that the system counts of "
         "a process, pages of libraries that it shares with others included, which a local run's limit leaves out.</p>",
@@ -315,73 +276,23 @@ def _memory_and_cost(facts: Facts) -> list[str]:
             series,
             x="step",
             y="peak memory, MiB",
-            x_format=_whole,
-            y_format=_whole,
+            x_format=whole,
+            y_format=whole,
             from_zero=True,
             limits=bounds,
         ),
         charts.lines(
-            [Line("cost so far", "s1", money)],
+            [Line("cost so far", "s1", spent)],
             x="step",
             y="dollars",
-            x_format=_whole,
-            y_format=_money,
+            x_format=whole,
+            y_format=money,
             from_zero=True,
         ),
         "</div>",
     ]
 
 
-def _events(facts: Facts) -> str:
-    marks = list(_marks(facts))
-    if not marks:
-        return '<p class="empty">No function had to be started, none failed, none was late.</p>'
-    return f'<div class="tree">{charts.time_line(marks, facts.last.account.seconds, _EVENTS, _time)}</div>'
-
-
-def _marks(facts: Facts) -> Iterator[Mark]:
-    for old, new in pairwise([None, facts.start, *facts.commits]):
-        assert new is not None
-        at = new.account.seconds
-        for row, name in (("cold start", "cold_starts"), ("retry", "retries"), ("hedge", "hedges")):
-            more = getattr(new.account, name) - (getattr(old.account, name) if old is not None else 0)
-            if more > 0:
-                yield Mark(at, row, f"{more:,} × {row} before version {new.version:,}, {duration(at)}")
-        if old is not None and new.plan != old.plan:
-            yield Mark(at, "new plan", f"planned anew after version {new.version:,}, {duration(at)}")
-        if new.skipped:
-            yield Mark(at, "skipped step", f"step {new.version:,} was not finite and left out")
-        if new.version in facts.checkpoints:
-            yield Mark(at, "checkpoint", f"checkpoint of version {new.version:,}, {duration(at)}")
-
-
 def _spec(facts: Facts) -> str:
     text = yaml.safe_dump(facts.job.to_json(), sort_keys=False, allow_unicode=True, width=100)
     return f"<details><summary>TrainingJob</summary><pre>{escape(text)}</pre></details>"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    top = "".join(f"<th>{escape(each)}</th>" for each in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(each)}</td>" for each in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.3g} %"
-
-
-def _time(value: float) -> str:
-    return "0" if value == 0 else duration(value)
-
-
-def _money(value: float) -> str:
-    """Short enough for an axis: $2.5, 15 µ$."""
-    return f"${value:.3g}" if value == 0 or abs(value) >= 0.01 else f"{value * 1e6:,.3g} µ$"
-
-
-def _whole(value: float) -> str:
-    return f"{value:,.0f}"

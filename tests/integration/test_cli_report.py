@@ -22,6 +22,18 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path
     return file, store, page, run("report", file, "--store", store, "-o", page, "--json")
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a placed job whose budget was spent before its end."""
+    folder = tmp_path_factory.mktemp("stopped")
+    file, store, page = folder / "job.yaml", folder / "store", folder / "report.html"
+    placed = {"affinity": [{"from": "Worker", "to": "Root", "weight": 100}], "placement": {"cells": 2}}
+    write_job(file, workers=4, merge_structure=[1, 4], algorithm_steps=40, limits_budgetUSD=1e-5, **placed)
+    assert run("run", "--max-instances", 2, file, "--store", store).code == 1
+    assert run("report", file, "--store", store, "-o", page).code == 0
+    return page
+
+
 def test_writes_a_page_of_a_finished_job(reported: tuple[Path, Path, Path, Done]) -> None:
     _, _, path, done = reported
     assert done.code == 0, done.err
@@ -78,32 +90,48 @@ def test_a_page_that_cannot_be_written_is_said_by_its_path(reported: tuple[Path,
     assert "--output" in done.err
 
 
+def test_writes_a_page_of_a_placed_job_that_was_stopped_by_a_limit(stopped: Path) -> None:
+    page = stopped.read_text(encoding="utf-8")
+    assert "<b>BudgetExceeded</b>" in page
+    assert "limit reached" in page
+    assert "Placement by node" in page
+    assert "taken so far:" in page
+    assert "An edge is what one child wrote" in page
+
+
 def test_a_browser_shows_it_light_and_dark_wide_and_narrow_without_a_network(
     reported: tuple[Path, Path, Path, Done], tmp_path: Path
 ) -> None:
     require_browser()
     _, _, path, _ = reported
+    asyncio.run(look_at(path, tmp_path))
 
-    async def look() -> None:
-        async with browser(tmp_path / "profile") as page:
-            await page.open(path)
-            papers = {}
-            for width in (360, 1280):
-                for dark in (False, True):
-                    await page.look(width=width, dark=dark)
-                    await page.picture(tmp_path / f"{width}-{'dark' if dark else 'light'}.png")
-                    wide = await page.evaluate("document.documentElement.scrollWidth")
-                    assert wide <= width, f"{wide} px in a window of {width}"
-                    tops = "[...document.querySelectorAll('.grid')[0].children].map(e => e.getBoundingClientRect().top)"
-                    columns = len(set(await page.evaluate(tops)))
-                    assert columns == (4 if width == 360 else 2)
-                    papers[dark] = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-                    assert await page.evaluate(_LABELS_OUTSIDE) == []
-            assert papers[False] != papers[True]
-            assert page.requests == [path.resolve().as_uri()]
-            assert page.complaints == []
 
-    asyncio.run(look())
+def test_a_browser_shows_a_placed_job_that_was_stopped(stopped: Path, tmp_path: Path) -> None:
+    require_browser()
+    asyncio.run(look_at(stopped, tmp_path))
+
+
+async def look_at(path: Path, folder: Path) -> None:
+    """Open a page in a browser, light and dark, wide and narrow: nothing is cut off, asked for, or complained of."""
+    async with browser(folder / "profile") as page:
+        await page.open(path)
+        papers = {}
+        for width in (360, 1280):
+            for dark in (False, True):
+                await page.look(width=width, dark=dark)
+                await page.picture(folder / f"{width}-{'dark' if dark else 'light'}.png")
+                wide = await page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, f"{wide} px in a window of {width}"
+                tops = "[...document.querySelectorAll('.grid')[0].children].map(e => e.getBoundingClientRect().top)"
+                columns = len(set(await page.evaluate(tops)))
+                assert columns == (4 if width == 360 else 2)
+                papers[dark] = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+                assert await page.evaluate(_LABELS_OUTSIDE) == []
+                assert await page.evaluate(_LABELS_IN_TREE) == []
+        assert papers[False] != papers[True]
+        assert page.requests == [path.resolve().as_uri()]
+        assert page.complaints == []
 
 
 _LABELS_OUTSIDE = """[...document.querySelectorAll('svg text')].filter(text => {
@@ -111,3 +139,9 @@ _LABELS_OUTSIDE = """[...document.querySelectorAll('svg text')].filter(text => {
   return one.left < all.left - 1 || one.right > all.right + 1 || one.top < all.top - 1 || one.bottom > all.bottom + 1;
 }).map(text => text.textContent)"""
 """Words that a chart's edge would cut off."""
+_LABELS_IN_TREE = """(() => {
+  const svg = document.querySelector('svg[aria-label^="merge tree"]');
+  const edge = Math.min(...[...svg.querySelectorAll('.edge, .node')].map(e => e.getBoundingClientRect().left));
+  return [...svg.querySelectorAll('text')].filter(e => e.getBoundingClientRect().right > edge).map(e => e.textContent);
+})()"""
+"""Words that reach into the merge tree."""

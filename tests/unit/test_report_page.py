@@ -10,9 +10,9 @@ from helpers.jobs import tiny_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sapflow.driver.commits import Account, Commit, Cursor, Leg, Measured, Plan
+from sapflow.driver.commits import Account, Commit, Cursor, Forecast, Leg, Measured, Plan
 from sapflow.driver.size_records import SizeSearch, SizeTrial
-from sapflow.report import charts, render
+from sapflow.report import charts, elements, events, render
 from sapflow.report.cells import UNKNOWN
 from sapflow.report.facts import Evaluation, Facts, Predicted
 from sapflow.requests import Sizes
@@ -207,14 +207,122 @@ def test_draws_one_node_for_each_function_and_an_edge_to_its_parent() -> None:
 
 def test_says_bytes_and_seconds_of_each_level() -> None:
     text = " ".join(Elements(render(facts())).text)
-    assert "2.0 KiB each, 7.8 KiB in all" in text
-    assert "4 workers: 100 ms a call" in text
+    assert "2.0 KiB each 7.8 KiB in all" in text
+    assert "4 workers 100 ms a call" in text
+    assert "An edge is" not in text
+
+
+def merging(*seconds: float) -> dict[str, Any]:
+    """Commits whose mergers and root read and added their children in so many seconds, all of a level together."""
+    made = facts().commits
+    legs = [
+        leg.model_copy(update={"phases": {"merge": each} if each else {"read": 0.01}})
+        for leg, each in zip(made[0].measured.legs, (0.0, *seconds), strict=True)
+    ]
+    return {
+        "commits": [
+            each.model_copy(update={"measured": each.measured.model_copy(update={"legs": legs})})
+            for each in made
+        ]
+    }
+
+
+def test_an_edge_has_the_seconds_in_which_one_child_is_read_and_added() -> None:
+    text = " ".join(Elements(render(facts(**merging(0.02, 0.03)))).text)
+    assert "2.0 KiB, 5 ms each 7.8 KiB in all" in text
+    assert "2.0 KiB, 15 ms each 3.9 KiB in all" in text
+    assert "An edge is what one child wrote" in text
+
+
+def test_an_edge_has_no_seconds_where_the_commits_have_none_of_it() -> None:
+    text = " ".join(Elements(render(facts(**merging(0.0, 0.03)))).text)
+    assert "2.0 KiB each 7.8 KiB in all" in text
+    assert "2.0 KiB, 15 ms each" in text
+
+
+def test_calls_of_several_shards_are_of_one_edge() -> None:
+    changes = merging(0.02, 0.03)
+    for each in changes["commits"]:
+        each.measured.legs[1] = each.measured.legs[1].model_copy(update={"calls": 6})
+    text = " ".join(Elements(render(facts(**changes, plan=Plan(structure=(1, 2, 4), shards=3)))).text)
+    assert "2.0 KiB, 15 ms each 3.9 KiB in all" in text
+
+
+@pytest.mark.parametrize("structure", [(1, 2, 4), (1, 1_000), (1, 40, 1_000, 100_000)])
+def test_what_is_said_of_a_tree_stands_beside_it(structure: tuple[int, ...]) -> None:
+    said = [[""] * 2] * len(structure)
+    elements = Elements(charts.tree(structure, said, said))
+    drawn = [float(each[side] or 0) for each in elements.of("edge") for side in ("x1", "x2")]
+    texts = {each["x"] for tag, each in elements.found if tag == "text"}
+    assert texts == {"8"}
+    assert min(drawn) > 170
 
 
 def test_puts_the_prediction_beside_the_steps_in_which_nothing_was_started() -> None:
     page = render(facts())
     assert "<td>seconds a step</td><td>200 ms</td><td>250 ms</td><td>1.25 ×</td>" in page
     assert "<td>slowest call: workers</td><td>100 ms</td><td>120 ms</td><td>1.20 ×</td>" in page
+
+
+def forecast(seconds: float, dollars: float, steps: int) -> Forecast:
+    return Forecast(seconds_per_step=seconds, dollars_per_step=dollars, steps=steps, constants="a table")
+
+
+def test_a_finished_job_says_how_far_its_forecast_was_off() -> None:
+    made = facts(start=commit(0, cold=5, forecast=forecast(0.2, 0.002, 20)))
+    assert made.outcome is not None
+    said = {"seconds": 4.0, "costUSD": 0.04, "secondsError": -0.25, "costError": 1.0}
+    page = render(replace(made, outcome={**made.outcome, "forecast": said}))
+    text = " ".join(Elements(page).text)
+    assert "Forecast before the first step: 4.0 s and $0.0400 for 20 steps, from a table." in text
+    assert "For the 20 steps taken: 4.0 s and $0.0400: 25 % too little of time" in text
+    assert "100 % too much of cost" in text
+
+
+@pytest.mark.parametrize(
+    ("state", "failure"),
+    [("Failed", {"reason": "DeadlineExceeded", "message": "late"}), ("Unfinished", None)],
+)
+def test_a_job_that_was_stopped_says_how_far_its_forecast_was_off_so_far(
+    state: str, failure: dict[str, Any] | None
+) -> None:
+    start = commit(0, cold=5, forecast=forecast(0.2, 0.002, 80))
+    commits = [commit(version, cold=5) for version in range(1, 21)]
+    made = facts(start=start, commits=commits, state=state, failure=failure, outcome=None, predicted=None)
+    page = render(made)
+    assert "16.0 s and $0.160 for 80 steps" in page
+    assert "For the 20 steps taken so far: 4.0 s and $0.0400: 20 % too little of time" in page
+    row = ["before the first step", "20", "200 ms", "250 ms", "20 % too little"]
+    row += ["$0.00200", "$0.00100", "100 % too much"]
+    assert "".join(f"<td>{each}</td>" for each in row) in page
+
+
+def test_each_plan_has_its_own_forecast_beside_the_steps_that_followed_it() -> None:
+    start = commit(0, plan="older", forecast=forecast(0.1, 0.001, 20))
+    commits = [commit(version, plan="older" if version < 12 else "plan") for version in range(1, 21)]
+    commits[11] = commits[11].model_copy(update={"forecast": forecast(0.5, 0.001, 8)})
+    page = render(facts(start=start, commits=commits))
+    assert (
+        "<td>before the first step</td><td>12</td><td>100 ms</td><td>250 ms</td><td>60 % too little</td>"
+        in page
+    )
+    assert (
+        "<td>anew after version 12</td><td>8</td><td>500 ms</td><td>250 ms</td><td>100 % too much</td>"
+        in page
+    )
+
+
+def test_a_job_that_stopped_before_its_first_step_has_its_forecast_and_no_error() -> None:
+    start = commit(0, forecast=forecast(0.2, 0.002, 80))
+    page = render(
+        facts(start=start, commits=[], evaluations=[], checkpoints=[], outcome=None, state="Unfinished")
+    )
+    assert "16.0 s and $0.160 for 80 steps" in page
+    assert "<td>0</td><td>200 ms</td><td>–</td><td>–</td>" in page
+
+
+def test_a_job_of_which_nothing_was_forecast_shows_no_forecast() -> None:
+    assert "Forecast" not in render(facts())
 
 
 def test_says_why_there_is_no_prediction() -> None:
@@ -232,6 +340,58 @@ def test_marks_starts_retries_and_checkpoints_when_they_happened() -> None:
     assert any(each.startswith("1 × cold start before version 9,") for each in text)
     assert any(each.startswith("1 × retry before version 10,") for each in text)
     assert any(each.startswith("checkpoint of version 20,") for each in text)
+
+
+def marked(made: Facts, row: str) -> list[tuple[float, str]]:
+    return [(mark.at, mark.text) for mark in events.marks(made) if mark.row == row]
+
+
+def test_marks_a_cell_that_moved_when_its_node_changed() -> None:
+    nodes = [{0: "node-a", 1: "node-b"}] * 8 + [{0: "node-a"}] + [{0: "node-a", 1: "node-c"}] * 11
+    commits = [
+        commit(version, measured=Measured(seconds=0.25, nodes=where))
+        for version, where in enumerate(nodes, start=1)
+    ]
+    made = facts(commits=commits, start=commit(0))
+    assert marked(made, "cell moved") == [(2.5, "cell 1 on node-c from step 10, on node-b before, 2.5 s")]
+    assert "cell moved" in render(made)
+    assert "cell moved" not in render(facts())
+
+
+def test_marks_a_change_of_the_workers_memory_as_wanted_and_as_found() -> None:
+    limits = [[512], [512], [512, 768], [], [768]]
+    wanted = [512, 768, 768, 768, 768]
+    commits = [
+        commit(
+            version,
+            measured=Measured(
+                seconds=0.25,
+                memory_limits={"worker": [each << 20 for each in sizes]} if sizes else {},
+                search=SizeSearch(size=size, least=305),
+            ),
+        )
+        for version, (sizes, size) in enumerate(zip(limits, wanted, strict=True), start=1)
+    ]
+    made = facts(commits=commits, evaluations=[], checkpoints=[], outcome=None)
+    assert [text for _, text in marked(made, "memory size")] == [
+        "the search wants 768Mi for workers after version 2, 500 ms",
+        "workers have 512Mi and 768Mi from step 3, 512Mi before, 750 ms",
+        "workers have 768Mi from step 5, 512Mi and 768Mi before, 1.2 s",
+    ]
+    assert "memory size" in render(made)
+    assert "memory size" not in render(facts())
+
+
+@pytest.mark.parametrize(
+    ("reason", "row"),
+    [("DeadlineExceeded", "limit reached"), ("BudgetExceeded", "limit reached"), ("OutOfMemory", "failure")],
+)
+def test_marks_the_end_of_a_job_that_failed_or_reached_a_limit(reason: str, row: str) -> None:
+    failure = {"reason": reason, "message": "it did", "version": 20}
+    made = facts(state="Failed", outcome=None, failure=failure)
+    assert marked(made, row) == [(11.0, f"{reason} after version 20, 11.0 s")]
+    rows = [text for text in Elements(render(made)).text if text in ("limit reached", "failure")]
+    assert rows == [row]
 
 
 def test_names_what_a_failed_job_failed_of() -> None:
@@ -327,3 +487,11 @@ def test_a_typical_step_is_one_by_the_last_plan_and_the_change_is_an_event() -> 
     assert [leg.calls for leg in changed.levels] == [4, 2, 1]
     assert "planned anew after version 13" in render(changed)
     assert "planned anew" not in render(made)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.0, "$0"), (2.5, "$2.5"), (1.5e-5, "15 µ$"), (2.5e-4, "250 µ$"), (1e-3, "$0.001")],
+)
+def test_dollars_on_an_axis_are_short_and_no_power_of_ten(value: float, said: str) -> None:
+    assert elements.money(value) == said
