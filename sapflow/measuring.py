@@ -12,8 +12,6 @@ from sapflow.structure import Structure
 
 _PULL = 1e-4
 """Where nothing but the steps themselves is known of the constants."""
-_KNOWN_PULL = 1e-2
-"""Where an earlier fit to the same steps has found what they do tell."""
 _ROUNDS = 4
 _LEAST_PART = 0.02
 """Of a step: the error of a shorter part of it does not count for more."""
@@ -84,14 +82,11 @@ def learn(step: Measurement, start: Constants) -> Constants:
     expected to wait as long.
     """
     first = fit([step], start)
-    known = {name: getattr(first, name) or getattr(start, name) for name in FITTED}
     far = {
-        "child": start.child,
-        "child_byte": start.child_byte,
         "fetch": start.fetch + max(0.0, first.request - start.request),
         "fetch_byte": start.fetch_byte + max(0.0, first.read - start.read),
     }
-    return fit([step], start.changed(start.origin, known | far), pull=_KNOWN_PULL)
+    return fit([step], start.changed(start.origin, far))
 
 
 def _equations(one: Measurement, constants: Constants) -> Iterator[tuple[Units, float]]:
