@@ -116,12 +116,12 @@ def step(given: argparse.Namespace) -> Iterator[Line]:
             ended = time.time()
             wait_until(lambda job=knative: not job.pods("worker") + job.pods("merger"), "zero", 180)  # type: ignore[misc]
             to_zero = time.time() - ended
-            ours = _step_seconds([each.account.seconds for each in commits(knative, given.steps)])
+            ours = step_seconds([each.account.seconds for each in commits(knative, given.steps)][SETTLE:])
             out = embedded_pod(
                 namespace, seen["images"]["worker"], document, "cat /tmp/store/jobs/*/result/metrics.jsonl"
             )
             lines = (json.loads(line) for line in out.splitlines() if line.startswith('{"'))
-            theirs = _step_seconds([line["account"]["seconds"] for line in lines])
+            theirs = step_seconds([line["account"]["seconds"] for line in lines][SETTLE:])
             figure = (
                 f"{1000 * ours:.0f} ms, embedded {1000 * theirs:.0f} ms: {1000 * (ours - theirs):+.0f} ms"
             )
@@ -137,9 +137,9 @@ def commits(applied: Job, steps: int) -> list[Commit]:
         return [Commit.model_validate_json(bytes(each)) for each in found]
 
 
-def _step_seconds(ends: Sequence[float]) -> float:
+def step_seconds(ends: Sequence[float]) -> float:
     """The median of the time between two commits, from the second of each."""
-    return statistics.median(after - before for before, after in pairwise(ends[SETTLE:]))
+    return statistics.median(after - before for before, after in pairwise(ends))
 
 
 def operator(given: argparse.Namespace) -> Iterator[Line]:

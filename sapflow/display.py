@@ -198,12 +198,13 @@ def forecast_line(forecast: Mapping[str, float]) -> str:
     if "secondsError" not in forecast:
         return said
     return (
-        f"{said}: {_off(forecast['secondsError'])} of time, cold starts included, "
-        f"{_off(forecast['costError'])} of cost"
+        f"{said}: {off(forecast['secondsError'])} of time, cold starts included, "
+        f"{off(forecast['costError'])} of cost"
     )
 
 
-def _off(error: float) -> str:
+def off(error: float) -> str:
+    """An error as a share of what came, in words."""
     return f"{abs(100 * error):.0f} % too {'much' if error > 0 else 'little'}"
 
 

@@ -103,7 +103,7 @@ def open_session(
 
     Raises StoreError, StoreUnsafe, StoreUnavailable.
     """
-    url = _absolute(store_url(job, store))
+    url = absolute(store_url(job, store))
     opened = open_store(url, credentials_from_environment(environ))
     if probe:
         try:
@@ -116,7 +116,7 @@ def open_session(
 
 def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = None) -> Session:
     """The session of a job that a store holds, to be read. Raises DataError where it has no such job."""
-    url = _absolute(store or DEFAULT_STORE)
+    url = absolute(store or DEFAULT_STORE)
     opened = open_store(url, credentials_from_environment(environ))
     try:
         job = parse(json.loads(bytes(opened.read(keys.spec(uid)))), runtime_of(uid))
@@ -132,17 +132,22 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
     return Session(uid, job, opened, url)
 
 
-def _alike(name: str, url: str) -> list[str]:
-    """The jobs of a directory's store that were called so in their YAML, and have digits behind it there."""
-    parts = urlsplit(url)
+def jobs_in(store: str) -> list[str] | None:
+    """The jobs of a directory's store; None of any other, which is not listed."""
+    parts = urlsplit(absolute(store))
     if parts.scheme != "file":
-        return []
+        return None
     folder = Path(unquote(parts.path)) / "jobs"
-    found = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
-    return sorted(each for each in found if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{8}}", each))
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
-def _absolute(url: str) -> str:
+def _alike(name: str, store: str) -> list[str]:
+    """The jobs of a directory's store that were called so in their YAML, and have digits behind it there."""
+    return [each for each in jobs_in(store) or () if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{8}}", each)]
+
+
+def absolute(url: str) -> str:
+    """A store's URL, of a directory's path too."""
     return url if "://" in url else Path(url).resolve().as_uri()
 
 

@@ -16,7 +16,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,8 +47,9 @@ class Way:
     dollars: list[float] = field(default_factory=list)
     """Of a warm step's functions."""
 
-    def add(self, commits: Iterable[Commit]) -> None:
-        """A run's warm steps."""
+    def add(self, commits: Sequence[Commit]) -> None:
+        """A run's starts and warm steps."""
+        self.starts.append(commits[-1].account.cold_starts)
         for before, after in itertools.pairwise(commits):
             if before.version >= SETTLE:
                 self.warm.append(after.account.seconds - before.account.seconds)
@@ -60,15 +61,13 @@ Found = dict[tuple[int, bool], Way]
 
 
 class _Watch(Observer):
-    """Keeps the commits, and the clock's time of each."""
+    """Keeps the commits."""
 
     def __init__(self) -> None:
         self.commits: list[Commit] = []
-        self.times: list[float] = []
 
     def committed(self, commit: Commit) -> None:
         self.commits.append(commit)
-        self.times.append(time.perf_counter())
 
 
 async def run(structure: list[int], way: Way, *, reuse: bool) -> None:
@@ -82,8 +81,7 @@ async def run(structure: list[int], way: Way, *, reuse: bool) -> None:
     ):
         manifest = await asyncio.to_thread(opened.cut_data)
         await session.train(opened, manifest, os.environ, observer=watch, max_instances=2 * WORKERS)
-    way.first.append(watch.times[1] - watch.times[0])
-    way.starts.append(watch.commits[-1].account.cold_starts)
+    way.first.append(watch.commits[1].account.seconds - watch.commits[0].account.seconds)
     way.add(watch.commits)
 
 
@@ -100,9 +98,7 @@ def run_on_the_cluster(structure: list[int], way: Way, *, reuse: bool) -> None:
         applied = Job.apply(namespace, document)
         applied.until_succeeded(900)
         way.first.append(cluster.first_commit(applied) - began)
-        commits = cluster.commits(applied, STEPS)
-        way.starts.append(commits[-1].account.cold_starts)
-        way.add(commits)
+        way.add(cluster.commits(applied, STEPS))
         applied.delete()
         wait_until(lambda: not applied.pods(), "no pods", 180)
 

@@ -1,7 +1,7 @@
 """Charts of the report as SVG files that stand alone, for the pages of docs/."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -38,6 +38,18 @@ def draw(
         f'aria-label="{escape(f"{y} against {x}")}"><style>{_style()}</style>'
         f'<rect class="paper" width="{charts.WIDTH}" height="{height}"/>{found[1]}{keys}</svg>\n'
     )
+
+
+def draw_predicted(series: Mapping[str, Sequence[tuple[float, float]]], *, digits: int) -> str:
+    """Predicted against measured seconds: points of one or two series by name, and the line on which both are equal."""
+    points = [
+        Line(name, f"{kind} {POINTS}", list(found), marks=True)
+        for (name, found), kind in zip(series.items(), ("s1", "s2"), strict=False)
+    ]
+    measured = [seconds for found in series.values() for seconds, _ in found]
+    ends = (min(measured), max(measured))
+    points.append(Line("as measured", "s8", [(end, end) for end in ends]))
+    return draw(points, x="seconds measured", y="seconds predicted", x_digits=digits, y_digits=digits)
 
 
 def save(name: str, drawing: str) -> None:

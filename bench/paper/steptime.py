@@ -21,7 +21,6 @@ from sapflow.fitting import r_squared
 from sapflow.law import Law, Work
 from sapflow.measuring import Measurement
 from sapflow.pricing import AWS_LAMBDA
-from sapflow.report.charts import Line
 
 PARAMETERS = 42_601
 LINK = Link(latency=0.2, bandwidth=25e6)
@@ -154,19 +153,11 @@ def main() -> None:
         for name in ("request", "fetch", "call", "child", "dispatch")
     )
     print(f"fitted to all: {shown}; cold starts {sum(each.cold for each in found.values())}")
-    series = [
-        Line(
-            f"n = {workers}",
-            f"{kind} {figure.POINTS}",
-            [(row.measured, row.predicted) for row in rows if row.tree.structure[-1] == workers],
-            marks=True,
-        )
-        for workers, kind in ((16, "s1"), (64, "s2"))
-    ]
-    ends = [min(medians.values()), max(medians.values())]
-    series.append(Line("as measured", "s8", [(end, end) for end in ends]))
-    drawing = figure.draw(series, x="seconds measured", y="seconds predicted", x_digits=1, y_digits=1)
-    figure.save("steptime", drawing)
+    series = {
+        f"n = {workers}": [(row.measured, row.predicted) for row in rows if row.tree.structure[-1] == workers]
+        for workers in (16, 64)
+    }
+    figure.save("steptime", figure.draw_predicted(series, digits=1))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from bench.paper import figure
 from sapflow import closed_form
 from sapflow.fitting import non_negative, r_squared
-from sapflow.report.charts import Line
 from sapflow.structure import Structure
 
 ITERATIONS = {"A": 50, "B": 20}
@@ -57,23 +56,15 @@ def _terms(tree: Structure) -> Sequence[float]:
 
 
 def drawing() -> str:
-    """Predicted against measured seconds of a run, both cases."""
-    series = [
-        Line(
-            f"case {case}",
-            f"{kind} {figure.POINTS}",
-            [
-                (row[case], predicted)
-                for row, predicted in zip(SECONDS.values(), fit(case).predicted, strict=True)
-            ],
-            marks=True,
-        )
-        for case, kind in (("A", "s1"), ("B", "s2"))
-    ]
-    everything = [seconds for row in SECONDS.values() for seconds in row.values()]
-    ends = (min(everything), max(everything))
-    series.append(Line("as measured", "s8", [(end, end) for end in ends]))
-    return figure.draw(series, x="seconds measured", y="seconds predicted", y_digits=0)
+    """Predicted against the paper's seconds of a run, both cases."""
+    series = {
+        f"case {case}": [
+            (row[case], predicted)
+            for row, predicted in zip(SECONDS.values(), fit(case).predicted, strict=True)
+        ]
+        for case in ITERATIONS
+    }
+    return figure.draw_predicted(series, digits=0)
 
 
 def main() -> None:

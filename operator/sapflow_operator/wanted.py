@@ -1,6 +1,7 @@
 """A job as its children are to be built: the spec in force, the store, the operator's settings."""
 
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any, get_args
 from urllib.parse import urlencode
 
@@ -11,8 +12,8 @@ from sapflow.invoke import Role
 from sapflow.job import CLUSTER_ONLY, TrainingJob
 from sapflow.memory import MIB, format_quantity, parse_quantity
 from sapflow.placement import Placement
+from sapflow.pricing import AWS_LAMBDA, vcpus_of
 from sapflow.spec_checks import s3_location
-from sapflow_operator import cpu
 from sapflow_operator.nodes import Ground
 from sapflow_operator.settings import Settings
 
@@ -99,16 +100,21 @@ class Wanted:
         sizes = self.job.spec.memory
         return sizes.worker if role == "worker" else sizes.merger
 
-    def cpu(self, role: Role) -> str | None:
-        """The CPU limit that the spec names."""
-        asked = self.job.spec.cpu
-        return None if asked is None else asked.worker if role == "worker" else asked.merger
+    def cpu_limit(self, role: Role) -> int:
+        """Thousandths of a CPU: where the spec names none, what comes with the memory on public clouds."""
+        named = self.job.cpus[role]
+        if named is not None:
+            return round(1000 * named)
+        return ceil(1000 * vcpus_of(AWS_LAMBDA, parse_quantity(self.memory(role))))
+
+    def cpu_request(self, role: Role) -> int:
+        """A tenth of the limit."""
+        return ceil(self.cpu_limit(role) / 10)
 
     def on(self, ground: Ground) -> "Wanted":
         """With the workers that the nodes would hold as `maxInstances`, where the chart names none."""
-        memory = self.memory("worker")
-        millis = cpu.request(memory, self.cpu("worker")) + SIDECAR_MILLIS
-        room = self.settings.max_instances or ground.room(parse_quantity(memory), millis)
+        memory, millis = parse_quantity(self.memory("worker")), self.cpu_request("worker") + SIDECAR_MILLIS
+        room = self.settings.max_instances or ground.room(memory, millis)
         return replace(self, settings=self.settings.model_copy(update={"max_instances": room or 0}))
 
 

@@ -3,9 +3,7 @@
 import argparse
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from sapflow import keys
 from sapflow.cli import cluster_status
@@ -16,7 +14,7 @@ from sapflow.display import forecast_line
 from sapflow.driver.commits import Commit, Records
 from sapflow.errors import DataError, SapflowError
 from sapflow.progress import Extent
-from sapflow.session import DEFAULT_STORE, Session, find_session
+from sapflow.session import DEFAULT_STORE, Session, absolute, find_session, jobs_in
 from sapflow.text import count, dollars, duration, percent
 
 _DESCRIPTION = """\
@@ -75,8 +73,10 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _list(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    folder = _directory(given.store or DEFAULT_STORE) / "jobs"
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    store = given.store or DEFAULT_STORE
+    names = jobs_in(store)
+    if names is None:
+        raise DataError(f"jobs of {store} are not listed: name one, by its YAML or its name in the store")
     bodies = []
     for name in names:
         try:
@@ -88,18 +88,11 @@ def _list(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print_json({"jobs": bodies})
         return 0
     if not bodies:
-        print(f"no jobs in {location(folder.parent.resolve().as_uri())}")
+        print(f"no jobs in {location(absolute(store))}")
     width = max((len(body["job"]) for body in bodies), default=0)
     for body in bodies:
         print(f"{body['job']:<{width}}  {body['state']:<10}  {_line(body)}")
     return 0
-
-
-def _directory(store: str) -> Path:
-    parts = urlsplit(store)
-    if parts.scheme not in ("", "file"):
-        raise DataError(f"jobs of {store} are not listed: name one, by its YAML or its name in the store")
-    return Path(unquote(parts.path) if parts.scheme else store)
 
 
 async def _status(session: Session) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from html import escape
 from itertools import pairwise
 
-from sapflow.display import forecast_line
+from sapflow.display import forecast_line, off
 from sapflow.driver.result import forecast_against
 from sapflow.report.elements import table
 from sapflow.report.facts import Facts
@@ -81,9 +81,4 @@ def _beside(said: float, came: float, steps: int, form: Callable[[float], str]) 
     """What was said of a step, what one took of what all took, and the error as a share of that."""
     if not steps or not came > 0:
         return [form(said), "–", "–"]
-    error = said / (came / steps) - 1
-    return [
-        form(said),
-        form(came / steps),
-        f"{abs(100 * error):.0f} % too {'much' if error > 0 else 'little'}",
-    ]
+    return [form(said), form(came / steps), off(said / (came / steps) - 1)]

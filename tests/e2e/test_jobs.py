@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from helpers.kube import Job, owned_store, read, sample, wait_until
+from helpers.manifests import variables_of
 
 from sapflow import keys
 
@@ -48,8 +49,7 @@ def test_a_job_that_names_no_merge_tree_is_planned_by_its_driver(namespace: str)
     assert progress["forecastCostError"] < 3
     (driver,) = read("jobs", "-n", namespace)["items"]
     (container,) = driver["spec"]["template"]["spec"]["containers"]
-    told = {each["name"]: each["value"] for each in container["env"]}["SAPFLOW_MAX_INSTANCES"]
-    assert int(told) == sum(map(_room, read("nodes")["items"]))
+    assert int(variables_of(container)["SAPFLOW_MAX_INSTANCES"]) == sum(map(_room, read("nodes")["items"]))
 
 
 def _room(node: dict[str, Any]) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.helm import find_helm, require_helm
+from helpers.manifests import variables_of
 
 from sapflow.job import parse
 from sapflow_operator import names
@@ -78,7 +79,7 @@ def pods(*values: str) -> list[tuple[str, Manifest]]:
 
 def environment(*values: str) -> dict[str, str]:
     container = the("Deployment", "sapflow-operator", *values)["spec"]["template"]["spec"]["containers"][0]
-    return {each["name"]: each["value"] for each in container["env"]}
+    return variables_of(container)
 
 
 MINIO = "minio.enabled=true"

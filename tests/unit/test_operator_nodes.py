@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from helpers.manifests import variables_of
 from test_operator_cells import AFFINITY, node
 from test_operator_reconcile import World
 
@@ -27,7 +28,7 @@ class Standing(World):
         self.settle()
         driver = self.objects["Job", "a-driver"]
         (container,) = driver["spec"]["template"]["spec"]["containers"]
-        return str({each["name"]: each["value"] for each in container["env"]}["SAPFLOW_MAX_INSTANCES"])
+        return variables_of(container)["SAPFLOW_MAX_INSTANCES"]
 
 
 def test_a_node_is_read_as_the_api_server_writes_it() -> None:

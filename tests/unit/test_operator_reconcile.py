@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from helpers.manifests import variables_of
 
 from sapflow.errors import StoreUnavailable
 from sapflow.memory import parse_quantity
@@ -425,7 +426,7 @@ def searching(**memory: Any) -> World:
 
 def limit(world: World, role: str = "worker") -> str:
     container = world.objects["Service", f"a-{role}"]["spec"]["template"]["spec"]["containers"][0]
-    told = {each["name"]: each["value"] for each in container["env"]}
+    told = variables_of(container)
     found = str(container["resources"]["limits"]["memory"])
     searches = "optimize" in (world.job.document["spec"].get("memory") or {})
     assert told.get("SAPFLOW_MEMORY_BYTES") == (str(parse_quantity(found)) if searches else None)
@@ -435,9 +436,7 @@ def limit(world: World, role: str = "worker") -> str:
 def told(world: World) -> dict[str, Any]:
     """What the driver is told of its search."""
     (container,) = world.objects["Job", "a-driver"]["spec"]["template"]["spec"]["containers"]
-    return dict(
-        json.loads({each["name"]: each["value"] for each in container["env"]}["SAPFLOW_MEMORY_SEARCH"])
-    )
+    return dict(json.loads(variables_of(container)["SAPFLOW_MEMORY_SEARCH"]))
 
 
 def asks(world: World, size: str) -> None:

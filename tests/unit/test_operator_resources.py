@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from helpers.manifests import variables_of
 
 from sapflow import placement
 from sapflow.invoke import Role
@@ -214,7 +215,7 @@ def test_functions_have_no_service_account_token_and_no_secret_in_their_environm
     for each_role in ROLES:
         service = service_of(wanted(), each_role)
         assert template(service)["spec"]["automountServiceAccountToken"] is False
-        environment = {each["name"]: each["value"] for each in container(service)["env"]}
+        environment = variables_of(container(service))
         assert environment["SAPFLOW_STORE"].startswith("s3://sapflow?endpoint=")
         assert environment["SAPFLOW_TOKEN_FILE"] == "/etc/sapflow/pool/token"
         assert environment["SAPFLOW_S3_SESSION_TOKEN_FILE"] == "/etc/sapflow/pool/session-token"
@@ -222,9 +223,7 @@ def test_functions_have_no_service_account_token_and_no_secret_in_their_environm
 
 
 def test_threads_are_those_of_the_spec_and_never_of_the_node() -> None:
-    environment = {
-        each["name"]: each["value"] for each in container(service_of(wanted(threads=3), "worker"))["env"]
-    }
+    environment = variables_of(container(service_of(wanted(threads=3), "worker")))
     assert {environment[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL")} == {"3"}
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from helpers.manifests import variables_of
 from test_operator_reconcile import KNOWN, SETTINGS, SPEC
 
 from sapflow_operator import names, times
@@ -75,7 +76,7 @@ class OneNode(Cluster):
     def told(self, job: str) -> str:
         """The instances that the job's driver plans for."""
         (container,) = self.objects["Job", names.driver(job)]["spec"]["template"]["spec"]["containers"]
-        return str({each["name"]: each["value"] for each in container["env"]}["SAPFLOW_MAX_INSTANCES"])
+        return variables_of(container)["SAPFLOW_MAX_INSTANCES"]
 
 
 def looked(cluster: OneNode, *jobs: str, settings: Settings = SETTINGS) -> OneNode:

@@ -87,7 +87,7 @@ def _container(wanted: Wanted, role: Role, cell: int | None) -> dict[str, Any]:
             | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
         ),
         "ports": [{"containerPort": names.FUNCTION_PORT}],
-        "resources": pod.resources(wanted.memory(role), wanted.cpu(role)),
+        "resources": pod.resources(wanted, role),
         "securityContext": pod.CONTAINER_SECURITY,
         "volumeMounts": pod.mounts(),
     }

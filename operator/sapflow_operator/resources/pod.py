@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sapflow_operator import cpu as shares
+from sapflow.invoke import Role
 from sapflow_operator import names
 from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Wanted
@@ -44,9 +44,15 @@ def pull_secrets(settings: Settings) -> dict[str, Any]:
     return {"imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets]}
 
 
-def resources(memory: str, cpu: str | None) -> dict[str, Any]:
-    """Memory is requested as limited; of the CPU limit a tenth."""
+def resources(wanted: Wanted, role: Role) -> dict[str, Any]:
+    """What a function may use, and asks for: all of its memory, a tenth of its CPU."""
+    memory = wanted.memory(role)
     return {
-        "limits": {"cpu": shares.write(shares.limit(memory, cpu)), "memory": memory},
-        "requests": {"cpu": shares.write(shares.request(memory, cpu)), "memory": memory},
+        "limits": {"cpu": _cores(wanted.cpu_limit(role)), "memory": memory},
+        "requests": {"cpu": _cores(wanted.cpu_request(role)), "memory": memory},
     }
+
+
+def _cores(millis: int) -> str:
+    """The quantity as the API server writes it, so that comparing finds no difference."""
+    return str(millis // 1000) if millis % 1000 == 0 else f"{millis}m"
