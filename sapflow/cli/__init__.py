@@ -7,11 +7,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import FrameType, TracebackType
+from types import TracebackType
 
 from sapflow.cli import logs, plan, predict, report, run, status, submit, validate, version
 from sapflow.cli.output import report_error
-from sapflow.cli.stop import Stopped
+from sapflow.cli.stop import Stopped, stoppable
 from sapflow.errors import SapflowError
 
 __all__ = ["entry", "main"]
@@ -71,26 +71,18 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     arguments = list(sys.argv[1:] if argv is None else argv)
     given = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace, Mapping[str, str]], int] = given.command
-    before = signal.signal(signal.SIGTERM, _terminate)
     given.arguments = arguments
     try:
-        return command(given, os.environ if environ is None else environ)
+        with stoppable():
+            return command(given, os.environ if environ is None else environ)
     except SapflowError as error:
         return report_error(error, as_json=given.json)
     except Stopped as stopped:
         return stopped.exit_code
-    except KeyboardInterrupt:
-        return Stopped(signal.SIGINT).exit_code
     except BrokenPipeError:
         # Whoever read our output has seen enough; nothing may be written to it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number)
 
 
 def _parser() -> argparse.ArgumentParser:

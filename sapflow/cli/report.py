@@ -1,7 +1,6 @@
 """`sapflow report`: one self-contained page about a job."""
 
 import argparse
-import asyncio
 import os
 import tempfile
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from sapflow.cli.cluster_find import asked_too, find_job
 from sapflow.cli.jobs import add_store, find_manifest, is_file, make_importable, session_of
 from sapflow.cli.kube import Object, add_cluster, cluster_named, has_cluster
 from sapflow.cli.output import print_json
+from sapflow.cli.stop import run_until_stopped
 from sapflow.errors import DataError, SpecError
 from sapflow.local import available_cores
 from sapflow.report import Facts, gather, render
@@ -62,7 +62,7 @@ def add_to(commands: Any) -> None:
 def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Exit code 0 where the page is written. Raises DataError, StoreError, and what clusters raise."""
     with _session(given, environ) as session:
-        facts = asyncio.run(gather(session.uid, session.job, session.store))
+        facts = run_until_stopped(gather(session.uid, session.job, session.store))
         if given.no_prediction:
             facts = replace(facts, not_predicted="it was left out by --no-prediction")
         else:

@@ -11,7 +11,7 @@ from sapflow import estimate, session
 from sapflow.cli import openwhisk
 from sapflow.cli.jobs import add_store, find_manifest, make_importable, read_job
 from sapflow.cli.output import local_path, location, print_json, report_error
-from sapflow.cli.stop import Stopped, run_until_stopped
+from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
 from sapflow.data.blocks import Manifest
 from sapflow.display import Display, forecast_line, open_display
 from sapflow.errors import JobFailed
@@ -84,7 +84,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
         return _say_finished(given, opened, outcome, already=True)
     display = _display(given, opened)
     try:
-        with display:
+        with stoppable(), display:
             manifest, flops = _prepare(opened, display, environ)
             if sender is not None:
                 outcome = run_until_stopped(openwhisk.train(opened, manifest, sender, display, flops))
@@ -100,7 +100,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
                         forward_flops=flops,
                     )
                 )
-    except (Stopped, KeyboardInterrupt) as stop:
+    except Stopped as stop:
         return _say_interrupted(given, opened, display, stop)
     except JobFailed as error:
         return _say_failed(given, opened, error)
@@ -160,10 +160,8 @@ def _say_failed(given: argparse.Namespace, opened: Session, error: JobFailed) ->
     return report_error(error, as_json=False)
 
 
-def _say_interrupted(
-    given: argparse.Namespace, opened: Session, display: Display, stop: BaseException
-) -> int:
-    code = stop.exit_code if isinstance(stop, Stopped) else 130
+def _say_interrupted(given: argparse.Namespace, opened: Session, display: Display, stop: Stopped) -> int:
+    code = stop.exit_code
     progress = display.progress
     done = 0 if progress is None else progress.done
     if given.json:

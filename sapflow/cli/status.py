@@ -1,7 +1,6 @@
 """`sapflow status`: how far a job is, from what its store holds or from its cluster."""
 
 import argparse
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from sapflow.cli import cluster_status
 from sapflow.cli.jobs import add_store, find_manifest, is_file, session_of
 from sapflow.cli.kube import has_cluster
 from sapflow.cli.output import local_path, location, print_json
+from sapflow.cli.stop import run_until_stopped
 from sapflow.display import forecast_line
 from sapflow.driver.commits import Commit, Records
 from sapflow.errors import DataError, SapflowError
@@ -60,7 +60,7 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return _list(given, environ)
     try:
         with session_of(given.job, given.store, environ) as session:
-            body = asyncio.run(_status(session))
+            body = run_until_stopped(_status(session))
     except DataError as error:
         if is_file(given.job) or given.store is not None or not has_cluster(environ):
             raise
@@ -81,7 +81,7 @@ def _list(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     for name in names:
         try:
             with find_session(name, environ, store=given.store) as session:
-                bodies.append(asyncio.run(_status(session)))
+                bodies.append(run_until_stopped(_status(session)))
         except SapflowError as error:
             bodies.append({"job": name, "state": "Unreadable", "message": str(error)})
     if given.json:

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -25,33 +25,43 @@ class Stopped(BaseException):
 
 
 @contextmanager
-def insistent() -> Iterator[None]:
-    """Within it SIGINT and SIGTERM raise Stopped, and do so every half second until that has come through.
+def stoppable(*, again_seconds: float = 0.0) -> Iterator[None]:
+    """Within it SIGINT and SIGTERM raise Stopped; with `again_seconds`, time and again until that has come through.
 
-    For work without an event loop: what a signal raises is lost where it strikes inside a finaliser.
+    Whatever else leaves it after a signal becomes Stopped too: code in which the signal strikes may make an error of
+    its own out of what is raised, as pydantic does while it builds the schema of a model.
     """
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         if not received:
-            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, again)
             received.append(number)
-            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, again_seconds, again_seconds)
         raise Stopped(received[0])
 
     def again(number: int, frame: FrameType | None) -> None:
         raise Stopped(received[0])
 
-    before: dict[int, Any] = {
-        number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop} | (
+        {signal.SIGALRM: again} if again_seconds else {}
+    )
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
+    except BaseException as error:
+        if not received or isinstance(error, Stopped):
+            raise
+        raise Stopped(received[0]) from error
     finally:
         if received:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def insistent() -> AbstractContextManager[None]:
+    """`stoppable` for work without an event loop: what a signal raises is lost where it strikes inside a finaliser."""
+    return stoppable(again_seconds=AGAIN_SECONDS)
 
 
 def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
