@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sapflow import keys, logs
+from sapflow import keys, logs, metrics_server
 from sapflow.cell_sender import CellSender
 from sapflow.driver import preparing
 from sapflow.driver.observer import Observer, Observers
@@ -34,7 +34,7 @@ from sapflow.preparation import check_data
 from sapflow.progress import Extent
 from sapflow.store import Store, credentials_from_environment, open_store
 from sapflow.stores.s3_failures import ACCESS_DENIED
-from sapflow_operator import metrics_server, names
+from sapflow_operator import names
 from sapflow_operator.driver_log import DriverLog
 from sapflow_operator.driver_settings import DriverSettings
 from sapflow_operator.progress import ProgressReporter, StatusApi
@@ -115,7 +115,6 @@ class JobDriver:
                             logger, logging.WARNING, "waiting", reason=error.reason, message=str(error)
                         )
                         await asyncio.sleep(pause)
-                        await self._forget(error)
 
     async def _go_on(self, observer: Observer, reporter: ProgressReporter) -> dict[str, Any]:
         """From whatever the store holds to the end."""
@@ -167,12 +166,6 @@ class JobDriver:
         """Once in a job's life. Raises StoreUnsafe, StoreError."""
         if not self._store.exists(keys.commit(self._uid, 0)):
             self._store.probe(keys.job(self._uid))
-
-    async def _forget(self, error: SapflowError) -> None:
-        """Take back the record of a failure that was none of the job's own."""
-        version = error.version if isinstance(error, JobFailed) else -1
-        with suppress(StoreError):
-            await asyncio.to_thread(self._store.delete, [keys.failure(self._uid, max(version, 0))])
 
 
 def uid_of(job: TrainingJob) -> str:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from sapflow import estimate, session
-from sapflow.cli import openwhisk
+from sapflow.cli import local_metrics, openwhisk
 from sapflow.cli.jobs import add_store, find_manifest, make_importable, read_job
 from sapflow.cli.output import local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
 from sapflow.data.blocks import Manifest
 from sapflow.display import Display, forecast_line, open_display
+from sapflow.driver.observer import Observers
 from sapflow.errors import JobFailed
 from sapflow.progress import Extent, Progress
 from sapflow.session import Session
@@ -58,6 +59,7 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="train a finished job anew: its state is removed first; an unfinished one goes on all the same",
     )
+    local_metrics.add_to(parser)
     openwhisk.add_to(parser)
     parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
     parser.add_argument("--quiet", action="store_true", help="no progress, only the summary at the end")
@@ -78,16 +80,20 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str]) -> int:
     sender = None if given.openwhisk is None else openwhisk.sender(given, opened, environ)
     outcome = opened.outcome()
-    if outcome is not None and given.again:
-        opened.forget()
-    elif outcome is not None:
+    if outcome is not None and not given.again:
         return _say_finished(given, opened, outcome, already=True)
     display = _display(given, opened)
     try:
-        with stoppable(), display:
+        with stoppable(), display, local_metrics.serving(given.metrics, opened.job, display) as metrics:
+            if outcome is not None:
+                opened.forget()
             manifest, flops = _prepare(opened, display, environ)
+            observer = Observers(display)
+            if metrics is not None:
+                metrics.begin(Extent.of(opened.job, manifest.train_samples))
+                observer = Observers(metrics, display)
             if sender is not None:
-                outcome = run_until_stopped(openwhisk.train(opened, manifest, sender, display, flops))
+                outcome = run_until_stopped(openwhisk.train(opened, manifest, sender, observer, flops))
             else:
                 outcome = run_until_stopped(
                     session.train(
@@ -95,7 +101,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
                         manifest,
                         environ,
                         max_instances=given.max_instances,
-                        observer=display,
+                        observer=observer,
                         on_runtime=display.watch,
                         forward_flops=flops,
                     )

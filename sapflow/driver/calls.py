@@ -4,7 +4,7 @@ import asyncio
 import random
 import statistics
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,9 @@ class Tally:
     store_read: int | None = None
     store_written: int | None = None
     nodes: dict[int, str] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)
+    remade: Counter[str] = field(default_factory=Counter)
+    resumed: str | None = None
 
     def add(self, role: Role, reply: Reply, level: int | None, dollars: float) -> None:
         """Count an answer that cost so much; `level` is where in the merge tree its call stood, None: nowhere there."""
@@ -145,6 +148,7 @@ class Caller:
                 reply = await self._race(role, op, request, 2 * attempt)
             except InvocationError as error:
                 self._observer.invocation_failed(role, op, error)
+                self.tally.failures[error.reason] += 1
                 if not error.retryable or attempt == self._retries:
                     raise self._failure(role, request, error, attempt + 1) from error
                 self._spent["retries"] += 1

@@ -11,9 +11,12 @@ from pydantic import Field, ValidationError
 
 from sapflow import keys
 from sapflow.driver.size_records import SizeSearch
-from sapflow.errors import CorruptObject, ObjectMissing
+from sapflow.errors import CorruptObject, ObjectMissing, SapflowError
 from sapflow.requests import Message, Part, Sizes
 from sapflow.store import Store
+
+INTERRUPTED = "Interrupted"
+"""Why a driver has stopped that left no record of a failure."""
 
 
 class Plan(Message):
@@ -112,6 +115,13 @@ class Measured(Message):
     store_read: int | None = None
     store_written: int | None = None
     """Placed jobs: bytes of all kinds that the functions passed through the store; the rest stayed in cells."""
+    failures: dict[str, int] | None = None
+    """Calls that failed, by the error's reason; most of them were repeated."""
+    remade: dict[str, int] | None = None
+    """Times that the step was made anew, by the reason."""
+    resumed: str | None = None
+    """Of the first version of a driver that went on: the reason for which the one before had stopped, INTERRUPTED where
+    that left none."""
     nodes: dict[int, str] | None = None
     """Placed jobs: where each cell is, as far as its functions know."""
 
@@ -209,6 +219,21 @@ class Records:
         text = json.dumps(plain_json(body), sort_keys=True, separators=(",", ":"), allow_nan=False)
         data = text.encode()
         return await asyncio.to_thread(self.store.create, key, data, durable=durable)
+
+    async def fail(self, failure: SapflowError, version: int) -> None:
+        """Record why the job has stopped after `version`, -1: before the first, in place of an earlier reason."""
+        key = keys.failure(self.uid, max(version, 0))
+        await asyncio.to_thread(self.store.delete, [key])
+        await self.write(key, {"reason": failure.reason, "message": str(failure), "version": version})
+
+    async def take_failure(self, version: int) -> str | None:
+        """The reason for which the job stopped after `version`, which is forgotten: it goes on."""
+        key = keys.failure(self.uid, version)
+        failure = await self.read(key)
+        if failure is None:
+            return None
+        await asyncio.to_thread(self.store.delete, [key])
+        return str(failure["reason"])
 
     async def read(self, key: str) -> Any | None:
         """A JSON record, or None."""

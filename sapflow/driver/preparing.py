@@ -71,8 +71,7 @@ async def prepare(
     try:
         body = await caller.call("worker", request)
     except JobFailed as failure:
-        record = {"reason": failure.reason, "message": str(failure), "version": failure.version}
-        await Records(store, uid).write(keys.failure(uid, 0), record)
+        await Records(store, uid).fail(failure, failure.version)
         raise
     manifest = await asyncio.to_thread(load_manifest, store, key)
     return Prepared(manifest, caller.account, body.get("forwardFlops"))

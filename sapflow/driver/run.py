@@ -12,7 +12,7 @@ from sapflow.driver import result
 from sapflow.driver.asynchronous import AsynchronousRun
 from sapflow.driver.calls import Caller
 from sapflow.driver.cells import Litter, Losses
-from sapflow.driver.commits import Account, Commit, Plan, Records
+from sapflow.driver.commits import INTERRUPTED, Account, Commit, Plan, Records
 from sapflow.driver.context import Context, shard_parts
 from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.keeping import Keeper
@@ -66,6 +66,9 @@ class Driver:
             return dict(standing)
         last = await self._records.last()
         context = self._context(last.account if last else self._prepared)
+        context.caller.tally.resumed = await self._records.take_failure(last.version if last else 0) or (
+            INTERRUPTED if last else None
+        )
         keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint, self._litter)
         evaluations = Evaluations(context, keeper)
         planning = Planning(context, self._around)
@@ -89,11 +92,12 @@ class Driver:
             evaluations.release_all_but(chosen)
         except (SapflowError, ExceptionGroup) as error:
             failure = _plain(error)
+            version = walk.version if walk is not None else last.version if last is not None else -1
             if isinstance(failure, JobFailed):
-                failure.version = walk.version if walk is not None else -1
+                failure.version = version
             standing = await self._written_by_another()
             if standing is None:
-                await self._record_failure(failure)
+                await self._record_failure(failure, version)
                 raise failure from None
             outcome = standing
         finally:
@@ -210,11 +214,9 @@ class Driver:
         except SapflowError:
             return None
 
-    async def _record_failure(self, failure: SapflowError) -> None:
-        version = failure.version if isinstance(failure, JobFailed) else -1
-        body = {"reason": failure.reason, "message": str(failure), "version": version}
+    async def _record_failure(self, failure: SapflowError, version: int) -> None:
         try:
-            await self._records.write(keys.failure(self._uid, max(version, 0)), body)
+            await self._records.fail(failure, version)
         except SapflowError as error:
             failure.add_note(f"(this failure could not be recorded in the store: {error})")
 
@@ -294,6 +296,7 @@ class _Walk:
             failure = _plain(error)
             again = self._asynchronous is None and self._losses.may_repeat(failure, old.version)
             if standing is None and again:
+                self._context.caller.tally.remade[failure.reason] += 1
                 return
             if standing is None:
                 raise failure from None

@@ -1,6 +1,6 @@
 """The part of the page about what befell the job, on its time line. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from sapflow.driver.commits import Commit
@@ -20,7 +20,14 @@ _ROWS = (
     ("new plan", "s5"),
     ("checkpoint", "s3"),
 )
-_RARE = (("cell moved", "s1"), ("memory size", "s2"), ("limit reached", "bad"), ("failure", "bad"))
+_RARE = (
+    ("step made anew", "s6"),
+    ("new driver", "s4"),
+    ("cell moved", "s1"),
+    ("memory size", "s2"),
+    ("limit reached", "bad"),
+    ("failure", "bad"),
+)
 """Rows that only jobs have to which it happened."""
 _LIMITS = frozenset({"DeadlineExceeded", "BudgetExceeded"})
 """Reasons for which a job stops that nothing is wrong with."""
@@ -44,7 +51,14 @@ def marks(facts: Facts) -> Iterator[Mark]:
         for row, name in _COUNTED:
             more = getattr(new.account, name) - (getattr(old.account, name) if old is not None else 0)
             if more > 0:
-                yield Mark(at, row, f"{more:,} × {row} before version {new.version:,}, {duration(at)}")
+                why = _reasons(new.measured.failures) if row == "retry" else ""
+                yield Mark(at, row, f"{more:,} × {row}{why} before version {new.version:,}, {duration(at)}")
+        if new.measured.remade:
+            why = _reasons(new.measured.remade)
+            yield Mark(at, "step made anew", f"step {new.version:,} was made anew{why}, {duration(at)}")
+        if new.measured.resumed is not None:
+            text = f"a new driver made version {new.version:,}, {duration(at)}; the one before stopped"
+            yield Mark(at, "new driver", f"{text}: {new.measured.resumed}")
         if old is not None and new.plan != old.plan:
             yield Mark(at, "new plan", f"planned anew after version {new.version:,}, {duration(at)}")
         if new.skipped:
@@ -57,6 +71,12 @@ def marks(facts: Facts) -> Iterator[Mark]:
         at, reason = facts.last.account.seconds, str(facts.failure.get("reason"))
         row = "limit reached" if reason in _LIMITS else "failure"
         yield Mark(at, row, f"{reason} after version {facts.last.version:,}, {duration(at)}")
+
+
+def _reasons(times: Mapping[str, int] | None) -> str:
+    if not times:
+        return ""
+    return f" ({', '.join(f'{count:,} × {reason}' for reason, count in sorted(times.items()))})"
 
 
 def _moves(versions: Sequence[Commit]) -> Iterator[Mark]:

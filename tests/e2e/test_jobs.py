@@ -60,13 +60,23 @@ def _room(node: dict[str, Any]) -> int:
     return min(kib // (512 * 1024), 1000 * cores // (29 + 25), pods)
 
 
-def test_a_job_that_has_spent_its_budget_stops_with_a_checkpoint_and_says_so(namespace: str) -> None:
-    job = Job.apply(namespace, sample("digits", limits={"budgetUSD": 0.00003}))
+@pytest.mark.parametrize(
+    ("limit", "value", "reason", "words"),
+    [
+        ("budgetUSD", 0.00003, "BudgetExceeded", "spec.limits.budgetUSD (3e-05) is spent after step"),
+        ("deadlineSeconds", 6, "DeadlineExceeded", "spec.limits.deadlineSeconds (6) is reached after step"),
+    ],
+)
+def test_a_job_that_reaches_a_limit_stops_with_a_checkpoint_and_says_so(
+    namespace: str, limit: str, value: float, reason: str, words: str
+) -> None:
+    job = Job.apply(namespace, sample("digits", limits={limit: value}, algorithm={"epochs": 1000}))
 
     seen = job.until_finished()
 
-    assert job.state == ("False", "BudgetExceeded")
-    assert "spec.limits.budgetUSD (3e-05) is spent after step" in job.condition("Succeeded")["message"]
-    assert 0.00003 <= seen["progress"]["costUSD"] < 0.0002
+    assert job.state == ("False", reason)
+    assert words in job.condition("Succeeded")["message"]
+    if limit == "budgetUSD":
+        assert 0.00003 <= seen["progress"]["costUSD"] < 0.0002
     with owned_store() as store:
         assert store.exists(keys.checkpoint(job.read()["metadata"]["uid"], seen["progress"]["step"]))

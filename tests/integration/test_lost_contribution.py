@@ -38,6 +38,8 @@ def test_the_step_is_made_anew_and_ends_with_the_same_weights(prepared: Prepared
     assert place.result() == whole.result()
     counts = [len(requests(each.functions.log, "train")) for each in (undisturbed, simulation)]
     assert counts[1] == counts[0] + 4, "one step more, of four workers"
+    assert [each.measured.remade for each in place.commits()].count({"ObjectMissing": 1}) == 1
+    assert not any(each.measured.remade for each in whole.commits())
 
 
 def test_a_store_that_loses_it_again_and_again_ends_the_job_with_words(prepared: Prepared) -> None:

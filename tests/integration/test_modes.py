@@ -191,8 +191,9 @@ class TestLimits:
         assert len(list(place.commits())) == stopped + 1
         outcome = Simulation(with_limits(place, budgetUSD=1.0)).run()
         assert outcome["sha256"] == whole["sha256"]
-        left = [name for name in place.listing() if not name.startswith("failures/")]
-        assert left == undisturbed.listing()
+        assert place.listing() == undisturbed.listing()
+        resumed = [commit.measured.resumed for commit in place.commits()]
+        assert resumed == [None] * (stopped + 1) + ["BudgetExceeded"] + [None] * (7 - stopped)
 
     def test_a_deadline_counts_what_earlier_drivers_took(self, prepared: Prepared) -> None:
         place = prepared.place(tiny_job())
@@ -213,6 +214,24 @@ class TestLimits:
         assert caught.value.reason == "InstanceLost"
         assert caught.value.version == 1
         assert Simulation(place).run()["version"] == 5
+        assert place.commit(2).measured.resumed == "InstanceLost"
+
+    def test_a_commit_tells_what_failed_while_its_version_was_made(self, prepared: Prepared) -> None:
+        place = prepared.place(tiny_job())
+        Simulation(place, {9: Fault("refuse"), 10: Fault("refuse")}).run()
+        told = {commit.version: commit.measured.failures for commit in place.commits()}
+        assert told == {0: None, 1: None, 2: {"InstanceLost": 2}, 3: None, 4: None, 5: None}
+
+    def test_the_latest_failure_after_a_version_is_the_one_that_is_kept(self, prepared: Prepared) -> None:
+        place = prepared.place(tiny_job())
+        with pytest.raises(JobFailed, match="instance died"):
+            Simulation(
+                with_limits(place, retries=0), {number: Fault("refuse") for number in range(9, 99)}
+            ).run()
+        with pytest.raises(JobFailed, match="budgetUSD"):
+            Simulation(with_limits(place, budgetUSD=1e-12)).run()
+        failure = json.loads(bytes(place.store.read(keys.failure(place.uid, 1))))
+        assert failure["reason"] == "BudgetExceeded"
 
     def test_work_that_never_fits_the_time_limit_fails_the_job_naming_the_limit(
         self, prepared: Prepared

@@ -342,6 +342,31 @@ def test_marks_starts_retries_and_checkpoints_when_they_happened() -> None:
     assert any(each.startswith("checkpoint of version 20,") for each in text)
 
 
+def test_says_why_calls_were_repeated_steps_made_anew_and_drivers_replaced() -> None:
+    told = {
+        10: Measured(seconds=0.25, failures={"InstanceLost": 2, "OutOfMemory": 1}),
+        12: Measured(seconds=0.25, remade={"CellLost": 2}),
+        14: Measured(seconds=0.25, resumed="Interrupted"),
+        16: Measured(seconds=0.25, resumed="OutOfMemory"),
+    }
+    commits = [
+        commit(version, retries=3 * (version >= 10), measured=told.get(version, Measured(seconds=0.25)))
+        for version in range(1, 21)
+    ]
+    made = facts(commits=commits, start=commit(0))
+    assert marked(made, "retry") == [
+        (2.5, "3 × retry (2 × InstanceLost, 1 × OutOfMemory) before version 10, 2.5 s")
+    ]
+    assert marked(made, "step made anew") == [(3.0, "step 12 was made anew (2 × CellLost), 3.0 s")]
+    assert marked(made, "new driver") == [
+        (3.5, "a new driver made version 14, 3.5 s; the one before stopped: Interrupted"),
+        (4.0, "a new driver made version 16, 4.0 s; the one before stopped: OutOfMemory"),
+    ]
+    page = render(made)
+    assert "new driver" in page
+    assert "new driver" not in render(facts())
+
+
 def marked(made: Facts, row: str) -> list[tuple[float, str]]:
     return [(mark.at, mark.text) for mark in events.marks(made) if mark.row == row]
 

@@ -1,4 +1,4 @@
-"""Metrics over HTTP, for Prometheus to scrape: the operator's and a driver's."""
+"""Metrics over HTTP, for Prometheus to scrape: the operator's, a driver's, a local run's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +21,11 @@ def make_registry() -> CollectorRegistry:
 
 
 @contextmanager
-def serve(port: int, registry: CollectorRegistry) -> Iterator[int]:
+def serve(port: int, registry: CollectorRegistry, host: str = "0.0.0.0") -> Iterator[int]:
     """Answer GET /metrics on `port` (0: any free one) from a thread of its own; the port. Raises OSError."""
     # A `_created` series beside each counter and histogram would double what Prometheus stores.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    server, thread = start_http_server(port, registry=registry)
+    server, thread = start_http_server(port, host, registry)
     try:
         yield server.server_port
     finally:

@@ -1,0 +1,56 @@
+"""`sapflow run --metrics`: a local run's numbers over HTTP, for Prometheus to scrape."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from sapflow.display import Display
+from sapflow.errors import DataError
+from sapflow.job import TrainingJob
+
+if TYPE_CHECKING:
+    from sapflow.metrics import MetricsObserver
+
+LOOPBACK = "127.0.0.1"
+Address = tuple[str, int]
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics",
+        type=address,
+        metavar="[HOST:]PORT",
+        help=f"answer Prometheus there while it trains, at /metrics (HOST: {LOOPBACK}; PORT 0: any free one)",
+    )
+
+
+def address(text: str) -> Address:
+    """`[HOST:]PORT` in its parts; an IPv6 host stands in brackets."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be [HOST:]PORT, a port from 0 to 65535")
+    return host.strip("[]") or LOOPBACK, int(port)
+
+
+@contextmanager
+def serving(where: Address | None, job: TrainingJob, display: Display) -> Iterator["MetricsObserver | None"]:
+    """What counts the run for whoever scrapes it; None where nobody asked. Raises DataError."""
+    if where is None:
+        yield None
+        return
+    try:
+        from sapflow import metrics_server  # prometheus_client, which no other run needs
+        from sapflow.metrics import MetricsObserver
+    except ModuleNotFoundError as error:
+        raise DataError(f"--metrics needs the package {error.name}: pip install 'sapflow[metrics]'") from None
+    host, wanted = where
+    registry = metrics_server.make_registry()
+    with ExitStack() as stack:
+        try:
+            port = stack.enter_context(metrics_server.serve(wanted, registry, host))
+        except OSError as error:
+            problem = error.strerror or str(error)
+            raise DataError(f"--metrics {host}:{wanted} cannot be had: {problem}; name another") from error
+        display.stage(f"metrics at http://{f'[{host}]' if ':' in host else host}:{port}/metrics")
+        yield MetricsObserver(job, registry)

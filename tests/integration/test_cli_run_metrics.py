@@ -1,0 +1,62 @@
+"""`sapflow run --metrics`: what Prometheus sees of a local run."""
+
+import re
+import socket
+import urllib.request
+from pathlib import Path
+
+import pytest
+from helpers.commands import Shell, finish, run, started, write_job
+from prometheus_client.parser import text_string_to_metric_families
+
+from sapflow.cli.local_metrics import address
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_a_run_is_scraped_while_it_trains(tmp_path: Path) -> None:
+    file = write_job(tmp_path / "job.yaml", algorithm_steps=4000)
+    with started("run", file, "--store", tmp_path / "store", "--max-instances", 1, "--metrics", 0) as process:
+        assert process.stdout is not None
+        told = process.stdout.readline()
+        found = re.fullmatch(r"metrics at (http://127\.0\.0\.1:\d+/metrics)\n", told)
+        assert found is not None, told
+        while not re.match(r"step [1-9]", process.stdout.readline()):
+            pass
+        text = urllib.request.urlopen(found[1], timeout=10).read().decode()
+        process.terminate()
+        assert finish(process).code == 143
+    values = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert 0 < values["sapflow_job_step"] < values["sapflow_job_steps"] == 4000
+    assert values["sapflow_job_cost_dollars"] > 0
+    assert values["sapflow_commits_total"] >= values["sapflow_job_step"]
+
+
+def test_an_address_that_cannot_be_had_loses_nothing_of_a_finished_job(tmp_path: Path) -> None:
+    file, store = write_job(tmp_path / "job.yaml"), tmp_path / "store"
+    assert run("run", file, "--store", store).code == 0
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = run("run", file, "--store", store, "--again", "--metrics", port)
+    assert done.code == 2
+    assert f"--metrics 127.0.0.1:{port} cannot be had: Address already in use" in done.err
+    assert "has finished already" in run("run", file, "--store", store).out
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("9090", ("127.0.0.1", 9090)), ("0.0.0.0:0", ("0.0.0.0", 0)), ("[::1]:9090", ("::1", 9090))],
+)
+def test_an_address_is_a_port_with_or_without_a_host(text: str, expected: tuple[str, int]) -> None:
+    assert address(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "host", "host:", "1.5", "host:65536", "-1"])
+def test_what_is_no_address_is_said(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = Shell(capsys)("run", tmp_path / "job.yaml", f"--metrics={text}")
+    assert done.code == 2
+    assert "must be [HOST:]PORT" in done.err
