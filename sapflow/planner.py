@@ -8,7 +8,7 @@ out of a best-first search with that as its bound, in order and exactly.
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
@@ -22,6 +22,7 @@ from sapflow.structure import Structure
 MOST_LEVELS = 4
 """k: levels between workers and root. Of 10,000 workers no merger need then have more than 7 children."""
 SHARDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_DIGITS = 11
 
 Objective = Literal["seconds", "dollars"]
 
@@ -123,13 +124,18 @@ class _Partial:
     widths: tuple[int, ...]
     spent: float
     done: bool = False
+    rank: float = field(init=False)
+    """`bound` to so many digits that sums of the same terms in another order are the same."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rank", float(f"{self.bound:.{_DIGITS}g}"))
 
     def __lt__(self, other: "_Partial") -> bool:
         return self._order < other._order
 
     @property
     def _order(self) -> tuple[float, int, int, int]:
-        return (self.bound, len(self.widths), sum(self.widths), self.index)
+        return (self.rank, len(self.widths), sum(self.widths), self.index)
 
 
 class _Trees:

@@ -57,6 +57,26 @@ def test_a_local_step_is_predicted_as_it_was_measured() -> None:
     assert seconds(work, LOCAL_DIRECTORY, (1, 2)) == pytest.approx(10.3e-3, rel=0.05)
 
 
+@pytest.mark.parametrize("objective", ["seconds", "dollars"])
+@pytest.mark.parametrize("constants", [LOCAL_MINIO, KNATIVE], ids=["minio", "knative"])
+@pytest.mark.parametrize("parameters", [250, 42_601])
+def test_of_trees_that_differ_by_the_rounding_of_their_sums_the_one_with_fewest_mergers_is_best(
+    parameters: int, constants: Constants, objective: Objective
+) -> None:
+    # 12 children on the way in each of [1, 4, 32] to [1, 8, 32]: equal, but summed in another order.
+    work = Work(workers=32, parameters=parameters, compute_seconds=0.0)
+    found = planner.search(work, constants, AWS_LAMBDA, objective=objective, most=200)
+    for one, other in itertools.pairwise(found):
+        two = [getattr(each.prediction, objective) for each in (one, other)]
+        sizes = [(len(each.structure), sum(each.structure)) for each in (one, other)]
+        if two[0] == pytest.approx(two[1], rel=1e-12, abs=0):
+            assert sizes[0] <= sizes[1]
+        else:
+            assert two[0] < two[1]
+    if objective == "seconds":
+        assert found[0].structure == (1, 4, 32)
+
+
 def test_with_the_merging_term_alone_the_law_is_equation_1() -> None:
     nothing = dict.fromkeys(
         ("step", "level", "dispatch", "call", "request", "read", "write", "child_byte"), 0.0
