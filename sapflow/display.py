@@ -153,6 +153,8 @@ def plain_line(event: Event) -> str:
     match event["event"]:
         case "stage":
             text = event["text"]
+        case "metrics":
+            text = f"metrics at {event['url']}"
         case "data":
             text = f"cut {count(event['samples'], 'sample')} into blocks"
         case "planned":

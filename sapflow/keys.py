@@ -34,8 +34,12 @@ def plan(uid: str, name: str) -> str:
     return f"jobs/{uid}/plans/{name}.json"
 
 
+def commits(uid: str) -> str:
+    return f"jobs/{uid}/commits/"
+
+
 def commit(uid: str, version: int) -> str:
-    return f"jobs/{uid}/commits/{version}.json"
+    return f"{commits(uid)}{version}.json"
 
 
 def data(uid: str) -> str:

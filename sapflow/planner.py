@@ -125,7 +125,7 @@ class _Partial:
     spent: float
     done: bool = False
     rank: float = field(init=False)
-    """`bound` to so many digits that sums of the same terms in another order are the same."""
+    """`bound` to so few digits that sums of the same terms in another order are the same, but for one in millions."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rank", float(f"{self.bound:.{_DIGITS}g}"))

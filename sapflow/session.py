@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 from sapflow import keys, placement, preparation
 from sapflow.data.blocks import Manifest
+from sapflow.data.manifest import manifest_key
 from sapflow.driver.observer import Observer
 from sapflow.driver.planning import Surroundings
 from sapflow.driver.run import Driver
@@ -76,7 +77,10 @@ class Session:
         return self.store.exists(keys.commit(self.uid, 0))
 
     def forget(self) -> None:
-        """Remove everything of this job."""
+        """Remove everything of this job. Where that is interrupted, the job has finished still, or has not begun."""
+        self.store.delete_prefix(keys.commits(self.uid))
+        self.store.delete([keys.result(self.uid, "outcome.json")])
+        self.store.delete([manifest_key(keys.data(self.uid))])
         self.store.delete_prefix(keys.job(self.uid))
 
     def cut_data(self, progress: Callable[[int], None] | None = None) -> Manifest:

@@ -104,9 +104,10 @@ class JobDriver:
                 observer = Observers(
                     self._outage, self._metrics, DriverLog(self._job.metadata.name), reporter
                 )
+                stopped: str | None = None
                 while True:
                     try:
-                        return await self._go_on(observer, reporter)
+                        return await self._go_on(observer, reporter, stopped)
                     except (JobFailed, StoreError) as error:
                         pause = self._outage.pause_after(error)
                         if pause is None:
@@ -114,10 +115,13 @@ class JobDriver:
                         logs.event(
                             logger, logging.WARNING, "waiting", reason=error.reason, message=str(error)
                         )
+                        stopped = error.reason
                         await asyncio.sleep(pause)
 
-    async def _go_on(self, observer: Observer, reporter: ProgressReporter) -> dict[str, Any]:
-        """From whatever the store holds to the end."""
+    async def _go_on(
+        self, observer: Observer, reporter: ProgressReporter, stopped: str | None
+    ) -> dict[str, Any]:
+        """From whatever the store holds to the end; `stopped`: why that has failed the last time."""
         prepared = await self._prepare(observer)
         manifest = prepared.manifest
         check_data(self._job, manifest)
@@ -139,6 +143,7 @@ class JobDriver:
             around,
             self._settings.memory_search,
             self._placed,
+            stopped,
         )
         return await driver.run()
 

@@ -36,6 +36,8 @@ exit codes:
   0 success   1 the job failed   2 bad input (file, field, data, usage)   3 store or cluster cannot be used
   130 interrupted by Ctrl-C   143 by SIGTERM"""
 
+_STOPPED = {Stopped(number).exit_code for number in (signal.SIGINT, signal.SIGTERM)}
+
 
 def entry() -> None:
     """The process `sapflow`: runs `main`, and ends with its exit code."""
@@ -45,7 +47,8 @@ def entry() -> None:
 
 class _Leaving:
     """Ends the process although threads still read what will never come: Python's own end stops such threads wherever
-    they are, and aborts where that is in the middle of something."""
+    they are, and aborts where that is in the middle of something. Of those that are no daemons it waits for the end,
+    which whoever has stopped the command does not."""
 
     def __enter__(self) -> None:
         pass
@@ -53,11 +56,14 @@ class _Leaving:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not any(thread.daemon for thread in threading.enumerate()):
-            return
         code = 1
         if isinstance(error, SystemExit):
             code = error.code if isinstance(error.code, int) else 1
+        others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+        if not any(thread.daemon or code in _STOPPED for thread in others):
+            return
+        if isinstance(error, SystemExit):
+            pass
         elif kind is not None and error is not None:
             sys.excepthook(kind, error, trace)
         for stream in (sys.stdout, sys.stderr):

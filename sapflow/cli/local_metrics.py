@@ -1,11 +1,10 @@
 """`sapflow run --metrics`: a local run's numbers over HTTP, for Prometheus to scrape."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from sapflow.display import Display
 from sapflow.errors import DataError
 from sapflow.job import TrainingJob
 
@@ -34,8 +33,10 @@ def address(text: str) -> Address:
 
 
 @contextmanager
-def serving(where: Address | None, job: TrainingJob, display: Display) -> Iterator["MetricsObserver | None"]:
-    """What counts the run for whoever scrapes it; None where nobody asked. Raises DataError."""
+def serving(
+    where: Address | None, job: TrainingJob, say: Callable[[str], None]
+) -> Iterator["MetricsObserver | None"]:
+    """What counts the run for those who scrape the URL that is said; None where nobody asked. Raises DataError."""
     if where is None:
         yield None
         return
@@ -49,8 +50,8 @@ def serving(where: Address | None, job: TrainingJob, display: Display) -> Iterat
     with ExitStack() as stack:
         try:
             port = stack.enter_context(metrics_server.serve(wanted, registry, host))
-        except OSError as error:
-            problem = error.strerror or str(error)
+        except (OSError, UnicodeError) as error:
+            problem = getattr(error, "strerror", None) or str(error)
             raise DataError(f"--metrics {host}:{wanted} cannot be had: {problem}; name another") from error
-        display.stage(f"metrics at http://{f'[{host}]' if ':' in host else host}:{port}/metrics")
+        say(f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics")
         yield MetricsObserver(job, registry)

@@ -4,8 +4,9 @@ import argparse
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sapflow import estimate, session
 from sapflow.cli import local_metrics, openwhisk
@@ -19,6 +20,9 @@ from sapflow.errors import JobFailed
 from sapflow.progress import Extent, Progress
 from sapflow.session import Session
 from sapflow.text import count, dollars, duration, percent
+
+if TYPE_CHECKING:
+    from sapflow.metrics import MetricsObserver
 
 _DESCRIPTION = """\
 Train a job on this machine. Its functions are local processes, started on demand and held to spec.memory.
@@ -84,7 +88,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
         return _say_finished(given, opened, outcome, already=True)
     display = _display(given, opened)
     try:
-        with stoppable(), display, local_metrics.serving(given.metrics, opened.job, display) as metrics:
+        with stoppable(), display, _metrics(given, opened, display) as metrics:
             if outcome is not None:
                 opened.forget()
             manifest, flops = _prepare(opened, display, environ)
@@ -111,6 +115,17 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
     except JobFailed as error:
         return _say_failed(given, opened, error)
     return _say_finished(given, opened, outcome, already=False)
+
+
+def _metrics(
+    given: argparse.Namespace, opened: Session, display: Display
+) -> AbstractContextManager["MetricsObserver | None"]:
+    def say(url: str) -> None:
+        if given.quiet:
+            print(f"metrics at {url}", file=sys.stderr)
+        display.emit({"event": "metrics", "url": url})
+
+    return local_metrics.serving(given.metrics, opened.job, say)
 
 
 def _display(given: argparse.Namespace, opened: Session) -> Display:
@@ -183,7 +198,7 @@ def _say_interrupted(given: argparse.Namespace, opened: Session, display: Displa
     where = f" after {progress.extent.unit} {done:,} of {progress.extent.total:,}" if progress else ""
     print(
         f"\n{opened.uid} was stopped{where}; nothing of it runs any more. To go on from there, run the same "
-        f"command again:\n  {_command(given, again=False)}",
+        f"command again:\n  {_command(given, again=given.again and progress is None)}",
         file=sys.stderr,
     )
     return code

@@ -1,6 +1,7 @@
 """`sapflow status`: how far a job is, from what its store holds or from its cluster."""
 
 import argparse
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -100,7 +101,7 @@ async def _status(session: Session) -> dict[str, Any]:
     records = Records(session.store, session.uid)
     body: dict[str, Any] = {"job": session.uid, "store": session.url, "state": "Pending"}
     body |= {"prices": session.job.price.platform, "priceTable": session.job.price.name}
-    outcome = session.outcome()
+    outcome = await asyncio.to_thread(session.outcome)
     last = await records.last()
     if last is not None:
         plan = await records.plan(last.plan)
@@ -111,7 +112,7 @@ async def _status(session: Session) -> dict[str, Any]:
         if first is not None and first.forecast is not None:
             body["forecast"] = {"seconds": first.forecast.seconds, "costUSD": first.forecast.dollars}
         body["state"] = "Unfinished"
-        body |= _progress(session, last)
+        body |= await asyncio.to_thread(_progress, session, last)
         if (evaluation := await _newest_evaluation(records, last)) is not None:
             body["evaluation"] = evaluation
         failure = await records.read(keys.failure(session.uid, last.version))

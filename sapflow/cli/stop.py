@@ -2,13 +2,17 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 AGAIN_SECONDS = 0.5
+PATIENCE_SECONDS = 3.0
+"""For threads that are at work when a command is stopped."""
 
 
 class Stopped(BaseException):
@@ -35,25 +39,29 @@ def stoppable(*, again_seconds: float = 0.0) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         if not received:
+            if again_seconds:
+                before[signal.SIGALRM] = signal.signal(signal.SIGALRM, again)
+                signal.setitimer(signal.ITIMER_REAL, again_seconds, again_seconds)
             received.append(number)
-            signal.setitimer(signal.ITIMER_REAL, again_seconds, again_seconds)
         raise Stopped(received[0])
 
     def again(number: int, frame: FrameType | None) -> None:
         raise Stopped(received[0])
 
-    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop} | (
-        {signal.SIGALRM: again} if again_seconds else {}
-    )
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before: dict[int, Any] = {
+        number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
+    except KeyboardInterrupt as error:
+        # Python's own handler is there for an instant while an event loop's is taken away.
+        raise Stopped(received[0] if received else signal.SIGINT) from error
     except BaseException as error:
         if not received or isinstance(error, Stopped):
             raise
         raise Stopped(received[0]) from error
     finally:
-        if received:
+        if signal.SIGALRM in before:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -69,8 +77,30 @@ def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
     return asyncio.run(_guarded(work))
 
 
+class _Threads(ThreadPoolExecutor):
+    """Threads of an event loop. Those of work that was stopped are waited for a while only: a store that never answers
+    keeps nobody from leaving."""
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="asyncio")
+        self.stopped = False
+        self._under_way: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = super().submit(fn, *args, **kwargs)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait and not self.stopped, cancel_futures=cancel_futures or self.stopped)
+        if self.stopped and wait:
+            futures.wait(list(self._under_way), timeout=PATIENCE_SECONDS)
+
+
 async def _guarded(work: Coroutine[Any, Any, Result]) -> Result:
-    loop = asyncio.get_running_loop()
+    loop, threads = asyncio.get_running_loop(), _Threads()
+    loop.set_default_executor(threads)
     task = asyncio.ensure_future(work)
     received: list[int] = []
 
@@ -86,6 +116,7 @@ async def _guarded(work: Coroutine[Any, Any, Result]) -> Result:
     except asyncio.CancelledError:
         if not received:
             raise
+        threads.stopped = True
         raise Stopped(received[0]) from None
     finally:
         for number, handler in before.items():

@@ -37,7 +37,6 @@ class Tally:
     store_read: int | None = None
     store_written: int | None = None
     nodes: dict[int, str] = field(default_factory=dict)
-    failures: Counter[str] = field(default_factory=Counter)
     remade: Counter[str] = field(default_factory=Counter)
     resumed: str | None = None
 
@@ -102,6 +101,7 @@ class Caller:
         self._last_answer = 0.0
         self._slowest_start = 0.0
         self._earlier, self._started = account, time.monotonic()
+        self._failures = Counter(account.failures or {})
         self._spent = {"cost_usd": 0.0, "invocations": 0, "cold_starts": 0, "retries": 0, "hedges": 0}
         self.tally = Tally()
 
@@ -110,7 +110,7 @@ class Caller:
         """What the job has used, what earlier drivers spent included."""
         used = {name: getattr(self._earlier, name) + value for name, value in self._spent.items()}
         seconds = self._earlier.seconds + time.monotonic() - self._started
-        return Account.model_validate({"seconds": seconds, **used})
+        return Account.model_validate({"seconds": seconds, **used, "failures": dict(self._failures) or None})
 
     @property
     def slowest_start(self) -> float:
@@ -148,7 +148,7 @@ class Caller:
                 reply = await self._race(role, op, request, 2 * attempt)
             except InvocationError as error:
                 self._observer.invocation_failed(role, op, error)
-                self.tally.failures[error.reason] += 1
+                self._failures[error.reason] += 1
                 if not error.retryable or attempt == self._retries:
                     raise self._failure(role, request, error, attempt + 1) from error
                 self._spent["retries"] += 1

@@ -58,6 +58,8 @@ class Account(Message):
     cold_starts: int = 0
     retries: int = 0
     hedges: int = 0
+    failures: dict[str, int] | None = None
+    """Calls that failed, by the error's reason; most of them were repeated."""
 
 
 class Leg(Message):
@@ -115,8 +117,6 @@ class Measured(Message):
     store_read: int | None = None
     store_written: int | None = None
     """Placed jobs: bytes of all kinds that the functions passed through the store; the rest stayed in cells."""
-    failures: dict[str, int] | None = None
-    """Calls that failed, by the error's reason; most of them were repeated."""
     remade: dict[str, int] | None = None
     """Times that the step was made anew, by the reason."""
     resumed: str | None = None
@@ -227,13 +227,23 @@ class Records:
         await self.write(key, {"reason": failure.reason, "message": str(failure), "version": version})
 
     async def take_failure(self, version: int) -> str | None:
-        """The reason for which the job stopped after `version`, which is forgotten: it goes on."""
-        key = keys.failure(self.uid, version)
-        failure = await self.read(key)
-        if failure is None:
-            return None
-        await asyncio.to_thread(self.store.delete, [key])
-        return str(failure["reason"])
+        """The reason for which the job has stopped after `version`, None where none is known; it is forgotten: the job
+        goes on.
+
+        A driver that got no answer to its commit recorded the version before.
+        """
+        found = [keys.failure(self.uid, each) for each in (version, version - 1) if each >= 0]
+        reason = None
+        for key in found:
+            try:
+                failure = await self.read(key)
+            except CorruptObject:
+                # Failures are not made durable: a machine may have gone before this one was written.
+                failure = {}
+            if failure is not None:
+                reason = reason or failure.get("reason")
+                await asyncio.to_thread(self.store.delete, [key])
+        return reason
 
     async def read(self, key: str) -> Any | None:
         """A JSON record, or None."""

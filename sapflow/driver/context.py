@@ -149,7 +149,6 @@ class Context:
             store_read=tally.store_read,
             store_written=tally.store_written,
             nodes=tally.nodes or None,
-            failures=dict(tally.failures) or None,
             remade=dict(tally.remade) or None,
             resumed=tally.resumed,
             legs=[tally.legs.get(level, Leg()) for level in range(max(tally.legs, default=-1) + 1)],

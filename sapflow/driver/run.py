@@ -44,17 +44,20 @@ class Driver:
         around: Surroundings | None = None,
         search: SearchSettings | None = None,
         placed: Placement | None = None,
+        stopped: str | None = None,
     ) -> None:
         """`account`: what was used before there was a version, for the data. `around`: what planning needs to know.
 
         `search`: for the workers' best size. `placed`: how the job's functions are packed into cells, where that has
-        been decided already. Raises SpecError where they cannot be.
+        been decided already. `stopped`: why the driver before this one has stopped, where it may not have told the
+        store. Raises SpecError where the functions cannot be packed.
         """
         self._search = search
         self._prepared, self._around = account or Account(), around or Surroundings()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
         self._records = Records(store, uid)
+        self._stopped = stopped
         self._placed = placed or placement.of(job)
         self._litter = None if self._placed is None else Litter(self._placed.count)
 
@@ -66,9 +69,8 @@ class Driver:
             return dict(standing)
         last = await self._records.last()
         context = self._context(last.account if last else self._prepared)
-        context.caller.tally.resumed = await self._records.take_failure(last.version if last else 0) or (
-            INTERRUPTED if last else None
-        )
+        why = await self._records.take_failure(last.version if last else 0)
+        context.caller.tally.resumed = self._stopped or why or (INTERRUPTED if last else None)
         keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint, self._litter)
         evaluations = Evaluations(context, keeper)
         planning = Planning(context, self._around)

@@ -1,5 +1,6 @@
 """The part of the page about what befell the job, on its time line. Pure."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
@@ -51,7 +52,7 @@ def marks(facts: Facts) -> Iterator[Mark]:
         for row, name in _COUNTED:
             more = getattr(new.account, name) - (getattr(old.account, name) if old is not None else 0)
             if more > 0:
-                why = _reasons(new.measured.failures) if row == "retry" else ""
+                why = _reasons(_more(old, new)) if row == "retry" else ""
                 yield Mark(at, row, f"{more:,} × {row}{why} before version {new.version:,}, {duration(at)}")
         if new.measured.remade:
             why = _reasons(new.measured.remade)
@@ -71,6 +72,12 @@ def marks(facts: Facts) -> Iterator[Mark]:
         at, reason = facts.last.account.seconds, str(facts.failure.get("reason"))
         row = "limit reached" if reason in _LIMITS else "failure"
         yield Mark(at, row, f"{reason} after version {facts.last.version:,}, {duration(at)}")
+
+
+def _more(old: Commit | None, new: Commit) -> Counter[str]:
+    """Calls that failed between two commits, by the reason."""
+    before = old.account.failures if old is not None else None
+    return Counter(new.account.failures or {}) - Counter(before or {})
 
 
 def _reasons(times: Mapping[str, int] | None) -> str:

@@ -142,7 +142,9 @@ class Job:
             seen = self.status
             if met(seen):
                 return seen
-            story = f"{what} did not come about; the status was {json.dumps(seen)}"
+            story = (
+                f"{what} did not come about: {self.condition('Succeeded')}; the status was {json.dumps(seen)}"
+            )
             assert not finished(seen), story
             assert time.monotonic() < deadline, f"within {seconds:g} s {story}"
             time.sleep(0.5)

@@ -10,7 +10,9 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +33,7 @@ from helpers.commands import (
 from s3_servers import S3Service
 
 from sapflow import predict
+from sapflow.session import find_session
 
 SAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "samples"
 pytestmark = pytest.mark.timeout(900)
@@ -265,3 +268,28 @@ def test_the_digits_sample_recognises_96_of_100(tmp_path: Path) -> None:
     done = run("run", "--max-instances", 1, SAMPLES / "digits.yaml", "--store", tmp_path / "store", "--json")
     assert done.code == 0, done.err
     assert done.json["validationAccuracy"] >= 0.96
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_job_whose_removal_is_interrupted_has_finished_still_or_not_begun(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, store = write_job(tmp_path / "job.yaml"), tmp_path / "store"
+    first = run("run", file, "--store", store, "--json").json
+    with find_session(first["job"], os.environ, store=str(store)) as session:
+        left = [after]
+
+        def interrupted(method: Callable[[Any], None]) -> Callable[[Any], None]:
+            def call(what: Any) -> None:
+                if left[0] == 0:
+                    raise KeyboardInterrupt
+                left[0] -= 1
+                method(what)
+
+            return call
+
+        for name in ("delete", "delete_prefix"):
+            monkeypatch.setattr(session.store, name, interrupted(getattr(session.store, name)))
+        with pytest.raises(KeyboardInterrupt):
+            session.forget()
+    assert run("run", file, "--store", store, "--again", "--json").json["sha256"] == first["sha256"]

@@ -9,11 +9,12 @@ import pytest
 from helpers.functions import Fault, requests
 from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
 from helpers.reference import Reference
+from helpers.tapped_store import Write
 
 from sapflow import contribution, keys
 from sapflow.driver.commits import Account
 from sapflow.driver.observer import Observer
-from sapflow.errors import JobFailed
+from sapflow.errors import JobFailed, StoreUnavailable
 from sapflow.job import parse
 from sapflow.requests import Part
 
@@ -218,20 +219,37 @@ class TestLimits:
 
     def test_a_commit_tells_what_failed_while_its_version_was_made(self, prepared: Prepared) -> None:
         place = prepared.place(tiny_job())
-        Simulation(place, {9: Fault("refuse"), 10: Fault("refuse")}).run()
-        told = {commit.version: commit.measured.failures for commit in place.commits()}
-        assert told == {0: None, 1: None, 2: {"InstanceLost": 2}, 3: None, 4: None, 5: None}
+        outcome = Simulation(place, {9: Fault("refuse"), 10: Fault("refuse")}).run()
+        told = [commit.account.failures for commit in place.commits()]
+        assert told == [None, None, *[{"InstanceLost": 2}] * 4]
+        assert outcome["account"]["failures"] == {"InstanceLost": 2}
 
-    def test_the_latest_failure_after_a_version_is_the_one_that_is_kept(self, prepared: Prepared) -> None:
+    def test_a_commit_of_which_no_answer_came_leaves_no_failure_behind(self, prepared: Prepared) -> None:
         place = prepared.place(tiny_job())
-        with pytest.raises(JobFailed, match="instance died"):
-            Simulation(
-                with_limits(place, retries=0), {number: Fault("refuse") for number in range(9, 99)}
-            ).run()
+
+        def away(write: Write, after: bool) -> None:
+            if after and write.key == keys.commit(place.uid, 3):
+                raise StoreUnavailable("no answer came")
+
+        with pytest.raises(StoreUnavailable):
+            Simulation(place, driver_failpoint=away).run()
+        assert place.store.exists(keys.failure(place.uid, 2))
+        Simulation(place).run()
+        assert not any(name.startswith("failures/") for name in place.listing())
+        assert place.commit(4).measured.resumed == "StoreUnavailable"
+
+    def test_a_failure_that_was_written_in_part_does_not_keep_the_job_from_going_on(
+        self, prepared: Prepared
+    ) -> None:
+        place = with_limits(prepared.place(tiny_job()), budgetUSD=1e-12)
         with pytest.raises(JobFailed, match="budgetUSD"):
-            Simulation(with_limits(place, budgetUSD=1e-12)).run()
-        failure = json.loads(bytes(place.store.read(keys.failure(place.uid, 1))))
-        assert failure["reason"] == "BudgetExceeded"
+            Simulation(place).run()
+        key = keys.failure(place.uid, 0)
+        place.store.delete([key])
+        place.store.create(key, b"")
+        Simulation(with_limits(place, budgetUSD=1.0)).run()
+        assert place.commit(1).measured.resumed == "Interrupted"
+        assert not place.store.exists(key)
 
     def test_work_that_never_fits_the_time_limit_fails_the_job_naming_the_limit(
         self, prepared: Prepared

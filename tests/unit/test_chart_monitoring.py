@@ -144,7 +144,7 @@ def test_the_guides_scrape_configuration_takes_drivers_and_operator_by_labels_th
         r"```yaml\n(scrape_configs:.*?)```", (ROOT / "docs" / "metrics.md").read_text(), re.DOTALL
     )
     scrape, local = (each for block in blocks for each in yaml.safe_load(block)["scrape_configs"])
-    assert local["static_configs"] == [{"targets": ["127.0.0.1:9090"]}]
+    assert local["static_configs"] == [{"targets": ["127.0.0.1:9464"]}]
     assert scrape["honor_labels"] is True
     pod = driver_job.build(wanted())["spec"]["template"]["metadata"]
     labels = {

@@ -176,6 +176,14 @@ class OneOfEach(EmbeddedRuntime):
         ]
 
 
+def test_the_live_display_says_where_metrics_are_above_the_picture() -> None:
+    stream = io.StringIO()
+    with LiveDisplay(stream, "digits: 8 workers", "AWSLambda") as display:
+        display.emit({"event": "metrics", "url": "http://127.0.0.1:4711/metrics"})
+        display.stage("checking")
+    assert "metrics at http://127.0.0.1:4711/metrics" in stream.getvalue()
+
+
 def test_the_live_picture_shows_progress_numbers_tree_and_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     display = LiveDisplay(io.StringIO(), "digits: 8 workers", "AWSLambda")
     monkeypatch.setattr(display, "_tick", lambda: None)

@@ -4,7 +4,9 @@ import asyncio
 import json
 from pathlib import Path
 
+from sapflow import keys
 from sapflow.driver.commits import Records
+from sapflow.errors import DataError, StoreUnavailable
 from sapflow.store import open_store
 
 
@@ -20,3 +22,14 @@ def test_a_number_that_is_not_finite_is_recorded_as_null(tmp_path: Path) -> None
 
     written = json.loads(bytes(store.read("record.json")), parse_constant=refuse)
     assert written == {"loss": None, "sums": [None, 1.0], "account": {"seconds": None}}
+
+
+def test_the_last_failure_after_a_version_is_the_one_that_is_kept(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    records = Records(store, "job")
+    for failure in (StoreUnavailable("away"), DataError("gone")):
+        asyncio.run(records.fail(failure, 3))
+    written = json.loads(bytes(store.read(keys.failure("job", 3))))
+    assert written == {"reason": "InvalidData", "message": "gone", "version": 3}
+    assert asyncio.run(records.take_failure(3)) == "InvalidData"
+    assert asyncio.run(records.take_failure(3)) is None

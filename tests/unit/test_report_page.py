@@ -18,7 +18,14 @@ from sapflow.report.facts import Evaluation, Facts, Predicted
 from sapflow.requests import Sizes
 
 
-def commit(version: int, *, cold: int = 0, retries: int = 0, **changes: Any) -> Commit:
+def commit(
+    version: int,
+    *,
+    cold: int = 0,
+    retries: int = 0,
+    failures: dict[str, int] | None = None,
+    **changes: Any,
+) -> Commit:
     legs = [
         Leg(calls=4, seconds=0.4, slowest=0.12, bytes_read=4_000, bytes_written=8_000),
         Leg(calls=2, seconds=0.04, slowest=0.03, bytes_read=8_000, bytes_written=4_000),
@@ -38,6 +45,7 @@ def commit(version: int, *, cold: int = 0, retries: int = 0, **changes: Any) -> 
         invocations=7 * version,
         cold_starts=cold,
         retries=retries,
+        failures=failures,
     )
     body: dict[str, Any] = {
         "version": version,
@@ -344,13 +352,17 @@ def test_marks_starts_retries_and_checkpoints_when_they_happened() -> None:
 
 def test_says_why_calls_were_repeated_steps_made_anew_and_drivers_replaced() -> None:
     told = {
-        10: Measured(seconds=0.25, failures={"InstanceLost": 2, "OutOfMemory": 1}),
         12: Measured(seconds=0.25, remade={"CellLost": 2}),
         14: Measured(seconds=0.25, resumed="Interrupted"),
         16: Measured(seconds=0.25, resumed="OutOfMemory"),
     }
     commits = [
-        commit(version, retries=3 * (version >= 10), measured=told.get(version, Measured(seconds=0.25)))
+        commit(
+            version,
+            retries=3 * (version >= 10),
+            failures={"CellLost": 1} | ({"InstanceLost": 2, "OutOfMemory": 1} if version >= 10 else {}),
+            measured=told.get(version, Measured(seconds=0.25)),
+        )
         for version in range(1, 21)
     ]
     made = facts(commits=commits, start=commit(0))
