@@ -8,9 +8,18 @@ from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable, StoreUns
 ACCESS_DENIED = "AccessDenied"
 """The reason of a StoreUnsafe where the store refuses the credentials, or what they may do."""
 
-_AGAIN_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_AGAIN_STATUS = frozenset({408, 429, 499, 500, 502, 503, 504})
+"""499: MinIO answers so to what it has under way when it is told to end, and proxies for a connection that was cut."""
 _AGAIN_CODES = frozenset(
-    {"ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "SlowDown"}
+    {
+        "ClientDisconnected",
+        "ConditionalRequestConflict",
+        "IncompleteBody",
+        "InternalError",
+        "OperationAborted",
+        "RequestTimeout",
+        "SlowDown",
+    }
 )
 _REFUSALS = {
     "AccessDenied": "this access key may not do that; allow it there, or use another key",

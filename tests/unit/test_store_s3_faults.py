@@ -102,7 +102,15 @@ def test_an_object_too_large_for_one_put_is_refused_before_anything_is_sent(fake
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(503, "SlowDown"), (500, "InternalError"), (409, "ConditionalRequestConflict"), (429, ""), (502, "")],
+    [
+        (503, "SlowDown"),
+        (500, "InternalError"),
+        (409, "ConditionalRequestConflict"),
+        (499, "ClientDisconnected"),
+        (400, "IncompleteBody"),
+        (429, ""),
+        (502, ""),
+    ],
 )
 def test_an_answer_to_try_again_for_is_tried_again_after_growing_pauses(
     fake: FakeS3, pauses: list[float], status: int, code: str
