@@ -23,7 +23,14 @@ from sapflow.driver.observer import Observer, Observers
 from sapflow.driver.planning import Surroundings
 from sapflow.driver.preparing import Prepared
 from sapflow.driver.run import Driver
-from sapflow.errors import JobFailed, SapflowError, StoreError, StoreUnavailable
+from sapflow.errors import (
+    CorruptObject,
+    JobFailed,
+    ObjectMissing,
+    SapflowError,
+    StoreError,
+    StoreUnavailable,
+)
 from sapflow.invoke import Sender
 from sapflow.job import TrainingJob
 from sapflow.knative import KnativeSender
@@ -49,9 +56,15 @@ _LONGEST_WORD = 4096
 """Bytes that Kubernetes keeps of a termination message."""
 _PAUSE = 1.0
 _LONGEST_PAUSE = 5.0
-PATIENCE = {StoreUnavailable.reason: 600.0, ACCESS_DENIED: 60.0}
-"""Seconds without a commit for which a driver waits where the store is away, or where renewed credentials are on their
-way to the pods: neither is the job's own failure. Whatever else goes wrong is one at once."""
+PATIENCE = {
+    StoreUnavailable.reason: 600.0,
+    ACCESS_DENIED: 60.0,
+    ObjectMissing.reason: 30.0,
+    CorruptObject.reason: 30.0,
+}
+"""Seconds without a commit for which a driver waits where the store is away, where renewed credentials are on their
+way to the pods, or where objects seem to be gone, as they may while a store begins: none is the job's own failure.
+Whatever else goes wrong is one at once."""
 
 Result = TypeVar("Result")
 

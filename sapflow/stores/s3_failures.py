@@ -61,7 +61,9 @@ class Place:
             return StoreError(
                 f"bucket {self.bucket!r} does not exist at {self.endpoint}: make it, or correct the store's URL"
             )
-        if status == 404:
+        # A PUT needs no object to be there: MinIO was seen to say so while it ended or began.
+        again = method == "PUT" and status == 404 and code != ""
+        if status == 404 and not again:
             return ObjectMissing(f"{where}: no such object")
         if status in (401, 403) or code in _REFUSALS:
             why = _REFUSALS.get(code, _REFUSALS["AccessDenied"])
@@ -70,7 +72,7 @@ class Place:
             )
             refusal.reason = ACCESS_DENIED
             return refusal
-        if status in _AGAIN_STATUS or code in _AGAIN_CODES:
+        if again or status in _AGAIN_STATUS or code in _AGAIN_CODES:
             return StoreUnavailable(f"{where}: {method} answered {status} {code} {message}: try again later")
         if status == 507:
             return StoreError(f"{where}: disk full: the store has no space left; free some there")

@@ -19,7 +19,7 @@ from helpers.jobs import document
 
 from sapflow import keys
 from sapflow.driver.size_records import SearchSettings
-from sapflow.errors import JobFailed, SpecError, StoreUnavailable
+from sapflow.errors import JobFailed, ObjectMissing, SpecError, StoreUnavailable
 from sapflow.invoke import Role
 from sapflow.job import TrainingJob, parse
 from sapflow.knative import KnativeSender
@@ -171,6 +171,15 @@ def test_waits_for_a_store_that_is_away_and_leaves_no_record_of_a_failure(
     assert store.failed
     assert outcome["version"] == 3
     assert not any(store.exists(keys.failure("waited", version)) for version in range(4))
+
+
+def test_objects_that_seem_to_be_gone_are_waited_for_a_while() -> None:
+    now = 0.0
+    outage = Outage(lambda: now)
+    for error in (ObjectMissing("gone"), JobFailed("torn", reason="CorruptObject", version=3)):
+        assert outage.pause_after(error) is not None
+    now = 30.0
+    assert outage.pause_after(ObjectMissing("gone")) is None
 
 
 def test_a_job_that_cannot_go_on_fails_at_once(place: tuple[Path, dict[Role, str]], tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_an_object_too_large_for_one_put_is_refused_before_anything_is_sent(fake
         (409, "ConditionalRequestConflict"),
         (499, "ClientDisconnected"),
         (400, "IncompleteBody"),
+        (404, "NoSuchKey"),
         (429, ""),
         (502, ""),
     ],
