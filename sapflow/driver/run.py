@@ -4,6 +4,7 @@ Everything it knows comes from the store, so it may be killed and started again 
 once are harmless: one that finds a commit it did not make goes on from it.
 """
 
+import asyncio
 from typing import Any
 
 from sapflow import keys, placement, structure
@@ -299,6 +300,7 @@ class _Walk:
             again = self._asynchronous is None and self._losses.may_repeat(failure, old.version)
             if standing is None and again:
                 self._context.caller.tally.remade[failure.reason] += 1
+                await self._clear(work)
                 return
             if standing is None:
                 raise failure from None
@@ -330,6 +332,17 @@ class _Walk:
             self._context.observer.checkpointed(self._commit.version)
         if self._evaluations.due(self._commit.version):
             self._evaluations.start(self._commit)
+
+    async def _clear(self, work: SynchronousStep | AsynchronousRun) -> None:
+        """Before a step is made anew: its contributions go from the store, whoever wrote them.
+
+        One may be there to those who write it and missing to those who read it: two MinIO processes on one volume were
+        seen to leave such. What is written in its place is the same, and a driver beside this one that misses it
+        makes its step anew as well.
+        """
+        if isinstance(work, SynchronousStep):
+            names = [name for name in work.used_keys() if keys.cell_of(name) is None]
+            await asyncio.to_thread(self._context.store.delete, names)
 
     async def _planned_anew(self, old: Commit, new: Commit) -> dict[str, Any]:
         """What changes in a commit that brings another plan; its record is written first."""
