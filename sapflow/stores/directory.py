@@ -12,8 +12,10 @@ import fcntl
 import itertools
 import mmap
 import os
+import random
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from urllib.parse import quote
@@ -38,6 +40,7 @@ _MAP_FROM = 2 << 20
 _PIECE = 1 << 20
 """Bytes of an object that is copied from another store that are held at once."""
 _TRIES = 20
+_LONGEST_PAUSE = 0.005
 
 _REMEDIES = {
     errno.ENOSPC: "disk full: free some space there, or store somewhere larger",
@@ -280,7 +283,10 @@ def _write(file: int, views: list[memoryview]) -> None:
 
 def _link(temporary: str, path: str) -> bool:
     """Give a written file its name: False where the name exists."""
-    for _ in range(_TRIES):
+    for tries in range(_TRIES):
+        if tries > 2:
+            # Another thread may be at the same tries in step with this one.
+            time.sleep(random.uniform(0, _LONGEST_PAUSE))
         try:
             os.link(temporary, path)
         except FileExistsError:
