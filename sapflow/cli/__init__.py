@@ -62,9 +62,7 @@ class _Leaving:
         others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
         if not any(thread.daemon or code in _STOPPED for thread in others):
             return
-        if isinstance(error, SystemExit):
-            pass
-        elif kind is not None and error is not None:
+        if kind is not None and error is not None and not isinstance(error, SystemExit):
             sys.excepthook(kind, error, trace)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sapflow import keys, schedules, structure
 from sapflow.data.blocks import Manifest
+from sapflow.data.manifest import manifest_key
 from sapflow.data.sampler import split, steps_per_epoch
 from sapflow.driver.calls import Caller
 from sapflow.driver.commits import Commit, Cursor, Leg, Measured, Records
@@ -44,7 +45,7 @@ class Context:
 
     @property
     def manifest_key(self) -> str:
-        return keys.data(self.uid) + "manifest.json"
+        return manifest_key(keys.data(self.uid))
 
     @property
     def asynchronous(self) -> bool:

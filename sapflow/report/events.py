@@ -80,7 +80,8 @@ def _more(old: Commit | None, new: Commit) -> Counter[str]:
     return Counter(new.account.failures or {}) - Counter(before or {})
 
 
-def _reasons(times: Mapping[str, int] | None) -> str:
+def _reasons(times: Mapping[str, int]) -> str:
+    """In brackets, nothing where nothing is known."""
     if not times:
         return ""
     return f" ({', '.join(f'{count:,} × {reason}' for reason, count in sorted(times.items()))})"

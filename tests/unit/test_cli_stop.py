@@ -9,6 +9,15 @@ from pathlib import Path
 import pytest
 from helpers.commands import finish, send, started, write_job
 
+
+def ran(program: str, *arguments: int) -> subprocess.CompletedProcess[str]:
+    """A Python program, which must end with exit code 0."""
+    command = [sys.executable, "-c", program, *(str(int(each)) for each in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 _LOST = """
 import os, signal, sys, time
 from sapflow.cli.stop import Stopped, insistent
@@ -35,13 +44,7 @@ except Stopped as stop:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_that_strikes_inside_a_finaliser_ends_the_work_all_the_same(number: int, code: int) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _LOST, str(int(number))],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=50,
-    )
+    done = ran(_LOST, number)
     assert done.stdout.splitlines() == ["still here", f"ended with {code}"]
     assert "Exception ignored in" in done.stderr
 
@@ -67,13 +70,7 @@ except Stopped as stop:
 def test_a_signal_that_becomes_another_error_on_its_way_ends_the_work_all_the_same(
     number: int, code: int
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _WRAPPED, str(int(number))],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=50,
-    )
+    done = ran(_WRAPPED, number)
     assert done.stdout == f"ended with {code} by RuntimeError('could not build a validator')\n"
 
 
@@ -114,5 +111,4 @@ except Stopped:
 
 
 def test_the_alarm_of_others_is_left_alone() -> None:
-    done = subprocess.run([sys.executable, "-c", _TIMED], capture_output=True, text=True, timeout=50)
-    assert done.stdout == "untouched\n", done.stderr
+    assert ran(_TIMED).stdout == "untouched\n"
