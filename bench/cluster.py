@@ -37,10 +37,10 @@ from helpers.kube import (
 )
 
 from bench import cold
-from sapflow import keys
-from sapflow.driver.commits import Commit
-from sapflow.job import API_VERSION, KIND
-from sapflow.labels import selector
+from sapflow.objects import keys
+from sapflow.records.commits import Commit
+from sapflow.spec.labels import selector
+from sapflow.spec.training_job import API_VERSION, KIND
 
 CPUS: tuple[tuple[str, dict[str, str] | None], ...] = (("1 CPU", ONE_CPU), ("CPU by memory", None))
 SETTLE = 60

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 
 from bench.idle_job import idle_job
 from bench.result import Result, milliseconds
-from sapflow import session
-from sapflow.driver.commits import Commit
+from sapflow.client import session
+from sapflow.driver.driver import Driver
 from sapflow.driver.observer import Observer
-from sapflow.driver.run import Driver
-from sapflow.invoke import Role
-from sapflow.local import EmbeddedRuntime
+from sapflow.quantities.roles import Role
+from sapflow.records.commits import Commit
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 
 WORKERS, MERGERS = 1_000, 32
 STEPS = 12

@@ -7,10 +7,10 @@ import numpy as np
 
 from bench.result import Result, milliseconds
 from bench.stores import Place
-from sapflow import contribution
-from sapflow.contribution import Sums
-from sapflow.local import EmbeddedRuntime
-from sapflow.requests import MergeRequest
+from sapflow.messages.requests import MergeRequest
+from sapflow.objects import contribution
+from sapflow.objects.contribution import Sums
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 
 PARAMETERS = 42_601
 CHILDREN = (1, 2, 4, 8, 16, 32, 64)

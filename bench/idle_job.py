@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sapflow import job
+from sapflow.spec import training_job
 
 
 def idle_job(
     name: str, structure: Sequence[int], steps: int, *, shards: int = 1, **spec: Any
-) -> job.TrainingJob:
+) -> training_job.TrainingJob:
     """A job by this tree and number of shards, root first; `spec` are further fields of its spec."""
     workers = structure[-1]
     data = {
@@ -24,6 +24,11 @@ def idle_job(
         "algorithm": {"steps": steps},
         "merge": {"structure": list(structure), "shards": shards},
     }
-    return job.parse(
-        {"apiVersion": job.API_VERSION, "kind": job.KIND, "metadata": {"name": name}, "spec": body | spec}
+    return training_job.parse(
+        {
+            "apiVersion": training_job.API_VERSION,
+            "kind": training_job.KIND,
+            "metadata": {"name": name},
+            "spec": body | spec,
+        }
     )

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from sapflow import contribution, optimizers, structure
-from sapflow.contribution import Sums
-from sapflow.requests import InitializeRequest, TrainRequest
-from sapflow.safetensor import aligned
+from sapflow.algorithms import optimizers
+from sapflow.messages.requests import InitializeRequest, TrainRequest
+from sapflow.objects import contribution
+from sapflow.objects.contribution import Sums
+from sapflow.objects.safetensor import aligned
+from sapflow.quantities import structure
 from sapflow.timing import Timing
+from sapflow_functions.process import serve
 from sapflow_functions.runner import Context
-from sapflow_functions.serve import serve
 
 PARAMETERS = "BENCH_PARAMETERS"
 """The environment variable that says how many there are."""

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers.kube import Job, namespace_of_its_own
 
 from bench import cluster
-from sapflow.driver.commits import Commit
-from sapflow.job import API_VERSION, KIND
-from sapflow.memory_search import Goal, Trial
+from sapflow.planning.memory_search import Goal, Trial
+from sapflow.records.commits import Commit
+from sapflow.spec.training_job import API_VERSION, KIND
 
 LEAST, MOST = 384, 1536
 SWEEP = (384, 448, 512, 640, 768, 896, 1024, 1152, 1344, 1536)

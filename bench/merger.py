@@ -15,10 +15,10 @@ import numpy as np
 
 from bench.result import Result
 from bench.stores import Place
-from sapflow import contribution
-from sapflow.contribution import Sums
-from sapflow.local import EmbeddedRuntime
-from sapflow.requests import MergeRequest
+from sapflow.messages.requests import MergeRequest
+from sapflow.objects import contribution
+from sapflow.objects.contribution import Sums
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 
 STARTS = 15
 SMALL, LARGE = 42_601, 25_000_000

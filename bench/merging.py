@@ -11,11 +11,11 @@ from bench import textbook
 from bench.peers import Peers
 from bench.result import Result
 from bench.stores import MinioPlace, Place
-from sapflow import contribution
-from sapflow.contribution import Sums
-from sapflow.local import EmbeddedRuntime
-from sapflow.requests import MergeRequest
-from sapflow.store import Store
+from sapflow.messages.requests import MergeRequest
+from sapflow.objects import contribution
+from sapflow.objects.contribution import Sums
+from sapflow.objects.store import Store
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 
 CHILDREN, MERGERS = 20, 4
 PARAMETERS = 10_750_000

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from sapflow_functions.process import serve
 from sapflow_functions.runner import Context
-from sapflow_functions.serve import serve
 
 PARAMETERS = 1024
 _EMPTY = {

@@ -16,9 +16,11 @@ from typing import Any
 from bench import stores
 from bench.result import Result, milliseconds
 from bench.stores import MinioPlace
-from sapflow import job, placement, session
-from sapflow.driver.commits import Commit
+from sapflow.client import session
 from sapflow.driver.observer import Observer
+from sapflow.planning import placement
+from sapflow.records.commits import Commit
+from sapflow.spec import training_job
 
 WORKERS, TREE, CELLS = 8, [1, 2, 8], 2
 STEPS, SETTLE, TURNS = 14, 4, 3
@@ -72,18 +74,23 @@ def document(name: str, steps: int, *, placed: bool, **more: Any) -> dict[str, A
     if placed:
         spec |= {"affinity": AFFINITY, "placement": {"cells": CELLS}}
     metadata = {"name": f"{name}-{'placed' if placed else 'plain'}"}
-    return {"apiVersion": job.API_VERSION, "kind": job.KIND, "metadata": metadata, "spec": spec}
+    return {
+        "apiVersion": training_job.API_VERSION,
+        "kind": training_job.KIND,
+        "metadata": metadata,
+        "spec": spec,
+    }
 
 
 def _predicted() -> int:
-    packed = placement.of(job.parse(document("any", 1, placed=True)))
+    packed = placement.of(training_job.parse(document("any", 1, placed=True)))
     assert packed is not None
     return packed.traffic(4 * PARAMETERS, 4 * PARAMETERS, 4 * PARAMETERS).total
 
 
 def _run(place: MinioPlace, environ: Mapping[str, str], body: dict[str, Any], watch: "_Steps") -> None:
     own = {**environ, **place.environ}
-    opened = session.open_session(job.parse(body), own, store=place.url)
+    opened = session.open_session(training_job.parse(body), own, store=place.url)
     try:
         manifest = opened.cut_data()
         asyncio.run(session.train(opened, manifest, own, observer=watch))

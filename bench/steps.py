@@ -10,9 +10,10 @@ from pathlib import Path
 
 from bench.peers import Peers
 from bench.result import Result, milliseconds
-from sapflow import job, session
-from sapflow.driver.commits import Commit
+from sapflow.client import session
 from sapflow.driver.observer import Observer
+from sapflow.records.commits import Commit
+from sapflow.spec import training_job
 
 SHARED_MEMORY = Path("/dev/shm")
 SAMPLES = 300_000
@@ -64,7 +65,7 @@ def measure(case: Case, environ: Mapping[str, str]) -> Result:
     )
 
 
-def _job(case: Case) -> job.TrainingJob:
+def _job(case: Case) -> training_job.TrainingJob:
     data = {
         "source": "synthetic:binary",
         "options": {"samples": SAMPLES},
@@ -74,10 +75,10 @@ def _job(case: Case) -> job.TrainingJob:
     }
     if case.micro_batch is not None:
         data["microBatchSize"] = case.micro_batch
-    return job.parse(
+    return training_job.parse(
         {
-            "apiVersion": job.API_VERSION,
-            "kind": job.KIND,
+            "apiVersion": training_job.API_VERSION,
+            "kind": training_job.KIND,
             "metadata": {"name": case.name},
             "spec": {
                 "model": {"name": "mlp", "args": {"hidden": [100] * 5}},

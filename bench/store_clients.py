@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.table import Table
 
-from sapflow.safetensor import aligned
+from sapflow.objects.safetensor import aligned
 
 SIZES = {200_000: 40, 4_000_000: 12, 100_000_000: 4}
 """Bytes of an object, and how many are written and read."""
@@ -60,7 +60,7 @@ class Sapflow(Client):
     what = "sapflow: sockets, http.client answers"
 
     def open(self, endpoint: str, access_key: str, secret_key: str) -> None:
-        from sapflow.store import Credentials, open_store
+        from sapflow.objects.store import Credentials, open_store
 
         self.store = open_store(
             f"s3://{self.bucket}?endpoint={endpoint}", Credentials(access_key, secret_key)

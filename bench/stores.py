@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sapflow.store import Credentials, Store, open_store
+from sapflow.objects.store import Credentials, Store, open_store
 
 SHARED_MEMORY = "/dev/shm"
 BUCKET = "tests"

@@ -16,12 +16,12 @@ from bench.idle_worker import PARAMETERS
 from bench.peers import Peers
 from bench.result import Result
 from bench.stores import MinioPlace
-from sapflow import session
-from sapflow.driver.commits import Commit
+from sapflow.client import session
+from sapflow.driver.driver import Driver
 from sapflow.driver.observer import Observer
-from sapflow.driver.run import Driver
-from sapflow.invoke import Role
-from sapflow.local import EmbeddedRuntime
+from sapflow.quantities.roles import Role
+from sapflow.records.commits import Commit
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 
 WORKERS = 8
 ROUNDS = 12
@@ -55,7 +55,7 @@ async def _train(place: MinioPlace, environ: Mapping[str, str], parameters: int,
     manifest = opened.cut_data()
     commands: dict[Role, list[str]] = {
         "worker": [sys.executable, "-m", "bench.idle_worker", "worker"],
-        "merger": [sys.executable, "-m", "sapflow_functions.merger"],
+        "merger": [sys.executable, "-m", "sapflow_functions.roles.merger"],
     }
     runtime = EmbeddedRuntime(
         place.url,

@@ -22,4 +22,4 @@ ENV PYTHONPATH=/opt/sapflow PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/t
 USER 65532:65532
 WORKDIR /tmp
 EXPOSE 8080
-ENTRYPOINT ["python3", "-m", "sapflow_functions.merger"]
+ENTRYPOINT ["python3", "-m", "sapflow_functions.roles.merger"]

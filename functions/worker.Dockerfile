@@ -58,4 +58,4 @@ RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/sapflow /op
 USER 65532:65532
 WORKDIR /tmp
 EXPOSE 8080
-ENTRYPOINT ["python3", "-m", "sapflow_functions.worker"]
+ENTRYPOINT ["python3", "-m", "sapflow_functions.roles.worker"]

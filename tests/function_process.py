@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sapflow.runtime_directory import RuntimeDirectory
+from sapflow.runtimes.embedded.directory import RuntimeDirectory
 
 TOKEN = "a-token"
 COMMAND = [sys.executable, str(Path(__file__).with_name("functions_for_tests.py"))]

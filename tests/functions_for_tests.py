@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from sapflow.errors import DataError, InvocationError, StoreUnavailable
+from sapflow_functions.process import serve
 from sapflow_functions.runner import Context
-from sapflow_functions.serve import serve
 
 kept: list[object] = []
 

@@ -22,12 +22,13 @@ import yaml
 
 from bench.paper import figure
 from bench.stores import SHARED_MEMORY
-from sapflow import job, session
-from sapflow.driver.commits import Commit
+from sapflow.client import session
 from sapflow.driver.observer import Observer
-from sapflow.job import TrainingJob
-from sapflow.local import available_cores
-from sapflow.report.charts import Line
+from sapflow.monitoring.report.charts import Line
+from sapflow.records.commits import Commit
+from sapflow.runtimes.embedded.runtime import available_cores
+from sapflow.spec import training_job
+from sapflow.spec.training_job import TrainingJob
 
 SAMPLES = figure.FOLDER.parents[1] / "manifests" / "samples"
 Point = tuple[float, float]
@@ -76,7 +77,7 @@ def job_of(case: Case) -> TrainingJob:
     spec["data"] |= {"batchSize": case.batch, "microBatchSize": case.batch, "validationFraction": 0}
     spec.pop("evaluation", None)
     spec.pop("checkpoint", None)
-    return job.parse(body)
+    return training_job.parse(body)
 
 
 def measure(case: Case) -> dict[str, list[Point]]:

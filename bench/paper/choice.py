@@ -17,11 +17,11 @@ from bench import stores
 from bench.paper.light import Light, Steps, Tree
 from bench.paper.link import Link, behind
 from bench.paper.steptime import fit, nominal, seconds
-from sapflow import planner
-from sapflow.constants import Constants
-from sapflow.law import Work
-from sapflow.pricing import AWS_LAMBDA
-from sapflow.workload import Size, most_shards
+from sapflow.planning import search
+from sapflow.planning.constants import Constants
+from sapflow.planning.cost_model import Work
+from sapflow.planning.workload import Size, most_shards
+from sapflow.quantities.prices import AWS_LAMBDA
 
 LINK = Link(latency=0.2, bandwidth=25e6)
 MOST_FUNCTIONS = 64
@@ -117,8 +117,8 @@ CALIBRATION = 3
 def choose(constants: Constants, workers: int, parameters: int) -> Tree:
     """The planner's best of all trees and shard counts that the machine has room for."""
     work = Work(workers=workers, parameters=parameters, compute_seconds=0.0, merger_memory=1 << 34)
-    shards = planner.feasible_shards(work, most_shards(Size(parameters, 0, 0, 0)))
-    for found in planner.search(work, constants, AWS_LAMBDA, shards=shards, most=500):
+    shards = search.feasible_shards(work, most_shards(Size(parameters, 0, 0, 0)))
+    for found in search.search(work, constants, AWS_LAMBDA, shards=shards, most=500):
         if found.shards * max(found.structure[:-1]) <= MOST_FUNCTIONS:
             return Tree(found.structure, found.shards)
     raise RuntimeError(f"no tree of {workers} workers keeps to {MOST_FUNCTIONS} mergers a level")

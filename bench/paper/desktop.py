@@ -10,11 +10,12 @@ import time
 
 import torch
 
-from sapflow import keys, models
+from sapflow import models
 from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import EpochOrder, Reader
-from sapflow.job import TrainingJob, parse
-from sapflow.store import Store, open_store
+from sapflow.objects import keys
+from sapflow.objects.store import Store, open_store
+from sapflow.spec.training_job import TrainingJob, parse
 
 OPTIMIZERS = {
     "Adam": torch.optim.Adam,

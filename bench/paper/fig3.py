@@ -17,12 +17,13 @@ from bench.paper import figure
 from bench.paper.light import runtime
 from bench.paper.link import Link, behind
 from bench.stores import MinioPlace
-from sapflow import contribution, optimizers
-from sapflow.contribution import Sums
-from sapflow.fitting import r_squared
-from sapflow.local import EmbeddedRuntime
-from sapflow.report.charts import Line
-from sapflow.requests import MergeRequest, Part, Sizes, TrainRequest
+from sapflow.algorithms import optimizers
+from sapflow.messages.requests import MergeRequest, Part, Sizes, TrainRequest
+from sapflow.monitoring.report.charts import Line
+from sapflow.objects import contribution
+from sapflow.objects.contribution import Sums
+from sapflow.planning.least_squares import r_squared
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 
 PARAMETERS = 42_601
 COUNTS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)

@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import stores
-from sapflow import job, session
-from sapflow.driver.commits import Commit
+from sapflow.client import session
 from sapflow.driver.observer import Observer
+from sapflow.records.commits import Commit
+from sapflow.spec import training_job
 
 WORKERS, BATCH = 8, 100
 STRUCTURES = ([1, 8], [1, 2, 8], [1, 4, 8])
@@ -76,7 +77,7 @@ async def run(structure: list[int], way: Way, *, reuse: bool) -> None:
     with (
         tempfile.TemporaryDirectory(dir=stores.SHARED_MEMORY) as folder,
         session.open_session(
-            job.parse(_document(structure, reuse=reuse)), os.environ, store=folder
+            training_job.parse(_document(structure, reuse=reuse)), os.environ, store=folder
         ) as opened,
     ):
         manifest = await asyncio.to_thread(opened.cut_data)
@@ -105,8 +106,8 @@ def run_on_the_cluster(structure: list[int], way: Way, *, reuse: bool) -> None:
 
 def _document(structure: list[int], *, reuse: bool) -> dict[str, Any]:
     return {
-        "apiVersion": job.API_VERSION,
-        "kind": job.KIND,
+        "apiVersion": training_job.API_VERSION,
+        "kind": training_job.KIND,
         "metadata": {"name": "fig6"},
         "spec": {
             "model": {"name": "mlp", "args": {"hidden": [100] * 5}},

@@ -6,8 +6,8 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from sapflow.report import charts
-from sapflow.report.charts import Line
+from sapflow.monitoring.report import charts
+from sapflow.monitoring.report.charts import Line
 
 FOLDER = Path(__file__).parents[2] / "docs" / "figures"
 POINTS = "points"
@@ -70,6 +70,6 @@ def _key(number: int, line: Line) -> str:
 
 def _style() -> str:
     """What the report's style says of drawings, and what a drawing alone needs."""
-    text = (resources.files("sapflow.report") / "style.css").read_text(encoding="utf-8")
+    text = (resources.files("sapflow.monitoring.report") / "style.css").read_text(encoding="utf-8")
     kept = [line for line in text.splitlines() if re.match(r":root|@media \(prefers|svg |\.s\d", line)]
     return "\n".join([*kept, f"svg .{POINTS}.line {{ stroke: none; }}", "svg .paper { fill: var(--card); }"])

@@ -16,16 +16,17 @@ from typing import Self
 from bench.idle_job import idle_job
 from bench.idle_worker import PARAMETERS
 from bench.stores import MinioPlace
-from sapflow import keys, session
-from sapflow.driver import planning
-from sapflow.driver.commits import Commit, Forecast, Plan
+from sapflow.client import session
+from sapflow.driver import plans
+from sapflow.driver.driver import Driver
 from sapflow.driver.observer import Observer
-from sapflow.driver.planning import Surroundings
-from sapflow.driver.run import Driver
-from sapflow.invoke import Role
-from sapflow.job import Metadata, TrainingJob
-from sapflow.local import EmbeddedRuntime
-from sapflow.structure import Structure
+from sapflow.driver.plans import Surroundings
+from sapflow.objects import keys
+from sapflow.quantities.roles import Role
+from sapflow.quantities.structure import Structure
+from sapflow.records.commits import Commit, Forecast, Plan
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
+from sapflow.spec.training_job import Metadata, TrainingJob
 
 STARTED_AT_ONCE = 16
 """Functions that start together: more would run into their time limit on few cores."""
@@ -64,7 +65,7 @@ def runtime(place: MinioPlace, parameters: int, environ: Mapping[str, str]) -> E
     """Real mergers, and workers that compute nothing; all may be at work at once, as they mostly wait."""
     commands: dict[Role, list[str]] = {
         "worker": [sys.executable, "-m", "bench.idle_worker", "worker"],
-        "merger": [sys.executable, "-m", "sapflow_functions.merger"],
+        "merger": [sys.executable, "-m", "sapflow_functions.roles.merger"],
     }
     return EmbeddedRuntime(
         place.url,
@@ -113,7 +114,7 @@ class Light:
 
     async def planned(self, workers: int) -> Tree:
         """The tree that a job which names none has come to, after as many steps as it plans itself anew from."""
-        steps = planning.SETTLING + planning.WINDOW + 2
+        steps = plans.SETTLING + plans.WINDOW + 2
         whole = await self._train(idle_job("planned", (1, workers), steps, merge={}))
         return whole.trees[-1]
 

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.paper import figure
-from sapflow.memory_search import FIRST, Goal, Sizes, Trial, best, first, following
-from sapflow.pricing import MIB, PAPER_2018, cost
-from sapflow.report.charts import Line
+from sapflow.monitoring.report.charts import Line
+from sapflow.planning.memory_search import FIRST, Goal, Sizes, Trial, best, first, following
+from sapflow.quantities.prices import MIB, PAPER_2018, cost
 
 FIXED, WORK, NOISE = 0.6, 130.0, 0.25
 """Seconds; MiB × seconds; standard deviation of the logarithm of each step's seconds."""

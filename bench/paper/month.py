@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from sapflow import planner
-from sapflow.constants import KNATIVE
-from sapflow.law import Work
-from sapflow.pricing import (
+from sapflow.planning import search
+from sapflow.planning.constants import KNATIVE
+from sapflow.planning.cost_model import Work
+from sapflow.quantities.prices import (
     AWS_LAMBDA,
     AWS_LAMBDA_ARM,
     AZURE_FUNCTIONS,
@@ -79,7 +79,7 @@ def vms() -> int:
 
 def simulate(price: Price, jobs: int, seed: int = 0) -> Month:
     """A month with about so many jobs."""
-    best = planner.search(WORK, KNATIVE, price, most=1)[0].prediction
+    best = search.search(WORK, KNATIVE, price, most=1)[0].prediction
     length = STEPS * best.seconds / 3600
     luck = random.Random(seed)
     arrivals, clock = [], luck.expovariate(jobs / HOURS)
@@ -103,7 +103,7 @@ def simulate(price: Price, jobs: int, seed: int = 0) -> Month:
 
 def break_even(price: Price) -> float:
     """Share of the month at which functions and machines cost the same; above 1: functions never cost more."""
-    best = planner.search(WORK, KNATIVE, price, most=1)[0].prediction
+    best = search.search(WORK, KNATIVE, price, most=1)[0].prediction
     functions_per_hour = best.dollars / best.seconds * 3600
     return vms() * VM_USD_PER_HOUR / functions_per_hour
 

@@ -15,12 +15,12 @@ from bench import stores
 from bench.paper import figure
 from bench.paper.light import Light, Steps, Tree
 from bench.paper.link import Link, behind
-from sapflow import measuring
-from sapflow.constants import LOCAL_MINIO, Constants
-from sapflow.fitting import r_squared
-from sapflow.law import Law, Work
-from sapflow.measuring import Measurement
-from sapflow.pricing import AWS_LAMBDA
+from sapflow.planning import calibration
+from sapflow.planning.calibration import Measurement
+from sapflow.planning.constants import LOCAL_MINIO, Constants
+from sapflow.planning.cost_model import Law, Work
+from sapflow.planning.least_squares import r_squared
+from sapflow.quantities.prices import AWS_LAMBDA
 
 PARAMETERS = 42_601
 LINK = Link(latency=0.2, bandwidth=25e6)
@@ -101,7 +101,7 @@ def fit(measured: Mapping[Tree, float], start: Constants, parameters: int) -> Co
         )
         for tree, median in measured.items()
     ]
-    return measuring.fit(steps, start, pull=PULL)
+    return calibration.fit(steps, start, pull=PULL)
 
 
 def crossed(measured: Mapping[Tree, float], start: Constants, parameters: int) -> list[Row]:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.paper import figure
-from sapflow import closed_form
-from sapflow.fitting import non_negative, r_squared
-from sapflow.structure import Structure
+from sapflow.planning import closed_form
+from sapflow.planning.least_squares import non_negative, r_squared
+from sapflow.quantities.structure import Structure
 
 ITERATIONS = {"A": 50, "B": 20}
 SECONDS: dict[Structure, dict[str, float]] = {

@@ -14,8 +14,8 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from sapflow.errors import SapflowError
-from sapflow.store import open_store
-from sapflow_functions.function import UNAUTHORIZED, Answer, Function
+from sapflow.objects.store import open_store
+from sapflow_functions.calls import UNAUTHORIZED, Answer, Function
 from sapflow_functions.settings import Settings
 
 END_OF_LOG = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"

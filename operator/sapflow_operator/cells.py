@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sapflow.errors import SpecError
-from sapflow.job import TrainingJob
-from sapflow.memory import format_quantity
-from sapflow.placement import Placement
-from sapflow.placement_spec import MAX_CELLS, PlacementSpec
+from sapflow.planning.placement import Placement
+from sapflow.quantities.memory import format_quantity
+from sapflow.spec.placement import MAX_CELLS, PlacementSpec
+from sapflow.spec.training_job import TrainingJob
 from sapflow_operator import names
 from sapflow_operator.actions import Action, Delete
 from sapflow_operator.nodes import Ground, Node

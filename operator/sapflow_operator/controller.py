@@ -15,9 +15,9 @@ from weakref import WeakValueDictionary
 
 from sapflow import logs
 from sapflow.errors import SapflowError
-from sapflow.invoke import Role
-from sapflow.store import Credentials
-from sapflow_operator import credentials, names, objects, searching
+from sapflow.objects.store import Credentials
+from sapflow.quantities.roles import Role
+from sapflow_operator import memory_search, names
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -29,15 +29,16 @@ from sapflow_operator.actions import (
     RemoveObjects,
     RevokeCredentials,
 )
-from sapflow_operator.cluster import Cluster
+from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.errors import ClusterError, CredentialsRefused, SecretUnusable
 from sapflow_operator.nodes import Ground, Node
 from sapflow_operator.observed import JobObject, Observed
-from sapflow_operator.owners import owner_of
-from sapflow_operator.queueing import Entry, Queue
+from sapflow_operator.queue import Entry, Queue
 from sapflow_operator.reconcile import farewell, place_and_policy, reconcile, troubled
 from sapflow_operator.resources import pool_secret
 from sapflow_operator.settings import Settings
+from sapflow_operator.store import credentials, objects
+from sapflow_operator.store.owners import owner_of
 from sapflow_operator.wanted import Place, Wanted
 
 logger = logging.getLogger("sapflow.operator")
@@ -99,7 +100,7 @@ class Controller:
             self._jobs[job.uid] = replace(job, spec={"memory": job.spec.get("memory", {})})
             self._wake(self._queue.put(job))
             # Of all that a driver reports only this asks for something; the rest is no reason to look.
-            if before is not None and searching.asked(before) != searching.asked(job):
+            if before is not None and memory_search.asked(before) != memory_search.asked(job):
                 self.touch(job.namespace, job.name)
 
     def touch(self, namespace: str, name: str) -> None:

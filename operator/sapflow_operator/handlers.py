@@ -7,7 +7,7 @@ import kopf
 
 from sapflow.errors import SapflowError
 from sapflow_operator import names
-from sapflow_operator.cluster import log_in
+from sapflow_operator.api.cluster import log_in
 from sapflow_operator.controller import Controller
 from sapflow_operator.heap import keep_small
 

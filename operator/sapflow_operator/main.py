@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 import kopf
 
-from sapflow import logs, metrics_server
+from sapflow import logs
 from sapflow.errors import SapflowError
+from sapflow.monitoring import metrics_server
 from sapflow_operator import metrics
 from sapflow_operator.handlers import register
 from sapflow_operator.settings import Settings

@@ -15,9 +15,9 @@ from prometheus_client.registry import Collector
 
 import sapflow
 from sapflow.errors import SapflowError
-from sapflow.series import JOB, PROGRESS, of_job
+from sapflow.monitoring.series import JOB, PROGRESS, of_job
 from sapflow_operator import names
-from sapflow_operator.cluster import Cluster
+from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.conditions import SUCCEEDED
 from sapflow_operator.controller import Controller
 from sapflow_operator.errors import ClusterError

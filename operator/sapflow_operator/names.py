@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sapflow.invoke import Role
-from sapflow.labels import CELL, GROUP, JOB, PLURAL, ROLE, VERSION, selector
+from sapflow.quantities.roles import Role
+from sapflow.spec.labels import CELL, GROUP, JOB, PLURAL, ROLE, VERSION, selector
 
 __all__ = ["GROUP", "PLURAL", "VERSION", "selector"]
 

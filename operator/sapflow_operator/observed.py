@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sapflow.invoke import Role
-from sapflow.memory import parse_quantity
+from sapflow.quantities.memory import parse_quantity
+from sapflow.quantities.roles import Role
 from sapflow_operator import names, times
 from sapflow_operator.nodes import Ground
 
@@ -48,7 +48,7 @@ class JobObject:
 
     @property
     def document(self) -> dict[str, Any]:
-        """What `sapflow.job.parse` reads."""
+        """What `sapflow.spec.training_job.parse` reads."""
         metadata = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
         return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": self.spec}
 

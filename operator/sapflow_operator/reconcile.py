@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
-from sapflow import placement
-from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import SapflowError, SpecError
-from sapflow.invoke import Role
-from sapflow.job import TrainingJob, parse
-from sapflow.memory import MIB, format_quantity, parse_quantity
-from sapflow_operator import cells, names, resources, searching, times
+from sapflow.planning import placement
+from sapflow.quantities.memory import MIB, format_quantity, parse_quantity
+from sapflow.quantities.roles import Role
+from sapflow.records.memory_search import SearchSettings
+from sapflow.spec.training_job import TrainingJob, parse
+from sapflow_operator import cells, memory_search, names, resources, times
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -27,9 +27,9 @@ from sapflow_operator.actions import (
 )
 from sapflow_operator.conditions import FUNCTIONS_READY, PLANNED, SUCCEEDED, SUSPENDED, Condition, Conditions
 from sapflow_operator.differences import differs
+from sapflow_operator.kinds.status_schema import RESULT
 from sapflow_operator.observed import Driver, JobObject, Observed
 from sapflow_operator.settings import Settings
-from sapflow_operator.status_schema import RESULT
 from sapflow_operator.wanted import Place, Wanted, check, place_of
 
 GROWTH = 1.5
@@ -177,10 +177,10 @@ class _Reconciliation:
     def _wanted(self) -> Wanted:
         """The job with the memory in force. Raises SpecError."""
         job, memory = parse(self._job.document, "kubernetes"), self._status.get("memory", {})
-        search = searching.settings(job, memory.get("workerKilled"), self._settings.max_memory)
+        search = memory_search.settings(job, memory.get("workerKilled"), self._settings.max_memory)
         sizes = {**job.spec.memory.model_dump(), **memory}
         if search is not None:
-            sizes["worker"] = searching.in_force(search, memory.get("worker"))
+            sizes["worker"] = memory_search.in_force(search, memory.get("worker"))
         job = _with_memory(job, sizes)
         settings = self._settings.pinned(self._status.get("images", {}))
         place = place_of(job, settings)
@@ -239,7 +239,7 @@ class _Reconciliation:
         said = f"a worker was killed over its memory limit of {format_quantity(killed)}"
         limit = wanted.memory("worker")
         parsed = parse(self._job.document, "kubernetes")
-        bounds = searching.settings(parsed, format_quantity(killed), self._settings.max_memory)
+        bounds = memory_search.settings(parsed, format_quantity(killed), self._settings.max_memory)
         # Also a size in force above the killed one that the search may not try any more: the driver waits for another.
         if parse_quantity(limit) <= killed or (bounds and parse_quantity(limit) < bounds.least * MIB):
             size = _grow(format_quantity(killed), format_quantity(search.most * MIB))
@@ -259,7 +259,7 @@ class _Reconciliation:
         """The workers with the size that the driver's search has come to."""
         if wanted.search is None or self._conditions.finished:
             return wanted
-        size, limit = searching.wanted(self._job, wanted.search), wanted.memory("worker")
+        size, limit = memory_search.wanted(self._job, wanted.search), wanted.memory("worker")
         if size is None or parse_quantity(size) == parse_quantity(limit):
             return wanted
         self._said.append(Event("MemoryChanged", f"workers are given {size} after {limit}"))

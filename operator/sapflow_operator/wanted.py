@@ -5,15 +5,15 @@ from math import ceil
 from typing import Any, get_args
 from urllib.parse import urlencode
 
-from sapflow import keys
-from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import SpecError
-from sapflow.invoke import Role
-from sapflow.job import CLUSTER_ONLY, TrainingJob
-from sapflow.memory import MIB, format_quantity, parse_quantity
-from sapflow.placement import Placement
-from sapflow.pricing import AWS_LAMBDA, vcpus_of
-from sapflow.spec_checks import s3_location
+from sapflow.objects import keys
+from sapflow.planning.placement import Placement
+from sapflow.quantities.memory import MIB, format_quantity, parse_quantity
+from sapflow.quantities.prices import AWS_LAMBDA, vcpus_of
+from sapflow.quantities.roles import Role
+from sapflow.records.memory_search import SearchSettings
+from sapflow.spec.rules import s3_location
+from sapflow.spec.training_job import CLUSTER_ONLY, TrainingJob
 from sapflow_operator.nodes import Ground
 from sapflow_operator.settings import Settings
 

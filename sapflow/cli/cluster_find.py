@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sapflow.cli.cluster_errors import JobUnknown
 from sapflow.cli.jobs import is_file
-from sapflow.cli.kube import Cluster, Object, connect
 from sapflow.cli.submit import namespace_of, read_document
+from sapflow.client.cluster_errors import JobUnknown
+from sapflow.client.kube import Cluster, Object, connect
 from sapflow.errors import DataError, SapflowError
 
 

@@ -6,12 +6,13 @@ from typing import TextIO
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from sapflow import live, structure
-from sapflow.cli import cluster_job
 from sapflow.cli.follow import line
-from sapflow.cli.kube import Object
-from sapflow.display import Event
-from sapflow.pricing import AWS_LAMBDA
+from sapflow.client import cluster_job
+from sapflow.client.kube import Object
+from sapflow.monitoring import live
+from sapflow.monitoring.display import Event
+from sapflow.quantities import structure
+from sapflow.quantities.prices import AWS_LAMBDA
 from sapflow.text import dollars, percent
 
 MARKS = {

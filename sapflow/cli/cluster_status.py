@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from sapflow.cli import cluster_job, follow, kube
+from sapflow.cli import follow
 from sapflow.cli.cluster_find import asked_too, find_job
-from sapflow.cli.kube import Cluster, add_cluster, cluster_named
 from sapflow.cli.output import print_json
+from sapflow.client import cluster_job, kube
+from sapflow.client.kube import Cluster, add_cluster, cluster_named
 from sapflow.errors import DataError
 
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from sapflow.cli import cluster_job
-from sapflow.cli.cluster_errors import ClusterRefused, ClusterUnavailable
-from sapflow.cli.kube import Cluster, Object
 from sapflow.cli.output import FAILED, print_json
 from sapflow.cli.stop import Stopped, insistent
-from sapflow.display import Display, Event, LineDisplay, json_line, plain_line
+from sapflow.client import cluster_job
+from sapflow.client.cluster_errors import ClusterRefused, ClusterUnavailable
+from sapflow.client.kube import Cluster, Object
+from sapflow.monitoring.display import Display, Event, LineDisplay, json_line, plain_line
 from sapflow.text import count, percent
 
 _NOT_SEEN = ClusterRefused, ClusterUnavailable

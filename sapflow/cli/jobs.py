@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from sapflow import keys
+from sapflow.client.session import DEFAULT_STORE, Session, find_session, open_session
 from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.manifest import manifest_key
 from sapflow.errors import DataError, ObjectMissing, SpecError
-from sapflow.job import Runtime, TrainingJob, load
-from sapflow.session import DEFAULT_STORE, Session, find_session, open_session
+from sapflow.objects import keys
+from sapflow.spec.training_job import Runtime, TrainingJob, load
 
 SUFFIXES = (".yaml", ".yml", ".json")
 

@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from sapflow.errors import DataError
-from sapflow.job import TrainingJob
+from sapflow.spec.training_job import TrainingJob
 
 if TYPE_CHECKING:
-    from sapflow.metrics import MetricsObserver
+    from sapflow.monitoring.metrics import MetricsObserver
 
 LOOPBACK = "127.0.0.1"
 Address = tuple[str, int]
@@ -41,8 +41,8 @@ def serving(
         yield None
         return
     try:
-        from sapflow import metrics_server  # prometheus_client, which no other run needs
-        from sapflow.metrics import MetricsObserver
+        from sapflow.monitoring import metrics_server  # prometheus_client, which no other run needs
+        from sapflow.monitoring.metrics import MetricsObserver
     except ModuleNotFoundError as error:
         raise DataError(f"--metrics needs the package {error.name}: pip install 'sapflow[metrics]'") from None
     host, wanted = where

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from sapflow.cli import cluster_job
-from sapflow.cli.cluster_errors import ClusterRefused, ClusterUnavailable
-from sapflow.cli.kube import Cluster, Object
 from sapflow.cli.log_lines import Printer, Rereading
 from sapflow.cli.log_pods import container_of, ended, started
+from sapflow.client import cluster_job
+from sapflow.client.cluster_errors import ClusterRefused, ClusterUnavailable
+from sapflow.client.kube import Cluster, Object
 
 _PAUSE_SECONDS = 0.5
 """A container has ended a moment before its pod says so."""

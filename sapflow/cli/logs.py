@@ -5,12 +5,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sapflow.cli import cluster_job, kube, log_follow
-from sapflow.cli.cluster_errors import ClusterRefused
-from sapflow.cli.kube import Cluster, Object, add_cluster
+from sapflow.cli import log_follow
 from sapflow.cli.log_lines import Printer
 from sapflow.cli.log_pods import container_of, started
 from sapflow.cli.stop import insistent
+from sapflow.client import cluster_job, kube
+from sapflow.client.cluster_errors import ClusterRefused
+from sapflow.client.kube import Cluster, Object, add_cluster
 
 _DESCRIPTION = """\
 Show the log of a job in a cluster: its driver's, or with --role its functions'. A line is one event. On a terminal

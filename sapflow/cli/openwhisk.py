@@ -6,18 +6,18 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sapflow import session
+from sapflow.client import session
+from sapflow.client.session import Session
 from sapflow.data.blocks import Manifest
 from sapflow.driver.observer import Observer
-from sapflow.driver.planning import Surroundings
+from sapflow.driver.plans import Surroundings
 from sapflow.errors import DataError, SpecError
-from sapflow.invoke import Role
-from sapflow.memory import parse_quantity
-from sapflow.session import Session
-from sapflow.store import credentials_from_environment
+from sapflow.objects.store import credentials_from_environment
+from sapflow.quantities.memory import parse_quantity
+from sapflow.quantities.roles import Role
 
 if TYPE_CHECKING:
-    from sapflow.openwhisk import OpenWhiskSender
+    from sapflow.runtimes.openwhisk import OpenWhiskSender
 
 AT_ONCE = 30
 """Activations that a namespace of OpenWhisk has under way at once, unless its owner has raised that."""
@@ -38,7 +38,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def sender(given: argparse.Namespace, opened: Session, environ: Mapping[str, str]) -> "OpenWhiskSender":
     """The job's actions, not made yet. Raises SpecError: something is not said; DataError: not with this store."""
-    from sapflow.openwhisk import Action, OpenWhiskSender  # aiohttp, which no other run needs
+    from sapflow.runtimes.openwhisk import Action, OpenWhiskSender  # aiohttp, which no other run needs
 
     needed = {
         "OW_AUTH": (environ.get("OW_AUTH"), "is not set: set it to what `wsk property get --auth` prints"),

@@ -5,22 +5,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sapflow import choosing, estimate, placement, planner, session, simulate, structure, survey, workload
 from sapflow.cli.jobs import make_importable, read_job
 from sapflow.cli.output import print_json
-from sapflow.constants import Constants
+from sapflow.client import session
+from sapflow.data import survey
 from sapflow.data.blocks import Manifest
 from sapflow.errors import SpecError
-from sapflow.job import Runtime, TrainingJob
-from sapflow.law import Work
-from sapflow.local import available_cores
-from sapflow.memory import format_bytes
-from sapflow.placement import Placement
-from sapflow.planner import Candidate
-from sapflow.pricing import Price
-from sapflow.progress import Extent
-from sapflow.structure import Structure
+from sapflow.planning import choice, placement, search, simulation, workload
+from sapflow.planning.constants import Constants
+from sapflow.planning.cost_model import Work
+from sapflow.planning.extent import Extent
+from sapflow.planning.placement import Placement
+from sapflow.planning.search import Candidate
+from sapflow.quantities import structure
+from sapflow.quantities.memory import format_bytes
+from sapflow.quantities.prices import Price
+from sapflow.quantities.structure import Structure
+from sapflow.runtimes.embedded.runtime import available_cores
+from sapflow.spec.training_job import Runtime, TrainingJob
 from sapflow.text import count, dollars, duration
+from sapflow.training import estimate
 
 _DESCRIPTION = """\
 Predict what a job takes before anything starts: seconds and dollars of the best merge trees and shard counts, the
@@ -158,17 +162,17 @@ def _make(
 ) -> _Plan:
     constants, price = workload.constants_of(session.store_url(job, None), runtime), job.price
     work = workload.work_of(job, size, constants, runtime, instances)
-    held = choosing.held(job, work)
-    shards = planner.feasible_shards(held, workload.most_shards(size))
-    by = given.by or choosing.objective_of(job)
-    best = planner.search(work, constants, price, shards=shards, objective=by, most=given.candidates)
-    left = choosing.within_limits(job, steps)
-    own = choosing.choose(job, work, constants, size, left)
+    held = choice.held(job, work)
+    shards = search.feasible_shards(held, workload.most_shards(size))
+    by = given.by or choice.objective_of(job)
+    best = search.search(work, constants, price, shards=shards, objective=by, most=given.candidates)
+    left = choice.within_limits(job, steps)
+    own = choice.choose(job, work, constants, size, left)
     listed = [*best]
     if not any(_same(each, own) for each in listed):
         listed.append(own)
     rows = [_Row(each, _same(each, own), _simulated(each, work, constants, price, given)) for each in listed]
-    shortage = planner.merger_memory(held, own.shards).shortage(held.memory(held.mergers))
+    shortage = search.merger_memory(held, own.shards).shortage(held.memory(held.mergers))
     within = left.allows(own)
     placed = None if _nodes_decide(job, runtime) else placement.of(job)
     return _Plan(job, size, work, constants, steps, rows, best[0], own, within, shortage, placed)
@@ -191,7 +195,7 @@ def _simulated(
 ) -> float | None:
     if not given.simulate:
         return None
-    return simulate.simulate(work, constants, each.structure, each.shards, price).seconds
+    return simulation.simulate(work, constants, each.structure, each.shards, price).seconds
 
 
 def _body(made: _Plan, runtime: Runtime) -> dict[str, Any]:

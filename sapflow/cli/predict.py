@@ -11,13 +11,14 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from sapflow import keys, predict
 from sapflow.cli.jobs import SUFFIXES, add_store, find_manifest, session_of
 from sapflow.cli.output import print_json
+from sapflow.client import predict
+from sapflow.client.predict import Predictor
+from sapflow.client.session import Session, find_session
 from sapflow.data.sampler import Reader
 from sapflow.errors import DataError, ObjectMissing
-from sapflow.predict import Predictor
-from sapflow.session import Session, find_session
+from sapflow.objects import keys
 
 FEATURE_NAMES = ("x", "X", "features", "data", "x_test")
 HELD_OUT = 10

@@ -8,17 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sapflow import estimate, planner, workload
 from sapflow.cli.cluster_find import asked_too, find_job
 from sapflow.cli.jobs import add_store, find_manifest, is_file, make_importable, session_of
-from sapflow.cli.kube import Object, add_cluster, cluster_named, has_cluster
 from sapflow.cli.output import print_json
 from sapflow.cli.stop import run_until_stopped
+from sapflow.client.kube import Object, add_cluster, cluster_named, has_cluster
+from sapflow.client.session import Session, find_session, runtime_of
 from sapflow.errors import DataError, SpecError
-from sapflow.local import available_cores
-from sapflow.report import Facts, gather, render
-from sapflow.report.facts import Predicted
-from sapflow.session import Session, find_session, runtime_of
+from sapflow.monitoring.report import Facts, gather, render
+from sapflow.monitoring.report.facts import Predicted
+from sapflow.planning import search, workload
+from sapflow.runtimes.embedded.runtime import available_cores
+from sapflow.training import estimate
 
 _DESCRIPTION = """\
 Write one page of HTML about a job: loss and accuracy against time and against dollars, where the time of a step goes,
@@ -119,7 +120,7 @@ def _with_prediction(facts: Facts, session: Session, named: str, environ: Mappin
     instances = available_cores() if runtime == "local" else None
     work = workload.work_of(job, size, constants, runtime, instances)
     price = job.price
-    said = planner.candidate(work, constants, price, facts.structure, facts.plan.shards).prediction
+    said = search.candidate(work, constants, price, facts.structure, facts.plan.shards).prediction
     # The root's second phase, where there are shards, is of one level with its first.
     levels = [leg.seconds for leg in said.legs][: len(facts.structure)]
     return replace(facts, predicted=Predicted(said.seconds, said.dollars, tuple(levels)))

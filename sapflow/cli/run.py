@@ -8,21 +8,23 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sapflow import estimate, session
 from sapflow.cli import local_metrics, openwhisk
 from sapflow.cli.jobs import add_store, find_manifest, make_importable, read_job
 from sapflow.cli.output import local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
+from sapflow.client import session
+from sapflow.client.session import Session
 from sapflow.data.blocks import Manifest
-from sapflow.display import Display, forecast_line, open_display
 from sapflow.driver.observer import Observers
 from sapflow.errors import JobFailed
-from sapflow.progress import Extent, Progress
-from sapflow.session import Session
+from sapflow.monitoring.display import Display, forecast_line, open_display
+from sapflow.monitoring.progress import Progress
+from sapflow.planning.extent import Extent
 from sapflow.text import count, dollars, duration, percent
+from sapflow.training import estimate
 
 if TYPE_CHECKING:
-    from sapflow.metrics import MetricsObserver
+    from sapflow.monitoring.metrics import MetricsObserver
 
 _DESCRIPTION = """\
 Train a job on this machine. Its functions are local processes, started on demand and held to spec.memory.

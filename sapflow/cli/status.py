@@ -5,17 +5,17 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from sapflow import keys
 from sapflow.cli import cluster_status
 from sapflow.cli.jobs import add_store, find_manifest, is_file, session_of
-from sapflow.cli.kube import has_cluster
 from sapflow.cli.output import local_path, location, print_json
 from sapflow.cli.stop import run_until_stopped
-from sapflow.display import forecast_line
-from sapflow.driver.commits import Commit, Records
+from sapflow.client.kube import has_cluster
+from sapflow.client.session import DEFAULT_STORE, Session, absolute, find_session, jobs_in
 from sapflow.errors import DataError, SapflowError
-from sapflow.progress import Extent
-from sapflow.session import DEFAULT_STORE, Session, absolute, find_session, jobs_in
+from sapflow.monitoring.display import forecast_line
+from sapflow.objects import keys
+from sapflow.planning.extent import Extent
+from sapflow.records.commits import Commit, Records
 from sapflow.text import count, dollars, duration, percent
 
 _DESCRIPTION = """\

@@ -6,14 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sapflow import yaml_text
-from sapflow.cli import follow, kube
-from sapflow.cli.cluster_errors import JobUnknown
+from sapflow.cli import follow
 from sapflow.cli.jobs import read_text
-from sapflow.cli.kube import Cluster, Object, add_cluster
 from sapflow.cli.output import print_json
+from sapflow.client import kube
+from sapflow.client.cluster_errors import JobUnknown
+from sapflow.client.kube import Cluster, Object, add_cluster
 from sapflow.errors import SpecError
-from sapflow.job import load
+from sapflow.spec import yaml_text
+from sapflow.spec.training_job import load
 
 _DESCRIPTION = """\
 Check a job and hand it to a cluster that Sapflow is installed in, as `kubectl apply --server-side` would. The

@@ -4,15 +4,19 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from sapflow import estimate, placement, session, structure, survey
 from sapflow.cli.jobs import make_importable, read_job
 from sapflow.cli.output import print_json
+from sapflow.client import session
+from sapflow.client.session import uid_of
+from sapflow.data import survey
 from sapflow.data.blocks import Manifest
-from sapflow.job import TrainingJob
-from sapflow.memory import format_bytes
-from sapflow.progress import Extent
-from sapflow.session import uid_of
+from sapflow.planning import placement
+from sapflow.planning.extent import Extent
+from sapflow.quantities import structure
+from sapflow.quantities.memory import format_bytes
+from sapflow.spec.training_job import TrainingJob
 from sapflow.text import count
+from sapflow.training import estimate
 
 _DESCRIPTION = """\
 Check a job without training it: every field, its data (small sources are read whole), its model against the

@@ -7,7 +7,7 @@ from typing import Any
 
 import sapflow
 from sapflow.cli.output import print_json
-from sapflow.job import API_VERSION
+from sapflow.spec.training_job import API_VERSION
 
 
 def add_to(commands: Any) -> None:

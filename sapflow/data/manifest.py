@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sapflow import safetensor
 from sapflow.data.chunks import MAX_CLASSES, MAX_VALUES, Part, Task
 from sapflow.errors import CorruptObject
+from sapflow.objects import safetensor
 
 VERSION = 1
 MAX_BLOCK_BYTES = 8 << 20

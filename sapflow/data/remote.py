@@ -12,7 +12,7 @@ from minio.error import MinioException, S3Error
 
 from sapflow.data.files import DataFile
 from sapflow.errors import DataError, StoreUnavailable
-from sapflow.store import CredentialSource, Store, credentials_from_environment, open_store
+from sapflow.objects.store import CredentialSource, Store, credentials_from_environment, open_store
 
 READ_AHEAD = 4 << 20
 SECONDS = 30.0

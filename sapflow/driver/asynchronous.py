@@ -11,11 +11,11 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sapflow import keys
-from sapflow.driver.commits import Applied, Commit, Plan
 from sapflow.driver.context import Context, objects_after
 from sapflow.errors import ObjectMissing, SapflowError
-from sapflow.requests import RootRequest, TrainRequest, Update
+from sapflow.messages.requests import RootRequest, TrainRequest, Update
+from sapflow.objects import keys
+from sapflow.records.commits import Applied, Commit, Plan
 
 
 @dataclass(frozen=True)

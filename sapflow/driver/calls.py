@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sapflow.driver.cells import Litter, collecting
-from sapflow.driver.commits import Account, Leg
 from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError, InvocationTimeout, JobFailed, OutOfMemory
-from sapflow.invoke import Reply, Role, Sender
-from sapflow.pricing import Price, cost
-from sapflow.requests import Request
+from sapflow.messages.requests import Request
+from sapflow.quantities.prices import Price, cost
+from sapflow.quantities.roles import Role
+from sapflow.records.commits import Account, Leg
+from sapflow.runtimes.sender import Reply, Sender
 
 HEDGE_FLOOR = 2.0
 """Seconds of quiet below which nothing is called a straggler."""

@@ -5,10 +5,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from sapflow import keys, structure
-from sapflow.driver.commits import Plan
 from sapflow.errors import CellLost, ObjectMissing, SapflowError
-from sapflow.requests import COLLECTED_AT_ONCE
+from sapflow.messages.requests import COLLECTED_AT_ONCE
+from sapflow.objects import keys
+from sapflow.quantities import structure
+from sapflow.records.commits import Plan
 
 log = logging.getLogger(__name__)
 

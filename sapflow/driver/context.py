@@ -2,18 +2,20 @@
 
 from dataclasses import dataclass
 
-from sapflow import keys, schedules, structure
+from sapflow.algorithms import schedules
 from sapflow.data.blocks import Manifest
 from sapflow.data.manifest import manifest_key
 from sapflow.data.sampler import split, steps_per_epoch
 from sapflow.driver.calls import Caller
-from sapflow.driver.commits import Commit, Cursor, Leg, Measured, Records
+from sapflow.driver.memory_search import Sizing
 from sapflow.driver.observer import Observer
-from sapflow.driver.size_records import SearchSettings, SizeSearch
-from sapflow.driver.sizing import Sizing
-from sapflow.job import TrainingJob
-from sapflow.requests import Part, Sizes
-from sapflow.store import Store
+from sapflow.messages.requests import Part, Sizes
+from sapflow.objects import keys
+from sapflow.objects.store import Store
+from sapflow.quantities import structure
+from sapflow.records.commits import Commit, Cursor, Leg, Measured, Records
+from sapflow.records.memory_search import SearchSettings, SizeSearch
+from sapflow.spec.training_job import TrainingJob
 
 
 @dataclass(frozen=True)

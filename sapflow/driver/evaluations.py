@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any
 
-from sapflow import keys
-from sapflow.driver.commits import Commit
 from sapflow.driver.context import Context
-from sapflow.driver.keeping import Keeper
+from sapflow.driver.keeper import Keeper
 from sapflow.errors import SapflowError
-from sapflow.requests import EvaluateRequest
+from sapflow.messages.requests import EvaluateRequest
+from sapflow.objects import keys
+from sapflow.records.commits import Commit
 
 
 class Evaluations:

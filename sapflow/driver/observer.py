@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sapflow.invoke import Reply, Role
+from sapflow.quantities.roles import Role
+from sapflow.runtimes.sender import Reply
 
 if TYPE_CHECKING:
-    from sapflow.driver.commits import Commit, Forecast, Plan
     from sapflow.errors import InvocationError
+    from sapflow.records.commits import Commit, Forecast, Plan
 
 
 class Observer:

@@ -4,12 +4,12 @@ import asyncio
 import json
 from typing import Any
 
-from sapflow import keys
-from sapflow.driver.commits import Commit, plain_json
 from sapflow.driver.context import Context
 from sapflow.driver.evaluations import Evaluations
 from sapflow.errors import CorruptObject
-from sapflow.requests import ExportRequest
+from sapflow.messages.requests import ExportRequest
+from sapflow.objects import keys
+from sapflow.records.commits import Commit, plain_json
 
 
 async def write(context: Context, evaluations: Evaluations, chosen: Commit) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from sapflow import keys, structure
+from sapflow.algorithms.merge import OPEN_CHILDREN
 from sapflow.data.sampler import micro_batches
 from sapflow.driver.cells import Channels
-from sapflow.driver.commits import Commit, Plan
 from sapflow.driver.context import Context, Slices, objects_after
-from sapflow.merge import OPEN_CHILDREN
-from sapflow.requests import MergeRequest, Part, RootRequest, TrainRequest, Update
+from sapflow.messages.requests import MergeRequest, Part, RootRequest, TrainRequest, Update
+from sapflow.objects import keys
+from sapflow.quantities import structure
+from sapflow.records.commits import Commit, Plan
 
 ROOT_AT_WORK = 0.0005
 """Seconds after which a root that was called has its request."""

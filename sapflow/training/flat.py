@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sapflow.errors import CorruptObject, SpecError
-from sapflow.safetensor import aligned
+from sapflow.objects.safetensor import aligned
 
 
 @dataclass(frozen=True, slots=True)

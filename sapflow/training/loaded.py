@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from sapflow import contribution, models, optimizers
+from sapflow import models
+from sapflow.algorithms import optimizers
 from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import EpochOrder, Reader
 from sapflow.errors import CorruptObject
-from sapflow.job import TrainingJob, parse
-from sapflow.requests import Part, Sizes
-from sapflow.safetensor import aligned
-from sapflow.store import Store
+from sapflow.messages.requests import Part, Sizes
+from sapflow.objects import contribution
+from sapflow.objects.safetensor import aligned
+from sapflow.objects.store import Store
+from sapflow.spec.training_job import TrainingJob, parse
 from sapflow.training.flat import FlatModel
 
 KEPT_JOBS = 2

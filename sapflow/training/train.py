@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from sapflow import contribution, keys, optimizers, schedules, structure
-from sapflow.contribution import Sums
+from sapflow.algorithms import optimizers, schedules
 from sapflow.data.sampler import micro_batches
 from sapflow.errors import SpecError
-from sapflow.requests import EvaluateRequest, InitializeRequest, TrainRequest
-from sapflow.store import Store
+from sapflow.messages.requests import EvaluateRequest, InitializeRequest, TrainRequest
+from sapflow.objects import contribution, keys
+from sapflow.objects.contribution import Sums
+from sapflow.objects.store import Store
+from sapflow.quantities import structure
 from sapflow.timing import Timing
 from sapflow.training.loaded import JobCache, LoadedJob
 

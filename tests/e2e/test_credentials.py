@@ -19,9 +19,9 @@ from helpers.kube import (
 )
 
 from sapflow.errors import ObjectMissing, StoreError
-from sapflow.store import Credentials, Store, open_store
+from sapflow.objects.store import Credentials, Store, open_store
 from sapflow_operator import names
-from sapflow_operator.credentials import Issuer
+from sapflow_operator.store.credentials import Issuer
 from sapflow_operator.wanted import Place
 
 

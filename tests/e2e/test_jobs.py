@@ -6,7 +6,7 @@ import pytest
 from helpers.kube import Job, owned_store, read, sample, wait_until
 from helpers.manifests import variables_of
 
-from sapflow import keys
+from sapflow.objects import keys
 
 
 def test_digits_trains_to_its_accuracy_and_its_functions_go_to_zero(namespace: str) -> None:

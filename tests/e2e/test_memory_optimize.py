@@ -6,9 +6,9 @@ from typing import Any
 
 from helpers.kube import Job, condition_of, own_models_image, owned_store, sample, step_of
 
-from sapflow import keys
-from sapflow.driver.commits import Commit
-from sapflow.driver.size_records import SizeSearch
+from sapflow.objects import keys
+from sapflow.records.commits import Commit
+from sapflow.records.memory_search import SizeSearch
 
 STEPS, WORKERS = 400, 4
 HUNGRY_STEPS = 500

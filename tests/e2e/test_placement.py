@@ -22,9 +22,10 @@ from helpers.kube import (
 )
 from helpers.volumes import free_volumes
 
-from sapflow import keys, placement
-from sapflow.job import parse
-from sapflow.labels import CELL
+from sapflow.objects import keys
+from sapflow.planning import placement
+from sapflow.spec.labels import CELL
+from sapflow.spec.training_job import parse
 
 STEPS = 40
 PLACED: dict[str, Any] = {

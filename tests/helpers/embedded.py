@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from helpers.kube import changed, kubectl, read, wait_until
-from sapflow.job import CLUSTER_ONLY
+from sapflow.spec.training_job import CLUSTER_ONLY
 
 _NAME = "embedded"
 _SECURE = {

@@ -19,12 +19,13 @@ from pydantic import ValidationError
 
 from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
 from sapflow.errors import InstanceLost, InvocationTimeout, SapflowError
-from sapflow.http_answer import encode, interpret
-from sapflow.invoke import Reply, Role
-from sapflow.store import Store
-from sapflow.stores.cell import CellStore
-from sapflow_functions import merging, worker
-from sapflow_functions.function import settle_cell, translate
+from sapflow.objects.store import Store
+from sapflow.objects.stores.cell import CellStore
+from sapflow.quantities.roles import Role
+from sapflow.runtimes.http.answer import encode, interpret
+from sapflow.runtimes.sender import Reply
+from sapflow_functions.calls import settle_cell, translate
+from sapflow_functions.roles import merging, worker
 from sapflow_functions.runner import Context
 
 FaultKind = Literal["refuse", "lose", "kill", "twice", "interleave", "late", "slow", "silent"]

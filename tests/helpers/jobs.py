@@ -13,16 +13,16 @@ from typing import Any, Literal
 from helpers import virtual_loop
 from helpers.functions import Fault, Functions
 from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
-from sapflow import keys
+from sapflow.client.session import Session, uid_of
 from sapflow.data.blocks import Manifest
-from sapflow.driver.commits import Account, Commit
+from sapflow.driver.driver import Driver
 from sapflow.driver.observer import Observer
-from sapflow.driver.run import Driver
-from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import InvocationError
-from sapflow.job import TrainingJob, parse
-from sapflow.session import Session, uid_of
-from sapflow.store import Store, open_store
+from sapflow.objects import keys
+from sapflow.objects.store import Store, open_store
+from sapflow.records.commits import Account, Commit
+from sapflow.records.memory_search import SearchSettings
+from sapflow.spec.training_job import TrainingJob, parse
 
 Outcome = dict[str, Any]
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from sapflow.labels import selector
-from sapflow.store import Credentials, Store, open_store
+from sapflow.objects.store import Credentials, Store, open_store
+from sapflow.spec.labels import selector
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "manifests" / "samples"

@@ -26,8 +26,8 @@ STATUSES = ("success", "application error", "action developer error", "whisk int
 EXITED = "The action did not produce a valid response and exited unexpectedly."
 TIMED_OUT = "The action exceeded its time limits of {} milliseconds."
 COMMANDS = {
-    "sapflow/worker": [sys.executable, "-m", "sapflow_functions.worker"],
-    "sapflow/merger": [sys.executable, "-m", "sapflow_functions.merger"],
+    "sapflow/worker": [sys.executable, "-m", "sapflow_functions.roles.worker"],
+    "sapflow/merger": [sys.executable, "-m", "sapflow_functions.roles.merger"],
     "sapflow/test": [sys.executable, str(Path(__file__).parents[1] / "functions_for_tests.py"), "worker"],
 }
 

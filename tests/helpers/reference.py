@@ -8,8 +8,9 @@ import torch
 from safetensors.numpy import load
 
 from helpers.jobs import Place
-from sapflow import keys, models
+from sapflow import models
 from sapflow.data.sampler import EpochOrder, Reader
+from sapflow.objects import keys
 
 OPTIMIZERS: dict[str, Any] = {
     "SGD": lambda parameters, rate: torch.optim.SGD(parameters, lr=rate),

@@ -417,7 +417,7 @@ def test_an_own_model_that_takes_its_process_along_is_refused_before_the_start(
 def test_a_function_without_a_token_says_so() -> None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SAPFLOW_")}
     process = subprocess.run(
-        [sys.executable, "-m", "sapflow_functions.worker"],
+        [sys.executable, "-m", "sapflow_functions.roles.worker"],
         env=environ,
         capture_output=True,
         text=True,

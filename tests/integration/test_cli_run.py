@@ -32,8 +32,8 @@ from helpers.commands import (
 )
 from s3_servers import S3Service
 
-from sapflow import predict
-from sapflow.session import find_session
+from sapflow.client import predict
+from sapflow.client.session import find_session
 
 SAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "samples"
 pytestmark = pytest.mark.timeout(900)
@@ -250,7 +250,7 @@ def test_a_job_in_an_object_store_ends_with_the_weights_of_one_in_a_directory(
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in SAMPLES.glob("*.yaml")))
 def test_every_sample_is_a_valid_job(name: str) -> None:
-    from sapflow.job import load
+    from sapflow.spec.training_job import load
 
     assert load((SAMPLES / f"{name}.yaml").read_text()).metadata.name == name
 

@@ -17,17 +17,17 @@ import pytest
 from aiohttp import web
 from helpers.jobs import document
 
-from sapflow import keys
-from sapflow.driver.size_records import SearchSettings
 from sapflow.errors import JobFailed, ObjectMissing, SpecError, StoreUnavailable
-from sapflow.invoke import Role
-from sapflow.job import TrainingJob, parse
-from sapflow.knative import KnativeSender
-from sapflow.store import Store, open_store
-from sapflow_operator import driver
-from sapflow_operator.driver import JobDriver, Outage, exit_code_of
-from sapflow_operator.driver_settings import DriverSettings
-from sapflow_operator.progress import StatusApi
+from sapflow.objects import keys
+from sapflow.objects.store import Store, open_store
+from sapflow.quantities.roles import Role
+from sapflow.records.memory_search import SearchSettings
+from sapflow.runtimes.knative import KnativeSender
+from sapflow.spec.training_job import TrainingJob, parse
+from sapflow_operator.driver_pod import driver
+from sapflow_operator.driver_pod.driver import JobDriver, Outage, exit_code_of
+from sapflow_operator.driver_pod.progress import StatusApi
+from sapflow_operator.driver_pod.settings import DriverSettings
 
 TOKEN = "a-token"
 
@@ -44,7 +44,7 @@ class Service:
     def __init__(self, role: Role, store: Path, **variables: str) -> None:
         self._lifeline, theirs = socket.socketpair()
         environ = {"PATH": os.environ["PATH"], "SAPFLOW_TOKEN": TOKEN, "SAPFLOW_STORE": str(store)}
-        command = [sys.executable, "-m", f"sapflow_functions.{role}", "--host", "127.0.0.1", "--port", "0"]
+        command = [sys.executable, "-m", f"sapflow_functions.roles.{role}", "--host", "127.0.0.1", "--port", "0"]
         with theirs:
             self._process = subprocess.Popen(
                 [*command, "--lifeline", str(theirs.fileno())],
@@ -262,7 +262,7 @@ def test_settings_name_the_variables_that_are_missing() -> None:
 
 def test_a_pod_that_is_told_nothing_is_a_crash_and_says_what_is_missing() -> None:
     environ = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-    command = [sys.executable, "-m", "sapflow_operator.driver"]
+    command = [sys.executable, "-m", "sapflow_operator.driver_pod.driver"]
     ended = subprocess.run(command, env=environ, capture_output=True, text=True)
     assert ended.returncode == 1
     assert "SAPFLOW_STORE" in json.loads(ended.stderr)["message"]

@@ -12,8 +12,8 @@ from helpers.reference import Reference, mean_loss
 from helpers.schedules import SCHEDULES, THOROUGH, Schedule
 from hypothesis import given, settings
 
-from sapflow.driver.commits import Commit
-from sapflow.job import TrainingJob
+from sapflow.records.commits import Commit
+from sapflow.spec.training_job import TrainingJob
 
 WORKERS = 3
 STALENESS = {"none": 0, "one": 1, "workers": WORKERS, "left out": None}

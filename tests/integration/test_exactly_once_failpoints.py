@@ -9,7 +9,7 @@ from helpers.functions import Fault
 from helpers.jobs import Crash, Prepared, Simulation, tiny_job
 from helpers.tapped_store import Killed, Write
 
-from sapflow.job import TrainingJob
+from sapflow.spec.training_job import TrainingJob
 
 JOBS: dict[str, dict[str, Any]] = {
     "sharded tree": {

@@ -12,12 +12,13 @@ import pytest
 from helpers import commands
 from helpers.jobs import Place, Simulation, prepare, tiny_job
 
+from sapflow.driver.driver import Driver
 from sapflow.driver.observer import Observer
-from sapflow.driver.run import Driver
 from sapflow.errors import InvocationError, JobFailed, OutOfMemory
-from sapflow.invoke import Reply, Role
-from sapflow.local import EmbeddedRuntime
-from sapflow.memory import parse_quantity
+from sapflow.quantities.memory import parse_quantity
+from sapflow.quantities.roles import Role
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
+from sapflow.runtimes.sender import Reply
 
 pytestmark = pytest.mark.slow
 

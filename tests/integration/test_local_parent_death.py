@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from function_process import COMMAND, make_mark
 
-from sapflow.local import EmbeddedRuntime
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "pidfd_open"), reason="the end of a stranger is told by pidfd only"

@@ -13,9 +13,9 @@ import pytest
 from function_process import COMMAND, make_mark
 
 from sapflow.errors import InstanceLost, InvocationError, InvocationTimeout, OutOfMemory
-from sapflow.invoke import Role
-from sapflow.local import EmbeddedRuntime, InstanceInfo
-from sapflow.memory_limit import on_tmpfs
+from sapflow.quantities.roles import Role
+from sapflow.runtimes.embedded.memory_limit import on_tmpfs
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime, InstanceInfo
 
 COMMANDS: dict[Role, list[str]] = {"worker": [*COMMAND, "worker"], "merger": [*COMMAND, "merger"]}
 MIB = 2**20
@@ -365,7 +365,7 @@ def test_a_function_killed_while_it_starts_is_an_instance_lost(tmp_path: Path) -
 def test_uses_loopback_where_unix_sockets_do_not_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sapflow.runtime_directory.SOCKET_PATH_BYTES", 10)
+    monkeypatch.setattr("sapflow.runtimes.embedded.directory.SOCKET_PATH_BYTES", 10)
 
     async def test() -> None:
         async with watched(tmp_path) as one:

@@ -11,12 +11,12 @@ from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
 from helpers.reference import Reference
 from helpers.tapped_store import Write
 
-from sapflow import contribution, keys
-from sapflow.driver.commits import Account
 from sapflow.driver.observer import Observer
 from sapflow.errors import JobFailed, StoreUnavailable
-from sapflow.job import parse
-from sapflow.requests import Part
+from sapflow.messages.requests import Part
+from sapflow.objects import contribution, keys
+from sapflow.records.commits import Account
+from sapflow.spec.training_job import parse
 
 
 @pytest.fixture(scope="module")

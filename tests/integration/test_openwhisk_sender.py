@@ -16,8 +16,8 @@ from helpers.openwhisk_gateway import AUTH, Gateway
 from s3_servers import S3Service
 
 from sapflow.errors import InstanceLost, InvocationError, InvocationTimeout, OutOfMemory
-from sapflow.invoke import Reply
-from sapflow.openwhisk import Action, OpenWhiskSender, reply_of
+from sapflow.runtimes.openwhisk import Action, OpenWhiskSender, reply_of
+from sapflow.runtimes.sender import Reply
 
 TOKEN = "a-token"
 Use = Callable[[OpenWhiskSender], Awaitable[Any]]

@@ -9,12 +9,12 @@ from minio.credentials.providers import StaticProvider
 from minio.minioadmin import MinioAdmin
 from s3_servers import S3Service
 
-from sapflow import keys
 from sapflow.data.remote import s3_files
 from sapflow.errors import DataError, ObjectMissing, StoreError, StoreUnavailable
-from sapflow.store import Credentials, Store, open_store
-from sapflow_operator.credentials import Issued, Issuer
+from sapflow.objects import keys
+from sapflow.objects.store import Credentials, Store, open_store
 from sapflow_operator.errors import CredentialsRefused
+from sapflow_operator.store.credentials import Issued, Issuer
 from sapflow_operator.wanted import Place
 
 pytestmark = pytest.mark.s3

@@ -6,9 +6,9 @@ import secrets
 import pytest
 from s3_servers import S3Service
 
-from sapflow import keys
-from sapflow.store import open_store
-from sapflow_operator import objects
+from sapflow.objects import keys
+from sapflow.objects.store import open_store
+from sapflow_operator.store import objects
 from sapflow_operator.wanted import Place
 
 pytestmark = pytest.mark.s3

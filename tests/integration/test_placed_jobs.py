@@ -11,13 +11,15 @@ import pytest
 from helpers.functions import Fault, requests
 from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
 
-from sapflow import keys, placement
-from sapflow.contribution import encode
+from sapflow.client.session import open_session, train
 from sapflow.driver.cells import REPETITIONS
 from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError, JobFailed
-from sapflow.invoke import Reply, Role
-from sapflow.session import open_session, train
+from sapflow.objects import keys
+from sapflow.objects.contribution import encode
+from sapflow.planning import placement
+from sapflow.quantities.roles import Role
+from sapflow.runtimes.sender import Reply
 
 AFFINITY = [
     {"from": "Worker", "to": "Merger", "weight": 100},

@@ -10,10 +10,11 @@ import pytest
 from helpers.functions import Functions
 from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
 
-from sapflow.driver import planning
-from sapflow.driver.commits import Commit, Forecast, Plan
+from sapflow.driver import plans
 from sapflow.driver.observer import Observer
-from sapflow.invoke import Reply, Role
+from sapflow.quantities.roles import Role
+from sapflow.records.commits import Commit, Forecast, Plan
+from sapflow.runtimes.sender import Reply
 
 CHILD = 0.5
 """Seconds of a merger for each child: far more than any store takes."""
@@ -94,14 +95,14 @@ def test_a_job_is_planned_once_more_where_its_steps_say_that_another_tree_is_bet
     place = place_of(prepared)
     commits, heard = run(place)
     assert is_whole(commits)
-    assert changes(commits) == [planning.SETTLING + planning.WINDOW]
+    assert changes(commits) == [plans.SETTLING + plans.WINDOW]
     (first, forecast), (second, better) = heard.heard
     assert first.structure == FLAT
     assert len(second.structure) == 3
     assert forecast is not None
     assert better is not None
     assert forecast.steps == STEPS
-    assert better.steps == STEPS - planning.SETTLING - planning.WINDOW
+    assert better.steps == STEPS - plans.SETTLING - plans.WINDOW
     # The law knows now what a child takes: 12 in one go, or two times three or four.
     assert 6 * CHILD < better.seconds_per_step < 9 * CHILD
     seconds = [new.account.seconds - old.account.seconds for old, new in itertools.pairwise(commits)]

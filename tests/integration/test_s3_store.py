@@ -13,7 +13,7 @@ from s3_servers import CuttingProxy, S3Service
 from store_contract import StoreContract
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
-from sapflow.store import Credentials, Store, open_store
+from sapflow.objects.store import Credentials, Store, open_store
 
 pytestmark = pytest.mark.s3
 
@@ -131,7 +131,7 @@ def test_a_delete_whose_answer_is_lost_is_repeated(proxied: Store, proxy: Cuttin
 def test_delete_prefix_goes_through_all_pages_of_a_listing(
     s3_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sapflow.stores.s3._BATCH", 3)
+    monkeypatch.setattr("sapflow.objects.stores.s3._BATCH", 3)
     keys = [f"jobs/a/{index}" for index in range(10)]
     for key in [*keys, "jobs/b"]:
         s3_store.create(key, b"")
@@ -143,7 +143,7 @@ def test_delete_prefix_goes_through_all_pages_of_a_listing(
 def test_a_server_that_went_away_is_unavailable(
     proxied: Store, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sapflow.stores.s3.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("sapflow.objects.stores.s3.time.sleep", lambda seconds: None)
     proxied.create("key", b"x")
     proxy.stop()
     with pytest.raises(StoreUnavailable, match=f"{proxy.endpoint} gave no answer"):

@@ -15,7 +15,7 @@ import pytest
 from function_process import COMMAND, TOKEN, FunctionProcess, make_mark, receive
 
 from sapflow.errors import SpecError
-from sapflow_functions.serve import listen
+from sapflow_functions.process import listen
 from sapflow_functions.settings import Settings
 
 ENVIRON = {"SAPFLOW_TOKEN": "secret", "SAPFLOW_STORE": "file:///data"}
@@ -108,7 +108,8 @@ def test_ends_at_once_when_its_lifeline_closes_even_at_work(tmp_path: Path, op: 
 def test_a_merger_process_imports_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from sapflow_functions import merger, app, openwhisk\n"
+        "from sapflow_functions import app, openwhisk\n"
+        "from sapflow_functions.roles import merger\n"
         "merger._load_handlers()\n"
         "print([name for name in ('torch', 'sklearn', 'pyarrow', 'rich', 'aiohttp') if name in sys.modules])"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.paper import month
-from sapflow.pricing import AWS_LAMBDA, Price
+from sapflow.quantities.prices import AWS_LAMBDA, Price
 
 PAGE = (Path(__file__).parents[2] / "docs" / "planner.md").read_text(encoding="utf-8")
 

@@ -14,8 +14,8 @@ from bench.__main__ import PAPER
 from bench.paper import accuracy, choice, fig3, figure, link, steptime
 from bench.paper.light import Steps, Tree
 from bench.paper.link import Lane, Link
-from sapflow import structure
-from sapflow.report.charts import Line
+from sapflow.monitoring.report.charts import Line
+from sapflow.quantities import structure
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "paper.md").read_text()

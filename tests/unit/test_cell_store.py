@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from helpers.tapped_store import TappedStore
 
-from sapflow import keys
 from sapflow.errors import CellLost, ObjectMissing, StoreError
-from sapflow.store import ObjectReader, Store, open_store
-from sapflow.stores.cell import CellStore, Passed, holder_of
+from sapflow.objects import keys
+from sapflow.objects.store import ObjectReader, Store, open_store
+from sapflow.objects.stores.cell import CellStore, Passed, holder_of
 
 PARAMS = keys.params("u", 3, "abc", 0)
 WORK = keys.contribution("u", 3, "abc", 0, 1, 0)

@@ -13,10 +13,10 @@ import yaml
 from helpers.helm import find_helm, require_helm
 from helpers.manifests import variables_of
 
-from sapflow.job import parse
+from sapflow.spec.training_job import parse
 from sapflow_operator import names
-from sapflow_operator.cluster import NODE_RULES, RULES
-from sapflow_operator.crd import crd
+from sapflow_operator.api.cluster import NODE_RULES, RULES
+from sapflow_operator.kinds.crd import crd
 from sapflow_operator.resources import driver_job, role
 from sapflow_operator.settings import VARIABLES, Image, ObjectStorage, Settings
 from sapflow_operator.wanted import Place, Wanted

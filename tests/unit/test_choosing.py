@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from helpers.jobs import document
 
-from sapflow import choosing, workload
-from sapflow.choosing import Left
-from sapflow.constants import KNATIVE, Constants
 from sapflow.errors import SpecError
-from sapflow.job import TrainingJob, parse
-from sapflow.law import Work
-from sapflow.planner import Candidate
-from sapflow.workload import Size
+from sapflow.planning import choice, workload
+from sapflow.planning.choice import Left
+from sapflow.planning.constants import KNATIVE, Constants
+from sapflow.planning.cost_model import Work
+from sapflow.planning.search import Candidate
+from sapflow.planning.workload import Size
+from sapflow.spec.training_job import TrainingJob, parse
 
 LARGE = Size(parameters=10_000_000, averaged=0, slots=1, forward_flops=20_000_000)
 
@@ -28,11 +28,11 @@ def work(one: TrainingJob, size: Size = LARGE, constants: Constants = KNATIVE) -
 
 
 def chosen(one: TrainingJob, left: Left | None = None, size: Size = LARGE) -> Candidate:
-    return choosing.choose(one, work(one, size), KNATIVE, size, left or Left())
+    return choice.choose(one, work(one, size), KNATIVE, size, left or Left())
 
 
 def all_of(one: TrainingJob) -> list[Candidate]:
-    return list(choosing.candidates(one, work(one), KNATIVE, LARGE, "seconds"))
+    return list(choice.candidates(one, work(one), KNATIVE, LARGE, "seconds"))
 
 
 def test_what_the_job_names_is_kept() -> None:
@@ -90,9 +90,9 @@ def test_where_nothing_keeps_within_a_limit_the_one_that_misses_it_by_least_is_t
 
 def test_only_the_limit_that_a_goal_is_to_keep_within_counts() -> None:
     limits = {"deadlineSeconds": 600, "budgetUSD": 2.0}
-    none = choosing.within_limits(job(limits=limits), 10, seconds=100, dollars=0.5)
-    cost = choosing.within_limits(job(limits={**limits, "goal": "LeastCost"}), 10, seconds=100, dollars=0.5)
-    time = choosing.within_limits(job(limits={**limits, "goal": "LeastTime"}), 10, seconds=100, dollars=0.5)
+    none = choice.within_limits(job(limits=limits), 10, seconds=100, dollars=0.5)
+    cost = choice.within_limits(job(limits={**limits, "goal": "LeastCost"}), 10, seconds=100, dollars=0.5)
+    time = choice.within_limits(job(limits={**limits, "goal": "LeastTime"}), 10, seconds=100, dollars=0.5)
     assert none == Left(10)
     assert cost == Left(10, seconds=500)
     assert time == Left(10, dollars=1.5)
@@ -121,7 +121,7 @@ def test_a_tree_that_is_named_is_kept_where_memory_asks_for_more_shards_than_the
         merge={"structure": [1, 5, 22, 100]},
         memory={"worker": "4Gi", "merger": "256Mi"},
     )
-    best = choosing.choose(one, work(one, large), KNATIVE, large, Left())
+    best = choice.choose(one, work(one, large), KNATIVE, large, Left())
     assert (best.structure, best.shards) == ((1, 5, 22, 100), 2)
 
 

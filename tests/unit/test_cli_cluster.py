@@ -26,8 +26,8 @@ from helpers.cluster_api import (
 from helpers.commands import Done, Shell, write_job
 from helpers.jobs import prepare, tiny_job
 
-from sapflow import keys
-from sapflow.cli import cluster_job
+from sapflow.client import cluster_job
+from sapflow.objects import keys
 
 
 @pytest.fixture

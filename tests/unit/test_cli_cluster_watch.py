@@ -28,9 +28,9 @@ from helpers.cluster_api import (
 from helpers.commands import Done, Shell, finish, run, send, started, write_job
 from rich.console import Console
 
-from sapflow.cli import cluster_job
 from sapflow.cli.cluster_live import JobDisplay
 from sapflow.cli.log_lines import Printer, Rereading, readable, stamped
+from sapflow.client import cluster_job
 
 
 @pytest.fixture

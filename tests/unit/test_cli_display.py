@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sapflow.display import Event, LineDisplay, json_line, plain_line
-from sapflow.driver.commits import Account, Commit, Measured, Plan
 from sapflow.errors import InvocationError
-from sapflow.live import LiveDisplay
-from sapflow.local import EmbeddedRuntime, InstanceInfo
-from sapflow.progress import Extent, Progress
-from sapflow.requests import Sizes
+from sapflow.messages.requests import Sizes
+from sapflow.monitoring.display import Event, LineDisplay, json_line, plain_line
+from sapflow.monitoring.live import LiveDisplay
+from sapflow.monitoring.progress import Progress
+from sapflow.planning.extent import Extent
+from sapflow.records.commits import Account, Commit, Measured, Plan
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime, InstanceInfo
 from sapflow.text import count, dollars, duration, percent, printable, to_json
 
 EXTENT = Extent(steps=40, steps_per_epoch=10, round_samples=128, workers=8, asynchronous=False)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from helpers.jobs import tiny_job
 
-from sapflow import estimate, memory, survey
+from sapflow.data import survey
 from sapflow.data.blocks import Manifest
 from sapflow.errors import DataError, SpecError
-from sapflow.learning_spec import DataSpec
-from sapflow.progress import Extent
+from sapflow.planning.extent import Extent
+from sapflow.quantities import memory
+from sapflow.spec.learning import DataSpec
+from sapflow.training import estimate
 
 STORE = "file:///nowhere"
 

@@ -7,12 +7,14 @@ import pytest
 from helpers.commands import Shell, write_job
 from helpers.jobs import document, tiny_job
 
-from sapflow import estimate, models, workload
+from sapflow import models
 from sapflow.cli.plan import draw
-from sapflow.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO
 from sapflow.data.blocks import Manifest
 from sapflow.errors import SpecError
-from sapflow.job import parse
+from sapflow.planning import workload
+from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO
+from sapflow.spec.training_job import parse
+from sapflow.training import estimate
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def test_dollars_can_be_what_is_best(shell: Shell, tmp_path: Path) -> None:
 def test_steps_of_data_that_is_not_read_whole_are_unknown(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sapflow.survey.MAX_BYTES", 1000)
+    monkeypatch.setattr("sapflow.data.survey.MAX_BYTES", 1000)
     path = write_job(
         tmp_path / "job.yaml", data_source="synthetic:binary", algorithm_steps=None, algorithm_epochs=1
     )

@@ -10,8 +10,10 @@ import pytest
 import torch
 from helpers.commands import Shell
 
-from sapflow import models, predict, safetensor
+from sapflow import models
+from sapflow.client import predict
 from sapflow.errors import DataError
+from sapflow.objects import safetensor
 
 DESCRIPTION: dict[str, Any] = {
     "model": {"name": "mlp", "args": {"hidden": [5]}},

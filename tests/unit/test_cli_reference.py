@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sapflow import reference
-from sapflow.job import CLUSTER_ONLY
+from sapflow.spec import reference
+from sapflow.spec.training_job import CLUSTER_ONLY
 
 PAGE = Path(__file__).resolve().parents[2] / reference.DEFAULT_PATH
 
@@ -19,7 +19,7 @@ def test_a_page_that_differs_is_told_so_and_written_anew(
 ) -> None:
     path = tmp_path / "docs" / "spec.md"
     assert reference.main([str(path), "--check"]) == 1
-    assert "is out of date: run python -m sapflow.reference" in capsys.readouterr().err
+    assert "is out of date: run python -m sapflow.spec.reference" in capsys.readouterr().err
     assert reference.main([str(path)]) == 0
     assert reference.main([str(path), "--check"]) == 0
 

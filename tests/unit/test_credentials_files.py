@@ -11,8 +11,8 @@ from s3_servers import S3Service
 
 from sapflow.errors import StoreError, StoreUnsafe
 from sapflow.mounted import MountedFiles
-from sapflow.store import Credentials, credentials_from_environment, open_store
-from sapflow.stores.renewable import RenewableCredentials
+from sapflow.objects.store import Credentials, credentials_from_environment, open_store
+from sapflow.objects.stores.renewable import RenewableCredentials
 
 
 class MountedSecret:

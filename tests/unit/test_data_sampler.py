@@ -18,8 +18,8 @@ from sapflow.data.sampler import EpochOrder, Reader, split, steps_per_epoch
 from sapflow.data.shuffle import permutation
 from sapflow.data.source import open_source
 from sapflow.errors import CorruptObject, ObjectMissing
-from sapflow.store import Store, open_store
-from sapflow.stores.directory import DirectoryStore
+from sapflow.objects.store import Store, open_store
+from sapflow.objects.stores.directory import DirectoryStore
 
 
 def samples(order: EpochOrder, begin: int, end: int) -> list[tuple[int, int]]:

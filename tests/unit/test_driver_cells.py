@@ -2,11 +2,11 @@
 
 import pytest
 
-from sapflow import keys
 from sapflow.driver.cells import REPETITIONS, Channels, Litter, Losses, collecting
-from sapflow.driver.commits import Plan
 from sapflow.errors import CellLost, JobFailed
-from sapflow.requests import COLLECTED_AT_ONCE
+from sapflow.messages.requests import COLLECTED_AT_ONCE
+from sapflow.objects import keys
+from sapflow.records.commits import Plan
 
 CELLS = ((0, 0, 1, 1), (0, 1), (0,))
 

@@ -9,13 +9,13 @@ from helpers.jobs import tiny_job
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from sapflow import metrics_server
-from sapflow.driver.commits import Account, Commit, Cursor, Forecast, Measured, Plan
 from sapflow.errors import InstanceLost
-from sapflow.invoke import Reply
-from sapflow.metrics import MetricsObserver
-from sapflow.progress import Extent
-from sapflow.requests import Sizes
+from sapflow.messages.requests import Sizes
+from sapflow.monitoring import metrics_server
+from sapflow.monitoring.metrics import MetricsObserver
+from sapflow.planning.extent import Extent
+from sapflow.records.commits import Account, Commit, Cursor, Forecast, Measured, Plan
+from sapflow.runtimes.sender import Reply
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

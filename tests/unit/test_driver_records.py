@@ -4,10 +4,10 @@ import asyncio
 import json
 from pathlib import Path
 
-from sapflow import keys
-from sapflow.driver.commits import Records
 from sapflow.errors import DataError, StoreUnavailable
-from sapflow.store import open_store
+from sapflow.objects import keys
+from sapflow.objects.store import open_store
+from sapflow.records.commits import Records
 
 
 def test_a_number_that_is_not_finite_is_recorded_as_null(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # Where a handler may take any exception and go on: "path: function" and the reason.
 BROAD_HANDLERS = {
-    "functions/sapflow_functions/function.py: Function._work": "whatever a user's model raises must be answered",
+    "functions/sapflow_functions/calls.py: Function._work": "whatever a user's model raises must be answered",
 }
 
 # What a merger or the command line must not load when it starts: each costs tens of MiB or hundreds of ms.
@@ -168,7 +168,8 @@ def test_nothing_is_pickled() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["sapflow_functions.merger", "sapflow_functions.merging", "sapflow.cli", "sapflow.driver"]
+    "module",
+    ["sapflow_functions.roles.merger", "sapflow_functions.roles.merging", "sapflow.cli", "sapflow.driver"],
 )
 def test_what_must_start_fast_loads_nothing_heavy(module: str) -> None:
     loaded = fresh(
@@ -181,8 +182,8 @@ def test_the_operator_reads_records_without_numpy(tmp_path: Path) -> None:
     """It takes ten of the eighty MiB that an idle operator may have."""
     (tmp_path / "record.json").write_text("{}")
     loaded = fresh(
-        "import sys, sapflow_operator.main, sapflow_operator.objects, sapflow.stores.s3\n"
-        "from sapflow.store import open_store\n"
+        "import sys, sapflow_operator.main, sapflow_operator.store.objects, sapflow.objects.stores.s3\n"
+        "from sapflow.objects.store import open_store\n"
         f"store = open_store({tmp_path.as_uri()!r})\n"
         "assert bytes(store.read('record.json')) == b'{}'\n"
         "print(*sys.modules)"

@@ -11,10 +11,10 @@ from function_process import TOKEN, FunctionProcess
 from yarl import URL
 
 from sapflow.errors import InstanceLost, InvocationError, InvocationTimeout, OutOfMemory
-from sapflow.http_answer import encode, interpret
-from sapflow.http_connection import HttpConnection
-from sapflow.http_sender import open_session, post_invoke
-from sapflow.invoke import Reply
+from sapflow.runtimes.http.answer import encode, interpret
+from sapflow.runtimes.http.connection import HttpConnection
+from sapflow.runtimes.http.sender import open_session, post_invoke
+from sapflow.runtimes.sender import Reply
 
 URL_OF_FUNCTION = URL("http://localhost/invoke")
 

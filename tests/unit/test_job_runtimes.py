@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from sapflow.errors import SpecError
-from sapflow.job import CLUSTER_ONLY, load, parse
+from sapflow.spec.training_job import CLUSTER_ONLY, load, parse
 
 
 def document(**spec: Any) -> dict[str, Any]:

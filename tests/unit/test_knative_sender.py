@@ -13,8 +13,8 @@ from function_process import TOKEN, FunctionProcess
 from s3_servers import free_port
 
 from sapflow.errors import InstanceLost, InvocationError, InvocationTimeout
-from sapflow.invoke import Reply
-from sapflow.knative import KnativeSender, account
+from sapflow.runtimes.knative import KnativeSender, account
+from sapflow.runtimes.sender import Reply
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sapflow.memory import (
+from sapflow.quantities.memory import (
     MERGER_BASE,
     MIB,
     WORKER_BASE,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sapflow.memory_limit import Cgroup, CgroupMaker, ProcMemory, PsMemory, on_tmpfs
+from sapflow.runtimes.embedded.memory_limit import Cgroup, CgroupMaker, ProcMemory, PsMemory, on_tmpfs
 
 MIB = 2**20
 ALLOCATE = """

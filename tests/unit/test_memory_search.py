@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sapflow.memory_search import Goal, Sizes, Trial, best, first, fit, following, secant
+from sapflow.planning.memory_search import Goal, Sizes, Trial, best, first, fit, following, secant
 
 LEAST, MOST, UPDATES = 256, 1536, 8
 goals = st.sampled_from(["Cost", "PerformancePerCost"])

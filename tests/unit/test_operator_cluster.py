@@ -10,7 +10,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from sapflow_operator.cluster import Cluster
+from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.errors import ClusterError, ClusterUnavailable
 
 Answer = Callable[[web.Request], Coroutine[Any, Any, web.Response]]
@@ -105,7 +105,7 @@ def test_a_long_list_is_read_page_by_page(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_answer_to_try_again_for_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr("sapflow_operator.cluster._PAUSE", 0.0)
+    monkeypatch.setattr("sapflow_operator.api.cluster._PAUSE", 0.0)
     answers = [status, status, 200]
 
     async def answer(request: web.Request) -> web.Response:
@@ -118,7 +118,7 @@ def test_an_answer_to_try_again_for_is_tried_again(
 def test_an_api_server_that_stays_away_is_said_so_after_a_few_tries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sapflow_operator.cluster._PAUSE", 0.0)
+    monkeypatch.setattr("sapflow_operator.api.cluster._PAUSE", 0.0)
     tries = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -137,8 +137,8 @@ def test_requests_that_wait_for_a_connection_outlive_their_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two logins one after the other close the session before them, which cancels what waits for its connections."""
-    monkeypatch.setattr("sapflow_operator.cluster._CONNECTIONS", 1)
-    monkeypatch.setattr("sapflow_operator.cluster._PAUSE", 0.0)
+    monkeypatch.setattr("sapflow_operator.api.cluster._CONNECTIONS", 1)
+    monkeypatch.setattr("sapflow_operator.api.cluster._PAUSE", 0.0)
     asked: list[str] = []
     held = asyncio.Event()
 

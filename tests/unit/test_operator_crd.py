@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from sapflow.job import Spec
-from sapflow.spec_checks import RULES
-from sapflow_operator.crd import MUTABLE, crd, main, render, spec_schema
+from sapflow.spec.rules import RULES
+from sapflow.spec.training_job import Spec
+from sapflow_operator.kinds.crd import MUTABLE, crd, main, render, spec_schema
 
 FILE = Path(__file__).parents[2] / "manifests" / "crds" / "sapflow.dev_trainingjobs.yaml"
 

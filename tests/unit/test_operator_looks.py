@@ -7,7 +7,7 @@ import pytest
 from helpers.operator_settings import SETTINGS
 
 from sapflow_operator import controller as module
-from sapflow_operator.cluster import Cluster
+from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.controller import Controller
 from sapflow_operator.errors import ClusterError
 

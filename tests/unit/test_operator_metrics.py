@@ -114,7 +114,7 @@ def kubeconfig(folder: Path, monkeypatch: pytest.MonkeyPatch, port: int) -> Iter
     (folder / "config").write_text(yaml.safe_dump(config))
     with monkeypatch.context() as patched:
         patched.setenv("KUBECONFIG", str(folder / "config"))
-        patched.setattr("sapflow_operator.cluster._PAUSE", 0.0)
+        patched.setattr("sapflow_operator.api.cluster._PAUSE", 0.0)
         yield
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sapflow_operator.observed import JobObject
-from sapflow_operator.queueing import Queue
+from sapflow_operator.queue import Queue
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ import pytest
 from helpers.manifests import variables_of
 
 from sapflow.errors import StoreUnavailable
-from sapflow.memory import parse_quantity
+from sapflow.quantities.memory import parse_quantity
 from sapflow_operator import names, times
 from sapflow_operator.actions import (
     Apply,

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from helpers.manifests import variables_of
 
-from sapflow import placement
-from sapflow.invoke import Role
-from sapflow.job import parse
-from sapflow.store import Credentials
+from sapflow.objects.store import Credentials
+from sapflow.planning import placement
+from sapflow.quantities.roles import Role
+from sapflow.spec.training_job import parse
 from sapflow_operator import cells, names, resources
-from sapflow_operator.cluster import KINDS, NODE_RULES, RULES
-from sapflow_operator.credentials import Issued
+from sapflow_operator.api.cluster import KINDS, NODE_RULES, RULES
 from sapflow_operator.resources import (
     config_map,
     driver_job,
@@ -23,6 +22,7 @@ from sapflow_operator.resources import (
     role,
 )
 from sapflow_operator.settings import Settings
+from sapflow_operator.store.credentials import Issued
 from sapflow_operator.wanted import Group, Wanted, place_of
 
 ENVIRONMENT = {
@@ -230,7 +230,7 @@ def test_threads_are_those_of_the_spec_and_never_of_the_node() -> None:
 def test_an_image_of_ones_own_runs_our_worker() -> None:
     of = wanted(model={"entrypoint": "mine:model", "image": "registry.example/mine:2"})
     assert container(service_of(of, "worker"))["image"] == "registry.example/mine:2"
-    assert container(service_of(of, "worker"))["command"][-1] == "sapflow_functions.worker"
+    assert container(service_of(of, "worker"))["command"][-1] == "sapflow_functions.roles.worker"
     assert container(service_of(of, "merger"))["image"] == "dev.local/merger:1"
     assert container(service_of(wanted(), "worker"))["imagePullPolicy"] == "Never"
 

@@ -12,7 +12,7 @@ from test_operator_reconcile import KNOWN, SETTINGS, SPEC
 
 from sapflow_operator import names, times
 from sapflow_operator.actions import Event
-from sapflow_operator.cluster import Cluster
+from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.controller import Controller
 from sapflow_operator.errors import ClusterError
 from sapflow_operator.observed import JobObject

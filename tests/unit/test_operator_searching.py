@@ -4,7 +4,7 @@ from typing import Any
 
 from helpers.operator_settings import SETTINGS
 
-from sapflow_operator.cluster import Cluster
+from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.controller import Controller
 
 

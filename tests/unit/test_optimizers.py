@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sapflow.optimizers import (
+from sapflow.algorithms.optimizers import (
     NAMES,
     Float32,
     OptimizerSettings,

@@ -8,11 +8,11 @@ from helpers.jobs import document, tiny_job
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sapflow import packing, placement
 from sapflow.errors import SpecError
-from sapflow.job import parse
-from sapflow.packing import Cells, Problem, pack
-from sapflow.structure import Structure
+from sapflow.planning import packing, placement
+from sapflow.planning.packing import Cells, Problem, pack
+from sapflow.quantities.structure import Structure
+from sapflow.spec.training_job import parse
 
 AFFINITY = [
     {"from": "Worker", "to": "Merger", "weight": 100},

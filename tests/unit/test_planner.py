@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sapflow import measuring, planner, structure
-from sapflow.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
 from sapflow.errors import SpecError
-from sapflow.law import CAUSES, Law, Work
-from sapflow.measuring import Level, Measurement
-from sapflow.memory import MERGER_BASE
-from sapflow.planner import Candidate, Objective
-from sapflow.pricing import AWS_LAMBDA, cost
-from sapflow.structure import Structure
+from sapflow.planning import calibration, search
+from sapflow.planning.calibration import Level, Measurement
+from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
+from sapflow.planning.cost_model import CAUSES, Law, Work
+from sapflow.planning.search import Candidate, Objective
+from sapflow.quantities import structure
+from sapflow.quantities.memory import MERGER_BASE
+from sapflow.quantities.prices import AWS_LAMBDA, cost
+from sapflow.quantities.structure import Structure
 
 LIGHT = Work(workers=16, parameters=42_601, compute_seconds=0.0)
 FAR = LOCAL_MINIO.changed(
@@ -65,7 +66,7 @@ def test_of_trees_that_differ_by_the_rounding_of_their_sums_the_one_with_fewest_
 ) -> None:
     # 12 children on the way in each of [1, 4, 32] to [1, 8, 32]: equal, but summed in another order.
     work = Work(workers=32, parameters=parameters, compute_seconds=0.0)
-    found = planner.search(work, constants, AWS_LAMBDA, objective=objective, most=200)
+    found = search.search(work, constants, AWS_LAMBDA, objective=objective, most=200)
     for one, other in itertools.pairwise(found):
         two = [getattr(each.prediction, objective) for each in (one, other)]
         sizes = [(len(each.structure), sum(each.structure)) for each in (one, other)]
@@ -163,7 +164,7 @@ def test_no_tree_at_all_beats_the_search(
     workers: int, kind: Work, constants: Constants, objective: Objective
 ) -> None:
     work, shards = replace(kind, workers=workers), (1, 2, 4)
-    best = planner.search(work, constants, AWS_LAMBDA, shards=shards, objective=objective, max_levels=3)[0]
+    best = search.search(work, constants, AWS_LAMBDA, shards=shards, objective=objective, max_levels=3)[0]
     law = Law(work, constants)
     others = [
         getattr(law.predict(tree, number, AWS_LAMBDA), objective)
@@ -177,7 +178,7 @@ def test_no_tree_at_all_beats_the_search(
 @settings(max_examples=25, deadline=None)
 def test_candidates_are_valid_distinct_and_in_order(workers: int, levels: int) -> None:
     work = replace(LIGHT, workers=workers)
-    found = planner.search(work, KNATIVE, AWS_LAMBDA, shards=(1, 2), most=6, max_levels=levels)
+    found = search.search(work, KNATIVE, AWS_LAMBDA, shards=(1, 2), most=6, max_levels=levels)
     assert [structure.validate(each.structure, workers) for each in found] == [[]] * len(found)
     assert all(len(each.structure) <= levels + 2 for each in found)
     assert len({(each.structure, each.shards) for each in found}) == len(found)
@@ -187,7 +188,7 @@ def test_candidates_are_valid_distinct_and_in_order(workers: int, levels: int) -
 
 def test_large_contributions_are_sharded_and_small_ones_are_not() -> None:
     light, heavy = (
-        planner.search(replace(work, workers=64), KNATIVE, AWS_LAMBDA, shards=planner.SHARDS)[0]
+        search.search(replace(work, workers=64), KNATIVE, AWS_LAMBDA, shards=search.SHARDS)[0]
         for work in (LIGHT, HEAVY)
     )
     assert light.shards == 1
@@ -198,26 +199,26 @@ def test_large_contributions_are_sharded_and_small_ones_are_not() -> None:
 def test_ten_thousand_workers_can_be_planned_for() -> None:
     # Of such trees there are millions; a search that tried them all would run into the test's time limit.
     work = replace(HEAVY, workers=10_000)
-    (best, *_) = planner.search(work, KNATIVE, AWS_LAMBDA, shards=planner.SHARDS)
+    (best, *_) = search.search(work, KNATIVE, AWS_LAMBDA, shards=search.SHARDS)
     assert best.prediction.seconds < 0.1 * seconds(work, KNATIVE, (1, 10_000))
 
 
 def test_shards_that_a_merger_could_not_hold_are_left_out() -> None:
     work = replace(HEAVY, slots=2, merger_memory=MERGER_BASE + 4 * 2 * 25_000_000)
-    assert planner.feasible_shards(work, 64) == [number for number in planner.SHARDS if number > 1]
-    assert planner.feasible_shards(replace(work, slots=0, parameters=1), 5) == [1, 2, 3, 4]
+    assert search.feasible_shards(work, 64) == [number for number in search.SHARDS if number > 1]
+    assert search.feasible_shards(replace(work, slots=0, parameters=1), 5) == [1, 2, 3, 4]
 
 
 def test_a_sum_that_no_merger_can_hold_is_told() -> None:
     with pytest.raises(
         SpecError, match=r"spec\.memory\.merger: 128\.0 MiB is below the .* whatever the structure"
     ):
-        planner.feasible_shards(replace(HEAVY, merger_memory=128 << 20), 64)
+        search.feasible_shards(replace(HEAVY, merger_memory=128 << 20), 64)
 
 
 def test_mergers_on_workers_have_the_memory_and_the_price_of_workers() -> None:
     work = replace(HEAVY, merger_memory=1, mergers="worker")
-    assert planner.feasible_shards(work, 1) == [1]
+    assert search.feasible_shards(work, 1) == [1]
     assert {leg.role for leg in Law(work, KNATIVE).predict((1, 4, 16), 1, AWS_LAMBDA).legs} == {"worker"}
 
 
@@ -234,7 +235,7 @@ def measurements(constants: Constants) -> list[Measurement]:
 
 def test_constants_are_found_again_from_the_steps_that_they_make() -> None:
     truth = KNATIVE.changed("truth", {"call": 9e-3, "child": 4e-3, "child_byte": 3e-9, "level": 6e-3})
-    found = measuring.fit(measurements(truth), KNATIVE)
+    found = calibration.fit(measurements(truth), KNATIVE)
     for name in ("child", "child_byte", "write"):
         assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=0.02)
     for each in measurements(truth):
@@ -276,10 +277,10 @@ def measured(work: Work, truth: Constants, tree: Structure, shards: int = 1) -> 
 def regret(parameters: int, workers: int, truth: Constants, learn: Callable[..., Constants]) -> float:
     """What the tree takes that is chosen from the steps of the first one, over the best one's seconds."""
     work = Work(workers=workers, parameters=parameters, compute_seconds=0.2, merger_memory=1 << 34)
-    shards = planner.feasible_shards(work, 8)
+    shards = search.feasible_shards(work, 8)
 
     def best(constants: Constants) -> Candidate:
-        return planner.search(work, constants, AWS_LAMBDA, shards=shards)[0]
+        return search.search(work, constants, AWS_LAMBDA, shards=shards)[0]
 
     def takes(one: Candidate) -> float:
         return Law(work, truth).predict(one.structure, one.shards, AWS_LAMBDA).seconds
@@ -298,7 +299,7 @@ def test_a_far_store_is_learned_from_the_steps_of_one_tree(
     parameters: int, workers: int, latency: float, bandwidth: float
 ) -> None:
     truth = at_a_distance(latency, bandwidth)
-    assert regret(parameters, workers, truth, lambda one: measuring.learn(one, LOCAL_MINIO)) <= 1.05
+    assert regret(parameters, workers, truth, lambda one: calibration.learn(one, LOCAL_MINIO)) <= 1.05
 
 
 def at_a_distance(latency: float, bandwidth: float) -> Constants:
@@ -317,15 +318,15 @@ def at_a_distance(latency: float, bandwidth: float) -> Constants:
 def test_where_parts_are_all_alike_learning_is_not_exact_but_better_than_fitting() -> None:
     # Of 6 shards of 2 MB, requests and their bytes cannot be told apart.
     truth = at_a_distance(0.02, 50e6)
-    learned = regret(3_000_000, 64, truth, lambda one: measuring.learn(one, LOCAL_MINIO))
-    fitted = regret(3_000_000, 64, truth, lambda one: measuring.fit([one], LOCAL_MINIO))
+    learned = regret(3_000_000, 64, truth, lambda one: calibration.learn(one, LOCAL_MINIO))
+    fitted = regret(3_000_000, 64, truth, lambda one: calibration.fit([one], LOCAL_MINIO))
     assert learned < 1.5 < fitted
 
 
 def test_a_store_that_is_near_is_not_taken_for_a_far_one() -> None:
     truth = LOCAL_MINIO.changed("truth", {"child": 3e-3, "write": 9e-9, "call": 5e-3})
     for parameters, workers in SIZES:
-        assert regret(parameters, workers, truth, lambda one: measuring.learn(one, LOCAL_MINIO)) <= 1.05
+        assert regret(parameters, workers, truth, lambda one: calibration.learn(one, LOCAL_MINIO)) <= 1.05
 
 
 def test_the_parts_of_one_step_tell_apart_what_the_step_alone_does_not() -> None:
@@ -333,7 +334,7 @@ def test_the_parts_of_one_step_tell_apart_what_the_step_alone_does_not() -> None
     work, tree = HEAVY, (1, 4, 16)
     one = measured(work, truth, tree)
     assert one.levels[0].compute_seconds == pytest.approx(work.compute_seconds)
-    found, blind = measuring.fit([one], KNATIVE), measuring.fit([replace(one, levels=())], KNATIVE)
+    found, blind = calibration.fit([one], KNATIVE), calibration.fit([replace(one, levels=())], KNATIVE)
     for other in [(1, 16), (1, 2, 16), (1, 2, 6, 16)]:
         wanted = seconds(work, truth, other)
         assert seconds(work, found, other) == pytest.approx(wanted, rel=0.02)
@@ -344,21 +345,21 @@ def test_the_parts_of_one_step_tell_apart_what_the_step_alone_does_not() -> None
 
 def test_a_far_store_s_constants_are_found_again() -> None:
     truth = FAR.changed("truth", {"fetch": 0.11, "request": 0.13, "child": 4e-3})
-    found = measuring.fit(measurements(truth), FAR)
+    found = calibration.fit(measurements(truth), FAR)
     for name in ("fetch", "request"):
         assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=0.02)
 
 
 def test_the_stronger_the_pull_the_nearer_constants_stay_to_what_they_were() -> None:
     one = [Measurement(LIGHT, (1, 16), 1, 1.5 * seconds(LIGHT, FAR, (1, 16)))]
-    loose, tight = (measuring.fit(one, FAR, pull=pull) for pull in (1e-3, 10.0))
+    loose, tight = (calibration.fit(one, FAR, pull=pull) for pull in (1e-3, 10.0))
     assert seconds(LIGHT, loose, (1, 16)) == pytest.approx(one[0].seconds, rel=1e-3)
     assert tight.fetch == pytest.approx(FAR.fetch, rel=0.01)
 
 
 def test_constants_that_measurements_say_nothing_of_stay() -> None:
     one = [Measurement(LIGHT, (1, 16), 1, 1.1 * seconds(LIGHT, KNATIVE, (1, 16)))]
-    found = measuring.fit(one, KNATIVE)
+    found = calibration.fit(one, KNATIVE)
     assert seconds(LIGHT, found, (1, 16)) == pytest.approx(one[0].seconds, rel=1e-3)
     assert found.child_byte == pytest.approx(KNATIVE.child_byte, rel=0.2)
     assert found.flop == KNATIVE.flop
@@ -366,5 +367,5 @@ def test_constants_that_measurements_say_nothing_of_stay() -> None:
 
 def test_no_fitted_constant_is_negative() -> None:
     fast = [Measurement(LIGHT, tree, 1, 1e-4) for tree in [(1, 16), (1, 4, 16)]]
-    found = measuring.fit(fast, KNATIVE)
+    found = calibration.fit(fast, KNATIVE)
     assert all(getattr(found, name) >= 0 for name in ("step", "call", "request", "child"))

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.paper import table3
-from sapflow import closed_form, structure
-from sapflow.fitting import non_negative, r_squared
+from sapflow.planning import closed_form
+from sapflow.planning.least_squares import non_negative, r_squared
+from sapflow.quantities import structure
 
 
 def test_equation_1_is_the_sum_of_the_quotients() -> None:

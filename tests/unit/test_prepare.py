@@ -11,18 +11,18 @@ import pytest
 from helpers.functions import Functions
 from helpers.jobs import tiny_job
 
-from sapflow import keys
 from sapflow.data.chunks import Part
+from sapflow.data.cut import beside, cut, write_spec
 from sapflow.data.manifest import block_key
-from sapflow.driver.commits import Account
-from sapflow.driver.preparing import prepare
+from sapflow.driver.data_cut import prepare
 from sapflow.errors import InvocationError, JobFailed
-from sapflow.job import TrainingJob
-from sapflow.preparation import beside, cut, write_spec
-from sapflow.requests import PrepareRequest
-from sapflow.store import Store, open_store
+from sapflow.messages.requests import PrepareRequest
+from sapflow.objects import keys
+from sapflow.objects.store import Store, open_store
+from sapflow.records.commits import Account
+from sapflow.spec.training_job import TrainingJob
 from sapflow.timing import Timing
-from sapflow_functions import preparing
+from sapflow_functions.roles import data_cut
 
 PARTS: tuple[Part, ...] = ("train", "validation")
 
@@ -57,7 +57,7 @@ def test_the_answer_names_the_manifest_and_counts_the_samples(directory_store: S
     job = tiny_job()
     write_spec("uid", job, directory_store)
     request = PrepareRequest(job="uid", version=0, seconds_left=60, spec=keys.spec("uid"))
-    body = preparing.prepare(directory_store, request, Timing(time.monotonic() + 60))
+    body = data_cut.prepare(directory_store, request, Timing(time.monotonic() + 60))
     assert (body["done"], body["train"], body["validation"]) == (True, 120, 30)
     assert directory_store.exists(body["manifest"])
 
@@ -96,7 +96,7 @@ def test_a_cut_that_takes_too_long_says_which_limit_to_raise(directory_store: St
     write_spec("uid", job, directory_store)
     request = PrepareRequest(job="uid", version=0, seconds_left=1, spec=keys.spec("uid"))
     with pytest.raises(InvocationError, match=r"raise spec\.limits\.invocationSeconds") as caught:
-        preparing.prepare(directory_store, request, Timing(time.monotonic()))
+        data_cut.prepare(directory_store, request, Timing(time.monotonic()))
     assert not caught.value.retryable
 
 
@@ -107,7 +107,7 @@ def test_a_cut_is_given_up_when_the_instance_is_told_to_stop(directory_store: St
     cancelled = threading.Event()
     cancelled.set()
     with pytest.raises(InvocationError) as caught:
-        preparing.prepare(directory_store, request, Timing(time.monotonic() + 60, cancelled))
+        data_cut.prepare(directory_store, request, Timing(time.monotonic() + 60, cancelled))
     assert caught.value.retryable
 
 

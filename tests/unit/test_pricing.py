@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sapflow.errors import SpecError
-from sapflow.job import TrainingJob, parse
-from sapflow.pricing import (
+from sapflow.quantities.prices import (
     AWS_LAMBDA,
     AWS_LAMBDA_ARM,
     AZURE_FUNCTIONS,
@@ -18,6 +17,7 @@ from sapflow.pricing import (
     node_price,
     vcpus_of,
 )
+from sapflow.spec.training_job import TrainingJob, parse
 
 GIB = 1024 * MIB
 

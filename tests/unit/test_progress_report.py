@@ -12,12 +12,12 @@ import pytest
 from aiohttp import web
 from helpers.jobs import tiny_job
 
-from sapflow.driver.commits import Account, Commit, Cursor, Forecast, Measured, Plan
-from sapflow.driver.size_records import SizeSearch, SizeTrial
-from sapflow.progress import Extent
-from sapflow.requests import Sizes
-from sapflow_operator.progress import LEAST_SECONDS, NotReported, ProgressReporter, StatusApi
-from sapflow_operator.status_schema import status_schema
+from sapflow.messages.requests import Sizes
+from sapflow.planning.extent import Extent
+from sapflow.records.commits import Account, Commit, Cursor, Forecast, Measured, Plan
+from sapflow.records.memory_search import SizeSearch, SizeTrial
+from sapflow_operator.driver_pod.progress import LEAST_SECONDS, NotReported, ProgressReporter, StatusApi
+from sapflow_operator.kinds.status_schema import status_schema
 
 PATH = "/apis/sapflow.dev/v1alpha1/namespaces/here/trainingjobs/tiny/status"
 

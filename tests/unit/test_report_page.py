@@ -10,12 +10,12 @@ from helpers.jobs import tiny_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sapflow.driver.commits import Account, Commit, Cursor, Forecast, Leg, Measured, Plan
-from sapflow.driver.size_records import SizeSearch, SizeTrial
-from sapflow.report import charts, elements, events, render
-from sapflow.report.cells import UNKNOWN
-from sapflow.report.facts import Evaluation, Facts, Predicted
-from sapflow.requests import Sizes
+from sapflow.messages.requests import Sizes
+from sapflow.monitoring.report import charts, elements, events, render
+from sapflow.monitoring.report.cells import UNKNOWN
+from sapflow.monitoring.report.facts import Evaluation, Facts, Predicted
+from sapflow.records.commits import Account, Commit, Cursor, Forecast, Leg, Measured, Plan
+from sapflow.records.memory_search import SizeSearch, SizeTrial
 
 
 def commit(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from sapflow.schedules import NAMES, Schedule, learning_rate
+from sapflow.algorithms.schedules import NAMES, Schedule, learning_rate
 
 BASE, STEPS = 0.1, 40
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from sapflow.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
-from sapflow.law import Law, Work
-from sapflow.pricing import AWS_LAMBDA
-from sapflow.simulate import Simulation, simulate
-from sapflow.structure import Structure
+from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
+from sapflow.planning.cost_model import Law, Work
+from sapflow.planning.simulation import Simulation, simulate
+from sapflow.quantities.prices import AWS_LAMBDA
+from sapflow.quantities.structure import Structure
 
 SMALL, LARGE = 42_601, 10_750_000
 FAR = LOCAL_MINIO.changed("far", {"request": 0.2, "fetch": 0.2, "write": 4e-8, "fetch_byte": 4e-8})

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from sapflow.driver.commits import Account, Commit, Leg, Measured
-from sapflow.driver.size_records import SearchSettings, SizeSearch
-from sapflow.driver.sizing import Sizing
-from sapflow.memory import MIB
-from sapflow.requests import Sizes
+from sapflow.driver.memory_search import Sizing
+from sapflow.messages.requests import Sizes
+from sapflow.quantities.memory import MIB
+from sapflow.records.commits import Account, Commit, Leg, Measured
+from sapflow.records.memory_search import SearchSettings, SizeSearch
 
 EVERY = 4
 PRICE = 1.63e-8

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sapflow.slots import Slots
+from sapflow.runtimes.slots import Slots
 
 
 def test_needs_at_least_one() -> None:

@@ -10,7 +10,7 @@ import pytest
 from s3_servers import FakeS3, free_port
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
-from sapflow.store import Credentials, open_store
+from sapflow.objects.store import Credentials, open_store
 
 LARGE = 17 << 20
 
@@ -25,7 +25,7 @@ def fake() -> Iterator[FakeS3]:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds slept between tries; none is slept in fact."""
     slept: list[float] = []
-    monkeypatch.setattr("sapflow.stores.s3.time.sleep", slept.append)
+    monkeypatch.setattr("sapflow.objects.stores.s3.time.sleep", slept.append)
     return slept
 
 

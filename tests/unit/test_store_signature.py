@@ -7,8 +7,8 @@ import pytest
 from minio.credentials.credentials import Credentials as ReferenceCredentials
 from minio.signer import sign_v4_s3
 
-from sapflow.store import Credentials
-from sapflow.stores.signature import encode_path, encode_query, sign
+from sapflow.objects.store import Credentials
+from sapflow.objects.stores.signature import encode_path, encode_query, sign
 
 MOMENT = datetime.datetime(2024, 2, 29, 23, 59, 58, tzinfo=datetime.UTC)
 

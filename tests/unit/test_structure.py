@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sapflow import structure
-from sapflow.structure import (
+from sapflow.quantities import structure
+from sapflow.quantities.structure import (
     MAX_LENGTH,
     Structure,
     active_groups,

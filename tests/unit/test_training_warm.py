@@ -10,8 +10,8 @@ from helpers.functions import requests
 from helpers.jobs import Place, Simulation, prepare, tiny_job
 
 from sapflow.errors import InvocationError
-from sapflow.requests import TrainRequest
-from sapflow.store import Store, open_store
+from sapflow.messages.requests import TrainRequest
+from sapflow.objects.store import Store, open_store
 from sapflow.timing import Timing
 from sapflow.training import train
 from sapflow.training.loaded import JobCache

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sapflow.invoke import Role
-from sapflow.placement_spec import REQUIRED
+from sapflow.quantities.roles import Role
+from sapflow.spec.placement import REQUIRED
 from sapflow_operator import names
 from sapflow_operator.resources import pod
 from sapflow_operator.wanted import Wanted

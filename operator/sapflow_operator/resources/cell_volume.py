@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sapflow.placement_spec import CELL_SIZE
+from sapflow.spec.placement import CELL_SIZE
 from sapflow_operator import names
 from sapflow_operator.resources import metadata
 from sapflow_operator.wanted import Wanted

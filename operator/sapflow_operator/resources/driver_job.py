@@ -70,7 +70,7 @@ def _container(wanted: Wanted) -> dict[str, Any]:
         "name": names.DRIVER,
         "image": image.name,
         "imagePullPolicy": image.pull_policy,
-        "command": ["python3", "-m", "sapflow_operator.driver"],
+        "command": ["python3", "-m", "sapflow_operator.driver_pod.driver"],
         "env": pod.environment(
             names.pool_environment(wanted.place.url)
             | {

@@ -3,8 +3,8 @@
 from math import ceil
 from typing import Any
 
-from sapflow.invoke import Role
-from sapflow.memory import parse_quantity
+from sapflow.quantities.memory import parse_quantity
+from sapflow.quantities.roles import Role
 from sapflow_operator import names
 from sapflow_operator.resources import cell_pod, metadata, pod
 from sapflow_operator.wanted import Group, Wanted
@@ -96,5 +96,8 @@ def _container(wanted: Wanted, role: Role, cell: int | None) -> dict[str, Any]:
         container["volumeMounts"].append(cell_pod.mount())
     if role == "worker" and spec.model.image is not None:
         # An image of one's own is made from Sapflow's, and may have another entrypoint.
-        container |= {"image": spec.model.image, "command": ["python3", "-m", "sapflow_functions.worker"]}
+        container |= {
+            "image": spec.model.image,
+            "command": ["python3", "-m", "sapflow_functions.roles.worker"],
+        }
     return container

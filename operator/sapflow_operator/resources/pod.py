@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sapflow.invoke import Role
+from sapflow.quantities.roles import Role
 from sapflow_operator import names
 from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Wanted

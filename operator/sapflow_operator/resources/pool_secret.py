@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sapflow_operator import names
-from sapflow_operator.credentials import Issued
 from sapflow_operator.resources import metadata
+from sapflow_operator.store.credentials import Issued
 from sapflow_operator.wanted import Wanted
 
 KEYS_REMEMBERED = 3

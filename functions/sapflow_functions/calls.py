@@ -1,0 +1,223 @@
+"""Calls of one role's handlers, and the answers that they become, whatever door they come in by."""
+
+import asyncio
+import hmac
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import ValidationError
+
+from sapflow import logs
+from sapflow.errors import DataError, SapflowError, SpecError
+from sapflow.objects.store import Store
+from sapflow.objects.stores.cell import CellStore
+from sapflow.runtimes.http.answer import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
+from sapflow_functions.metrics import Metrics
+from sapflow_functions.runner import Context, Handler, Runner
+
+HANG_UP_WATCH_SECONDS = 0.25
+"""A call that takes longer than this is watched for a caller that hangs up; shorter ones do not pay for it."""
+
+logger = logging.getLogger("sapflow.function")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status and a JSON body. `expected` is False where the function itself, not the request, is at fault."""
+
+    status: int
+    body: bytes
+    outcome: str
+    expected: bool = True
+    headers: Mapping[str, str] | None = None
+
+    @classmethod
+    def error(
+        cls, status: int, reason: str, message: str, *, retryable: bool = False, expected: bool = True
+    ) -> "Answer":
+        error = {"reason": reason, "message": message, "retryable": retryable}
+        return cls(status, json.dumps({"error": error}).encode(), reason, expected)
+
+    def response(self) -> Response:
+        return Response(self.body, self.status, self.headers, media_type="application/json")
+
+
+UNAUTHORIZED = Answer.error(401, "Unauthorized", "the call does not carry its pool's token")
+BUSY = Answer.error(
+    429, "Busy", "a call is at work in this instance; send the request to another", retryable=True
+)
+STOPPING = Answer.error(
+    503, "ShuttingDown", "the instance is shutting down; send the request again", retryable=True
+)
+
+
+class Function:
+    """The handlers of one role behind one thread."""
+
+    def __init__(
+        self,
+        role: str,
+        handlers: Mapping[str, Handler],
+        token: Callable[[], str],
+        store: Store | None,
+        born: float,
+        memory_bytes: int | None = None,
+    ) -> None:
+        """`token` gives '' and `store` is None until `configure` is called. `born`: time.monotonic() of the start.
+        `memory_bytes`: the limit that every answer tells."""
+        self.role = role
+        self.metrics = Metrics(role)
+        self._handlers = handlers
+        self._token = token
+        self._store = store
+        self._born = born
+        self._memory = {} if memory_bytes is None else {MEMORY_HEADER: str(memory_bytes)}
+        self._called = False
+        self._runner = Runner()
+        self._current: Context | None = None
+        self._stopping = False
+
+    @property
+    def busy(self) -> bool:
+        return self._runner.busy
+
+    @property
+    def configured(self) -> bool:
+        """Whether it has a store; before, it answers no call."""
+        return self._store is not None
+
+    def configure(self, token: Callable[[], str], store: Store) -> None:
+        """Answer the calls of those who hold the token, on this store."""
+        self._token, self._store = token, store
+
+    def holds_token(self, token: str) -> bool:
+        expected = self._token()
+        return bool(expected) and hmac.compare_digest(token.encode(), expected.encode())
+
+    def stop(self) -> None:
+        """Ask the call at work, if any, to give up, and take no other."""
+        self._stopping = True
+        if self._current is not None:
+            self._current.cancelled.set()
+
+    async def call(self, request: object, deadline: float, http: Request) -> Answer:
+        """Run the handler that `request["op"]` names, until `deadline` (time.monotonic()).
+
+        To be called for those who hold the token. What was run has its seconds in its headers, and the first call
+        the age of the process at its arrival: so its sender learns how long a start has taken.
+        """
+        if self._stopping or self._store is None:
+            return STOPPING
+        if self._runner.busy:
+            return BUSY
+        if not isinstance(request, dict):
+            return Answer.error(400, "BadRequest", "the request is no JSON object")
+        op = request.get("op")
+        handler = self._handlers.get(op) if isinstance(op, str) else None
+        if handler is None:
+            known = ", ".join(sorted(self._handlers))
+            return Answer.error(
+                404, "UnknownOperation", f"a {self.role} has no operation {op!r}; it has: {known}"
+            )
+        seconds = request.get("secondsLeft", math.inf)
+        if not isinstance(seconds, int | float) or not seconds > 0:
+            return Answer.error(400, "BadRequest", f"secondsLeft is {seconds!r}: give seconds above 0")
+        if isinstance(self._store, CellStore) and request.get("cell", self._store.cell) != self._store.cell:
+            message = f"the request is for cell {request['cell']}, and this is cell {self._store.cell}"
+            return Answer.error(421, "WrongCell", message)
+        arrived = time.monotonic()
+        context = Context(self._store, min(deadline, arrived + seconds))
+        self._current = context
+        headers = dict(self._memory)
+        if not self._called:
+            headers[AGE_HEADER] = f"{arrived - self._born:.6f}"
+        self._called = True
+        watch = asyncio.get_running_loop().call_later(HANG_UP_WATCH_SECONDS, _HangUp(http, context).start)
+        try:
+            answer = await self._runner.run(partial(self._work, handler, request, context))
+            headers[SECONDS_HEADER] = f"{time.monotonic() - arrived:.6f}"
+            return replace(answer, headers=headers)
+        finally:
+            watch.cancel()
+
+    def _work(self, handler: Handler, request: dict[str, Any], context: Context) -> Answer:
+        started = time.perf_counter()
+        # The one place where any exception is caught: whatever a handler raises must become an answer, and the
+        # thread must live on for the next call.
+        try:
+            result = handler(request, context)
+            if isinstance(context.store, CellStore):
+                settle_cell(context.store, request, result)
+            answer = Answer(200, json.dumps(result).encode(), "ok")
+        except Exception as error:  # noqa: BLE001
+            answer = translate(error)
+        seconds = time.perf_counter() - started
+        op = request["op"]
+        self.metrics.record(op, answer.outcome, seconds)
+        level = logging.INFO if answer.expected else logging.ERROR
+        if logger.isEnabledFor(level):
+            fields = {key: request[key] for key in ("job", "version", "rank", "attempt") if key in request}
+            logs.event(
+                logger,
+                level,
+                "invocation",
+                op=op,
+                seconds=round(seconds, 6),
+                outcome=answer.outcome,
+                **fields,
+            )
+        return answer
+
+
+def settle_cell(store: CellStore, request: dict[str, Any], result: dict[str, Any]) -> None:
+    """Remove what the driver says nobody needs, and tell what did not stay in the cell, and where that is."""
+    store.collect(request.get("collect", ()))
+    passed = store.take_passed()
+    result.setdefault("bytes", {}).update(storeRead=passed.read, storeWritten=passed.written)
+    if store.node:
+        result["node"] = store.node
+
+
+class _HangUp:
+    """Cancels a call whose caller closes the connection."""
+
+    def __init__(self, http: Request, context: Context) -> None:
+        self._http = http
+        self._context = context
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.ensure_future(self._wait())
+
+    async def _wait(self) -> None:
+        # The body has been read: the next message there is comes when the answer is sent or the caller is gone,
+        # and to cancel an answered call does nothing.
+        await self._http.receive()
+        self._context.cancelled.set()
+
+
+def translate(error: Exception) -> Answer:
+    """The answer for what a handler raised: 4xx for the caller's fault, 503 to try again, 500 otherwise."""
+    if isinstance(error, SpecError | DataError):
+        return Answer.error(422, error.reason, str(error))
+    if isinstance(error, ValidationError):
+        where = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)
+        )
+        return Answer.error(422, "InvalidRequest", f"the request does not fit its operation: {where}")
+    if isinstance(error, SapflowError):
+        return Answer.error(
+            503 if error.retryable else 500, error.reason, str(error), retryable=error.retryable
+        )
+    if isinstance(error, MemoryError):
+        return Answer.error(500, "OutOfMemory", f"an allocation failed: {error}", expected=False)
+    logs.event(logger, logging.ERROR, "unexpected error", error=True)
+    message = f"unexpected {type(error).__name__}: {error}; see the function's log"
+    return Answer.error(500, "Internal", message, expected=False)

@@ -1,0 +1,62 @@
+"""The `prepare` operation: a worker cuts a job's data, and says what is wrong with job, data and model together."""
+
+import json
+from typing import Any
+
+from sapflow.data.cut import check_data, cut
+from sapflow.data.manifest import Manifest, manifest_key
+from sapflow.errors import DataError, InvocationError, SpecError
+from sapflow.messages.requests import PrepareRequest
+from sapflow.objects import keys
+from sapflow.objects.store import Store
+from sapflow.spec.training_job import TrainingJob, parse
+from sapflow.timing import Timing
+from sapflow.training.estimate import examine, forward_flops
+
+_REACHABLE = ("sklearn:", "synthetic:", "generated:", "s3://")
+
+
+def prepare(store: Store, request: PrepareRequest, timing: Timing) -> dict[str, Any]:
+    """Cut the data of the job whose spec is stored, unless that is done; the manifest's key and its counts.
+
+    Raises DataError, SpecError (also where the model does not fit the data or its functions' memory), StoreError,
+    and InvocationError where the cut takes longer than the invocation may.
+    """
+    job = parse(json.loads(bytes(store.read(request.spec))))
+    if not job.spec.data.source.startswith(_REACHABLE):
+        raise DataError(
+            f"spec.data.source {job.spec.data.source!r} is a path, and functions elsewhere do not see your files: "
+            "put them into a bucket and name it as s3://bucket/prefix"
+        )
+
+    def go_on(samples: int) -> None:
+        if not timing.may_start():
+            raise InvocationError(
+                f"cutting {job.spec.data.source} into blocks was not done in time ({samples:,} samples were): "
+                "raise spec.limits.invocationSeconds",
+                reason="InvocationTimeout",
+            )
+
+    with timing.phase("read"):
+        manifest = cut(request.job, job, store, go_on)
+    check_data(job, manifest)
+    with timing.phase("compute"):
+        _examine(job, manifest, check_memory=request.check_memory)
+        flops = forward_flops(job, manifest)
+    return {
+        "done": True,
+        "manifest": manifest_key(keys.data(request.job)),
+        "train": manifest.train_samples,
+        "validation": manifest.validation_samples,
+        "forwardFlops": flops,
+        **timing.report(),
+    }
+
+
+def _examine(job: TrainingJob, manifest: Manifest, *, check_memory: bool) -> None:
+    try:
+        examine(job, manifest)
+    except SpecError as error:
+        problems = [each for each in error.problems if check_memory or not each[0].startswith("spec.memory.")]
+        if problems:
+            raise SpecError(problems) from error

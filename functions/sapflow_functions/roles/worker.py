@@ -1,0 +1,68 @@
+"""The worker: trains and evaluates with torch. It can merge too, where a job reuses workers as mergers."""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from sapflow_functions.process import serve
+from sapflow_functions.runner import Context, Handler
+
+
+def _load_handlers() -> Mapping[str, Handler]:
+    from sapflow.training.pages import keep_freed_pages
+
+    keep_freed_pages()
+    from sapflow.messages.requests import EvaluateRequest, InitializeRequest, PrepareRequest, TrainRequest
+    from sapflow.objects.store import Store
+    from sapflow.training import train
+    from sapflow.training.loaded import JobCache
+    from sapflow_functions.roles import merging
+
+    caches: dict[int, JobCache] = {}
+
+    def jobs(store: Store) -> JobCache:
+        return caches.setdefault(id(store), JobCache(store))
+
+    def serve_prepare(body: dict[str, Any], context: Context) -> dict[str, Any]:
+        from sapflow_functions.roles.data_cut import (
+            prepare,  # once in a job's life, and most workers never do
+        )
+
+        return prepare(context.store, PrepareRequest.model_validate(body), merging.timing(context))
+
+    def serve_initialize(body: dict[str, Any], context: Context) -> dict[str, Any]:
+        request = InitializeRequest.model_validate(body)
+        cache = jobs(context.store)
+        answer = train.initialize(context.store, cache, request, merging.timing(context))
+        if request.estimate:
+            from sapflow.training.estimate import worker_needs  # once in a job's life, and of few jobs
+
+            loaded = cache.get(request.spec, request.manifest)
+            answer["memoryNeededBytes"] = worker_needs(loaded.job, loaded.manifest).total
+        return answer
+
+    def serve_train(body: dict[str, Any], context: Context) -> dict[str, Any]:
+        request = TrainRequest.model_validate(body)
+        return train.train(context.store, jobs(context.store), request, merging.timing(context))
+
+    def serve_evaluate(body: dict[str, Any], context: Context) -> dict[str, Any]:
+        request = EvaluateRequest.model_validate(body)
+        return train.evaluate(context.store, jobs(context.store), request, merging.timing(context))
+
+    return {
+        **merging.handlers(),
+        "prepare": serve_prepare,
+        "initialize": serve_initialize,
+        "train": serve_train,
+        "evaluate": serve_evaluate,
+    }
+
+
+def main() -> int:
+    """Serve until told to stop."""
+    return serve("worker", _load_handlers, sys.argv[1:], os.environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

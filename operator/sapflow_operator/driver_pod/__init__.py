@@ -1,0 +1,1 @@
+"""The driver of one job, as it runs in its pod."""

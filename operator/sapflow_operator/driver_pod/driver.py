@@ -1,0 +1,274 @@
+"""The driver of one job in its pod: python3 -m sapflow_operator.driver_pod.driver.
+
+Exit code 0: the job's result stands. 3 (names.EXIT_FAILED): the job cannot go on, and the pod's termination message
+says why, as {"reason", "message", "version"}. Any other: it ended early, and the next one goes on from the last commit.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sapflow import logs
+from sapflow.data.cut import check_data
+from sapflow.driver import data_cut
+from sapflow.driver.data_cut import Prepared
+from sapflow.driver.driver import Driver
+from sapflow.driver.observer import Observer, Observers
+from sapflow.driver.plans import Surroundings
+from sapflow.errors import CorruptObject, JobFailed, ObjectMissing, SapflowError, StoreError, StoreUnavailable
+from sapflow.monitoring import metrics_server
+from sapflow.monitoring.metrics import MetricsObserver
+from sapflow.mounted import MountedFiles
+from sapflow.objects import keys
+from sapflow.objects.store import Store, credentials_from_environment, open_store
+from sapflow.objects.stores.s3_failures import ACCESS_DENIED
+from sapflow.planning.extent import Extent
+from sapflow.planning.placement import Placement
+from sapflow.runtimes.cells import CellSender
+from sapflow.runtimes.knative import KnativeSender
+from sapflow.runtimes.sender import Sender
+from sapflow.spec.training_job import TrainingJob
+from sapflow_operator import names
+from sapflow_operator.driver_pod.log import DriverLog
+from sapflow_operator.driver_pod.progress import ProgressReporter, StatusApi
+from sapflow_operator.driver_pod.settings import DriverSettings
+
+logger = logging.getLogger("sapflow.driver")
+
+EXIT_CRASHED = 1
+WOKEN = 4
+"""Mergers, at most, that are started before anything calls them."""
+STOPPED = 128 + signal.SIGTERM
+_LONGEST_WORD = 4096
+"""Bytes that Kubernetes keeps of a termination message."""
+_PAUSE = 1.0
+_LONGEST_PAUSE = 5.0
+PATIENCE = {
+    StoreUnavailable.reason: 600.0,
+    ACCESS_DENIED: 60.0,
+    ObjectMissing.reason: 30.0,
+    CorruptObject.reason: 30.0,
+}
+"""Seconds without a commit for which a driver waits where the store is away, where renewed credentials are on their
+way to the pods, or where objects seem to be gone, as they may while a store begins: none is the job's own failure.
+Whatever else goes wrong is one at once."""
+
+Result = TypeVar("Result")
+
+
+class Outage(Observer):
+    """For how long the store has kept a driver from the next commit."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: float | None = None
+        self._pause = _PAUSE
+
+    def committed(self, commit: object) -> None:
+        self._since, self._pause = None, _PAUSE
+
+    def pause_after(self, error: SapflowError) -> float | None:
+        """Seconds to wait before going on, or None where waiting is of no use, or has been long enough."""
+        now = self._clock()
+        if self._since is None:
+            self._since = now
+        if now - self._since >= PATIENCE.get(error.reason, 0.0):
+            return None
+        pause, self._pause = self._pause, min(_LONGEST_PAUSE, 2 * self._pause)
+        return pause
+
+
+class JobDriver:
+    """Everything that one job's driver holds, and its way to the end."""
+
+    def __init__(
+        self,
+        job: TrainingJob,
+        store: Store,
+        sender: Sender,
+        settings: DriverSettings,
+        placed: Placement | None = None,
+    ) -> None:
+        self._job, self._store, self._sender, self._settings = job, store, sender, settings
+        self._placed = placed
+        self._uid = uid_of(job)
+        self._registry = metrics_server.make_registry()
+        self._metrics = MetricsObserver(job, self._registry)
+        self._outage = Outage()
+
+    async def run(self, api: StatusApi) -> dict[str, Any]:
+        """Train to the end; the outcome record. Raises SapflowError."""
+        with metrics_server.serve(self._settings.metrics_port, self._registry):
+            searches = self._settings.memory_search is not None
+            async with ProgressReporter(self._job, api, searches=searches) as reporter:
+                observer = Observers(
+                    self._outage, self._metrics, DriverLog(self._job.metadata.name), reporter
+                )
+                stopped: str | None = None
+                while True:
+                    try:
+                        return await self._go_on(observer, reporter, stopped)
+                    except (JobFailed, StoreError) as error:
+                        pause = self._outage.pause_after(error)
+                        if pause is None:
+                            raise
+                        logs.event(
+                            logger, logging.WARNING, "waiting", reason=error.reason, message=str(error)
+                        )
+                        stopped = error.reason
+                        await asyncio.sleep(pause)
+
+    async def _go_on(
+        self, observer: Observer, reporter: ProgressReporter, stopped: str | None
+    ) -> dict[str, Any]:
+        """From whatever the store holds to the end; `stopped`: why that has failed the last time."""
+        prepared = await self._prepare(observer)
+        manifest = prepared.manifest
+        check_data(self._job, manifest)
+        extent = Extent.of(self._job, manifest.train_samples)
+        self._metrics.begin(extent)
+        reporter.begin(extent)
+        settings = self._settings
+        around = Surroundings(
+            "kubernetes", settings.max_instances or None, prepared.forward_flops, settings.whole(self._job)
+        )
+        driver = Driver(
+            self._uid,
+            self._job,
+            manifest,
+            self._store,
+            self._sender,
+            observer,
+            prepared.account,
+            around,
+            self._settings.memory_search,
+            self._placed,
+            stopped,
+        )
+        return await driver.run()
+
+    async def _prepare(self, observer: Observer) -> Prepared:
+        """The data cut, on a store that can be trusted: it is probed while the first function starts."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.to_thread(self._probe))
+                prepared = group.create_task(
+                    data_cut.prepare(
+                        self._uid,
+                        self._job,
+                        self._store,
+                        self._sender,
+                        observer,
+                        check_memory=not self._settings.grow_on_oom,
+                    )
+                )
+        except ExceptionGroup as errors:
+            # The first of them ended the other.
+            raise errors.exceptions[0] from None
+        return prepared.result()
+
+    def _probe(self) -> None:
+        """Once in a job's life. Raises StoreUnsafe, StoreError."""
+        if not self._store.exists(keys.commit(self._uid, 0)):
+            self._store.probe(keys.job(self._uid))
+
+
+def uid_of(job: TrainingJob) -> str:
+    """The TrainingJob's own uid, which the operator has written into the job."""
+    return str(getattr(job.metadata, "uid", ""))
+
+
+async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Train the job of this pod; the outcome record. Raises SapflowError."""
+    job = settings.read_job()
+    logs.event(logger, logging.INFO, "started", job=job.metadata.name)
+    name, namespace = job.metadata.name, str(getattr(job.metadata, "namespace", ""))
+    store = open_store(settings.store, credentials_from_environment(environ))
+    token = MountedFiles([settings.token_file])
+    placed = settings.read_placement()
+    cells: list[int | None] = [None] if placed is None else [*range(placed.count)]
+    instances = [job.instances if placed is None else placed.instances(cell or 0) for cell in cells]
+    senders = [
+        KnativeSender(
+            {role: names.function_url(name, namespace, role, cell) for role in most},
+            lambda: token.texts()[0],
+            instances={role: max(count, 1) for role, count in most.items()},
+        )
+        for cell, most in zip(cells, instances, strict=True)
+    ]
+    sender = CellSender(senders)
+    api = StatusApi(
+        settings.api_url, settings.service_account, namespace=namespace, name=name, uid=uid_of(job)
+    )
+    # While a worker cuts the data. More would only take its CPU: a few may serve all that the first step asks.
+    for each, most in zip(senders, instances, strict=True):
+        each.start({"merger": min(WOKEN, job.first_mergers if job.planned else most["merger"])})
+    try:
+        return await JobDriver(job, store, sender, settings, placed).run(api)
+    finally:
+        await sender.close()
+        await asyncio.to_thread(store.close)
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """The driver's exit code."""
+    logs.configure(role=names.DRIVER)
+    try:
+        settings = DriverSettings.from_environment(environ)
+    except SapflowError as error:
+        logs.event(logger, logging.ERROR, "failed", reason=error.reason, message=str(error))
+        return EXIT_CRASHED
+    logs.configure(settings.log_level, role=names.DRIVER)
+    return exit_code_of(lambda: drive(settings, environ), settings.termination_log)
+
+
+def exit_code_of(work: Callable[[], Coroutine[Any, Any, Any]], termination_log: Path) -> int:
+    """Run `work` to its end, or until a signal ends it; the exit code that says which."""
+    try:
+        asyncio.run(until_stopped(work()))
+    except asyncio.CancelledError:
+        logs.event(logger, logging.INFO, "stopped")
+        return STOPPED
+    except SapflowError as error:
+        logs.event(logger, logging.ERROR, "failed", reason=error.reason, message=str(error))
+        if error.retryable or error.reason == StoreUnavailable.reason:
+            return EXIT_CRASHED
+        leave_word(termination_log, error)
+        return names.EXIT_FAILED
+    return names.EXIT_SUCCEEDED
+
+
+async def until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run `work`, which SIGTERM and SIGINT cancel. Raises CancelledError then."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    return await task
+
+
+def leave_word(termination_log: Path, error: SapflowError) -> None:
+    """Write the pod's termination message, which the operator reads."""
+    version = error.version if isinstance(error, JobFailed) else -1
+    message = str(error)
+    while len(word := _word(error.reason, message, version)) > _LONGEST_WORD:
+        message = message[: len(message) * 3 // 4]
+    with suppress(OSError):
+        termination_log.write_bytes(word)
+
+
+def _word(reason: str, message: str, version: int) -> bytes:
+    body = {"reason": reason, "message": message, "version": version}
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))

@@ -1,0 +1,273 @@
+"""`status.progress`: what kubectl shows of a running job, reported by its driver.
+
+Server-side apply with a field manager of its own, so that operator and driver never undo each other. A report that
+fails is made again later: an API server that is away stops no training.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from sapflow import logs
+from sapflow.driver.observer import Observer
+from sapflow.errors import SapflowError
+from sapflow.monitoring.progress import Progress
+from sapflow.mounted import MountedFiles
+from sapflow.planning.extent import Extent
+from sapflow.quantities.memory import MIB, format_quantity
+from sapflow.records.commits import Account, Commit, Forecast, Plan
+from sapflow.records.memory_search import SizeSearch
+from sapflow.spec.training_job import TrainingJob
+from sapflow_operator import names
+
+logger = logging.getLogger("sapflow.progress")
+
+LEAST_SECONDS = 1.0
+"""Between two reports."""
+MOST_SECONDS = 30.0
+"""Between two reports to an API server that does not take them."""
+_ANSWER_SECONDS = 10.0
+_LAST_TRIES = 3
+
+
+class NotReported(SapflowError):
+    """The API server did not take a report."""
+
+    reason = "NotReported"
+    retryable = True
+
+
+class StatusApi:
+    """Applies `status.progress` of one TrainingJob. To be used within one event loop, and closed there."""
+
+    def __init__(self, url: str, account: Path, *, namespace: str, name: str, uid: str) -> None:
+        """`url` of the API server; `account`: the folder with a service account's `token` and `ca.crt`.
+
+        Raises OSError where they cannot be read.
+        """
+        path = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.PLURAL}/{name}/status"
+        self._url = f"{url}{path}?fieldManager={names.DRIVER_MANAGER}&force=true"
+        self._metadata = {"name": name, "namespace": namespace, "uid": uid}
+        self._token = MountedFiles([str(account / "token")])
+        secure = url.startswith("https://")
+        self._tls = ssl.create_default_context(cafile=str(account / "ca.crt")) if secure else None
+        self._session: aiohttp.ClientSession | None = None
+
+    async def apply(self, progress: Mapping[str, Any]) -> None:
+        """Make `progress` the job's. Raises NotReported."""
+        if self._session is None:
+            connector = aiohttp.TCPConnector(ssl=self._tls or True)
+            timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        # The uid makes a report for a job of the same name, made after this one was deleted, a conflict.
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": self._metadata,
+            "status": {"progress": progress},
+        }
+        headers = {
+            "Authorization": f"Bearer {self._token.texts()[0]}",
+            "Content-Type": "application/apply-patch+yaml",
+        }
+        try:
+            async with self._session.patch(self._url, data=json.dumps(body), headers=headers) as response:
+                text = await response.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NotReported(
+                f"the API server gave no answer: {str(error) or type(error).__name__}"
+            ) from error
+        if response.status not in (200, 201):
+            raise NotReported(f"the API server answered {response.status}: {text[:300]}")
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class ProgressReporter(Observer):
+    """Reports what a driver sees, at most once a second and once at the end. Use as an async context manager."""
+
+    def __init__(self, job: TrainingJob, api: StatusApi, *, searches: bool = False) -> None:
+        """`searches`: for the workers' best size. Then the size reported is the one wanted, and none before the
+        store has told of it: the operator gives what is reported."""
+        self._job, self._api, self._searches = job, api, searches
+        self._search: SizeSearch | None = None
+        self._progress: Progress | None = None
+        self._account = Account()
+        self._plan: Plan | None = None
+        self._forecast: Forecast | None = None
+        self._checkpoint: int | None = None
+        self._outcome: dict[str, Any] | None = None
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._pause = LEAST_SECONDS
+
+    async def __aenter__(self) -> "ProgressReporter":
+        self._changed.set()
+        self._task = asyncio.create_task(self._report_changes())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        # Shielded: the driver may be told to stop once more meanwhile, and this is what stays of it.
+        await asyncio.shield(self._last_report())
+
+    def begin(self, extent: Extent) -> None:
+        """The data is cut: how long the job is."""
+        self._progress = Progress(extent)
+        self._changed.set()
+
+    def resumed(self, commit: Commit) -> None:
+        self.committed(commit)
+
+    def planned(self, plan: Plan, forecast: Forecast | None) -> None:
+        self._plan = plan
+        if forecast is not None and self._forecast is None:
+            self._forecast = forecast
+        self._changed.set()
+
+    def committed(self, commit: Commit) -> None:
+        self._account = commit.account
+        self._search = commit.measured.search if self._searches else None
+        if self._progress is not None:
+            self._progress.committed(commit, time.monotonic())
+        self._changed.set()
+
+    def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
+        if self._progress is not None:
+            self._progress.take_evaluation(version, loss, accuracy)
+        self._changed.set()
+
+    def checkpointed(self, version: int) -> None:
+        self._checkpoint = version
+        self._changed.set()
+
+    def finished(self, outcome: dict[str, Any]) -> None:
+        self._outcome = outcome
+        self._account = Account.model_validate(outcome["account"])
+        self._checkpoint = outcome["version"]
+        self._changed.set()
+
+    def fields(self) -> dict[str, Any]:
+        """`status.progress` as it is now; what is not known is left out."""
+        account = self._account
+        found: dict[str, Any] = {
+            "memory": self._memory(),
+            "structure": None if self._plan is None else list(self._plan.structure),
+            "shards": None if self._plan is None else self._plan.shards,
+            "costUSD": round(account.cost_usd, 9),
+            "invocations": account.invocations,
+            "coldStarts": account.cold_starts,
+            "retries": account.retries,
+            "hedges": account.hedges,
+            "checkpoint": self._checkpoint,
+            "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        if self._forecast is not None:
+            found |= {
+                "forecastSeconds": _rounded(self._forecast.seconds, 3),
+                "forecastCostUSD": round(self._forecast.dollars, 9),
+            }
+        if self._progress is not None:
+            found |= _of_training(self._progress)
+        if self._outcome is not None:
+            found |= _of_outcome(self._outcome)
+        return {name: value for name, value in found.items() if _can_be_said(value)}
+
+    def _memory(self) -> dict[str, Any] | None:
+        """Limits of the functions, and what the search has found of the workers'."""
+        spec, search = self._job.spec.memory, self._search
+        if not self._searches:
+            return {"worker": spec.worker, "merger": spec.merger}
+        if search is None:
+            return None
+        trials = [
+            {
+                "worker": format_quantity(each.size * MIB),
+                "step": each.step,
+                "secondsPerStep": _rounded(each.seconds, 6),
+                "costUSD": _rounded(each.cost_usd, 12),
+            }
+            for each in search.trials
+        ]
+        found = {"worker": search.quantity, "merger": spec.merger, "searching": not search.done}
+        return {**found, "trials": trials}
+
+    async def _report_changes(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._api.apply(self.fields())
+                self._pause = LEAST_SECONDS
+            except NotReported as error:
+                logs.event(logger, logging.WARNING, "progress not reported", message=str(error))
+                self._pause = min(MOST_SECONDS, 2 * self._pause)
+                self._changed.set()
+            await asyncio.sleep(self._pause)
+
+    async def _last_report(self) -> None:
+        for attempt in range(_LAST_TRIES):
+            try:
+                await self._api.apply(self.fields())
+                break
+            except NotReported as error:
+                logs.event(logger, logging.WARNING, "progress not reported", message=str(error))
+            await asyncio.sleep(0.2 * 2**attempt)
+        await self._api.close()
+
+
+def _of_training(progress: Progress) -> dict[str, Any]:
+    extent, commit = progress.extent, progress.commit
+    found: dict[str, Any] = {
+        "step": progress.done,
+        "steps": extent.total,
+        "percent": round(100 * progress.done / max(extent.total, 1), 1),
+        "secondsPerStep": _rounded(progress.seconds_per_unit, 6),
+        "estimatedSecondsLeft": _rounded(progress.seconds_left, 1),
+    }
+    if commit is not None:
+        measured = commit.measured
+        found |= {"epoch": commit.cursor.epoch, "loss": measured.loss, "accuracy": measured.accuracy}
+    if progress.evaluated is not None:
+        _, loss, accuracy = progress.evaluated
+        found |= {"validationLoss": loss, "validationAccuracy": accuracy}
+    return found
+
+
+def _of_outcome(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """The job is done, perhaps before its last step: then the result is of an earlier version."""
+    found = {
+        name: outcome[name] for name in ("loss", "validationLoss", "validationAccuracy") if name in outcome
+    }
+    if "forecast" in outcome:
+        said = outcome["forecast"]
+        found |= {
+            "forecastSeconds": _rounded(said["seconds"], 3),
+            "forecastCostUSD": round(said["costUSD"], 9),
+            "forecastSecondsError": _rounded(said["secondsError"], 4),
+            "forecastCostError": _rounded(said["costError"], 4),
+        }
+    return {**found, "percent": 100.0, "estimatedSecondsLeft": 0.0}
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _can_be_said(value: object) -> bool:
+    """JSON has no word for what is not finite, and the schema none for null."""
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))

@@ -1,0 +1,1 @@
+"""The custom resources: their definitions, and what each kind owns."""

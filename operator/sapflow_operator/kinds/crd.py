@@ -1,0 +1,220 @@
+"""The CustomResourceDefinition, generated from the spec's models and rules.
+
+python -m sapflow_operator.kinds.crd > manifests/crds/sapflow.dev_trainingjobs.yaml
+python -m sapflow_operator.kinds.crd --check FILE
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sapflow.spec.rules import CLUSTER_NAME, RULES
+from sapflow.spec.training_job import Spec
+from sapflow.spec.types import MAX_NAME
+from sapflow_operator import names
+from sapflow_operator.kinds.status_schema import status_schema
+
+MUTABLE = ("checkpoint", "limits", "suspend", "ttlSecondsAfterFinished")
+"""Fields of the spec that may be changed; no other may."""
+_KEPT = (
+    "description", "type", "format", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems",
+    "maxItems", "required",
+)  # fmt: skip
+_INT64 = 2**63
+_HEADER = "# Generated from sapflow/spec/training_job.py by `python -m sapflow_operator.kinds.crd`.\n"
+
+
+def crd() -> dict[str, Any]:
+    """The CustomResourceDefinition as a JSON value."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
+        "spec": {
+            "group": names.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": names.KIND,
+                "listKind": f"{names.KIND}List",
+                "plural": names.PLURAL,
+                "singular": names.KIND.lower(),
+                "shortNames": ["tj"],
+                "categories": ["sapflow"],
+            },
+            "versions": [
+                {
+                    "name": names.VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": _columns(),
+                    "schema": {"openAPIV3Schema": _root_schema()},
+                }
+            ],
+        },
+    }
+
+
+def render() -> str:
+    """The CRD as YAML."""
+    return _HEADER + yaml.safe_dump(crd(), sort_keys=False, width=110, allow_unicode=True)
+
+
+def spec_schema() -> dict[str, Any]:
+    """The structural schema of `spec`, its rules included."""
+    whole = Spec.model_json_schema(by_alias=True, mode="validation")
+    schema = _structural(whole, whole.get("$defs", {}))
+    schema["description"] = "What to train, on what, and how."
+    schema["x-kubernetes-validations"] = [*_rules(), *_immutable(schema)]
+    return schema
+
+
+def _root_schema() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": "A neural network trained on serverless functions.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec_schema(),
+            "status": status_schema(),
+        },
+        "x-kubernetes-validations": [
+            {
+                "rule": f"size(self.metadata.name) <= {MAX_NAME}",
+                "message": f"metadata.name must have at most {MAX_NAME} characters: it begins the names of Services",
+            },
+            {
+                "rule": f"self.metadata.name.matches(r'{CLUSTER_NAME}')",
+                "message": "metadata.name must begin with a letter and hold lower-case letters, digits and '-' only: "
+                "it begins the names of Services",
+            },
+        ],
+    }
+
+
+def _columns() -> list[dict[str, Any]]:
+    def condition(field: str) -> str:
+        return f'.status.conditions[?(@.type=="Succeeded")].{field}'
+
+    return [
+        {"name": "Succeeded", "type": "string", "jsonPath": condition("status")},
+        {"name": "Reason", "type": "string", "jsonPath": condition("reason")},
+        {"name": "Step", "type": "integer", "jsonPath": ".status.progress.step"},
+        {"name": "Loss", "type": "number", "jsonPath": ".status.progress.loss"},
+        {"name": "Workers", "type": "integer", "jsonPath": ".spec.workers"},
+        {"name": "Cost", "type": "number", "jsonPath": ".status.progress.costUSD"},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    ]
+
+
+def _structural(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    """A JSON Schema of pydantic as a structural schema: nothing referred to, no unions, no nulls."""
+    node = _resolved(node, defs)
+    schema = {name: node[name] for name in _KEPT if name in node}
+    if "const" in node:
+        schema["enum"] = [node["const"]]
+    if "description" in schema:
+        schema["description"] = " ".join(schema["description"].split())
+    for bound in ("minimum", "maximum"):
+        exclusive = f"exclusive{bound.capitalize()}"
+        if exclusive in node and node[exclusive] < _INT64:
+            schema |= {bound: node[exclusive], exclusive: True}
+    if schema.get("type") == "integer":
+        schema["format"] = "int64"
+    if "items" in node:
+        schema["items"] = _structural(node["items"], defs)
+    if "properties" in node:
+        schema["properties"] = {name: _structural(each, defs) for name, each in node["properties"].items()}
+    elif schema.get("type") == "object":
+        schema["x-kubernetes-preserve-unknown-fields"] = True
+    if node.get("default") is not None:
+        schema["default"] = _least(node["default"], schema)
+    return schema
+
+
+def _resolved(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    """The node with its reference followed and the null that stands for a field left out taken away."""
+    if "anyOf" in node:
+        (kept,) = (each for each in node["anyOf"] if each.get("type") != "null")
+        node = kept | {name: value for name, value in node.items() if name != "anyOf"}
+    if "$ref" in node:
+        found = defs[node["$ref"].rpartition("/")[2]]
+        node = found | {name: value for name, value in node.items() if name != "$ref"}
+    return node
+
+
+def _least(default: Any, schema: dict[str, Any]) -> Any:
+    """A default without what the defaults inside it say again."""
+    if not isinstance(default, dict):
+        return default
+    inner = schema.get("properties", {})
+    return {
+        name: _least(value, inner.get(name, {}))
+        for name, value in default.items()
+        if value is not None and value != {} and _least(value, {}) != _default(inner.get(name, {}))
+    }
+
+
+def _default(schema: dict[str, Any]) -> Any:
+    """What a field is where it is left out, with the defaults inside it."""
+    if "default" not in schema or not isinstance(schema["default"], dict):
+        return schema.get("default")
+    return {
+        name: _default(each) for name, each in schema.get("properties", {}).items() if "default" in each
+    } | (schema["default"])
+
+
+def _rules() -> Iterator[dict[str, Any]]:
+    for rule in RULES:
+        yield {"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"}
+    structure = "self.merge.structure"
+    for condition, message in (
+        (f"{structure}[0] == 1", "must start at 1: there is one root"),
+        (f"{structure}[size({structure}) - 1] == self.workers", "must end at the number of workers"),
+        (f"{structure}.isSorted()", "may not have a level wider than the one below it"),
+    ):
+        yield {
+            "rule": f"!has({structure}) || {condition}",
+            "message": message,
+            "fieldPath": ".merge.structure",
+        }
+
+
+def _immutable(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, field in schema["properties"].items():
+        if name in MUTABLE:
+            continue
+        rule = f"self.{name} == oldSelf.{name}"
+        if name not in schema["required"] and "default" not in field:
+            rule = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {rule})"
+        yield {
+            "rule": rule,
+            "message": f"cannot be changed: delete the job and create it anew, or create another; only "
+            f"{', '.join(MUTABLE)} can be changed",
+            "fieldPath": f".{name}",
+        }
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the CRD, or compare it with a file."""
+    parser = argparse.ArgumentParser(prog="python -m sapflow_operator.kinds.crd", description=crd.__doc__)
+    parser.add_argument("--check", metavar="FILE", help="exit with 1 unless FILE is what would be printed")
+    given = parser.parse_args(argv)
+    if given.check is None:
+        sys.stdout.write(render())
+        return 0
+    if Path(given.check).read_text(encoding="utf-8") == render():
+        return 0
+    sys.stderr.write(f"{given.check} is out of date: python -m sapflow_operator.kinds.crd > {given.check}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,213 @@
+"""Store credentials of one job alone: made, renewed, revoked.
+
+MinIO makes them by AssumeRole, or, for credentials that may not assume roles (a service account's), as a service
+account through the admin API. Elsewhere a job may share the credentials of its own Secret, if it says so.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from urllib.parse import urlencode, urlsplit
+from xml.etree import ElementTree
+
+import urllib3
+from minio.credentials.providers import StaticProvider
+from minio.error import MinioAdminException
+from minio.minioadmin import MinioAdmin
+from minio.signer import sign_v4_sts
+
+from sapflow.errors import StoreUnavailable
+from sapflow.objects.store import Credentials
+from sapflow.objects.stores.signature import encode_query, sign
+from sapflow_operator.errors import CredentialsRefused
+from sapflow_operator.store.policy import session_policy
+from sapflow_operator.wanted import Place
+
+Kind = Literal["session", "account", "shared"]
+_SECONDS = 15.0
+_STS = "{https://sts.amazonaws.com/doc/2011-06-15/}"
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """Credentials for a job's functions and driver, and when they are to be renewed; shared ones never are."""
+
+    kind: Kind
+    credentials: Credentials
+    expires: datetime | None = None
+    renew: datetime | None = None
+
+
+class Issuer:
+    """Makes and revokes credentials with those that own a store. Blocks; safe to use from threads."""
+
+    def __init__(self, place: Place, owner: Credentials) -> None:
+        self._place, self._owner = place, owner
+        self._http = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=5.0, read=_SECONDS),
+            retries=urllib3.Retry(
+                total=3,
+                backoff_factor=0.2,
+                backoff_jitter=0.2,
+                status_forcelist=[502, 503, 504],
+                raise_on_status=False,
+            ),
+        )
+
+    def issue(self, uid: str, source: str, seconds: int) -> Issued:
+        """Credentials for job `uid` that last `seconds` and are due for renewal after half of them.
+
+        Raises CredentialsRefused where the store makes none and none are to be shared; StoreUnavailable.
+        """
+        policy = json.dumps(session_policy(self._place.bucket, uid, source), separators=(",", ":"))
+        now = datetime.now(UTC).replace(microsecond=0)
+        expires, renew = now + timedelta(seconds=seconds), now + timedelta(seconds=seconds / 2)
+        why = []
+        for kind, make in (("session", self._assume_role), ("account", self._add_account)):
+            made, refusal = make(uid, policy, seconds, expires)
+            if made is not None:
+                return Issued("session" if kind == "session" else "account", made, expires, renew)
+            why.append(refusal)
+        if self._place.share:
+            return Issued("shared", self._owner)
+        raise CredentialsRefused(
+            f"{self._place.endpoint} makes no credentials for this job alone ({'; '.join(why)}); use credentials that "
+            "may do that (a user of MinIO, not a service account), or say spec.storage.shareCredentials: true with a "
+            "spec.storage.secretName of your own"
+        )
+
+    def revoke(self, uid: str, kind: str, access_keys: Sequence[str]) -> None:
+        """End all credentials of a job; those that are gone already, and shared ones, are passed over.
+
+        Raises StoreUnavailable, CredentialsRefused.
+        """
+        if kind == "session":
+            query = encode_query({"tokenRevokeType": uid})
+            answer = self._signed("POST", "/minio/admin/v3/revoke-tokens/builtin", query)
+            if answer.status not in (200, 204):
+                raise CredentialsRefused(
+                    f"{self._place.endpoint} did not revoke job {uid}'s credentials ({_word(answer)}); they end by "
+                    "themselves"
+                )
+        elif kind == "account":
+            for access_key in access_keys:
+                self._remove_account(uid, access_key)
+
+    def _remove_account(self, uid: str, access_key: str) -> None:
+        try:
+            self._admin().delete_service_account(access_key)
+        except MinioAdminException as error:
+            if _code(error) != "404":
+                raise CredentialsRefused(
+                    f"{self._place.endpoint} did not remove the service account {access_key} of job {uid}: {error}"
+                ) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise self._silent(error) from error
+
+    def _assume_role(
+        self, uid: str, policy: str, seconds: int, expires: datetime
+    ) -> tuple[Credentials | None, str]:
+        """A session, tagged with the job so that it can be revoked alone; or why there is none."""
+        form = {
+            "Action": "AssumeRole",
+            "Version": "2011-06-15",
+            "DurationSeconds": str(seconds),
+            "Policy": policy,
+            "TokenRevokeType": uid,
+        }
+        body = urlencode(form)
+        url, now = urlsplit(self._place.endpoint), datetime.now(UTC)
+        headers = sign_v4_sts(
+            method="POST",
+            url=url,
+            region=self._place.region,
+            headers={
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Host": url.netloc,
+                "X-Amz-Date": now.strftime("%Y%m%dT%H%M%SZ"),
+            },
+            credentials=StaticProvider(self._owner.access_key, self._owner.secret_key).retrieve(),
+            content_sha256=_sha256(body),
+            date=now,
+        )
+        answer = self._send("POST", f"{self._place.endpoint}/", headers, body)
+        if answer.status != 200:
+            return None, f"AssumeRole: {_word(answer)}"
+        found = ElementTree.fromstring(answer.data).find(f".//{_STS}Credentials")
+        if found is None:
+            return None, "AssumeRole: an answer without credentials"
+        parts = [
+            found.findtext(f"{_STS}{name}") or ""
+            for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")
+        ]
+        return Credentials(parts[0], parts[1], parts[2]), ""
+
+    def _add_account(
+        self, uid: str, policy: str, seconds: int, expires: datetime
+    ) -> tuple[Credentials | None, str]:
+        """A service account; or why there is none."""
+        try:
+            text = self._admin().add_service_account(
+                name=f"sapflow-{uid[:20]}",
+                description="a Sapflow job's own",
+                policy=json.loads(policy),
+                # A little later: MinIO's clock must see at least 15 minutes left.
+                expiration=(expires + timedelta(seconds=60)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            )
+        except MinioAdminException as error:
+            return None, f"service account: {_code(error)}"
+        except urllib3.exceptions.HTTPError as error:
+            raise self._silent(error) from error
+        made = json.loads(text)["credentials"]
+        return Credentials(made["accessKey"], made["secretKey"]), ""
+
+    def _admin(self) -> MinioAdmin:
+        url = urlsplit(self._place.endpoint)
+        return MinioAdmin(
+            endpoint=url.netloc,
+            credentials=StaticProvider(self._owner.access_key, self._owner.secret_key),
+            region=self._place.region,
+            secure=url.scheme == "https",
+            http_client=self._http,
+        )
+
+    def _signed(self, method: str, path: str, query: str) -> Any:
+        url = urlsplit(self._place.endpoint)
+        headers = sign(
+            self._owner, self._place.region, method, path, query, {"host": url.netloc}, time.time()
+        )
+        return self._send(method, f"{self._place.endpoint}{path}?{query}", headers, None)
+
+    def _send(self, method: str, url: str, headers: Mapping[str, Any], body: str | None) -> Any:
+        try:
+            return self._http.request(method, url, headers=dict(headers), body=body)
+        except urllib3.exceptions.HTTPError as error:
+            raise self._silent(error) from error
+
+    def _silent(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._place.endpoint} does not answer: {error}; is the store running?")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _code(error: MinioAdminException) -> str:
+    return str(error._code)
+
+
+def _word(answer: Any) -> str:
+    """The error's code in an XML or JSON answer, else its HTTP status."""
+    text = answer.data.decode(errors="replace")
+    if text.startswith("{"):
+        return str(json.loads(text).get("Code", answer.status))
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        return f"HTTP {answer.status}"
+    codes = [each.text for each in root.iter() if each.tag.rpartition("}")[2] == "Code"]
+    return codes[0] if codes and codes[0] else f"HTTP {answer.status}"

@@ -1,0 +1,51 @@
+"""What a job may do in a bucket, as an S3 policy: its own prefix, and to read the data it names."""
+
+import re
+from typing import Any
+
+from sapflow.objects import keys
+from sapflow.spec.rules import JOBS_SOURCE, S3_SOURCE, s3_location
+
+_ROOT = "jobs/"
+
+
+def session_policy(bucket: str, uid: str, source: str) -> dict[str, Any]:
+    """Read-write on `jobs/<uid>/`; read and list on the prefix of an s3:// source, never on another job's.
+
+    A source that could reach below jobs/, in any bucket, is granted nothing: the spec's rules refuse it, and what
+    came past them is denied here.
+    """
+    own = keys.job(uid)
+    statements = [
+        _allow(["GetObject", "PutObject", "DeleteObject"], [f"{bucket}/{own}*"]),
+        # Without the right to list, S3 answers 403 for an object that is not there.
+        _allow(["ListBucket"], [bucket], prefixes=[f"{own}*"]),
+        _allow(["GetBucketLocation"], [bucket]),
+    ]
+    for name, prefix in _data(source):
+        statements += [
+            _allow(["GetObject"], [f"{name}/{prefix}", f"{name}/{prefix}/*"]),
+            _allow(["ListBucket"], [name], prefixes=[prefix, f"{prefix}/*"]),
+            _allow(["GetBucketLocation"], [name]),
+        ]
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _data(source: str) -> list[tuple[str, str]]:
+    """(bucket, prefix) that a source may read."""
+    location = s3_location(source)
+    if location is None or not re.fullmatch(S3_SOURCE, source) or re.match(JOBS_SOURCE, source):
+        return []
+    bucket, prefix, _ = location
+    return [] if not prefix or f"{prefix}/".startswith(_ROOT) else [(bucket, prefix)]
+
+
+def _allow(actions: list[str], resources: list[str], prefixes: list[str] | None = None) -> dict[str, Any]:
+    statement: dict[str, Any] = {
+        "Effect": "Allow",
+        "Action": [f"s3:{action}" for action in actions],
+        "Resource": [f"arn:aws:s3:::{resource}" for resource in resources],
+    }
+    if prefixes is not None:
+        statement["Condition"] = {"StringLike": {"s3:prefix": prefixes}}
+    return statement

@@ -1,0 +1,41 @@
+"""Export: a version's flat vector as named tensors, in the file that people load."""
+
+import base64
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+
+from sapflow.algorithms.merge import Workspace
+from sapflow.errors import CorruptObject
+from sapflow.messages.requests import ExportRequest
+from sapflow.objects import contribution, safetensor
+from sapflow.objects.store import Store
+from sapflow.timing import Timing
+
+
+def export(store: Store, request: ExportRequest, workspace: Workspace, timing: Timing) -> dict[str, Any]:
+    """Write `model.safetensors`: the same bytes for the same version, so its SHA-256 names the weights."""
+    vector = workspace.buffer("sum", request.sizes.total)
+    with timing.phase("read"):
+        metadata = contribution.read_range(store, request.params, 0, request.sizes.total, vector)
+    integers = np.frombuffer(base64.b64decode(metadata.get("integers", "")), "<i8")
+    arrays: dict[str, np.ndarray] = {}
+    for entry in request.layout:
+        source = integers if entry["kind"] == "integer" else vector
+        stop = entry["offset"] + math.prod(entry["shape"])
+        if stop > len(source):
+            raise CorruptObject(f"tensor {entry['name']} lies outside of version {request.version}")
+        array = source[entry["offset"] : stop].reshape(entry["shape"])
+        dtype = np.dtype(entry["dtype"] if entry["kind"] == "integer" else "<f4")
+        arrays[entry["name"]] = np.ascontiguousarray(array, dtype=dtype)
+    header = safetensor.encode_header({n: (a.dtype, a.shape) for n, a in arrays.items()}, request.metadata)
+    parts: list[bytes | memoryview] = [header]
+    parts += [memoryview(array.reshape(-1)).cast("B") for array in arrays.values() if array.size]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    with timing.phase("write"):
+        store.create(request.output, parts, durable=True)
+    return {"done": True, "sha256": digest.hexdigest(), **timing.report()}

@@ -1,0 +1,243 @@
+"""The root: sum the last level, apply the update, write a new version of one range of the parameters.
+
+With several shards it has two phases, so that clipping and the check for values that are not finite see the whole
+gradient and the weights are bit-identical for every number of shards: `sum` writes its range's total and the squared
+norms of fixed blocks; `apply` gets all norms and updates.
+"""
+
+import base64
+from typing import Any
+
+import numpy as np
+
+from sapflow.algorithms import optimizers
+from sapflow.algorithms.merge import Workspace, sum_children
+from sapflow.algorithms.optimizers import OptimizerSettings
+from sapflow.errors import CorruptObject
+from sapflow.messages.requests import Part, RootRequest
+from sapflow.objects import contribution
+from sapflow.objects.contribution import Sums
+from sapflow.objects.safetensor import aligned
+from sapflow.objects.store import Store
+from sapflow.timing import Timing
+
+KEPT = 4
+"""Vectors kept warm by key: parameters, optimiser state, a total, and one to spare."""
+
+
+class Warm:
+    """What a root keeps between invocations, all of it by key: killed at any instruction it loses nothing."""
+
+    def __init__(self) -> None:
+        self.workspace = Workspace()
+        self._vectors: dict[tuple[str, ...], tuple[np.ndarray, dict[str, str]]] = {}
+
+    def take(
+        self, store: Store, parts: list[Part], start: int, stop: int, rows: int
+    ) -> tuple[np.ndarray, dict[str, str]]:
+        """A range of a vector, to be changed in place: what was kept is handed out once."""
+        name = (str(start), str(stop), *(part.key for part in parts))
+        kept = self._vectors.pop(name, None)
+        if kept is not None and kept[0].size == rows * (stop - start):
+            return kept
+        vector = aligned(rows * (stop - start))
+        metadata = contribution.read_range(store, parts, start, stop, vector, rows=rows)
+        return vector, metadata
+
+    def keep(self, key: str, start: int, stop: int, vector: np.ndarray, metadata: dict[str, str]) -> None:
+        """Keep a vector that was written under `key`. The caller gives it up."""
+        self._vectors[str(start), str(stop), key] = (vector, metadata)
+        while len(self._vectors) > KEPT:
+            del self._vectors[next(iter(self._vectors))]
+
+
+def root(store: Store, request: RootRequest, warm: Warm, timing: Timing) -> dict[str, Any]:
+    """Serve one phase of the root. Answers with the scalars of the step; `finite` false means nothing was written."""
+    if request.separate:
+        return _separate(store, request, warm, timing)
+    if request.phase == "apply":
+        total, metadata = warm.take(
+            store,
+            [Part(key=str(request.total), start=request.start, stop=request.stop)],
+            request.start,
+            request.stop,
+            1,
+        )
+        sums = Sums.from_metadata(metadata, str(request.total))
+        norms = np.frombuffer(base64.b64decode(request.norms or ""), "<f8")
+        return _answer(timing, sums, norms, _apply(store, request, warm, timing, total, sums, norms))
+
+    total = warm.workspace.buffer("sum", request.stop - request.start)
+    summed = sum_children(
+        store,
+        request.children,
+        total,
+        timing,
+        output=request.total or request.params_output,
+        cursor=request.cursor,
+    )
+    if isinstance(summed, str):
+        return {"done": False, "cursor": summed, **timing.report()}
+    with timing.phase("merge"):
+        norms = _norms(request, total)
+    if request.phase == "step":
+        return _answer(timing, summed, norms, _apply(store, request, warm, timing, total, summed, norms))
+
+    metadata = summed.to_metadata()
+    with timing.phase("write"):
+        store.create(str(request.total), contribution.encode(total, metadata))
+    timing.bytes["written"] += total.nbytes
+    kept = aligned(len(total))
+    np.copyto(kept, total)
+    warm.keep(str(request.total), request.start, request.stop, kept, metadata)
+    return _answer(timing, summed, norms, _finite(summed, norms))
+
+
+def _finite(sums: Sums, norms: np.ndarray) -> bool:
+    return optimizers.finite(norms) and bool(np.isfinite(list(sums.losses.values())).all())
+
+
+def _answer(timing: Timing, sums: Sums, norms: np.ndarray, finite: bool) -> dict[str, Any]:
+    squared = float(np.sum(norms)) if finite else 0.0
+    return {
+        "done": True,
+        "finite": finite,
+        "samples": sums.weight,
+        "losses": dict(sums.losses) if finite else {},
+        "gradientNorm": squared**0.5 / max(sums.weight, 1),
+        "norms": base64.b64encode(norms.tobytes()).decode(),
+        **timing.report(),
+    }
+
+
+def _norms(request: RootRequest, total: np.ndarray) -> np.ndarray:
+    """Squared norms of the trained part of a range; averaged values do not count, but must be finite."""
+    trained = max(0, min(request.stop, request.sizes.parameters) - request.start)
+    norms = optimizers.squared_norms(total[:trained], request.sizes.block)
+    if not np.isfinite(total[trained:]).all():
+        norms = np.append(norms, np.nan)
+    return norms
+
+
+def _apply(
+    store: Store,
+    request: RootRequest,
+    warm: Warm,
+    timing: Timing,
+    total: np.ndarray,
+    sums: Sums,
+    norms: np.ndarray,
+) -> bool:
+    """Update this range and write it; False, and nothing written, where the sums are not finite."""
+    if not _finite(sums, norms):
+        return False
+    state = _State(store, request, warm, timing)
+    with timing.phase("update"):
+        state.update(total, sums, norms, request.update.learning_rate, request.update.step)
+    state.write()
+    return True
+
+
+def _separate(store: Store, request: RootRequest, warm: Warm, timing: Timing) -> dict[str, Any]:
+    """Asynchronous mode: one update per contribution, in the order of the request, one commit for all."""
+    state = _State(store, request, warm, timing)
+    vector = warm.workspace.buffer("sum", request.stop - request.start)
+    samples, losses, outcomes = 0, dict[str, float](), list[bool]()
+    step = request.update.step
+    for key, learning_rate in zip(request.children, request.schedule, strict=True):
+        with timing.phase("merge"):
+            sums = Sums.from_metadata(contribution.read_vector(store, key, vector), key)
+            norms = _norms(request, vector)
+        timing.bytes["read"] += vector.nbytes
+        finite = _finite(sums, norms)
+        outcomes.append(finite)
+        if finite:
+            with timing.phase("update"):
+                state.update(vector, sums, norms, learning_rate, step)
+            step += 1
+            samples += sums.weight
+            losses = {name: losses.get(name, 0.0) + value for name, value in sums.losses.items()}
+    state.write()
+    return {
+        "done": True,
+        "finite": all(outcomes),
+        "outcomes": outcomes,
+        "samples": samples,
+        "losses": losses,
+        "gradientNorm": 0.0,
+        "norms": "",
+        **timing.report(),
+    }
+
+
+class _State:
+    """Parameters and optimiser state of one range, on their way from one version to the next."""
+
+    def __init__(self, store: Store, request: RootRequest, warm: Warm, timing: Timing) -> None:
+        self._store, self._request, self._warm, self._timing = store, request, warm, timing
+        start, stop, trained = request.start, request.stop, request.sizes.parameters
+        self._trained = max(0, min(stop, trained) - start)
+        self._settings = (
+            OptimizerSettings(**request.update.settings) if request.update.kind == "optimizer" else None
+        )
+        slots = optimizers.slots(self._settings) if self._settings is not None else ()
+        with timing.phase("read"):
+            self._params, self._metadata = warm.take(store, request.params, start, stop, 1)
+            timing.bytes["read"] += self._params.nbytes
+            self._slots = np.empty((0, 0), np.float32)
+            if slots and self._trained:
+                self._slots = self._read_slots(slots, start, start + self._trained)
+
+    def _read_slots(self, slots: tuple[str, ...], start: int, stop: int) -> np.ndarray:
+        request, rows = self._request, len(slots)
+        if request.optimizer:
+            flat, _ = self._warm.take(self._store, request.optimizer, start, stop, rows)
+            self._timing.bytes["read"] += flat.nbytes
+            return flat.reshape(rows, stop - start)
+        assert self._settings is not None
+        state = aligned(rows * (stop - start)).reshape(rows, stop - start)
+        for row, slot in zip(state, slots, strict=True):
+            row.fill(optimizers.initial(self._settings, slot))
+        return state
+
+    def update(
+        self, total: np.ndarray, sums: Sums, norms: np.ndarray, learning_rate: float, step: int
+    ) -> None:
+        """One update from sums over `sums.weight` samples; `total` serves as scratch."""
+        if sums.weight < 1:
+            raise CorruptObject("a contribution without samples reached the root")
+        update, trained = self._request.update, self._trained
+        mean = total
+        if self._settings is None:
+            np.multiply(mean, np.float32(1.0 / sums.weight), out=mean)
+            np.add(self._params[:trained], mean[:trained], out=self._params[:trained])
+        else:
+            scale = optimizers.clip_scale(norms, sums.weight, update.clip_norm)
+            np.multiply(mean[:trained], np.float32(scale / sums.weight), out=mean[:trained])
+            np.multiply(mean[trained:], np.float32(1.0 / sums.weight), out=mean[trained:])
+            optimizers.apply(
+                self._settings,
+                params=self._params[:trained],
+                grads=mean[:trained],
+                state=list(self._slots),
+                learning_rate=learning_rate,
+                step=step,
+            )
+        np.copyto(self._params[trained:], mean[trained:])
+        if sums.integers:
+            self._metadata = {**self._metadata, "integers": sums.to_metadata()["integers"]}
+
+    def write(self) -> None:
+        """Write the new version's objects, durably: a commit will stand on them."""
+        request, start = self._request, self._request.start
+        with self._timing.phase("write"):
+            if self._slots.size:
+                flat = self._slots.reshape(-1)
+                self._store.create(request.optimizer_output, contribution.encode(flat, {}), durable=True)
+                self._timing.bytes["written"] += flat.nbytes
+                self._warm.keep(request.optimizer_output, start, start + self._trained, flat, {})
+            self._store.create(
+                request.params_output, contribution.encode(self._params, self._metadata), durable=True
+            )
+            self._timing.bytes["written"] += self._params.nbytes
+            self._warm.keep(request.params_output, start, request.stop, self._params, self._metadata)

@@ -1,0 +1,161 @@
+"""Uses a trained model: from the path of a model.safetensors to predictions on raw features.
+
+    from sapflow import predict
+    model = predict.load("model.safetensors")
+    labels = model.predict(features)
+
+The file's metadata says how the model is built and how features are scaled, so nothing else is needed.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from sapflow.errors import CorruptObject, DataError
+from sapflow.objects import safetensor
+from sapflow.spec.learning import ModelSpec
+
+METADATA = "sapflow"
+
+
+class Description(BaseModel):
+    """What a model's file says of it."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, protected_namespaces=()
+    )
+
+    model: ModelSpec
+    inputs: tuple[int, ...]
+    outputs: int
+    task: Literal["classification", "regression"]
+    classes: int | None = None
+    scale: tuple[float, ...]
+    shift: tuple[float, ...]
+
+    @property
+    def width(self) -> int:
+        """Numbers in one sample."""
+        return math.prod(self.inputs)
+
+
+class Predictor:
+    """A trained model, in evaluation mode."""
+
+    def __init__(self, description: Description, network: Any) -> None:
+        """`network` is the torch module with its weights."""
+        self.description = description
+        self._network = network
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Class numbers int64 [n], or for regression values float32 [n, k].
+
+        `features` are as the data source had them, [n, *inputs] or [n, numbers]. Raises DataError.
+        """
+        outputs = self.outputs(self.scaled(features))
+        if self.description.task == "regression":
+            return outputs
+        return np.asarray(self.to_probabilities(outputs).argmax(axis=1))
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """The probability of each class, float64 [n, classes]. Raises DataError, also for regression."""
+        if self.description.task == "regression":
+            raise DataError("the model predicts values, not classes: it has no probabilities")
+        return self.to_probabilities(self.outputs(self.scaled(features)))
+
+    def scaled(self, features: np.ndarray) -> np.ndarray:
+        """Features float32 [n, *inputs] as the model was trained on. Raises DataError: wrong shape, not numbers."""
+        about = self.description
+        array = np.asarray(features)
+        if array.dtype.kind not in "buif":
+            raise DataError(f"features are {array.dtype}; they must be numbers")
+        if array.shape == about.inputs:
+            array = array[None]
+        if array.ndim == 2 and array.shape[1] == about.width:
+            array = array.reshape(len(array), *about.inputs)
+        if array.shape[1:] != about.inputs or not len(array):
+            wanted = " or ".join(sorted({f"[n, {_dims(about.inputs)}]", f"[n, {about.width}]"}, reverse=True))
+            target = array.ndim == 2 and array.shape[1] == about.width + 1
+            remedy = ": leave out the column of the target" if target else ""
+            raise DataError(
+                f"features have shape {list(array.shape)}; the model takes {wanted}, n at least 1{remedy}"
+            )
+        flat = array.astype(np.float32).reshape(len(array), -1)
+        if not np.isfinite(flat).all():
+            row = int(np.argmin(np.isfinite(flat).all(axis=1)))
+            raise DataError(f"features of row {row} (the first is 0) are not finite float32 numbers")
+        # In two float32 roundings, as in training.
+        flat = flat * np.array(about.scale, np.float32)
+        flat += np.array(about.shift, np.float32)
+        return flat.reshape(len(flat), *about.inputs)
+
+    def outputs(self, scaled: np.ndarray) -> np.ndarray:
+        """The network's own outputs float32 [n, outputs] for scaled features [n, *inputs].
+
+        Raises DataError where they are not finite.
+        """
+        from sapflow.models import inference
+
+        outputs = inference.forward(self._network, scaled)
+        if not np.isfinite(outputs).all():
+            raise DataError("the model gives outputs that are not finite numbers: its training diverged")
+        return outputs
+
+    def to_probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Softmax of the outputs; of a single logit the sigmoid and its rest. float64 [n, classes]."""
+        logits = outputs.astype(np.float64)
+        if logits.shape[1] == 1:
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+        logits -= logits.max(axis=1, keepdims=True)
+        np.exp(logits, out=logits)
+        logits /= logits.sum(axis=1, keepdims=True)
+        return logits
+
+
+def load(path: str | Path) -> Predictor:
+    """The model in a file that a job left. A user's own model must be importable. Loads torch.
+
+    Raises DataError: no such file, not a whole model file of Sapflow's; SpecError: the model cannot be built.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    return decode(memoryview(content), str(path))
+
+
+def decode(content: memoryview, name: str) -> Predictor:
+    """The model in the bytes of such a file; `name` is for messages. Raises as `load`."""
+    from sapflow.models import inference  # torch, which reading a description does not need
+
+    try:
+        tensors, metadata = safetensor.decode(content, name)
+        about = _described(metadata, name)
+        network = inference.restore(
+            about.model.name or str(about.model.entrypoint),
+            about.model.args,
+            inputs=about.inputs,
+            outputs=about.outputs,
+            tensors=tensors,
+        )
+    except CorruptObject as error:
+        raise DataError(f"{name} is no model file of Sapflow's, or is damaged: {error}") from error
+    return Predictor(about, network)
+
+
+def _described(metadata: dict[str, str], name: str) -> Description:
+    if METADATA not in metadata:
+        raise CorruptObject(f"object {name} has no metadata {METADATA!r}")
+    try:
+        return Description.model_validate(json.loads(metadata[METADATA]))
+    except (ValueError, ValidationError) as error:
+        raise CorruptObject(f"object {name} has broken metadata: {error}") from error
+
+
+def _dims(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))

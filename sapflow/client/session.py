@@ -1,0 +1,204 @@
+"""A local run of a TrainingJob: its place in a store, its data cut into blocks, its functions as processes here."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlencode, urlsplit
+
+from sapflow.data import cut
+from sapflow.data.blocks import Manifest
+from sapflow.data.cut import check_data as check_data
+from sapflow.data.manifest import manifest_key
+from sapflow.driver.driver import Driver
+from sapflow.driver.observer import Observer
+from sapflow.driver.plans import Surroundings
+from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError
+from sapflow.objects import keys
+from sapflow.objects.store import Store, credentials_from_environment, open_store
+from sapflow.planning import placement
+from sapflow.quantities.memory import parse_quantity
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
+from sapflow.runtimes.sender import Sender
+from sapflow.spec.training_job import Runtime, TrainingJob, parse
+
+MUTABLE = {"limits", "checkpoint"}
+DEFAULT_STORE = ".sapflow"
+_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+def uid_of(job: TrainingJob) -> str:
+    """A job's own name in a store: the same YAML finds its interrupted run again.
+
+    Limits and checkpoints may change between two runs of a job; anything else makes another job.
+    """
+    spec = {name: value for name, value in job.to_json()["spec"].items() if name not in MUTABLE}
+    return f"{job.metadata.name}-{keys.digest(spec, 8)}"
+
+
+def runtime_of(uid: str) -> Runtime:
+    """Where a job ran: Kubernetes gives its objects UUIDs, and ours end in eight digits behind the job's name."""
+    return "kubernetes" if re.fullmatch(_UUID, uid) else "local"
+
+
+def store_url(job: TrainingJob, asked: str | None) -> str:
+    """Where a job's state goes: what was asked for, else spec.storage, else a folder beside the caller."""
+    if asked is not None:
+        return asked
+    storage = job.spec.storage
+    if storage is None:
+        return DEFAULT_STORE
+    options = urlencode({"endpoint": storage.endpoint.rstrip("/"), "region": storage.region})
+    return f"s3://{storage.bucket}?{options}"
+
+
+@dataclass(frozen=True)
+class Session:
+    """One job in one store. As a context manager it closes the store at the end."""
+
+    uid: str
+    job: TrainingJob
+    store: Store
+    url: str
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.store.close()
+
+    def outcome(self) -> dict[str, Any] | None:
+        """The outcome record of a finished job."""
+        return self._json(keys.result(self.uid, "outcome.json"))
+
+    def started(self) -> bool:
+        """Whether the job has a first version."""
+        return self.store.exists(keys.commit(self.uid, 0))
+
+    def forget(self) -> None:
+        """Remove everything of this job. Where that is interrupted, the job has finished still, or has not begun."""
+        self.store.delete_prefix(keys.commits(self.uid))
+        self.store.delete([keys.result(self.uid, "outcome.json")])
+        self.store.delete([manifest_key(keys.data(self.uid))])
+        self.store.delete_prefix(keys.job(self.uid))
+
+    def cut_data(self, progress: Callable[[int], None] | None = None) -> Manifest:
+        """Cut the job's data into blocks, unless that is done. Raises DataError."""
+        cut.write_spec(self.uid, self.job, self.store)
+        return cut.cut(self.uid, self.job, self.store, progress)
+
+    def _json(self, key: str) -> Any | None:
+        try:
+            return json.loads(bytes(self.store.read(key)))
+        except ObjectMissing:
+            return None
+
+
+def open_session(
+    job: TrainingJob,
+    environ: Mapping[str, str],
+    *,
+    store: str | None = None,
+    uid: str | None = None,
+    probe: bool = True,
+) -> Session:
+    """A job's session on its store, which `probe` tries by writing: only readers may go without.
+
+    Raises StoreError, StoreUnsafe, StoreUnavailable.
+    """
+    url = absolute(store_url(job, store))
+    opened = open_store(url, credentials_from_environment(environ))
+    if probe:
+        try:
+            opened.probe()
+        except StoreError:
+            opened.close()
+            raise
+    return Session(uid or uid_of(job), job, opened, url)
+
+
+def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = None) -> Session:
+    """The session of a job that a store holds, to be read. Raises DataError where it has no such job."""
+    url = absolute(store or DEFAULT_STORE)
+    opened = open_store(url, credentials_from_environment(environ))
+    try:
+        job = parse(json.loads(bytes(opened.read(keys.spec(uid)))), runtime_of(uid))
+    except (ObjectMissing, ValueError) as error:
+        opened.close()
+        others = f", but {', '.join(alike)}" if (alike := _alike(uid, url)) else ""
+        raise DataError(
+            f"{url} holds no job {uid!r}{others}; `sapflow status` lists the jobs of a directory"
+        ) from error
+    except SapflowError:
+        opened.close()
+        raise
+    return Session(uid, job, opened, url)
+
+
+def jobs_in(store: str) -> list[str] | None:
+    """The jobs of a directory's store; None of any other, which is not listed."""
+    parts = urlsplit(absolute(store))
+    if parts.scheme != "file":
+        return None
+    folder = Path(unquote(parts.path)) / "jobs"
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def _alike(name: str, store: str) -> list[str]:
+    """The jobs of a directory's store that were called so in their YAML, and have digits behind it there."""
+    return [each for each in jobs_in(store) or () if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{8}}", each)]
+
+
+def absolute(url: str) -> str:
+    """A store's URL, of a directory's path too."""
+    return url if "://" in url else Path(url).resolve().as_uri()
+
+
+async def train(
+    session: Session,
+    manifest: Manifest,
+    environ: Mapping[str, str],
+    *,
+    max_instances: int | None = None,
+    observer: Observer | None = None,
+    on_runtime: Callable[[EmbeddedRuntime], None] | None = None,
+    forward_flops: int = 0,
+) -> dict[str, Any]:
+    """Train a job whose data is cut, on local functions; the outcome record. Raises JobFailed.
+
+    `forward_flops` are the model's for one sample, 0 where they are not known: a forecast is made from them.
+    """
+    memory = session.job.spec.memory
+    placed = placement.of(session.job)
+    credentials = {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
+    runtime = EmbeddedRuntime(
+        session.url,
+        credentials,
+        memory={"worker": parse_quantity(memory.worker), "merger": parse_quantity(memory.merger)},
+        threads=session.job.spec.threads,
+        max_instances=max_instances,
+        environ=environ,
+        cells=0 if placed is None else placed.count,
+    )
+    if on_runtime is not None:
+        on_runtime(runtime)
+    around = Surroundings("local", runtime.max_instances, forward_flops)
+    return await train_by(session, manifest, runtime, observer, around)
+
+
+async def train_by(
+    session: Session,
+    manifest: Manifest,
+    sender: Sender,
+    observer: Observer | None = None,
+    around: Surroundings | None = None,
+) -> dict[str, Any]:
+    """Train a job whose data is cut, on the sender's functions, and close it; the outcome record. Raises JobFailed."""
+    try:
+        driver = Driver(session.uid, session.job, manifest, session.store, sender, observer, around=around)
+        return await driver.run()
+    finally:
+        await asyncio.shield(sender.close())

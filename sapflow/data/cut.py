@@ -1,0 +1,90 @@
+"""A job's data on its way into blocks, and what only the data can tell of a spec."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from sapflow.data.blocks import Manifest, prepare
+from sapflow.data.files import DataFile
+from sapflow.data.source import open_source
+from sapflow.errors import DataError, SpecError
+from sapflow.objects import keys
+from sapflow.objects.store import Store
+from sapflow.spec.training_job import TrainingJob
+
+
+def write_spec(uid: str, job: TrainingJob, store: Store) -> None:
+    """Keep the resolved job where functions read it, unless it is there. Raises StoreError."""
+    body = json.dumps(job.to_json(), sort_keys=True, indent=1).encode()
+    store.create(keys.spec(uid), body, durable=True)
+
+
+@contextmanager
+def naming_the_field() -> Iterator[None]:
+    """Whatever is wrong with data is said of the part of a spec that asks for it."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"spec.data: {error}") from error
+
+
+@naming_the_field()
+def cut(uid: str, job: TrainingJob, store: Store, progress: Callable[[int], None] | None = None) -> Manifest:
+    """Cut the job's data into blocks, unless that is done. Raises DataError, StoreError.
+
+    An s3:// source that names no endpoint is where the store is. `progress` is told the samples so far.
+    """
+    data = job.spec.data
+
+    def files(url: str) -> list[DataFile]:
+        from sapflow.data.remote import s3_files  # its client is not needed for anything else
+
+        return s3_files(beside(url, store.url))
+
+    source = open_source(data.source, data.format, options=data.options, read_s3=files)
+    return prepare(
+        source,
+        store,
+        keys.data(uid),
+        validation_fraction=data.validation_fraction,
+        seed=job.spec.algorithm.seed,
+        normalize=data.normalize,
+        progress=progress,
+    )
+
+
+def beside(source: str, store: str) -> str:
+    """An s3:// URL, with the endpoint and region of the store's URL where it has none of its own."""
+    parts, own = urlsplit(source), urlsplit(store)
+    if parts.query or own.scheme != "s3":
+        return source
+    return parts._replace(query=own.query).geturl()
+
+
+def check_data(job: TrainingJob, manifest: Manifest) -> None:
+    """What only the data can tell of a spec. Raises SpecError."""
+    problems = []
+    algorithm = job.spec.algorithm
+    if manifest.train_samples < 1:
+        problems.append(("spec.data.source", "has no training samples"))
+    if algorithm.target_accuracy is not None and manifest.validation_samples == 0:
+        problems.append(
+            (
+                "spec.algorithm.targetAccuracy",
+                "needs held-out samples: set spec.data.validationFraction above 0",
+            )
+        )
+    if algorithm.target_accuracy is not None and manifest.task != "classification":
+        problems.append(
+            ("spec.algorithm.targetAccuracy", f"is for classification; the data is {manifest.task}")
+        )
+    if manifest.task == "regression" and job.spec.model.loss not in (None, "MSE"):
+        problems.append(("spec.model.loss", f"must be MSE for regression, not {job.spec.model.loss}"))
+    if manifest.task == "classification":
+        fitting = "BinaryCrossEntropy" if manifest.outputs == 1 else "CrossEntropy"
+        if job.spec.model.loss not in (None, fitting):
+            message = f"must be {fitting} for {manifest.classes} classes, not {job.spec.model.loss}"
+            problems.append(("spec.model.loss", message))
+    if problems:
+        raise SpecError(problems)

@@ -1,0 +1,73 @@
+"""What a data source holds, found by reading it without cutting it into blocks."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sapflow.data.blocks import Manifest
+from sapflow.data.cut import beside, naming_the_field
+from sapflow.data.files import DataFile
+from sapflow.data.source import open_source
+from sapflow.errors import DataError
+from sapflow.spec.learning import DataSpec
+
+MAX_BYTES = 256 << 20
+"""Of features read. Larger sources are judged by their beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A manifest as the cut would write it, blocks and scaling apart; `complete` where all samples were read."""
+
+    manifest: Manifest
+    complete: bool
+
+
+@naming_the_field()
+def survey(data: DataSpec, store: str) -> Survey:
+    """Read a source, with all checks that the cut makes: up to MAX_BYTES, of s3:// the first samples only.
+
+    An s3:// source that names no endpoint is where the store is, whose URL is `store`.
+    Raises DataError, StoreError.
+    """
+
+    def files(url: str) -> list[DataFile]:
+        from sapflow.data.remote import s3_files  # its client is not needed for anything else
+
+        return s3_files(beside(url, store))
+
+    source = open_source(data.source, data.format, options=data.options, read_s3=files)
+    limit = 1 if data.source.startswith("s3://") else MAX_BYTES
+    counts = {"train": 0, "validation": 0}
+    classes = size = 0
+    shape: tuple[int, ...] = ()
+    target_shape: tuple[int, ...] = ()
+    dtype: Literal["uint8", "float32"] = "uint8"
+    classification = complete = True
+    for chunk in source.read():
+        if size >= limit:
+            complete = False
+            break
+        shape, target_shape = chunk.features.shape[1:], chunk.targets.shape[1:]
+        if chunk.features.dtype != np.uint8:
+            dtype = "float32"
+        classification = chunk.targets.dtype == np.int32
+        if classification:
+            classes = max(classes, int(chunk.targets.max()) + 1)
+        counts[chunk.part] += len(chunk.targets)
+        size += chunk.features.nbytes
+    held = 0 if source.brings_validation else int(data.validation_fraction * counts["train"] + 0.5)
+    if counts["train"] <= held:
+        raise DataError(f"{source.name} leaves no sample to train on; lower data.validationFraction")
+    manifest = Manifest(
+        source=source.name,
+        task="classification" if classification else "regression",
+        shape=shape,
+        dtype=dtype,
+        target_shape=target_shape,
+        classes=max(classes, source.classes or 2) if classification else None,
+        train=(counts["train"] - held,),
+        validation=(counts["validation"] + held,) if counts["validation"] + held else (),
+    )
+    return Survey(manifest, complete)

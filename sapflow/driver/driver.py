@@ -1,0 +1,413 @@
+"""The driver's main loop: read the last commit, take the next step, commit it, until the job is done.
+
+Everything it knows comes from the store, so it may be killed and started again at any instruction, and two drivers at
+once are harmless: one that finds a commit it did not make goes on from it.
+"""
+
+import asyncio
+from typing import Any
+
+from sapflow.data.blocks import Manifest
+from sapflow.driver import result
+from sapflow.driver.asynchronous import AsynchronousRun
+from sapflow.driver.calls import Caller
+from sapflow.driver.cells import Litter, Losses
+from sapflow.driver.context import Context, shard_parts
+from sapflow.driver.evaluations import Evaluations
+from sapflow.driver.keeper import Keeper
+from sapflow.driver.observer import Observer
+from sapflow.driver.plans import Planning, Surroundings
+from sapflow.driver.step import SynchronousStep
+from sapflow.errors import JobFailed, SapflowError
+from sapflow.messages.requests import InitializeRequest, Sizes
+from sapflow.objects import keys
+from sapflow.objects.store import Store
+from sapflow.planning import placement
+from sapflow.planning.placement import Placement
+from sapflow.quantities import structure
+from sapflow.quantities.memory import parse_quantity
+from sapflow.records.commits import INTERRUPTED, Account, Commit, Plan, Records
+from sapflow.records.memory_search import SearchSettings
+from sapflow.runtimes.sender import Sender
+from sapflow.spec.training_job import TrainingJob
+
+
+class Driver:
+    """Trains one job. `run` may be called once."""
+
+    def __init__(
+        self,
+        uid: str,
+        job: TrainingJob,
+        manifest: Manifest,
+        store: Store,
+        sender: Sender,
+        observer: Observer | None = None,
+        account: Account | None = None,
+        around: Surroundings | None = None,
+        search: SearchSettings | None = None,
+        placed: Placement | None = None,
+        stopped: str | None = None,
+    ) -> None:
+        """`account`: what was used before there was a version, for the data. `around`: what planning needs to know.
+
+        `search`: for the workers' best size. `placed`: how the job's functions are packed into cells, where that has
+        been decided already. `stopped`: why the driver before this one has stopped, where it may not have told the
+        store. Raises SpecError where the functions cannot be packed.
+        """
+        self._search = search
+        self._prepared, self._around = account or Account(), around or Surroundings()
+        self._sender, self._observer = sender, observer or Observer()
+        self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
+        self._records = Records(store, uid)
+        self._stopped = stopped
+        self._placed = placed or placement.of(job)
+        self._litter = None if self._placed is None else Litter(self._placed.count)
+
+    async def run(self) -> dict[str, Any]:
+        """Train to the end; the outcome record. Raises JobFailed, StoreError."""
+        standing = await self._records.read(keys.result(self._uid, "outcome.json"))
+        if standing is not None:
+            self._observer.finished(standing)
+            return dict(standing)
+        last = await self._records.last()
+        context = self._context(last.account if last else self._prepared)
+        why = await self._records.take_failure(last.version if last else 0)
+        context.caller.tally.resumed = self._stopped or why or (INTERRUPTED if last else None)
+        keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint, self._litter)
+        evaluations = Evaluations(context, keeper)
+        planning = Planning(context, self._around)
+        walk: _Walk | None = None
+        resumed = last is not None
+        try:
+            if last is None:
+                last = await self._initialize(context, planning)
+            else:
+                await self._resume_plan(planning, last)
+                self._observer.resumed(last)
+                await self._inherit(context, keeper, last)
+                await evaluations.recover(last)
+                keeper.collect()
+            walk = _Walk(context, keeper, evaluations, planning, last, resumed=resumed)
+            chosen = await walk.to_the_end()
+            # Before there is an outcome: whoever finds one removes nothing any more.
+            await keeper.settle()
+            await keeper.record_checkpoint(chosen)
+            outcome = await result.write(context, evaluations, chosen)
+            evaluations.release_all_but(chosen)
+        except (SapflowError, ExceptionGroup) as error:
+            failure = _plain(error)
+            version = walk.version if walk is not None else last.version if last is not None else -1
+            if isinstance(failure, JobFailed):
+                failure.version = version
+            standing = await self._written_by_another()
+            if standing is None:
+                await self._record_failure(failure, version)
+                raise failure from None
+            outcome = standing
+        finally:
+            await evaluations.close()
+            await keeper.settle()
+        self._observer.finished(outcome)
+        return outcome
+
+    def _context(self, account: Account) -> Context:
+        spec = self._job.spec
+        caller = Caller(
+            self._sender,
+            seconds=spec.limits.invocation_seconds,
+            retries=spec.limits.retries,
+            price=self._job.price,
+            cpus=(self._around.job or self._job).cpus,
+            memory={
+                "worker": parse_quantity(spec.memory.worker),
+                "merger": parse_quantity(spec.memory.merger),
+            },
+            observer=self._observer,
+            account=account,
+            litter=self._litter,
+        )
+        return Context(
+            self._uid,
+            self._job,
+            self._manifest,
+            self._store,
+            self._records,
+            caller,
+            self._observer,
+            self._search,
+        )
+
+    async def _initialize(self, context: Context, planning: Planning) -> Commit:
+        """Version 0: the model from its seed, written by a worker; its size makes the plan."""
+        job = self._job
+        shards = job.shards
+        ident = keys.step_id("", keys.digest({"shards": shards}))
+        outputs = [keys.params(self._uid, 0, ident, shard) for shard in range(shards)]
+        body = await context.caller.call(
+            "worker",
+            InitializeRequest(
+                job=self._uid,
+                version=0,
+                seconds_left=1,
+                spec=context.spec_key,
+                manifest=context.manifest_key,
+                shards=shards,
+                outputs=outputs,
+                estimate=True if self._search is not None else None,
+            ),
+        )
+        sizes = Sizes.model_validate(body["sizes"])
+        plan, forecast = planning.first(planning.size(sizes, body["slots"]))
+        if self._placed is not None:
+            plan = plan.model_copy(update={"cells": self._placed.cells})
+        await self._records.write(keys.plan(self._uid, plan.name), plan.body())
+        workers = job.spec.workers
+        commit = Commit(
+            version=0,
+            id=ident,
+            previous="",
+            plan=plan.name,
+            sizes=sizes,
+            slots=body["slots"],
+            params=shard_parts(sizes, shards, outputs),
+            optimizer=[],
+            counters=[0] * workers if context.asynchronous else [],
+            layout=body["layout"],
+            account=context.caller.account,
+            measured=context.measured({}, 0.0, None),
+            forecast=forecast,
+        )
+        sizing = context.sizing
+        if sizing is not None:
+            commit = context.sized(commit, sizing.begin(body.get("memoryNeededBytes", 0)))
+        standing, _ = await self._records.settle(commit)
+        self._observer.planned(await self._records.plan(standing.plan), standing.forecast)
+        self._observer.committed(standing)
+        return standing
+
+    async def _resume_plan(self, planning: Planning, last: Commit) -> None:
+        """Go on by the plan of the last commit."""
+        first = await self._records.commit(0)
+        if first is not None:
+            planning.resume(first, last)
+        self._observer.planned(await self._records.plan(last.plan), first.forecast if first else None)
+
+    async def _inherit(self, context: Context, keeper: Keeper, last: Commit) -> None:
+        """Take over what an earlier driver did not come to remove."""
+        for version in sorted({*last.kept, max(0, last.version - 1), last.version}):
+            commit = await self._records.commit(version)
+            if commit is not None:
+                await keeper.inherit(commit, await self._used_by(context, commit), last)
+
+    async def _used_by(self, context: Context, commit: Commit) -> list[str]:
+        """What only the step that made a commit needed."""
+        if context.asynchronous:
+            return [
+                keys.async_contribution(self._uid, one.rank, one.count, one.base, 0) for one in commit.applied
+            ]
+        before = await self._records.commit(commit.version - 1) if commit.version else None
+        if before is None:
+            return []
+        step = SynchronousStep(context, before, await self._records.plan(before.plan))
+        return step.used_keys() + step.possible_cursors()
+
+    async def _written_by_another(self) -> dict[str, Any] | None:
+        """The outcome, where another driver finished the job while ours failed."""
+        try:
+            return await self._records.read(keys.result(self._uid, "outcome.json"))
+        except SapflowError:
+            return None
+
+    async def _record_failure(self, failure: SapflowError, version: int) -> None:
+        try:
+            await self._records.fail(failure, version)
+        except SapflowError as error:
+            failure.add_note(f"(this failure could not be recorded in the store: {error})")
+
+
+class _Walk:
+    """From one commit to the next, until the job is done or must stop."""
+
+    def __init__(
+        self,
+        context: Context,
+        keeper: Keeper,
+        evaluations: Evaluations,
+        planning: Planning,
+        last: Commit,
+        *,
+        resumed: bool,
+    ) -> None:
+        self._context, self._keeper, self._evaluations = context, keeper, evaluations
+        self._planning = planning
+        self._commit = last
+        self._resumed = resumed
+        self._sizing = context.sizing
+        self._plans: dict[str, Plan] = {}
+        self._asynchronous: AsynchronousRun | None = None
+        self._losses = Losses()
+
+    async def to_the_end(self) -> Commit:
+        """Train; the version that is the result."""
+        if self._context.asynchronous:
+            self._asynchronous = AsynchronousRun(self._context, self._commit, await self._plan())
+            self._hold_for_workers(self._commit)
+        try:
+            while not self._finished():
+                self._evaluations.check()
+                if self._evaluations.reached is not None:
+                    break
+                await self._check_limits()
+                await self._advance()
+        finally:
+            if self._asynchronous is not None:
+                await self._asynchronous.close()
+        if self._evaluations.reached is None and self._evaluations.due(self._commit.version, final=True):
+            self._evaluations.start(self._commit)
+        await self._evaluations.settle()
+        return self._evaluations.reached or self._commit
+
+    def _finished(self) -> bool:
+        if self._asynchronous is not None:
+            return self._asynchronous.finished
+        context, cursor = self._context, self._commit.cursor
+        steps = cursor.epoch * context.steps_per_epoch + cursor.used // context.round_samples
+        return steps >= context.total_steps
+
+    async def _plan(self) -> Plan:
+        name = self._commit.plan
+        if name not in self._plans:
+            self._plans[name] = await self._context.records.plan(name)
+            sizes = self._commit.sizes
+            structure.shard_ranges(sizes.total, self._plans[name].shards, sizes.block)
+        return self._plans[name]
+
+    @property
+    def version(self) -> int:
+        """The last committed version."""
+        return self._commit.version
+
+    async def _advance(self) -> None:
+        """One step and its commit, by us or by whoever was first."""
+        old, records = self._commit, self._context.records
+        work = self._asynchronous or SynchronousStep(
+            self._context, old, await self._plan(), meanwhile=self._keeper.sweep
+        )
+        try:
+            new = await work.next_commit()
+        except (SapflowError, ExceptionGroup) as error:
+            standing = await records.commit(old.version + 1)
+            failure = _plain(error)
+            again = self._asynchronous is None and self._losses.may_repeat(failure, old.version)
+            if standing is None and again:
+                self._context.caller.tally.remade[failure.reason] += 1
+                await self._clear(work)
+                return
+            if standing is None:
+                raise failure from None
+            new = standing
+        if new.skipped and self._context.job.spec.algorithm.on_nan == "Fail":
+            await self._keeper.record_checkpoint(old)
+            raise JobFailed(
+                f"step {new.version}: the loss or gradient is not finite; version {old.version} is the last good "
+                "checkpoint. Lower spec.optimizer.learningRate or set spec.optimizer.clipNorm; "
+                "spec.algorithm.onNaN: Skip leaves such steps out",
+                reason="NotFinite",
+                version=old.version,
+            )
+        if self._sizing is not None:
+            new = self._context.sized(new, self._sizing.after(old, new))
+        changes = {"kept": self._keeper.kept, **await self._planned_anew(old, new)}
+        self._commit, ours = await records.settle(new.model_copy(update=changes))
+        if self._commit.plan != old.plan:
+            self._planning.settle()
+            self._context.observer.planned(await self._plan(), self._commit.forecast)
+        if self._asynchronous is not None:
+            self._hold_for_workers(self._commit)
+        self._context.observer.committed(self._commit)
+        used = self._used(work) + ([] if ours else _objects_of_one(new, self._commit))
+        self._keeper.superseded(old, self._commit, used)
+        if self._asynchronous is not None:
+            self._keeper.sweep()
+        if await self._keeper.checkpoint(self._commit):
+            self._context.observer.checkpointed(self._commit.version)
+        if self._evaluations.due(self._commit.version):
+            self._evaluations.start(self._commit)
+
+    async def _clear(self, work: SynchronousStep | AsynchronousRun) -> None:
+        """Before a step is made anew: its contributions go from the store, whoever wrote them.
+
+        One may be there to those who write it and missing to those who read it: two MinIO processes on one volume were
+        seen to leave such. What is written in its place is the same, and a driver beside this one that misses it
+        makes its step anew as well.
+        """
+        if isinstance(work, SynchronousStep):
+            names = [name for name in work.used_keys() if keys.cell_of(name) is None]
+            await asyncio.to_thread(self._context.store.delete, names)
+
+    async def _planned_anew(self, old: Commit, new: Commit) -> dict[str, Any]:
+        """What changes in a commit that brings another plan; its record is written first."""
+        search = new.measured.search
+        if new.plan != old.plan or (search is not None and not search.done):
+            # Steps of several memory sizes are no measure of a tree.
+            return {}
+        found = self._planning.after(old, new, await self._plan())
+        if found is None:
+            return {}
+        plan, forecast = found
+        await self._context.records.write(keys.plan(self._context.uid, plan.name), plan.body())
+        return {"plan": plan.name, "forecast": forecast}
+
+    def _used(self, work: SynchronousStep | AsynchronousRun) -> list[str]:
+        """What only the making of the last commit needed; at first, also what an earlier driver left of its try."""
+        if isinstance(work, AsynchronousRun):
+            return work.used_keys(self._commit)
+        left = work.possible_cursors() if self._resumed else []
+        self._resumed = False
+        return work.used_keys() + left
+
+    def _hold_for_workers(self, commit: Commit) -> None:
+        """Asynchronous: versions live while a worker may still read them."""
+        assert self._asynchronous is not None
+        self._asynchronous.go_on_from(commit)
+        self._keeper.hold(commit, "workers")
+        self._keeper.release_all_but(self._asynchronous.live_versions() | {commit.version}, "workers")
+
+    async def _check_limits(self) -> None:
+        """Stop with a checkpoint where the deadline or the budget is reached."""
+        limits, account = self._context.job.spec.limits, self._context.caller.account
+        stop = ""
+        if limits.deadline_seconds is not None and account.seconds >= limits.deadline_seconds:
+            reason, stop = (
+                "DeadlineExceeded",
+                f"spec.limits.deadlineSeconds ({limits.deadline_seconds}) is reached",
+            )
+        elif limits.budget_usd is not None and account.cost_usd >= limits.budget_usd:
+            reason, stop = "BudgetExceeded", f"spec.limits.budgetUSD ({limits.budget_usd:g}) is spent"
+        if stop:
+            remedy = "raise the limit and run the job again to go on from there"
+            if self._planning.runtime == "kubernetes":
+                remedy = "a job that has ended is not taken up again: one with a higher limit is a new one"
+            await self._keeper.record_checkpoint(self._commit)
+            raise JobFailed(
+                f"{stop} after step {self._commit.version}, which is kept as a checkpoint; {remedy}",
+                reason=reason,
+                version=self._commit.version,
+            )
+
+
+def _plain(error: SapflowError | ExceptionGroup[Exception]) -> SapflowError:
+    """The first plain error of nested groups: the others followed from it, or came beside it."""
+    first: Exception = error
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    if not isinstance(first, SapflowError):
+        raise error
+    return first
+
+
+def _objects_of_one(commit: Commit, other: Commit) -> list[str]:
+    """Objects that a commit stands on and another, which won its version, does not."""
+    names = {part.key for part in (*commit.params, *commit.optimizer)}
+    return sorted(names - {part.key for part in (*other.params, *other.optimizer)})

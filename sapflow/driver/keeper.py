@@ -1,0 +1,160 @@
+"""Which objects stay: the last version, checkpoints, versions that somebody still reads. All others are collected."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from sapflow.driver.cells import Litter
+from sapflow.errors import StoreError
+from sapflow.objects import keys
+from sapflow.objects.store import Store
+from sapflow.records.commits import Commit, Records
+from sapflow.spec.training_job import CheckpointSpec
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Removes objects of committed steps in the background.
+
+    Deleting twice is harmless. Each commit names the earlier versions that may still have objects, and a driver that
+    goes on from it inherits them: a crash leaves nothing behind.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        records: Records,
+        uid: str,
+        checkpoints: CheckpointSpec,
+        litter: Litter | None = None,
+    ) -> None:
+        """`litter`: where the job is placed, what its cells are told to remove."""
+        self._store, self._records, self._uid, self._spec = store, records, uid, checkpoints
+        self._litter = litter
+        self._held: dict[tuple[int, str], list[str]] = {}
+        self._checkpoints: dict[int, list[str]] = {}
+        self._named: set[int] = set()
+        self._unwanted: dict[str, int] = {}
+        self._removing: dict[str, int] = {}
+        self._waiting: list[str] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._newest = -1
+
+    @property
+    def kept(self) -> list[int]:
+        """Versions before the newest that may have objects in the store."""
+        versions = {*self._unwanted.values(), *self._removing.values(), *self._checkpoints}
+        versions.update(version for version, _ in self._held)
+        return sorted(version for version in versions if version < self._newest)
+
+    async def inherit(self, commit: Commit, used: list[str], last: Commit) -> None:
+        """Take over a version from an earlier driver that came as far as `last`; `used` only its step needed."""
+        self._newest = last.version
+        self._named.add(commit.version)
+        self._remove(dict.fromkeys(used, commit.version))
+        if self.is_checkpoint(commit.version):
+            self._checkpoints[commit.version] = _objects(commit)
+            await self.record_checkpoint(commit)
+        elif commit.version < last.version:
+            self._discard(commit, standing=last)
+
+    def hold(self, commit: Commit, who: str, *, whole: bool = False) -> None:
+        """Somebody reads this version: its parameters stay until `release`, with `whole` the optimiser state too."""
+        self._held[commit.version, who] = _objects(commit) if whole else [part.key for part in commit.params]
+
+    def release(self, version: int, who: str) -> None:
+        """The opposite of `hold`; what waited for it is collected."""
+        self._held.pop((version, who), None)
+        self.collect()
+
+    def release_all_but(self, versions: Iterable[int], who: str) -> None:
+        """Release what `who` holds, these versions excepted."""
+        stay = set(versions)
+        self._held = {held: names for held, names in self._held.items() if held[1] != who or held[0] in stay}
+        self.collect()
+
+    def superseded(self, old: Commit, new: Commit, used: list[str]) -> None:
+        """`new` is committed: what only the step needed goes, and of `old` what nobody reads."""
+        self._newest = max(self._newest, new.version)
+        self._remove(dict.fromkeys(used, new.version))
+        self._discard(old, standing=new)
+        self.collect()
+
+    def _discard(self, commit: Commit, *, standing: Commit) -> None:
+        """A version is to go, except what `standing` stands on too."""
+        names = _objects(commit)
+        if commit.version in self._named and not self.is_checkpoint(commit.version):
+            names.append(keys.checkpoint(self._uid, commit.version))
+        self._unwanted.update(dict.fromkeys(names, commit.version))
+        for name in _objects(standing):
+            self._unwanted.pop(name, None)
+
+    def collect(self) -> None:
+        """Remove what is unwanted and nobody reads."""
+        standing = {key for held in (*self._held.values(), *self._checkpoints.values()) for key in held}
+        gone = {key: version for key, version in self._unwanted.items() if key not in standing}
+        for key in gone:
+            del self._unwanted[key]
+        self._remove(gone)
+
+    def is_checkpoint(self, version: int) -> bool:
+        """Whether a version is one of the checkpoints that are kept now."""
+        every = self._spec.every_steps
+        if every is None or version < 1 or version % every:
+            return False
+        return version > self._newest - self._spec.keep * every
+
+    async def checkpoint(self, commit: Commit) -> bool:
+        """Record a checkpoint when one is due, and let go of the oldest; whether one was made."""
+        if not self.is_checkpoint(commit.version):
+            return False
+        self._checkpoints[commit.version] = _objects(commit)
+        await self.record_checkpoint(commit)
+        for expired in [version for version in self._checkpoints if not self.is_checkpoint(version)]:
+            names = [*self._checkpoints.pop(expired), keys.checkpoint(self._uid, expired)]
+            self._unwanted.update(dict.fromkeys(names, expired))
+        for name in _objects(commit):
+            self._unwanted.pop(name, None)
+        self.collect()
+        return True
+
+    async def record_checkpoint(self, commit: Commit) -> None:
+        """Name a commit's objects as a checkpoint."""
+        self._named.add(commit.version)
+        named = {"version", "sizes", "slots", "params", "optimizer", "cursor"}
+        body = commit.model_dump(by_alias=True, include=named)
+        await self._records.write(keys.checkpoint(self._uid, commit.version), body, durable=True)
+
+    def _remove(self, names: dict[str, int]) -> None:
+        if self._litter is not None:
+            left = self._litter.take_in(names)
+            names = {key: names[key] for key in left}
+        self._removing.update(names)
+        self._waiting += names
+
+    def sweep(self) -> None:
+        """Start to remove what waits for it: to be called when the driver, and best a core too, has nothing to do."""
+        names, self._waiting = self._waiting, []
+        if names:
+            task = asyncio.create_task(self._delete(names))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _delete(self, names: list[str]) -> None:
+        try:
+            await asyncio.to_thread(self._store.delete, sorted(names))
+        except StoreError as error:
+            log.warning("left %d objects behind: %s", len(names), error)
+        finally:
+            for name in names:
+                self._removing.pop(name, None)
+
+    async def settle(self) -> None:
+        """Remove what is left to remove, and wait for it."""
+        self.sweep()
+        await asyncio.gather(*self._tasks)
+
+
+def _objects(commit: Commit) -> list[str]:
+    return [part.key for part in (*commit.params, *commit.optimizer)]

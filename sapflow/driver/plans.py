@@ -1,0 +1,158 @@
+"""How a job's steps are merged: planned once the model's size is known, and once more from measured steps.
+
+A plan takes effect with the commit that names it, so a re-plan loses no step, and a driver that starts finds it there.
+"""
+
+import statistics
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sapflow.driver.context import Context
+from sapflow.messages.requests import Sizes
+from sapflow.planning import calibration, choice, workload
+from sapflow.planning.calibration import Level, Measurement
+from sapflow.planning.constants import Constants
+from sapflow.planning.cost_model import Work
+from sapflow.planning.search import Candidate, candidate
+from sapflow.planning.workload import Size
+from sapflow.quantities.memory import MIB
+from sapflow.records.commits import Commit, Forecast, Plan
+from sapflow.records.typical import typical
+from sapflow.spec.training_job import Runtime, TrainingJob
+
+SETTLING = 3
+"""Steps at the start of a driver that are not measured: instances start and caches fill."""
+WINDOW = 10
+"""Warm steps that a re-plan is made from."""
+BETTER = 0.9
+"""Of what a step takes: a re-plan must come below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a driver's functions run."""
+
+    runtime: Runtime = "local"
+    instances: int | None = None
+    """Calls that can be at work at once; None: any number."""
+    forward_flops: int | None = 0
+    """Of the model, for one sample; None: not known, and nothing is forecast."""
+    job: TrainingJob | None = None
+    """The job with what functions are not told (CPU limits, whether they grow), where the driver's own lacks it."""
+
+
+class Planning:
+    """Chooses the plans of one job."""
+
+    def __init__(self, context: Context, around: Surroundings) -> None:
+        self._context, self._around = context, around
+        self._job = around.job or context.job
+        self._seen: deque[tuple[Commit, Commit]] = deque(maxlen=WINDOW)
+        self._steps = 0
+        self._settled = not context.job.planned
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where the job's functions run."""
+        return self._around.runtime
+
+    def size(self, sizes: Sizes, slots: Sequence[str]) -> Size:
+        """The model's size, as the law takes it."""
+        at_root = 0 if self._context.local else len(slots)
+        return Size(sizes.parameters, sizes.averaged, at_root, self._around.forward_flops or 0)
+
+    def first(self, size: Size) -> tuple[Plan, Forecast | None]:
+        """The plan of a job that starts. Raises SpecError where mergers can hold no shard of any."""
+        job = self._job
+        if job.spec.algorithm.mode == "Async":
+            return Plan(structure=job.structure, shards=1), None
+        constants = self._before_measuring
+        work = self._work(size, constants)
+        steps = self._context.total_steps
+        known = self._around.forward_flops is not None
+        left = choice.within_limits(job, steps if known else None)
+        best = choice.choose(job, work, constants, size, left)
+        return self._plan(best), _forecast(best, steps, constants.origin) if known else None
+
+    def resume(self, first: Commit, last: Commit) -> None:
+        """An earlier driver has brought the job to `last`: it is planned anew once in its life."""
+        self._settled = self._settled or first.plan != last.plan
+
+    def settle(self) -> None:
+        """There is another plan, by whomever: what was measured is another tree's, and there is no third."""
+        self._settled = True
+        self._seen.clear()
+
+    def after(self, old: Commit, new: Commit, plan: Plan) -> tuple[Plan, Forecast] | None:
+        """Take a step into account; another plan for the next one, where the measured ones say that it is better."""
+        if self._settled:
+            return None
+        self._steps += 1
+        if self._steps <= SETTLING or not self._typical(old, new):
+            return None
+        self._seen.append((old, new))
+        if len(self._seen) < WINDOW:
+            return None
+        self._settled = True
+        return self._better(new, plan)
+
+    def _typical(self, old: Commit, new: Commit) -> bool:
+        """Whether a step was a full one in which nothing was started or done twice."""
+        counts = ("cold_starts", "retries", "hedges")
+        return new.measured.samples == self._context.full_samples and all(
+            getattr(new.account, name) == getattr(old.account, name) for name in counts
+        )
+
+    def _better(self, last: Commit, plan: Plan) -> tuple[Plan, Forecast] | None:
+        job, size = self._job, self.size(last.sizes, last.slots)
+        legs = typical([new.measured.legs for _, new in self._seen])
+        levels = [Level(leg.calls, leg.seconds, leg.slowest, leg.phases) for leg in legs]
+        seconds = statistics.median(new.account.seconds - old.account.seconds for old, new in self._seen)
+        start = self._before_measuring
+        work = replace(self._work(size, start), compute_seconds=levels[0].compute_seconds)
+        if last.measured.search is not None:
+            work = replace(work, worker_memory=last.measured.search.size * MIB)
+        step = Measurement(work, plan.structure, plan.shards, seconds, levels)
+        constants = calibration.learn(step, start)
+        steps = self._context.total_steps - last.version
+        left = choice.within_limits(job, steps, seconds=last.account.seconds, dollars=last.account.cost_usd)
+        own = candidate(work, constants, job.price, plan.structure, plan.shards)
+        best = choice.choose(job, work, constants, size, left)
+        if not self._worth_it(best, own, left):
+            return None
+        return self._plan(best), _forecast(best, steps, f"{WINDOW} of its own steps")
+
+    def _worth_it(self, best: Candidate, own: Candidate, left: choice.Left) -> bool:
+        """A tenth better or the only one within the limits; and instances that must start are paid back."""
+        if left.allows(best) and not left.allows(own):
+            return True
+        by = choice.objective_of(self._job)
+        if left.allows(own) > left.allows(best) or choice.figure(best, by) > BETTER * choice.figure(own, by):
+            return False
+        more = _mergers(best) > _mergers(own)
+        start = self._context.caller.slowest_start if more and by == "seconds" else 0.0
+        return (left.steps or 0) * (choice.figure(own, by) - choice.figure(best, by)) > start
+
+    @property
+    def _before_measuring(self) -> Constants:
+        return workload.constants_of(self._context.store.url, self._around.runtime)
+
+    def _work(self, size: Size, constants: Constants) -> Work:
+        around = self._around
+        return workload.work_of(self._job, size, constants, around.runtime, around.instances)
+
+    def _plan(self, one: Candidate) -> Plan:
+        mergers = "worker" if self._job.spec.merge.reuse_workers else "merger"
+        return Plan.model_validate({"structure": one.structure, "shards": one.shards, "mergers": mergers})
+
+
+def _forecast(one: Candidate, steps: int, constants: str) -> Forecast:
+    said = one.prediction
+    return Forecast(
+        seconds_per_step=said.seconds, dollars_per_step=said.dollars, steps=steps, constants=constants
+    )
+
+
+def _mergers(one: Candidate) -> int:
+    return one.shards * max(one.structure[:-1])

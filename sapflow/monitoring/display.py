@@ -1,0 +1,255 @@
+"""What a person sees of a running job: lines, or JSON lines, at most one a second, or a live picture of it.
+
+Each display is an Observer of the driver, and is told of the stages before training. Watching changes nothing.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from sapflow.driver.observer import Observer
+from sapflow.errors import InvocationError
+from sapflow.monitoring.progress import Progress
+from sapflow.quantities.roles import Role
+from sapflow.records.commits import Commit, Forecast, Plan
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
+from sapflow.text import count, dollars, duration, percent, printable, to_json
+
+Event = dict[str, Any]
+SECONDS_BETWEEN_LINES = 1.0
+
+
+class Display(Observer):
+    """Turns what it hears into events and hands them to `emit`; by itself it shows nothing.
+
+    Use it as a context manager around the whole run.
+    """
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+
+    def __enter__(self) -> "Display":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Leave the terminal as it was."""
+
+    def emit(self, event: Event) -> None:
+        """Show one event: a dict with `event`, and numbers as they are."""
+
+    def stage(self, text: str) -> None:
+        """A stage before training begins."""
+        self.emit({"event": "stage", "text": text})
+
+    def cut(self, samples: int) -> None:
+        """So many samples are cut into blocks so far."""
+        self.emit({"event": "data", "samples": samples})
+
+    def begin(self, progress: Progress) -> None:
+        """Training begins; `progress` is kept up to date here."""
+        self.progress = progress
+
+    def watch(self, runtime: EmbeddedRuntime) -> None:
+        """Functions will run in `runtime`; called within its event loop."""
+
+    def resumed(self, commit: Commit) -> None:
+        self._take(commit)
+        self.emit({"event": "resumed", **self._position()})
+
+    def planned(self, plan: Plan, forecast: Forecast | None) -> None:
+        event = {"event": "planned", "structure": list(plan.structure), "shards": plan.shards}
+        if forecast is not None:
+            event |= {
+                "secondsPerStep": forecast.seconds_per_step,
+                "dollarsPerStep": forecast.dollars_per_step,
+                "steps": forecast.steps,
+                "constants": forecast.constants,
+            }
+        self.emit(event)
+
+    def committed(self, commit: Commit) -> None:
+        self._take(commit)
+        self.emit({"event": "progress", **self._position(), **self._numbers()})
+
+    def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
+        if self.progress is not None:
+            self.progress.take_evaluation(version, loss, accuracy)
+        numbers = {"validationLoss": loss, "validationAccuracy": accuracy}
+        self.emit({"event": "evaluated", "version": version, **_present(numbers)})
+
+    def invocation_failed(self, role: Role, op: str, error: InvocationError) -> None:
+        kind = "retry" if error.retryable else "failed"
+        self.emit({"event": kind, "role": role, "op": op, "reason": error.reason, "message": str(error)})
+
+    def hedged(self, role: Role, op: str, version: int) -> None:
+        self.emit({"event": "hedge", "role": role, "op": op, "version": version})
+
+    def checkpointed(self, version: int) -> None:
+        self.emit({"event": "checkpoint", "version": version})
+
+    def _take(self, commit: Commit) -> None:
+        if self.progress is not None:
+            self.progress.committed(commit, time.monotonic())
+
+    def _position(self) -> Event:
+        progress = self.progress
+        if progress is None or progress.commit is None:
+            return {}
+        return {
+            "version": progress.commit.version,
+            "done": progress.done,
+            "total": progress.extent.total,
+            "unit": progress.extent.unit,
+            "epoch": progress.commit.cursor.epoch,
+        }
+
+    def _numbers(self) -> Event:
+        progress = self.progress
+        if progress is None or progress.commit is None:
+            return {}
+        commit = progress.commit
+        return _present(
+            {
+                "loss": commit.measured.loss,
+                "accuracy": commit.measured.accuracy,
+                "secondsPerStep": progress.seconds_per_unit,
+                "secondsLeft": progress.seconds_left,
+                "costUSD": commit.account.cost_usd,
+                "skipped": commit.skipped or None,
+            }
+        )
+
+
+def _present(values: Mapping[str, Any]) -> Event:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+class LineDisplay(Display):
+    """One line an event. Lines of progress come at most once a second, the first and the last always."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        render: Callable[[Event], str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._stream, self._render, self._clock = stream, render, clock
+        self._next: dict[str, float] = {}
+
+    def emit(self, event: Event) -> None:
+        kind = event["event"]
+        if kind in ("progress", "data"):
+            now = self._clock()
+            last = event.get("done") is not None and event["done"] == event.get("total")
+            if now < self._next.get(kind, 0.0) and not last:
+                return
+            self._next[kind] = now + SECONDS_BETWEEN_LINES
+        print(self._render(event), file=self._stream, flush=True)
+
+
+def plain_line(event: Event) -> str:
+    """An event in words, without control characters."""
+    match event["event"]:
+        case "stage":
+            text = event["text"]
+        case "metrics":
+            text = f"metrics at {event['url']}"
+        case "data":
+            text = f"cut {count(event['samples'], 'sample')} into blocks"
+        case "planned":
+            text = planned_line(event)
+        case "resumed":
+            text = f"going on from {event.get('unit', 'step')} {event.get('done', 0):,}"
+        case "progress":
+            text = progress_line(event)
+        case "evaluated":
+            numbers = [f"loss {event['validationLoss']:.4f}"]
+            if "validationAccuracy" in event:
+                numbers.insert(0, f"accuracy {percent(event['validationAccuracy'])}")
+            text = f"evaluated version {event['version']:,} on held-out samples: {', '.join(numbers)}"
+        case "retry" | "failed":
+            again = "; trying again" if event["event"] == "retry" else ""
+            text = f"{event['role']} {event['op']} failed ({event['reason']}): {event['message']}{again}"
+        case "hedge":
+            text = f"{event['role']} {event['op']} of version {event['version']:,} is late: sent a second one"
+        case "checkpoint":
+            text = f"checkpoint of version {event['version']:,}"
+        case other:
+            text = str(other)
+    return " ".join(printable(text).split("\n"))
+
+
+def planned_line(event: Event) -> str:
+    """The merge tree, and what is predicted of it."""
+    tree = "-".join(map(str, event["structure"]))
+    text = f"merging by {tree}" + (f" in {event['shards']} shards" if event["shards"] > 1 else "")
+    if "secondsPerStep" in event:
+        seconds, spent = event["secondsPerStep"], event["dollarsPerStep"]
+        whole = f"{duration(event['steps'] * seconds)} and {dollars(event['steps'] * spent)}"
+        text += (
+            f": forecast {duration(seconds)} a step, {whole} for {count(event['steps'], 'step')}, "
+            f"from {event['constants']}"
+        )
+    return text
+
+
+def forecast_line(forecast: Mapping[str, float]) -> str:
+    """What was forecast before the first step, and of a job that has ended, how far that was from what came."""
+    said = f"{duration(forecast['seconds'])} and {dollars(forecast['costUSD'])}"
+    if "secondsError" not in forecast:
+        return said
+    return (
+        f"{said}: {off(forecast['secondsError'])} of time, cold starts included, "
+        f"{off(forecast['costError'])} of cost"
+    )
+
+
+def off(error: float) -> str:
+    """An error as a share of what came, in words."""
+    return f"{abs(100 * error):.0f} % too {'much' if error > 0 else 'little'}"
+
+
+def progress_line(event: Event) -> str:
+    """How far, how well, how fast and how dear, on one line."""
+    done, total = event.get("done", 0), event.get("total", 0)
+    parts = [f"{event.get('unit', 'step')} {done:,}/{total:,} ({100 * done // max(total, 1)} %)"]
+    if "loss" in event:
+        parts.append(f"loss {event['loss']:.4f}")
+    if "accuracy" in event:
+        parts.append(f"accuracy {percent(event['accuracy'])}")
+    if "skipped" in event:
+        parts.append("not finite, left out")
+    if "secondsPerStep" in event:
+        parts.append(f"{duration(event['secondsPerStep'])} each")
+    if event.get("secondsLeft"):
+        parts.append(f"{duration(event['secondsLeft'])} left")
+    if "costUSD" in event:
+        parts.append(dollars(event["costUSD"]))
+    return "  ".join(parts)
+
+
+def json_line(event: Event) -> str:
+    """An event for machines."""
+    return to_json(event)
+
+
+def open_display(
+    stream: TextIO,
+    *,
+    live: bool,
+    as_json: bool,
+    quiet: bool,
+    title: str,
+    platform: str,
+) -> Display:
+    """The display asked for. `title` is what a live one shows of the job."""
+    if quiet:
+        return Display()
+    if as_json:
+        return LineDisplay(stream, json_line)
+    if not live:
+        return LineDisplay(stream, plain_line)
+    from sapflow.monitoring.live import LiveDisplay  # rich, which lines do without
+
+    return LiveDisplay(stream, title, platform)

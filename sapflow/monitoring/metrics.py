@@ -1,0 +1,180 @@
+"""A job's Prometheus metrics, from what its driver hears. Base units; docs/metrics.md has the table."""
+
+import math
+import time
+from typing import Any, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from sapflow.driver.observer import Observer
+from sapflow.errors import InvocationError
+from sapflow.monitoring.progress import Progress
+from sapflow.monitoring.series import JOB, PROGRESS, of_job
+from sapflow.planning.extent import Extent
+from sapflow.quantities.memory import parse_quantity
+from sapflow.quantities.roles import Role
+from sapflow.records.commits import Account, Commit, Forecast, Plan
+from sapflow.runtimes.sender import Reply
+from sapflow.spec.training_job import TrainingJob
+
+_SECONDS = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300,
+)  # fmt: skip
+
+
+class MetricsObserver(Observer):
+    """Counts what this driver sees, and shows where the job stands."""
+
+    def __init__(self, job: TrainingJob, registry: CollectorRegistry) -> None:
+        self._name = job.metadata.name
+        self._registry = registry
+        self._progress: Progress | None = None
+        self._counted = Account()
+        self._peaks: dict[Role, int] = {}
+        of_invocation = ("role", "op")
+        self._phases = self._histogram(
+            "sapflow_phase_seconds", "Seconds of an invocation, by phase.", *of_invocation, "phase"
+        )
+        self._invocation_seconds = self._histogram(
+            "sapflow_invocation_seconds",
+            "Seconds that a function took for an invocation, its start left out.",
+            *of_invocation,
+        )
+        self._step_seconds = self._histogram(
+            "sapflow_step_seconds", "Seconds of a step, of its commit left out."
+        )
+        self._invocations = self._counter(
+            "sapflow_invocations",
+            "Invocations, by outcome: ok, or the reason of the error.",
+            *of_invocation,
+            "outcome",
+        )
+        self._read = self._counter("sapflow_read_bytes", "Bytes that functions read.", *of_invocation)
+        self._written = self._counter("sapflow_written_bytes", "Bytes that functions wrote.", *of_invocation)
+        self._cold_starts = self._counter(
+            "sapflow_cold_starts", "Invocations that an instance was started for.", "role"
+        )
+        self._retries = self._counter("sapflow_retries", "Invocations that were repeated.")
+        self._hedges = self._counter("sapflow_hedges", "Second invocations for stragglers.")
+        self._commits = self._counter("sapflow_commits", "Versions committed.")
+        self._skipped = self._counter(
+            "sapflow_skipped_steps", "Steps that were not finite and were left out."
+        )
+        self._checkpoints = self._counter("sapflow_checkpoints", "Checkpoints written.")
+        self._peak = self._gauge(
+            "sapflow_memory_peak_bytes", "Largest resident memory seen of a function.", "role"
+        )
+        self._gauges = {
+            name: self._gauge(of_job(name), text)
+            for name, text in {
+                **PROGRESS,
+                "gradient_norm": "Norm of the last step's gradient.",
+                "learning_rate": "Learning rate of the last step.",
+                "forecast_seconds": "Seconds that were forecast for the steps, when the job was last planned.",
+                "forecast_cost_dollars": "Dollars that were forecast for them.",
+                "last_commit_timestamp_seconds": "When a version was last committed, or the driver began.",
+            }.items()
+        }
+        # A driver that never commits, perhaps because its first function never starts, is stalled too.
+        self._set("last_commit_timestamp_seconds", time.time())
+        self._limit = self._gauge("sapflow_memory_limit_bytes", "Memory limit of a function.", "role")
+        memory = job.spec.memory
+        self._limit.labels(self._name, "worker").set(parse_quantity(memory.worker))
+        self._limit.labels(self._name, "merger").set(parse_quantity(memory.merger))
+        self._gauge("sapflow_job_workers", "Workers of the job.").labels(self._name).set(job.spec.workers)
+        # From 0 on, so that the first of what happens seldom is seen as an increase.
+        for counter in (self._retries, self._hedges, self._commits, self._skipped, self._checkpoints):
+            counter.labels(self._name)
+        for role in get_args(Role):
+            self._cold_starts.labels(self._name, role)
+
+    def begin(self, extent: Extent) -> None:
+        """The data is cut: how long the job is. Told again after an outage."""
+        self._progress = Progress(extent)
+        self._set("steps", extent.total)
+        self._set("step", 0)
+
+    def resumed(self, commit: Commit) -> None:
+        self._counted = commit.account
+        self._show(commit)
+
+    def planned(self, plan: Plan, forecast: Forecast | None) -> None:
+        if forecast is not None:
+            self._set("forecast_seconds", forecast.seconds)
+            self._set("forecast_cost_dollars", forecast.dollars)
+
+    def committed(self, commit: Commit) -> None:
+        account, before = commit.account, self._counted
+        self._retries.labels(self._name).inc(max(0, account.retries - before.retries))
+        self._hedges.labels(self._name).inc(max(0, account.hedges - before.hedges))
+        self._counted = account
+        if commit.version:
+            self._commits.labels(self._name).inc()
+            self._step_seconds.labels(self._name).observe(commit.measured.seconds)
+        if commit.skipped:
+            self._skipped.labels(self._name).inc()
+        self._set("last_commit_timestamp_seconds", time.time())
+        self._show(commit)
+
+    def _show(self, commit: Commit) -> None:
+        measured = commit.measured
+        for role, limits in measured.memory_limits.items():
+            self._limit.labels(self._name, role).set(max(limits))
+        self._set("loss", measured.loss)
+        self._set("accuracy", measured.accuracy)
+        self._set("gradient_norm", measured.gradient_norm)
+        self._set("learning_rate", measured.learning_rate)
+        self._set("epoch", commit.cursor.epoch)
+        self._set("cost_dollars", commit.account.cost_usd)
+        if self._progress is not None:
+            self._progress.committed(commit, time.monotonic())
+            self._set("step", self._progress.done)
+            self._set("seconds_per_step", self._progress.seconds_per_unit)
+
+    def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
+        if self._progress is None:
+            return
+        self._progress.take_evaluation(version, loss, accuracy)
+        if self._progress.evaluated is not None and self._progress.evaluated[0] == version:
+            self._set("validation_loss", loss)
+            self._set("validation_accuracy", accuracy)
+
+    def answered(self, role: Role, op: str, reply: Reply) -> None:
+        labels = (self._name, role, op)
+        self._invocations.labels(*labels, "ok").inc()
+        self._invocation_seconds.labels(*labels).observe(reply.seconds)
+        seconds = {"queue": reply.queue_seconds, **reply.body.get("seconds", {})}
+        if reply.cold_seconds:
+            seconds["cold_start"] = reply.cold_seconds
+            self._cold_starts.labels(self._name, role).inc()
+        for phase, value in seconds.items():
+            self._phases.labels(*labels, phase).observe(value)
+        size = reply.body.get("bytes", {})
+        self._read.labels(*labels).inc(size.get("read", 0))
+        self._written.labels(*labels).inc(size.get("written", 0))
+        self._peaks[role] = max(self._peaks.get(role, 0), reply.body.get("peakMemoryBytes", 0))
+        self._peak.labels(self._name, role).set(self._peaks[role])
+
+    def invocation_failed(self, role: Role, op: str, error: InvocationError) -> None:
+        self._invocations.labels(self._name, role, op, error.reason).inc()
+
+    def checkpointed(self, version: int) -> None:
+        self._checkpoints.labels(self._name).inc()
+
+    def finished(self, outcome: dict[str, Any]) -> None:
+        self._set("validation_loss", outcome.get("validationLoss"))
+        self._set("validation_accuracy", outcome.get("validationAccuracy"))
+        self._set("cost_dollars", outcome["account"]["costUSD"])
+
+    def _set(self, name: str, value: float | None) -> None:
+        if value is not None and math.isfinite(value):
+            self._gauges[name].labels(self._name).set(value)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, (JOB, *labels), registry=self._registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, (JOB, *labels), registry=self._registry)
+
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(name, text, (JOB, *labels), registry=self._registry, buckets=_SECONDS)

@@ -1,0 +1,162 @@
+"""What a report is made of: a job's commits and evaluations, read from its store."""
+
+import asyncio
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sapflow.errors import DataError
+from sapflow.objects import keys
+from sapflow.objects.store import Store
+from sapflow.quantities.structure import Structure
+from sapflow.records.commits import Account, Commit, Leg, Plan, Records
+from sapflow.records.typical import typical
+from sapflow.spec.training_job import TrainingJob
+
+_AT_ONCE = 32
+"""Reads of the store under way at once."""
+WARM_UP_STEPS = 3
+"""Steps at the beginning that predictions of warm steps are not held against, where there are more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A version on the held-out samples."""
+
+    version: int
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What the planner's law says of a warm step: seconds and dollars, and seconds by level, workers first."""
+
+    seconds: float
+    dollars: float
+    levels: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One job as its store tells of it. `commits` are versions 1, 2, …; `start` is version 0."""
+
+    uid: str
+    job: TrainingJob
+    state: str
+    start: Commit
+    commits: Sequence[Commit]
+    plan: Plan
+    evaluations: Sequence[Evaluation]
+    checkpoints: Sequence[int] = ()
+    outcome: dict[str, Any] | None = None
+    failure: dict[str, Any] | None = None
+    predicted: Predicted | None = None
+    not_predicted: str = ""
+    """Why there is no prediction."""
+
+    @property
+    def structure(self) -> Structure:
+        return self.plan.structure
+
+    @property
+    def last(self) -> Commit:
+        return self.commits[-1] if self.commits else self.start
+
+    @property
+    def versions(self) -> Sequence[Commit]:
+        """All of them, from version 0."""
+        return (self.start, *self.commits)
+
+    @property
+    def result(self) -> Commit:
+        """The version that was chosen; the last one as long as none is."""
+        return self.versions[: self.outcome["version"] + 1][-1] if self.outcome is not None else self.last
+
+    def level_name(self, level: int) -> str:
+        """Of a level of the tree, workers 0."""
+        if level == 0:
+            return "workers"
+        return "root" if level == len(self.structure) - 1 else f"mergers, level {level}"
+
+    @property
+    def warm(self) -> Sequence[Commit]:
+        """Commits of steps by the last plan in which no function had to be started, where there are such after the
+        warm-up."""
+        pairs = list(zip([self.start, *self.commits], self.commits, strict=False))[WARM_UP_STEPS:]
+        warm = [
+            new
+            for old, new in pairs
+            if new.account.cold_starts == old.account.cold_starts and old.plan == self.last.plan
+        ]
+        return warm or self.commits
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The median over the warm steps of seconds between two commits."""
+        return self._per_step(lambda account: account.seconds)
+
+    @property
+    def dollars_per_step(self) -> float | None:
+        """The median over the warm steps of what one cost."""
+        return self._per_step(lambda account: account.cost_usd)
+
+    def _per_step(self, figure: Callable[[Account], float]) -> float | None:
+        ends = {commit.version: figure(commit.account) for commit in (self.start, *self.commits)}
+        gaps = [ends[each.version] - ends[each.version - 1] for each in self.warm]
+        return statistics.median(gaps) if gaps else None
+
+    @property
+    def levels(self) -> list[Leg]:
+        """A typical step by level, workers first: the median of each figure over the warm steps."""
+        return typical([each.measured.legs for each in self.warm if each.measured.legs])
+
+
+async def gather(uid: str, job: TrainingJob, store: Store) -> Facts:
+    """Read all that a report shows. Raises DataError where nothing is trained yet; StoreError."""
+    records = Records(store, uid)
+    last = await records.last()
+    if last is None:
+        raise DataError(f"nothing of job {uid} is trained yet: there is nothing to report")
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def read(key: str) -> Any | None:
+        async with limit:
+            return await records.read(key)
+
+    async def commit(version: int) -> Commit:
+        async with limit:
+            found = await records.commit(version)
+        if found is None:
+            raise DataError(f"commit {version} of job {uid} is missing; its store is not whole")
+        return found
+
+    versions = range(last.version + 1)
+    every = job.spec.checkpoint.every_steps
+    kept = sorted({*(versions[::every] if every else ()), last.version})
+    commits, evaluations, checkpoints, outcome, failure, plan = await asyncio.gather(
+        asyncio.gather(*map(commit, versions)),
+        asyncio.gather(*(read(keys.evaluation(uid, version)) for version in versions)),
+        asyncio.gather(*(read(keys.checkpoint(uid, version)) for version in kept)),
+        read(keys.result(uid, "outcome.json")),
+        read(keys.failure(uid, last.version)),
+        records.plan(last.plan),
+    )
+    state = "Succeeded" if outcome is not None else "Failed" if failure is not None else "Unfinished"
+    return Facts(
+        uid=uid,
+        job=job,
+        state=state,
+        start=commits[0],
+        commits=commits[1:],
+        plan=plan,
+        evaluations=[
+            Evaluation(version, body["loss"], body.get("accuracy"))
+            for version, body in enumerate(evaluations)
+            if body is not None
+        ],
+        checkpoints=[version for version, body in zip(kept, checkpoints, strict=True) if body is not None],
+        outcome=outcome,
+        failure=failure if outcome is None else None,
+    )

@@ -1,0 +1,298 @@
+"""The page: what of a job is shown, in which order, in which words. Pure."""
+
+from collections.abc import Iterator, Mapping
+from html import escape
+from importlib import resources
+
+import yaml
+
+from sapflow.monitoring.report import cells, charts, events, prediction
+from sapflow.monitoring.report.charts import Line
+from sapflow.monitoring.report.elements import money, number, share, table, time, whole
+from sapflow.monitoring.report.facts import Facts
+from sapflow.quantities.memory import format_bytes, format_quantity, parse_quantity
+from sapflow.quantities.prices import MIB
+from sapflow.records.commits import Account, Commit, Leg
+from sapflow.text import dollars, duration, percent
+
+PHASES = {
+    "compute": "s1",
+    "read": "s2",
+    "merge": "s3",
+    "update": "s4",
+    "write": "s5",
+    "queue": "s6",
+    "cold": "s7",
+}
+"""Phases of invocations, from below, and their colours' classes. A phase that is not named here is `other`."""
+_OTHER = "other"
+
+
+def render(facts: Facts) -> str:
+    """One HTML document: no script, no font, no picture from anywhere else."""
+    name = facts.job.metadata.name
+    sections = "".join(
+        f"<section><h2>{escape(title)}</h2>{''.join(body)}</section>" for title, body in _sections(facts)
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{escape(name)} · Sapflow</title><style>{_style()}</style></head><body><main>"
+        f"{_header(facts)}{sections}</main></body></html>\n"
+    )
+
+
+def _style() -> str:
+    return (resources.files(__package__) / "style.css").read_text(encoding="utf-8")
+
+
+def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
+    yield "Learning", _learning(facts)
+    yield "Where the time of a step goes", _anatomy(facts)
+    yield "Merge tree", [_tree(facts), _levels(facts)]
+    if where := cells.section(facts):
+        yield "Placement by node", where
+    yield "Prediction beside measurement", prediction.section(facts)
+    yield "Memory and cost", _memory_and_cost(facts)
+    yield "Faults and starts", [events.section(facts)]
+    yield "Spec", [_spec(facts)]
+
+
+def _header(facts: Facts) -> str:
+    last, outcome = facts.last, facts.outcome
+    accuracies = [each.accuracy for each in facts.evaluations if each.accuracy is not None]
+    shown = (outcome or {}).get("validationAccuracy", accuracies[-1] if accuracies else None)
+    # The outcome's account has what came after the last commit: evaluations, the export.
+    account = last.account if outcome is None else Account.model_validate(outcome["account"])
+    unit = "contributions" if facts.job.spec.algorithm.mode == "Async" else "steps"
+    tiles = [
+        ("validation accuracy", percent(shown) if shown is not None else "–"),
+        ("training loss", number(last.measured.loss) if last.measured.loss is not None else "–"),
+        (unit, f"{sum(last.counters) if last.counters else last.version:,}"),
+        ("time", duration(account.seconds)),
+        ("cost", dollars(account.cost_usd)),
+        ("invocations", f"{account.invocations:,}"),
+        ("cold starts", f"{account.cold_starts:,}"),
+        ("retries", f"{account.retries:,}"),
+        ("hedges", f"{account.hedges:,}"),
+    ]
+    boxes = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in tiles)
+    said = ""
+    if facts.failure is not None:
+        reason, message = (escape(str(facts.failure.get(name, ""))) for name in ("reason", "message"))
+        said = f'<p class="failure"><b>{reason}</b> {message}</p>'
+    elif outcome is not None:
+        reached = ", the first that reached the target" if outcome.get("targetReached") else ""
+        said = (
+            f"<p>Result: version {outcome['version']:,}{reached}, {escape(outcome['uri'])}, "
+            f"SHA-256 <code>{escape(outcome['sha256'])}</code></p>"
+        )
+    return (
+        f'<header><h1>{escape(facts.job.metadata.name)} <span class="state {facts.state.lower()}">{facts.state}</span>'
+        f"</h1><p>{escape(facts.uid)} · {facts.job.spec.workers:,} workers, structure "
+        f"{list(facts.structure)}, {facts.plan.shards:,} shard{'' if facts.plan.shards == 1 else 's'}</p>"
+        f"<dl>{boxes}</dl>{said}</header>"
+    )
+
+
+def _learning(facts: Facts) -> list[str]:
+    target = facts.job.spec.algorithm.target_accuracy
+    wanted = [] if target is None else [("target", "s3", target)]
+    losses = {each.version: each.measured.loss for each in facts.commits}
+    held_out_losses = {each.version: each.loss for each in facts.evaluations}
+    hits = {each.version: each.measured.accuracy for each in facts.commits}
+    held_out_hits = {each.version: each.accuracy for each in facts.evaluations}
+    classifies = any(value is not None for value in (*hits.values(), *held_out_hits.values()))
+    found = []
+    for label, place, form in (
+        ("time", {each.version: each.account.seconds for each in facts.versions}, time),
+        ("dollars", {each.version: each.account.cost_usd for each in facts.versions}, money),
+    ):
+        curves = [
+            _line("training", "s1", losses, place),
+            _line("validation", "s2", held_out_losses, place, marks=True),
+        ]
+        found.append(charts.lines(curves, x=label, y="loss", x_format=form, y_format=number))
+        if classifies:
+            curves = [
+                _line("training", "s1", hits, place),
+                _line("validation", "s2", held_out_hits, place, marks=True),
+            ]
+            found.append(
+                charts.lines(curves, x=label, y="accuracy", x_format=form, y_format=share, limits=wanted)
+            )
+    return ['<div class="grid">', *found, "</div>"]
+
+
+def _line(
+    name: str,
+    kind: str,
+    values: Mapping[int, float | None],
+    place: Mapping[int, float],
+    *,
+    marks: bool = False,
+) -> Line:
+    points = [(place[version], value) for version, value in values.items() if value is not None]
+    return Line(name, kind, points, marks)
+
+
+def _anatomy(facts: Facts) -> list[str]:
+    columns = [(float(each.version), _phases(each)) for each in facts.commits]
+    kinds = {**PHASES, _OTHER: "s8"}
+    walls = [(float(each.version), each.measured.seconds) for each in facts.commits]
+    return [
+        "<p>Seconds of all functions together, by phase, beside the seconds that the step took: the more functions "
+        "work at once, the further the two are apart.</p>",
+        '<div class="grid">',
+        charts.stacked(columns, kinds, x="step", y="function seconds", x_format=whole, y_format=time),
+        charts.lines(
+            [Line("a step", "s1", walls)],
+            x="step",
+            y="seconds",
+            x_format=whole,
+            y_format=time,
+            from_zero=True,
+            few_cut=True,
+        ),
+        "</div>",
+        *_sizes_tried(facts),
+    ]
+
+
+def _limits(facts: Facts, role: str) -> list[tuple[float, float]]:
+    """(step, MiB) that the functions of each step said they had, where they did."""
+    return [
+        (float(each.version), max(each.measured.memory_limits[role]) / MIB)
+        for each in facts.commits
+        if each.measured.memory_limits.get(role)
+    ]
+
+
+def _sizes_tried(facts: Facts) -> list[str]:
+    """What a search for the workers' size has come to."""
+    search = facts.last.measured.search
+    if search is None:
+        return []
+    state = "It has ended" if search.done else "It goes on"
+    rows = [
+        (
+            format_quantity(each.size * MIB),
+            f"{each.step:,}",
+            duration(each.seconds),
+            money(each.cost_usd),
+            share(each.error),
+        )
+        for each in search.trials
+    ]
+    return [
+        f"<p>The search for the workers' memory wants {search.quantity}. {state}.</p>",
+        table(["size tried", "to step", "a step", "cost of a step", "error"], rows),
+    ]
+
+
+def _phases(commit: Commit) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, seconds in commit.measured.phases.items():
+        known = name if name in PHASES else _OTHER
+        found[known] = found.get(known, 0.0) + seconds
+    return found
+
+
+def _tree(facts: Facts) -> str:
+    levels = facts.levels
+    notes: list[list[str]] = []
+    edges: list[list[str]] = []
+    timed = False
+    for level in range(len(facts.structure) - 1, -1, -1):
+        leg = levels[level] if level < len(levels) else Leg()
+        notes.append([f"{duration(leg.seconds / leg.calls)} a call"] if leg.calls else [])
+        below = levels[level - 1] if 0 < level < len(levels) else Leg()
+        if not below.calls:
+            edges.append([])
+            continue
+        # Shards and cursors make several calls of one child; the cut end of an epoch has fewer children.
+        children = min(below.calls, facts.structure[-level])
+        each = [format_bytes(below.bytes_written / children)]
+        if merging := leg.phases.get("merge"):
+            each.append(duration(merging / children))
+            timed = True
+        edges.append([f"{', '.join(each)} each", f"{format_bytes(below.bytes_written)} in all"])
+    caption = (
+        "<p>An edge is what one child wrote, and the seconds in which the functions above it read and added that: "
+        "the merge phase of their calls, all together, by the number of children.</p>"
+    )
+    drawn = f'<div class="tree">{charts.tree(facts.structure, notes, edges)}</div>'
+    return (caption if timed else "") + drawn
+
+
+def _levels(facts: Facts) -> str:
+    levels = facts.levels
+    if not levels:
+        return '<p class="empty">Calls were not counted by level when this job ran.</p>'
+    rows = []
+    for level, leg in reversed(list(enumerate(levels))):
+        calls = max(leg.calls, 1)
+        rows.append(
+            [
+                facts.level_name(level),
+                f"{leg.calls:,}",
+                duration(leg.seconds / calls),
+                duration(leg.slowest),
+                format_bytes(leg.bytes_read),
+                format_bytes(leg.bytes_written),
+            ]
+        )
+    head = ["a typical step", "calls", "mean call", "slowest call", "read", "written"]
+    return table(head, rows)
+
+
+def _memory_and_cost(facts: Facts) -> list[str]:
+    spec = facts.job.spec.memory
+    limits = {"worker": parse_quantity(spec.worker), "merger": parse_quantity(spec.merger)}
+    series, bounds = [], []
+    for role, kind in (("worker", "s1"), ("merger", "s2")):
+        points = [
+            (float(each.version), each.measured.peak_memory_bytes[role] / MIB)
+            for each in facts.commits
+            if each.measured.peak_memory_bytes.get(role)
+        ]
+        if points:
+            series.append(Line(role, kind, points))
+            changing = _limits(facts, role)
+            if len({size for _, size in changing}) > 1:
+                series.append(Line(f"limit of a {role}", "s3", changing))
+            else:
+                bounds.append(
+                    (f"limit of a {role}", kind, changing[0][1] if changing else limits[role] / MIB)
+                )
+    price = facts.job.price
+    spent = [(float(each.version), each.account.cost_usd) for each in facts.versions]
+    return [
+        f"<p>Cost by {escape(price.name)}: workers' and mergers' calls. Peak memory is all that the system counts of "
+        "a process, pages of libraries that it shares with others included, which a local run's limit leaves out.</p>",
+        '<div class="grid">',
+        charts.lines(
+            series,
+            x="step",
+            y="peak memory, MiB",
+            x_format=whole,
+            y_format=whole,
+            from_zero=True,
+            limits=bounds,
+        ),
+        charts.lines(
+            [Line("cost so far", "s1", spent)],
+            x="step",
+            y="dollars",
+            x_format=whole,
+            y_format=money,
+            from_zero=True,
+        ),
+        "</div>",
+    ]
+
+
+def _spec(facts: Facts) -> str:
+    text = yaml.safe_dump(facts.job.to_json(), sort_keys=False, allow_unicode=True, width=100)
+    return f"<details><summary>TrainingJob</summary><pre>{escape(text)}</pre></details>"

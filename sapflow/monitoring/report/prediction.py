@@ -1,0 +1,84 @@
+"""The part of the page about what was said of a job's steps, and what they took. Pure."""
+
+from collections.abc import Callable
+from html import escape
+from itertools import pairwise
+
+from sapflow.driver.result import forecast_against
+from sapflow.monitoring.display import forecast_line, off
+from sapflow.monitoring.report.elements import table
+from sapflow.monitoring.report.facts import Facts
+from sapflow.text import count, dollars, duration
+
+
+def section(facts: Facts) -> list[str]:
+    """What follows the heading: the law of today, then the forecasts that the job was planned by."""
+    return [_law(facts), *_forecasts(facts)]
+
+
+def _law(facts: Facts) -> str:
+    if facts.predicted is None:
+        return f'<p class="empty">No prediction: {escape(facts.not_predicted or "none was made")}.</p>'
+    predicted, rows = facts.predicted, []
+    for label, said, seen, form in (
+        ("seconds a step", predicted.seconds, facts.seconds_per_step, duration),
+        ("dollars a step", predicted.dollars, facts.dollars_per_step, dollars),
+    ):
+        rows.append([label, form(said), "–" if seen is None else form(seen), _times(said, seen)])
+    levels = facts.levels
+    if len(levels) == len(predicted.levels):
+        for level in range(len(levels) - 1, -1, -1):
+            seen = levels[level].slowest
+            said = predicted.levels[level]
+            label = f"slowest call: {facts.level_name(level)}"
+            rows.append([label, duration(said), duration(seen), _times(said, seen)])
+    note = (
+        "<p>Of warm steps: the planner's law with its stored constants beside the median of this job's steps in "
+        "which no function had to be started.</p>"
+    )
+    return note + table(["", "predicted", "measured", "measured / predicted"], rows)
+
+
+def _times(said: float, seen: float | None) -> str:
+    return "–" if seen is None or not said > 0 else f"{seen / said:.2f} ×"
+
+
+def _forecasts(facts: Facts) -> list[str]:
+    """What was forecast at each plan beside what came; empty where nothing was forecast."""
+    first, chosen = facts.start.forecast, facts.result
+    if first is None:
+        return []
+    whole = f"{duration(first.seconds)} and {dollars(first.dollars)} for {count(first.steps, 'step')}"
+    said = f"Forecast before the first step: {whole}, from {first.constants}."
+    against = (facts.outcome or {}).get("forecast") or forecast_against(facts.start, chosen)
+    if against is not None:
+        taken = "taken" if facts.outcome is not None else "taken so far"
+        said += f" For the {count(chosen.version, 'step')} {taken}: {forecast_line(against)}."
+    said += " What came has cold starts, evaluations and faults in it, a forecast has none."
+    return [f"<p>{escape(said)}</p>", _by_plan(facts)]
+
+
+def _by_plan(facts: Facts) -> str:
+    """A row for each forecast: of the steps from its plan to the next one, or to the end."""
+    end = facts.result
+    made = [each for each in facts.versions[: end.version + 1] if each.forecast is not None]
+    rows = []
+    for begin, until in pairwise([*made, end]):
+        assert begin.forecast is not None
+        steps = until.version - begin.version
+        seconds = until.account.seconds - begin.account.seconds
+        spent = until.account.cost_usd - begin.account.cost_usd
+        when = "before the first step" if begin.version == 0 else f"anew after version {begin.version:,}"
+        row = [when, f"{steps:,}"]
+        row += _beside(begin.forecast.seconds_per_step, seconds, steps, duration)
+        row += _beside(begin.forecast.dollars_per_step, spent, steps, dollars)
+        rows.append(row)
+    figures = [head for unit in ("seconds", "dollars") for head in (f"{unit} a step", "came", "error")]
+    return table(["forecast", "steps by it", *figures], rows)
+
+
+def _beside(said: float, came: float, steps: int, form: Callable[[float], str]) -> list[str]:
+    """What was said of a step, what one took of what all took, and the error as a share of that."""
+    if not steps or not came > 0:
+        return [form(said), "–", "–"]
+    return [form(said), form(came / steps), off(said / (came / steps) - 1)]

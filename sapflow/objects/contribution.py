@@ -1,0 +1,131 @@
+"""What flows: sums over samples as one flat float32 vector, with the scalars that belong to it.
+
+A contribution over n samples holds Σ gradient (P values), then n × the averaged values (A), and as metadata the
+weight n, sums of losses in float64, and the integer buffers of the first rank. Parameters and optimiser state are flat
+vectors of the same kind. Each is one safetensors object with one tensor named `flat`.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sapflow.errors import CorruptObject
+from sapflow.messages.requests import Part
+from sapflow.objects import safetensor
+from sapflow.objects.store import ObjectReader, Store
+
+NAME = "flat"
+FLOAT = np.dtype("<f4")
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The scalars of a contribution: `weight` samples, `losses` summed over them in float64, integer buffers."""
+
+    weight: int
+    losses: Mapping[str, float] = field(default_factory=dict)
+    integers: bytes = b""
+
+    def __add__(self, other: "Sums") -> "Sums":
+        """Both together; the integer buffers are those of the first."""
+        losses = {name: value + other.losses[name] for name, value in self.losses.items()}
+        return Sums(self.weight + other.weight, losses, self.integers)
+
+    def to_metadata(self) -> dict[str, str]:
+        texts = {f"loss.{name}": value.hex() for name, value in self.losses.items()}
+        texts["weight"] = str(self.weight)
+        if self.integers:
+            texts["integers"] = base64.b64encode(self.integers).decode()
+        return texts
+
+    @classmethod
+    def from_metadata(cls, texts: Mapping[str, str], key: str) -> "Sums":
+        try:
+            return cls(
+                int(texts["weight"]),
+                {n[5:]: float.fromhex(text) for n, text in texts.items() if n.startswith("loss.")},
+                base64.b64decode(texts.get("integers", "")),
+            )
+        except (KeyError, ValueError) as error:
+            raise CorruptObject(f"object {key} has broken sums in its metadata: {error}") from error
+
+
+def encode(vector: np.ndarray, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
+    """A flat float32 vector as the parts of one object; the vector is not copied."""
+    header = safetensor.encode_header({NAME: (FLOAT, vector.shape)}, metadata)
+    return [header, memoryview(vector).cast("B")]
+
+
+def read_header(reader: ObjectReader, key: str, count: int) -> dict[str, str]:
+    """Read the header of a flat vector of `count` elements; its metadata. The reader then stands at the data.
+
+    Raises CorruptObject where the object is not exactly that, before any memory is allocated.
+    """
+    prefix = bytes(reader.next(8))
+    size = safetensor.header_length(prefix, key)
+    header = safetensor.decode_header(prefix + bytes(reader.next(size - 8)), key)
+    tensor = header.tensors.get(NAME)
+    if tensor is None or tensor.dtype != FLOAT or tensor.shape != (count,):
+        found = "no such tensor" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
+        raise CorruptObject(f"object {key}: expected tensor {NAME!r} of {count} float32, found {found}")
+    if header.object_size != reader.size:
+        raise CorruptObject(f"object {key} has {reader.size} bytes, its header says {header.object_size}")
+    return header.metadata
+
+
+def read_vector(store: Store, key: str, out: np.ndarray) -> dict[str, str]:
+    """Read a whole flat vector into `out` (float32, contiguous); its metadata."""
+    with store.open(key) as reader:
+        metadata = read_header(reader, key, len(out))
+        reader.readinto(memoryview(out).cast("B"))
+    return metadata
+
+
+def read_range(
+    store: Store, parts: Sequence[Part], start: int, stop: int, out: np.ndarray, *, rows: int = 1
+) -> dict[str, str]:
+    """Elements `start` to `stop` of a vector that lies in parts, into `out`; metadata of the first part touched.
+
+    With `rows` the objects hold several vectors one behind the other (optimiser state); `out` is [rows, stop − start].
+    Raises CorruptObject where the parts leave a gap.
+    """
+    target = out.reshape(rows, stop - start)
+    metadata: dict[str, str] | None = None
+    position = start
+    for part in sorted(parts, key=lambda part: part.start):
+        if part.stop <= position or part.start >= stop:
+            continue
+        if part.start > position:
+            break
+        length, first, last = part.stop - part.start, position, min(part.stop, stop)
+        if rows == 1 and (first, last) == (part.start, part.stop):
+            texts = read_vector(store, part.key, target[0, first - start : last - start])
+        else:
+            texts = _read_rows(
+                store, part.key, length, first - part.start, target[:, first - start : last - start]
+            )
+        metadata = texts if metadata is None else metadata
+        position = last
+    if position != stop or metadata is None:
+        raise CorruptObject(f"elements {position} to {stop} lie in none of {[part.key for part in parts]}")
+    return metadata
+
+
+def _read_rows(store: Store, key: str, length: int, skip: int, target: np.ndarray) -> dict[str, str]:
+    rows, count = target.shape
+    with store.open(key) as reader:
+        metadata = read_header(reader, key, rows * length)
+        for row in range(rows):
+            _skip(reader, skip)
+            reader.readinto(memoryview(target[row]).cast("B"))
+            _skip(reader, length - skip - count)
+    return metadata
+
+
+def _skip(reader: ObjectReader, elements: int) -> None:
+    """Pass over elements in pieces, so that memory stays small."""
+    left = elements * FLOAT.itemsize
+    while left:
+        left -= len(reader.next(min(left, 1 << 20)))

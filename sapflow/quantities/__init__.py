@@ -1,0 +1,1 @@
+"""Values that know no spec: memory sizes, prices, merge structures."""

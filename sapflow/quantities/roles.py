@@ -1,0 +1,5 @@
+"""The roles of functions."""
+
+from typing import Literal
+
+Role = Literal["worker", "merger"]

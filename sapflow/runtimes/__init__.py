@@ -1,0 +1,1 @@
+"""Where functions run, and how an invocation gets to one of them: one sender a runtime."""

@@ -1,0 +1,1 @@
+"""The embedded runtime: functions as processes of this machine."""

@@ -1,0 +1,1 @@
+"""Invocations over HTTP: the body of a request, the meaning of an answer, and two clients."""

@@ -1,0 +1,187 @@
+"""Functions as Knative Services: the sender of a driver inside the cluster.
+
+A call that finds no instance waits in Knative's activator until one has started. What no function has seen (the
+activator over its queue, no gateway, an instance that is busy or stopping) is sent again here, so that a job's own
+retries are kept for functions that fail.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from sapflow.errors import InstanceLost, InvocationError
+from sapflow.quantities.roles import Role
+from sapflow.runtimes.http.answer import (
+    AGE_HEADER,
+    MEMORY_HEADER,
+    SECONDS_HEADER,
+    encode,
+    interpret,
+    reason_of,
+    timed_out,
+)
+from sapflow.runtimes.http.sender import Answer, NotConnected, open_session, post
+from sapflow.runtimes.sender import Reply
+from sapflow.runtimes.slots import Slots
+
+START_SECONDS = 180.0
+"""How long a call may wait, beyond its own time limit, for an instance: a node may have to pull the image first."""
+_UNSEEN_STATUSES = frozenset({404, 429, 503})
+"""Of proxies on the way: the route is not programmed yet, too many wait, no instance is there."""
+_UNSEEN_REASONS = frozenset({"Busy", "ShuttingDown"})
+"""Of functions that did not start on the call."""
+_LOST = 2
+"""Times that a call whose connection broke is sent again: a gateway that goes takes all its connections along."""
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 2.0
+_CLOCKS = 0.05
+"""Seconds by which a process may seem older than our wait for it: it counts its age from before its imports."""
+
+
+class KnativeSender:
+    """A Sender to one Knative Service a role. To be used within one event loop, and closed there."""
+
+    def __init__(
+        self,
+        urls: Mapping[Role, str],
+        token: Callable[[], str],
+        *,
+        instances: Mapping[Role, int],
+        start_seconds: float = START_SECONDS,
+    ) -> None:
+        """`urls` end in `/invoke`; `token` gives the pool's token as it is now.
+
+        `instances` is each service's max-scale: more calls than that would wait in the activator, where nobody knows
+        in which order they are served. `start_seconds`: see START_SECONDS.
+        """
+        self._urls = {role: URL(url) for role, url in urls.items()}
+        self._token = token
+        self._slots = {role: Slots(count) for role, count in instances.items()}
+        self._start_seconds = start_seconds
+        self._session: aiohttp.ClientSession | None = None
+        self._knocking: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
+        """As Sender.invoke. The reply's seconds are the handler's; all others are its start, or the queue."""
+        asked = time.monotonic()
+        slots = self._slots[role]
+        await slots.acquire(urgent=False)
+        try:
+            sent = time.monotonic()
+            answer = await self._until_seen(role, request, seconds, sent + seconds + self._start_seconds)
+            received = time.monotonic()
+        finally:
+            slots.release()
+        body = interpret(request, answer.status, answer.content)
+        return account(body, answer.headers, waited=sent - asked, elapsed=received - sent)
+
+    def start(self, counts: Mapping[Role, int]) -> None:
+        """Have instances started, before calls need them all at once. It never fails, and may be in vain."""
+        urls = [
+            self._urls[role].with_path("/healthz") for role, count in counts.items() for _ in range(count)
+        ]
+        self._knocking += [asyncio.create_task(self._knock(url)) for url in urls]
+
+    async def _knock(self, url: URL) -> None:
+        """Until a function has answered: at first, the gateway may not know the way yet."""
+        pause = _FIRST_PAUSE
+        with suppress(TimeoutError, InvocationError):
+            async with asyncio.timeout(self._start_seconds):
+                while True:
+                    with suppress(aiohttp.ClientError):
+                        async with self._open().get(url) as response:
+                            if response.status not in _UNSEEN_STATUSES:
+                                return
+                    await asyncio.sleep(pause)
+                    pause = min(_LONGEST_PAUSE, 2 * pause)
+
+    async def close(self) -> None:
+        """Give up the connections; the instances are Knative's to end. Calls in flight end with an error."""
+        self._closed = True
+        for task in self._knocking:
+            task.cancel()
+        await asyncio.gather(*self._knocking, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    async def _until_seen(
+        self, role: Role, request: Mapping[str, Any], seconds: float, deadline: float
+    ) -> Answer:
+        """The answer of a function to one request, which is sent as often as it takes until `deadline`."""
+        url, body = self._urls[role], encode(request, seconds)
+        pause, lost = _FIRST_PAUSE, 0
+        while True:
+            answer: Answer | None = None
+            failure: InvocationError | None = None
+            headers = {"Authorization": f"Bearer {self._token()}"}
+            left = deadline - time.monotonic()
+            try:
+                answer = await post(self._open(), url, request, body, seconds=left, headers=headers)
+            except TimeoutError as error:
+                raise timed_out(request, seconds) from error
+            except NotConnected as error:
+                failure = error
+            except InstanceLost as error:
+                failure, lost = error, lost + 1
+                if lost > _LOST:
+                    raise
+            if answer is not None and not _unseen(answer):
+                return answer
+            wait = pause * random.uniform(0.5, 1.0)
+            if time.monotonic() + wait >= deadline:
+                if answer is not None:
+                    return answer
+                assert failure is not None
+                raise failure
+            await asyncio.sleep(wait)
+            pause = min(_LONGEST_PAUSE, 2 * pause)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise InvocationError("the sender is closed", reason="Closed")
+        if self._session is None:
+            self._session = open_session(aiohttp.TCPConnector(limit=0))
+        return self._session
+
+
+def _unseen(answer: Answer) -> bool:
+    """Whether no function has started on the call."""
+    if answer.status not in _UNSEEN_STATUSES:
+        return False
+    reason = reason_of(answer.content)
+    return reason is None or reason in _UNSEEN_REASONS
+
+
+def account(body: dict[str, Any], headers: Mapping[str, str], *, waited: float, elapsed: float) -> Reply:
+    """A reply whose call waited so many seconds to be sent, and was answered so many seconds later.
+
+    The instance was started for this call where it is younger than the call: then all that its handler did not take
+    was the start. Else it was the way there and back, or waiting for an instance to be free.
+    """
+    handler = _number(headers, SECONDS_HEADER)
+    age = _number(headers, AGE_HEADER)
+    memory = _number(headers, MEMORY_HEADER)
+    seconds = elapsed if handler is None else min(handler, elapsed)
+    rest = elapsed - seconds
+    cold = age is not None and age <= rest + _CLOCKS
+    return Reply(
+        body,
+        seconds,
+        cold_seconds=rest if cold else 0.0,
+        queue_seconds=waited if cold else waited + rest,
+        memory_bytes=None if memory is None else int(memory),
+    )
+
+
+def _number(headers: Mapping[str, str], name: str) -> float | None:
+    try:
+        return float(headers[name])
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,258 @@
+"""Functions as OpenWhisk actions: activations over its REST API, waited for, and polled where they take longer.
+
+API: docs/rest_api.md of apache/openwhisk; what a record holds: docs/actions.md and docs/annotations.md there.
+"""
+
+import asyncio
+import base64
+import json
+import math
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from sapflow.errors import InstanceLost, InvocationError, InvocationTimeout, OutOfMemory
+from sapflow.quantities.roles import Role
+from sapflow.runtimes.http.answer import describe, error_in, timed_out
+from sapflow.runtimes.sender import Reply
+from sapflow.runtimes.slots import Slots
+
+START_SECONDS = 180.0
+"""How long an activation may take beyond its own time limit: for a place to run, and its image."""
+INIT_SECONDS = 30
+"""Of an action's time limit, what its first activation may spend on the start of the function."""
+_ANSWER_SECONDS = 75.0
+"""A blocking activation is answered after a minute at the latest, with or without its result."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+_BUSY_STATUSES = frozenset({429, 503})
+_OUT_OF_MEMORY = "exhausted its memory"
+_OUT_OF_TIME = "exceeded its time limits"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What an action is made of. `environ` reaches its function with `/init`, and never its activations' records."""
+
+    name: str
+    image: str
+    memory: int
+    """Bytes; OpenWhisk counts in MiB, rounded up here."""
+    seconds: float
+    environ: Mapping[str, str] = field(repr=False)
+
+    def body(self) -> dict[str, Any]:
+        """The body of the PUT that makes it."""
+        return {
+            "namespace": "_",
+            "name": self.name,
+            "exec": {"kind": "blackbox", "image": self.image, "binary": False},
+            "limits": {
+                "memory": math.ceil(self.memory / (1 << 20)),
+                "timeout": round(1000 * (self.seconds + INIT_SECONDS)),
+                "concurrency": 1,
+            },
+            "parameters": [
+                {"key": name, "value": value, "init": True} for name, value in sorted(self.environ.items())
+            ],
+        }
+
+
+class OpenWhiskSender:
+    """A Sender whose functions are actions of one namespace. `create` first; `close` removes what it has created."""
+
+    def __init__(
+        self,
+        url: str,
+        auth: str,
+        actions: Mapping[Role, Action],
+        token: str,
+        *,
+        instances: int,
+        start_seconds: float = START_SECONDS,
+    ) -> None:
+        """`url` of the API host; `auth` as in ~/.wskprops: `user:password`; `token` is the pool's.
+
+        `instances`: activations under way at once, as many as the namespace's limits allow.
+        Raises InvocationError where url or auth are of another form.
+        """
+        self._base = URL(url)
+        if self._base.scheme not in ("http", "https") or not self._base.host:
+            raise InvocationError(
+                f"{url!r} is no address of an OpenWhisk: write it as https://host", reason="StartFailed"
+            )
+        if ":" not in auth:
+            raise InvocationError(
+                "the credentials of OpenWhisk are not of the form user:password: set OW_AUTH to what "
+                "`wsk property get --auth` prints",
+                reason="StartFailed",
+            )
+        self._headers = {
+            "Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}",
+            "Content-Type": "application/json",
+        }
+        self._actions, self._token = dict(actions), token
+        self.instances = instances
+        self._slots = Slots(instances)
+        self._start_seconds = start_seconds
+        self._session: aiohttp.ClientSession | None = None
+        self._created: list[str] = []
+
+    async def create(self) -> None:
+        """Make the actions, or make those of the same names anew. Raises InvocationError."""
+        for action in self._actions.values():
+            status, text = await self._exchange(
+                "PUT", self._of_action(action.name) % {"overwrite": "true"}, json.dumps(action.body())
+            )
+            if status != 200:
+                raise InvocationError(
+                    f"OpenWhisk at {self._base} refused the action {action.name} ({status}): {_message(text)}",
+                    reason="StartFailed",
+                )
+            self._created.append(action.name)
+
+    async def close(self) -> None:
+        """Remove the actions; what is under way ends with an error."""
+        try:
+            for name in self._created:
+                await self._exchange("DELETE", self._of_action(name))
+        except InvocationError:
+            pass  # what cannot be reached cannot be tidied; its functions hold nothing but caches
+        finally:
+            self._created.clear()
+            if self._session is not None:
+                await self._session.close()
+
+    async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
+        """As Sender.invoke. Seconds, those of the start and of the queue are OpenWhisk's own."""
+        asked = time.monotonic()
+        await self._slots.acquire(urgent=role == "merger")
+        try:
+            waited = time.monotonic() - asked
+            deadline = time.monotonic() + seconds + self._start_seconds
+            record = await self._activate(self._actions[role].name, request, seconds, deadline)
+        finally:
+            self._slots.release()
+        return reply_of(record, request, seconds, waited)
+
+    async def _activate(
+        self, name: str, request: Mapping[str, Any], seconds: float, deadline: float
+    ) -> dict[str, Any]:
+        """The record of one activation that has ended."""
+        body = json.dumps({**request, "secondsLeft": seconds, "token": self._token})
+        url = self._of_action(name) % {"blocking": "true", "result": "false"}
+        pause = _FIRST_PAUSE
+        while True:
+            status, text = await self._exchange("POST", url, body)
+            answer = _object(text)
+            if status == 202 and "activationId" in answer:
+                return await self._poll(str(answer["activationId"]), request, seconds, deadline)
+            if "response" in answer:
+                return answer
+            if status not in _BUSY_STATUSES:
+                raise InvocationError(
+                    f"{describe(request)}: OpenWhisk answered {status}: {_message(text)}",
+                    reason="Unavailable" if status >= 500 else "InvocationFailed",
+                    retryable=status >= 500,
+                )
+            if time.monotonic() + pause >= deadline:
+                raise InvocationError(
+                    f"{describe(request)}: OpenWhisk took no more activations ({_message(text)}): lower "
+                    "spec.workers, or have the namespace's limits raised",
+                    reason="Unavailable",
+                    retryable=True,
+                )
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(_LONGEST_PAUSE, 2 * pause)
+
+    async def _poll(
+        self, activation: str, request: Mapping[str, Any], seconds: float, deadline: float
+    ) -> dict[str, Any]:
+        url = self._base / "api/v1/namespaces/_/activations" / activation
+        pause = _FIRST_PAUSE
+        while time.monotonic() < deadline:
+            status, text = await self._exchange("GET", url)
+            record = _object(text)
+            if status == 200 and "response" in record:
+                return record
+            if status in (401, 403):
+                raise InvocationError(f"{describe(request)}: OpenWhisk answered {status}: {_message(text)}")
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(_LONGEST_PAUSE, 2 * pause)
+        raise timed_out(request, seconds)
+
+    def _of_action(self, name: str) -> URL:
+        return self._base / "api/v1/namespaces/_/actions" / name
+
+    async def _exchange(self, method: str, url: URL, body: str | None = None) -> tuple[int, str]:
+        """Status and text of an answer. Raises InstanceLost where there is none."""
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0), headers=self._headers, timeout=timeout
+            )
+        try:
+            async with self._session.request(method, url, data=body) as response:
+                return response.status, await response.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            why = str(error) or type(error).__name__
+            raise InstanceLost(f"OpenWhisk at {self._base} gave no answer to {method}: {why}") from error
+
+
+def reply_of(
+    record: Mapping[str, Any], request: Mapping[str, Any], seconds: float, waited: float = 0.0
+) -> Reply:
+    """What an activation's record says. Raises the InvocationError that it stands for."""
+    response = record.get("response")
+    response = response if isinstance(response, dict) else {}
+    result = response.get("result")
+    if response.get("success") is True and isinstance(result, dict):
+        return _success(record, result, waited)
+    raise _failure(response, result, request, seconds)
+
+
+def _success(record: Mapping[str, Any], result: dict[str, Any], waited: float) -> Reply:
+    """Times are in milliseconds; `duration` has the start in it, and `initTime` is there where there was one."""
+    annotations = {each.get("key"): each.get("value") for each in record.get("annotations", [])}
+    start = _seconds(annotations.get("initTime"))
+    queue = _seconds(annotations.get("waitTime"))
+    took = max(0.0, _seconds(record.get("duration")) - start)
+    if start:
+        return Reply(result, took, cold_seconds=start + queue, queue_seconds=waited)
+    return Reply(result, took, cold_seconds=0.0, queue_seconds=waited + queue)
+
+
+def _failure(
+    response: Mapping[str, Any], result: object, request: Mapping[str, Any], seconds: float
+) -> InvocationError:
+    said = error_in(result, request)
+    if said is not None:
+        return said
+    text = str(result.get("error", "")) if isinstance(result, dict) else ""
+    where = f"{describe(request)}: {text or response.get('status', 'no result')}"
+    if _OUT_OF_MEMORY in text:
+        return OutOfMemory(where)
+    if _OUT_OF_TIME in text:
+        return InvocationTimeout(where)
+    return InstanceLost(where)
+
+
+def _seconds(milliseconds: object) -> float:
+    return milliseconds / 1000 if isinstance(milliseconds, int | float) else 0.0
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _message(text: str) -> str:
+    """The `error` of an answer of the API, or its beginning."""
+    return str(_object(text).get("error", text[:200]))

@@ -1,0 +1,99 @@
+"""What is wrong with a document, for people: each problem with its field, and what would be right."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from sapflow.spec.types import IN_WORDS
+
+Problem = tuple[str, str]
+"""A field's path and a message."""
+
+
+def explain(item: Mapping[str, Any], root: type[BaseModel]) -> Problem:
+    """One of pydantic's errors about a document of the model `root`."""
+    location = list(item["loc"])
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    given = item["input"]
+    match item["type"]:
+        case "extra_forbidden":
+            allowed = _fields(root, location[:-1])
+            return path, f"is not a field{_meant(location[-1], allowed)}; allowed: {', '.join(allowed)}"
+        case "missing":
+            return path, "is required"
+        case "value_error":
+            return path, str(item["ctx"]["error"])
+        case "string_pattern_mismatch" if item["ctx"]["pattern"] in IN_WORDS:
+            return path, f"{IN_WORDS[item['ctx']['pattern']]}, got {given!r}"
+        case "literal_error":
+            choices = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+            return path, f"must be {item['ctx']['expected']}, got {given!r}{_meant(given, choices)}"
+        case _:
+            said = item["msg"].replace("Input should ", "must ", 1)
+            return path, f"{said[0].lower()}{said[1:]}, got {given!r}"
+
+
+def lenient(document: Mapping[str, Any], model: type[BaseModel], path: str = "") -> Iterator[Problem]:
+    """What pydantic takes and the API server does not: other words for numbers and truth values, Python's names."""
+    for name, field in model.model_fields.items():
+        alias = field.alias or name
+        if name != alias and name in document:
+            yield f"{path}.{name}".lstrip("."), f"is not a field (do you mean {alias}?)"
+        if alias in document:
+            yield from _misfits(document[alias], field.annotation, f"{path}.{alias}".lstrip("."))
+
+
+def _misfits(value: object, annotation: object, path: str) -> Iterator[Problem]:
+    parts = list(_parts(annotation))
+    if isinstance(value, dict):
+        for each in _models(annotation):
+            yield from lenient(value, each, path)
+    elif isinstance(value, list):
+        for inner in (argument for each in parts for argument in get_args(each)):
+            for index, item in enumerate(value):
+                yield from _misfits(item, inner, f"{path}[{index}]")
+    elif isinstance(value, str | int | float) and parts and all(each in (int, float, bool) for each in parts):
+        word = "true or false" if bool in parts else "a number"
+        if isinstance(value, str):
+            yield path, f"must be {word} without quotation marks, got {value!r}"
+        elif isinstance(value, bool) != (bool in parts):
+            yield path, f"must be {word}, got {str(value).lower()}"
+
+
+def _parts(annotation: object) -> Iterator[object]:
+    """The types that a field may have, without None and without bounds."""
+    if get_origin(annotation) is Annotated:
+        yield from _parts(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for each in get_args(annotation):
+            yield from _parts(each)
+    elif annotation is not NoneType:
+        yield annotation
+
+
+def _meant(given: object, allowed: Iterable[str]) -> str:
+    """A question, where something allowed looks like what is given."""
+    by_lower = {each.lower(): each for each in allowed}
+    close = difflib.get_close_matches(str(given).lower(), by_lower, n=1, cutoff=0.7)
+    return f" (do you mean {by_lower[close[0]]}?)" if close else ""
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    """The models inside a type: of a field that may be left out, of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _models(inner)
+
+
+def _fields(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:
+    """The fields allowed at a location, found by walking the models."""
+    for name in location:
+        for field_name, field in model.model_fields.items():
+            if (field.alias or field_name) == name:
+                model = next(_models(field.annotation), model)
+    return [field.alias or name for name, field in model.model_fields.items()]

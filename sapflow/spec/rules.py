@@ -1,0 +1,379 @@
+"""What no single field of a TrainingJob can tell: one table for the library and for the API server.
+
+A rule stands here once, as a function over the parsed spec and as the CEL expression that the CRD carries, beside
+the field it concerns and the words for people.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from sapflow.quantities import memory
+from sapflow.quantities import structure as trees
+
+if TYPE_CHECKING:
+    from sapflow.spec.training_job import Runtime, Spec, TrainingJob
+
+MIN_MEMORY = "64Mi"
+CLUSTER_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+"""Stricter than a local run's: a job's name begins the names of Services."""
+CLUSTER_SOURCE = r"^(sklearn|synthetic|generated):.+$|^s3://.+$"
+_SEGMENT = r"[A-Za-z0-9!_=+,@-][A-Za-z0-9!_.=+,@-]*"
+S3_SOURCE = rf"^s3://[a-z0-9][a-z0-9.-]+(/{_SEGMENT})+/?(\?[A-Za-z0-9._~:/%&=-]*)?$"
+"""No wildcard can get from a source's name into a policy, and no prefix can be written in two ways."""
+JOBS_SOURCE = r"^s3://[^/]*/jobs(/|\?|$)"
+"""The prefix under which jobs keep their state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`field` is below `spec`; `holds` and `cel` say the same of it, `cel` with `self` as the spec."""
+
+    field: str
+    message: str
+    holds: "Callable[[Spec], bool]"
+    cel: str
+    runtime: Literal["both", "kubernetes"] = "both"
+
+
+def problems(job: "TrainingJob", runtime: "Runtime") -> list[tuple[str, str]]:
+    """(field path, what is wrong and what to do) of everything that does not hold."""
+    spec = job.spec
+    found = [
+        (f"spec.{rule.field}", rule.message)
+        for rule in RULES
+        if rule.runtime in ("both", runtime) and not rule.holds(spec)
+    ]
+    if spec.merge.structure is not None:
+        found += [
+            ("spec.merge.structure", problem)
+            for problem in trees.validate(spec.merge.structure, spec.workers)
+        ]
+    if runtime == "kubernetes" and not re.fullmatch(CLUSTER_NAME, job.metadata.name):
+        found.append(("metadata.name", "must begin with a letter: it begins the names of Services"))
+    return found
+
+
+def s3_location(source: str) -> tuple[str, str, dict[str, str]] | None:
+    """(bucket, prefix, options) of an s3:// source, None for any other."""
+    if not source.startswith("s3://"):
+        return None
+    parts = urlsplit(source)
+    return parts.netloc, parts.path.strip("/"), dict(parse_qsl(parts.query))
+
+
+def _at_least(quantity: str, least: str = MIN_MEMORY) -> bool:
+    return memory.parse_quantity(quantity) >= memory.parse_quantity(least)
+
+
+def _only_for(
+    field: str, owners: tuple[str, ...], holder: str, given: "Callable[[Spec], object]", of: str
+) -> Rule:
+    """A field that only some kinds of `holder` take."""
+
+    def holds(spec: "Spec") -> bool:
+        return given(spec) is None or _name(spec, holder) in owners
+
+    listed = ", ".join(f"'{owner}'" for owner in owners)
+    message = f"is for {' and '.join(owners)} only: leave it out, or take one of these {of}"
+    return Rule(field, message, holds, f"!has(self.{field}) || self.{holder}.name in [{listed}]")
+
+
+def _required_for(field: str, owner: str, given: "Callable[[Spec], object]") -> Rule:
+    def holds(spec: "Spec") -> bool:
+        return given(spec) is not None or spec.optimizer.schedule.name != owner
+
+    return Rule(
+        field,
+        f"is required for {owner}",
+        holds,
+        f"has(self.{field}) || self.optimizer.schedule.name != '{owner}'",
+    )
+
+
+def _name(spec: "Spec", holder: str) -> str:
+    return spec.optimizer.name if holder == "optimizer" else spec.optimizer.schedule.name
+
+
+_SCHEDULE = "optimizer.schedule"
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "prices.node",
+        "goes with platform Node, and Node needs it: usdPerHour, cpu and memory of a node",
+        lambda spec: (spec.prices.node is not None) == (spec.prices.platform == "Node"),
+        "has(self.prices.node) == (self.prices.platform == 'Node')",
+    ),
+    Rule(
+        "prices.custom",
+        "goes with platform Custom, and Custom needs it: usdPerGiBSecond and others",
+        lambda spec: (spec.prices.custom is not None) == (spec.prices.platform == "Custom"),
+        "has(self.prices.custom) == (self.prices.platform == 'Custom')",
+    ),
+    Rule(
+        "model",
+        "needs either name or entrypoint: name for a built-in model, entrypoint for your own",
+        lambda spec: (spec.model.name is None) != (spec.model.entrypoint is None),
+        "has(self.model.name) != has(self.model.entrypoint)",
+    ),
+    Rule(
+        "model.image",
+        "is for models by entrypoint: built-in models run in Sapflow's own image; leave it out",
+        lambda spec: spec.model.image is None or spec.model.entrypoint is not None,
+        "!has(self.model.image) || has(self.model.entrypoint)",
+    ),
+    Rule(
+        "algorithm",
+        "needs either epochs or steps, not both",
+        lambda spec: (spec.algorithm.epochs is None) != (spec.algorithm.steps is None),
+        "has(self.algorithm.epochs) != has(self.algorithm.steps)",
+    ),
+    Rule(
+        "merge.structure",
+        "must be [1, workers] with algorithm.mode Async: the root applies each contribution by itself",
+        lambda spec: (
+            spec.algorithm.mode == "Sync" or spec.merge.structure is None or len(spec.merge.structure) == 2
+        ),
+        "self.algorithm.mode == 'Sync' || !has(self.merge.structure) || size(self.merge.structure) == 2",
+    ),
+    Rule(
+        "merge.reuseWorkers",
+        "is for algorithm.mode Sync only: leave it out with Async",
+        lambda spec: spec.algorithm.mode == "Sync" or not spec.merge.reuse_workers,
+        "self.algorithm.mode == 'Sync' || !self.merge.reuseWorkers",
+    ),
+    Rule(
+        "merge.shards",
+        "must be 1 with algorithm.mode Async",
+        lambda spec: spec.algorithm.mode == "Sync" or spec.merge.shards in (None, 1),
+        "self.algorithm.mode == 'Sync' || !has(self.merge.shards) || self.merge.shards == 1",
+    ),
+    Rule(
+        "limits.goal",
+        "is for algorithm.mode Sync only: an asynchronous job has no merge tree to choose",
+        lambda spec: spec.algorithm.mode == "Sync" or spec.limits.goal is None,
+        "self.algorithm.mode == 'Sync' || !has(self.limits.goal)",
+    ),
+    Rule(
+        "limits.goal",
+        "has nothing to choose: leave out merge.structure or merge.shards, and affinity, or the goal",
+        lambda spec: (
+            spec.limits.goal is None
+            or (spec.affinity is None and (spec.merge.structure is None or spec.merge.shards is None))
+        ),
+        "!has(self.limits.goal) || !has(self.affinity) && (!has(self.merge.structure) || !has(self.merge.shards))",
+    ),
+    Rule(
+        "algorithm.localSteps",
+        "must be 1 with algorithm.mode Async",
+        lambda spec: spec.algorithm.mode == "Sync" or spec.algorithm.local_steps == 1,
+        "self.algorithm.mode == 'Sync' || self.algorithm.localSteps == 1",
+    ),
+    Rule(
+        "algorithm.maxStaleness",
+        "is for algorithm.mode Async only: leave it out with Sync",
+        lambda spec: spec.algorithm.mode == "Async" or spec.algorithm.max_staleness is None,
+        "self.algorithm.mode == 'Async' || !has(self.algorithm.maxStaleness)",
+    ),
+    Rule(
+        "algorithm.localState",
+        "Average needs localSteps above 1",
+        lambda spec: spec.algorithm.local_state == "Reset" or spec.algorithm.local_steps > 1,
+        "self.algorithm.localState == 'Reset' || self.algorithm.localSteps > 1",
+    ),
+    Rule(
+        "data.microBatchSize",
+        "must be at most batchSize: it is a part of the batch",
+        lambda spec: spec.data.micro_batch_size is None or spec.data.micro_batch_size <= spec.data.batch_size,
+        "!has(self.data.microBatchSize) || self.data.microBatchSize <= self.data.batchSize",
+    ),
+    Rule(
+        "affinity",
+        "is for algorithm.mode Sync only: leave it out with Async",
+        lambda spec: spec.affinity is None or spec.algorithm.mode == "Sync",
+        "!has(self.affinity) || self.algorithm.mode == 'Sync'",
+    ),
+    Rule(
+        "affinity",
+        "names a pair of from and to twice: give each pair one weight",
+        lambda spec: (
+            len({(each.child, each.parent) for each in spec.affinity or ()}) == len(spec.affinity or ())
+        ),
+        "!has(self.affinity) || self.affinity.all(a, "
+        "self.affinity.exists_one(b, b.from == a.from && b.to == a.to))",
+    ),
+    Rule(
+        "placement",
+        "goes with affinity: say which edges are to stay on one node, or leave it out",
+        lambda spec: spec.placement is None or spec.affinity is not None,
+        "!has(self.placement) || has(self.affinity)",
+    ),
+    Rule(
+        "placement.cells",
+        "must be at most workers: a cell without a worker is of no use",
+        lambda spec: (
+            spec.placement is None or spec.placement.cells is None or spec.placement.cells <= spec.workers
+        ),
+        "!has(self.placement) || !has(self.placement.cells) || self.placement.cells <= self.workers",
+    ),
+    Rule(
+        "placement.workersPerCell",
+        "times cells must be at least workers: raise it, or take more cells",
+        lambda spec: (
+            spec.placement is None
+            or spec.placement.cells is None
+            or spec.placement.workers_per_cell is None
+            or spec.placement.cells * spec.placement.workers_per_cell >= spec.workers
+        ),
+        "!has(self.placement) || !has(self.placement.cells) || !has(self.placement.workersPerCell) || "
+        "self.placement.cells * self.placement.workersPerCell >= self.workers",
+    ),
+    Rule(
+        "memory.worker",
+        f"must be at least {MIN_MEMORY}",
+        lambda spec: _at_least(spec.memory.worker),
+        f"quantity(self.memory.worker).compareTo(quantity('{MIN_MEMORY}')) >= 0",
+    ),
+    Rule(
+        "memory.merger",
+        f"must be at least {MIN_MEMORY}",
+        lambda spec: _at_least(spec.memory.merger),
+        f"quantity(self.memory.merger).compareTo(quantity('{MIN_MEMORY}')) >= 0",
+    ),
+    Rule(
+        "memory.optimize",
+        "is for functions that may run on any node: cells are made for one size; leave affinity out",
+        lambda spec: spec.memory.optimize is None or spec.affinity is None,
+        "!has(self.memory.optimize) || !has(self.affinity)",
+    ),
+    Rule(
+        "memory.optimize",
+        "is for algorithm.mode Sync only: leave it out with Async",
+        lambda spec: spec.memory.optimize is None or spec.algorithm.mode == "Sync",
+        "!has(self.memory.optimize) || self.algorithm.mode == 'Sync'",
+    ),
+    Rule(
+        "memory.optimize",
+        "needs workers whose CPU follows their memory: leave cpu.worker out",
+        lambda spec: spec.memory.optimize is None or spec.cpu is None or spec.cpu.worker is None,
+        "!has(self.memory.optimize) || !has(self.cpu) || !has(self.cpu.worker)",
+    ),
+    Rule(
+        "memory.optimize.min",
+        f"must be at least {MIN_MEMORY}",
+        lambda spec: (
+            spec.memory.optimize is None
+            or not spec.memory.optimize.min
+            or _at_least(spec.memory.optimize.min)
+        ),
+        "!has(self.memory.optimize) || !has(self.memory.optimize.min) || "
+        f"quantity(self.memory.optimize.min).compareTo(quantity('{MIN_MEMORY}')) >= 0",
+    ),
+    Rule(
+        "memory.optimize.min",
+        "must be at most memory.worker, where the search starts",
+        lambda spec: (
+            spec.memory.optimize is None
+            or not spec.memory.optimize.min
+            or _at_least(spec.memory.worker, spec.memory.optimize.min)
+        ),
+        "!has(self.memory.optimize) || !has(self.memory.optimize.min) || "
+        "quantity(self.memory.worker).compareTo(quantity(self.memory.optimize.min)) >= 0",
+    ),
+    Rule(
+        "memory.optimize.max",
+        "must be at least memory.worker, where the search starts",
+        lambda spec: (
+            spec.memory.optimize is None
+            or not spec.memory.optimize.max
+            or _at_least(spec.memory.optimize.max, spec.memory.worker)
+        ),
+        "!has(self.memory.optimize) || !has(self.memory.optimize.max) || "
+        "quantity(self.memory.optimize.max).compareTo(quantity(self.memory.worker)) >= 0",
+    ),
+    _only_for(
+        "optimizer.momentum",
+        ("Momentum", "Nesterov"),
+        "optimizer",
+        lambda spec: spec.optimizer.momentum,
+        "optimizers",
+    ),
+    _only_for(
+        "optimizer.beta1", ("Adam", "AdamW"), "optimizer", lambda spec: spec.optimizer.beta1, "optimizers"
+    ),
+    _only_for(
+        "optimizer.beta2", ("Adam", "AdamW"), "optimizer", lambda spec: spec.optimizer.beta2, "optimizers"
+    ),
+    _only_for(
+        "optimizer.epsilon",
+        ("Adagrad", "Adam", "AdamW"),
+        "optimizer",
+        lambda spec: spec.optimizer.epsilon,
+        "optimizers",
+    ),
+    _only_for(
+        f"{_SCHEDULE}.stepSize",
+        ("Step",),
+        _SCHEDULE,
+        lambda spec: spec.optimizer.schedule.step_size,
+        "schedules",
+    ),
+    _only_for(
+        f"{_SCHEDULE}.gamma",
+        ("Exponential", "Step"),
+        _SCHEDULE,
+        lambda spec: spec.optimizer.schedule.gamma,
+        "schedules",
+    ),
+    _only_for(
+        f"{_SCHEDULE}.endFactor",
+        ("Linear",),
+        _SCHEDULE,
+        lambda spec: spec.optimizer.schedule.end_factor,
+        "schedules",
+    ),
+    _only_for(
+        f"{_SCHEDULE}.minFactor",
+        ("Cosine",),
+        _SCHEDULE,
+        lambda spec: spec.optimizer.schedule.min_factor,
+        "schedules",
+    ),
+    _required_for(f"{_SCHEDULE}.stepSize", "Step", lambda spec: spec.optimizer.schedule.step_size),
+    _required_for(f"{_SCHEDULE}.gamma", "Exponential", lambda spec: spec.optimizer.schedule.gamma),
+    Rule(
+        "data.source",
+        "must be sklearn:NAME, synthetic:NAME, generated:NAME or s3://bucket/prefix: functions in a cluster see no "
+        "path of yours",
+        lambda spec: re.fullmatch(CLUSTER_SOURCE, spec.data.source) is not None,
+        f"self.data.source.matches(r'{CLUSTER_SOURCE}')",
+        "kubernetes",
+    ),
+    Rule(
+        "data.source",
+        "must be s3://bucket/prefix, of letters, digits and !_.=+,@- between single slashes; no part begins with a dot",
+        lambda spec: (
+            not spec.data.source.startswith("s3://") or re.fullmatch(S3_SOURCE, spec.data.source) is not None
+        ),
+        f"!self.data.source.startsWith('s3://') || self.data.source.matches(r'{S3_SOURCE}')",
+        "kubernetes",
+    ),
+    Rule(
+        "data.source",
+        "must not be below jobs/, where jobs keep their state: copy the data to a prefix of its own",
+        lambda spec: re.match(JOBS_SOURCE, spec.data.source) is None,
+        f"!self.data.source.matches(r'{JOBS_SOURCE}')",
+        "kubernetes",
+    ),
+    Rule(
+        "storage.shareCredentials",
+        "needs secretName: only credentials of your own can be shared with the functions",
+        lambda spec: (
+            spec.storage is None or not spec.storage.share_credentials or spec.storage.secret_name is not None
+        ),
+        "!has(self.storage) || !self.storage.shareCredentials || has(self.storage.secretName)",
+        "kubernetes",
+    ),
+)

@@ -1,0 +1,363 @@
+"""The TrainingJob: one source of its fields, defaults and bounds, and with rules.py of its checks.
+
+`load` turns YAML text into a `TrainingJob` or raises SpecError with every problem found: the field's path, what is
+wrong, what is allowed. The CRD is generated from these models.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from sapflow.algorithms.schedules import Schedule
+from sapflow.errors import SpecError
+from sapflow.quantities import memory, structure
+from sapflow.quantities.prices import Price
+from sapflow.quantities.roles import Role
+from sapflow.spec import rules, yaml_text
+from sapflow.spec.learning import AlgorithmSpec, DataSpec, ModelSpec, OptimizerSpec
+from sapflow.spec.placement import AffinitySpec, PlacementSpec
+from sapflow.spec.prices import PricesSpec
+from sapflow.spec.problems import explain, lenient
+from sapflow.spec.types import URL_PATTERN, Count, Cpu, Memory, Model, Name, ObjectName, Seconds, parse_cpu
+
+if TYPE_CHECKING:
+    from sapflow.algorithms.optimizers import OptimizerSettings
+
+API_VERSION = "sapflow.dev/v1alpha1"
+KIND = "TrainingJob"
+MAX_WORKERS = 10_000
+PLANNED_MERGERS = 32
+"""Mergers of all shards that a planned job may have on a level, where half its workers are fewer."""
+
+Runtime = Literal["local", "kubernetes"]
+
+CLUSTER_ONLY = {
+    "spec.model.image": "images of one's own are for the cluster runtime; a local run imports from where it starts",
+    "spec.memory.growOnOOM": "it is for the cluster runtime",
+    "spec.memory.optimize": "it is for the cluster runtime, where CPU follows memory: a local process computes no "
+    "faster with more memory",
+    "spec.cpu": "CPU limits are for the cluster runtime; threads sets how many a worker computes with",
+    "spec.storage.shareCredentials": "it is for the cluster runtime; a local run uses the credentials it is given",
+    "spec.storage.deletionPolicy": "it is for the cluster runtime; a local run's objects stay until you remove them",
+    "spec.placement.storageClassName": "it is for the cluster runtime; a local run's cells are folders in memory",
+    "spec.placement.size": "it is for the cluster runtime; a local run's cells are folders in memory",
+    "spec.suspend": "suspending is for the cluster runtime; a local run stops by Ctrl-C and goes on when run again",
+    "spec.ttlSecondsAfterFinished": "it is for the cluster runtime",
+}
+"""Fields that only a cluster honours: a local run refuses any value but their default."""
+
+
+class Metadata(BaseModel):
+    """Kubernetes object metadata; only `name` matters to a local run."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: Name = Field(description="Name of the job: lower-case letters, digits and '-', at most 40.")
+
+
+class MergeSpec(Model):
+    """How contributions are summed."""
+
+    structure: Annotated[list[Count], Field(min_length=2, max_length=8)] | None = Field(
+        None, description="The merge tree, root first: [1, …, workers]. Left out: the planner chooses it."
+    )
+    shards: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="Byte ranges, each summed by its own tree. Left out: the planner chooses."
+    )
+    reuse_workers: bool = Field(
+        False, description="Merge in warm workers instead of mergers (synchronous only)."
+    )
+
+
+class OptimizeSpec(Model):
+    """In a cluster: a search for the workers' memory limit while the job trains, from memory.worker on. CPU follows
+    memory."""
+
+    goal: Literal["Cost", "PerformancePerCost"] = Field(
+        "Cost",
+        description="What is sought: the least cost of a step, or the most steps per second and dollar.",
+    )
+    every_steps: Annotated[int, Field(ge=2, le=1000)] = Field(
+        10, description="Warm steps that a size is judged by."
+    )
+    max_updates: Annotated[int, Field(ge=1, le=20)] = Field(
+        5, description="Sizes tried after the first two, at most."
+    )
+    min: Memory | None = Field(
+        None, description="The least size; left out, or below it: what the model is estimated to need."
+    )
+    max: Memory | None = Field(
+        None,
+        description="The largest size; left out: memory.worker, or what brings as many CPUs as threads, whichever is "
+        "more.",
+    )
+
+    @field_validator("min", "max", mode="before")
+    @classmethod
+    def _quantity(cls, value: object) -> object:
+        return _readable(value)
+
+
+def _readable(value: object) -> object:
+    """The quantity as it is. Raises ValueError: before the pattern is asked, because this knows what was meant."""
+    if isinstance(value, str):
+        memory.parse_quantity(value)
+    return value
+
+
+class MemorySpec(Model):
+    """Memory limits of the functions, as Kubernetes quantities."""
+
+    worker: Memory = Field("512Mi", description="Memory limit of a worker.")
+    merger: Memory = Field("256Mi", description="Memory limit of a merger.")
+    grow_on_oom: bool = Field(
+        False,
+        alias="growOnOOM",
+        description="In a cluster: a function killed for memory is given half as much again, and the job goes on.",
+    )
+
+    optimize: OptimizeSpec | None = None
+
+    @field_validator("worker", "merger", mode="before")
+    @classmethod
+    def _quantity(cls, value: object) -> object:
+        return _readable(value)
+
+
+class CpuSpec(Model):
+    """CPU limits of the functions, as Kubernetes quantities; a tenth of each is requested."""
+
+    worker: Cpu | None = Field(
+        None, description="CPUs of a worker; left out: 1 for each 1,769 MiB of memory."
+    )
+    merger: Cpu | None = Field(
+        None, description="CPUs of a merger; left out: 1 for each 1,769 MiB of memory."
+    )
+
+
+class EvaluationSpec(Model):
+    """When versions are evaluated on the held-out samples; the last one always is."""
+
+    every_steps: Count | None = Field(
+        None, description="Steps between two evaluations; left out: once an epoch."
+    )
+
+
+class LimitsSpec(Model):
+    """What a job and its invocations may take. May be changed between two runs of a job."""
+
+    deadline_seconds: Seconds | None = Field(
+        None, description="Seconds after which the job stops with a checkpoint."
+    )
+    budget_usd: Annotated[float, Field(gt=0)] | None = Field(
+        None, alias="budgetUSD", description="Dollars at which the job stops with a checkpoint."
+    )
+    goal: Literal["LeastTime", "LeastCost"] | None = Field(
+        None,
+        description="What the planner chooses merge tree and shards for: least time within budgetUSD, or least cost "
+        "within deadlineSeconds. Left out: least time, whatever the limits.",
+    )
+    invocation_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        300, description="Time limit of one invocation; work that needs longer goes on in the next."
+    )
+    retries: Annotated[int, Field(ge=0, le=100)] = Field(
+        3, description="Times that a failed invocation is repeated."
+    )
+
+
+class CheckpointSpec(Model):
+    """Which versions are kept beside the last. May be changed between two runs of a job."""
+
+    every_steps: Count | None = Field(
+        None, description="Steps between two checkpoints; left out: none but the last."
+    )
+    keep: Count = Field(2, description="Newest checkpoints kept.")
+
+
+class StorageSpec(Model):
+    """An S3 endpoint. Local runs take its credentials from the environment."""
+
+    endpoint: Annotated[str, StringConstraints(pattern=URL_PATTERN, max_length=253)] = Field(
+        description="Address of the store: `http://host:9000`."
+    )
+    bucket: Annotated[
+        str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", max_length=63)
+    ] = Field(description="Bucket that holds the jobs; it must exist.")
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=63)] = Field(
+        "us-east-1", description="Region that requests are signed for."
+    )
+    secret_name: ObjectName | None = Field(
+        None,
+        description="In a cluster: the Secret of the job's namespace with `access-key` and `secret-key`; left out "
+        "where endpoint and bucket are the operator's own.",
+    )
+    share_credentials: bool = Field(
+        False,
+        description="In a cluster: give the functions the credentials of secretName as they are, where the store "
+        "cannot make any for this job alone.",
+    )
+    deletion_policy: Literal["Retain", "Delete"] = Field(
+        "Retain",
+        description="In a cluster, what deleting the job leaves in the store: its result and last checkpoint, "
+        "or nothing.",
+    )
+
+
+class Spec(Model):
+    model: ModelSpec
+    data: DataSpec
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = Field(description="Number of workers (ranks).")
+    algorithm: AlgorithmSpec = AlgorithmSpec(epochs=10)
+    optimizer: OptimizerSpec = OptimizerSpec()
+    merge: MergeSpec = MergeSpec()
+    memory: MemorySpec = MemorySpec()
+    cpu: CpuSpec | None = Field(None, description="CPU limits of the functions.")
+    affinity: Annotated[list[AffinitySpec], Field(min_length=1, max_length=4)] | None = Field(
+        None,
+        description="Edges of the step graph that are to stay on one node, at most one entry a pair; left out: "
+        "functions run anywhere.",
+    )
+    placement: PlacementSpec | None = Field(
+        None, description="The cells of a job with affinity; left out: one a node."
+    )
+    threads: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Threads that a worker computes with.")
+    evaluation: EvaluationSpec = EvaluationSpec()
+    limits: LimitsSpec = LimitsSpec()
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    storage: StorageSpec | None = None
+    prices: PricesSpec = PricesSpec()
+    suspend: bool = Field(
+        False,
+        description="In a cluster: ends driver and functions; false again goes on from the last commit.",
+    )
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = Field(
+        None, description="In a cluster: seconds after which a finished job is deleted; left out: never."
+    )
+
+
+class TrainingJob(Model):
+    """A checked TrainingJob."""
+
+    api_version: Literal["sapflow.dev/v1alpha1"]
+    kind: Literal["TrainingJob"]
+    metadata: Metadata
+    spec: Spec
+
+    def to_json(self) -> dict[str, Any]:
+        """The resolved job as a JSON value; `parse` reads it back."""
+        return self.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+    @property
+    def cpus(self) -> dict[Role, float | None]:
+        """The CPU limit of each role; None: it follows memory."""
+        cpu = self.spec.cpu or CpuSpec()
+        given: dict[Role, str | None] = {"worker": cpu.worker, "merger": cpu.merger}
+        return {role: None if value is None else parse_cpu(value) for role, value in given.items()}
+
+    @property
+    def price(self) -> Price:
+        """What the job's invocations are billed at."""
+        return self.spec.prices.price
+
+    @property
+    def planned(self) -> bool:
+        """Whether the planner chooses the merge tree, the shards, or both, once the model's size is known.
+
+        Those of a placed job are fixed before: its cells are made for them.
+        """
+        merge, free = self.spec.merge, self.spec.algorithm.mode == "Sync" and self.spec.affinity is None
+        return free and (merge.structure is None or merge.shards is None)
+
+    @property
+    def shards(self) -> int:
+        """The shards asked for, else 1, which a planner may better."""
+        return self.spec.merge.shards or 1
+
+    @property
+    def instances(self) -> dict[Role, int]:
+        """Calls of each role that may be under way at once. A planner keeps to it."""
+        merge, workers, mergers = self.spec.merge, self.spec.workers, self.first_mergers
+        if self.planned and merge.reuse_workers:
+            mergers = workers
+        elif self.planned:
+            width = max(merge.structure[:-1]) if merge.structure else -(-workers // 2)
+            mergers = max(width * self.shards, PLANNED_MERGERS)
+        return {"worker": workers, "merger": mergers}
+
+    @property
+    def first_mergers(self) -> int:
+        """Calls of mergers at once by the tree asked for, else by the closed form, before a planner has chosen."""
+        return self.shards if self.spec.merge.reuse_workers else max(self.structure[:-1]) * self.shards
+
+    @property
+    def structure(self) -> tuple[int, ...]:
+        """The merge tree asked for, else the paper's closed form (k ≤ 2), which a planner may better."""
+        if self.spec.merge.structure is not None:
+            return tuple(self.spec.merge.structure)
+        if self.spec.algorithm.mode == "Async":
+            return (1, self.spec.workers)
+        return structure.closed_form(self.spec.workers)
+
+    @property
+    def optimizer_settings(self) -> "OptimizerSettings":
+        from sapflow.algorithms.optimizers import OptimizerSettings  # numpy, which the operator does without
+
+        asked = self.spec.optimizer
+        given = asked.model_dump(
+            include={"momentum", "beta1", "beta2", "epsilon", "weight_decay"}, exclude_none=True
+        )
+        if asked.name == "AdamW":
+            given.setdefault("weight_decay", 0.01)
+        return OptimizerSettings(name=asked.name, **given)
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(**self.spec.optimizer.schedule.model_dump(exclude_none=True))
+
+
+def load(text: str, runtime: Runtime = "local") -> TrainingJob:
+    """A TrainingJob from YAML (or JSON) text, to be run by `runtime`. Raises SpecError."""
+    try:
+        documents = yaml_text.documents(text)
+    except yaml.YAMLError as error:
+        message = str(error).replace('in "<unicode string>", ', "")
+        raise SpecError([("(document)", f"is not YAML: {message}")]) from error
+    if len(documents) != 1:
+        raise SpecError([("(document)", f"must hold one TrainingJob, not {len(documents)} documents")])
+    return parse(documents[0], runtime)
+
+
+def parse(document: object, runtime: Runtime = "local") -> TrainingJob:
+    """A TrainingJob from a decoded document, to be run by `runtime`. Raises SpecError with all problems.
+
+    A local run refuses what only a cluster honours, a cluster what only one machine can do.
+    """
+    if not isinstance(document, dict):
+        raise SpecError([("(document)", "must be a mapping with apiVersion, kind, metadata and spec")])
+    problems: list[tuple[str, str]] = []
+    if runtime == "local":
+        problems += [
+            (path, f"has no effect here: {why}; leave it out")
+            for path, why in CLUSTER_ONLY.items()
+            if _lookup(document, path) not in (None, False, "Retain")
+        ]
+    try:
+        job = TrainingJob.model_validate(document)
+    except ValidationError as error:
+        said = {path for path, _ in problems}
+        found = (explain(dict(item), TrainingJob) for item in error.errors())
+        raise SpecError([*problems, *(each for each in found if each[0] not in said)]) from error
+    problems += lenient(document, TrainingJob)
+    problems += rules.problems(job, runtime)
+    if problems:
+        raise SpecError(problems)
+    return job
+
+
+def _lookup(document: dict[str, Any], path: str) -> object:
+    value: object = document
+    for name in path.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value

@@ -1,0 +1,245 @@
+"""What a job's model is and needs: checked, against the data, before anything starts.
+
+`python -m sapflow.training.estimate` does it in a process of its own, for a driver that is not to hold torch.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sapflow.algorithms import optimizers
+from sapflow.data.blocks import Manifest
+from sapflow.data.sampler import split
+from sapflow.errors import SpecError
+from sapflow.planning.extent import Extent
+from sapflow.planning.search import SHARDS
+from sapflow.planning.workload import Size, most_shards
+from sapflow.quantities import structure
+from sapflow.quantities.memory import (
+    MIB,
+    Estimate,
+    estimate_mergers,
+    estimate_worker,
+    format_quantity,
+    parse_quantity,
+)
+from sapflow.spec.training_job import Runtime, TrainingJob, parse
+
+if TYPE_CHECKING:
+    from sapflow.models import ModelFacts
+
+_MAPPED_FROM = 2 << 20
+"""Bytes of a block above which a worker may map it from the store instead of holding it."""
+_SUGGESTED_STEP = 32 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """A job's model in numbers, and the least memory of its functions."""
+
+    parameters: int
+    buffers: int
+    worker: Estimate
+    merger: Estimate
+
+
+def examine(job: TrainingJob, manifest: Manifest) -> Needs:
+    """Build the model on nothing and compare it with the spec. Loads torch.
+
+    Raises SpecError with all problems: a model that cannot be built or does not fit the data, memory below
+    what it needs, more shards than blocks, batches too small for batch statistics.
+    """
+    facts, least_batch = _facts(job, manifest)
+    spec = job.spec
+    averaged, slots = _beside(job, facts)
+    worker = _worker_needs(job, manifest, facts)
+    most = min(most_shards(Size(facts.parameters, averaged, slots, 0)), max(SHARDS))
+    # A planner cuts as finely as it has to.
+    merger = estimate_mergers(
+        total=facts.parameters + averaged,
+        parameters=facts.parameters,
+        slots=slots,
+        shards=most if job.planned and spec.merge.shards is None else job.shards,
+    )
+    problems = [
+        *_shortage("worker", worker, spec.memory.worker, ", or lower spec.data.microBatchSize"),
+        *_shortage("merger", merger, spec.memory.merger, ""),
+        *_shards(facts.parameters + averaged, job.shards, optimizers.block_size(facts.parameters)),
+        *_batches(job, manifest, least_batch),
+    ]
+    if problems:
+        raise SpecError(problems)
+    buffers = facts.float_buffers + facts.integer_buffers
+    return Needs(facts.parameters, buffers, worker, merger)
+
+
+def worker_needs(job: TrainingJob, manifest: Manifest) -> Estimate:
+    """The least memory of a worker. Loads torch; raises SpecError where the model cannot be built."""
+    facts, _ = _facts(job, manifest)
+    return _worker_needs(job, manifest, facts)
+
+
+def measure(job: TrainingJob, manifest: Manifest) -> Size:
+    """The size of a job's model, whatever its structure and shards. Loads torch.
+
+    Raises SpecError as `examine`, for what concerns model and workers.
+    """
+    facts, least_batch = _facts(job, manifest)
+    memory = job.spec.memory
+    problems = list(_batches(job, manifest, least_batch))
+    if not memory.grow_on_oom:
+        worker = _worker_needs(job, manifest, facts)
+        problems += _shortage("worker", worker, memory.worker, ", or lower spec.data.microBatchSize")
+    if problems:
+        raise SpecError(problems)
+    averaged, slots = _beside(job, facts)
+    return Size(facts.parameters, averaged, slots, forward_flops(job, manifest))
+
+
+def _facts(job: TrainingJob, manifest: Manifest) -> "tuple[ModelFacts, int]":
+    from sapflow import models  # torch, hundreds of milliseconds: only those who ask pay
+
+    model = job.spec.model
+    return models.examine(
+        model.name or str(model.entrypoint), model.args, inputs=manifest.shape, outputs=manifest.outputs
+    )
+
+
+def forward_flops(job: TrainingJob, manifest: Manifest) -> int:
+    """Floating-point operations of a forward pass of the job's model, for one sample. Loads torch."""
+    from sapflow import models
+
+    model = job.spec.model
+    return models.forward_flops(
+        model.name or str(model.entrypoint), model.args, inputs=manifest.shape, outputs=manifest.outputs
+    )
+
+
+def _beside(job: TrainingJob, facts: "ModelFacts") -> tuple[int, int]:
+    """Values that are averaged beside the parameters, and state vectors that the root keeps."""
+    slots = len(optimizers.slots(job.optimizer_settings))
+    algorithm = job.spec.algorithm
+    local = algorithm.local_steps > 1
+    travelling = slots if local and algorithm.local_state == "Average" else 0
+    return facts.float_buffers + facts.parameters * travelling, 0 if local else slots
+
+
+def examine_apart(job: TrainingJob, manifest: Manifest, environ: Mapping[str, str]) -> int:
+    """The checks of `examine` in a process of its own, which a user's model may even crash. Raises SpecError.
+
+    The floating-point operations of a forward pass, for one sample.
+    """
+    return _ask("examine", job, manifest, environ, "local")["forward_flops"]
+
+
+def measure_apart(
+    job: TrainingJob, manifest: Manifest, environ: Mapping[str, str], runtime: Runtime = "local"
+) -> Size:
+    """`measure` in a process of its own. Raises SpecError."""
+    return Size(**_ask("measure", job, manifest, environ, runtime))
+
+
+def _ask(
+    question: str, job: TrainingJob, manifest: Manifest, environ: Mapping[str, str], runtime: Runtime
+) -> dict[str, int]:
+    given = {"ask": question, "job": job.to_json(), "manifest": manifest.to_json(), "runtime": runtime}
+    process = subprocess.run(
+        [sys.executable, "-m", "sapflow.training.estimate"],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        env=dict(environ),
+        check=False,
+    )
+    try:
+        answer = json.loads(_last_line(process.stdout))
+        problems = [(str(field), str(message)) for field, message in answer["problems"]]
+    except (ValueError, TypeError, KeyError):
+        last = " ".join(process.stderr.strip().splitlines()[-1:])
+        text = f"ended the process that built it (exit code {process.returncode}): {last}"
+        raise SpecError([("spec.model", text)]) from None
+    if problems:
+        raise SpecError(problems)
+    size: dict[str, int] = answer["size"]
+    return size
+
+
+def _last_line(text: str) -> str:
+    return text.rstrip("\n").rpartition("\n")[2]
+
+
+def _answer(given: dict[str, Any]) -> dict[str, Any]:
+    try:
+        job, manifest = parse(given["job"], given["runtime"]), Manifest.from_json(given["manifest"])
+        if given["ask"] == "measure":
+            return {"problems": [], "size": asdict(measure(job, manifest))}
+        examine(job, manifest)
+    except SpecError as error:
+        return {"problems": error.problems, "size": {}}
+    return {"problems": [], "size": {"forward_flops": forward_flops(job, manifest)}}
+
+
+def _worker_needs(job: TrainingJob, manifest: Manifest, facts: "ModelFacts") -> Estimate:
+    data = job.spec.data
+    micro = min(data.micro_batch_size or data.batch_size, manifest.train_samples)
+    width = 1
+    for extent in manifest.shape:
+        width *= extent
+    block = max(manifest.train) * width * (1 if manifest.dtype == "uint8" else 4)
+    return estimate_worker(
+        parameters=facts.parameters,
+        buffers=facts.float_buffers,
+        activations_per_sample=facts.activations_per_sample,
+        micro_batch=micro,
+        block_bytes=min(block, _MAPPED_FROM) + 4 * width * micro,
+        slots=len(optimizers.slots(job.optimizer_settings)),
+        local_steps=job.spec.algorithm.local_steps,
+    )
+
+
+def _shortage(role: str, estimate: Estimate, given: str, remedy: str) -> Iterator[tuple[str, str]]:
+    shortage = estimate.shortage(parse_quantity(given))
+    if shortage is not None:
+        enough = -(-estimate.total // _SUGGESTED_STEP) * _SUGGESTED_STEP
+        yield f"spec.memory.{role}", f"{shortage}; set at least {format_quantity(enough)}{remedy}"
+
+
+def _shards(total: int, shards: int, block: int) -> Iterator[tuple[str, str]]:
+    try:
+        structure.shard_ranges(total, shards, block)
+    except ValueError as error:
+        yield "spec.merge.shards", str(error)
+
+
+def _batches(job: TrainingJob, manifest: Manifest, least: int) -> Iterator[tuple[str, str]]:
+    """Batches of one sample, where the model's batch statistics need two."""
+    if least > 1 and 1 in _micro_batches(job, manifest.train_samples):
+        yield (
+            "spec.data.batchSize",
+            "leaves a worker with a micro-batch of 1 sample, on which this model's batch statistics are not "
+            f"defined ({manifest.train_samples:,} samples, {job.spec.workers} workers); choose another "
+            "batchSize, microBatchSize or number of workers",
+        )
+
+
+def _micro_batches(job: TrainingJob, samples: int) -> set[int]:
+    """The sizes of all micro-batches of an epoch: those of a full step and of the last one."""
+    data, extent = job.spec.data, Extent.of(job, samples)
+    micro = data.micro_batch_size or data.batch_size
+    last = samples - (extent.steps_per_epoch - 1) * extent.round_samples
+    shares = {stop - start for start, stop in split(0, last, job.spec.workers)}
+    if extent.steps_per_epoch > 1:
+        shares.add(data.batch_size * job.spec.algorithm.local_steps)
+    batches = {data.batch_size for share in shares if share >= data.batch_size}
+    batches |= {share % data.batch_size for share in shares}
+    sizes = {micro for batch in batches if batch >= micro} | {batch % micro for batch in batches}
+    return sizes - {0}
+
+
+if __name__ == "__main__":
+    found = json.dumps(_answer(json.load(sys.stdin)))
+    # What a model prints while it is built goes before the answer, which is the last line.
+    print(f"\n{found}")
