@@ -7,7 +7,7 @@ import pytest
 from sapflow.spec import reference
 from sapflow.spec.training_job import CLUSTER_ONLY
 
-PAGE = Path(__file__).resolve().parents[2] / reference.DEFAULT_PATH
+PAGE = Path(__file__).resolve().parents[3] / reference.DEFAULT_PATH
 
 
 def test_the_page_in_the_repository_is_up_to_date() -> None:

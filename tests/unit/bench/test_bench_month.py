@@ -7,7 +7,7 @@ import pytest
 from bench.paper import month
 from sapflow.quantities.prices import AWS_LAMBDA, Price
 
-PAGE = (Path(__file__).parents[2] / "docs" / "planner.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "planner.md").read_text(encoding="utf-8")
 
 
 def price(dollars: float) -> Price:

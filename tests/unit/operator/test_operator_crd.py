@@ -10,7 +10,7 @@ from sapflow.spec.rules import RULES
 from sapflow.spec.training_job import Spec
 from sapflow_operator.kinds.crd import MUTABLE, crd, main, render, spec_schema
 
-FILE = Path(__file__).parents[2] / "manifests" / "crds" / "sapflow.dev_trainingjobs.yaml"
+FILE = Path(__file__).parents[3] / "manifests" / "crds" / "sapflow.dev_trainingjobs.yaml"
 
 
 def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

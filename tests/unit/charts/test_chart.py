@@ -21,7 +21,7 @@ from sapflow_operator.resources import driver_job, role
 from sapflow_operator.settings import VARIABLES, Image, ObjectStorage, Settings
 from sapflow_operator.wanted import Place, Wanted
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts" / "sapflow"
 NAMESPACE = "sapflow-system"
 Manifest = dict[str, Any]

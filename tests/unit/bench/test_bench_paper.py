@@ -17,7 +17,7 @@ from bench.paper.link import Lane, Link
 from sapflow.monitoring.report.charts import Line
 from sapflow.quantities import structure
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "paper.md").read_text()
 
 

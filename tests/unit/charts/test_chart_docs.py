@@ -10,7 +10,7 @@ from sapflow import errors
 from sapflow_operator import errors as operator_errors
 from sapflow_operator.hooks.check import CELL_FEATURES, FEATURES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 
 

@@ -19,7 +19,7 @@ from sapflow_operator.metrics import measured
 from sapflow_operator.resources import driver_job
 from sapflow_operator.settings import Image, Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FILES = ROOT / "charts" / "sapflow" / "files"
 RULES = FILES / "rules" / "sapflow.yaml"
 SPEC = {"model": {"name": "mlp"}, "data": {"source": "sklearn:digits"}, "workers": 2}
