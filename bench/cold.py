@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers.kube import forwarded, kubectl, namespace_of_its_own, operator_environment, read, wait_until
 
 from sapflow.quantities.roles import Role
-from sapflow.spec.training_job import API_VERSION, KIND, parse
+from sapflow.spec.document import parse
+from sapflow.spec.training_job import API_VERSION, KIND
 from sapflow_operator import names
 from sapflow_operator.resources import functions
 from sapflow_operator.settings import Settings

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sapflow.spec import training_job
+from sapflow.spec import document, training_job
 
 
 def idle_job(
@@ -24,7 +24,7 @@ def idle_job(
         "algorithm": {"steps": steps},
         "merge": {"structure": list(structure), "shards": shards},
     }
-    return training_job.parse(
+    return document.parse(
         {
             "apiVersion": training_job.API_VERSION,
             "kind": training_job.KIND,

@@ -14,7 +14,7 @@ from bench.stores import MinioPlace, Place
 from sapflow.messages.requests import MergeRequest
 from sapflow.objects import contribution
 from sapflow.objects.contribution import Sums
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 
 CHILDREN, MERGERS = 20, 4

@@ -21,6 +21,7 @@ from sapflow.driver.observer import Observer
 from sapflow.planning import placement
 from sapflow.records.commits import Commit
 from sapflow.spec import training_job
+from sapflow.spec.document import parse
 
 WORKERS, TREE, CELLS = 8, [1, 2, 8], 2
 STEPS, SETTLE, TURNS = 14, 4, 3
@@ -83,14 +84,14 @@ def document(name: str, steps: int, *, placed: bool, **more: Any) -> dict[str, A
 
 
 def _predicted() -> int:
-    packed = placement.of(training_job.parse(document("any", 1, placed=True)))
+    packed = placement.of(parse(document("any", 1, placed=True)))
     assert packed is not None
     return packed.traffic(4 * PARAMETERS, 4 * PARAMETERS, 4 * PARAMETERS).total
 
 
 def _run(place: MinioPlace, environ: Mapping[str, str], body: dict[str, Any], watch: "_Steps") -> None:
     own = {**environ, **place.environ}
-    opened = session.open_session(training_job.parse(body), own, store=place.url)
+    opened = session.open_session(parse(body), own, store=place.url)
     try:
         manifest = opened.cut_data()
         asyncio.run(session.train(opened, manifest, own, observer=watch))

@@ -13,7 +13,7 @@ from bench.result import Result, milliseconds
 from sapflow.client import session
 from sapflow.driver.observer import Observer
 from sapflow.records.commits import Commit
-from sapflow.spec import training_job
+from sapflow.spec import document, training_job
 
 SHARED_MEMORY = Path("/dev/shm")
 SAMPLES = 300_000
@@ -75,7 +75,7 @@ def _job(case: Case) -> training_job.TrainingJob:
     }
     if case.micro_batch is not None:
         data["microBatchSize"] = case.micro_batch
-    return training_job.parse(
+    return document.parse(
         {
             "apiVersion": training_job.API_VERSION,
             "kind": training_job.KIND,

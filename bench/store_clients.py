@@ -60,7 +60,8 @@ class Sapflow(Client):
     what = "sapflow: sockets, http.client answers"
 
     def open(self, endpoint: str, access_key: str, secret_key: str) -> None:
-        from sapflow.objects.store import Credentials, open_store
+        from sapflow.objects.stores.credentials import Credentials
+        from sapflow.objects.stores.factory import open_store
 
         self.store = open_store(
             f"s3://{self.bucket}?endpoint={endpoint}", Credentials(access_key, secret_key)

@@ -15,7 +15,8 @@ from helpers.kube import SECONDS, namespace_of_its_own  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from s3_servers import HOW_TO_FIX, Minio, S3Service, find_minio, named_service  # noqa: E402
 
-from sapflow.objects.store import Store, open_store  # noqa: E402
+from sapflow.objects.stores.factory import open_store  # noqa: E402
+from sapflow.objects.stores.protocol import Store  # noqa: E402
 
 settings.register_profile("sapflow", deadline=None)  # No test asserts a time.
 settings.load_profile("sapflow")

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from sapflow.objects.store import Credentials, Store, open_store
+from sapflow.objects.stores.credentials import Credentials
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 
 HOW_TO_FIX = (
     "S3 tests need a store: run `tests/cluster/cluster build minio` once (it needs Go), put a `minio` binary on "

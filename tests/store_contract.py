@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sapflow.errors import CorruptObject, ObjectMissing, StoreError
-from sapflow.objects.store import Buffer, Store
+from sapflow.objects.stores.protocol import Buffer, Store
 
 MEGABYTES_3 = bytes(range(256)) * (3 << 12)
 

@@ -27,7 +27,7 @@ from sapflow.driver.observer import Observer
 from sapflow.monitoring.report.charts import Line
 from sapflow.records.commits import Commit
 from sapflow.runtimes.embedded.runtime import available_cores
-from sapflow.spec import training_job
+from sapflow.spec import document
 from sapflow.spec.training_job import TrainingJob
 
 SAMPLES = figure.FOLDER.parents[1] / "manifests" / "samples"
@@ -77,7 +77,7 @@ def job_of(case: Case) -> TrainingJob:
     spec["data"] |= {"batchSize": case.batch, "microBatchSize": case.batch, "validationFraction": 0}
     spec.pop("evaluation", None)
     spec.pop("checkpoint", None)
-    return training_job.parse(body)
+    return document.parse(body)
 
 
 def measure(case: Case) -> dict[str, list[Point]]:

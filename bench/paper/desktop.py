@@ -14,8 +14,10 @@ from sapflow import models
 from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import EpochOrder, Reader
 from sapflow.objects import keys
-from sapflow.objects.store import Store, open_store
-from sapflow.spec.training_job import TrainingJob, parse
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
+from sapflow.spec.document import parse
+from sapflow.spec.training_job import TrainingJob
 
 OPTIMIZERS = {
     "Adam": torch.optim.Adam,

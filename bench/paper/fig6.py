@@ -27,7 +27,7 @@ from bench import stores
 from sapflow.client import session
 from sapflow.driver.observer import Observer
 from sapflow.records.commits import Commit
-from sapflow.spec import training_job
+from sapflow.spec import document, training_job
 
 WORKERS, BATCH = 8, 100
 STRUCTURES = ([1, 8], [1, 2, 8], [1, 4, 8])
@@ -77,7 +77,7 @@ async def run(structure: list[int], way: Way, *, reuse: bool) -> None:
     with (
         tempfile.TemporaryDirectory(dir=stores.SHARED_MEMORY) as folder,
         session.open_session(
-            training_job.parse(_document(structure, reuse=reuse)), os.environ, store=folder
+            document.parse(_document(structure, reuse=reuse)), os.environ, store=folder
         ) as opened,
     ):
         manifest = await asyncio.to_thread(opened.cut_data)

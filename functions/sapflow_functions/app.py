@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from fastapi import FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from sapflow.objects.store import open_store
 from sapflow.objects.stores.cell import CellStore
+from sapflow.objects.stores.factory import open_store
 from sapflow_functions import openwhisk
 from sapflow_functions.calls import UNAUTHORIZED, Answer, Function
 from sapflow_functions.runner import Handler

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from sapflow import logs
 from sapflow.errors import DataError, SapflowError, SpecError
-from sapflow.objects.store import Store
 from sapflow.objects.stores.cell import CellStore
+from sapflow.objects.stores.protocol import Store
 from sapflow.runtimes.http.answer import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
 from sapflow_functions.metrics import Metrics
 from sapflow_functions.runner import Context, Handler, Runner

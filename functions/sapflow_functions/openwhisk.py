@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from sapflow.errors import SapflowError
-from sapflow.objects.store import open_store
+from sapflow.objects.stores.factory import open_store
 from sapflow_functions.calls import UNAUTHORIZED, Answer, Function
 from sapflow_functions.settings import Settings
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sapflow.errors import InvocationError
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from sapflow.errors import SpecError
 from sapflow.logs import LEVELS
 from sapflow.mounted import MountedFiles
-from sapflow.objects.store import CredentialSource, credentials_from_environment
+from sapflow.objects.stores.credentials import CredentialSource
+from sapflow.objects.stores.factory import credentials_from_environment
 
 OPENWHISK = "__OW_API_HOST"
 """A variable of every action's container."""

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from sapflow import logs
 from sapflow.errors import SapflowError
-from sapflow.objects.store import Credentials
+from sapflow.objects.stores.credentials import Credentials
 from sapflow.quantities.roles import Role
 from sapflow_operator import memory_search, names
 from sapflow_operator.actions import (

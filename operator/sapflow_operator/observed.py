@@ -48,7 +48,7 @@ class JobObject:
 
     @property
     def document(self) -> dict[str, Any]:
-        """What `sapflow.spec.training_job.parse` reads."""
+        """What `sapflow.spec.document.parse` reads."""
         metadata = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
         return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": self.spec}
 

@@ -11,7 +11,8 @@ from sapflow.planning import placement
 from sapflow.quantities.memory import MIB, format_quantity, parse_quantity
 from sapflow.quantities.roles import Role
 from sapflow.records.memory_search import SearchSettings
-from sapflow.spec.training_job import TrainingJob, parse
+from sapflow.spec.document import parse
+from sapflow.spec.training_job import TrainingJob
 from sapflow_operator import cells, memory_search, names, resources, times
 from sapflow_operator.actions import (
     Action,

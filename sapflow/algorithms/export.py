@@ -11,7 +11,7 @@ from sapflow.algorithms.merge import Workspace
 from sapflow.errors import CorruptObject
 from sapflow.messages.requests import ExportRequest
 from sapflow.objects import contribution, safetensor
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 from sapflow.timing import Timing
 
 

@@ -15,8 +15,8 @@ from sapflow.messages.requests import MergeRequest
 from sapflow.objects import contribution, keys
 from sapflow.objects.contribution import Sums
 from sapflow.objects.safetensor import aligned
-from sapflow.objects.store import ObjectReader, Store
 from sapflow.objects.stores.cell import holder_of
+from sapflow.objects.stores.protocol import ObjectReader, Store
 from sapflow.quantities.read_ahead import READ_AHEAD, SMALL
 from sapflow.timing import Timing
 

@@ -18,7 +18,7 @@ from sapflow.messages.requests import Part, RootRequest
 from sapflow.objects import contribution
 from sapflow.objects.contribution import Sums
 from sapflow.objects.safetensor import aligned
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 from sapflow.timing import Timing
 
 KEPT = 4

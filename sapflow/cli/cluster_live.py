@@ -6,7 +6,7 @@ from typing import TextIO
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from sapflow.cli.follow import line
+from sapflow.cli.cluster_lines import line
 from sapflow.client import cluster_job
 from sapflow.client.kube import Object
 from sapflow.monitoring import live

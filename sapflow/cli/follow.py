@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from sapflow.cli.cluster_lines import line
 from sapflow.cli.output import FAILED, print_json
 from sapflow.cli.stop import Stopped, insistent
 from sapflow.client import cluster_job
 from sapflow.client.cluster_errors import ClusterRefused, ClusterUnavailable
 from sapflow.client.kube import Cluster, Object
-from sapflow.monitoring.display import Display, Event, LineDisplay, json_line, plain_line
-from sapflow.text import count, percent
+from sapflow.monitoring.display import Display, Event, LineDisplay, json_line
+from sapflow.text import count
 
 _NOT_SEEN = ClusterRefused, ClusterUnavailable
 """Who may see jobs need not see events and pods, and a server may fail for a moment: then there is less to show."""
@@ -116,16 +117,6 @@ def states(pods: Sequence[Object]) -> list[tuple[str, str]]:
     """(role, state) of each function."""
     found = ((cluster_job.role_of(pod), cluster_job.pod_state(pod)) for pod in pods)
     return [(role, state) for role, state in found if role != "driver"]
-
-
-def line(event: Event) -> str:
-    """An event in words."""
-    if event["event"] == "progress" and "validationAccuracy" in event:
-        return f"{plain_line(event)}  validation accuracy {percent(event['validationAccuracy'])}"
-    if event["event"] not in ("condition", "warning", "happened"):
-        return plain_line(event)
-    head = "warning: " if event["event"] == "warning" else ""
-    return plain_line({"event": "stage", "text": f"{head}{event['reason']}: {event['message']}"})
 
 
 class JobLines(LineDisplay):

@@ -11,7 +11,8 @@ from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.manifest import manifest_key
 from sapflow.errors import DataError, ObjectMissing, SpecError
 from sapflow.objects import keys
-from sapflow.spec.training_job import Runtime, TrainingJob, load
+from sapflow.spec.document import load
+from sapflow.spec.training_job import Runtime, TrainingJob
 
 SUFFIXES = (".yaml", ".yml", ".json")
 

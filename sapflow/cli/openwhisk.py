@@ -12,7 +12,7 @@ from sapflow.data.blocks import Manifest
 from sapflow.driver.observer import Observer
 from sapflow.driver.plans import Surroundings
 from sapflow.errors import DataError, SpecError
-from sapflow.objects.store import credentials_from_environment
+from sapflow.objects.stores.factory import credentials_from_environment
 from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
 

@@ -17,7 +17,8 @@ from sapflow.client.session import Session
 from sapflow.data.blocks import Manifest
 from sapflow.driver.observer import Observers
 from sapflow.errors import JobFailed
-from sapflow.monitoring.display import Display, forecast_line, open_display
+from sapflow.monitoring.display import Display, forecast_line
+from sapflow.monitoring.displays import open_display
 from sapflow.monitoring.progress import Progress
 from sapflow.planning.extent import Extent
 from sapflow.text import count, dollars, duration, percent

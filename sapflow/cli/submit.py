@@ -14,7 +14,7 @@ from sapflow.client.cluster_errors import JobUnknown
 from sapflow.client.kube import Cluster, Object, add_cluster
 from sapflow.errors import SpecError
 from sapflow.spec import yaml_text
-from sapflow.spec.training_job import load
+from sapflow.spec.document import load
 
 _DESCRIPTION = """\
 Check a job and hand it to a cluster that Sapflow is installed in, as `kubectl apply --server-side` would. The

@@ -18,12 +18,14 @@ from sapflow.driver.observer import Observer
 from sapflow.driver.plans import Surroundings
 from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError
 from sapflow.objects import keys
-from sapflow.objects.store import Store, credentials_from_environment, open_store
+from sapflow.objects.stores.factory import credentials_from_environment, open_store
+from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
 from sapflow.quantities.memory import parse_quantity
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.runtimes.sender import Sender
-from sapflow.spec.training_job import Runtime, TrainingJob, parse
+from sapflow.spec.document import parse
+from sapflow.spec.training_job import Runtime, TrainingJob
 
 MUTABLE = {"limits", "checkpoint"}
 DEFAULT_STORE = ".sapflow"

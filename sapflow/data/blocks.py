@@ -16,7 +16,7 @@ from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest, block_key, encode_b
 from sapflow.data.shuffle import permutation
 from sapflow.data.statistics import Normalize, Statistics
 from sapflow.errors import CorruptObject, DataError, ObjectMissing
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 
 __all__ = ["Manifest", "load_manifest", "prepare"]
 

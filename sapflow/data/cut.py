@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from sapflow.data.blocks import Manifest, prepare
-from sapflow.data.files import DataFile
+from sapflow.data.data_file import DataFile
 from sapflow.data.source import open_source
 from sapflow.errors import DataError, SpecError
 from sapflow.objects import keys
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 from sapflow.spec.training_job import TrainingJob
 
 

@@ -4,29 +4,16 @@ import glob
 import gzip
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from sapflow.data.data_file import DataFile
 from sapflow.errors import DataError
 
 SOURCES = (
     "sklearn:NAME, synthetic:binary, generated:mnist, generated:cifar, s3://bucket/prefix?endpoint=URL, "
     "or the path of a file, folder or glob"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class DataFile:
-    """One file: its full name as errors show it, its size in bytes, how to open it to read and seek."""
-
-    name: str
-    size: int
-    open: Callable[[], BinaryIO]
-
-    @property
-    def base(self) -> str:
-        return self.name.rpartition("/")[2]
 
 
 FindFiles = Callable[[str], Sequence[DataFile]]

@@ -10,9 +10,11 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
-from sapflow.data.files import DataFile
+from sapflow.data.data_file import DataFile
 from sapflow.errors import DataError, StoreUnavailable
-from sapflow.objects.store import CredentialSource, Store, credentials_from_environment, open_store
+from sapflow.objects.stores.credentials import CredentialSource
+from sapflow.objects.stores.factory import credentials_from_environment, open_store
+from sapflow.objects.stores.protocol import Store
 
 READ_AHEAD = 4 << 20
 SECONDS = 30.0

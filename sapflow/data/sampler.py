@@ -17,7 +17,7 @@ from sapflow.data.chunks import Part
 from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest, block_key, decode_block
 from sapflow.data.shuffle import permutation
 from sapflow.objects.safetensor import aligned
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 
 WINDOW = 4
 _BLOCKS, _SAMPLES = 1, 2

@@ -5,7 +5,8 @@ from urllib.parse import parse_qsl
 
 from sapflow.data import bundled, generated, synthetic
 from sapflow.data.chunks import Source
-from sapflow.data.files import DataFile, FindFiles, find_files
+from sapflow.data.data_file import DataFile
+from sapflow.data.files import FindFiles, find_files
 from sapflow.data.formats import cifar, idx, npz, tables
 from sapflow.errors import DataError
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from sapflow.data.blocks import Manifest
 from sapflow.data.cut import beside, naming_the_field
-from sapflow.data.files import DataFile
+from sapflow.data.data_file import DataFile
 from sapflow.data.source import open_source
 from sapflow.errors import DataError
 from sapflow.spec.learning import DataSpec

@@ -11,7 +11,7 @@ from sapflow.driver.memory_search import Sizing
 from sapflow.driver.observer import Observer
 from sapflow.messages.requests import Part, Sizes
 from sapflow.objects import keys
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 from sapflow.quantities import structure
 from sapflow.records.commits import Commit, Cursor, Leg, Measured, Records
 from sapflow.records.memory_search import SearchSettings, SizeSearch

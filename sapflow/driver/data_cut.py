@@ -11,7 +11,7 @@ from sapflow.driver.observer import Observer
 from sapflow.errors import JobFailed, ObjectMissing
 from sapflow.messages.requests import PrepareRequest
 from sapflow.objects import keys
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.memory import parse_quantity
 from sapflow.records.commits import Account, Records
 from sapflow.runtimes.sender import Sender

@@ -21,7 +21,7 @@ from sapflow.driver.step import SynchronousStep
 from sapflow.errors import JobFailed, SapflowError
 from sapflow.messages.requests import InitializeRequest, Sizes
 from sapflow.objects import keys
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
 from sapflow.planning.placement import Placement
 from sapflow.quantities import structure

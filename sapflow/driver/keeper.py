@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sapflow.driver.cells import Litter
 from sapflow.errors import StoreError
 from sapflow.objects import keys
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Commit, Records
 from sapflow.spec.training_job import CheckpointSpec
 

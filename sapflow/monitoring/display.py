@@ -232,24 +232,3 @@ def progress_line(event: Event) -> str:
 def json_line(event: Event) -> str:
     """An event for machines."""
     return to_json(event)
-
-
-def open_display(
-    stream: TextIO,
-    *,
-    live: bool,
-    as_json: bool,
-    quiet: bool,
-    title: str,
-    platform: str,
-) -> Display:
-    """The display asked for. `title` is what a live one shows of the job."""
-    if quiet:
-        return Display()
-    if as_json:
-        return LineDisplay(stream, json_line)
-    if not live:
-        return LineDisplay(stream, plain_line)
-    from sapflow.monitoring.live import LiveDisplay  # rich, which lines do without
-
-    return LiveDisplay(stream, title, platform)

@@ -14,7 +14,7 @@ import numpy as np
 from sapflow.errors import CorruptObject
 from sapflow.messages.requests import Part
 from sapflow.objects import safetensor
-from sapflow.objects.store import ObjectReader, Store
+from sapflow.objects.stores.protocol import ObjectReader, Store
 
 NAME = "flat"
 FLOAT = np.dtype("<f4")

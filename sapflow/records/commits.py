@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from sapflow.errors import CorruptObject, ObjectMissing, SapflowError
 from sapflow.messages.requests import Message, Part, Sizes
 from sapflow.objects import keys
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 from sapflow.records.memory_search import SizeSearch
 
 INTERRUPTED = "Interrupted"

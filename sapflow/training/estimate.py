@@ -26,7 +26,8 @@ from sapflow.quantities.memory import (
     format_quantity,
     parse_quantity,
 )
-from sapflow.spec.training_job import Runtime, TrainingJob, parse
+from sapflow.spec.document import parse
+from sapflow.spec.training_job import Runtime, TrainingJob
 
 if TYPE_CHECKING:
     from sapflow.models import ModelFacts

@@ -16,8 +16,9 @@ from sapflow.errors import CorruptObject
 from sapflow.messages.requests import Part, Sizes
 from sapflow.objects import contribution
 from sapflow.objects.safetensor import aligned
-from sapflow.objects.store import Store
-from sapflow.spec.training_job import TrainingJob, parse
+from sapflow.objects.stores.protocol import Store
+from sapflow.spec.document import parse
+from sapflow.spec.training_job import TrainingJob
 from sapflow.training.flat import FlatModel
 
 KEPT_JOBS = 2

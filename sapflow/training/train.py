@@ -19,7 +19,7 @@ from sapflow.errors import SpecError
 from sapflow.messages.requests import EvaluateRequest, InitializeRequest, TrainRequest
 from sapflow.objects import contribution, keys
 from sapflow.objects.contribution import Sums
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 from sapflow.quantities import structure
 from sapflow.timing import Timing
 from sapflow.training.loaded import JobCache, LoadedJob

@@ -19,7 +19,9 @@ from helpers.kube import (
 )
 
 from sapflow.errors import ObjectMissing, StoreError
-from sapflow.objects.store import Credentials, Store, open_store
+from sapflow.objects.stores.credentials import Credentials
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 from sapflow_operator import names
 from sapflow_operator.store.credentials import Issuer
 from sapflow_operator.wanted import Place

@@ -24,8 +24,8 @@ from helpers.volumes import free_volumes
 
 from sapflow.objects import keys
 from sapflow.planning import placement
+from sapflow.spec.document import parse
 from sapflow.spec.labels import CELL
-from sapflow.spec.training_job import parse
 
 STEPS = 40
 PLACED: dict[str, Any] = {

@@ -19,8 +19,8 @@ from pydantic import ValidationError
 
 from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
 from sapflow.errors import InstanceLost, InvocationTimeout, SapflowError
-from sapflow.objects.store import Store
 from sapflow.objects.stores.cell import CellStore
+from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.roles import Role
 from sapflow.runtimes.http.answer import encode, interpret
 from sapflow.runtimes.sender import Reply

@@ -19,10 +19,12 @@ from sapflow.driver.driver import Driver
 from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError
 from sapflow.objects import keys
-from sapflow.objects.store import Store, open_store
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Account, Commit
 from sapflow.records.memory_search import SearchSettings
-from sapflow.spec.training_job import TrainingJob, parse
+from sapflow.spec.document import parse
+from sapflow.spec.training_job import TrainingJob
 
 Outcome = dict[str, Any]
 

@@ -17,7 +17,9 @@ from typing import Any
 
 import yaml
 
-from sapflow.objects.store import Credentials, Store, open_store
+from sapflow.objects.stores.credentials import Credentials
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 from sapflow.spec.labels import selector
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sapflow.objects.store import Buffer, ObjectReader, Store
+from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
 
 
 class Killed(BaseException):

@@ -250,7 +250,7 @@ def test_a_job_in_an_object_store_ends_with_the_weights_of_one_in_a_directory(
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in SAMPLES.glob("*.yaml")))
 def test_every_sample_is_a_valid_job(name: str) -> None:
-    from sapflow.spec.training_job import load
+    from sapflow.spec.document import load
 
     assert load((SAMPLES / f"{name}.yaml").read_text()).metadata.name == name
 

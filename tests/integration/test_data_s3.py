@@ -17,7 +17,8 @@ from sapflow.data.remote import s3_files
 from sapflow.data.sampler import EpochOrder, Reader
 from sapflow.data.source import open_source
 from sapflow.errors import DataError, StoreError, StoreUnavailable
-from sapflow.objects.store import Credentials, Store
+from sapflow.objects.stores.credentials import Credentials
+from sapflow.objects.stores.protocol import Store
 
 pytestmark = pytest.mark.s3
 

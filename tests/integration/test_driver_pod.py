@@ -19,11 +19,13 @@ from helpers.jobs import document
 
 from sapflow.errors import JobFailed, ObjectMissing, SpecError, StoreUnavailable
 from sapflow.objects import keys
-from sapflow.objects.store import Store, open_store
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.roles import Role
 from sapflow.records.memory_search import SearchSettings
 from sapflow.runtimes.knative import KnativeSender
-from sapflow.spec.training_job import TrainingJob, parse
+from sapflow.spec.document import parse
+from sapflow.spec.training_job import TrainingJob
 from sapflow_operator.driver_pod import driver
 from sapflow_operator.driver_pod.driver import JobDriver, Outage, exit_code_of
 from sapflow_operator.driver_pod.progress import StatusApi
@@ -44,7 +46,15 @@ class Service:
     def __init__(self, role: Role, store: Path, **variables: str) -> None:
         self._lifeline, theirs = socket.socketpair()
         environ = {"PATH": os.environ["PATH"], "SAPFLOW_TOKEN": TOKEN, "SAPFLOW_STORE": str(store)}
-        command = [sys.executable, "-m", f"sapflow_functions.roles.{role}", "--host", "127.0.0.1", "--port", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            f"sapflow_functions.roles.{role}",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+        ]
         with theirs:
             self._process = subprocess.Popen(
                 [*command, "--lifeline", str(theirs.fileno())],

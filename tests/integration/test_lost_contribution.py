@@ -10,7 +10,7 @@ from helpers.jobs import Place, Prepared, Simulation, tiny_job
 from helpers.tapped_store import Write
 
 from sapflow.errors import JobFailed, ObjectMissing
-from sapflow.objects.store import ObjectReader, Store
+from sapflow.objects.stores.protocol import ObjectReader, Store
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from sapflow.errors import JobFailed, StoreUnavailable
 from sapflow.messages.requests import Part
 from sapflow.objects import contribution, keys
 from sapflow.records.commits import Account
-from sapflow.spec.training_job import parse
+from sapflow.spec.document import parse
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,9 @@ from s3_servers import S3Service
 from sapflow.data.remote import s3_files
 from sapflow.errors import DataError, ObjectMissing, StoreError, StoreUnavailable
 from sapflow.objects import keys
-from sapflow.objects.store import Credentials, Store, open_store
+from sapflow.objects.stores.credentials import Credentials
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 from sapflow_operator.errors import CredentialsRefused
 from sapflow_operator.store.credentials import Issued, Issuer
 from sapflow_operator.wanted import Place

@@ -7,7 +7,7 @@ import pytest
 from s3_servers import S3Service
 
 from sapflow.objects import keys
-from sapflow.objects.store import open_store
+from sapflow.objects.stores.factory import open_store
 from sapflow_operator.store import objects
 from sapflow_operator.wanted import Place
 

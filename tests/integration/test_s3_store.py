@@ -13,7 +13,9 @@ from s3_servers import CuttingProxy, S3Service
 from store_contract import StoreContract
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
-from sapflow.objects.store import Credentials, Store, open_store
+from sapflow.objects.stores.credentials import Credentials
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 
 pytestmark = pytest.mark.s3
 

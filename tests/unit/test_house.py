@@ -183,7 +183,7 @@ def test_the_operator_reads_records_without_numpy(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text("{}")
     loaded = fresh(
         "import sys, sapflow_operator.main, sapflow_operator.store.objects, sapflow.objects.stores.s3\n"
-        "from sapflow.objects.store import open_store\n"
+        "from sapflow.objects.stores.factory import open_store\n"
         f"store = open_store({tmp_path.as_uri()!r})\n"
         "assert bytes(store.read('record.json')) == b'{}'\n"
         "print(*sys.modules)"

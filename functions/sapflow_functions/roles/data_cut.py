@@ -8,8 +8,9 @@ from sapflow.data.manifest import Manifest, manifest_key
 from sapflow.errors import DataError, InvocationError, SpecError
 from sapflow.messages.requests import PrepareRequest
 from sapflow.objects import keys
-from sapflow.objects.store import Store
-from sapflow.spec.training_job import TrainingJob, parse
+from sapflow.objects.stores.protocol import Store
+from sapflow.spec.document import parse
+from sapflow.spec.training_job import TrainingJob
 from sapflow.timing import Timing
 from sapflow.training.estimate import examine, forward_flops
 

@@ -14,7 +14,7 @@ def _load_handlers() -> Mapping[str, Handler]:
 
     keep_freed_pages()
     from sapflow.messages.requests import EvaluateRequest, InitializeRequest, PrepareRequest, TrainRequest
-    from sapflow.objects.store import Store
+    from sapflow.objects.stores.protocol import Store
     from sapflow.training import train
     from sapflow.training.loaded import JobCache
     from sapflow_functions.roles import merging

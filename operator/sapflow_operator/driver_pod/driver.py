@@ -28,7 +28,8 @@ from sapflow.monitoring import metrics_server
 from sapflow.monitoring.metrics import MetricsObserver
 from sapflow.mounted import MountedFiles
 from sapflow.objects import keys
-from sapflow.objects.store import Store, credentials_from_environment, open_store
+from sapflow.objects.stores.factory import credentials_from_environment, open_store
+from sapflow.objects.stores.protocol import Store
 from sapflow.objects.stores.s3_failures import ACCESS_DENIED
 from sapflow.planning.extent import Extent
 from sapflow.planning.placement import Placement

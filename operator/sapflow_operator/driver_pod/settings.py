@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sapflow.errors import SpecError
 from sapflow.planning.placement import Placement
 from sapflow.records.memory_search import SearchSettings
-from sapflow.spec.training_job import CpuSpec, TrainingJob, parse
+from sapflow.spec.document import parse
+from sapflow.spec.training_job import CpuSpec, TrainingJob
 from sapflow_operator import names
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from sapflow.errors import SapflowError
-from sapflow.objects.store import Credentials, open_store
+from sapflow.objects.stores.credentials import Credentials
+from sapflow.objects.stores.factory import open_store
 from sapflow_operator import names
 from sapflow_operator.errors import ClusterError
 from sapflow_operator.hooks.api import Api

@@ -21,7 +21,7 @@ from minio.minioadmin import MinioAdmin
 from minio.signer import sign_v4_sts
 
 from sapflow.errors import StoreUnavailable
-from sapflow.objects.store import Credentials
+from sapflow.objects.stores.credentials import Credentials
 from sapflow.objects.stores.signature import encode_query, sign
 from sapflow_operator.errors import CredentialsRefused
 from sapflow_operator.store.policy import session_policy

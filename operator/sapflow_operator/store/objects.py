@@ -11,7 +11,9 @@ from minio.error import MinioException, S3Error
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable
 from sapflow.objects import keys
-from sapflow.objects.store import Credentials, Store, open_store
+from sapflow.objects.stores.credentials import Credentials
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 from sapflow_operator.wanted import Place
 
 _SECONDS = 30.0

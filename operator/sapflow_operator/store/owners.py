@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 
-from sapflow.objects.store import Credentials
+from sapflow.objects.stores.credentials import Credentials
 from sapflow_operator import names
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.errors import SecretUnusable

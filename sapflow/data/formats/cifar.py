@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from sapflow.data.chunks import CHUNK_BYTES, Chunk, Part, Source
-from sapflow.data.files import DataFile
+from sapflow.data.data_file import DataFile
 from sapflow.data.options import Options, parse
 from sapflow.errors import DataError
 

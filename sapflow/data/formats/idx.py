@@ -16,7 +16,8 @@ from typing import BinaryIO
 import numpy as np
 
 from sapflow.data.chunks import Chunk, Part, Source, rows_per_chunk
-from sapflow.data.files import DataFile, unpacked
+from sapflow.data.data_file import DataFile
+from sapflow.data.files import unpacked
 from sapflow.data.options import FileOptions, parse
 from sapflow.errors import DataError
 

@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 
 from sapflow.data.chunks import Chunk, Part, Source, rows_per_chunk
-from sapflow.data.files import DataFile
+from sapflow.data.data_file import DataFile
 from sapflow.data.options import FileOptions, parse
 from sapflow.errors import DataError
 

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from sapflow.data.chunks import MAX_CLASSES, Chunk, Source, Task, rows_per_chunk
-from sapflow.data.files import DataFile, unpacked
+from sapflow.data.data_file import DataFile
+from sapflow.data.files import unpacked
 from sapflow.data.options import Options, parse
 from sapflow.errors import DataError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sapflow.errors import DataError
 from sapflow.objects import keys
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.structure import Structure
 from sapflow.records.commits import Account, Commit, Leg, Plan, Records
 from sapflow.records.typical import typical

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from sapflow.errors import CorruptObject, StoreError
-from sapflow.objects.store import Buffer
+from sapflow.objects.stores.protocol import Buffer
 
 IOV_MAX = 1024
 """Buffers that one gathering system call takes."""

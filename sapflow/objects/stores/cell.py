@@ -19,8 +19,8 @@ from pathlib import Path
 
 from sapflow.errors import CellLost, ObjectMissing, StoreError
 from sapflow.objects import keys
-from sapflow.objects.store import Buffer, ObjectReader, Store
 from sapflow.objects.stores.directory import DirectoryStore
+from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
 
 logger = logging.getLogger("sapflow.objects.store")
 

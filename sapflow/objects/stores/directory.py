@@ -21,7 +21,6 @@ from contextlib import suppress
 from urllib.parse import quote
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnsafe
-from sapflow.objects.store import Buffer, ObjectReader
 from sapflow.objects.stores.buffers import (
     IOV_MAX,
     aligned_buffer,
@@ -32,6 +31,7 @@ from sapflow.objects.stores.buffers import (
     rest_of,
 )
 from sapflow.objects.stores.probe import probe_store
+from sapflow.objects.stores.protocol import Buffer, ObjectReader
 from sapflow.objects.stores.reader import SequentialReader
 
 _TEMPORARY = ".tmp"

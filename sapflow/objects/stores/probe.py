@@ -11,7 +11,7 @@ from contextlib import suppress
 from threading import Barrier
 
 from sapflow.errors import StoreError, StoreUnsafe
-from sapflow.objects.store import Store
+from sapflow.objects.stores.protocol import Store
 
 _WRITERS = {False: 4, True: 2}
 """Writers at once, by whether the object is large: a slow link should not carry much more than it must."""

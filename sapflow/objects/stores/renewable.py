@@ -5,7 +5,7 @@ from time import monotonic
 
 from sapflow.errors import StoreError
 from sapflow.mounted import MountedFiles
-from sapflow.objects.store import Credentials
+from sapflow.objects.stores.credentials import Credentials
 
 ACCESS_KEY_FILE = "SAPFLOW_S3_ACCESS_KEY_FILE"
 SECRET_KEY_FILE = "SAPFLOW_S3_SECRET_KEY_FILE"

@@ -17,10 +17,11 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable
-from sapflow.objects.store import Buffer, CredentialSource
 from sapflow.objects.stores.buffers import aligned_buffer, byte_views, check_key, check_prefix, check_range
 from sapflow.objects.stores.connections import LOST, Answer, Connections
+from sapflow.objects.stores.credentials import CredentialSource
 from sapflow.objects.stores.probe import probe_store
+from sapflow.objects.stores.protocol import Buffer
 from sapflow.objects.stores.reader import SequentialReader
 from sapflow.objects.stores.s3_failures import ACCESS_DENIED, Place
 from sapflow.objects.stores.signature import encode_path, encode_query, sign

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from sapflow.objects.store import Credentials
+from sapflow.objects.stores.credentials import Credentials
 
 _PAYLOAD = "UNSIGNED-PAYLOAD"
 _UNRESERVED = "-._~"

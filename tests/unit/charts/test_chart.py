@@ -13,7 +13,7 @@ import yaml
 from helpers.helm import find_helm, require_helm
 from helpers.manifests import variables_of
 
-from sapflow.spec.training_job import parse
+from sapflow.spec.document import parse
 from sapflow_operator import names
 from sapflow_operator.api.cluster import NODE_RULES, RULES
 from sapflow_operator.kinds.crd import crd

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from test_chart import EVERYTHING, _helm, render, the, wanted  # noqa: F401
 
 from sapflow.monitoring.metrics import MetricsObserver
-from sapflow.spec.training_job import parse
+from sapflow.spec.document import parse
 from sapflow_functions.metrics import BUSY, INVOCATIONS, SECONDS
 from sapflow_operator import names
 from sapflow_operator.metrics import measured

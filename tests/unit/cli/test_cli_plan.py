@@ -13,7 +13,7 @@ from sapflow.data.blocks import Manifest
 from sapflow.errors import SpecError
 from sapflow.planning import workload
 from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO
-from sapflow.spec.training_job import parse
+from sapflow.spec.document import parse
 from sapflow.training import estimate
 
 

@@ -16,7 +16,8 @@ from sapflow.data.manifest import Manifest, block_key, decode_block, encode_bloc
 from sapflow.data.source import open_source
 from sapflow.data.statistics import Normalize, Statistics
 from sapflow.errors import CorruptObject, DataError
-from sapflow.objects.store import Store, open_store
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 
 
 def numbered(

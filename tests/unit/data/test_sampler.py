@@ -18,8 +18,9 @@ from sapflow.data.sampler import EpochOrder, Reader, split, steps_per_epoch
 from sapflow.data.shuffle import permutation
 from sapflow.data.source import open_source
 from sapflow.errors import CorruptObject, ObjectMissing
-from sapflow.objects.store import Store, open_store
 from sapflow.objects.stores.directory import DirectoryStore
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 
 
 def samples(order: EpochOrder, begin: int, end: int) -> list[tuple[int, int]]:

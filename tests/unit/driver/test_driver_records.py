@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sapflow.errors import DataError, StoreUnavailable
 from sapflow.objects import keys
-from sapflow.objects.store import open_store
+from sapflow.objects.stores.factory import open_store
 from sapflow.records.commits import Records
 
 

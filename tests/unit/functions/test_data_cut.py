@@ -18,7 +18,8 @@ from sapflow.driver.data_cut import prepare
 from sapflow.errors import InvocationError, JobFailed
 from sapflow.messages.requests import PrepareRequest
 from sapflow.objects import keys
-from sapflow.objects.store import Store, open_store
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Account
 from sapflow.spec.training_job import TrainingJob
 from sapflow.timing import Timing

@@ -10,8 +10,9 @@ from helpers.tapped_store import TappedStore
 
 from sapflow.errors import CellLost, ObjectMissing, StoreError
 from sapflow.objects import keys
-from sapflow.objects.store import ObjectReader, Store, open_store
 from sapflow.objects.stores.cell import CellStore, Passed, holder_of
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import ObjectReader, Store
 
 PARAMS = keys.params("u", 3, "abc", 0)
 WORK = keys.contribution("u", 3, "abc", 0, 1, 0)

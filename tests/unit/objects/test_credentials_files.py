@@ -11,7 +11,8 @@ from s3_servers import S3Service
 
 from sapflow.errors import StoreError, StoreUnsafe
 from sapflow.mounted import MountedFiles
-from sapflow.objects.store import Credentials, credentials_from_environment, open_store
+from sapflow.objects.stores.credentials import Credentials
+from sapflow.objects.stores.factory import credentials_from_environment, open_store
 from sapflow.objects.stores.renewable import RenewableCredentials
 
 

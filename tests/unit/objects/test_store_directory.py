@@ -12,7 +12,8 @@ import pytest
 from store_contract import StoreContract
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnsafe
-from sapflow.objects.store import Store, open_store
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 
 
 def files(root: Path) -> list[str]:
@@ -97,7 +98,7 @@ def test_a_file_system_without_hard_links_is_unsafe(tmp_path: Path, monkeypatch:
 
 def test_one_of_several_processes_wins(tmp_path: Path) -> None:
     program = (
-        "import sys; from sapflow.objects.store import open_store\n"
+        "import sys; from sapflow.objects.stores.factory import open_store\n"
         "store = open_store(sys.argv[1]); print('ready', flush=True); sys.stdin.readline()\n"
         "print([store.create(f'work/{turn}/key', sys.argv[2].encode() * 50_000) for turn in range(20)])"
     )
@@ -126,7 +127,7 @@ def test_a_writer_killed_in_the_middle_leaves_no_object_and_its_file_goes_at_the
     tmp_path: Path,
 ) -> None:
     program = (
-        "import resource, signal, sys; from sapflow.objects.store import open_store\n"
+        "import resource, signal, sys; from sapflow.objects.stores.factory import open_store\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
         "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"

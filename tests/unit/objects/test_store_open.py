@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sapflow.errors import StoreError
-from sapflow.objects.store import Credentials, open_store
+from sapflow.objects.stores.credentials import Credentials
+from sapflow.objects.stores.factory import open_store
 
 KEYS = Credentials("some-access", "some-secret")
 S3 = "s3://bucket/pre/fix?endpoint=http://127.0.0.1:9000"
@@ -99,7 +100,7 @@ def test_credentials_do_not_show_their_secrets() -> None:
 
 def test_a_process_with_a_directory_store_loads_no_http_client(tmp_path: Path) -> None:
     program = (
-        "import sys; from sapflow.objects.store import open_store\n"
+        "import sys; from sapflow.objects.stores.factory import open_store\n"
         "store = open_store(sys.argv[1]); store.create('a', b'x')\n"
         "store.read('a'); print([name for name in ('http.client', 'ssl', 'minio', 'torch') if name in sys.modules])"
     )

@@ -10,7 +10,8 @@ import pytest
 from s3_servers import FakeS3, free_port
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
-from sapflow.objects.store import Credentials, open_store
+from sapflow.objects.stores.credentials import Credentials
+from sapflow.objects.stores.factory import open_store
 
 LARGE = 17 << 20
 

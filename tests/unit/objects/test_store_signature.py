@@ -7,7 +7,7 @@ import pytest
 from minio.credentials.credentials import Credentials as ReferenceCredentials
 from minio.signer import sign_v4_s3
 
-from sapflow.objects.store import Credentials
+from sapflow.objects.stores.credentials import Credentials
 from sapflow.objects.stores.signature import encode_path, encode_query, sign
 
 MOMENT = datetime.datetime(2024, 2, 29, 23, 59, 58, tzinfo=datetime.UTC)

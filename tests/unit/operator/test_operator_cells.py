@@ -6,7 +6,7 @@ import pytest
 from test_operator_reconcile import NOW, World, pod
 
 from sapflow.errors import SpecError
-from sapflow.spec.training_job import parse
+from sapflow.spec.document import parse
 from sapflow_operator import names
 from sapflow_operator.actions import Apply, Delete, Plan
 from sapflow_operator.cells import decide, lost

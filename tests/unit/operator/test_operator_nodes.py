@@ -8,7 +8,7 @@ from helpers.manifests import variables_of
 from test_operator_cells import AFFINITY, node
 from test_operator_reconcile import World
 
-from sapflow.spec.training_job import parse
+from sapflow.spec.document import parse
 from sapflow_operator.cells import decide
 from sapflow_operator.nodes import Ground, Node, amount
 from sapflow_operator.wanted import SIDECAR_MILLIS

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from helpers.manifests import variables_of
 
-from sapflow.objects.store import Credentials
+from sapflow.objects.stores.credentials import Credentials
 from sapflow.planning import placement
 from sapflow.quantities.roles import Role
-from sapflow.spec.training_job import parse
+from sapflow.spec.document import parse
 from sapflow_operator import cells, names, resources
 from sapflow_operator.api.cluster import KINDS, NODE_RULES, RULES
 from sapflow_operator.resources import (

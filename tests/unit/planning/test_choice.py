@@ -12,7 +12,8 @@ from sapflow.planning.constants import KNATIVE, Constants
 from sapflow.planning.cost_model import Work
 from sapflow.planning.search import Candidate
 from sapflow.planning.workload import Size
-from sapflow.spec.training_job import TrainingJob, parse
+from sapflow.spec.document import parse
+from sapflow.spec.training_job import TrainingJob
 
 LARGE = Size(parameters=10_000_000, averaged=0, slots=1, forward_flops=20_000_000)
 

@@ -12,7 +12,7 @@ from sapflow.errors import SpecError
 from sapflow.planning import packing, placement
 from sapflow.planning.packing import Cells, Problem, pack
 from sapflow.quantities.structure import Structure
-from sapflow.spec.training_job import parse
+from sapflow.spec.document import parse
 
 AFFINITY = [
     {"from": "Worker", "to": "Merger", "weight": 100},

@@ -17,7 +17,8 @@ from sapflow.quantities.prices import (
     node_price,
     vcpus_of,
 )
-from sapflow.spec.training_job import TrainingJob, parse
+from sapflow.spec.document import parse
+from sapflow.spec.training_job import TrainingJob
 
 GIB = 1024 * MIB
 

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from sapflow.errors import SpecError
-from sapflow.spec.training_job import CLUSTER_ONLY, load, parse
+from sapflow.spec.document import load, parse
+from sapflow.spec.training_job import CLUSTER_ONLY
 
 
 def document(**spec: Any) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from helpers.jobs import Place, Simulation, prepare, tiny_job
 
 from sapflow.errors import InvocationError
 from sapflow.messages.requests import TrainRequest
-from sapflow.objects.store import Store, open_store
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
 from sapflow.timing import Timing
 from sapflow.training import train
 from sapflow.training.loaded import JobCache

@@ -1,0 +1,59 @@
+"""From YAML text, or a decoded document, to a checked TrainingJob; every problem of it is found at once."""
+
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sapflow.errors import SpecError
+from sapflow.spec import rules, yaml_text
+from sapflow.spec.problems import explain, lenient
+from sapflow.spec.training_job import CLUSTER_ONLY, Runtime, TrainingJob
+
+
+def load(text: str, runtime: Runtime = "local") -> TrainingJob:
+    """A TrainingJob from YAML (or JSON) text, to be run by `runtime`. Raises SpecError."""
+    try:
+        documents = yaml_text.documents(text)
+    except yaml.YAMLError as error:
+        message = str(error).replace('in "<unicode string>", ', "")
+        raise SpecError([("(document)", f"is not YAML: {message}")]) from error
+    if len(documents) != 1:
+        raise SpecError([("(document)", f"must hold one TrainingJob, not {len(documents)} documents")])
+    return parse(documents[0], runtime)
+
+
+def parse(document: object, runtime: Runtime = "local") -> TrainingJob:
+    """A TrainingJob from a decoded document, to be run by `runtime`. Raises SpecError with all problems.
+
+    A local run refuses what only a cluster honours, a cluster what only one machine can do.
+    """
+    if not isinstance(document, dict):
+        raise SpecError([("(document)", "must be a mapping with apiVersion, kind, metadata and spec")])
+    problems: list[tuple[str, str]] = []
+    if runtime == "local":
+        problems += [
+            (path, f"has no effect here: {why}; leave it out")
+            for path, why in CLUSTER_ONLY.items()
+            if _lookup(document, path) not in (None, False, "Retain")
+        ]
+    try:
+        job = TrainingJob.model_validate(document)
+    except ValidationError as error:
+        said = {path for path, _ in problems}
+        found = (explain(dict(item), TrainingJob) for item in error.errors())
+        raise SpecError([*problems, *(each for each in found if each[0] not in said)]) from error
+    problems += lenient(document, TrainingJob)
+    problems += rules.problems(job, runtime)
+    if problems:
+        raise SpecError(problems)
+    return job
+
+
+def _lookup(document: dict[str, Any], path: str) -> object:
+    value: object = document
+    for name in path.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
