@@ -133,7 +133,7 @@ def commits(applied: Job, steps: int) -> list[Commit]:
     """All of a job's commits, that of the first parameters among them."""
     uid = applied.read()["metadata"]["uid"]
     with owned_store() as store:
-        found = (store.read(keys.commit(uid, version)) for version in range(steps + 1))
+        found = (store.read(keys.commit(keys.job(uid), version)) for version in range(steps + 1))
         return [Commit.model_validate_json(bytes(each)) for each in found]
 
 

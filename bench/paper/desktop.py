@@ -60,7 +60,7 @@ Batch = list[tuple[torch.Tensor, torch.Tensor]]
 def _batches(job: TrainingJob, manifest: Manifest, store: Store, uid: str, steps: int) -> list[Batch]:
     """The samples of each step, in pieces of a worker's batch, as they lie in memory."""
     data = job.spec.data
-    reader = Reader(store, keys.data(uid), manifest)
+    reader = Reader(store, keys.data(keys.job(uid)), manifest)
     size, total = job.spec.workers * data.batch_size, manifest.train_samples
     found: list[Batch] = []
     epoch, used = 0, 0
@@ -83,8 +83,8 @@ def main() -> None:
     url, uid, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
     store = open_store(url)
-    job = parse(json.loads(bytes(store.read(keys.spec(uid)))))
-    manifest = Manifest.from_json(json.loads(bytes(store.read(keys.data(uid) + "manifest.json"))))
+    job = parse(json.loads(bytes(store.read(keys.spec(keys.job(uid))))))
+    manifest = Manifest.from_json(json.loads(bytes(store.read(keys.data(keys.job(uid)) + "manifest.json"))))
     train(job, manifest, store, uid)
 
 

@@ -66,7 +66,7 @@ def session_of(name: str, store: str | None, environ: Mapping[str, str], *, prob
 def find_manifest(session: Session) -> Manifest | None:
     """The manifest of the job's data, None where that is not cut yet."""
     try:
-        return load_manifest(session.store, manifest_key(keys.data(session.uid)))
+        return load_manifest(session.store, manifest_key(keys.data(session.prefix)))
     except ObjectMissing:
         return None
 

@@ -101,7 +101,7 @@ def _session(given: argparse.Namespace, environ: Mapping[str, str]) -> Session |
 def _model(given: argparse.Namespace, session: Session | None) -> Predictor:
     if session is None or given.model.endswith(".safetensors"):
         return predict.load(given.model)
-    key = keys.result(session.uid, "model.safetensors")
+    key = keys.result(session.prefix, "model.safetensors")
     try:
         content = session.store.read(key)
     except ObjectMissing as error:
@@ -129,7 +129,7 @@ def _held_out(given: argparse.Namespace, session: Session | None) -> tuple[np.nd
         )
     if not manifest.validation_samples:
         raise DataError(f"job {session.uid} holds no samples out: give INPUT, a file of features")
-    reader = Reader(session.store, keys.data(session.uid), manifest)
+    reader = Reader(session.store, keys.data(session.prefix), manifest)
     return reader.range(0, min(HELD_OUT, manifest.validation_samples))
 
 

@@ -98,7 +98,7 @@ def _list(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 async def _status(session: Session) -> dict[str, Any]:
     """A job's state as a JSON value."""
-    records = Records(session.store, session.uid)
+    records = Records(session.store, session.prefix)
     body: dict[str, Any] = {"job": session.uid, "store": session.url, "state": "Pending"}
     body |= {"prices": session.job.price.platform, "priceTable": session.job.price.name}
     outcome = await asyncio.to_thread(session.outcome)
@@ -115,7 +115,7 @@ async def _status(session: Session) -> dict[str, Any]:
         body |= await asyncio.to_thread(_progress, session, last)
         if (evaluation := await _newest_evaluation(records, last)) is not None:
             body["evaluation"] = evaluation
-        failure = await records.read(keys.failure(session.uid, last.version))
+        failure = await records.read(keys.failure(session.prefix, last.version))
         if failure is not None and outcome is None:
             body |= {"state": "Failed", "failure": failure}
     if outcome is not None:
@@ -149,7 +149,7 @@ def _progress(session: Session, last: Commit) -> dict[str, Any]:
 async def _newest_evaluation(records: Records, last: Commit) -> dict[str, Any] | None:
     """Evaluations are rare and not listed: look back from the last version, most likely places first."""
     for version in range(last.version, max(0, last.version - _EVALUATIONS_LOOKED_FOR), -1):
-        found = await records.read(keys.evaluation(records.uid, version))
+        found = await records.read(keys.evaluation(records.prefix, version))
         if found is not None:
             return dict(found)
     return None

@@ -66,6 +66,11 @@ class Session:
     store: Store
     url: str
 
+    @property
+    def prefix(self) -> str:
+        """Below which the job's keys lie."""
+        return keys.job(self.uid)
+
     def __enter__(self) -> "Session":
         return self
 
@@ -74,18 +79,18 @@ class Session:
 
     def outcome(self) -> dict[str, Any] | None:
         """The outcome record of a finished job."""
-        return self._json(keys.result(self.uid, "outcome.json"))
+        return self._json(keys.result(self.prefix, "outcome.json"))
 
     def started(self) -> bool:
         """Whether the job has a first version."""
-        return self.store.exists(keys.commit(self.uid, 0))
+        return self.store.exists(keys.commit(self.prefix, 0))
 
     def forget(self) -> None:
         """Remove everything of this job. Where that is interrupted, the job has finished still, or has not begun."""
-        self.store.delete_prefix(keys.commits(self.uid))
-        self.store.delete([keys.result(self.uid, "outcome.json")])
-        self.store.delete([manifest_key(keys.data(self.uid))])
-        self.store.delete_prefix(keys.job(self.uid))
+        self.store.delete_prefix(keys.commits(self.prefix))
+        self.store.delete([keys.result(self.prefix, "outcome.json")])
+        self.store.delete([manifest_key(keys.data(self.prefix))])
+        self.store.delete_prefix(self.prefix)
 
     def cut_data(self, progress: Callable[[int], None] | None = None) -> Manifest:
         """Cut the job's data into blocks, unless that is done. Raises DataError."""
@@ -127,7 +132,7 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
     url = absolute(store or DEFAULT_STORE)
     opened = open_store(url, credentials_from_environment(environ))
     try:
-        job = parse(json.loads(bytes(opened.read(keys.spec(uid)))), runtime_of(uid))
+        job = parse(json.loads(bytes(opened.read(keys.spec(keys.job(uid))))), runtime_of(uid))
     except (ObjectMissing, ValueError) as error:
         opened.close()
         others = f", but {', '.join(alike)}" if (alike := _alike(uid, url)) else ""

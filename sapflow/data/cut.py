@@ -17,7 +17,7 @@ from sapflow.spec.training_job import TrainingJob
 def write_spec(uid: str, job: TrainingJob, store: Store) -> None:
     """Keep the resolved job where functions read it, unless it is there. Raises StoreError."""
     body = json.dumps(job.to_json(), sort_keys=True, indent=1).encode()
-    store.create(keys.spec(uid), body, durable=True)
+    store.create(keys.spec(keys.job(uid)), body, durable=True)
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def cut(uid: str, job: TrainingJob, store: Store, progress: Callable[[int], None
     return prepare(
         source,
         store,
-        keys.data(uid),
+        keys.data(keys.job(uid)),
         validation_fraction=data.validation_fraction,
         seed=job.spec.algorithm.seed,
         normalize=data.normalize,

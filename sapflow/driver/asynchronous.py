@@ -183,7 +183,7 @@ class AsynchronousRun:
         await context.caller.call("worker", request, self._cursors.setdefault(pending, []), level=0)
 
     def _key(self, pending: Pending) -> str:
-        return keys.async_contribution(self.context.uid, pending.rank, pending.count, pending.base, 0)
+        return keys.async_contribution(self.context.prefix, pending.rank, pending.count, pending.base, 0)
 
     async def _apply(self, batch: list[Pending], ident: str) -> dict[str, Any]:
         context, commit = self.context, self.commit
@@ -208,14 +208,14 @@ class AsynchronousRun:
             ),
             schedule=rates,
             separate=True,
-            params_output=keys.params(context.uid, version, ident, 0),
-            optimizer_output=keys.optimizer(context.uid, version, ident, 0),
+            params_output=keys.params(context.prefix, version, ident, 0),
+            optimizer_output=keys.optimizer(context.prefix, version, ident, 0),
         )
         return await context.caller.call("merger", request, level=1)
 
     def _to_commit(self, batch: list[Pending], ident: str, reply: dict[str, Any], seconds: float) -> Commit:
         context, commit = self.context, self.commit
-        params, state = objects_after(context.uid, commit, ident, 1, has_state=bool(commit.slots))
+        params, state = objects_after(context.prefix, commit, ident, 1, has_state=bool(commit.slots))
         counters = list(commit.counters)
         applied = []
         for pending, finite in zip(batch, reply["outcomes"], strict=True):

@@ -32,6 +32,8 @@ class Context:
     """One job in one driver."""
 
     uid: str
+    prefix: str
+    """Below which the job's keys lie."""
     job: TrainingJob
     manifest: Manifest
     store: Store
@@ -43,11 +45,11 @@ class Context:
 
     @property
     def spec_key(self) -> str:
-        return keys.spec(self.uid)
+        return keys.spec(self.prefix)
 
     @property
     def manifest_key(self) -> str:
-        return manifest_key(keys.data(self.uid))
+        return manifest_key(keys.data(self.prefix))
 
     @property
     def asynchronous(self) -> bool:
@@ -165,14 +167,14 @@ def shard_parts(sizes: Sizes, shards: int, names: list[str]) -> list[Part]:
 
 
 def objects_after(
-    uid: str, commit: Commit, ident: str, shards: int, *, has_state: bool
+    prefix: str, commit: Commit, ident: str, shards: int, *, has_state: bool
 ) -> tuple[list[Part], list[Part]]:
     """The parameter and optimiser objects of the version after `commit`."""
     version, sizes = commit.version + 1, commit.sizes
-    params = shard_parts(sizes, shards, [keys.params(uid, version, ident, s) for s in range(shards)])
+    params = shard_parts(sizes, shards, [keys.params(prefix, version, ident, s) for s in range(shards)])
     state = [
         Part(
-            key=keys.optimizer(uid, version, ident, shard),
+            key=keys.optimizer(prefix, version, ident, shard),
             start=part.start,
             stop=min(part.stop, sizes.parameters),
         )

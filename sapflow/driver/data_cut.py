@@ -45,7 +45,8 @@ async def prepare(
     `check_memory`: see PrepareRequest. A failure is kept in the store. Raises JobFailed with the message of what is
     wrong, StoreError.
     """
-    key = manifest_key(keys.data(uid))
+    prefix = keys.job(uid)
+    key = manifest_key(keys.data(prefix))
     await asyncio.to_thread(write_spec, uid, job, store)
     try:
         return Prepared(await asyncio.to_thread(load_manifest, store, key), Account())
@@ -66,12 +67,12 @@ async def prepare(
         account=Account(),
     )
     request = PrepareRequest(
-        job=uid, version=0, seconds_left=1, spec=keys.spec(uid), check_memory=check_memory
+        job=uid, version=0, seconds_left=1, spec=keys.spec(prefix), check_memory=check_memory
     )
     try:
         body = await caller.call("worker", request)
     except JobFailed as failure:
-        await Records(store, uid).fail(failure, failure.version)
+        await Records(store, prefix).fail(failure, failure.version)
         raise
     manifest = await asyncio.to_thread(load_manifest, store, key)
     return Prepared(manifest, caller.account, body.get("forwardFlops"))

@@ -48,25 +48,29 @@ class Driver:
         search: SearchSettings | None = None,
         placed: Placement | None = None,
         stopped: str | None = None,
+        prefix: str | None = None,
     ) -> None:
         """`account`: what was used before there was a version, for the data. `around`: what planning needs to know.
 
         `search`: for the workers' best size. `placed`: how the job's functions are packed into cells, where that has
         been decided already. `stopped`: why the driver before this one has stopped, where it may not have told the
-        store. Raises SpecError where the functions cannot be packed.
+        store.
+        `prefix`: below which its keys lie, where that is not a job's own.
+        Raises SpecError where the functions cannot be packed.
         """
         self._search = search
         self._prepared, self._around = account or Account(), around or Surroundings()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
-        self._records = Records(store, uid)
+        self._prefix = prefix or keys.job(uid)
+        self._records = Records(store, self._prefix)
         self._stopped = stopped
         self._placed = placed or placement.of(job)
         self._litter = None if self._placed is None else Litter(self._placed.count)
 
     async def run(self) -> dict[str, Any]:
         """Train to the end; the outcome record. Raises JobFailed, StoreError."""
-        standing = await self._records.read(keys.result(self._uid, "outcome.json"))
+        standing = await self._records.read(keys.result(self._prefix, "outcome.json"))
         if standing is not None:
             self._observer.finished(standing)
             return dict(standing)
@@ -74,7 +78,7 @@ class Driver:
         context = self._context(last.account if last else self._prepared)
         why = await self._records.take_failure(last.version if last else 0)
         context.caller.tally.resumed = self._stopped or why or (INTERRUPTED if last else None)
-        keeper = Keeper(self._store, self._records, self._uid, self._job.spec.checkpoint, self._litter)
+        keeper = Keeper(self._store, self._records, self._prefix, self._job.spec.checkpoint, self._litter)
         evaluations = Evaluations(context, keeper)
         planning = Planning(context, self._around)
         walk: _Walk | None = None
@@ -129,6 +133,7 @@ class Driver:
         )
         return Context(
             self._uid,
+            self._prefix,
             self._job,
             self._manifest,
             self._store,
@@ -143,7 +148,7 @@ class Driver:
         job = self._job
         shards = job.shards
         ident = keys.step_id("", keys.digest({"shards": shards}))
-        outputs = [keys.params(self._uid, 0, ident, shard) for shard in range(shards)]
+        outputs = [keys.params(self._prefix, 0, ident, shard) for shard in range(shards)]
         body = await context.caller.call(
             "worker",
             InitializeRequest(
@@ -161,7 +166,7 @@ class Driver:
         plan, forecast = planning.first(planning.size(sizes, body["slots"]))
         if self._placed is not None:
             plan = plan.model_copy(update={"cells": self._placed.cells})
-        await self._records.write(keys.plan(self._uid, plan.name), plan.body())
+        await self._records.write(keys.plan(self._prefix, plan.name), plan.body())
         workers = job.spec.workers
         commit = Commit(
             version=0,
@@ -204,7 +209,8 @@ class Driver:
         """What only the step that made a commit needed."""
         if context.asynchronous:
             return [
-                keys.async_contribution(self._uid, one.rank, one.count, one.base, 0) for one in commit.applied
+                keys.async_contribution(self._prefix, one.rank, one.count, one.base, 0)
+                for one in commit.applied
             ]
         before = await self._records.commit(commit.version - 1) if commit.version else None
         if before is None:
@@ -215,7 +221,7 @@ class Driver:
     async def _written_by_another(self) -> dict[str, Any] | None:
         """The outcome, where another driver finished the job while ours failed."""
         try:
-            return await self._records.read(keys.result(self._uid, "outcome.json"))
+            return await self._records.read(keys.result(self._prefix, "outcome.json"))
         except SapflowError:
             return None
 
@@ -356,7 +362,7 @@ class _Walk:
         if found is None:
             return {}
         plan, forecast = found
-        await self._context.records.write(keys.plan(self._context.uid, plan.name), plan.body())
+        await self._context.records.write(keys.plan(self._context.prefix, plan.name), plan.body())
         return {"plan": plan.name, "forecast": forecast}
 
     def _used(self, work: SynchronousStep | AsynchronousRun) -> list[str]:

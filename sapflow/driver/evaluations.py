@@ -97,7 +97,7 @@ class Evaluations:
         self._tasks.clear()
 
     async def _record(self, version: int) -> dict[str, Any] | None:
-        return await self._context.records.read(keys.evaluation(self._context.uid, version))
+        return await self._context.records.read(keys.evaluation(self._context.prefix, version))
 
     async def _evaluate(self, commit: Commit) -> None:
         record = await self._record(commit.version)
@@ -129,7 +129,7 @@ class Evaluations:
         record = {"version": version, "samples": samples, "loss": sums["loss"] / samples}
         if context.manifest.task == "classification":
             record["accuracy"] = sums["correct"] / samples
-        if not await context.records.write(keys.evaluation(context.uid, version), record):
+        if not await context.records.write(keys.evaluation(context.prefix, version), record):
             record = await self._record(version) or record
         return record
 

@@ -25,12 +25,12 @@ class Keeper:
         self,
         store: Store,
         records: Records,
-        uid: str,
+        prefix: str,
         checkpoints: CheckpointSpec,
         litter: Litter | None = None,
     ) -> None:
         """`litter`: where the job is placed, what its cells are told to remove."""
-        self._store, self._records, self._uid, self._spec = store, records, uid, checkpoints
+        self._store, self._records, self._prefix, self._spec = store, records, prefix, checkpoints
         self._litter = litter
         self._held: dict[tuple[int, str], list[str]] = {}
         self._checkpoints: dict[int, list[str]] = {}
@@ -85,7 +85,7 @@ class Keeper:
         """A version is to go, except what `standing` stands on too."""
         names = _objects(commit)
         if commit.version in self._named and not self.is_checkpoint(commit.version):
-            names.append(keys.checkpoint(self._uid, commit.version))
+            names.append(keys.checkpoint(self._prefix, commit.version))
         self._unwanted.update(dict.fromkeys(names, commit.version))
         for name in _objects(standing):
             self._unwanted.pop(name, None)
@@ -112,7 +112,7 @@ class Keeper:
         self._checkpoints[commit.version] = _objects(commit)
         await self.record_checkpoint(commit)
         for expired in [version for version in self._checkpoints if not self.is_checkpoint(version)]:
-            names = [*self._checkpoints.pop(expired), keys.checkpoint(self._uid, expired)]
+            names = [*self._checkpoints.pop(expired), keys.checkpoint(self._prefix, expired)]
             self._unwanted.update(dict.fromkeys(names, expired))
         for name in _objects(commit):
             self._unwanted.pop(name, None)
@@ -124,7 +124,7 @@ class Keeper:
         self._named.add(commit.version)
         named = {"version", "sizes", "slots", "params", "optimizer", "cursor"}
         body = commit.model_dump(by_alias=True, include=named)
-        await self._records.write(keys.checkpoint(self._uid, commit.version), body, durable=True)
+        await self._records.write(keys.checkpoint(self._prefix, commit.version), body, durable=True)
 
     def _remove(self, names: dict[str, int]) -> None:
         if self._litter is not None:

@@ -18,7 +18,7 @@ async def write(context: Context, evaluations: Evaluations, chosen: Commit) -> d
     first = await records.commit(0)
     if first is None:
         raise CorruptObject(f"commit 0 of job {uid} is missing")
-    output = keys.result(uid, "model.safetensors")
+    output = keys.result(context.prefix, "model.safetensors")
     body = await context.caller.call(
         "merger",
         ExportRequest(
@@ -45,7 +45,7 @@ async def write(context: Context, evaluations: Evaluations, chosen: Commit) -> d
         "forecast": forecast_against(first, chosen),
     }
     outcome = {name: value for name, value in plain_json(outcome).items() if value is not None}
-    key = keys.result(uid, "outcome.json")
+    key = keys.result(context.prefix, "outcome.json")
     if not await records.write(key, outcome, durable=True):
         outcome = await records.read(key) or outcome
     return outcome
@@ -102,5 +102,5 @@ async def _write_metrics(context: Context, evaluations: Evaluations, chosen: Com
 
     lines = await asyncio.gather(*(read(version) for version in versions))
     text = "".join(json.dumps(plain_json(line), sort_keys=True) + "\n" for line in lines)
-    key = keys.result(context.uid, "metrics.jsonl")
+    key = keys.result(context.prefix, "metrics.jsonl")
     await asyncio.to_thread(context.store.create, key, text.encode())

@@ -43,7 +43,7 @@ class SynchronousStep:
         self.ranges = structure.shard_ranges(commit.sizes.total, plan.shards, commit.sizes.block)
         has_state = bool(commit.slots) and not context.local
         self.params, self.state = objects_after(
-            context.uid, commit, self.ident, plan.shards, has_state=has_state
+            context.prefix, commit, self.ident, plan.shards, has_state=has_state
         )
         self._tasks: dict[tuple[int, int, int], asyncio.Task[Any]] = {}
         self._cursors: list[str] = []
@@ -70,7 +70,7 @@ class SynchronousStep:
         return self.context.learning_rate(self.commit.updates)
 
     def _key(self, level: int, index: int, shard: int) -> str:
-        key = keys.contribution(self.context.uid, self.version, self.ident, level, index, shard)
+        key = keys.contribution(self.context.prefix, self.version, self.ident, level, index, shard)
         return self.channels.of(level, index, key)
 
     async def _children(self, level: int, children: list[int], shard: int) -> list[str]:
@@ -159,7 +159,7 @@ class SynchronousStep:
                 "update": self._update(),
                 "norms": norms,
                 "paramsOutput": self.params[shard].key,
-                "optimizerOutput": keys.optimizer(context.uid, self.version, self.ident, shard),
+                "optimizerOutput": keys.optimizer(context.prefix, self.version, self.ident, shard),
             }
         )
         await self._children(self.top, last, shard)
@@ -212,7 +212,7 @@ class SynchronousStep:
 
     def _total(self, shard: int) -> str:
         # Both of the root's phases are in its cell.
-        return self.channels.of(self.top, 0, keys.total(self.context.uid, self.version, self.ident, shard))
+        return self.channels.of(self.top, 0, keys.total(self.context.prefix, self.version, self.ident, shard))
 
     def possible_cursors(self) -> list[str]:
         """Every cursor that an earlier driver's invocations may have left of this step."""

@@ -1,14 +1,18 @@
 """Every object key, built in one place. Keys are computed, never listed.
 
+A job's keys lie below its prefix, `jobs/<uid>/`; those of a search's trial below `jobs/<uid>/trials/<n>/`.
+
 `<v>-<id>` joins a version to the digest of what it stands on (see `step_id`), so that two requests that
 could differ never share a key.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 
 _CELLS = "cells/"
+_PARAMS = re.compile(r"jobs/[^/]+/(trials/[0-9]+/)?params/")
 
 
 def digest(value: object, length: int = 16) -> str:
@@ -23,32 +27,38 @@ def step_id(previous_commit: str, plan: str, contributions: Sequence[str] = ()) 
 
 
 def job(uid: str) -> str:
+    """The prefix of a job of its own."""
     return f"jobs/{uid}/"
 
 
-def spec(uid: str) -> str:
-    return f"jobs/{uid}/spec.json"
+def trial(prefix: str, number: int) -> str:
+    """The prefix of one trial of the search that owns `prefix`: the same keys again lie below it."""
+    return f"{prefix}trials/{number}/"
 
 
-def plan(uid: str, name: str) -> str:
-    return f"jobs/{uid}/plans/{name}.json"
+def spec(prefix: str) -> str:
+    return f"{prefix}spec.json"
 
 
-def commits(uid: str) -> str:
-    return f"jobs/{uid}/commits/"
+def plan(prefix: str, name: str) -> str:
+    return f"{prefix}plans/{name}.json"
 
 
-def commit(uid: str, version: int) -> str:
-    return f"{commits(uid)}{version}.json"
+def commits(prefix: str) -> str:
+    return f"{prefix}commits/"
 
 
-def data(uid: str) -> str:
+def commit(prefix: str, version: int) -> str:
+    return f"{commits(prefix)}{version}.json"
+
+
+def data(prefix: str) -> str:
     """The prefix that holds the blocks and manifest of a job's data."""
-    return f"jobs/{uid}/data/"
+    return f"{prefix}data/"
 
 
-def contribution(uid: str, version: int, ident: str, level: int, index: int, shard: int) -> str:
-    return f"jobs/{uid}/work/{version}-{ident}/{level}-{index}.{shard}"
+def contribution(prefix: str, version: int, ident: str, level: int, index: int, shard: int) -> str:
+    return f"{prefix}work/{version}-{ident}/{level}-{index}.{shard}"
 
 
 def in_cell(cell: int, key: str) -> str:
@@ -63,18 +73,17 @@ def cell_of(key: str) -> int | None:
 
 def is_params(key: str) -> bool:
     """Whether a key of the store is of parameters, of which a cell may keep a copy."""
-    parts = key.split("/", 3)
-    return len(parts) == 4 and parts[0] == "jobs" and parts[2] == "params"
+    return _PARAMS.match(key) is not None
 
 
-def async_contribution(uid: str, rank: int, count: int, base: int, shard: int) -> str:
+def async_contribution(prefix: str, rank: int, count: int, base: int, shard: int) -> str:
     """Contribution `count` of `rank`, computed on version `base`."""
-    return f"jobs/{uid}/work/async/{rank}-{count}-{base}.{shard}"
+    return f"{prefix}work/async/{rank}-{count}-{base}.{shard}"
 
 
-def total(uid: str, version: int, ident: str, shard: int) -> str:
+def total(prefix: str, version: int, ident: str, shard: int) -> str:
     """The sum over all workers of one shard's range, between the root's two phases."""
-    return f"jobs/{uid}/work/{version}-{ident}/total.{shard}"
+    return f"{prefix}work/{version}-{ident}/total.{shard}"
 
 
 def cursor(contribution_key: str, done: int) -> str:
@@ -82,25 +91,25 @@ def cursor(contribution_key: str, done: int) -> str:
     return f"{contribution_key}.cursor-{done}"
 
 
-def params(uid: str, version: int, ident: str, shard: int) -> str:
-    return f"jobs/{uid}/params/{version}-{ident}.{shard}"
+def params(prefix: str, version: int, ident: str, shard: int) -> str:
+    return f"{prefix}params/{version}-{ident}.{shard}"
 
 
-def optimizer(uid: str, version: int, ident: str, shard: int) -> str:
-    return f"jobs/{uid}/optimizer/{version}-{ident}.{shard}"
+def optimizer(prefix: str, version: int, ident: str, shard: int) -> str:
+    return f"{prefix}optimizer/{version}-{ident}.{shard}"
 
 
-def evaluation(uid: str, version: int) -> str:
-    return f"jobs/{uid}/evaluations/{version}.json"
+def evaluation(prefix: str, version: int) -> str:
+    return f"{prefix}evaluations/{version}.json"
 
 
-def checkpoint(uid: str, version: int) -> str:
-    return f"jobs/{uid}/checkpoints/{version}.json"
+def checkpoint(prefix: str, version: int) -> str:
+    return f"{prefix}checkpoints/{version}.json"
 
 
-def failure(uid: str, version: int) -> str:
-    return f"jobs/{uid}/failures/{version}.json"
+def failure(prefix: str, version: int) -> str:
+    return f"{prefix}failures/{version}.json"
 
 
-def result(uid: str, name: str) -> str:
-    return f"jobs/{uid}/result/{name}"
+def result(prefix: str, name: str) -> str:
+    return f"{prefix}result/{name}"

@@ -169,22 +169,23 @@ class Commit(Message):
 class Records:
     """A job's JSON records in the store. Each call is one round trip, made off the event loop."""
 
-    def __init__(self, store: Store, uid: str) -> None:
-        self.store, self.uid = store, uid
+    def __init__(self, store: Store, prefix: str) -> None:
+        """`prefix`: below which the job's keys lie."""
+        self.store, self.prefix = store, prefix
 
     async def commit(self, version: int) -> Commit | None:
         """The record of a version, or None where it is not committed."""
-        body = await self.read(keys.commit(self.uid, version))
+        body = await self.read(keys.commit(self.prefix, version))
         if body is None:
             return None
         try:
             return Commit.model_validate(body)
         except ValidationError as error:
-            raise CorruptObject(f"commit {version} of job {self.uid} is broken: {error}") from error
+            raise CorruptObject(f"{keys.commit(self.prefix, version)} is broken: {error}") from error
 
     async def settle(self, commit: Commit) -> tuple[Commit, bool]:
         """Write a commit durably unless somebody has; what now stands, and whether it is ours."""
-        key = keys.commit(self.uid, commit.version)
+        key = keys.commit(self.prefix, commit.version)
         if await asyncio.to_thread(self.store.create, key, commit.encode(), durable=True):
             return commit, True
         standing = await self.commit(commit.version)
@@ -206,12 +207,12 @@ class Records:
         return await self.commit(low)
 
     async def _exists(self, version: int) -> bool:
-        return await asyncio.to_thread(self.store.exists, keys.commit(self.uid, version))
+        return await asyncio.to_thread(self.store.exists, keys.commit(self.prefix, version))
 
     async def plan(self, name: str) -> Plan:
-        body = await self.read(keys.plan(self.uid, name))
+        body = await self.read(keys.plan(self.prefix, name))
         if body is None:
-            raise CorruptObject(f"plan {name} of job {self.uid} is missing")
+            raise CorruptObject(f"{keys.plan(self.prefix, name)} is missing")
         return Plan.model_validate(body)
 
     async def write(self, key: str, body: Mapping[str, Any], *, durable: bool = False) -> bool:
@@ -222,7 +223,7 @@ class Records:
 
     async def fail(self, failure: SapflowError, version: int) -> None:
         """Record why the job has stopped after `version`, -1: before the first, in place of an earlier reason."""
-        key = keys.failure(self.uid, max(version, 0))
+        key = keys.failure(self.prefix, max(version, 0))
         await asyncio.to_thread(self.store.delete, [key])
         await self.write(key, {"reason": failure.reason, "message": str(failure), "version": version})
 
@@ -232,7 +233,7 @@ class Records:
 
         A driver that got no answer to its commit recorded the version before.
         """
-        found = [keys.failure(self.uid, each) for each in (version, version - 1) if each >= 0]
+        found = [keys.failure(self.prefix, each) for each in (version, version - 1) if each >= 0]
         reason = None
         for key in found:
             try:

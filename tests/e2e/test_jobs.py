@@ -79,4 +79,6 @@ def test_a_job_that_reaches_a_limit_stops_with_a_checkpoint_and_says_so(
     if limit == "budgetUSD":
         assert 0.00003 <= seen["progress"]["costUSD"] < 0.0002
     with owned_store() as store:
-        assert store.exists(keys.checkpoint(job.read()["metadata"]["uid"], seen["progress"]["step"]))
+        assert store.exists(
+            keys.checkpoint(keys.job(job.read()["metadata"]["uid"]), seen["progress"]["step"])
+        )

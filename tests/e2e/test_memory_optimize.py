@@ -32,7 +32,7 @@ def commits(job: Job, steps: int) -> list[Commit]:
     """The commit of every version; fails where one is missing."""
     uid = job.read()["metadata"]["uid"]
     with owned_store() as store:
-        texts = [bytes(store.read(keys.commit(uid, version))) for version in range(steps + 1)]
+        texts = [bytes(store.read(keys.commit(keys.job(uid), version))) for version in range(steps + 1)]
     return [Commit.model_validate_json(text) for text in texts]
 
 

@@ -76,7 +76,7 @@ def metrics(job: Job) -> list[dict[str, Any]]:
     """A line a version."""
     uid = job.read()["metadata"]["uid"]
     with owned_store() as store:
-        text = bytes(store.read(keys.result(uid, "metrics.jsonl"))).decode()
+        text = bytes(store.read(keys.result(keys.job(uid), "metrics.jsonl"))).decode()
     return [json.loads(line) for line in text.splitlines()]
 
 

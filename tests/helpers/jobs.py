@@ -84,18 +84,18 @@ class Place:
 
     def commit(self, version: int) -> Commit:
         """A commit record."""
-        return Commit.model_validate_json(bytes(self.store.read(keys.commit(self.uid, version))))
+        return Commit.model_validate_json(bytes(self.store.read(keys.commit(keys.job(self.uid), version))))
 
     def commits(self) -> Iterator[Commit]:
         """All commit records, in order."""
         for version in itertools.count():
-            if not self.store.exists(keys.commit(self.uid, version)):
+            if not self.store.exists(keys.commit(keys.job(self.uid), version)):
                 return
             yield self.commit(version)
 
     def result(self) -> bytes:
         """The bytes of the result's weights."""
-        return bytes(self.store.read(keys.result(self.uid, "model.safetensors")))
+        return bytes(self.store.read(keys.result(keys.job(self.uid), "model.safetensors")))
 
 
 def prepare(path: Path, job: TrainingJob) -> Place:

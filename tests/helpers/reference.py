@@ -29,7 +29,7 @@ class Reference:
         self.place = place
         self.spec = place.job.spec
         self.seed = self.spec.algorithm.seed
-        self._reader = Reader(place.store, keys.data(place.uid), place.manifest)
+        self._reader = Reader(place.store, keys.data(keys.job(place.uid)), place.manifest)
         self._orders: dict[int, EpochOrder] = {}
         self.total = sum(place.manifest.train)
 

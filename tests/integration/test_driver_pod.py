@@ -180,7 +180,7 @@ def test_waits_for_a_store_that_is_away_and_leaves_no_record_of_a_failure(
     outcome, _ = drive(waited, store, urls, tmp_path)
     assert store.failed
     assert outcome["version"] == 3
-    assert not any(store.exists(keys.failure("waited", version)) for version in range(4))
+    assert not any(store.exists(keys.failure(keys.job("waited"), version)) for version in range(4))
 
 
 def test_objects_that_seem_to_be_gone_are_waited_for_a_while() -> None:

@@ -33,7 +33,7 @@ def with_limits(place: Place, **limits: Any) -> Place:
 
 def read_checkpoint(place: Place, version: int) -> dict[str, np.ndarray]:
     """Parameters and optimiser state of a checkpoint, through what its record names alone."""
-    body = json.loads(bytes(place.store.read(keys.checkpoint(place.uid, version))))
+    body = json.loads(bytes(place.store.read(keys.checkpoint(keys.job(place.uid), version))))
     sizes, found = body["sizes"], {}
     for name, count, rows in (
         ("params", sizes["parameters"] + sizes["averaged"], 1),
@@ -122,8 +122,8 @@ class TestNotFinite:
         checkpoint = read_checkpoint(place, good)
         assert set(checkpoint) == {"params", "optimizer"}
         assert np.isfinite(checkpoint["params"]).all()
-        assert not place.store.exists(keys.commit(place.uid, good + 1))
-        failure = json.loads(bytes(place.store.read(keys.failure(place.uid, good))))
+        assert not place.store.exists(keys.commit(keys.job(place.uid), good + 1))
+        failure = json.loads(bytes(place.store.read(keys.failure(keys.job(place.uid), good))))
         assert (failure["reason"], failure["version"]) == ("NotFinite", good)
 
     @pytest.mark.parametrize("shards", [1, 2])
@@ -228,12 +228,12 @@ class TestLimits:
         place = prepared.place(tiny_job())
 
         def away(write: Write, after: bool) -> None:
-            if after and write.key == keys.commit(place.uid, 3):
+            if after and write.key == keys.commit(keys.job(place.uid), 3):
                 raise StoreUnavailable("no answer came")
 
         with pytest.raises(StoreUnavailable):
             Simulation(place, driver_failpoint=away).run()
-        assert place.store.exists(keys.failure(place.uid, 2))
+        assert place.store.exists(keys.failure(keys.job(place.uid), 2))
         Simulation(place).run()
         assert not any(name.startswith("failures/") for name in place.listing())
         assert place.commit(4).measured.resumed == "StoreUnavailable"
@@ -244,7 +244,7 @@ class TestLimits:
         place = with_limits(prepared.place(tiny_job()), budgetUSD=1e-12)
         with pytest.raises(JobFailed, match="budgetUSD"):
             Simulation(place).run()
-        key = keys.failure(place.uid, 0)
+        key = keys.failure(keys.job(place.uid), 0)
         place.store.delete([key])
         place.store.create(key, b"")
         Simulation(with_limits(place, budgetUSD=1.0)).run()

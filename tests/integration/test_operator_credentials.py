@@ -83,26 +83,26 @@ def test_a_jobs_session_opens_its_own_prefix_alone(minio: S3Service, uid: str) -
 def check_walls(minio: S3Service, uid: str, issued: Issued) -> None:
     """Everything that a driver and functions do works below jobs/<uid>/ and nothing does beside it."""
     other, owner = f"{uid}-b", opened(minio, minio.credentials)
-    owner.create(keys.spec(other), b"B's")
+    owner.create(keys.spec(keys.job(other)), b"B's")
     owner.create(f"free-{uid}/a", b"data")
     store = opened(minio, issued.credentials)
-    assert store.create(keys.spec(uid), b"A's")
-    assert not store.create(keys.spec(uid), b"again")
-    assert bytes(store.read(keys.spec(uid))) == b"A's"
-    assert not store.exists(keys.plan(uid, "none"))
+    assert store.create(keys.spec(keys.job(uid)), b"A's")
+    assert not store.create(keys.spec(keys.job(uid)), b"again")
+    assert bytes(store.read(keys.spec(keys.job(uid)))) == b"A's"
+    assert not store.exists(keys.plan(keys.job(uid), "none"))
     with pytest.raises(ObjectMissing):
-        store.read(keys.plan(uid, "none"))
-    store.delete([keys.spec(uid)])
-    for key in (keys.spec(other), f"free-{uid}/a"):
+        store.read(keys.plan(keys.job(uid), "none"))
+    store.delete([keys.spec(keys.job(uid))])
+    for key in (keys.spec(keys.job(other)), f"free-{uid}/a"):
         with pytest.raises(StoreError):
             store.read(key)
         with pytest.raises(StoreError):
             store.create(f"{key}.new", b"")
     with pytest.raises(StoreError):
-        store.delete([keys.spec(other)])
+        store.delete([keys.spec(keys.job(other))])
     with pytest.raises(DataError):
         s3_files(f"s3://{minio.bucket}/jobs?endpoint={minio.endpoint}", issued.credentials)
-    assert bytes(owner.read(keys.spec(other))) == b"B's"
+    assert bytes(owner.read(keys.spec(keys.job(other)))) == b"B's"
     owner.close()
     store.close()
 
@@ -124,12 +124,12 @@ def test_naming_another_jobs_prefix_as_data_opens_nothing(
     minio: S3Service, owner: Store, uid: str, written: str
 ) -> None:
     other = f"{uid}-b"
-    owner.create(keys.spec(other), b"B's")
+    owner.create(keys.spec(keys.job(other)), b"B's")
     source = f"s3://{minio.bucket}/{written.format(other=other)}"
     issued = Issuer(place(minio), minio.credentials).issue(uid, source, SECONDS)
     store = opened(minio, issued.credentials)
     with pytest.raises(StoreError):
-        store.read(keys.spec(other))
+        store.read(keys.spec(keys.job(other)))
     for prefix in ("jobs", f"jobs/{other}"):
         with pytest.raises(DataError):
             s3_files(f"s3://{minio.bucket}/{prefix}?endpoint={minio.endpoint}", issued.credentials)
@@ -168,10 +168,10 @@ def test_revoked_credentials_open_nothing_and_others_still_do(
     for issued in (first, second):
         store = opened(minio, issued.credentials)
         with pytest.raises(StoreError):
-            store.create(keys.spec(uid), b"late")
+            store.create(keys.spec(keys.job(uid)), b"late")
         store.close()
     store = opened(minio, neighbour.credentials)
-    assert store.create(keys.spec(f"{uid}-b"), b"still here")
+    assert store.create(keys.spec(keys.job(f"{uid}-b")), b"still here")
     store.close()
 
 
@@ -179,7 +179,7 @@ def test_renewed_credentials_work_beside_the_first(minio: S3Service, uid: str) -
     issuer = Issuer(place(minio), minio.credentials)
     for number in range(2):
         store = opened(minio, issuer.issue(uid, "sklearn:digits", SECONDS).credentials)
-        assert store.create(keys.plan(uid, str(number)), b"{}")
+        assert store.create(keys.plan(keys.job(uid), str(number)), b"{}")
         store.close()
 
 

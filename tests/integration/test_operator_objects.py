@@ -26,23 +26,23 @@ def uid(minio: S3Service) -> str:
     place = Place(minio.endpoint, minio.bucket, "us-east-1")
     store = open_store(place.url, minio.credentials)
     for version in (0, 2, 10):
-        params = keys.params(uid, version, "aa", 0)
+        params = keys.params(keys.job(uid), version, "aa", 0)
         store.create(params, b"p")
-        store.create(keys.commit(uid, version), json.dumps({"plan": "pp"}).encode())
+        store.create(keys.commit(keys.job(uid), version), json.dumps({"plan": "pp"}).encode())
         body = {"params": [{"key": params}], "optimizer": []}
         if version:
-            store.create(keys.checkpoint(uid, version), json.dumps(body).encode())
+            store.create(keys.checkpoint(keys.job(uid), version), json.dumps(body).encode())
     for key in (
-        keys.spec(uid),
-        keys.plan(uid, "pp"),
-        keys.plan(uid, "old"),
-        keys.data(uid) + "manifest.json",
+        keys.spec(keys.job(uid)),
+        keys.plan(keys.job(uid), "pp"),
+        keys.plan(keys.job(uid), "old"),
+        keys.data(keys.job(uid)) + "manifest.json",
     ):
         store.create(key, b"{}")
-    store.create(keys.contribution(uid, 11, "bb", 0, 0, 0), b"left")
-    store.create(keys.result(uid, "model.safetensors"), b"model")
-    store.create(keys.result(uid, "outcome.json"), b'{"version": 10}')
-    store.create(keys.spec(f"{uid}-b"), b"the neighbour's")
+    store.create(keys.contribution(keys.job(uid), 11, "bb", 0, 0, 0), b"left")
+    store.create(keys.result(keys.job(uid), "model.safetensors"), b"model")
+    store.create(keys.result(keys.job(uid), "outcome.json"), b'{"version": 10}')
+    store.create(keys.spec(keys.job(f"{uid}-b")), b"the neighbour's")
     store.close()
     return uid
 

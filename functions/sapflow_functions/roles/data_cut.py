@@ -46,7 +46,7 @@ def prepare(store: Store, request: PrepareRequest, timing: Timing) -> dict[str, 
         flops = forward_flops(job, manifest)
     return {
         "done": True,
-        "manifest": manifest_key(keys.data(request.job)),
+        "manifest": manifest_key(keys.data(keys.job(request.job))),
         "train": manifest.train_samples,
         "validation": manifest.validation_samples,
         "forwardFlops": flops,

@@ -178,7 +178,7 @@ class JobDriver:
 
     def _probe(self) -> None:
         """Once in a job's life. Raises StoreUnsafe, StoreError."""
-        if not self._store.exists(keys.commit(self._uid, 0)):
+        if not self._store.exists(keys.commit(keys.job(self._uid), 0)):
             self._store.probe(keys.job(self._uid))
 
 

@@ -23,7 +23,7 @@ def read_outcome(place: Place, owner: Credentials, uid: str) -> dict[str, Any]:
     """The outcome record of a job that has succeeded. Raises StoreError."""
     store = open_store(place.url, owner)
     try:
-        return dict(json.loads(bytes(store.read(keys.result(uid, "outcome.json")))))
+        return dict(json.loads(bytes(store.read(keys.result(keys.job(uid), "outcome.json")))))
     except ObjectMissing:
         return {}
     finally:
@@ -46,21 +46,25 @@ def remove(place: Place, owner: Credentials, uid: str, *, keep: bool) -> None:
 
 def _kept(store: Store, uid: str, found: list[str]) -> set[str]:
     """The result, and the newest checkpoint with all that names or makes it."""
-    kept = {key for key in found if key.startswith(keys.result(uid, ""))}
-    folder = keys.checkpoint(uid, 0).removesuffix("0.json")
+    kept = {key for key in found if key.startswith(keys.result(keys.job(uid), ""))}
+    folder = keys.checkpoint(keys.job(uid), 0).removesuffix("0.json")
     names = [key.removeprefix(folder).removesuffix(".json") for key in found if key.startswith(folder)]
     versions = [int(name) for name in names if name.isdecimal()]
     if not versions:
         return kept
     newest = max(versions)
     try:
-        checkpoint = json.loads(bytes(store.read(keys.checkpoint(uid, newest))))
-        commit = json.loads(bytes(store.read(keys.commit(uid, newest))))
+        checkpoint = json.loads(bytes(store.read(keys.checkpoint(keys.job(uid), newest))))
+        commit = json.loads(bytes(store.read(keys.commit(keys.job(uid), newest))))
     except ObjectMissing:
         return kept
     kept |= {part["key"] for part in (*checkpoint["params"], *checkpoint["optimizer"])}
-    kept |= {keys.spec(uid), keys.checkpoint(uid, newest), keys.plan(uid, commit["plan"])}
-    return kept | {keys.commit(uid, 0), keys.commit(uid, newest)}
+    kept |= {
+        keys.spec(keys.job(uid)),
+        keys.checkpoint(keys.job(uid), newest),
+        keys.plan(keys.job(uid), commit["plan"]),
+    }
+    return kept | {keys.commit(keys.job(uid), 0), keys.commit(keys.job(uid), newest)}
 
 
 def _list(place: Place, owner: Credentials, prefix: str) -> Iterator[str]:

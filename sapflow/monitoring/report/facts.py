@@ -115,7 +115,7 @@ class Facts:
 
 async def gather(uid: str, job: TrainingJob, store: Store) -> Facts:
     """Read all that a report shows. Raises DataError where nothing is trained yet; StoreError."""
-    records = Records(store, uid)
+    records = Records(store, keys.job(uid))
     last = await records.last()
     if last is None:
         raise DataError(f"nothing of job {uid} is trained yet: there is nothing to report")
@@ -137,10 +137,10 @@ async def gather(uid: str, job: TrainingJob, store: Store) -> Facts:
     kept = sorted({*(versions[::every] if every else ()), last.version})
     commits, evaluations, checkpoints, outcome, failure, plan = await asyncio.gather(
         asyncio.gather(*map(commit, versions)),
-        asyncio.gather(*(read(keys.evaluation(uid, version)) for version in versions)),
-        asyncio.gather(*(read(keys.checkpoint(uid, version)) for version in kept)),
-        read(keys.result(uid, "outcome.json")),
-        read(keys.failure(uid, last.version)),
+        asyncio.gather(*(read(keys.evaluation(keys.job(uid), version)) for version in versions)),
+        asyncio.gather(*(read(keys.checkpoint(keys.job(uid), version)) for version in kept)),
+        read(keys.result(keys.job(uid), "outcome.json")),
+        read(keys.failure(keys.job(uid), last.version)),
         records.plan(last.plan),
     )
     state = "Succeeded" if outcome is not None else "Failed" if failure is not None else "Unfinished"

@@ -288,8 +288,10 @@ def test_a_report_of_a_cluster_s_job_is_made_from_the_store_that_is_named(
     assert "--store 's3://BUCKET?endpoint=http://localhost:9000'" in done.err
     place = prepare(tmp_path / "store", tiny_job())
     place = replace(place, uid=job["metadata"]["uid"])
-    place.store.create(keys.spec(place.uid), json.dumps(place.job.to_json()).encode())
-    place.store.create(keys.data(place.uid) + "manifest.json", json.dumps(place.manifest.to_json()).encode())
+    place.store.create(keys.spec(keys.job(place.uid)), json.dumps(place.job.to_json()).encode())
+    place.store.create(
+        keys.data(keys.job(place.uid)) + "manifest.json", json.dumps(place.manifest.to_json()).encode()
+    )
     done = cli("report", "digits", "-n", "team", "--store", tmp_path / "store", "-o", tmp_path / "page.html")
     assert "nothing of job uid-of-digits is trained yet" in done.err
     done = cli("report", "nobody", "-n", "team", "--store", tmp_path / "store")

@@ -29,7 +29,7 @@ def test_a_plan_without_cells_has_the_name_that_it_always_had() -> None:
 
 def test_litter_goes_to_its_cell_and_that_of_copies_to_all_and_to_the_store() -> None:
     litter = Litter(2)
-    params = keys.params("u", 3, "x", 0)
+    params = keys.params(keys.job("u"), 3, "x", 0)
     assert litter.take_in(["cells/1/a", params, "jobs/u/optimizer/3-x.0"]) == [
         params,
         "jobs/u/optimizer/3-x.0",

@@ -40,7 +40,7 @@ def test_a_worker_cuts_the_same_blocks_as_a_local_run(tmp_path: Path, directory_
     assert manifest == cut("uid", job, local)
     for part in PARTS:
         for index in range(len(manifest.blocks(part))):
-            key = block_key(keys.data("uid"), part, index)
+            key = block_key(keys.data(keys.job("uid")), part, index)
             assert bytes(directory_store.read(key)) == bytes(local.read(key))
     assert account.invocations == 1
     assert account.cost_usd > 0
@@ -57,7 +57,7 @@ def test_data_that_is_cut_wakes_no_worker(directory_store: Store) -> None:
 def test_the_answer_names_the_manifest_and_counts_the_samples(directory_store: Store) -> None:
     job = tiny_job()
     write_spec("uid", job, directory_store)
-    request = PrepareRequest(job="uid", version=0, seconds_left=60, spec=keys.spec("uid"))
+    request = PrepareRequest(job="uid", version=0, seconds_left=60, spec=keys.spec(keys.job("uid")))
     body = data_cut.prepare(directory_store, request, Timing(time.monotonic() + 60))
     assert (body["done"], body["train"], body["validation"]) == (True, 120, 30)
     assert directory_store.exists(body["manifest"])
@@ -82,7 +82,7 @@ def test_what_is_wrong_fails_the_job_in_the_workers_words(
     with pytest.raises(JobFailed, match=words) as caught:
         prepare_on(directory_store, tiny_job(**changes))
     assert (caught.value.reason, caught.value.version) == (reason, -1)
-    kept = json.loads(bytes(directory_store.read(keys.failure("uid", 0))))
+    kept = json.loads(bytes(directory_store.read(keys.failure(keys.job("uid"), 0))))
     assert (kept["reason"], kept["message"]) == (reason, str(caught.value))
 
 
@@ -95,7 +95,7 @@ def test_too_little_memory_is_no_error_where_functions_are_given_more(directory_
 def test_a_cut_that_takes_too_long_says_which_limit_to_raise(directory_store: Store) -> None:
     job = tiny_job(data_source="synthetic:binary", data_options={"samples": 5000})
     write_spec("uid", job, directory_store)
-    request = PrepareRequest(job="uid", version=0, seconds_left=1, spec=keys.spec("uid"))
+    request = PrepareRequest(job="uid", version=0, seconds_left=1, spec=keys.spec(keys.job("uid")))
     with pytest.raises(InvocationError, match=r"raise spec\.limits\.invocationSeconds") as caught:
         data_cut.prepare(directory_store, request, Timing(time.monotonic()))
     assert not caught.value.retryable
@@ -104,7 +104,7 @@ def test_a_cut_that_takes_too_long_says_which_limit_to_raise(directory_store: St
 def test_a_cut_is_given_up_when_the_instance_is_told_to_stop(directory_store: Store) -> None:
     job = tiny_job(data_source="synthetic:binary", data_options={"samples": 5000})
     write_spec("uid", job, directory_store)
-    request = PrepareRequest(job="uid", version=0, seconds_left=1, spec=keys.spec("uid"))
+    request = PrepareRequest(job="uid", version=0, seconds_left=1, spec=keys.spec(keys.job("uid")))
     cancelled = threading.Event()
     cancelled.set()
     with pytest.raises(InvocationError) as caught:

@@ -14,8 +14,8 @@ from sapflow.objects.stores.cell import CellStore, Passed, holder_of
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import ObjectReader, Store
 
-PARAMS = keys.params("u", 3, "abc", 0)
-WORK = keys.contribution("u", 3, "abc", 0, 1, 0)
+PARAMS = keys.params(keys.job("u"), 3, "abc", 0)
+WORK = keys.contribution(keys.job("u"), 3, "abc", 0, 1, 0)
 OWN = keys.in_cell(1, WORK)
 
 
@@ -53,7 +53,9 @@ def content(store: Store, key: str) -> bytes:
 def test_keys_say_whose_they_are() -> None:
     assert (keys.cell_of(OWN), keys.cell_of(WORK)) == (1, None)
     assert keys.cell_of(keys.cursor(keys.in_cell(12, WORK), 4)) == 12
-    assert [keys.is_params(key) for key in (PARAMS, WORK, OWN, keys.optimizer("u", 3, "abc", 0))] == [
+    assert [
+        keys.is_params(key) for key in (PARAMS, WORK, OWN, keys.optimizer(keys.job("u"), 3, "abc", 0))
+    ] == [
         True,
         False,
         False,
@@ -149,8 +151,8 @@ def test_a_volume_that_cannot_be_written_costs_the_copy_only(store: Counting, tm
     (tmp_path / "file").write_text("no folder")
     broken = CellStore(store, 1, str(tmp_path / "file"))
     assert content(broken, PARAMS) == b"parameters"
-    assert broken.create(keys.params("u", 4, "abc", 0), b"next", durable=True)
-    assert content(store, keys.params("u", 4, "abc", 0)) == b"next"
+    assert broken.create(keys.params(keys.job("u"), 4, "abc", 0), b"next", durable=True)
+    assert content(store, keys.params(keys.job("u"), 4, "abc", 0)) == b"next"
 
 
 def test_what_is_gone_with_a_volume_is_a_loss_of_the_cell_and_what_is_gone_from_the_store_is_not(
