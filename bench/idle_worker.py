@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from sapflow.algorithms import optimizers
+from sapflow.messages.replies import InitializeReply, TrainReply
 from sapflow.messages.requests import InitializeRequest, TrainRequest
+from sapflow.messages.vectors import Sizes
 from sapflow.objects import contribution
 from sapflow.objects.contribution import Sums
 from sapflow.objects.safetensor import aligned
@@ -33,14 +35,14 @@ class IdleWorker:
         self.output = np.zeros(count, np.float32)
         self.held: list[str] = []
 
-    def initialize(self, body: dict[str, Any], context: Context) -> dict[str, Any]:
+    def initialize(self, body: dict[str, Any], context: Context) -> InitializeReply:
         request = InitializeRequest.model_validate(body)
-        sizes = {"parameters": self.count, "averaged": 0, "block": optimizers.block_size(self.count)}
+        sizes = Sizes(parameters=self.count, averaged=0, block=optimizers.block_size(self.count))
         self._write(request.outputs, request.shards, context, {})
         timing = Timing(context.deadline)
-        return {"done": True, "sizes": sizes, "slots": [], "layout": [], **timing.report()}
+        return InitializeReply(done=True, sizes=sizes, slots=[], layout=[], **timing.report())
 
-    def train(self, body: dict[str, Any], context: Context) -> dict[str, Any]:
+    def train(self, body: dict[str, Any], context: Context) -> TrainReply:
         request, timing = TrainRequest.model_validate(body), Timing(context.deadline)
         parts = [part.key for part in request.params]
         if parts != self.held:
@@ -50,7 +52,7 @@ class IdleWorker:
         sums = Sums(1, {"loss": 0.0, "correct": 0.0})
         with timing.phase("write"):
             self._write(request.outputs, request.shards, context, sums.to_metadata())
-        return {"done": True, "samples": 1, "losses": dict(sums.losses), **timing.report()}
+        return TrainReply(done=True, samples=1, losses=dict(sums.losses), **timing.report())
 
     def _write(self, keys: list[str], shards: int, context: Context, metadata: dict[str, str]) -> None:
         ranges = structure.shard_ranges(self.count, shards, optimizers.block_size(self.count))

@@ -10,40 +10,42 @@ from typing import Any
 
 import numpy as np
 
+from sapflow.messages.replies import ExportReply, InitializeReply, MergeReply, RootReply, TrainReply
+from sapflow.messages.vectors import Sizes
 from sapflow_functions.process import serve
 from sapflow_functions.runner import Context
 
 PARAMETERS = 1024
-_EMPTY = {
-    "done": True,
-    "seconds": {"read": 0.0, "compute": 0.0, "write": 0.0},
-    "bytes": {"read": 0, "written": 0},
-    "peakMemoryBytes": 0,
-}
+_PHASES = {"read": 0.0, "compute": 0.0, "write": 0.0}
 
 
-def initialize(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    sizes = {"parameters": PARAMETERS, "averaged": 0, "block": 1024}
-    return {**_EMPTY, "sizes": sizes, "slots": ["momentum"], "layout": []}
+def initialize(request: dict[str, Any], context: Context) -> InitializeReply:
+    sizes = Sizes(parameters=PARAMETERS, averaged=0, block=1024)
+    return InitializeReply(done=True, seconds=_PHASES, sizes=sizes, slots=["momentum"], layout=[])
 
 
-def contribute(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    return {**_EMPTY, "samples": 1, "losses": {"loss": 0.5, "correct": 1.0}}
+def train(request: dict[str, Any], context: Context) -> TrainReply:
+    return TrainReply(done=True, seconds=_PHASES, samples=1, losses={"loss": 0.5, "correct": 1.0})
 
 
-def root(request: dict[str, Any], context: Context) -> dict[str, Any]:
+def merge(request: dict[str, Any], context: Context) -> MergeReply:
+    return MergeReply(done=True, seconds=_PHASES, samples=1)
+
+
+def root(request: dict[str, Any], context: Context) -> RootReply:
     norms = base64.b64encode(np.ones(1).tobytes()).decode()
-    return {**contribute(request, context), "finite": True, "gradientNorm": 1.0, "norms": norms}
+    losses = {"loss": 0.5, "correct": 1.0}
+    return RootReply(done=True, seconds=_PHASES, samples=1, losses=losses, gradient_norm=1.0, norms=norms)
 
 
-def export(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    return {**_EMPTY, "sha256": "0" * 64}
+def export(request: dict[str, Any], context: Context) -> ExportReply:
+    return ExportReply(done=True, seconds=_PHASES, sha256="0" * 64)
 
 
 HANDLERS = {
     "initialize": initialize,
-    "train": contribute,
-    "merge": contribute,
+    "train": train,
+    "merge": merge,
     "root": root,
     "export": export,
 }

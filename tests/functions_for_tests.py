@@ -7,24 +7,31 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from sapflow.errors import DataError, InvocationError, StoreUnavailable
+from sapflow.messages.message import Message
 from sapflow_functions.process import serve
 from sapflow_functions.runner import Context
 
 kept: list[object] = []
 
 
-def noop(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    return {"pid": os.getpid(), "rank": request.get("rank")}
+class Said(Message):
+    """Whatever a test wants to be told."""
+
+    model_config = ConfigDict(extra="allow")
 
 
-def environment(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    return {"environ": dict(os.environ), "secondsLeft": context.seconds_left()}
+def noop(request: dict[str, Any], context: Context) -> Said:
+    return Said.model_validate({"pid": os.getpid(), "rank": request.get("rank")})
 
 
-def wait(request: dict[str, Any], context: Context) -> dict[str, Any]:
+def environment(request: dict[str, Any], context: Context) -> Said:
+    return Said.model_validate({"environ": dict(os.environ), "secondsLeft": context.seconds_left()})
+
+
+def wait(request: dict[str, Any], context: Context) -> Said:
     """Work until told to stop, for `duration` seconds at most; `mark` is a file made once it is at work."""
     if "mark" in request:
         with Path(request["mark"]).open("w") as mark:
@@ -33,25 +40,25 @@ def wait(request: dict[str, Any], context: Context) -> dict[str, Any]:
     while time.monotonic() < end:
         context.give_up_if_cancelled()
         time.sleep(0.002)
-    return {"pid": os.getpid()}
+    return Said.model_validate({"pid": os.getpid()})
 
 
-def deaf(request: dict[str, Any], context: Context) -> dict[str, Any]:
+def deaf(request: dict[str, Any], context: Context) -> Said:
     """Sleep without looking at anything."""
     time.sleep(request["duration"])
-    return {}
+    return Said.model_validate({})
 
 
-def allocate(request: dict[str, Any], context: Context) -> dict[str, Any]:
+def allocate(request: dict[str, Any], context: Context) -> Said:
     """Keep `bytes` of memory, every page touched, then stay at work for `duration` seconds."""
     block = bytearray(request["bytes"])
     block[::4096] = b"\1" * len(block[::4096])
     kept.append(block)
     time.sleep(request.get("duration", 0))
-    return {"pid": os.getpid()}
+    return Said.model_validate({"pid": os.getpid()})
 
 
-def map_shared(request: dict[str, Any], context: Context) -> dict[str, Any]:
+def map_shared(request: dict[str, Any], context: Context) -> Said:
     """Map a file and read every page of it, then stay at work for `duration` seconds."""
     import mmap
 
@@ -60,16 +67,16 @@ def map_shared(request: dict[str, Any], context: Context) -> dict[str, Any]:
     kept.append(mapped)
     total = sum(mapped[::4096])
     time.sleep(request["duration"])
-    return {"total": total, "bytes": len(mapped)}
+    return Said.model_validate({"total": total, "bytes": len(mapped)})
 
 
-def crash(request: dict[str, Any], context: Context) -> dict[str, Any]:
+def crash(request: dict[str, Any], context: Context) -> Said:
     print("about to crash", file=sys.stderr, flush=True)
     os.kill(os.getpid(), request.get("signal", signal.SIGKILL))
-    return {}
+    return Said.model_validate({})
 
 
-def fail(request: dict[str, Any], context: Context) -> dict[str, Any]:
+def fail(request: dict[str, Any], context: Context) -> Said:
     """Raise the error that `error` names."""
     if request["error"] == "validation":
         TypeAdapter(int).validate_python("many")

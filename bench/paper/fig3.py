@@ -18,7 +18,8 @@ from bench.paper.light import runtime
 from bench.paper.link import Link, behind
 from bench.stores import MinioPlace
 from sapflow.algorithms import optimizers
-from sapflow.messages.requests import MergeRequest, Part, Sizes, TrainRequest
+from sapflow.messages.requests import MergeRequest, TrainRequest
+from sapflow.messages.vectors import Part, Sizes
 from sapflow.monitoring.report.charts import Line
 from sapflow.objects import contribution
 from sapflow.objects.contribution import Sums

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from sapflow import logs
 from sapflow.errors import DataError, SapflowError, SpecError
+from sapflow.messages.replies import FunctionReply
 from sapflow.objects.stores.cell import CellStore
 from sapflow.objects.stores.protocol import Store
 from sapflow.runtimes.http.answer import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
@@ -152,10 +153,10 @@ class Function:
         # The one place where any exception is caught: whatever a handler raises must become an answer, and the
         # thread must live on for the next call.
         try:
-            result = handler(request, context)
-            if isinstance(context.store, CellStore):
-                settle_cell(context.store, request, result)
-            answer = Answer(200, json.dumps(result).encode(), "ok")
+            reply = handler(request, context)
+            if isinstance(context.store, CellStore) and isinstance(reply, FunctionReply):
+                reply = settle_cell(context.store, request, reply)
+            answer = Answer(200, json.dumps(reply.body()).encode(), "ok")
         except Exception as error:  # noqa: BLE001
             answer = translate(error)
         seconds = time.perf_counter() - started
@@ -176,13 +177,12 @@ class Function:
         return answer
 
 
-def settle_cell(store: CellStore, request: dict[str, Any], result: dict[str, Any]) -> None:
-    """Remove what the driver says nobody needs, and tell what did not stay in the cell, and where that is."""
+def settle_cell(store: CellStore, request: dict[str, Any], reply: FunctionReply) -> FunctionReply:
+    """Remove what the driver says nobody needs; the answer with what did not stay in the cell, and where that is."""
     store.collect(request.get("collect", ()))
     passed = store.take_passed()
-    result.setdefault("bytes", {}).update(storeRead=passed.read, storeWritten=passed.written)
-    if store.node:
-        result["node"] = store.node
+    moved = reply.bytes.model_copy(update={"store_read": passed.read, "store_written": passed.written})
+    return reply.model_copy(update={"bytes": moved, "node": store.node or None})
 
 
 class _HangUp:

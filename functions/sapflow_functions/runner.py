@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sapflow.errors import InvocationError
+from sapflow.messages.message import Message
 from sapflow.objects.stores.protocol import Store
 
 
@@ -42,7 +43,7 @@ class Context:
 
 T = TypeVar("T")
 
-Handler = Callable[[dict[str, Any], Context], dict[str, Any]]
+Handler = Callable[[dict[str, Any], Context], Message]
 
 
 class Runner:

@@ -3,19 +3,19 @@
 import base64
 import hashlib
 import math
-from typing import Any
 
 import numpy as np
 
 from sapflow.algorithms.merge import Workspace
 from sapflow.errors import CorruptObject
+from sapflow.messages.replies import ExportReply
 from sapflow.messages.requests import ExportRequest
 from sapflow.objects import contribution, safetensor
 from sapflow.objects.stores.protocol import Store
 from sapflow.timing import Timing
 
 
-def export(store: Store, request: ExportRequest, workspace: Workspace, timing: Timing) -> dict[str, Any]:
+def export(store: Store, request: ExportRequest, workspace: Workspace, timing: Timing) -> ExportReply:
     """Write `model.safetensors`: the same bytes for the same version, so its SHA-256 names the weights."""
     vector = workspace.buffer("sum", request.sizes.total)
     with timing.phase("read"):
@@ -38,4 +38,4 @@ def export(store: Store, request: ExportRequest, workspace: Workspace, timing: T
         digest.update(part)
     with timing.phase("write"):
         store.create(request.output, parts, durable=True)
-    return {"done": True, "sha256": digest.hexdigest(), **timing.report()}
+    return ExportReply(done=True, sha256=digest.hexdigest(), **timing.report())

@@ -7,10 +7,10 @@ the vector may be summed one after the other, children may be read ahead, and a 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 
+from sapflow.messages.replies import MergeReply
 from sapflow.messages.requests import MergeRequest
 from sapflow.objects import contribution, keys
 from sapflow.objects.contribution import Sums
@@ -41,16 +41,16 @@ class Workspace:
         return kept
 
 
-def merge(store: Store, request: MergeRequest, workspace: Workspace, timing: Timing) -> dict[str, Any]:
+def merge(store: Store, request: MergeRequest, workspace: Workspace, timing: Timing) -> MergeReply:
     """Sum a group of children and write one contribution."""
     total = workspace.buffer("sum", request.stop - request.start)
     sums = sum_children(store, request.children, total, timing, output=request.output, cursor=request.cursor)
     if isinstance(sums, str):
-        return {"done": False, "cursor": sums, **timing.report()}
+        return MergeReply(done=False, cursor=sums, **timing.report())
     with timing.phase("write"):
         store.create(request.output, contribution.encode(total, sums.to_metadata()))
     timing.bytes["written"] += total.nbytes
-    return {"done": True, "samples": sums.weight, **timing.report()}
+    return MergeReply(done=True, samples=sums.weight, **timing.report())
 
 
 def sum_children(

@@ -6,7 +6,6 @@ norms of fixed blocks; `apply` gets all norms and updates.
 """
 
 import base64
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,9 @@ from sapflow.algorithms import optimizers
 from sapflow.algorithms.merge import Workspace, sum_children
 from sapflow.algorithms.optimizers import OptimizerSettings
 from sapflow.errors import CorruptObject
-from sapflow.messages.requests import Part, RootRequest
+from sapflow.messages.replies import RootReply
+from sapflow.messages.requests import RootRequest
+from sapflow.messages.vectors import Part
 from sapflow.objects import contribution
 from sapflow.objects.contribution import Sums
 from sapflow.objects.safetensor import aligned
@@ -51,7 +52,7 @@ class Warm:
             del self._vectors[next(iter(self._vectors))]
 
 
-def root(store: Store, request: RootRequest, warm: Warm, timing: Timing) -> dict[str, Any]:
+def root(store: Store, request: RootRequest, warm: Warm, timing: Timing) -> RootReply:
     """Serve one phase of the root. Answers with the scalars of the step; `finite` false means nothing was written."""
     if request.separate:
         return _separate(store, request, warm, timing)
@@ -77,7 +78,7 @@ def root(store: Store, request: RootRequest, warm: Warm, timing: Timing) -> dict
         cursor=request.cursor,
     )
     if isinstance(summed, str):
-        return {"done": False, "cursor": summed, **timing.report()}
+        return RootReply(done=False, cursor=summed, **timing.report())
     with timing.phase("merge"):
         norms = _norms(request, total)
     if request.phase == "step":
@@ -97,17 +98,17 @@ def _finite(sums: Sums, norms: np.ndarray) -> bool:
     return optimizers.finite(norms) and bool(np.isfinite(list(sums.losses.values())).all())
 
 
-def _answer(timing: Timing, sums: Sums, norms: np.ndarray, finite: bool) -> dict[str, Any]:
+def _answer(timing: Timing, sums: Sums, norms: np.ndarray, finite: bool) -> RootReply:
     squared = float(np.sum(norms)) if finite else 0.0
-    return {
-        "done": True,
-        "finite": finite,
-        "samples": sums.weight,
-        "losses": dict(sums.losses) if finite else {},
-        "gradientNorm": squared**0.5 / max(sums.weight, 1),
-        "norms": base64.b64encode(norms.tobytes()).decode(),
+    return RootReply(
+        done=True,
+        finite=finite,
+        samples=sums.weight,
+        losses=dict(sums.losses) if finite else {},
+        gradient_norm=squared**0.5 / max(sums.weight, 1),
+        norms=base64.b64encode(norms.tobytes()).decode(),
         **timing.report(),
-    }
+    )
 
 
 def _norms(request: RootRequest, total: np.ndarray) -> np.ndarray:
@@ -138,7 +139,7 @@ def _apply(
     return True
 
 
-def _separate(store: Store, request: RootRequest, warm: Warm, timing: Timing) -> dict[str, Any]:
+def _separate(store: Store, request: RootRequest, warm: Warm, timing: Timing) -> RootReply:
     """Asynchronous mode: one update per contribution, in the order of the request, one commit for all."""
     state = _State(store, request, warm, timing)
     vector = warm.workspace.buffer("sum", request.stop - request.start)
@@ -158,16 +159,14 @@ def _separate(store: Store, request: RootRequest, warm: Warm, timing: Timing) ->
             samples += sums.weight
             losses = {name: losses.get(name, 0.0) + value for name, value in sums.losses.items()}
     state.write()
-    return {
-        "done": True,
-        "finite": all(outcomes),
-        "outcomes": outcomes,
-        "samples": samples,
-        "losses": losses,
-        "gradientNorm": 0.0,
-        "norms": "",
+    return RootReply(
+        done=True,
+        finite=all(outcomes),
+        outcomes=outcomes,
+        samples=samples,
+        losses=losses,
         **timing.report(),
-    }
+    )
 
 
 class _State:

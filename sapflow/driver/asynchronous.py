@@ -13,6 +13,7 @@ from typing import Any
 
 from sapflow.driver.context import Context, objects_after
 from sapflow.errors import ObjectMissing, SapflowError
+from sapflow.messages.replies import RootReply, TrainReply
 from sapflow.messages.requests import RootRequest, TrainRequest, Update
 from sapflow.objects import keys
 from sapflow.records.commits import Applied, Commit, Plan
@@ -180,12 +181,14 @@ class AsynchronousRun:
             end=end,
             outputs=[self._key(pending)],
         )
-        await context.caller.call("worker", request, self._cursors.setdefault(pending, []), level=0)
+        await context.caller.call(
+            "worker", request, TrainReply, self._cursors.setdefault(pending, []), level=0
+        )
 
     def _key(self, pending: Pending) -> str:
         return keys.async_contribution(self.context.prefix, pending.rank, pending.count, pending.base, 0)
 
-    async def _apply(self, batch: list[Pending], ident: str) -> dict[str, Any]:
+    async def _apply(self, batch: list[Pending], ident: str) -> RootReply:
         context, commit = self.context, self.commit
         sizes, version = commit.sizes, commit.version + 1
         rates = [context.learning_rate(commit.updates + index) for index in range(len(batch))]
@@ -211,14 +214,14 @@ class AsynchronousRun:
             params_output=keys.params(context.prefix, version, ident, 0),
             optimizer_output=keys.optimizer(context.prefix, version, ident, 0),
         )
-        return await context.caller.call("merger", request, level=1)
+        return await context.caller.call("merger", request, RootReply, level=1)
 
-    def _to_commit(self, batch: list[Pending], ident: str, reply: dict[str, Any], seconds: float) -> Commit:
+    def _to_commit(self, batch: list[Pending], ident: str, reply: RootReply, seconds: float) -> Commit:
         context, commit = self.context, self.commit
         params, state = objects_after(context.prefix, commit, ident, 1, has_state=bool(commit.slots))
-        counters = list(commit.counters)
+        counters, outcomes = list(commit.counters), reply.outcomes or []
         applied = []
-        for pending, finite in zip(batch, reply["outcomes"], strict=True):
+        for pending, finite in zip(batch, outcomes, strict=True):
             counters[pending.rank] = pending.count + 1
             applied.append(
                 Applied(rank=pending.rank, count=pending.count, base=pending.base, skipped=not finite)
@@ -233,10 +236,10 @@ class AsynchronousRun:
             params=params,
             optimizer=state,
             cursor=context.cursor_of(min(counters)),
-            updates=commit.updates + sum(reply["outcomes"]),
+            updates=commit.updates + sum(outcomes),
             counters=counters,
             applied=applied,
-            skipped=not all(reply["outcomes"]),
+            skipped=not all(outcomes),
             account=context.caller.account,
             measured=context.measured(reply, seconds, context.learning_rate(commit.updates)),
         )

@@ -15,7 +15,8 @@ from sapflow.messages.requests import Request
 from sapflow.quantities.prices import Price, cost
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Account, Leg
-from sapflow.runtimes.sender import Reply, Sender
+from sapflow.runtimes.http.answer import describe
+from sapflow.runtimes.sender import Answered, R, Reply, Sender
 
 HEDGE_FLOOR = 2.0
 """Seconds of quiet below which nothing is called a straggler."""
@@ -41,36 +42,33 @@ class Tally:
     remade: Counter[str] = field(default_factory=Counter)
     resumed: str | None = None
 
-    def add(self, role: Role, reply: Reply, level: int | None, dollars: float) -> None:
+    def add(self, role: Role, answer: Answered[Any], level: int | None, dollars: float) -> None:
         """Count an answer that cost so much; `level` is where in the merge tree its call stood, None: nowhere there."""
-        body = reply.body
-        phases = body.get("seconds", {})
+        phases, moved = answer.reply.seconds, answer.reply.bytes
         _add(self.phases, phases)
-        self.phases["queue"] = self.phases.get("queue", 0.0) + reply.queue_seconds
-        self.phases["cold"] = self.phases.get("cold", 0.0) + reply.cold_seconds
-        size = body.get("bytes", {})
-        read, written = size.get("read", 0), size.get("written", 0)
-        self.bytes_read += read
-        self.bytes_written += written
-        if "storeRead" in size:
-            self.store_read = (self.store_read or 0) + size["storeRead"]
-            self.store_written = (self.store_written or 0) + size["storeWritten"]
+        self.phases["queue"] = self.phases.get("queue", 0.0) + answer.queue_seconds
+        self.phases["cold"] = self.phases.get("cold", 0.0) + answer.cold_seconds
+        self.bytes_read += moved.read
+        self.bytes_written += moved.written
+        if moved.store_read is not None:
+            self.store_read = (self.store_read or 0) + moved.store_read
+            self.store_written = (self.store_written or 0) + (moved.store_written or 0)
         if level is not None:
             leg = self.legs.get(level, Leg())
             total = dict(leg.phases)
             _add(total, phases)
             self.legs[level] = Leg(
                 calls=leg.calls + 1,
-                seconds=leg.seconds + reply.seconds,
-                slowest=max(leg.slowest, reply.seconds),
+                seconds=leg.seconds + answer.seconds,
+                slowest=max(leg.slowest, answer.seconds),
                 phases=total,
-                bytes_read=leg.bytes_read + read,
-                bytes_written=leg.bytes_written + written,
+                bytes_read=leg.bytes_read + moved.read,
+                bytes_written=leg.bytes_written + moved.written,
                 cost_usd=leg.cost_usd + dollars,
             )
-            if reply.memory_bytes is not None:
-                self.limits.setdefault(role, set()).add(reply.memory_bytes)
-        self.peak_memory[role] = max(self.peak_memory.get(role, 0), body.get("peakMemoryBytes", 0))
+            if answer.memory_bytes is not None:
+                self.limits.setdefault(role, set()).add(answer.memory_bytes)
+        self.peak_memory[role] = max(self.peak_memory.get(role, 0), answer.reply.peak_memory_bytes)
 
 
 def _add(total: dict[str, float], seconds: dict[str, float]) -> None:
@@ -124,9 +122,17 @@ class Caller:
         return tally
 
     async def call(
-        self, role: Role, request: Request, cursors: list[str] | None = None, *, level: int | None = None
-    ) -> dict[str, Any]:
+        self,
+        role: Role,
+        request: Request,
+        kind: type[R],
+        cursors: list[str] | None = None,
+        *,
+        level: int | None = None,
+    ) -> R:
         """Invoke until the work is done, following cursors, whose keys are added to `cursors`; the last answer.
+
+        `kind` is what the operation answers: anything else is an InvocationError, never taken for an answer.
 
         `level` is where in the merge tree the call stands, workers 0; None: it is no part of a step.
 
@@ -134,19 +140,19 @@ class Caller:
         will not mend.
         """
         while True:
-            body = await self._until_answered(role, request, level)
-            if body["done"]:
-                return body
-            progress = {name: body[name] for name in ("cursor", "position", "sums") if name in body}
-            if cursors is not None and "cursor" in body:
-                cursors.append(body["cursor"])
+            reply = await self._until_answered(role, request, kind, level)
+            if reply.done:
+                return reply
+            progress = reply.progress()
+            if cursors is not None and progress.get("cursor") is not None:
+                cursors.append(progress["cursor"])
             request = request.model_copy(update=progress)
 
-    async def _until_answered(self, role: Role, request: Request, level: int | None) -> dict[str, Any]:
+    async def _until_answered(self, role: Role, request: Request, kind: type[R], level: int | None) -> R:
         op = str(getattr(request, "op", "call"))
         for attempt in range(self._retries + 1):
             try:
-                reply = await self._race(role, op, request, 2 * attempt)
+                answer = await self._race(role, op, request, kind, 2 * attempt)
             except InvocationError as error:
                 self._observer.invocation_failed(role, op, error)
                 self._failures[error.reason] += 1
@@ -155,10 +161,10 @@ class Caller:
                 self._spent["retries"] += 1
                 await asyncio.sleep(min(MAX_BACKOFF, BACKOFF * 2**attempt) * random.uniform(0.5, 1.0))
             else:
-                self.tally.add(role, reply, level, self._dollars(role, reply))
-                if request.cell is not None and "node" in reply.body:
-                    self.tally.nodes[request.cell] = reply.body["node"]
-                return reply.body
+                self.tally.add(role, answer, level, self._dollars(role, answer))
+                if request.cell is not None and answer.reply.node is not None:
+                    self.tally.nodes[request.cell] = answer.reply.node
+                return answer.reply
         raise AssertionError("unreachable")
 
     def _failure(self, role: Role, request: Request, error: InvocationError, tries: int) -> JobFailed:
@@ -178,11 +184,11 @@ class Caller:
             f"{where} failed{again}: {error}{remedy}", reason=error.reason, version=request.version - 1
         )
 
-    async def _race(self, role: Role, op: str, request: Request, attempt: int) -> Reply:
+    async def _race(self, role: Role, op: str, request: Request, kind: type[R], attempt: int) -> Answered[R]:
         """One invocation, and a second where the first falls behind its peers; the first answer counts."""
         clock = asyncio.get_running_loop().time
         started = clock()
-        racers = {asyncio.create_task(self._send(role, op, request, attempt))}
+        racers = {asyncio.create_task(self._send(role, op, request, kind, attempt))}
         try:
             hedged = False
             while True:
@@ -198,7 +204,7 @@ class Caller:
                     hedged = True
                     self._spent["hedges"] += 1
                     self._observer.hedged(role, op, request.version)
-                    racers.add(asyncio.create_task(self._send(role, op, request, attempt + 1)))
+                    racers.add(asyncio.create_task(self._send(role, op, request, kind, attempt + 1)))
         finally:
             for task in racers:
                 task.cancel()
@@ -213,24 +219,25 @@ class Caller:
         patience = max(HEDGE_FLOOR + 2 * self._slowest_start, HEDGE_FACTOR * statistics.median(history))
         return max(started, self._last_answer) + patience
 
-    async def _send(self, role: Role, op: str, request: Request, attempt: int) -> Reply:
+    async def _send(self, role: Role, op: str, request: Request, kind: type[R], attempt: int) -> Answered[R]:
         body = request.body()
         body["attempt"], body["secondsLeft"] = attempt, self._seconds
         self._spent["invocations"] += 1
         with collecting(self._litter, request.cell) as names:
             if names:
                 body["collect"] = names
-            reply = await self._sender.invoke(role, body, seconds=self._seconds)
+            raw = await self._sender.invoke(role, body, seconds=self._seconds)
         self._last_answer = asyncio.get_running_loop().time()
-        self._history.setdefault(op, deque(maxlen=64)).append(reply.seconds)
-        if reply.cold_seconds:
-            self._slowest_start = max(self._slowest_start, reply.cold_seconds)
+        self._history.setdefault(op, deque(maxlen=64)).append(raw.seconds)
+        if raw.cold_seconds:
+            self._slowest_start = max(self._slowest_start, raw.cold_seconds)
             self._spent["cold_starts"] += 1
-        self._spent["cost_usd"] += self._dollars(role, reply)
-        self._observer.answered(role, op, reply)
-        return reply
+        self._spent["cost_usd"] += self._dollars(role, raw)
+        answer = Answered.of(raw, kind, describe(body))
+        self._observer.answered(role, op, answer)
+        return answer
 
-    def _dollars(self, role: Role, reply: Reply) -> float:
+    def _dollars(self, role: Role, answer: Reply | Answered[Any]) -> float:
         """What an invocation costs, by the size that its instance had."""
-        memory = self._memory[role] if reply.memory_bytes is None else reply.memory_bytes
-        return cost(self._price, memory, reply.seconds, self._cpus[role])
+        memory = self._memory[role] if answer.memory_bytes is None else answer.memory_bytes
+        return cost(self._price, memory, answer.seconds, self._cpus[role])

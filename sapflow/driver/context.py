@@ -9,7 +9,8 @@ from sapflow.data.sampler import split, steps_per_epoch
 from sapflow.driver.calls import Caller
 from sapflow.driver.memory_search import Sizing
 from sapflow.driver.observer import Observer
-from sapflow.messages.requests import Part, Sizes
+from sapflow.messages.replies import RootReply
+from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities import structure
@@ -132,18 +133,16 @@ class Context:
         epoch, within = divmod(step, self.steps_per_epoch)
         return Cursor(epoch=epoch, used=within * self.round_samples)
 
-    def measured(self, reply: dict[str, object], seconds: float, rate: float | None) -> Measured:
-        """What a commit records of the step that made it, from the root's answer."""
+    def measured(self, reply: RootReply | None, seconds: float, rate: float | None) -> Measured:
+        """What a commit records of the step that made it, from the root's answer; None: version 0 has none."""
         tally = self.caller.take_tally()
-        raw_samples, losses, norm = reply.get("samples"), reply.get("losses"), reply.get("gradientNorm")
-        samples = raw_samples if isinstance(raw_samples, int) else 0
-        sums = losses if isinstance(losses, dict) else {}
+        samples, sums = (reply.samples, reply.losses) if reply is not None else (0, {})
         classifies = self.manifest.task == "classification"
         return Measured(
             loss=sums["loss"] / samples if samples and "loss" in sums else None,
             accuracy=sums["correct"] / samples if classifies and samples and "correct" in sums else None,
             samples=samples,
-            gradient_norm=norm if isinstance(norm, float) and not self.local else None,
+            gradient_norm=reply.gradient_norm if reply is not None and not self.local else None,
             learning_rate=rate,
             seconds=seconds,
             phases=tally.phases,

@@ -9,6 +9,7 @@ from sapflow.data.manifest import manifest_key
 from sapflow.driver.calls import Caller
 from sapflow.driver.observer import Observer
 from sapflow.errors import JobFailed, ObjectMissing
+from sapflow.messages.replies import CutReply
 from sapflow.messages.requests import PrepareRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
@@ -70,9 +71,9 @@ async def prepare(
         job=uid, version=0, seconds_left=1, spec=keys.spec(prefix), check_memory=check_memory
     )
     try:
-        body = await caller.call("worker", request)
+        reply = await caller.call("worker", request, CutReply)
     except JobFailed as failure:
         await Records(store, prefix).fail(failure, failure.version)
         raise
     manifest = await asyncio.to_thread(load_manifest, store, key)
-    return Prepared(manifest, caller.account, body.get("forwardFlops"))
+    return Prepared(manifest, caller.account, reply.forward_flops)

@@ -19,7 +19,8 @@ from sapflow.driver.observer import Observer
 from sapflow.driver.plans import Planning, Surroundings
 from sapflow.driver.step import SynchronousStep
 from sapflow.errors import JobFailed, SapflowError
-from sapflow.messages.requests import InitializeRequest, Sizes
+from sapflow.messages.replies import InitializeReply
+from sapflow.messages.requests import InitializeRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
@@ -149,7 +150,7 @@ class Driver:
         shards = job.shards
         ident = keys.step_id("", keys.digest({"shards": shards}))
         outputs = [keys.params(self._prefix, 0, ident, shard) for shard in range(shards)]
-        body = await context.caller.call(
+        reply = await context.caller.call(
             "worker",
             InitializeRequest(
                 job=self._uid,
@@ -161,9 +162,10 @@ class Driver:
                 outputs=outputs,
                 estimate=True if self._search is not None else None,
             ),
+            InitializeReply,
         )
-        sizes = Sizes.model_validate(body["sizes"])
-        plan, forecast = planning.first(planning.size(sizes, body["slots"]))
+        sizes = reply.sizes
+        plan, forecast = planning.first(planning.size(sizes, reply.slots))
         if self._placed is not None:
             plan = plan.model_copy(update={"cells": self._placed.cells})
         await self._records.write(keys.plan(self._prefix, plan.name), plan.body())
@@ -174,18 +176,18 @@ class Driver:
             previous="",
             plan=plan.name,
             sizes=sizes,
-            slots=body["slots"],
+            slots=reply.slots,
             params=shard_parts(sizes, shards, outputs),
             optimizer=[],
             counters=[0] * workers if context.asynchronous else [],
-            layout=body["layout"],
+            layout=reply.layout,
             account=context.caller.account,
-            measured=context.measured({}, 0.0, None),
+            measured=context.measured(None, 0.0, None),
             forecast=forecast,
         )
         sizing = context.sizing
         if sizing is not None:
-            commit = context.sized(commit, sizing.begin(body.get("memoryNeededBytes", 0)))
+            commit = context.sized(commit, sizing.begin(reply.memory_needed_bytes or 0))
         standing, _ = await self._records.settle(commit)
         self._observer.planned(await self._records.plan(standing.plan), standing.forecast)
         self._observer.committed(standing)

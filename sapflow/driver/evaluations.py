@@ -6,6 +6,7 @@ from typing import Any
 from sapflow.driver.context import Context
 from sapflow.driver.keeper import Keeper
 from sapflow.errors import SapflowError
+from sapflow.messages.replies import EvaluateReply
 from sapflow.messages.requests import EvaluateRequest
 from sapflow.objects import keys
 from sapflow.records.commits import Commit
@@ -123,9 +124,9 @@ class Evaluations:
             params=commit.params,
             sizes=commit.sizes,
         )
-        body = await context.caller.call("worker", request)
-        sums = {name: float.fromhex(text) for name, text in body["sums"].items()}
-        samples = body["samples"]
+        reply = await context.caller.call("worker", request, EvaluateReply)
+        sums = {name: float.fromhex(text) for name, text in reply.sums.items()}
+        samples = reply.samples
         record = {"version": version, "samples": samples, "loss": sums["loss"] / samples}
         if context.manifest.task == "classification":
             record["accuracy"] = sums["correct"] / samples

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from sapflow.quantities.roles import Role
-from sapflow.runtimes.sender import Reply
+from sapflow.runtimes.sender import Answered
 
 if TYPE_CHECKING:
     from sapflow.errors import InvocationError
@@ -25,8 +25,8 @@ class Observer:
     def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
         """A version was evaluated on the held-out samples."""
 
-    def answered(self, role: Role, op: str, reply: Reply) -> None:
-        """An invocation was answered."""
+    def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
+        """An invocation was answered; `answer.reply` is typed by the operation."""
 
     def invocation_failed(self, role: Role, op: str, error: "InvocationError") -> None:
         """An invocation failed; it is repeated where that may help."""
@@ -63,9 +63,9 @@ class Observers(Observer):
         for each in self._observers:
             each.evaluated(version, loss, accuracy)
 
-    def answered(self, role: Role, op: str, reply: Reply) -> None:
+    def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
         for each in self._observers:
-            each.answered(role, op, reply)
+            each.answered(role, op, answer)
 
     def invocation_failed(self, role: Role, op: str, error: "InvocationError") -> None:
         for each in self._observers:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sapflow.driver.context import Context
-from sapflow.messages.requests import Sizes
+from sapflow.messages.vectors import Sizes
 from sapflow.planning import calibration, choice, workload
 from sapflow.planning.calibration import Level, Measurement
 from sapflow.planning.constants import Constants

@@ -7,6 +7,7 @@ from typing import Any
 from sapflow.driver.context import Context
 from sapflow.driver.evaluations import Evaluations
 from sapflow.errors import CorruptObject
+from sapflow.messages.replies import ExportReply
 from sapflow.messages.requests import ExportRequest
 from sapflow.objects import keys
 from sapflow.records.commits import Commit, plain_json
@@ -19,7 +20,7 @@ async def write(context: Context, evaluations: Evaluations, chosen: Commit) -> d
     if first is None:
         raise CorruptObject(f"commit 0 of job {uid} is missing")
     output = keys.result(context.prefix, "model.safetensors")
-    body = await context.caller.call(
+    reply = await context.caller.call(
         "merger",
         ExportRequest(
             job=uid,
@@ -31,12 +32,13 @@ async def write(context: Context, evaluations: Evaluations, chosen: Commit) -> d
             metadata={"sapflow": json.dumps(describe(context), sort_keys=True)},
             output=output,
         ),
+        ExportReply,
     )
     await _write_metrics(context, evaluations, chosen)
     outcome = {
         "version": chosen.version,
         "uri": f"{context.store.url.partition('?')[0].rstrip('/')}/{output}",
-        "sha256": body["sha256"],
+        "sha256": reply.sha256,
         "loss": chosen.measured.loss,
         "validationLoss": evaluations.losses.get(chosen.version),
         "validationAccuracy": evaluations.accuracies.get(chosen.version),

@@ -13,7 +13,9 @@ from sapflow.algorithms.merge import OPEN_CHILDREN
 from sapflow.data.sampler import micro_batches
 from sapflow.driver.cells import Channels
 from sapflow.driver.context import Context, Slices, objects_after
-from sapflow.messages.requests import MergeRequest, Part, RootRequest, TrainRequest, Update
+from sapflow.messages.replies import MergeReply, RootReply, TrainReply
+from sapflow.messages.requests import MergeRequest, RootRequest, TrainRequest, Update
+from sapflow.messages.vectors import Part
 from sapflow.objects import keys
 from sapflow.quantities import structure
 from sapflow.records.commits import Commit, Plan
@@ -101,7 +103,7 @@ class SynchronousStep:
             schedule_total=context.schedule_total,
             outputs=[self._key(0, rank, shard) for shard in range(self.plan.shards)],
         )
-        await context.caller.call("worker", request, self._cursors, level=0)
+        await context.caller.call("worker", request, TrainReply, self._cursors, level=0)
 
     async def _merger(self, level: int, index: int, children: list[int], shard: int) -> None:
         start, stop = self.ranges[shard]
@@ -115,20 +117,20 @@ class SynchronousStep:
             stop=stop,
             output=self._key(level, index, shard),
         )
-        await self.context.caller.call(self.plan.mergers, request, self._cursors, level=level)
+        await self.context.caller.call(self.plan.mergers, request, MergeReply, self._cursors, level=level)
 
-    async def _root(self) -> dict[str, Any]:
+    async def _root(self) -> RootReply:
         """Sum and update; in two phases where the vector is cut."""
         if self.plan.shards == 1:
             return await self._root_call("step", 0)
         sums = await self._root_calls("sum")
-        if not all(reply["finite"] for reply in sums):
-            return {**sums[0], "finite": False}
-        decoded = [np.frombuffer(base64.b64decode(reply["norms"]), "<f8") for reply in sums]
+        if not all(reply.finite for reply in sums):
+            return sums[0].model_copy(update={"finite": False})
+        decoded = [np.frombuffer(base64.b64decode(reply.norms), "<f8") for reply in sums]
         norms = base64.b64encode(np.concatenate(decoded).tobytes()).decode()
         return (await self._root_calls("apply", norms))[0]
 
-    async def _root_calls(self, phase: str, norms: str | None = None) -> list[dict[str, Any]]:
+    async def _root_calls(self, phase: str, norms: str | None = None) -> list[RootReply]:
         """One phase of all shards at once."""
         async with asyncio.TaskGroup() as group:
             calls = [
@@ -136,7 +138,7 @@ class SynchronousStep:
             ]
         return [call.result() for call in calls]
 
-    async def _root_call(self, phase: str, shard: int, norms: str | None = None) -> dict[str, Any]:
+    async def _root_call(self, phase: str, shard: int, norms: str | None = None) -> RootReply:
         context, commit = self.context, self.commit
         start, stop = self.ranges[shard]
         last = [] if phase == "apply" else self._last_level()
@@ -165,7 +167,7 @@ class SynchronousStep:
         await self._children(self.top, last, shard)
         if self._meanwhile is not None:
             asyncio.get_running_loop().call_later(ROOT_AT_WORK, self._meanwhile)
-        return await context.caller.call(self.plan.mergers, request, self._cursors, level=self.top)
+        return await context.caller.call(self.plan.mergers, request, RootReply, self._cursors, level=self.top)
 
     def _last_level(self) -> list[int]:
         return self.groups[self.top][0]
@@ -182,8 +184,8 @@ class SynchronousStep:
             clip_norm=optimizer.clip_norm,
         )
 
-    def _commit(self, reply: dict[str, Any], measured: Any) -> Commit:
-        finite = bool(reply["finite"])
+    def _commit(self, reply: RootReply, measured: Any) -> Commit:
+        finite = reply.finite
         return Commit(
             version=self.version,
             id=self.ident,

@@ -6,33 +6,12 @@ the same bytes. `attempt`, `secondsLeft` and `collect` alone may differ between 
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
+
+from sapflow.messages.message import Message
+from sapflow.messages.vectors import Part, Sizes
 
 COLLECTED_AT_ONCE = 256
-
-
-class Message(BaseModel):
-    """Base: camelCase on the wire, unknown fields refused, immutable.
-
-    Each schema is built when first used: the operator and each function use few of them.
-    """
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, defer_build=True
-    )
-
-    def body(self) -> dict[str, Any]:
-        """The JSON body."""
-        return self.model_dump(by_alias=True, exclude_none=True)
-
-
-class Part(Message):
-    """One object of a vector that is cut into ranges: elements `start` to `stop` of the whole."""
-
-    key: str
-    start: int = Field(ge=0)
-    stop: int = Field(ge=0)
 
 
 class Request(Message):
@@ -47,22 +26,6 @@ class Request(Message):
     collect: list[str] | None = Field(None, max_length=COLLECTED_AT_ONCE)
     """Keys of the cell's volume that nobody needs any more: the driver cannot remove them itself. Left out where there
     are none, so that images made from an earlier version know all fields."""
-
-
-class Sizes(Message):
-    """Sizes of a job's vectors in float32 elements.
-
-    `parameters` P are trained; behind them lie `averaged` A values that are averaged past the optimiser: float
-    buffers, and local optimiser state where it travels. `block` is the unit of norms and shards.
-    """
-
-    parameters: int = Field(ge=1)
-    averaged: int = Field(ge=0)
-    block: int = Field(ge=1)
-
-    @property
-    def total(self) -> int:
-        return self.parameters + self.averaged
 
 
 class PrepareRequest(Request):

@@ -14,7 +14,7 @@ from sapflow.planning.extent import Extent
 from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Account, Commit, Forecast, Plan
-from sapflow.runtimes.sender import Reply
+from sapflow.runtimes.sender import Answered
 from sapflow.spec.training_job import TrainingJob
 
 _SECONDS = (
@@ -139,20 +139,19 @@ class MetricsObserver(Observer):
             self._set("validation_loss", loss)
             self._set("validation_accuracy", accuracy)
 
-    def answered(self, role: Role, op: str, reply: Reply) -> None:
+    def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
         labels = (self._name, role, op)
         self._invocations.labels(*labels, "ok").inc()
-        self._invocation_seconds.labels(*labels).observe(reply.seconds)
-        seconds = {"queue": reply.queue_seconds, **reply.body.get("seconds", {})}
-        if reply.cold_seconds:
-            seconds["cold_start"] = reply.cold_seconds
+        self._invocation_seconds.labels(*labels).observe(answer.seconds)
+        seconds = {"queue": answer.queue_seconds, **answer.reply.seconds}
+        if answer.cold_seconds:
+            seconds["cold_start"] = answer.cold_seconds
             self._cold_starts.labels(self._name, role).inc()
         for phase, value in seconds.items():
             self._phases.labels(*labels, phase).observe(value)
-        size = reply.body.get("bytes", {})
-        self._read.labels(*labels).inc(size.get("read", 0))
-        self._written.labels(*labels).inc(size.get("written", 0))
-        self._peaks[role] = max(self._peaks.get(role, 0), reply.body.get("peakMemoryBytes", 0))
+        self._read.labels(*labels).inc(answer.reply.bytes.read)
+        self._written.labels(*labels).inc(answer.reply.bytes.written)
+        self._peaks[role] = max(self._peaks.get(role, 0), answer.reply.peak_memory_bytes)
         self._peak.labels(self._name, role).set(self._peaks[role])
 
     def invocation_failed(self, role: Role, op: str, error: InvocationError) -> None:

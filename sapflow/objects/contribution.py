@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sapflow.errors import CorruptObject
-from sapflow.messages.requests import Part
+from sapflow.messages.vectors import Part
 from sapflow.objects import safetensor
 from sapflow.objects.stores.protocol import ObjectReader, Store
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from sapflow.errors import CorruptObject, ObjectMissing, SapflowError
-from sapflow.messages.requests import Message, Part, Sizes
+from sapflow.messages.message import Message
+from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.memory_search import SizeSearch

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sapflow.messages.requests import Message
+from sapflow.messages.message import Message
 from sapflow.quantities.memory import MIB, format_quantity
 
 MOST_TRIALS = 22

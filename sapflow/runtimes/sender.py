@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
+from sapflow.messages import replies
+from sapflow.messages.replies import FunctionReply
 from sapflow.quantities.roles import Role
 
 
@@ -20,6 +22,26 @@ class Reply:
     """Seconds that the call waited for a free instance."""
     memory_bytes: int | None = None
     """The memory limit that the instance says it has."""
+
+
+R = TypeVar("R", bound=FunctionReply)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Generic[R]):
+    """A function's answer, checked, beside what the sender saw of it."""
+
+    reply: R
+    seconds: float
+    cold_seconds: float
+    queue_seconds: float
+    memory_bytes: int | None = None
+
+    @classmethod
+    def of(cls, raw: Reply, kind: type[R], what: str) -> "Answered[R]":
+        """The answer to `what`. Raises an InvocationError that names the field that does not fit."""
+        reply = replies.read(raw.body, kind, what)
+        return cls(reply, raw.seconds, raw.cold_seconds, raw.queue_seconds, raw.memory_bytes)
 
 
 class Sender(Protocol):

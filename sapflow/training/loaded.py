@@ -13,7 +13,7 @@ from sapflow.algorithms import optimizers
 from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import EpochOrder, Reader
 from sapflow.errors import CorruptObject
-from sapflow.messages.requests import Part, Sizes
+from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import contribution
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store

@@ -8,7 +8,6 @@ request alone.
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ import torch
 from sapflow.algorithms import optimizers, schedules
 from sapflow.data.sampler import micro_batches
 from sapflow.errors import SpecError
+from sapflow.messages.replies import EvaluateReply, InitializeReply, TrainReply
 from sapflow.messages.requests import EvaluateRequest, InitializeRequest, TrainRequest
 from sapflow.objects import contribution, keys
 from sapflow.objects.contribution import Sums
@@ -27,7 +27,7 @@ from sapflow.training.loaded import JobCache, LoadedJob
 EVALUATION_BATCH = 1024
 
 
-def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing: Timing) -> dict[str, Any]:
+def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing: Timing) -> InitializeReply:
     """Write version 0 of the parameters; answers with the sizes and the layout of names on them."""
     loaded = jobs.get(request.spec, request.manifest)
     model, sizes = loaded.model, loaded.sizes
@@ -45,16 +45,16 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
     with timing.phase("write"):
         for key, (start, stop) in zip(request.outputs, ranges, strict=True):
             store.create(key, contribution.encode(vector[start:stop], metadata), durable=True)
-    return {
-        "done": True,
-        "sizes": sizes.body(),
-        "slots": list(loaded.slots),
-        "layout": [entry.to_json() for entry in model.layout],
+    return InitializeReply(
+        done=True,
+        sizes=sizes,
+        slots=list(loaded.slots),
+        layout=[entry.to_json() for entry in model.layout],
         **timing.report(),
-    }
+    )
 
 
-def train(store: Store, jobs: JobCache, request: TrainRequest, timing: Timing) -> dict[str, Any]:
+def train(store: Store, jobs: JobCache, request: TrainRequest, timing: Timing) -> TrainReply:
     """Compute and write one contribution, or a cursor where the time limit comes first."""
     with timing.phase("read"):
         loaded = jobs.get(request.spec, request.manifest)
@@ -69,7 +69,7 @@ def train(store: Store, jobs: JobCache, request: TrainRequest, timing: Timing) -
             key = keys.cursor(request.outputs[0], micro)
             with timing.phase("write"):
                 work.save(store, key, micro)
-            return {"done": False, "cursor": key, **timing.report()}
+            return TrainReply(done=False, cursor=key, **timing.report())
         work.compute(micro, timing)
     vector, sums = work.finish()
     ranges = structure.shard_ranges(request.sizes.total, request.shards, request.sizes.block)
@@ -78,7 +78,7 @@ def train(store: Store, jobs: JobCache, request: TrainRequest, timing: Timing) -
         for key, (start, stop) in zip(request.outputs, ranges, strict=True):
             store.create(key, contribution.encode(vector[start:stop], metadata))
     timing.bytes["written"] += vector.nbytes
-    return {"done": True, "samples": sums.weight, "losses": _finite_or_none(sums), **timing.report()}
+    return TrainReply(done=True, samples=sums.weight, losses=_finite_or_none(sums), **timing.report())
 
 
 def _finite_or_none(sums: Sums) -> dict[str, float | None]:
@@ -233,7 +233,7 @@ def micro_seed(seed: int, version: int, rank: int, micro: int) -> int:
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1
 
 
-def evaluate(store: Store, jobs: JobCache, request: EvaluateRequest, timing: Timing) -> dict[str, Any]:
+def evaluate(store: Store, jobs: JobCache, request: EvaluateRequest, timing: Timing) -> EvaluateReply:
     """Loss and accuracy sums on the held-out samples, as far as the time limit allows."""
     with timing.phase("read"):
         loaded = jobs.get(request.spec, request.manifest)
@@ -254,10 +254,10 @@ def evaluate(store: Store, jobs: JobCache, request: EvaluateRequest, timing: Tim
         loss += float(batch_loss)
         correct += float(batch_correct)
         position = end
-    return {
-        "done": position >= total,
-        "position": position,
-        "samples": total,
-        "sums": {"loss": loss.hex(), "correct": correct.hex()},
+    return EvaluateReply(
+        done=position >= total,
+        position=position,
+        samples=total,
+        sums={"loss": loss.hex(), "correct": correct.hex()},
         **timing.report(),
-    }
+    )

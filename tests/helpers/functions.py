@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
 from sapflow.errors import InstanceLost, InvocationTimeout, SapflowError
+from sapflow.messages.replies import FunctionReply
 from sapflow.objects.stores.cell import CellStore
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.roles import Role
@@ -77,10 +78,10 @@ class Instance:
         self.busy = True
         try:
             context = Context(self._seen, deadline=-math.inf if hurried else math.inf)
-            result = self._handlers[body["op"]](body, context)
-            if isinstance(self._seen, CellStore):
-                settle_cell(self._seen, body, result)
-            return 200, json.dumps(result).encode()
+            reply = self._handlers[body["op"]](body, context)
+            if isinstance(self._seen, CellStore) and isinstance(reply, FunctionReply):
+                reply = settle_cell(self._seen, body, reply)
+            return 200, json.dumps(reply.body()).encode()
         except (SapflowError, ValidationError) as error:
             answer = translate(error)
             return answer.status, answer.body

@@ -18,7 +18,7 @@ from sapflow.errors import InvocationError, JobFailed, OutOfMemory
 from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
-from sapflow.runtimes.sender import Reply
+from sapflow.runtimes.sender import Answered
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ class Watcher(Observer):
         self._at_answer = at_answer
         self._answers = 0
 
-    def answered(self, role: Role, op: str, reply: Reply) -> None:
+    def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
         self._answers += 1
         assert self.runtime is not None
         self._at_answer(self._answers, op, self.runtime)

@@ -13,7 +13,7 @@ from helpers.tapped_store import Write
 
 from sapflow.driver.observer import Observer
 from sapflow.errors import JobFailed, StoreUnavailable
-from sapflow.messages.requests import Part
+from sapflow.messages.vectors import Part
 from sapflow.objects import contribution, keys
 from sapflow.records.commits import Account
 from sapflow.spec.document import parse

@@ -19,7 +19,7 @@ from sapflow.objects import keys
 from sapflow.objects.contribution import encode
 from sapflow.planning import placement
 from sapflow.quantities.roles import Role
-from sapflow.runtimes.sender import Reply
+from sapflow.runtimes.sender import Answered
 
 AFFINITY = [
     {"from": "Worker", "to": "Merger", "weight": 100},
@@ -184,7 +184,7 @@ class Watch(Observer):
         self.failures: list[InvocationError] = []
         self.cells: set[tuple[Role, int]] = set()
 
-    def answered(self, role: Role, op: str, reply: Reply) -> None:
+    def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
         self.at_answer(op)
 
     def invocation_failed(self, role: Role, op: str, error: InvocationError) -> None:

@@ -1,11 +1,11 @@
 """The `prepare` operation: a worker cuts a job's data, and says what is wrong with job, data and model together."""
 
 import json
-from typing import Any
 
 from sapflow.data.cut import check_data, cut
 from sapflow.data.manifest import Manifest, manifest_key
 from sapflow.errors import DataError, InvocationError, SpecError
+from sapflow.messages.replies import CutReply
 from sapflow.messages.requests import PrepareRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
@@ -17,7 +17,7 @@ from sapflow.training.estimate import examine, forward_flops
 _REACHABLE = ("sklearn:", "synthetic:", "generated:", "s3://")
 
 
-def prepare(store: Store, request: PrepareRequest, timing: Timing) -> dict[str, Any]:
+def prepare(store: Store, request: PrepareRequest, timing: Timing) -> CutReply:
     """Cut the data of the job whose spec is stored, unless that is done; the manifest's key and its counts.
 
     Raises DataError, SpecError (also where the model does not fit the data or its functions' memory), StoreError,
@@ -44,14 +44,14 @@ def prepare(store: Store, request: PrepareRequest, timing: Timing) -> dict[str, 
     with timing.phase("compute"):
         _examine(job, manifest, check_memory=request.check_memory)
         flops = forward_flops(job, manifest)
-    return {
-        "done": True,
-        "manifest": manifest_key(keys.data(keys.job(request.job))),
-        "train": manifest.train_samples,
-        "validation": manifest.validation_samples,
-        "forwardFlops": flops,
+    return CutReply(
+        done=True,
+        manifest=manifest_key(keys.data(keys.job(request.job))),
+        train=manifest.train_samples,
+        validation=manifest.validation_samples,
+        forward_flops=flops,
         **timing.report(),
-    }
+    )
 
 
 def _examine(job: TrainingJob, manifest: Manifest, *, check_memory: bool) -> None:

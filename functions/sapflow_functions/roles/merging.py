@@ -5,6 +5,7 @@ from typing import Any
 from sapflow.algorithms.export import export
 from sapflow.algorithms.merge import Workspace, merge
 from sapflow.algorithms.root import Warm, root
+from sapflow.messages.replies import ExportReply, MergeReply, RootReply
 from sapflow.messages.requests import ExportRequest, MergeRequest, RootRequest
 from sapflow.timing import Timing
 from sapflow_functions.runner import Context, Handler
@@ -14,13 +15,13 @@ def handlers() -> dict[str, Handler]:
     """By op. What they keep between calls is kept by key and bounded."""
     warm, workspace = Warm(), Workspace()
 
-    def serve_merge(body: dict[str, Any], context: Context) -> dict[str, Any]:
+    def serve_merge(body: dict[str, Any], context: Context) -> MergeReply:
         return merge(context.store, MergeRequest.model_validate(body), workspace, timing(context))
 
-    def serve_root(body: dict[str, Any], context: Context) -> dict[str, Any]:
+    def serve_root(body: dict[str, Any], context: Context) -> RootReply:
         return root(context.store, RootRequest.model_validate(body), warm, timing(context))
 
-    def serve_export(body: dict[str, Any], context: Context) -> dict[str, Any]:
+    def serve_export(body: dict[str, Any], context: Context) -> ExportReply:
         return export(context.store, ExportRequest.model_validate(body), workspace, timing(context))
 
     return {"merge": serve_merge, "root": serve_root, "export": serve_export}

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from sapflow.messages.replies import FunctionReply
 from sapflow_functions.process import serve
 from sapflow_functions.runner import Context, Handler
 
@@ -24,14 +25,14 @@ def _load_handlers() -> Mapping[str, Handler]:
     def jobs(store: Store) -> JobCache:
         return caches.setdefault(id(store), JobCache(store))
 
-    def serve_prepare(body: dict[str, Any], context: Context) -> dict[str, Any]:
+    def serve_prepare(body: dict[str, Any], context: Context) -> FunctionReply:
         from sapflow_functions.roles.data_cut import (
             prepare,  # once in a job's life, and most workers never do
         )
 
         return prepare(context.store, PrepareRequest.model_validate(body), merging.timing(context))
 
-    def serve_initialize(body: dict[str, Any], context: Context) -> dict[str, Any]:
+    def serve_initialize(body: dict[str, Any], context: Context) -> FunctionReply:
         request = InitializeRequest.model_validate(body)
         cache = jobs(context.store)
         answer = train.initialize(context.store, cache, request, merging.timing(context))
@@ -39,14 +40,15 @@ def _load_handlers() -> Mapping[str, Handler]:
             from sapflow.training.estimate import worker_needs  # once in a job's life, and of few jobs
 
             loaded = cache.get(request.spec, request.manifest)
-            answer["memoryNeededBytes"] = worker_needs(loaded.job, loaded.manifest).total
+            needed = worker_needs(loaded.job, loaded.manifest).total
+            answer = answer.model_copy(update={"memory_needed_bytes": needed})
         return answer
 
-    def serve_train(body: dict[str, Any], context: Context) -> dict[str, Any]:
+    def serve_train(body: dict[str, Any], context: Context) -> FunctionReply:
         request = TrainRequest.model_validate(body)
         return train.train(context.store, jobs(context.store), request, merging.timing(context))
 
-    def serve_evaluate(body: dict[str, Any], context: Context) -> dict[str, Any]:
+    def serve_evaluate(body: dict[str, Any], context: Context) -> FunctionReply:
         request = EvaluateRequest.model_validate(body)
         return train.evaluate(context.store, jobs(context.store), request, merging.timing(context))
 

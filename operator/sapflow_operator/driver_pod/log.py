@@ -9,7 +9,7 @@ from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Commit, Forecast, Plan
-from sapflow.runtimes.sender import Reply
+from sapflow.runtimes.sender import Answered
 
 logger = logging.getLogger("sapflow.driver")
 
@@ -63,10 +63,10 @@ class DriverLog(Observer):
     def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
         self._event(logging.INFO, "evaluated", step=version, loss=loss, accuracy=accuracy)
 
-    def answered(self, role: Role, op: str, reply: Reply) -> None:
-        if reply.cold_seconds:
+    def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
+        if answer.cold_seconds:
             self._event(
-                logging.INFO, "instance started", role=role, op=op, seconds=round(reply.cold_seconds, 3)
+                logging.INFO, "instance started", role=role, op=op, seconds=round(answer.cold_seconds, 3)
             )
 
     def invocation_failed(self, role: Role, op: str, error: InvocationError) -> None:

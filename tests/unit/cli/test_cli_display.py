@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sapflow.errors import InvocationError
-from sapflow.messages.requests import Sizes
+from sapflow.messages.vectors import Sizes
 from sapflow.monitoring.display import Event, LineDisplay, json_line, plain_line
 from sapflow.monitoring.live import LiveDisplay
 from sapflow.monitoring.progress import Progress

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sapflow.driver.memory_search import Sizing
-from sapflow.messages.requests import Sizes
+from sapflow.messages.vectors import Sizes
 from sapflow.quantities.memory import MIB
 from sapflow.records.commits import Account, Commit, Leg, Measured
 from sapflow.records.memory_search import SearchSettings, SizeSearch

@@ -58,9 +58,9 @@ def test_the_answer_names_the_manifest_and_counts_the_samples(directory_store: S
     job = tiny_job()
     write_spec("uid", job, directory_store)
     request = PrepareRequest(job="uid", version=0, seconds_left=60, spec=keys.spec(keys.job("uid")))
-    body = data_cut.prepare(directory_store, request, Timing(time.monotonic() + 60))
-    assert (body["done"], body["train"], body["validation"]) == (True, 120, 30)
-    assert directory_store.exists(body["manifest"])
+    reply = data_cut.prepare(directory_store, request, Timing(time.monotonic() + 60))
+    assert (reply.done, reply.train, reply.validation) == (True, 120, 30)
+    assert directory_store.exists(reply.manifest)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from sapflow.errors import InstanceLost
-from sapflow.messages.requests import Sizes
+from sapflow.messages.replies import TrainReply
+from sapflow.messages.vectors import Sizes
 from sapflow.monitoring import metrics_server
 from sapflow.monitoring.metrics import MetricsObserver
 from sapflow.planning.extent import Extent
 from sapflow.records.commits import Account, Commit, Cursor, Forecast, Measured, Plan
-from sapflow.runtimes.sender import Reply
+from sapflow.runtimes.sender import Answered
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -65,8 +66,9 @@ def commit(version: int, **changes: Any) -> Commit:
     return Commit.model_validate({"version": version, **known, **changes})
 
 
-def answer(**body: Any) -> Reply:
-    return Reply({"done": True, **body}, seconds=0.2, cold_seconds=1.5, queue_seconds=0.01)
+def answer(**fields: Any) -> Answered[TrainReply]:
+    reply = TrainReply.model_validate({"done": True, **fields})
+    return Answered(reply, seconds=0.2, cold_seconds=1.5, queue_seconds=0.01)
 
 
 def test_an_invocation_is_counted_by_outcome_and_timed_by_phase(
@@ -78,7 +80,7 @@ def test_an_invocation_is_counted_by_outcome_and_timed_by_phase(
         "train",
         answer(seconds=seconds, bytes={"read": 100, "written": 40}, peakMemoryBytes=1000),
     )
-    metrics.answered("worker", "train", Reply({"peakMemoryBytes": 900}, 0.1, 0.0, 0.0))
+    metrics.answered("worker", "train", Answered(TrainReply(done=True, peak_memory_bytes=900), 0.1, 0.0, 0.0))
     metrics.invocation_failed("worker", "train", InstanceLost("gone"))
     seen = Scraped(registry)
     labels = {"role": "worker", "op": "train"}

@@ -10,7 +10,7 @@ from helpers.jobs import tiny_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sapflow.messages.requests import Sizes
+from sapflow.messages.vectors import Sizes
 from sapflow.monitoring.report import charts, elements, events, render
 from sapflow.monitoring.report.cells import UNKNOWN
 from sapflow.monitoring.report.facts import Evaluation, Facts, Predicted

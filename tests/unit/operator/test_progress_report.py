@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from helpers.jobs import tiny_job
 
-from sapflow.messages.requests import Sizes
+from sapflow.messages.vectors import Sizes
 from sapflow.planning.extent import Extent
 from sapflow.records.commits import Account, Commit, Cursor, Forecast, Measured, Plan
 from sapflow.records.memory_search import SizeSearch, SizeTrial

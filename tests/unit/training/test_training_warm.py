@@ -68,7 +68,7 @@ def first_requests(place: Place) -> list[TrainRequest]:
 
 
 def contribution(store: Store, jobs: JobCache, request: TrainRequest) -> bytes:
-    assert train.train(store, jobs, request, Timing(math.inf))["done"]
+    assert train.train(store, jobs, request, Timing(math.inf)).done
     found = bytes(store.read(request.outputs[0]))
     store.delete(request.outputs)
     return found
