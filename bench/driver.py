@@ -12,10 +12,10 @@ from bench.idle_job import idle_job
 from bench.result import Result, milliseconds
 from sapflow.client import session
 from sapflow.driver.driver import Driver
-from sapflow.driver.observer import Observer
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Commit
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
+from sapflow.steps.observer import Observer
 
 WORKERS, MERGERS = 1_000, 32
 STEPS = 12

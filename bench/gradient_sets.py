@@ -7,6 +7,7 @@ import numpy as np
 
 from bench.result import Result, milliseconds
 from bench.stores import Place
+from sapflow.messages.refs import Ref
 from sapflow.messages.requests import MergeRequest
 from sapflow.objects import contribution
 from sapflow.objects.contribution import Sums
@@ -46,10 +47,8 @@ async def _slope(place: Place) -> float:
                     job="bench",
                     version=1,
                     seconds_left=60,
-                    children=names[:count],
-                    start=0,
-                    stop=PARAMETERS,
-                    output=f"sum-{repeat}-{count}",
+                    children=[Ref(key=name, start=0, stop=PARAMETERS) for name in names[:count]],
+                    output=Ref(key=f"sum-{repeat}-{count}", start=0, stop=PARAMETERS),
                 )
                 reply = await runtime.invoke("merger", request.body(), seconds=60)
                 if repeat:

@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.result import Result
 from bench.stores import Place
+from sapflow.messages.refs import Ref
 from sapflow.messages.requests import MergeRequest
 from sapflow.objects import contribution
 from sapflow.objects.contribution import Sums
@@ -109,10 +110,8 @@ async def _merge(place: Place, runtime: EmbeddedRuntime, count: int, children: i
         job="bench",
         version=1,
         seconds_left=300,
-        children=[child] * children,
-        start=0,
-        stop=count,
-        output=output,
+        children=[Ref(key=child, start=0, stop=count)] * children,
+        output=Ref(key=output, start=0, stop=count),
     )
     await runtime.invoke("merger", request.body(), seconds=300)
     store.delete([child, output])

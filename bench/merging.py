@@ -11,6 +11,7 @@ from bench import textbook
 from bench.peers import Peers
 from bench.result import Result
 from bench.stores import MinioPlace, Place
+from sapflow.messages.refs import Ref
 from sapflow.messages.requests import MergeRequest
 from sapflow.objects import contribution
 from sapflow.objects.contribution import Sums
@@ -121,9 +122,11 @@ async def _tree(merge: Merge, prefix: str, shards: int, size: int, store: Store)
 
 def _ours(runtime: EmbeddedRuntime) -> Merge:
     async def merge(children: list[str], output: str, size: int) -> None:
-        request = MergeRequest(
-            job="bench", version=1, seconds_left=60, children=children, start=0, stop=size, output=output
+        refs, written = (
+            [Ref(key=key, start=0, stop=size) for key in children],
+            Ref(key=output, start=0, stop=size),
         )
+        request = MergeRequest(job="bench", version=1, seconds_left=60, children=refs, output=written)
         await runtime.invoke("merger", request.body(), seconds=60)
 
     return merge

@@ -17,11 +17,11 @@ from bench import stores
 from bench.result import Result, milliseconds
 from bench.stores import MinioPlace
 from sapflow.client import session
-from sapflow.driver.observer import Observer
 from sapflow.planning import placement
 from sapflow.records.commits import Commit
 from sapflow.spec import training_job
 from sapflow.spec.document import parse
+from sapflow.steps.observer import Observer
 
 WORKERS, TREE, CELLS = 8, [1, 2, 8], 2
 STEPS, SETTLE, TURNS = 14, 4, 3

@@ -11,9 +11,9 @@ from pathlib import Path
 from bench.peers import Peers
 from bench.result import Result, milliseconds
 from sapflow.client import session
-from sapflow.driver.observer import Observer
 from sapflow.records.commits import Commit
 from sapflow.spec import document, training_job
+from sapflow.steps.observer import Observer
 
 SHARED_MEMORY = Path("/dev/shm")
 SAMPLES = 300_000

@@ -18,10 +18,10 @@ from bench.result import Result
 from bench.stores import MinioPlace
 from sapflow.client import session
 from sapflow.driver.driver import Driver
-from sapflow.driver.observer import Observer
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Commit
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
+from sapflow.steps.observer import Observer
 
 WORKERS = 8
 ROUNDS = 12

@@ -23,12 +23,12 @@ import yaml
 from bench.paper import figure
 from bench.stores import SHARED_MEMORY
 from sapflow.client import session
-from sapflow.driver.observer import Observer
 from sapflow.monitoring.report.charts import Line
 from sapflow.records.commits import Commit
 from sapflow.runtimes.embedded.runtime import available_cores
 from sapflow.spec import document
 from sapflow.spec.training_job import TrainingJob
+from sapflow.steps.observer import Observer
 
 SAMPLES = figure.FOLDER.parents[1] / "manifests" / "samples"
 Point = tuple[float, float]

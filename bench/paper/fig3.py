@@ -18,6 +18,7 @@ from bench.paper.light import runtime
 from bench.paper.link import Link, behind
 from bench.stores import MinioPlace
 from sapflow.algorithms import optimizers
+from sapflow.messages.refs import Ref
 from sapflow.messages.requests import MergeRequest, TrainRequest
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.monitoring.report.charts import Line
@@ -82,10 +83,8 @@ async def _gather(functions: EmbeddedRuntime, name: str, count: int) -> float:
         job="fig3",
         version=1,
         seconds_left=60,
-        children=[f"set-{index}" for index in range(count)],
-        start=0,
-        stop=PARAMETERS,
-        output=f"sum-{name}",
+        children=[Ref(key=f"set-{index}", start=0, stop=PARAMETERS) for index in range(count)],
+        output=Ref(key=f"sum-{name}", start=0, stop=PARAMETERS),
     )
     reply = await functions.invoke("merger", request.body(), seconds=60)
     return float(reply.body["seconds"]["merge"])
@@ -104,11 +103,10 @@ async def _broadcast(functions: EmbeddedRuntime, key: str, count: int) -> float:
             rank=rank,
             params=[Part(key=key, start=0, stop=PARAMETERS)],
             sizes=sizes,
-            shards=1,
             epoch=0,
             begin=0,
             end=1,
-            outputs=[f"{key}/{rank}"],
+            outputs=[Ref(key=f"{key}/{rank}", start=0, stop=PARAMETERS)],
         )
         for rank in range(count)
     ]

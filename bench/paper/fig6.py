@@ -25,9 +25,9 @@ from rich.table import Table
 
 from bench import stores
 from sapflow.client import session
-from sapflow.driver.observer import Observer
 from sapflow.records.commits import Commit
 from sapflow.spec import document, training_job
+from sapflow.steps.observer import Observer
 
 WORKERS, BATCH = 8, 100
 STRUCTURES = ([1, 8], [1, 2, 8], [1, 4, 8])

@@ -19,7 +19,6 @@ from bench.stores import MinioPlace
 from sapflow.client import session
 from sapflow.driver import plans
 from sapflow.driver.driver import Driver
-from sapflow.driver.observer import Observer
 from sapflow.driver.plans import Surroundings
 from sapflow.objects import keys
 from sapflow.quantities.roles import Role
@@ -27,6 +26,7 @@ from sapflow.quantities.structure import Structure
 from sapflow.records.commits import Commit, Forecast, Plan
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.spec.training_job import Metadata, TrainingJob
+from sapflow.steps.observer import Observer
 
 STARTED_AT_ONCE = 16
 """Functions that start together: more would run into their time limit on few cores."""

@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from pydantic import ValidationError
 
 from sapflow import logs
+from sapflow.channels.channels import open_channels
 from sapflow.errors import DataError, SapflowError, SpecError
 from sapflow.messages.replies import FunctionReply
 from sapflow.objects.stores.cell import CellStore
@@ -134,7 +135,7 @@ class Function:
             message = f"the request is for cell {request['cell']}, and this is cell {self._store.cell}"
             return Answer.error(421, "WrongCell", message)
         arrived = time.monotonic()
-        context = Context(self._store, min(deadline, arrived + seconds))
+        context = Context(self._store, open_channels(self._store), min(deadline, arrived + seconds))
         self._current = context
         headers = dict(self._memory)
         if not self._called:

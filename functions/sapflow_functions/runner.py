@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from sapflow.channels.channels import Channels
 from sapflow.errors import InvocationError
 from sapflow.messages.message import Message
 from sapflow.objects.stores.protocol import Store
@@ -23,6 +24,7 @@ class Context:
     """What a handler gets beside its request."""
 
     store: Store
+    channels: Channels
     deadline: float = math.inf
     """time.monotonic() value at which the platform ends this call."""
     cancelled: threading.Event = field(default_factory=threading.Event)

@@ -4,18 +4,22 @@ The sum of each element is ((c₀ + c₁) + c₂) + …: only the order within a
 the vector may be summed one after the other, children may be read ahead, and a sum may go on from a cursor.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import numpy as np
 
+from sapflow.channels.channels import Channels
+from sapflow.codecs.codec import Decoding
+from sapflow.codecs.registry import codec_of
+from sapflow.messages.refs import Ref
 from sapflow.messages.replies import MergeReply
 from sapflow.messages.requests import MergeRequest
 from sapflow.objects import contribution, keys
 from sapflow.objects.contribution import Sums
 from sapflow.objects.safetensor import aligned
-from sapflow.objects.stores.cell import holder_of
 from sapflow.objects.stores.protocol import ObjectReader, Store
 from sapflow.quantities.read_ahead import READ_AHEAD, SMALL
 from sapflow.timing import Timing
@@ -41,21 +45,40 @@ class Workspace:
         return kept
 
 
-def merge(store: Store, request: MergeRequest, workspace: Workspace, timing: Timing) -> MergeReply:
+def merge(
+    store: Store, channels: Channels, request: MergeRequest, workspace: Workspace, timing: Timing
+) -> MergeReply:
     """Sum a group of children and write one contribution."""
-    total = workspace.buffer("sum", request.stop - request.start)
-    sums = sum_children(store, request.children, total, timing, output=request.output, cursor=request.cursor)
+    output = request.output
+    total = workspace.buffer("sum", output.count)
+    sums = sum_children(
+        store, channels, request.children, total, timing, output=output.key, cursor=request.cursor
+    )
     if isinstance(sums, str):
         return MergeReply(done=False, cursor=sums, **timing.report())
     with timing.phase("write"):
-        store.create(request.output, contribution.encode(total, sums.to_metadata()))
+        write(channels, output, total, sums.to_metadata())
     timing.bytes["written"] += total.nbytes
     return MergeReply(done=True, samples=sums.weight, **timing.report())
 
 
+def write(channels: Channels, ref: Ref, vector: np.ndarray, metadata: Mapping[str, str]) -> None:
+    """Write a contribution's range where its ref says, encoded as it says."""
+    channels.put(ref, codec_of(ref.codec, ref.key).encode(vector, metadata))
+
+
+def read(channels: Channels, ref: Ref, out: np.ndarray) -> Mapping[str, str]:
+    """Read the whole range of a ref into `out` (float32 [ref.count]); its metadata."""
+    with channels.open(ref) as reader:
+        decoding = codec_of(ref.codec, ref.key).decode(reader, ref.key, len(out))
+        decoding.readinto(out)
+        return decoding.metadata
+
+
 def sum_children(
     store: Store,
-    children: Sequence[str],
+    channels: Channels,
+    children: Sequence[Ref],
     total: np.ndarray,
     timing: Timing,
     *,
@@ -64,6 +87,7 @@ def sum_children(
 ) -> Sums | str:
     """Sum `children` into `total` (float32 [n]) in order; their scalars, or a cursor's key where time ran out.
 
+    `output` is the key that cursors are named after; they lie in the store, whatever the children's channel.
     Raises ObjectMissing or CorruptObject where a child is not what it should be.
     """
     done, sums = 0, None
@@ -79,9 +103,9 @@ def sum_children(
             return key
         group = children[done : done + OPEN_CHILDREN]
         with timing.phase("merge"):
-            far = any(holder_of(store, key).remote for key in group)
+            far = any(channels.remote(ref) for ref in group)
             add = _add_streams if far else _add_pieces
-            for part in add(store, group, total, fresh=sums is None):
+            for part in add(channels, group, total, fresh=sums is None):
                 sums = part if sums is None else sums + part
         timing.bytes["read"] += total.nbytes * len(group)
         done += len(group)
@@ -89,72 +113,83 @@ def sum_children(
     return sums
 
 
-def _add_pieces(store: Store, group: Sequence[str], total: np.ndarray, *, fresh: bool) -> list[Sums]:
+def _add_pieces(channels: Channels, group: Sequence[Ref], total: np.ndarray, *, fresh: bool) -> list[Sums]:
     """Piece by piece over all children of the group: the running sum stays in cache."""
     scratch = aligned(min(PIECE, len(total)))
     with ExitStack() as stack:
-        readers = [stack.enter_context(store.open(key)) for key in group]
-        sums = [_sums(reader, key, len(total)) for reader, key in zip(readers, group, strict=True)]
+        children = [_decode(stack.enter_context(channels.open(ref)), ref, len(total)) for ref in group]
         for start in range(0, len(total), PIECE):
             piece = total[start : start + PIECE]
-            for index, reader in enumerate(readers):
+            for index, child in enumerate(children):
                 if fresh and index == 0:
-                    reader.readinto(memoryview(piece).cast("B"))
+                    child.readinto(piece)
                 else:
                     read = scratch[: len(piece)]
-                    reader.readinto(memoryview(read).cast("B"))
+                    child.readinto(read)
                     np.add(piece, read, out=piece)
-    return sums
+        return [_sums(child, ref) for child, ref in zip(children, group, strict=True)]
 
 
-def _sums(reader: ObjectReader, key: str, count: int) -> Sums:
-    return Sums.from_metadata(contribution.read_header(reader, key, count), key)
+def _decode(reader: ObjectReader, ref: Ref, count: int) -> Decoding:
+    return codec_of(ref.codec, ref.key).decode(reader, ref.key, count)
 
 
-def _add_streams(store: Store, group: Sequence[str], total: np.ndarray, *, fresh: bool) -> Iterator[Sums]:
+def _sums(child: Decoding, ref: Ref) -> Sums:
+    return Sums.from_metadata(child.metadata, ref.key)
+
+
+def _add_streams(
+    channels: Channels, group: Sequence[Ref], total: np.ndarray, *, fresh: bool
+) -> Iterator[Sums]:
     """Child by child, the next ones asked for ahead: the network works while we add."""
     small = total.nbytes <= SMALL
     ahead = READ_AHEAD if small else 1
 
-    def fetch(key: str) -> tuple[Sums, ObjectReader | np.ndarray]:
+    def fetch(ref: Ref) -> _Fetched:
         with ExitStack() as stack:
-            reader = stack.enter_context(store.open(key))
-            sums = _sums(reader, key, len(total))
+            child = _decode(stack.enter_context(channels.open(ref)), ref, len(total))
             if not small:
-                stack.pop_all()
-                return sums, reader
+                return _Fetched(_sums(child, ref), child, None, stack.pop_all())
             vector = aligned(len(total))
-            reader.readinto(memoryview(vector).cast("B"))
-            return sums, vector
+            child.readinto(vector)
+            return _Fetched(_sums(child, ref), child, vector, ExitStack())
 
     with ThreadPoolExecutor(ahead, thread_name_prefix="read-ahead") as pool:
-        waiting: list[Future[tuple[Sums, ObjectReader | np.ndarray]]] = []
+        waiting: list[Future[_Fetched]] = []
         try:
             for index in range(len(group)):
                 while len(waiting) <= ahead and index + len(waiting) < len(group):
                     waiting.append(pool.submit(fetch, group[index + len(waiting)]))
-                sums, child = waiting.pop(0).result()
+                fetched = waiting.pop(0).result()
                 first = fresh and index == 0
-                if not isinstance(child, np.ndarray):
-                    with child:
-                        _add_stream(child, total, first=first)
-                elif first:
-                    np.copyto(total, child)
-                else:
-                    np.add(total, child, out=total)
-                yield sums
+                with fetched.opened:
+                    if fetched.vector is None:
+                        _add_stream(fetched.child, total, first=first)
+                    elif first:
+                        np.copyto(total, fetched.vector)
+                    else:
+                        np.add(total, fetched.vector, out=total)
+                yield fetched.sums
         finally:
             for future in waiting:
                 if not future.cancel() and future.exception() is None:
-                    _, child = future.result()
-                    if not isinstance(child, np.ndarray):
-                        child.__exit__(None, None, None)
+                    future.result().opened.close()
 
 
-def _add_stream(reader: ObjectReader, total: np.ndarray, *, first: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """A child that was asked for ahead: read whole where it is small, else open in `opened`."""
+
+    sums: Sums
+    child: Decoding
+    vector: np.ndarray | None
+    opened: ExitStack
+
+
+def _add_stream(child: Decoding, total: np.ndarray, *, first: bool) -> None:
     if first:
-        reader.readinto(memoryview(total).cast("B"))
+        child.readinto(total)
         return
     for start in range(0, len(total), PIECE):
         piece = total[start : start + PIECE]
-        np.add(piece, np.frombuffer(reader.next(piece.nbytes), contribution.FLOAT), out=piece)
+        np.add(piece, child.next(len(piece)), out=piece)

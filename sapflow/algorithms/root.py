@@ -10,9 +10,11 @@ import base64
 import numpy as np
 
 from sapflow.algorithms import optimizers
-from sapflow.algorithms.merge import Workspace, sum_children
+from sapflow.algorithms.merge import Workspace, read, sum_children, write
 from sapflow.algorithms.optimizers import OptimizerSettings
+from sapflow.channels.channels import Channels
 from sapflow.errors import CorruptObject
+from sapflow.messages.refs import Ref
 from sapflow.messages.replies import RootReply
 from sapflow.messages.requests import RootRequest
 from sapflow.messages.vectors import Part
@@ -45,6 +47,14 @@ class Warm:
         metadata = contribution.read_range(store, parts, start, stop, vector, rows=rows)
         return vector, metadata
 
+    def take_total(self, channels: Channels, ref: Ref) -> tuple[np.ndarray, dict[str, str]]:
+        """The sum over all workers that this or another instance has written, to be changed in place."""
+        kept = self._vectors.pop((str(ref.start), str(ref.stop), ref.key), None)
+        if kept is not None and kept[0].size == ref.count:
+            return kept
+        vector = aligned(ref.count)
+        return vector, dict(read(channels, ref, vector))
+
     def keep(self, key: str, start: int, stop: int, vector: np.ndarray, metadata: dict[str, str]) -> None:
         """Keep a vector that was written under `key`. The caller gives it up."""
         self._vectors[str(start), str(stop), key] = (vector, metadata)
@@ -52,29 +62,25 @@ class Warm:
             del self._vectors[next(iter(self._vectors))]
 
 
-def root(store: Store, request: RootRequest, warm: Warm, timing: Timing) -> RootReply:
+def root(store: Store, channels: Channels, request: RootRequest, warm: Warm, timing: Timing) -> RootReply:
     """Serve one phase of the root. Answers with the scalars of the step; `finite` false means nothing was written."""
     if request.separate:
-        return _separate(store, request, warm, timing)
+        return _separate(store, channels, request, warm, timing)
     if request.phase == "apply":
-        total, metadata = warm.take(
-            store,
-            [Part(key=str(request.total), start=request.start, stop=request.stop)],
-            request.start,
-            request.stop,
-            1,
-        )
-        sums = Sums.from_metadata(metadata, str(request.total))
+        ref = _total(request)
+        total, metadata = warm.take_total(channels, ref)
+        sums = Sums.from_metadata(metadata, ref.key)
         norms = np.frombuffer(base64.b64decode(request.norms or ""), "<f8")
         return _answer(timing, sums, norms, _apply(store, request, warm, timing, total, sums, norms))
 
     total = warm.workspace.buffer("sum", request.stop - request.start)
     summed = sum_children(
         store,
+        channels,
         request.children,
         total,
         timing,
-        output=request.total or request.params_output,
+        output=request.params_output if request.total is None else request.total.key,
         cursor=request.cursor,
     )
     if isinstance(summed, str):
@@ -85,13 +91,23 @@ def root(store: Store, request: RootRequest, warm: Warm, timing: Timing) -> Root
         return _answer(timing, summed, norms, _apply(store, request, warm, timing, total, summed, norms))
 
     metadata = summed.to_metadata()
+    ref = _total(request)
     with timing.phase("write"):
-        store.create(str(request.total), contribution.encode(total, metadata))
+        write(channels, ref, total, metadata)
     timing.bytes["written"] += total.nbytes
     kept = aligned(len(total))
     np.copyto(kept, total)
-    warm.keep(str(request.total), request.start, request.stop, kept, metadata)
+    warm.keep(ref.key, request.start, request.stop, kept, metadata)
     return _answer(timing, summed, norms, _finite(summed, norms))
+
+
+def _total(request: RootRequest) -> Ref:
+    """Where the sum over all workers lies between the two phases. Raises CorruptObject where the request has none."""
+    if request.total is None:
+        raise CorruptObject(
+            f"the request for phase {request.phase} of version {request.version} names no total"
+        )
+    return request.total
 
 
 def _finite(sums: Sums, norms: np.ndarray) -> bool:
@@ -139,15 +155,17 @@ def _apply(
     return True
 
 
-def _separate(store: Store, request: RootRequest, warm: Warm, timing: Timing) -> RootReply:
+def _separate(
+    store: Store, channels: Channels, request: RootRequest, warm: Warm, timing: Timing
+) -> RootReply:
     """Asynchronous mode: one update per contribution, in the order of the request, one commit for all."""
     state = _State(store, request, warm, timing)
     vector = warm.workspace.buffer("sum", request.stop - request.start)
     samples, losses, outcomes = 0, dict[str, float](), list[bool]()
     step = request.update.step
-    for key, learning_rate in zip(request.children, request.schedule, strict=True):
+    for ref, learning_rate in zip(request.children, request.schedule, strict=True):
         with timing.phase("merge"):
-            sums = Sums.from_metadata(contribution.read_vector(store, key, vector), key)
+            sums = Sums.from_metadata(read(channels, ref, vector), ref.key)
             norms = _norms(request, vector)
         timing.bytes["read"] += vector.nbytes
         finite = _finite(sums, norms)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from sapflow.client import session
 from sapflow.client.session import Session
 from sapflow.data.blocks import Manifest
-from sapflow.driver.observer import Observer
 from sapflow.driver.plans import Surroundings
 from sapflow.errors import DataError, SpecError
 from sapflow.objects.stores.factory import credentials_from_environment
 from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
+from sapflow.steps.observer import Observer
 
 if TYPE_CHECKING:
     from sapflow.runtimes.openwhisk import OpenWhiskSender

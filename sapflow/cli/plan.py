@@ -130,7 +130,7 @@ def plan(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Exit code 0 where there is a plan. Raises SpecError, DataError, StoreError."""
     runtime: Runtime = given.target
     job = read_job(given.file, runtime)
-    if job.spec.algorithm.mode == "Async":
+    if not job.spec.algorithm.facts.merged:
         text = "Async has one root that applies each contribution by itself: there is no tree to plan"
         raise SpecError([("spec.algorithm.mode", text)])
     found = survey.survey(job.spec.data, session.store_url(job, None))

@@ -105,7 +105,7 @@ def _in_its_store(job: Object, given: argparse.Namespace, environ: Mapping[str, 
 def _with_prediction(facts: Facts, session: Session, named: str, environ: Mapping[str, str]) -> Facts:
     """What the planner's law says of the job's own tree, or why it says nothing."""
     job, manifest = session.job, find_manifest(session)
-    if job.spec.algorithm.mode == "Async":
+    if not job.spec.algorithm.facts.merged:
         return replace(facts, not_predicted="the law is of synchronous steps")
     if manifest is None:
         return replace(facts, not_predicted="the manifest of the job's data is not in the store any more")

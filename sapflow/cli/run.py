@@ -15,12 +15,12 @@ from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
 from sapflow.client import session
 from sapflow.client.session import Session
 from sapflow.data.blocks import Manifest
-from sapflow.driver.observer import Observers
 from sapflow.errors import JobFailed
 from sapflow.monitoring.display import Display, forecast_line
 from sapflow.monitoring.displays import open_display
 from sapflow.monitoring.progress import Progress
 from sapflow.planning.extent import Extent
+from sapflow.steps.observer import Observers
 from sapflow.text import count, dollars, duration, percent
 from sapflow.training import estimate
 

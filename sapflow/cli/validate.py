@@ -133,8 +133,8 @@ def _targets(manifest: Manifest) -> str:
 def _steps(job: TrainingJob, found: survey.Survey) -> str:
     spec = job.spec
     batch = f"{spec.workers} × {spec.data.batch_size} samples each"
-    if spec.algorithm.local_steps > 1:
-        batch = f"{spec.workers} × {spec.algorithm.local_steps} × {spec.data.batch_size} samples each"
+    if spec.algorithm.facts.local_steps > 1:
+        batch = f"{spec.workers} × {spec.algorithm.facts.local_steps} × {spec.data.batch_size} samples each"
     if not found.complete and spec.algorithm.steps is None:
         return f"{spec.algorithm.epochs} epochs, {batch}"
     extent = Extent.of(job, found.manifest.train_samples)

@@ -14,7 +14,6 @@ from sapflow.data.blocks import Manifest
 from sapflow.data.cut import check_data as check_data
 from sapflow.data.manifest import manifest_key
 from sapflow.driver.driver import Driver
-from sapflow.driver.observer import Observer
 from sapflow.driver.plans import Surroundings
 from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError
 from sapflow.objects import keys
@@ -26,6 +25,7 @@ from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.document import parse
 from sapflow.spec.training_job import Runtime, TrainingJob
+from sapflow.steps.observer import Observer
 
 MUTABLE = {"limits", "checkpoint"}
 DEFAULT_STORE = ".sapflow"

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.cut import write_spec
 from sapflow.data.manifest import manifest_key
-from sapflow.driver.calls import Caller
-from sapflow.driver.observer import Observer
 from sapflow.errors import JobFailed, ObjectMissing
 from sapflow.messages.replies import CutReply
 from sapflow.messages.requests import PrepareRequest
@@ -17,6 +15,8 @@ from sapflow.quantities.memory import parse_quantity
 from sapflow.records.commits import Account, Records
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.training_job import TrainingJob
+from sapflow.steps.calls import Caller
+from sapflow.steps.observer import Observer
 
 LEAST_SECONDS = 300.0
 """A cut cannot be continued by a second invocation, so one may take this long even where a step's may not."""

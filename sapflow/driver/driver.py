@@ -9,15 +9,12 @@ from typing import Any
 
 from sapflow.data.blocks import Manifest
 from sapflow.driver import result
-from sapflow.driver.asynchronous import AsynchronousRun
-from sapflow.driver.calls import Caller
-from sapflow.driver.cells import Litter, Losses
-from sapflow.driver.context import Context, shard_parts
+from sapflow.driver.algorithms import driver_of
 from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.keeper import Keeper
-from sapflow.driver.observer import Observer
+from sapflow.driver.memory_search import Sizing
 from sapflow.driver.plans import Planning, Surroundings
-from sapflow.driver.step import SynchronousStep
+from sapflow.driver.repeats import StepRepeats
 from sapflow.errors import JobFailed, SapflowError
 from sapflow.messages.replies import InitializeReply
 from sapflow.messages.requests import InitializeRequest
@@ -31,6 +28,12 @@ from sapflow.records.commits import INTERRUPTED, Account, Commit, Plan, Records
 from sapflow.records.memory_search import SearchSettings
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.training_job import TrainingJob
+from sapflow.steps.algorithm import AlgorithmDriver
+from sapflow.steps.calls import Caller
+from sapflow.steps.context import Context, shard_parts
+from sapflow.steps.garbage import CellGarbage
+from sapflow.steps.leftovers import Leftovers
+from sapflow.steps.observer import Observer
 
 
 class Driver:
@@ -67,7 +70,7 @@ class Driver:
         self._records = Records(store, self._prefix)
         self._stopped = stopped
         self._placed = placed or placement.of(job)
-        self._litter = None if self._placed is None else Litter(self._placed.count)
+        self._garbage = None if self._placed is None else CellGarbage(self._placed.count)
 
     async def run(self) -> dict[str, Any]:
         """Train to the end; the outcome record. Raises JobFailed, StoreError."""
@@ -79,7 +82,7 @@ class Driver:
         context = self._context(last.account if last else self._prepared)
         why = await self._records.take_failure(last.version if last else 0)
         context.caller.tally.resumed = self._stopped or why or (INTERRUPTED if last else None)
-        keeper = Keeper(self._store, self._records, self._prefix, self._job.spec.checkpoint, self._litter)
+        keeper = Keeper(self._store, self._records, self._prefix, self._job.spec.checkpoint, self._garbage)
         evaluations = Evaluations(context, keeper)
         planning = Planning(context, self._around)
         walk: _Walk | None = None
@@ -90,10 +93,15 @@ class Driver:
             else:
                 await self._resume_plan(planning, last)
                 self._observer.resumed(last)
-                await self._inherit(context, keeper, last)
+            plan = await self._records.plan(last.plan)
+            algorithm = driver_of(context.facts.name)(
+                context, last, plan, resumed=resumed, meanwhile=keeper.sweep
+            )
+            if resumed:
+                await self._inherit(algorithm, keeper, last)
                 await evaluations.recover(last)
                 keeper.collect()
-            walk = _Walk(context, keeper, evaluations, planning, last, resumed=resumed)
+            walk = _Walk(context, algorithm, keeper, evaluations, planning, self._sizing(context))
             chosen = await walk.to_the_end()
             # Before there is an outcome: whoever finds one removes nothing any more.
             await keeper.settle()
@@ -130,7 +138,7 @@ class Driver:
             },
             observer=self._observer,
             account=account,
-            litter=self._litter,
+            garbage=self._garbage,
         )
         return Context(
             self._uid,
@@ -141,8 +149,11 @@ class Driver:
             self._records,
             caller,
             self._observer,
-            self._search,
         )
+
+    def _sizing(self, context: Context) -> Sizing | None:
+        """The search for the workers' memory size, of jobs that ask for one."""
+        return None if self._search is None else Sizing(self._search, context.full_samples)
 
     async def _initialize(self, context: Context, planning: Planning) -> Commit:
         """Version 0: the model from its seed, written by a worker; its size makes the plan."""
@@ -179,15 +190,15 @@ class Driver:
             slots=reply.slots,
             params=shard_parts(sizes, shards, outputs),
             optimizer=[],
-            counters=[0] * workers if context.asynchronous else [],
+            counters=[0] * workers if context.facts.counts_ranks else [],
             layout=reply.layout,
             account=context.caller.account,
             measured=context.measured(None, 0.0, None),
             forecast=forecast,
         )
-        sizing = context.sizing
+        sizing = self._sizing(context)
         if sizing is not None:
-            commit = context.sized(commit, sizing.begin(reply.memory_needed_bytes or 0))
+            commit = sizing.first(commit, reply.memory_needed_bytes or 0)
         standing, _ = await self._records.settle(commit)
         self._observer.planned(await self._records.plan(standing.plan), standing.forecast)
         self._observer.committed(standing)
@@ -200,25 +211,19 @@ class Driver:
             planning.resume(first, last)
         self._observer.planned(await self._records.plan(last.plan), first.forecast if first else None)
 
-    async def _inherit(self, context: Context, keeper: Keeper, last: Commit) -> None:
+    async def _inherit(self, algorithm: AlgorithmDriver, keeper: Keeper, last: Commit) -> None:
         """Take over what an earlier driver did not come to remove."""
         for version in sorted({*last.kept, max(0, last.version - 1), last.version}):
             commit = await self._records.commit(version)
             if commit is not None:
-                await keeper.inherit(commit, await self._used_by(context, commit), last)
+                await keeper.inherit(commit, await self._leftovers(algorithm, commit), last)
 
-    async def _used_by(self, context: Context, commit: Commit) -> list[str]:
+    async def _leftovers(self, algorithm: AlgorithmDriver, commit: Commit) -> Leftovers:
         """What only the step that made a commit needed."""
-        if context.asynchronous:
-            return [
-                keys.async_contribution(self._prefix, one.rank, one.count, one.base, 0)
-                for one in commit.applied
-            ]
         before = await self._records.commit(commit.version - 1) if commit.version else None
         if before is None:
-            return []
-        step = SynchronousStep(context, before, await self._records.plan(before.plan))
-        return step.used_keys() + step.possible_cursors()
+            return Leftovers()
+        return algorithm.inherited(before, await self._records.plan(before.plan), commit)
 
     async def _written_by_another(self) -> dict[str, Any] | None:
         """The outcome, where another driver finished the job while ours failed."""
@@ -240,48 +245,34 @@ class _Walk:
     def __init__(
         self,
         context: Context,
+        algorithm: AlgorithmDriver,
         keeper: Keeper,
         evaluations: Evaluations,
         planning: Planning,
-        last: Commit,
-        *,
-        resumed: bool,
+        sizing: Sizing | None,
     ) -> None:
         self._context, self._keeper, self._evaluations = context, keeper, evaluations
-        self._planning = planning
-        self._commit = last
-        self._resumed = resumed
-        self._sizing = context.sizing
+        self._algorithm, self._planning, self._sizing = algorithm, planning, sizing
+        self._commit = algorithm.commit
         self._plans: dict[str, Plan] = {}
-        self._asynchronous: AsynchronousRun | None = None
-        self._losses = Losses()
+        self._repeats = StepRepeats()
 
     async def to_the_end(self) -> Commit:
         """Train; the version that is the result."""
-        if self._context.asynchronous:
-            self._asynchronous = AsynchronousRun(self._context, self._commit, await self._plan())
-            self._hold_for_workers(self._commit)
+        self._settle(self._commit, await self._plan())
         try:
-            while not self._finished():
+            while not self._algorithm.finished:
                 self._evaluations.check()
                 if self._evaluations.reached is not None:
                     break
                 await self._check_limits()
                 await self._advance()
         finally:
-            if self._asynchronous is not None:
-                await self._asynchronous.close()
+            await self._algorithm.close()
         if self._evaluations.reached is None and self._evaluations.due(self._commit.version, final=True):
             self._evaluations.start(self._commit)
         await self._evaluations.settle()
         return self._evaluations.reached or self._commit
-
-    def _finished(self) -> bool:
-        if self._asynchronous is not None:
-            return self._asynchronous.finished
-        context, cursor = self._context, self._commit.cursor
-        steps = cursor.epoch * context.steps_per_epoch + cursor.used // context.round_samples
-        return steps >= context.total_steps
 
     async def _plan(self) -> Plan:
         name = self._commit.plan
@@ -298,19 +289,16 @@ class _Walk:
 
     async def _advance(self) -> None:
         """One step and its commit, by us or by whoever was first."""
-        old, records = self._commit, self._context.records
-        work = self._asynchronous or SynchronousStep(
-            self._context, old, await self._plan(), meanwhile=self._keeper.sweep
-        )
+        old, records, algorithm = self._commit, self._context.records, self._algorithm
         try:
-            new = await work.next_commit()
+            new = await algorithm.next_commit()
         except (SapflowError, ExceptionGroup) as error:
             standing = await records.commit(old.version + 1)
             failure = _plain(error)
-            again = self._asynchronous is None and self._losses.may_repeat(failure, old.version)
+            again = algorithm.repeatable and self._repeats.may_repeat(failure, old.version)
             if standing is None and again:
                 self._context.caller.tally.remade[failure.reason] += 1
-                await self._clear(work)
+                await self._clear()
                 return
             if standing is None:
                 raise failure from None
@@ -325,34 +313,31 @@ class _Walk:
                 version=old.version,
             )
         if self._sizing is not None:
-            new = self._context.sized(new, self._sizing.after(old, new))
+            new = self._sizing.next(old, new)
         changes = {"kept": self._keeper.kept, **await self._planned_anew(old, new)}
         self._commit, ours = await records.settle(new.model_copy(update=changes))
         if self._commit.plan != old.plan:
             self._planning.settle()
             self._context.observer.planned(await self._plan(), self._commit.forecast)
-        if self._asynchronous is not None:
-            self._hold_for_workers(self._commit)
+        self._settle(self._commit, await self._plan())
         self._context.observer.committed(self._commit)
-        used = self._used(work) + ([] if ours else _objects_of_one(new, self._commit))
-        self._keeper.superseded(old, self._commit, used)
-        if self._asynchronous is not None:
-            self._keeper.sweep()
+        left = algorithm.leftovers(self._commit)
+        if not ours:
+            left += Leftovers(_objects_of_one(new, self._commit))
+        self._keeper.superseded(old, self._commit, left)
         if await self._keeper.checkpoint(self._commit):
             self._context.observer.checkpointed(self._commit.version)
         if self._evaluations.due(self._commit.version):
             self._evaluations.start(self._commit)
 
-    async def _clear(self, work: SynchronousStep | AsynchronousRun) -> None:
+    async def _clear(self) -> None:
         """Before a step is made anew: its contributions go from the store, whoever wrote them.
 
         One may be there to those who write it and missing to those who read it: two MinIO processes on one volume were
         seen to leave such. What is written in its place is the same, and a driver beside this one that misses it
         makes its step anew as well.
         """
-        if isinstance(work, SynchronousStep):
-            names = [name for name in work.used_keys() if keys.cell_of(name) is None]
-            await asyncio.to_thread(self._context.store.delete, names)
+        await asyncio.to_thread(self._context.store.delete, self._algorithm.contributions().keys)
 
     async def _planned_anew(self, old: Commit, new: Commit) -> dict[str, Any]:
         """What changes in a commit that brings another plan; its record is written first."""
@@ -367,20 +352,11 @@ class _Walk:
         await self._context.records.write(keys.plan(self._context.prefix, plan.name), plan.body())
         return {"plan": plan.name, "forecast": forecast}
 
-    def _used(self, work: SynchronousStep | AsynchronousRun) -> list[str]:
-        """What only the making of the last commit needed; at first, also what an earlier driver left of its try."""
-        if isinstance(work, AsynchronousRun):
-            return work.used_keys(self._commit)
-        left = work.possible_cursors() if self._resumed else []
-        self._resumed = False
-        return work.used_keys() + left
-
-    def _hold_for_workers(self, commit: Commit) -> None:
-        """Asynchronous: versions live while a worker may still read them."""
-        assert self._asynchronous is not None
-        self._asynchronous.go_on_from(commit)
+    def _settle(self, commit: Commit, plan: Plan) -> None:
+        """A commit stands. It and the versions that functions may still read stay in the store."""
+        self._algorithm.settle(commit, plan)
         self._keeper.hold(commit, "workers")
-        self._keeper.release_all_but(self._asynchronous.live_versions() | {commit.version}, "workers")
+        self._keeper.release_all_but(self._algorithm.held_versions() | {commit.version}, "workers")
 
     async def _check_limits(self) -> None:
         """Stop with a checkpoint where the deadline or the budget is reached."""

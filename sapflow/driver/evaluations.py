@@ -3,13 +3,13 @@
 import asyncio
 from typing import Any
 
-from sapflow.driver.context import Context
 from sapflow.driver.keeper import Keeper
 from sapflow.errors import SapflowError
 from sapflow.messages.replies import EvaluateReply
 from sapflow.messages.requests import EvaluateRequest
 from sapflow.objects import keys
 from sapflow.records.commits import Commit
+from sapflow.steps.context import Context
 
 
 class Evaluations:
@@ -37,7 +37,7 @@ class Evaluations:
         context = self._context
         every = context.job.spec.evaluation.every_steps
         if every is None:
-            every = context.steps_per_epoch * (context.job.spec.workers if context.asynchronous else 1)
+            every = context.steps_per_epoch * context.facts.units(context.job.spec.workers)
         return final or version % every == 0
 
     def start(self, commit: Commit) -> None:

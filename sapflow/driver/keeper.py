@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from sapflow.driver.cells import Litter
 from sapflow.errors import StoreError
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Commit, Records
 from sapflow.spec.training_job import CheckpointSpec
+from sapflow.steps.garbage import CellGarbage
+from sapflow.steps.leftovers import Leftovers
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +28,11 @@ class Keeper:
         records: Records,
         prefix: str,
         checkpoints: CheckpointSpec,
-        litter: Litter | None = None,
+        garbage: CellGarbage | None = None,
     ) -> None:
-        """`litter`: where the job is placed, what its cells are told to remove."""
+        """`garbage`: where the job is placed, what its cells are told to remove."""
         self._store, self._records, self._prefix, self._spec = store, records, prefix, checkpoints
-        self._litter = litter
+        self._garbage = garbage
         self._held: dict[tuple[int, str], list[str]] = {}
         self._checkpoints: dict[int, list[str]] = {}
         self._named: set[int] = set()
@@ -48,11 +49,11 @@ class Keeper:
         versions.update(version for version, _ in self._held)
         return sorted(version for version in versions if version < self._newest)
 
-    async def inherit(self, commit: Commit, used: list[str], last: Commit) -> None:
-        """Take over a version from an earlier driver that came as far as `last`; `used` only its step needed."""
+    async def inherit(self, commit: Commit, left: Leftovers, last: Commit) -> None:
+        """Take over a version from an earlier driver that came as far as `last`; only its step needed `left`."""
         self._newest = last.version
         self._named.add(commit.version)
-        self._remove(dict.fromkeys(used, commit.version))
+        self._remove(left, commit.version)
         if self.is_checkpoint(commit.version):
             self._checkpoints[commit.version] = _objects(commit)
             await self.record_checkpoint(commit)
@@ -74,10 +75,10 @@ class Keeper:
         self._held = {held: names for held, names in self._held.items() if held[1] != who or held[0] in stay}
         self.collect()
 
-    def superseded(self, old: Commit, new: Commit, used: list[str]) -> None:
-        """`new` is committed: what only the step needed goes, and of `old` what nobody reads."""
+    def superseded(self, old: Commit, new: Commit, left: Leftovers) -> None:
+        """`new` is committed: `left`, which only the step needed, goes, and of `old` what nobody reads."""
         self._newest = max(self._newest, new.version)
-        self._remove(dict.fromkeys(used, new.version))
+        self._remove(left, new.version)
         self._discard(old, standing=new)
         self.collect()
 
@@ -94,9 +95,9 @@ class Keeper:
         """Remove what is unwanted and nobody reads."""
         standing = {key for held in (*self._held.values(), *self._checkpoints.values()) for key in held}
         gone = {key: version for key, version in self._unwanted.items() if key not in standing}
-        for key in gone:
+        for key, version in gone.items():
             del self._unwanted[key]
-        self._remove(gone)
+            self._remove(Leftovers([key]), version)
 
     def is_checkpoint(self, version: int) -> bool:
         """Whether a version is one of the checkpoints that are kept now."""
@@ -126,12 +127,11 @@ class Keeper:
         body = commit.model_dump(by_alias=True, include=named)
         await self._records.write(keys.checkpoint(self._prefix, commit.version), body, durable=True)
 
-    def _remove(self, names: dict[str, int]) -> None:
-        if self._litter is not None:
-            left = self._litter.take_in(names)
-            names = {key: names[key] for key in left}
-        self._removing.update(names)
-        self._waiting += names
+    def _remove(self, left: Leftovers, version: int) -> None:
+        if self._garbage is not None:
+            self._garbage.take_in(left)
+        self._removing.update(dict.fromkeys(left.keys, version))
+        self._waiting += left.keys
 
     def sweep(self) -> None:
         """Start to remove what waits for it: to be called when the driver, and best a core too, has nothing to do."""

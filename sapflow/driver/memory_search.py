@@ -32,6 +32,14 @@ class Sizing:
         """`full_samples`: of a step that is not the cut end of an epoch."""
         self._settings, self._full_samples = settings, full_samples
 
+    def first(self, commit: "Commit", needed_bytes: int) -> "Commit":
+        """Version 0 with where the search begins."""
+        return _with(commit, self.begin(needed_bytes))
+
+    def next(self, old: "Commit", new: "Commit") -> "Commit":
+        """`new`, which follows `old`, with where the search stands in it."""
+        return _with(new, self.after(old, new))
+
     def begin(self, needed_bytes: int = 0) -> SizeSearch:
         """Before the first step. `needed_bytes`: what the model is estimated to need."""
         settings = self._settings
@@ -111,3 +119,8 @@ def _trial(size: int, steps: Sequence[tuple[float, float]], version: int) -> Siz
     error = _OF_MEDIAN * scatter / math.sqrt(len(seconds)) / middle
     dollars = statistics.median(each for _, each in steps)
     return SizeTrial(size=size, seconds=middle, cost_usd=dollars, error=error, step=version)
+
+
+def _with(commit: "Commit", search: SizeSearch) -> "Commit":
+    measured = commit.measured.model_copy(update={"search": search})
+    return commit.model_copy(update={"measured": measured})

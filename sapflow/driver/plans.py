@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sapflow.driver.context import Context
 from sapflow.messages.vectors import Sizes
 from sapflow.planning import calibration, choice, workload
 from sapflow.planning.calibration import Level, Measurement
@@ -20,6 +19,7 @@ from sapflow.quantities.memory import MIB
 from sapflow.records.commits import Commit, Forecast, Plan
 from sapflow.records.typical import typical
 from sapflow.spec.training_job import Runtime, TrainingJob
+from sapflow.steps.context import Context
 
 SETTLING = 3
 """Steps at the start of a driver that are not measured: instances start and caches fill."""
@@ -59,13 +59,13 @@ class Planning:
 
     def size(self, sizes: Sizes, slots: Sequence[str]) -> Size:
         """The model's size, as the law takes it."""
-        at_root = 0 if self._context.local else len(slots)
+        at_root = len(slots) if self._context.facts.root_state else 0
         return Size(sizes.parameters, sizes.averaged, at_root, self._around.forward_flops or 0)
 
     def first(self, size: Size) -> tuple[Plan, Forecast | None]:
         """The plan of a job that starts. Raises SpecError where mergers can hold no shard of any."""
         job = self._job
-        if job.spec.algorithm.mode == "Async":
+        if not self._context.facts.merged:
             return Plan(structure=job.structure, shards=1), None
         constants = self._before_measuring
         work = self._work(size, constants)

@@ -4,13 +4,13 @@ import asyncio
 import json
 from typing import Any
 
-from sapflow.driver.context import Context
 from sapflow.driver.evaluations import Evaluations
 from sapflow.errors import CorruptObject
 from sapflow.messages.replies import ExportReply
 from sapflow.messages.requests import ExportRequest
 from sapflow.objects import keys
 from sapflow.records.commits import Commit, plain_json
+from sapflow.steps.context import Context
 
 
 async def write(context: Context, evaluations: Evaluations, chosen: Commit) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sapflow.messages.message import Message
+from sapflow.messages.refs import Ref
 from sapflow.messages.vectors import Part, Sizes
 
 COLLECTED_AT_ONCE = 256
@@ -25,7 +26,7 @@ class Request(Message):
     """Where the job is placed: the cell whose functions serve this; None: any."""
     collect: list[str] | None = Field(None, max_length=COLLECTED_AT_ONCE)
     """Keys of the cell's volume that nobody needs any more: the driver cannot remove them itself. Left out where there
-    are none, so that images made from an earlier version know all fields."""
+    are none."""
 
 
 class PrepareRequest(Request):
@@ -59,15 +60,14 @@ class TrainRequest(Request):
     rank: int = Field(ge=0)
     params: list[Part]
     sizes: Sizes
-    shards: int = Field(ge=1)
     epoch: int = Field(ge=0)
     begin: int = Field(ge=0)
     end: int = Field(ge=0)
     schedule_step: int = Field(0, ge=0)
     """Local steps: the number of local steps that came before, for the learning-rate schedule."""
     schedule_total: int | None = None
-    outputs: list[str]
-    """Keys to write, one a shard."""
+    outputs: list[Ref]
+    """What to write, one a shard."""
     cursor: str | None = None
 
 
@@ -88,10 +88,8 @@ class MergeRequest(Request):
     """Sum `children`, in their order, into `output`."""
 
     op: Literal["merge"] = "merge"
-    children: list[str] = Field(min_length=1)
-    start: int = Field(ge=0)
-    stop: int = Field(ge=0)
-    output: str
+    children: list[Ref] = Field(min_length=1)
+    output: Ref
     cursor: str | None = None
 
 
@@ -115,8 +113,8 @@ class RootRequest(Request):
 
     op: Literal["root"] = "root"
     phase: Literal["step", "sum", "apply"]
-    children: list[str] = []
-    total: str | None = None
+    children: list[Ref] = []
+    total: Ref | None = None
     sizes: Sizes
     start: int = Field(ge=0)
     stop: int = Field(ge=0)

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError
 from sapflow.monitoring.progress import Progress
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Commit, Forecast, Plan
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
+from sapflow.steps.observer import Observer
 from sapflow.text import count, dollars, duration, percent, printable, to_json
 
 Event = dict[str, Any]

@@ -6,7 +6,6 @@ from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError
 from sapflow.monitoring.progress import Progress
 from sapflow.monitoring.series import JOB, PROGRESS, of_job
@@ -16,6 +15,7 @@ from sapflow.quantities.roles import Role
 from sapflow.records.commits import Account, Commit, Forecast, Plan
 from sapflow.runtimes.sender import Answered
 from sapflow.spec.training_job import TrainingJob
+from sapflow.steps.observer import Observer
 
 _SECONDS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300,

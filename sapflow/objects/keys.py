@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Sequence
 
-_CELLS = "cells/"
 _PARAMS = re.compile(r"jobs/[^/]+/(trials/[0-9]+/)?params/")
 
 
@@ -59,16 +58,6 @@ def data(prefix: str) -> str:
 
 def contribution(prefix: str, version: int, ident: str, level: int, index: int, shard: int) -> str:
     return f"{prefix}work/{version}-{ident}/{level}-{index}.{shard}"
-
-
-def in_cell(cell: int, key: str) -> str:
-    """The same object where only the functions of one cell see it."""
-    return f"{_CELLS}{cell}/{key}"
-
-
-def cell_of(key: str) -> int | None:
-    """The cell of a key that `in_cell` made, None for one of the store."""
-    return int(key[len(_CELLS) :].partition("/")[0]) if key.startswith(_CELLS) else None
 
 
 def is_params(key: str) -> bool:

@@ -41,7 +41,7 @@ def work_of(
     has threads, and instances share the machine's.
     """
     spec = job.spec
-    samples = spec.data.batch_size * spec.algorithm.local_steps
+    samples = spec.data.batch_size * spec.algorithm.facts.local_steps
     cpus = float(spec.threads)
     if runtime == "kubernetes":
         cpus = min(cpus, _cpus(job, "worker"))

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from sapflow.algorithms.facts import Facts
 from sapflow.spec.types import Count, Dotted, Image, Model
 
 
@@ -77,6 +78,21 @@ class AlgorithmSpec(Model):
     on_nan: Literal["Fail", "Skip"] = Field(
         "Fail", alias="onNaN", description="What a step with a loss or gradient that is not finite does."
     )
+
+    @property
+    def facts(self) -> Facts:
+        """The algorithm that these fields ask for: the one place that tells one from another."""
+        if self.mode == "Async":
+            return Facts("asynchronous", unit="contribution", merged=False)
+        if self.local_steps > 1:
+            return Facts(
+                "local_steps",
+                local_steps=self.local_steps,
+                root_state=False,
+                averaged_state=self.local_state == "Average",
+                keeps_base=True,
+            )
+        return Facts("gradient")
 
 
 class ScheduleSpec(Model):

@@ -260,7 +260,7 @@ class TrainingJob(Model):
 
         Those of a placed job are fixed before: its cells are made for them.
         """
-        merge, free = self.spec.merge, self.spec.algorithm.mode == "Sync" and self.spec.affinity is None
+        merge, free = self.spec.merge, self.spec.algorithm.facts.merged and self.spec.affinity is None
         return free and (merge.structure is None or merge.shards is None)
 
     @property
@@ -289,7 +289,7 @@ class TrainingJob(Model):
         """The merge tree asked for, else the paper's closed form (k ≤ 2), which a planner may better."""
         if self.spec.merge.structure is not None:
             return tuple(self.spec.merge.structure)
-        if self.spec.algorithm.mode == "Async":
+        if not self.spec.algorithm.facts.merged:
             return (1, self.spec.workers)
         return structure.closed_form(self.spec.workers)
 

@@ -122,10 +122,9 @@ def forward_flops(job: TrainingJob, manifest: Manifest) -> int:
 def _beside(job: TrainingJob, facts: "ModelFacts") -> tuple[int, int]:
     """Values that are averaged beside the parameters, and state vectors that the root keeps."""
     slots = len(optimizers.slots(job.optimizer_settings))
-    algorithm = job.spec.algorithm
-    local = algorithm.local_steps > 1
-    travelling = slots if local and algorithm.local_state == "Average" else 0
-    return facts.float_buffers + facts.parameters * travelling, 0 if local else slots
+    algorithm = job.spec.algorithm.facts
+    travelling = slots if algorithm.averaged_state else 0
+    return facts.float_buffers + facts.parameters * travelling, slots if algorithm.root_state else 0
 
 
 def examine_apart(job: TrainingJob, manifest: Manifest, environ: Mapping[str, str]) -> int:
@@ -197,7 +196,7 @@ def _worker_needs(job: TrainingJob, manifest: Manifest, facts: "ModelFacts") -> 
         micro_batch=micro,
         block_bytes=min(block, _MAPPED_FROM) + 4 * width * micro,
         slots=len(optimizers.slots(job.optimizer_settings)),
-        local_steps=job.spec.algorithm.local_steps,
+        local_steps=job.spec.algorithm.facts.local_steps,
     )
 
 
@@ -233,7 +232,7 @@ def _micro_batches(job: TrainingJob, samples: int) -> set[int]:
     last = samples - (extent.steps_per_epoch - 1) * extent.round_samples
     shares = {stop - start for start, stop in split(0, last, job.spec.workers)}
     if extent.steps_per_epoch > 1:
-        shares.add(data.batch_size * job.spec.algorithm.local_steps)
+        shares.add(data.batch_size * job.spec.algorithm.facts.local_steps)
     batches = {data.batch_size for share in shares if share >= data.batch_size}
     batches |= {share % data.batch_size for share in shares}
     sizes = {micro for batch in batches if batch >= micro} | {batch % micro for batch in batches}

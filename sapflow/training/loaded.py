@@ -43,16 +43,15 @@ class LoadedJob:
             outputs=manifest.outputs,
             seed=self.seed,
         )
-        self.local = spec.algorithm.local_steps > 1
+        self.facts = spec.algorithm.facts
         self.settings = job.optimizer_settings
         self.slots = optimizers.slots(self.settings)
-        self.travels = self.local and spec.algorithm.local_state == "Average"
-        self.model = FlatModel(module, extra=len(self.slots) if self.travels else 0)
+        self.model = FlatModel(module, extra=len(self.slots) if self.facts.averaged_state else 0)
         self.loss = models.loss_for(spec.model.loss or models.default_loss(manifest.task, manifest.outputs))
         self.reader = Reader(store, data_prefix, manifest)
         self._orders: OrderedDict[int, EpochOrder] = OrderedDict()
         self._held: tuple[str, ...] = ()
-        self._base = aligned(len(self.model.output)) if self.local else None
+        self._base = aligned(len(self.model.output)) if self.facts.keeps_base else None
         self._tail = np.empty(0, np.float32)
         self._integers = ""
 
@@ -95,7 +94,7 @@ class LoadedJob:
 
     @property
     def base(self) -> np.ndarray:
-        """Local steps: the held version's whole vector, float32 [P + A], unchanged by training."""
+        """Of algorithms that keep it: the held version's whole vector, float32 [P + A], unchanged by training."""
         assert self._base is not None
         return self._base
 

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from sapflow.algorithms import optimizers, schedules
+from sapflow.algorithms.merge import write
+from sapflow.channels.channels import Channels
 from sapflow.data.sampler import micro_batches
 from sapflow.errors import SpecError
 from sapflow.messages.replies import EvaluateReply, InitializeReply, TrainReply
@@ -33,7 +35,7 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
     model, sizes = loaded.model, loaded.sizes
     vector = np.zeros(sizes.total, np.float32)
     vector[: len(model.values)] = model.values
-    for row, slot in enumerate(loaded.slots if loaded.travels else ()):
+    for row, slot in enumerate(loaded.slots if loaded.facts.averaged_state else ()):
         start = len(model.values) + row * sizes.parameters
         vector[start : start + sizes.parameters] = optimizers.initial(loaded.settings, slot)
     metadata = Sums(0, {}, model.dump_integers()).to_metadata()
@@ -54,29 +56,30 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
     )
 
 
-def train(store: Store, jobs: JobCache, request: TrainRequest, timing: Timing) -> TrainReply:
+def train(
+    store: Store, channels: Channels, jobs: JobCache, request: TrainRequest, timing: Timing
+) -> TrainReply:
     """Compute and write one contribution, or a cursor where the time limit comes first."""
     with timing.phase("read"):
         loaded = jobs.get(request.spec, request.manifest)
         loaded.hold(request.params, request.sizes)
         loaded.model.module.train()
-    work = LocalSteps(loaded, request) if loaded.local else Gradient(loaded, request)
+    work = LocalSteps(loaded, request) if loaded.facts.keeps_base else Gradient(loaded, request)
     if request.cursor is not None:
         with timing.phase("read"):
             work.resume(store, request.cursor)
     for micro in work.remaining():
         if not timing.may_start():
-            key = keys.cursor(request.outputs[0], micro)
+            key = keys.cursor(request.outputs[0].key, micro)
             with timing.phase("write"):
                 work.save(store, key, micro)
             return TrainReply(done=False, cursor=key, **timing.report())
         work.compute(micro, timing)
     vector, sums = work.finish()
-    ranges = structure.shard_ranges(request.sizes.total, request.shards, request.sizes.block)
     metadata = sums.to_metadata()
     with timing.phase("write"):
-        for key, (start, stop) in zip(request.outputs, ranges, strict=True):
-            store.create(key, contribution.encode(vector[start:stop], metadata))
+        for ref in request.outputs:
+            write(channels, ref, vector[ref.start : ref.stop], metadata)
     timing.bytes["written"] += vector.nbytes
     return TrainReply(done=True, samples=sums.weight, losses=_finite_or_none(sums), **timing.report())
 
@@ -168,7 +171,7 @@ class LocalSteps(Gradient):
         self.batch = loaded.job.spec.data.batch_size
         super().__init__(loaded, request)
         count = loaded.model.parameters
-        if loaded.travels:
+        if loaded.facts.averaged_state:
             self.slots = loaded.base[len(loaded.model.values) :].copy().reshape(-1, count)
         else:
             self.slots = np.empty((len(loaded.slots), count), np.float32)
@@ -206,7 +209,7 @@ class LocalSteps(Gradient):
             grads=gradient,
             state=list(self.slots),
             learning_rate=rate,
-            step=(step if loaded.travels else local_step) + 1,
+            step=(step if loaded.facts.averaged_state else local_step) + 1,
         )
         model.zero_gradient()
 
@@ -218,7 +221,7 @@ class LocalSteps(Gradient):
         np.subtract(model.values[:count], self.loaded.base[:count], out=output[:count])
         np.multiply(output[:count], weight, out=output[:count])
         np.multiply(model.values[count:], weight, out=output[count:held])
-        if self.loaded.travels:
+        if self.loaded.facts.averaged_state:
             np.multiply(self.slots.reshape(-1), weight, out=output[held:])
         return output, self.sums(samples)
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
+from sapflow.channels.channels import open_channels
 from sapflow.errors import InstanceLost, InvocationTimeout, SapflowError
 from sapflow.messages.replies import FunctionReply
 from sapflow.objects.stores.cell import CellStore
@@ -77,7 +78,9 @@ class Instance:
         body = json.loads(content)
         self.busy = True
         try:
-            context = Context(self._seen, deadline=-math.inf if hurried else math.inf)
+            context = Context(
+                self._seen, open_channels(self._seen), deadline=-math.inf if hurried else math.inf
+            )
             reply = self._handlers[body["op"]](body, context)
             if isinstance(self._seen, CellStore) and isinstance(reply, FunctionReply):
                 reply = settle_cell(self._seen, body, reply)

@@ -16,7 +16,6 @@ from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
 from sapflow.client.session import Session, uid_of
 from sapflow.data.blocks import Manifest
 from sapflow.driver.driver import Driver
-from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
@@ -25,6 +24,7 @@ from sapflow.records.commits import Account, Commit
 from sapflow.records.memory_search import SearchSettings
 from sapflow.spec.document import parse
 from sapflow.spec.training_job import TrainingJob
+from sapflow.steps.observer import Observer
 
 Outcome = dict[str, Any]
 

@@ -13,12 +13,12 @@ from helpers import commands
 from helpers.jobs import Place, Simulation, prepare, tiny_job
 
 from sapflow.driver.driver import Driver
-from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError, JobFailed, OutOfMemory
 from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.runtimes.sender import Answered
+from sapflow.steps.observer import Observer
 
 pytestmark = pytest.mark.slow
 

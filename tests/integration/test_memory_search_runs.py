@@ -6,12 +6,12 @@ from itertools import pairwise
 import pytest
 from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
 
-from sapflow.driver.observer import Observer
 from sapflow.quantities.memory import MIB, WORKER_BASE
 from sapflow.quantities.prices import cost
 from sapflow.records.commits import Commit
 from sapflow.records.memory_search import SearchSettings
 from sapflow.spec.training_job import TrainingJob
+from sapflow.steps.observer import Observer
 
 STEPS, MOST = 60, 1536
 SEARCH = SearchSettings(

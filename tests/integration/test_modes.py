@@ -11,12 +11,12 @@ from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
 from helpers.reference import Reference
 from helpers.tapped_store import Write
 
-from sapflow.driver.observer import Observer
 from sapflow.errors import JobFailed, StoreUnavailable
 from sapflow.messages.vectors import Part
 from sapflow.objects import contribution, keys
 from sapflow.records.commits import Account
 from sapflow.spec.document import parse
+from sapflow.steps.observer import Observer
 
 
 @pytest.fixture(scope="module")

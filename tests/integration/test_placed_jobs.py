@@ -12,14 +12,13 @@ from helpers.functions import Fault, requests
 from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
 
 from sapflow.client.session import open_session, train
-from sapflow.driver.cells import REPETITIONS
-from sapflow.driver.observer import Observer
+from sapflow.driver.repeats import REPETITIONS
 from sapflow.errors import InvocationError, JobFailed
-from sapflow.objects import keys
 from sapflow.objects.contribution import encode
 from sapflow.planning import placement
 from sapflow.quantities.roles import Role
 from sapflow.runtimes.sender import Answered
+from sapflow.steps.observer import Observer
 
 AFFINITY = [
     {"from": "Worker", "to": "Merger", "weight": 100},
@@ -82,13 +81,13 @@ def test_a_placed_job_ends_with_the_weights_of_one_that_is_not(
     assert simulation.run()["sha256"] == undisturbed[name]
     assert contributions(place) == []
     inside = [
-        key
+        child["key"]
         for each in (
             *requests(simulation.functions.log, "merge"),
             *requests(simulation.functions.log, "root"),
         )
-        for key in each["children"]
-        if keys.cell_of(key) is not None
+        for child in each["children"]
+        if child["channel"] == "cell"
     ]
     assert inside, "no contribution stayed in a cell"
 

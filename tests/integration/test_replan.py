@@ -11,10 +11,10 @@ from helpers.functions import Functions
 from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
 
 from sapflow.driver import plans
-from sapflow.driver.observer import Observer
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Commit, Forecast, Plan
 from sapflow.runtimes.sender import Reply
+from sapflow.steps.observer import Observer
 
 CHILD = 0.5
 """Seconds of a merger for each child: far more than any store takes."""
@@ -56,7 +56,7 @@ class VirtualTime:
 
 @pytest.fixture(autouse=True)
 def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sapflow.driver.calls.time", VirtualTime)
+    monkeypatch.setattr("sapflow.steps.calls.time", VirtualTime)
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,12 @@ def handlers() -> dict[str, Handler]:
     warm, workspace = Warm(), Workspace()
 
     def serve_merge(body: dict[str, Any], context: Context) -> MergeReply:
-        return merge(context.store, MergeRequest.model_validate(body), workspace, timing(context))
+        return merge(
+            context.store, context.channels, MergeRequest.model_validate(body), workspace, timing(context)
+        )
 
     def serve_root(body: dict[str, Any], context: Context) -> RootReply:
-        return root(context.store, RootRequest.model_validate(body), warm, timing(context))
+        return root(context.store, context.channels, RootRequest.model_validate(body), warm, timing(context))
 
     def serve_export(body: dict[str, Any], context: Context) -> ExportReply:
         return export(context.store, ExportRequest.model_validate(body), workspace, timing(context))

@@ -46,7 +46,8 @@ def _load_handlers() -> Mapping[str, Handler]:
 
     def serve_train(body: dict[str, Any], context: Context) -> FunctionReply:
         request = TrainRequest.model_validate(body)
-        return train.train(context.store, jobs(context.store), request, merging.timing(context))
+        cache = jobs(context.store)
+        return train.train(context.store, context.channels, cache, request, merging.timing(context))
 
     def serve_evaluate(body: dict[str, Any], context: Context) -> FunctionReply:
         request = EvaluateRequest.model_validate(body)

@@ -21,7 +21,6 @@ from sapflow.data.cut import check_data
 from sapflow.driver import data_cut
 from sapflow.driver.data_cut import Prepared
 from sapflow.driver.driver import Driver
-from sapflow.driver.observer import Observer, Observers
 from sapflow.driver.plans import Surroundings
 from sapflow.errors import CorruptObject, JobFailed, ObjectMissing, SapflowError, StoreError, StoreUnavailable
 from sapflow.monitoring import metrics_server
@@ -37,6 +36,7 @@ from sapflow.runtimes.cells import CellSender
 from sapflow.runtimes.knative import KnativeSender
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.training_job import TrainingJob
+from sapflow.steps.observer import Observer, Observers
 from sapflow_operator import names
 from sapflow_operator.driver_pod.log import DriverLog
 from sapflow_operator.driver_pod.progress import ProgressReporter, StatusApi

@@ -5,11 +5,11 @@ import time
 from typing import Any
 
 from sapflow import logs
-from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Commit, Forecast, Plan
 from sapflow.runtimes.sender import Answered
+from sapflow.steps.observer import Observer
 
 logger = logging.getLogger("sapflow.driver")
 

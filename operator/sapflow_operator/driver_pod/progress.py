@@ -18,7 +18,6 @@ from typing import Any
 import aiohttp
 
 from sapflow import logs
-from sapflow.driver.observer import Observer
 from sapflow.errors import SapflowError
 from sapflow.monitoring.progress import Progress
 from sapflow.mounted import MountedFiles
@@ -27,6 +26,7 @@ from sapflow.quantities.memory import MIB, format_quantity
 from sapflow.records.commits import Account, Commit, Forecast, Plan
 from sapflow.records.memory_search import SizeSearch
 from sapflow.spec.training_job import TrainingJob
+from sapflow.steps.observer import Observer
 from sapflow_operator import names
 
 logger = logging.getLogger("sapflow.progress")

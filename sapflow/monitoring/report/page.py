@@ -65,7 +65,7 @@ def _header(facts: Facts) -> str:
     shown = (outcome or {}).get("validationAccuracy", accuracies[-1] if accuracies else None)
     # The outcome's account has what came after the last commit: evaluations, the export.
     account = last.account if outcome is None else Account.model_validate(outcome["account"])
-    unit = "contributions" if facts.job.spec.algorithm.mode == "Async" else "steps"
+    unit = f"{facts.job.spec.algorithm.facts.unit}s"
     tiles = [
         ("validation accuracy", percent(shown) if shown is not None else "–"),
         ("training loss", number(last.measured.loss) if last.measured.loss is not None else "–"),

@@ -1,11 +1,10 @@
-"""The store of a function in a cell: the cell's volume for what is the cell's own, the job's store for all else.
+"""The store of a function in a cell: the job's store, with copies of parameters on the cell's volume.
 
-The volume is a directory that the cell's functions share. It carries contributions, whose keys say so
-(`keys.in_cell`), and copies of parameters, made when they are first read; what a commit names is always in the job's
-store before. So a volume that is lost costs the step in flight and nothing else.
+The volume is a directory that the cell's functions share. A copy is made when parameters are first read, and by the
+root that writes them; what a commit names is always in the job's store before. So a volume that is lost costs no more
+than the step in flight. (The contributions that it carries are the cell channel's.)
 """
 
-import errno
 import fcntl
 import logging
 import os
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sapflow.errors import CellLost, ObjectMissing, StoreError
+from sapflow.errors import ObjectMissing, StoreError
 from sapflow.objects import keys
 from sapflow.objects.stores.directory import DirectoryStore
 from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
@@ -29,8 +28,6 @@ WAIT_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
 _LOCKS = 16
 """Files that copies are made under: each key has one, and several may share it."""
-_GONE = {errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EROFS}
-"""What a file system says whose device has gone."""
 
 
 @dataclass(slots=True)
@@ -44,15 +41,14 @@ class Passed:
 class CellStore:
     """A Store of one function's process."""
 
-    remote = True
-
     def __init__(
         self, store: Store, cell: int, directory: str, node: str = "", *, wait_seconds: float = WAIT_SECONDS
     ) -> None:
         """`directory` is where the volume of cell number `cell` is mounted, `node` where that is, if it is known."""
-        self.url, self.cell, self.node = store.url, cell, node
+        self.url, self.cell, self.node, self.remote = store.url, cell, node, store.remote
+        self.volume = DirectoryStore(directory)
         self._passed = Passed()
-        self._store, self._volume = store, DirectoryStore(directory)
+        self._store = store
         self._wait_seconds = wait_seconds
         self._counting = threading.Lock()
 
@@ -67,47 +63,32 @@ class CellStore:
             self._passed.read += read
             self._passed.written += written
 
-    def holder(self, key: str) -> Store:
-        """The store behind this one that holds an object's key. Raises StoreError for one of another cell."""
-        cell = keys.cell_of(key)
-        if cell is None:
-            return self._store
-        if cell != self.cell:
-            raise StoreError(
-                f"{key} lies in cell {cell}, and this function is in cell {self.cell}: a call went astray"
-            )
-        return self._volume
-
     def create(self, key: str, parts: Buffer | Sequence[Buffer], *, durable: bool = False) -> bool:
-        if self.holder(key) is self._volume:
-            with _lost(key):
-                # The volume holds nothing that must outlive it.
-                return self._volume.create(key, parts)
         made = self._store.create(key, parts, durable=durable)
         self._count(written=_size(parts))
         # Where another was first, its bytes count: they are copied when they are read.
         if made and keys.is_params(key):
             try:
-                self._volume.create(key, parts)
+                self.volume.create(key, parts)
             except StoreError as error:
                 logger.warning("cell %d: no copy of %s: %s", self.cell, key, error)
         return made
 
     def read(self, key: str, start: int = 0, count: int | None = None) -> memoryview:
-        if self.holder(key) is self._volume or (keys.is_params(key) and self._has_copy(key)):
-            with _lost(key):
-                return self._volume.read(key, start, count)
+        if keys.is_params(key) and self._has_copy(key):
+            try:
+                return self.volume.read(key, start, count)
+            except StoreError:
+                # Taken away in this moment: the store has it all the same.
+                pass
         found = self._store.read(key, start, count)
         self._count(read=found.nbytes)
         return found
 
     def open(self, key: str) -> ObjectReader:
-        if self.holder(key) is self._volume:
-            with _lost(key):
-                return self._volume.open(key)
         if keys.is_params(key) and self._has_copy(key):
             try:
-                return self._volume.open(key)
+                return self.volume.open(key)
             except StoreError:
                 # Taken away in this moment: the store has it all the same.
                 pass
@@ -116,19 +97,15 @@ class CellStore:
         return reader
 
     def exists(self, key: str) -> bool:
-        return self.holder(key).exists(key)
+        return self._store.exists(key)
 
     def delete(self, keys: Iterable[str]) -> None:
-        names = list(keys)
-        for store in (self._store, self._volume):
-            mine = [key for key in names if self.holder(key) is store]
-            if mine:
-                store.delete(mine)
+        self._store.delete(keys)
 
     def collect(self, keys: Iterable[str]) -> None:
         """Remove objects of the volume, copies included. It never fails: what is left goes with the volume."""
         try:
-            self._volume.delete(keys)
+            self.volume.delete(keys)
         except StoreError as error:
             logger.warning("cell %d: not collected: %s", self.cell, error)
 
@@ -147,14 +124,14 @@ class CellStore:
         One function of the cell reads the object, the others wait for it. Raises what the job's store raises.
         """
         try:
-            if self._volume.exists(key):
+            if self.volume.exists(key):
                 return True
             with self._alone(key) as mine:
-                if mine and not self._volume.exists(key):
+                if mine and not self.volume.exists(key):
                     with self._store.open(key) as reader:
-                        self._volume.copy(key, reader)
+                        self.volume.copy(key, reader)
                     self._count(read=reader.size)
-            return self._volume.exists(key)
+            return self.volume.exists(key)
         except (ObjectMissing, OSError) as error:
             logger.debug("cell %d: no copy of %s: %s", self.cell, key, error)
         except StoreError as error:
@@ -166,7 +143,7 @@ class CellStore:
     @contextmanager
     def _alone(self, key: str) -> Iterator[bool]:
         """Holds the lock of a key, unless another has held it for too long. It ends with its process."""
-        folder = Path(self._volume.root, ".locks")
+        folder = Path(self.volume.root, ".locks")
         folder.mkdir(parents=True, exist_ok=True)
         name = zlib.crc32(key.encode()) % _LOCKS
         file = os.open(folder / str(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -187,25 +164,6 @@ class CellStore:
                 return True
             time.sleep(pause)
             pause = min(_LONGEST_PAUSE, 2 * pause)
-
-
-def holder_of(store: Store, key: str) -> Store:
-    """The store that an object is read from, where `store` is made of two."""
-    return store.holder(key) if isinstance(store, CellStore) else store
-
-
-@contextmanager
-def _lost(key: str) -> Iterator[None]:
-    """What is not there any more, or not to be reached, is lost with its volume. Raises CellLost."""
-    try:
-        yield
-    except ObjectMissing as error:
-        raise CellLost(f"{key} is not on its cell's volume: the volume was lost, or made anew") from error
-    except StoreError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in _GONE:
-            raise CellLost(f"{key}: its cell's volume has gone: {error}") from error
-        raise
 
 
 def _size(parts: Buffer | Sequence[Buffer]) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from sapflow.algorithms.facts import Facts
 from sapflow.errors import InvocationError
 from sapflow.messages.vectors import Sizes
 from sapflow.monitoring.display import Event, LineDisplay, json_line, plain_line
@@ -18,7 +19,7 @@ from sapflow.records.commits import Account, Commit, Measured, Plan
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime, InstanceInfo
 from sapflow.text import count, dollars, duration, percent, printable, to_json
 
-EXTENT = Extent(steps=40, steps_per_epoch=10, round_samples=128, workers=8, asynchronous=False)
+EXTENT = Extent(steps=40, steps_per_epoch=10, round_samples=128, workers=8, facts=Facts("gradient"))
 
 
 def commit(version: int, cold_starts: int = 0, **measured: Any) -> Commit:
@@ -150,7 +151,13 @@ def test_the_rate_leaves_out_steps_in_which_functions_were_started() -> None:
 
 
 def test_asynchronous_progress_counts_contributions() -> None:
-    extent = Extent(steps=10, steps_per_epoch=5, round_samples=64, workers=4, asynchronous=True)
+    extent = Extent(
+        steps=10,
+        steps_per_epoch=5,
+        round_samples=64,
+        workers=4,
+        facts=Facts("asynchronous", unit="contribution", merged=False),
+    )
     progress = Progress(extent)
     progress.committed(commit(3).model_copy(update={"counters": [3, 2, 2, 1]}), 0.0)
     assert (extent.unit, extent.total, progress.done) == ("contribution", 40, 8)

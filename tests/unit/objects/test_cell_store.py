@@ -1,22 +1,19 @@
 """The store of a function in a cell: which way each object takes, copies of parameters, lost volumes."""
 
 import fcntl
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
 from helpers.tapped_store import TappedStore
 
-from sapflow.errors import CellLost, ObjectMissing, StoreError
 from sapflow.objects import keys
-from sapflow.objects.stores.cell import CellStore, Passed, holder_of
+from sapflow.objects.stores.cell import CellStore, Passed
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import ObjectReader, Store
 
 PARAMS = keys.params(keys.job("u"), 3, "abc", 0)
 WORK = keys.contribution(keys.job("u"), 3, "abc", 0, 1, 0)
-OWN = keys.in_cell(1, WORK)
 
 
 class Counting(TappedStore):
@@ -50,42 +47,24 @@ def content(store: Store, key: str) -> bytes:
         return bytes(reader.next(reader.size))
 
 
-def test_keys_say_whose_they_are() -> None:
-    assert (keys.cell_of(OWN), keys.cell_of(WORK)) == (1, None)
-    assert keys.cell_of(keys.cursor(keys.in_cell(12, WORK), 4)) == 12
-    assert [
-        keys.is_params(key) for key in (PARAMS, WORK, OWN, keys.optimizer(keys.job("u"), 3, "abc", 0))
-    ] == [
-        True,
-        False,
-        False,
-        False,
-    ]
+def test_only_parameters_are_copied() -> None:
+    trial = keys.params(keys.trial(keys.job("u"), 3), 3, "abc", 0)
+    others = (
+        WORK,
+        keys.optimizer(keys.job("u"), 3, "abc", 0),
+        "jobs/u/trials/x/params/3",
+        "jobs/u/3/params/x",
+    )
+    assert keys.is_params(PARAMS)
+    assert keys.is_params(trial)
+    assert not any(keys.is_params(key) for key in others)
 
 
-def test_what_is_the_cells_own_stays_on_its_volume_and_all_else_goes_to_the_store(
-    cell: CellStore, store: Counting
-) -> None:
-    assert cell.create(OWN, b"inside")
+def test_what_is_no_parameter_goes_to_the_store_and_is_counted(cell: CellStore, store: Counting) -> None:
     assert cell.create(WORK, b"across", durable=True)
-    assert not store.exists(OWN)
-    assert content(store, WORK) == b"across"
-    assert content(cell, OWN) == b"inside"
-    assert bytes(cell.read(OWN, 2, 3)) == b"sid"
-    assert [holder_of(cell, key) is store for key in (OWN, WORK)] == [False, True]
-    assert cell.take_passed() == Passed(read=0, written=6)
-
-
-def test_the_first_writer_of_a_volumes_key_wins(cell: CellStore, store: Counting, volume: Path) -> None:
-    other = CellStore(store, 1, str(volume))
-    assert cell.create(OWN, b"first")
-    assert not other.create(OWN, b"later")
-    assert content(other, OWN) == b"first"
-
-
-def test_a_key_of_another_cell_is_no_key_here(cell: CellStore) -> None:
-    with pytest.raises(StoreError, match="cell 2"):
-        cell.create(keys.in_cell(2, WORK), b"")
+    assert content(store, WORK) == content(cell, WORK) == b"across"
+    assert cell.take_passed() == Passed(read=6, written=6)
+    assert not cell.volume.exists(WORK)
 
 
 def test_parameters_are_read_from_the_store_once_a_cell(
@@ -155,28 +134,10 @@ def test_a_volume_that_cannot_be_written_costs_the_copy_only(store: Counting, tm
     assert content(store, keys.params(keys.job("u"), 4, "abc", 0)) == b"next"
 
 
-def test_what_is_gone_with_a_volume_is_a_loss_of_the_cell_and_what_is_gone_from_the_store_is_not(
-    cell: CellStore, volume: Path
-) -> None:
-    cell.create(OWN, b"inside")
-    shutil.rmtree(volume)
-    for look in (cell.open, cell.read):
-        with pytest.raises(CellLost) as caught:
-            look(OWN)
-        assert (caught.value.reason, caught.value.retryable) == ("CellLost", False)
-    with pytest.raises(ObjectMissing) as missing:
-        cell.open(WORK)
-    assert missing.value.reason == "ObjectMissing"
-    assert cell.create(OWN, b"inside"), "it is written anew where the folder can be made"
-
-
-def test_litter_is_removed_from_the_volume_and_from_nowhere_else(cell: CellStore, store: Counting) -> None:
-    cell.create(OWN, b"inside")
+def test_copies_are_collected_from_the_volume_and_from_nowhere_else(cell: CellStore, store: Counting) -> None:
     cell.create(PARAMS, b"parameters")
-    cell.collect([OWN, PARAMS, "cells/1/jobs/u/work/none"])
+    cell.collect([PARAMS, "jobs/u/work/none"])
     assert content(store, PARAMS) == b"parameters"
-    with pytest.raises(CellLost):
-        cell.open(OWN)
     store.opened = 0
     content(cell, PARAMS)
     assert store.opened == 1, "the copy is gone"

@@ -9,6 +9,7 @@ import pytest
 from helpers.functions import requests
 from helpers.jobs import Place, Simulation, prepare, tiny_job
 
+from sapflow.channels.channels import open_channels
 from sapflow.errors import InvocationError
 from sapflow.messages.requests import TrainRequest
 from sapflow.objects.stores.factory import open_store
@@ -68,9 +69,10 @@ def first_requests(place: Place) -> list[TrainRequest]:
 
 
 def contribution(store: Store, jobs: JobCache, request: TrainRequest) -> bytes:
-    assert train.train(store, jobs, request, Timing(math.inf)).done
-    found = bytes(store.read(request.outputs[0]))
-    store.delete(request.outputs)
+    assert train.train(store, open_channels(store), jobs, request, Timing(math.inf)).done
+    (output,) = request.outputs
+    found = bytes(store.read(output.key))
+    store.delete([output.key])
     return found
 
 
@@ -84,7 +86,7 @@ def test_after_a_call_that_was_given_up(place: Place) -> None:
     for request, expected in zip(asked, fresh, strict=True):
         for units in (1, 2, 3):
             with pytest.raises(InvocationError, match="shutting down"):
-                train.train(store, warm, asked[0], StopAfter(units))
+                train.train(store, open_channels(store), warm, asked[0], StopAfter(units))
             assert contribution(store, warm, request) == expected
 
 

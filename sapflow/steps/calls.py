@@ -8,8 +8,6 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from sapflow.driver.cells import Litter, collecting
-from sapflow.driver.observer import Observer
 from sapflow.errors import InvocationError, InvocationTimeout, JobFailed, OutOfMemory
 from sapflow.messages.requests import Request
 from sapflow.quantities.prices import Price, cost
@@ -17,6 +15,8 @@ from sapflow.quantities.roles import Role
 from sapflow.records.commits import Account, Leg
 from sapflow.runtimes.http.answer import describe
 from sapflow.runtimes.sender import Answered, R, Reply, Sender
+from sapflow.steps.garbage import CellGarbage, collecting
+from sapflow.steps.observer import Observer
 
 HEDGE_FLOOR = 2.0
 """Seconds of quiet below which nothing is called a straggler."""
@@ -90,10 +90,10 @@ class Caller:
         cpus: dict[Role, float | None],
         observer: Observer,
         account: Account,
-        litter: Litter | None = None,
+        garbage: CellGarbage | None = None,
     ) -> None:
-        """`litter`: where the job is placed, what its cells are told to remove."""
-        self._sender, self._observer, self._litter = sender, observer, litter
+        """`garbage`: where the job is placed, what its cells are told to remove."""
+        self._sender, self._observer, self._garbage = sender, observer, garbage
         self._seconds, self._retries = seconds, retries
         self._price, self._memory, self._cpus = price, memory, cpus
         self._history: dict[str, deque[float]] = {}
@@ -223,7 +223,7 @@ class Caller:
         body = request.body()
         body["attempt"], body["secondsLeft"] = attempt, self._seconds
         self._spent["invocations"] += 1
-        with collecting(self._litter, request.cell) as names:
+        with collecting(self._garbage, request.cell) as names:
             if names:
                 body["collect"] = names
             raw = await self._sender.invoke(role, body, seconds=self._seconds)

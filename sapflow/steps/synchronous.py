@@ -1,49 +1,87 @@
-"""One synchronous step: workers, the merge tree, the root. Nothing waits for a level, only for its own children."""
+"""The step of algorithms that wait for all workers: workers, the merge tree, the root.
+
+Nothing waits for a level, only for its own children.
+"""
 
 import asyncio
 import base64
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 
 from sapflow.algorithms.merge import OPEN_CHILDREN
 from sapflow.data.sampler import micro_batches
-from sapflow.driver.cells import Channels
-from sapflow.driver.context import Context, Slices, objects_after
+from sapflow.messages.refs import Ref
 from sapflow.messages.replies import MergeReply, RootReply, TrainReply
 from sapflow.messages.requests import MergeRequest, RootRequest, TrainRequest, Update
 from sapflow.messages.vectors import Part
 from sapflow.objects import keys
 from sapflow.quantities import structure
 from sapflow.records.commits import Commit, Plan
+from sapflow.steps.algorithm import AlgorithmDriver
+from sapflow.steps.context import Slices, objects_after
+from sapflow.steps.leftovers import Leftovers
+from sapflow.steps.routes import Routes
 
 ROOT_AT_WORK = 0.0005
 """Seconds after which a root that was called has its request."""
 
 
-class SynchronousStep:
-    """The graph of the step that follows `commit` by `plan`.
+class SynchronousDriver(AlgorithmDriver):
+    """The driver's side of an algorithm that waits for all workers. Its members say how a version follows."""
 
-    `meanwhile` is called while the root works: then the driver waits, and cores that compute are idle.
-    """
+    _step: "Step | None" = None
 
-    def __init__(
-        self, context: Context, commit: Commit, plan: Plan, meanwhile: Callable[[], None] | None = None
-    ) -> None:
-        self.context, self.commit, self.plan = context, commit, plan
-        self._meanwhile = meanwhile
+    @abstractmethod
+    def update(self, commit: Commit) -> Update:
+        """How the version after `commit` follows from the sums at the root."""
+
+    @abstractmethod
+    def batch(self, begin: int, end: int) -> int:
+        """Samples that a worker cuts into micro-batches at once, of those from `begin` to `end`."""
+
+    @property
+    def finished(self) -> bool:
+        context, cursor = self.context, self.commit.cursor
+        steps = cursor.epoch * context.steps_per_epoch + cursor.used // context.round_samples
+        return steps >= context.total_steps
+
+    async def next_commit(self) -> Commit:
+        self._step = Step(self, self.commit, self.plan)
+        return await self._step.next_commit()
+
+    def leftovers(self, commit: Commit) -> Leftovers:
+        if self._step is None:
+            return Leftovers()
+        cursors = self._step.possible_cursors() if self.resumed else []
+        self.resumed = False
+        return self._step.leftovers(cursors)
+
+    def contributions(self) -> Leftovers:
+        return Leftovers() if self._step is None else Leftovers(self._step.leftovers().keys)
+
+    def inherited(self, before: Commit, plan: Plan, made: Commit) -> Leftovers:
+        step = Step(self, before, plan)
+        return step.leftovers(step.possible_cursors())
+
+
+class Step:
+    """The graph of the step that follows `commit` by `plan`."""
+
+    def __init__(self, algorithm: SynchronousDriver, commit: Commit, plan: Plan) -> None:
+        context = algorithm.context
+        self.algorithm, self.context, self.commit, self.plan = algorithm, context, commit, plan
         self.version = commit.version + 1
         self._previous = commit.digest
         self.ident = keys.step_id(self._previous, commit.plan)
         self.slices: Slices = context.slices(commit.cursor)
         self.groups = structure.active_groups(plan.structure, sorted(self.slices.ranks))
         self.top = structure.levels(plan.structure)
-        self.channels = Channels(plan)
+        self.routes = Routes(plan)
         self.ranges = structure.shard_ranges(commit.sizes.total, plan.shards, commit.sizes.block)
-        has_state = bool(commit.slots) and not context.local
+        has_state = bool(commit.slots) and context.facts.root_state
         self.params, self.state = objects_after(
             context.prefix, commit, self.ident, plan.shards, has_state=has_state
         )
@@ -71,16 +109,16 @@ class SynchronousStep:
     def _rate(self) -> float:
         return self.context.learning_rate(self.commit.updates)
 
-    def _key(self, level: int, index: int, shard: int) -> str:
+    def _ref(self, level: int, index: int, shard: int) -> Ref:
         key = keys.contribution(self.context.prefix, self.version, self.ident, level, index, shard)
-        return self.channels.of(level, index, key)
+        return self.routes.ref(level, index, key, *self.ranges[shard])
 
-    async def _children(self, level: int, children: list[int], shard: int) -> list[str]:
-        """Wait for a group's children; their keys in order."""
+    async def _children(self, level: int, children: list[int], shard: int) -> list[Ref]:
+        """Wait for a group's children; where each of them is, in order."""
         below = level - 1
         for child in children:
             await self._tasks[below, child, shard if below else 0]
-        return [self._key(below, child, shard) for child in children]
+        return [self._ref(below, child, shard) for child in children]
 
     async def _worker(self, rank: int) -> None:
         begin, end = self.slices.ranks[rank]
@@ -92,30 +130,26 @@ class SynchronousStep:
             spec=context.spec_key,
             manifest=context.manifest_key,
             rank=rank,
-            cell=self.channels.cell(0, rank),
+            cell=self.routes.cell(0, rank),
             params=self.commit.params,
             sizes=self.commit.sizes,
-            shards=self.plan.shards,
             epoch=self.slices.cursor.epoch,
             begin=begin,
             end=end,
             schedule_step=self.commit.updates,
             schedule_total=context.schedule_total,
-            outputs=[self._key(0, rank, shard) for shard in range(self.plan.shards)],
+            outputs=[self._ref(0, rank, shard) for shard in range(self.plan.shards)],
         )
         await context.caller.call("worker", request, TrainReply, self._cursors, level=0)
 
     async def _merger(self, level: int, index: int, children: list[int], shard: int) -> None:
-        start, stop = self.ranges[shard]
         request = MergeRequest(
             job=self.context.uid,
             version=self.version,
             seconds_left=1,
-            cell=self.channels.cell(level, index),
+            cell=self.routes.cell(level, index),
             children=await self._children(level, children, shard),
-            start=start,
-            stop=stop,
-            output=self._key(level, index, shard),
+            output=self._ref(level, index, shard),
         )
         await self.context.caller.call(self.plan.mergers, request, MergeReply, self._cursors, level=level)
 
@@ -149,40 +183,27 @@ class SynchronousStep:
                 "job": context.uid,
                 "version": self.version,
                 "secondsLeft": 1,
-                "cell": self.channels.cell(self.top, 0),
+                "cell": self.routes.cell(self.top, 0),
                 "phase": phase,
-                "children": [self._key(self.top - 1, child, shard) for child in last],
+                "children": [self._ref(self.top - 1, child, shard) for child in last],
                 "total": self._total(shard),
                 "sizes": commit.sizes,
                 "start": start,
                 "stop": stop,
                 "params": _touching(commit.params, start, stop),
                 "optimizer": _touching(commit.optimizer, start, stop),
-                "update": self._update(),
+                "update": self.algorithm.update(commit),
                 "norms": norms,
                 "paramsOutput": self.params[shard].key,
                 "optimizerOutput": keys.optimizer(context.prefix, self.version, self.ident, shard),
             }
         )
         await self._children(self.top, last, shard)
-        if self._meanwhile is not None:
-            asyncio.get_running_loop().call_later(ROOT_AT_WORK, self._meanwhile)
+        asyncio.get_running_loop().call_later(ROOT_AT_WORK, self.algorithm.meanwhile)
         return await context.caller.call(self.plan.mergers, request, RootReply, self._cursors, level=self.top)
 
     def _last_level(self) -> list[int]:
         return self.groups[self.top][0]
-
-    def _update(self) -> Update:
-        optimizer = self.context.job.spec.optimizer
-        if self.context.local:
-            return Update(kind="average")
-        return Update(
-            kind="optimizer",
-            settings=asdict(self.context.job.optimizer_settings),
-            learning_rate=self._rate,
-            step=self.commit.updates + 1,
-            clip_norm=optimizer.clip_norm,
-        )
 
     def _commit(self, reply: RootReply, measured: Any) -> Commit:
         finite = reply.finite
@@ -196,40 +217,41 @@ class SynchronousStep:
             params=self.params if finite else self.commit.params,
             optimizer=self.state if finite else self.commit.optimizer,
             cursor=self.slices.after,
-            updates=self.commit.updates + (self.context.job.spec.algorithm.local_steps if finite else 0),
+            updates=self.commit.updates + (self.context.facts.local_steps if finite else 0),
             skipped=not finite,
             account=self.context.caller.account,
             measured=measured,
         )
 
-    def used_keys(self) -> list[str]:
-        """Keys that only this step needs, to be removed once it is committed."""
+    def leftovers(self, cursors: list[str] | None = None) -> Leftovers:
+        """What only this step needs, to be removed once it is committed; `cursors` beside those that it knows of."""
         shards = range(self.plan.shards)
         nodes = [(0, rank) for rank in self.slices.ranks]
         nodes += [(level, index) for level in range(1, self.top) for index in self.groups[level]]
-        found = [self._key(level, index, shard) for level, index in nodes for shard in shards]
+        found = [self._ref(level, index, shard) for level, index in nodes for shard in shards]
         if self.plan.shards > 1:
             found += [self._total(shard) for shard in shards]
-        return found + self._cursors
+        return Leftovers.of(found, self._cursors + (cursors or []))
 
-    def _total(self, shard: int) -> str:
+    def _total(self, shard: int) -> Ref:
         # Both of the root's phases are in its cell.
-        return self.channels.of(self.top, 0, keys.total(self.context.prefix, self.version, self.ident, shard))
+        key = keys.total(self.context.prefix, self.version, self.ident, shard)
+        return self.routes.ref(self.top, 0, key, *self.ranges[shard])
 
     def possible_cursors(self) -> list[str]:
         """Every cursor that an earlier driver's invocations may have left of this step."""
         data, found = self.context.job.spec.data, []
         size = data.micro_batch_size or data.batch_size
         for rank, (begin, end) in self.slices.ranks.items():
-            batch = data.batch_size if self.context.local else end - begin
+            batch = self.algorithm.batch(begin, end)
             micros = len(micro_batches(begin, end, batch, size))
-            found += [keys.cursor(self._key(0, rank, 0), done) for done in range(1, micros)]
+            found += [keys.cursor(self._ref(0, rank, 0).key, done) for done in range(1, micros)]
         for level in range(1, self.top + 1):
             for index, children in self.groups[level].items():
                 for shard in range(self.plan.shards):
-                    output = self._key(level, index, shard) if level < self.top else self._total(shard)
+                    output = self._ref(level, index, shard) if level < self.top else self._total(shard)
                     stops = range(OPEN_CHILDREN, len(children), OPEN_CHILDREN)
-                    found += [keys.cursor(output, done) for done in stops]
+                    found += [keys.cursor(output.key, done) for done in stops]
         return found
 
 

@@ -8,15 +8,19 @@ and a rank starts again only when its last contribution is. Nothing is dropped.
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sapflow.driver.context import Context, objects_after
 from sapflow.errors import ObjectMissing, SapflowError
+from sapflow.messages.refs import Ref
 from sapflow.messages.replies import RootReply, TrainReply
 from sapflow.messages.requests import RootRequest, TrainRequest, Update
 from sapflow.objects import keys
 from sapflow.records.commits import Applied, Commit, Plan
+from sapflow.steps.algorithm import AlgorithmDriver
+from sapflow.steps.context import Context, objects_after
+from sapflow.steps.leftovers import Leftovers
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,21 @@ class Pending:
     base: int
 
 
-class AsynchronousRun:
+class Driver(AlgorithmDriver):
     """Keeps ranks computing and turns what they finish into commits, one at a time."""
 
-    def __init__(self, context: Context, commit: Commit, plan: Plan) -> None:
-        self.context, self.commit, self.plan = context, commit, plan
+    repeatable = False
+
+    def __init__(
+        self,
+        context: Context,
+        commit: Commit,
+        plan: Plan,
+        *,
+        resumed: bool,
+        meanwhile: Callable[[], None],
+    ) -> None:
+        super().__init__(context, commit, plan, resumed=resumed, meanwhile=meanwhile)
         workers = context.job.spec.workers
         asked = context.job.spec.algorithm.max_staleness
         self.max_staleness = workers if asked is None else asked
@@ -40,25 +54,24 @@ class AsynchronousRun:
         self._ready: list[Pending] = []
         self._params = {commit.version: commit.params}
         self._cursors: dict[Pending, list[str]] = {}
-        self._dropped: list[str] = []
+        self._dropped: list[Ref] = []
         self._given_up: list[asyncio.Task[None]] = []
         self._resumed_at = commit.version
         self._maybe_left = set(range(workers)) if commit.version else set()
 
     @property
     def finished(self) -> bool:
-        """Whether every rank's last contribution is committed."""
         ranks = range(self.context.job.spec.workers)
         return all(self._next(rank) is None for rank in ranks)
 
-    def live_versions(self) -> set[int]:
-        """Versions that a worker may still read."""
+    def held_versions(self) -> set[int]:
         return {pending.base for pending in self._computing.values()}
 
     async def next_commit(self) -> Commit:
-        """Compute until a commit is due, apply it; the commit is not written yet."""
+        """Compute until a commit is due, and apply it."""
         started = time.perf_counter()
         self._start_ranks()
+        self.meanwhile()
         while not self._due():
             await self._one_more()
         batch = list(self._ready)
@@ -75,42 +88,49 @@ class AsynchronousRun:
             root.cancel()
         return self._to_commit(batch, ident, root.result(), time.perf_counter() - started)
 
-    def go_on_from(self, commit: Commit) -> None:
-        """A commit stands, ours or another driver's: contributions that it applied are done.
+    def settle(self, commit: Commit, plan: Plan) -> None:
+        """Contributions that the commit applied are done.
 
-        Where it is another's, ours may have become superfluous, or too stale: they are computed again.
+        Where it is another driver's, ours may have become superfluous, or too stale: they are computed again.
         """
-        self.commit = commit
+        super().settle(commit, plan)
         self._params[commit.version] = commit.params
         for pending in [p for p in self._ready if not self._of_use(p)]:
             self._ready.remove(pending)
-            self._dropped.append(self._key(pending))
+            self._dropped.append(self._ref(pending))
         for task, pending in [(t, p) for t, p in self._computing.items() if not self._of_use(p)]:
             task.cancel()
             del self._computing[task]
             self._given_up.append(task)
-            self._dropped.append(self._key(pending))
-        live = self.live_versions() | {commit.version}
+            self._dropped.append(self._ref(pending))
+        live = self.held_versions() | {commit.version}
         self._params = {version: parts for version, parts in self._params.items() if version in live}
 
     async def close(self) -> None:
-        """Give up what is under way."""
         for task in self._computing:
             task.cancel()
         await asyncio.gather(*self._computing, *self._given_up, return_exceptions=True)
 
-    def used_keys(self, commit: Commit) -> list[str]:
-        """What only a commit's making needed, also what an earlier driver may have left of its contributions."""
+    def leftovers(self, commit: Commit) -> Leftovers:
+        """Also what an earlier driver may have left of the commit's contributions."""
         oldest = max(0, self._resumed_at - self.max_staleness)
         found, self._dropped = self._dropped, []
+        cursors: list[str] = []
         for one in commit.applied:
             bases = {one.base}
             if one.rank in self._maybe_left:
                 self._maybe_left.discard(one.rank)
                 bases.update(range(oldest, self._resumed_at + 1))
             for pending in (Pending(one.rank, one.count, base) for base in bases):
-                found += [self._key(pending), *self._cursors.pop(pending, [])]
-        return found
+                found.append(self._ref(pending))
+                cursors += self._cursors.pop(pending, [])
+        return Leftovers.of(found, cursors)
+
+    def contributions(self) -> Leftovers:
+        return Leftovers()
+
+    def inherited(self, before: Commit, plan: Plan, made: Commit) -> Leftovers:
+        return Leftovers.of(self._ref(Pending(one.rank, one.count, one.base)) for one in made.applied)
 
     def _next(self, rank: int) -> int | None:
         """The number of the rank's next contribution, passing over steps in which it has no samples."""
@@ -175,18 +195,18 @@ class AsynchronousRun:
             rank=pending.rank,
             params=self._params[pending.base],
             sizes=self.commit.sizes,
-            shards=1,
             epoch=cursor.epoch,
             begin=begin,
             end=end,
-            outputs=[self._key(pending)],
+            outputs=[self._ref(pending)],
         )
         await context.caller.call(
             "worker", request, TrainReply, self._cursors.setdefault(pending, []), level=0
         )
 
-    def _key(self, pending: Pending) -> str:
-        return keys.async_contribution(self.context.prefix, pending.rank, pending.count, pending.base, 0)
+    def _ref(self, pending: Pending) -> Ref:
+        key = keys.async_contribution(self.context.prefix, pending.rank, pending.count, pending.base, 0)
+        return Ref(key=key, start=0, stop=self.commit.sizes.total)
 
     async def _apply(self, batch: list[Pending], ident: str) -> RootReply:
         context, commit = self.context, self.commit
@@ -197,7 +217,7 @@ class AsynchronousRun:
             version=version,
             seconds_left=1,
             phase="step",
-            children=[self._key(pending) for pending in batch],
+            children=[self._ref(pending) for pending in batch],
             sizes=sizes,
             start=0,
             stop=sizes.total,

@@ -3,20 +3,19 @@
 from dataclasses import dataclass
 
 from sapflow.algorithms import schedules
+from sapflow.algorithms.facts import Facts
 from sapflow.data.blocks import Manifest
 from sapflow.data.manifest import manifest_key
 from sapflow.data.sampler import split, steps_per_epoch
-from sapflow.driver.calls import Caller
-from sapflow.driver.memory_search import Sizing
-from sapflow.driver.observer import Observer
 from sapflow.messages.replies import RootReply
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities import structure
 from sapflow.records.commits import Commit, Cursor, Leg, Measured, Records
-from sapflow.records.memory_search import SearchSettings, SizeSearch
 from sapflow.spec.training_job import TrainingJob
+from sapflow.steps.calls import Caller
+from sapflow.steps.observer import Observer
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,6 @@ class Context:
     records: Records
     caller: Caller
     observer: Observer
-    search: SearchSettings | None = None
-    """What to look for while it trains: the workers' best size."""
 
     @property
     def spec_key(self) -> str:
@@ -53,12 +50,9 @@ class Context:
         return manifest_key(keys.data(self.prefix))
 
     @property
-    def asynchronous(self) -> bool:
-        return self.job.spec.algorithm.mode == "Async"
-
-    @property
-    def local(self) -> bool:
-        return self.job.spec.algorithm.local_steps > 1
+    def facts(self) -> Facts:
+        """What the job's algorithm is, with its settings."""
+        return self.job.spec.algorithm.facts
 
     @property
     def samples(self) -> int:
@@ -68,7 +62,7 @@ class Context:
     def round_samples(self) -> int:
         """Samples of a full step: workers × batch × local steps."""
         spec = self.job.spec
-        return spec.workers * spec.data.batch_size * spec.algorithm.local_steps
+        return spec.workers * spec.data.batch_size * self.facts.local_steps
 
     @property
     def full_samples(self) -> int:
@@ -81,33 +75,20 @@ class Context:
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole job; in asynchronous mode contributions of each rank."""
+        """Steps of the whole job; where commits count ranks, contributions of each rank."""
         algorithm = self.job.spec.algorithm
         return algorithm.steps or int(algorithm.epochs or 0) * self.steps_per_epoch
 
     @property
     def schedule_total(self) -> int:
         """Optimiser updates of the whole job, as the learning-rate schedule counts them."""
-        spec = self.job.spec
-        per_step = spec.workers if self.asynchronous else spec.algorithm.local_steps
-        return self.total_steps * per_step
+        return self.total_steps * self.facts.updates(self.job.spec.workers)
 
     def learning_rate(self, update: int) -> float:
         """Learning rate of update `update`, from 0."""
         return schedules.learning_rate(
             self.job.spec.optimizer.learning_rate, self.job.schedule, update, self.schedule_total
         )
-
-    def sized(self, commit: Commit, search: SizeSearch | None) -> Commit:
-        """The commit with where the search stands in it."""
-        if search is None:
-            return commit
-        measured = commit.measured.model_copy(update={"search": search})
-        return commit.model_copy(update={"measured": measured})
-
-    @property
-    def sizing(self) -> Sizing | None:
-        return None if self.search is None else Sizing(self.search, self.full_samples)
 
     def slices(self, cursor: Cursor) -> Slices:
         """What each rank computes on in the step that starts at `cursor`.
@@ -142,7 +123,7 @@ class Context:
             loss=sums["loss"] / samples if samples and "loss" in sums else None,
             accuracy=sums["correct"] / samples if classifies and samples and "correct" in sums else None,
             samples=samples,
-            gradient_norm=reply.gradient_norm if reply is not None and not self.local else None,
+            gradient_norm=reply.gradient_norm if reply is not None and self.facts.root_state else None,
             learning_rate=rate,
             seconds=seconds,
             phases=tally.phases,

@@ -1,0 +1,1 @@
+"""Asynchronous gradients: ranks compute on whatever version is newest, each contribution is an update of its own."""

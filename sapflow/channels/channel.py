@@ -1,0 +1,20 @@
+"""What every channel can do."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from sapflow.messages.refs import Ref
+from sapflow.objects.stores.protocol import Buffer, ObjectReader
+
+
+class Channel(Protocol):
+    """Carries objects by their refs. A put is create-only, like a store's: the first writer of a key wins."""
+
+    remote: bool
+    """Whether opening an object is a network round trip, so that reading ahead pays."""
+
+    def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
+        """Write an object; `parts` one after the other. Raises StoreError, StoreUnavailable."""
+
+    def open(self, ref: Ref) -> ObjectReader:
+        """An object to read front to back. Raises ObjectMissing, CellLost, StoreUnavailable."""

@@ -1,0 +1,45 @@
+"""The channels that one call of a function has."""
+
+from collections.abc import Mapping, Sequence
+
+from sapflow.channels.cell import CellChannel
+from sapflow.channels.channel import Channel
+from sapflow.channels.store import StoreChannel
+from sapflow.errors import StoreError
+from sapflow.messages.refs import CELL, STORE, Ref
+from sapflow.objects.stores.cell import CellStore
+from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
+
+
+class Channels:
+    """Reads and writes contributions, each by the channel that its ref names."""
+
+    def __init__(self, members: Mapping[str, Channel]) -> None:
+        self._members = members
+
+    def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
+        """Write an object. Raises StoreError, also where this function has no such channel."""
+        self._of(ref).put(ref, parts)
+
+    def open(self, ref: Ref) -> ObjectReader:
+        """An object to read front to back. Raises ObjectMissing, CellLost, StoreUnavailable, StoreError."""
+        return self._of(ref).open(ref)
+
+    def remote(self, ref: Ref) -> bool:
+        """Whether opening the object is a network round trip."""
+        return self._of(ref).remote
+
+    def _of(self, ref: Ref) -> Channel:
+        member = self._members.get(ref.channel)
+        if member is None:
+            known = ", ".join(sorted(self._members))
+            raise StoreError(f"{ref.key} is on channel {ref.channel!r}, and this function has: {known}")
+        return member
+
+
+def open_channels(store: Store) -> Channels:
+    """The channels of a function on its job's store; a function of a cell has the cell's volume too."""
+    members: dict[str, Channel] = {STORE: StoreChannel(store)}
+    if isinstance(store, CellStore):
+        members[CELL] = CellChannel(store.cell, store.volume)
+    return Channels(members)

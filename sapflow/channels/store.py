@@ -1,0 +1,19 @@
+"""Contributions as objects of the job's store: the channel that reaches every function."""
+
+from collections.abc import Sequence
+
+from sapflow.messages.refs import Ref
+from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
+
+
+class StoreChannel:
+    """A Channel over a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.remote = store, store.remote
+
+    def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
+        self._store.create(ref.key, parts)
+
+    def open(self, ref: Ref) -> ObjectReader:
+        return self._store.open(ref.key)

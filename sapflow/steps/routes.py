@@ -1,0 +1,26 @@
+"""Which channel each contribution of a step takes, by the step's plan."""
+
+from sapflow.messages.refs import CELL, STORE, Ref
+from sapflow.quantities import structure
+from sapflow.records.commits import Plan
+
+
+class Routes:
+    """From each node of the merge tree to its reader: the merger above it, or the root itself between its phases."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._tree, self._cells = plan.structure, plan.cells
+        self._top = structure.levels(plan.structure)
+
+    def cell(self, level: int, index: int) -> int | None:
+        """The cell of a node, None where the job is not placed."""
+        return None if self._cells is None else self._cells[level][index]
+
+    def ref(self, level: int, index: int, key: str, start: int, stop: int) -> Ref:
+        """Where a node writes elements `start` to `stop`: on its cell's volume where the reader is there too."""
+        cell = self.cell(level, index)
+        if cell is not None:
+            above = index if level == self._top else structure.parent(self._tree, level, index)
+            if self.cell(min(level + 1, self._top), above) == cell:
+                return Ref(channel=CELL, key=key, start=start, stop=stop, cell=cell)
+        return Ref(channel=STORE, key=key, start=start, stop=stop)
