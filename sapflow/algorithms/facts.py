@@ -24,6 +24,8 @@ class Facts:
     """Whether the optimiser's state is the root's; else it is the workers'."""
     averaged_state: bool = False
     """Whether the workers' optimiser state travels with the parameters and is averaged like them."""
+    rank_state: bool = False
+    """Whether each rank has a state of its own that outlives a step, and that commits name."""
     keeps_base: bool = False
     """Whether a worker keeps the version that it started from beside the model that it changes."""
 

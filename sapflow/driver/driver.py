@@ -323,7 +323,8 @@ class _Walk:
         self._context.observer.committed(self._commit)
         left = algorithm.leftovers(self._commit)
         if not ours:
-            left += Leftovers(_objects_of_one(new, self._commit))
+            prefix = self._context.prefix
+            left += Leftovers(sorted({*new.objects(prefix)} - {*self._commit.objects(prefix)}))
         self._keeper.superseded(old, self._commit, left)
         if await self._keeper.checkpoint(self._commit):
             self._context.observer.checkpointed(self._commit.version)
@@ -389,9 +390,3 @@ def _plain(error: SapflowError | ExceptionGroup[Exception]) -> SapflowError:
     if not isinstance(first, SapflowError):
         raise error
     return first
-
-
-def _objects_of_one(commit: Commit, other: Commit) -> list[str]:
-    """Objects that a commit stands on and another, which won its version, does not."""
-    names = {part.key for part in (*commit.params, *commit.optimizer)}
-    return sorted(names - {part.key for part in (*other.params, *other.optimizer)})

@@ -55,14 +55,16 @@ class Keeper:
         self._named.add(commit.version)
         self._remove(left, commit.version)
         if self.is_checkpoint(commit.version):
-            self._checkpoints[commit.version] = _objects(commit)
+            self._checkpoints[commit.version] = commit.objects(self._prefix)
             await self.record_checkpoint(commit)
         elif commit.version < last.version:
             self._discard(commit, standing=last)
 
     def hold(self, commit: Commit, who: str, *, whole: bool = False) -> None:
         """Somebody reads this version: its parameters stay until `release`, with `whole` the optimiser state too."""
-        self._held[commit.version, who] = _objects(commit) if whole else [part.key for part in commit.params]
+        self._held[commit.version, who] = (
+            commit.objects(self._prefix) if whole else [part.key for part in commit.params]
+        )
 
     def release(self, version: int, who: str) -> None:
         """The opposite of `hold`; what waited for it is collected."""
@@ -84,11 +86,11 @@ class Keeper:
 
     def _discard(self, commit: Commit, *, standing: Commit) -> None:
         """A version is to go, except what `standing` stands on too."""
-        names = _objects(commit)
+        names = commit.objects(self._prefix)
         if commit.version in self._named and not self.is_checkpoint(commit.version):
             names.append(keys.checkpoint(self._prefix, commit.version))
         self._unwanted.update(dict.fromkeys(names, commit.version))
-        for name in _objects(standing):
+        for name in standing.objects(self._prefix):
             self._unwanted.pop(name, None)
 
     def collect(self) -> None:
@@ -110,12 +112,12 @@ class Keeper:
         """Record a checkpoint when one is due, and let go of the oldest; whether one was made."""
         if not self.is_checkpoint(commit.version):
             return False
-        self._checkpoints[commit.version] = _objects(commit)
+        self._checkpoints[commit.version] = commit.objects(self._prefix)
         await self.record_checkpoint(commit)
         for expired in [version for version in self._checkpoints if not self.is_checkpoint(version)]:
             names = [*self._checkpoints.pop(expired), keys.checkpoint(self._prefix, expired)]
             self._unwanted.update(dict.fromkeys(names, expired))
-        for name in _objects(commit):
+        for name in commit.objects(self._prefix):
             self._unwanted.pop(name, None)
         self.collect()
         return True
@@ -123,8 +125,8 @@ class Keeper:
     async def record_checkpoint(self, commit: Commit) -> None:
         """Name a commit's objects as a checkpoint."""
         self._named.add(commit.version)
-        named = {"version", "sizes", "slots", "params", "optimizer", "cursor"}
-        body = commit.model_dump(by_alias=True, include=named)
+        named = {"version", "sizes", "slots", "params", "optimizer", "states", "cursor"}
+        body = commit.model_dump(by_alias=True, include=named, exclude_none=True)
         await self._records.write(keys.checkpoint(self._prefix, commit.version), body, durable=True)
 
     def _remove(self, left: Leftovers, version: int) -> None:
@@ -154,7 +156,3 @@ class Keeper:
         """Remove what is left to remove, and wait for it."""
         self.sweep()
         await asyncio.gather(*self._tasks)
-
-
-def _objects(commit: Commit) -> list[str]:
-    return [part.key for part in (*commit.params, *commit.optimizer)]

@@ -68,6 +68,10 @@ class TrainRequest(Request):
     schedule_total: int | None = None
     outputs: list[Ref]
     """What to write, one a shard."""
+    state: str | None = None
+    """Of algorithms with rank state: where the rank's newest is; none yet: left out."""
+    state_output: str | None = None
+    """Where the rank's next state goes, before the contribution."""
     cursor: str | None = None
 
 

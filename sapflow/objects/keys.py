@@ -88,6 +88,11 @@ def optimizer(prefix: str, version: int, ident: str, shard: int) -> str:
     return f"{prefix}optimizer/{version}-{ident}.{shard}"
 
 
+def rank_state(prefix: str, version: int, ident: str, rank: int) -> str:
+    """What belongs to one rank and outlives a step: its own optimiser state, for one."""
+    return f"{prefix}state/{version}-{ident}/{rank}"
+
+
 def evaluation(prefix: str, version: int) -> str:
     return f"{prefix}evaluations/{version}.json"
 

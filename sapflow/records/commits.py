@@ -15,6 +15,7 @@ from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.memory_search import SizeSearch
+from sapflow.records.rank_states import RankStates, all_keys
 
 INTERRUPTED = "Interrupted"
 """Why a driver has stopped that left no record of a failure."""
@@ -138,6 +139,8 @@ class Commit(Message):
     slots: list[str]
     params: list[Part]
     optimizer: list[Part]
+    states: list[RankStates] | None = None
+    """Each rank's newest state of its own, of algorithms that have such."""
     cursor: Cursor = Cursor()
     updates: int = 0
     """Optimiser updates so far: steps less skipped ones, or local steps, or applied contributions."""
@@ -154,6 +157,10 @@ class Commit(Message):
     measured: Measured = Measured()
     forecast: Forecast | None = None
     """In commits whose plan is new."""
+
+    def objects(self, prefix: str) -> list[str]:
+        """The keys of all objects that the version stands on, below its job's prefix."""
+        return [part.key for part in (*self.params, *self.optimizer)] + all_keys(self.states, prefix)
 
     def encode(self) -> bytes:
         return json.dumps(self.body(), sort_keys=True, separators=(",", ":")).encode()

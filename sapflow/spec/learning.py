@@ -60,8 +60,9 @@ class AlgorithmSpec(Model):
     local_steps: Annotated[int, Field(ge=1, le=10_000)] = Field(
         1, description="Optimiser steps in a worker between two merges; above 1, models are averaged."
     )
-    local_state: Literal["Reset", "Average"] = Field(
-        "Reset", description="Local optimiser state: starts at zero each round, or is averaged and travels."
+    local_state: Literal["Reset", "Average", "Keep"] = Field(
+        "Reset",
+        description="Local optimiser state: starts at zero each round, is averaged and travels, or is each rank's own.",
     )
     max_staleness: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
         None,
@@ -90,6 +91,7 @@ class AlgorithmSpec(Model):
                 local_steps=self.local_steps,
                 root_state=False,
                 averaged_state=self.local_state == "Average",
+                rank_state=self.local_state == "Keep",
                 keeps_base=True,
             )
         return Facts("gradient")

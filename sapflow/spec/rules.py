@@ -179,9 +179,15 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "algorithm.localState",
-        "Average needs localSteps above 1",
+        "Average and Keep need localSteps above 1",
         lambda spec: spec.algorithm.local_state == "Reset" or spec.algorithm.local_steps > 1,
         "self.algorithm.localState == 'Reset' || self.algorithm.localSteps > 1",
+    ),
+    Rule(
+        "algorithm.localState",
+        "Keep needs an optimizer with a state to keep: SGD has none, so leave localState out",
+        lambda spec: spec.algorithm.local_state != "Keep" or spec.optimizer.name != "SGD",
+        "self.algorithm.localState != 'Keep' || self.optimizer.name != 'SGD'",
     ),
     Rule(
         "data.microBatchSize",

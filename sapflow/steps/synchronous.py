@@ -19,7 +19,9 @@ from sapflow.messages.requests import MergeRequest, RootRequest, TrainRequest, U
 from sapflow.messages.vectors import Part
 from sapflow.objects import keys
 from sapflow.quantities import structure
+from sapflow.records import rank_states
 from sapflow.records.commits import Commit, Plan
+from sapflow.records.rank_states import RankStates
 from sapflow.steps.algorithm import AlgorithmDriver
 from sapflow.steps.context import Slices, objects_after
 from sapflow.steps.leftovers import Leftovers
@@ -55,16 +57,20 @@ class SynchronousDriver(AlgorithmDriver):
     def leftovers(self, commit: Commit) -> Leftovers:
         if self._step is None:
             return Leftovers()
-        cursors = self._step.possible_cursors() if self.resumed else []
+        more = self._step.possible_cursors() if self.resumed else []
         self.resumed = False
-        return self._step.leftovers(cursors)
+        if commit.skipped:
+            more += self._step.states_written()
+        return self._step.leftovers(more)
 
     def contributions(self) -> Leftovers:
-        return Leftovers() if self._step is None else Leftovers(self._step.leftovers().keys)
+        if self._step is None:
+            return Leftovers()
+        return Leftovers(self._step.leftovers(self._step.states_written()).keys)
 
     def inherited(self, before: Commit, plan: Plan, made: Commit) -> Leftovers:
         step = Step(self, before, plan)
-        return step.leftovers(step.possible_cursors())
+        return step.leftovers(step.possible_cursors() + (step.states_written() if made.skipped else []))
 
 
 class Step:
@@ -139,8 +145,26 @@ class Step:
             schedule_step=self.commit.updates,
             schedule_total=context.schedule_total,
             outputs=[self._ref(0, rank, shard) for shard in range(self.plan.shards)],
+            state=rank_states.find(self.commit.states, context.prefix, rank),
+            state_output=self._state(rank),
         )
         await context.caller.call("worker", request, TrainReply, self._cursors, level=0)
+
+    def _state(self, rank: int) -> str | None:
+        """Where a rank's own state goes, of algorithms that have such."""
+        if not self.context.facts.rank_state:
+            return None
+        return keys.rank_state(self.context.prefix, self.version, self.ident, rank)
+
+    def states_written(self) -> list[str]:
+        """The states of ranks that this step writes."""
+        return [key for rank in self.slices.ranks if (key := self._state(rank)) is not None]
+
+    def _states(self) -> list[RankStates] | None:
+        """What the commit names once the step has written."""
+        if not self.context.facts.rank_state:
+            return None
+        return rank_states.after(self.commit.states, self.version, self.ident, self.slices.ranks)
 
     async def _merger(self, level: int, index: int, children: list[int], shard: int) -> None:
         request = MergeRequest(
@@ -216,6 +240,7 @@ class Step:
             slots=self.commit.slots,
             params=self.params if finite else self.commit.params,
             optimizer=self.state if finite else self.commit.optimizer,
+            states=self._states() if finite else self.commit.states,
             cursor=self.slices.after,
             updates=self.commit.updates + (self.context.facts.local_steps if finite else 0),
             skipped=not finite,
@@ -223,15 +248,15 @@ class Step:
             measured=measured,
         )
 
-    def leftovers(self, cursors: list[str] | None = None) -> Leftovers:
-        """What only this step needs, to be removed once it is committed; `cursors` beside those that it knows of."""
+    def leftovers(self, more: list[str]) -> Leftovers:
+        """What only this step needs, to be removed once it is committed; and `more` keys of the store."""
         shards = range(self.plan.shards)
         nodes = [(0, rank) for rank in self.slices.ranks]
         nodes += [(level, index) for level in range(1, self.top) for index in self.groups[level]]
         found = [self._ref(level, index, shard) for level, index in nodes for shard in shards]
         if self.plan.shards > 1:
             found += [self._total(shard) for shard in shards]
-        return Leftovers.of(found, self._cursors + (cursors or []))
+        return Leftovers.of(found, self._cursors + more)
 
     def _total(self, shard: int) -> Ref:
         # Both of the root's phases are in its cell.

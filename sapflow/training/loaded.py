@@ -3,6 +3,7 @@
 import importlib
 import json
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,15 @@ from sapflow.training.flat import FlatModel
 
 KEPT_JOBS = 2
 KEPT_ORDERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RankState:
+    """A rank's own optimiser state as this instance has last written it under `key`, after `taken` local steps."""
+
+    key: str
+    slots: np.ndarray
+    taken: int
 
 
 class LoadedJob:
@@ -54,6 +64,8 @@ class LoadedJob:
         self._base = aligned(len(self.model.output)) if self.facts.keeps_base else None
         self._tail = np.empty(0, np.float32)
         self._integers = ""
+        self.rank_state: RankState | None = None
+        """Taken out while a call changes it: a call that is given up leaves none."""
 
     @property
     def sizes(self) -> Sizes:

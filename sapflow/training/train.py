@@ -16,7 +16,7 @@ from sapflow.algorithms import optimizers, schedules
 from sapflow.algorithms.merge import write
 from sapflow.channels.channels import Channels
 from sapflow.data.sampler import micro_batches
-from sapflow.errors import SpecError
+from sapflow.errors import CorruptObject, SpecError
 from sapflow.messages.replies import EvaluateReply, InitializeReply, TrainReply
 from sapflow.messages.requests import EvaluateRequest, InitializeRequest, TrainRequest
 from sapflow.objects import contribution, keys
@@ -24,7 +24,7 @@ from sapflow.objects.contribution import Sums
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities import structure
 from sapflow.timing import Timing
-from sapflow.training.loaded import JobCache, LoadedJob
+from sapflow.training.loaded import JobCache, LoadedJob, RankState
 
 EVALUATION_BATCH = 1024
 
@@ -65,9 +65,12 @@ def train(
         loaded.hold(request.params, request.sizes)
         loaded.model.module.train()
     work = LocalSteps(loaded, request) if loaded.facts.keeps_base else Gradient(loaded, request)
-    if request.cursor is not None:
-        with timing.phase("read"):
+    with timing.phase("read"):
+        if request.cursor is not None:
             work.resume(store, request.cursor)
+        elif request.state is not None:
+            work.take_state(store, request.state)
+            timing.bytes["read"] += work.state_bytes
     for micro in work.remaining():
         if not timing.may_start():
             key = keys.cursor(request.outputs[0].key, micro)
@@ -78,6 +81,9 @@ def train(
     vector, sums = work.finish()
     metadata = sums.to_metadata()
     with timing.phase("write"):
+        if request.state_output is not None:
+            work.keep_state(store, request.state_output)
+            timing.bytes["written"] += work.state_bytes
         for ref in request.outputs:
             write(channels, ref, vector[ref.start : ref.stop], metadata)
     timing.bytes["written"] += vector.nbytes
@@ -98,6 +104,8 @@ class Gradient:
         self.order = loaded.order(request.epoch)
         self.batches = self.cut()
         self.first = 0
+        self.taken = 0
+        """Local steps that the rank has taken before, where its optimiser state is its own."""
         self.loss = self.correct = 0.0
         loaded.model.zero_gradient()
 
@@ -137,6 +145,23 @@ class Gradient:
         losses = {"loss": self.loss, "correct": self.correct}
         return Sums(samples, losses, self.loaded.model.dump_integers())
 
+    @property
+    def state_bytes(self) -> int:
+        """Of a rank's own state."""
+        return 0
+
+    def take_state(self, store: Store, key: str) -> None:
+        """Go on with the state that the rank had before. Raises CorruptObject: this algorithm has none."""
+        raise CorruptObject(f"the request names the state {key}, and ranks of this algorithm have none")
+
+    def keep_state(self, store: Store, key: str) -> None:
+        """Write the state that the rank goes on with in its next step."""
+        raise CorruptObject(f"the request asks for the state {key}, and ranks of this algorithm have none")
+
+    def cursor_metadata(self) -> dict[str, str]:
+        """What a cursor holds besides vectors and sums."""
+        return {}
+
     def state(self) -> list[np.ndarray]:
         """What a cursor holds: gradient so far and buffers."""
         model = self.loaded.model
@@ -146,7 +171,7 @@ class Gradient:
     def save(self, store: Store, key: str, done: int) -> None:
         """Write everything that the rest of the work stands on."""
         vector = np.concatenate([piece.reshape(-1) for piece in self.state()])
-        metadata = {**self.sums(1).to_metadata(), "done": str(done)}
+        metadata = {**self.sums(1).to_metadata(), **self.cursor_metadata(), "done": str(done)}
         store.create(key, contribution.encode(vector, metadata))
 
     def resume(self, store: Store, key: str) -> None:
@@ -162,6 +187,7 @@ class Gradient:
         self.loss, self.correct = sums.losses["loss"], sums.losses["correct"]
         self.loaded.model.load_integers(metadata.get("integers", ""))
         self.first = int(metadata["done"])
+        self.taken = int(metadata.get("taken", 0))
 
 
 class LocalSteps(Gradient):
@@ -171,8 +197,11 @@ class LocalSteps(Gradient):
         self.batch = loaded.job.spec.data.batch_size
         super().__init__(loaded, request)
         count = loaded.model.parameters
+        self._kept, loaded.rank_state = loaded.rank_state, None
         if loaded.facts.averaged_state:
             self.slots = loaded.base[len(loaded.model.values) :].copy().reshape(-1, count)
+        elif self._kept is not None and self._kept.key == request.state:
+            self.slots = self._kept.slots
         else:
             self.slots = np.empty((len(loaded.slots), count), np.float32)
             for row, slot in zip(self.slots, loaded.slots, strict=True):
@@ -209,9 +238,29 @@ class LocalSteps(Gradient):
             grads=gradient,
             state=list(self.slots),
             learning_rate=rate,
-            step=(step if loaded.facts.averaged_state else local_step) + 1,
+            step=(step if loaded.facts.averaged_state else self.taken + local_step) + 1,
         )
         model.zero_gradient()
+
+    @property
+    def state_bytes(self) -> int:
+        return self.slots.nbytes
+
+    def take_state(self, store: Store, key: str) -> None:
+        if self._kept is not None and self._kept.key == key:
+            self.taken = self._kept.taken
+            return
+        metadata = contribution.read_vector(store, key, self.slots.reshape(-1))
+        self.taken = int(metadata["taken"])
+
+    def keep_state(self, store: Store, key: str) -> None:
+        steps = -(-(self.request.end - self.request.begin) // self.batch)
+        taken = self.taken + steps
+        store.create(key, contribution.encode(self.slots.reshape(-1), {"taken": str(taken)}), durable=True)
+        self.loaded.rank_state = RankState(key, self.slots, taken)
+
+    def cursor_metadata(self) -> dict[str, str]:
+        return {"taken": str(self.taken)}
 
     def finish(self) -> tuple[np.ndarray, Sums]:
         model, samples = self.loaded.model, self.request.end - self.request.begin

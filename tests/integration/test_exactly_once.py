@@ -44,6 +44,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "model_args": {"hidden": [8], "batchNorm": True},
         "algorithm_steps": 4,
     },
+    "local steps, each rank with its own state": {
+        "algorithm_localSteps": 2,
+        "algorithm_localState": "Keep",
+        "optimizer_name": "Adam",
+        "data_microBatchSize": 5,
+        "algorithm_steps": 4,
+        "checkpoint_everySteps": 2,
+    },
     "checkpoints and a target": {
         "checkpoint_everySteps": 2,
         "evaluation_everySteps": 1,

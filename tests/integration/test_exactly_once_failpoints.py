@@ -27,8 +27,17 @@ JOBS: dict[str, dict[str, Any]] = {
         "data_microBatchSize": 4,
         "algorithm_steps": 2,
     },
+    "ranks with states of their own": {
+        "workers": 3,
+        "merge_structure": [1, 3],
+        "algorithm_localSteps": 3,
+        "algorithm_localState": "Keep",
+        "algorithm_steps": 3,
+        "checkpoint_everySteps": 1,
+        "checkpoint_keep": 1,
+    },
 }
-HURRY = {"sharded tree": 0.0, "local steps under a time limit": 1.0}
+HURRY = {"sharded tree": 0.0, "local steps under a time limit": 1.0, "ranks with states of their own": 0.0}
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ def test_a_finished_job_keeps_its_records_its_result_and_its_last_version_only(
 ) -> None:
     kinds = {name.partition("/")[0] for name in undisturbed.listing}
     assert kinds <= {
-        "spec.json", "plans", "commits", "evaluations", "checkpoints", "params", "optimizer", "result",
+        "spec.json", "plans", "commits", "evaluations", "checkpoints", "params", "optimizer", "state", "result",
     }  # fmt: skip
     steps = undisturbed.job.spec.algorithm.steps
     for kind in ("params", "optimizer"):

@@ -39,6 +39,11 @@ JOBS: dict[str, dict[str, Any]] = {
         "data_microBatchSize": 4,
         "algorithm_steps": 3,
     },
+    "local steps, each rank with its own state": {
+        "algorithm_localSteps": 2,
+        "algorithm_localState": "Keep",
+        "algorithm_steps": 3,
+    },
 }
 HURRY = {"local steps under a time limit": 0.7}
 

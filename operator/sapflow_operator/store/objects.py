@@ -14,6 +14,8 @@ from sapflow.objects import keys
 from sapflow.objects.stores.credentials import Credentials
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
+from sapflow.records import rank_states
+from sapflow.records.rank_states import RankStates
 from sapflow_operator.wanted import Place
 
 _SECONDS = 30.0
@@ -59,6 +61,8 @@ def _kept(store: Store, uid: str, found: list[str]) -> set[str]:
     except ObjectMissing:
         return kept
     kept |= {part["key"] for part in (*checkpoint["params"], *checkpoint["optimizer"])}
+    states = [RankStates.model_validate(each) for each in checkpoint.get("states", ())]
+    kept |= set(rank_states.all_keys(states, keys.job(uid)))
     kept |= {
         keys.spec(keys.job(uid)),
         keys.checkpoint(keys.job(uid), newest),

@@ -224,6 +224,46 @@ class TestLocalSteps:
                         states[index]["step"] = torch.tensor(float(updates))
         reference.assert_equal(module, tolerance=1e-4 if name == "Adam" else 2e-5)
 
+    @pytest.mark.parametrize("name", ["Momentum", "Adam", "Adagrad"])
+    def test_a_rank_goes_on_with_the_state_that_it_had(self, prepared: Prepared, name: str) -> None:
+        # Five ranks, and a last round of an epoch that has samples for three of them at most.
+        workers, batch, local, rounds = 5, 5, 3, 7
+        rate = 0.01 if name == "Adam" else 0.1
+        place = trained(
+            prepared,
+            workers=workers,
+            merge_structure=[1, 2, 5],
+            optimizer_name=name,
+            optimizer_learningRate=rate,
+            algorithm_localSteps=local,
+            algorithm_localState="Keep",
+            algorithm_steps=rounds,
+            data_batchSize=batch,
+        )
+        reference = Reference(place)
+        module = reference.model()
+        parts = [copy.deepcopy(module) for _ in range(workers)]
+        optimizers = [reference.optimizer(part) for part in parts]
+        for epoch, begin, end in reference.steps(rounds, workers * batch * local):
+            for part, (first, stop), optimizer in zip(
+                parts, split(begin, end, workers), optimizers, strict=True
+            ):
+                part.load_state_dict(module.state_dict())
+                for at in range(first, stop, batch):
+                    features, targets = reference.samples(epoch, at, min(at + batch, stop))
+                    optimizer.zero_grad()
+                    mean_loss(part(features), targets).backward()
+                    optimizer.step()
+            weights = [stop - first for first, stop in split(begin, end, workers)]
+            with torch.no_grad():
+                for index, parameter in enumerate(module.parameters()):
+                    theirs = [
+                        weight * list(part.parameters())[index]
+                        for weight, part in zip(weights, parts, strict=True)
+                    ]
+                    parameter.copy_(torch.stack(theirs).sum(0) / sum(weights))
+        reference.assert_equal(module, tolerance=1e-4 if name == "Adam" else 2e-5)
+
 
 class TestSameBits:
     """What must not change a single bit of the result."""
@@ -286,6 +326,16 @@ TIME_LIMITED: dict[str, tuple[dict[str, Any], str]] = {
             "algorithm_localState": "Average",
             "algorithm_steps": 3,
             "model_args": {"hidden": [8], "batchNorm": True},
+        },
+        "train",
+    ),
+    "local steps with the state of each rank": (
+        {
+            "data_microBatchSize": 3,
+            "algorithm_localSteps": 2,
+            "algorithm_localState": "Keep",
+            "optimizer_name": "Adam",
+            "algorithm_steps": 3,
         },
         "train",
     ),
