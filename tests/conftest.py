@@ -82,10 +82,19 @@ def another_namespace() -> Iterator[str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say at the end, in red, that S3 was not tested: a skip among hundreds of dots is overlooked."""
+    """Say at the end, in red, that S3 was not tested: a skip among hundreds of dots is overlooked.
+
+    And which jobs were held against an earlier commit's code instead of recorded weights (test_bits).
+    """
     skipped = [
         report for report in terminalreporter.stats.get("skipped", []) if HOW_TO_FIX in str(report.longrepr)
     ]
     if skipped:
         terminalreporter.section(f"S3 WAS NOT TESTED ({len(skipped)} tests)", red=True, bold=True)
         terminalreporter.line(HOW_TO_FIX, red=True)
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    properties = [each for report in reports for each in getattr(report, "user_properties", ())]
+    if beside := sorted(text for name, text in properties if name == "bits"):
+        terminalreporter.section("weights were compared with those of an earlier commit's code, run here")
+        for text in dict.fromkeys(beside):
+            terminalreporter.line(text)
