@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.line(HOW_TO_FIX, red=True)
     reports = [report for group in terminalreporter.stats.values() for report in group]
     properties = [each for report in reports for each in getattr(report, "user_properties", ())]
-    if beside := sorted(text for name, text in properties if name == "bits"):
-        terminalreporter.section("weights were compared with those of an earlier commit's code, run here")
-        for text in dict.fromkeys(beside):
-            terminalreporter.line(text)
+    for text, jobs in Counter(text for name, text in properties if name == "bits").items():
+        terminalreporter.section(f"THE WEIGHTS OF {jobs} JOBS ARE NOT RECORDED", yellow=True, bold=True)
+        terminalreporter.line(text, yellow=True)

@@ -163,7 +163,8 @@ class Code:
         paths = (self.root, self.root / "functions", self.root / "operator")
         done = subprocess.run(
             [sys.executable, *arguments],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+            # Temporary files of its own: other runs sweep the common folder, where older code renders images.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "TMPDIR": str(folder)},
             cwd=folder,
             capture_output=True,
             text=True,

@@ -35,7 +35,9 @@ class Before:
             code = self._code()
         except CommitMissing as error:
             pytest.skip(f"no row has {name} for {self._key}, and {TABLE.commit} is not here: {error}")
-        note("bits", f"{TABLE.commit[:12]} trained {name} beside today's code: no row has it for {self._key}")
+        note(
+            "bits", f"{TABLE.commit[:12]} trained them beside today's code: no row of theirs for {self._key}"
+        )
         return code.run(name, folder).sha256
 
 
