@@ -13,14 +13,12 @@ Each job is a `python -m sapflow run` of its own, so any commit that knows the s
 
 import argparse
 import hashlib
-import io
 import json
 import os
 import platform
 import re
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -183,8 +181,7 @@ def code_of(commit: str) -> Iterator[Code]:
     """The code of a commit of this clone, in a folder that goes again. Raises CommitMissing."""
     archive = _git("archive", commit)
     with TemporaryDirectory(prefix="sapflow-bits-") as folder:
-        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-            files.extractall(folder, filter="data")
+        subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True, timeout=60)
         yield Code(Path(folder).resolve())
 
 
