@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,10 +84,18 @@ def another_namespace() -> Iterator[str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say at the end, in red, that S3 was not tested: a skip among hundreds of dots is overlooked."""
+    """Say at the end, in red, that S3 was not tested: a skip among hundreds of dots is overlooked.
+
+    And which jobs were held against an earlier commit's code instead of recorded weights (test_bits).
+    """
     skipped = [
         report for report in terminalreporter.stats.get("skipped", []) if HOW_TO_FIX in str(report.longrepr)
     ]
     if skipped:
         terminalreporter.section(f"S3 WAS NOT TESTED ({len(skipped)} tests)", red=True, bold=True)
         terminalreporter.line(HOW_TO_FIX, red=True)
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    properties = [each for report in reports for each in getattr(report, "user_properties", ())]
+    for text, jobs in Counter(text for name, text in properties if name == "bits").items():
+        terminalreporter.section(f"THE WEIGHTS OF {jobs} JOBS ARE NOT RECORDED", yellow=True, bold=True)
+        terminalreporter.line(text, yellow=True)
