@@ -95,7 +95,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section(f"S3 WAS NOT TESTED ({len(skipped)} tests)", red=True, bold=True)
         terminalreporter.line(HOW_TO_FIX, red=True)
     reports = [report for group in terminalreporter.stats.values() for report in group]
-    properties = [each for report in reports for each in getattr(report, "user_properties", ())]
+    calls = [report for report in reports if getattr(report, "when", None) == "call"]
+    properties = [each for report in calls for each in report.user_properties]
     for text, jobs in Counter(text for name, text in properties if name == "bits").items():
         terminalreporter.section(f"THE WEIGHTS OF {jobs} JOBS ARE NOT RECORDED", yellow=True, bold=True)
         terminalreporter.line(text, yellow=True)
