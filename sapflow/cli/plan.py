@@ -162,18 +162,18 @@ def _make(
 ) -> _Plan:
     constants, price = workload.constants_of(session.store_url(job, None), runtime), job.price
     work = workload.work_of(job, size, constants, runtime, instances)
-    held = choice.held(job, work)
-    shards = search.feasible_shards(held, workload.most_shards(size))
+    limited = choice.memory_limited(job, work)
+    shards = search.feasible_shards(limited, workload.most_shards(size))
     by = given.by or choice.objective_of(job)
     best = search.search(work, constants, price, shards=shards, objective=by, most=given.candidates)
-    left = choice.within_limits(job, steps)
-    own = choice.choose(job, work, constants, size, left)
+    remaining = choice.within_limits(job, steps)
+    own = choice.choose(job, work, constants, size, remaining)
     listed = [*best]
     if not any(_same(each, own) for each in listed):
         listed.append(own)
     rows = [_Row(each, _same(each, own), _simulated(each, work, constants, price, given)) for each in listed]
-    shortage = search.merger_memory(held, own.shards).shortage(held.memory(held.mergers))
-    within = left.allows(own)
+    shortage = search.merger_memory(limited, own.shards).shortage(limited.memory(limited.mergers))
+    within = remaining.allows(own)
     placed = None if _nodes_decide(job, runtime) else placement.of(job)
     return _Plan(job, size, work, constants, steps, rows, best[0], own, within, shortage, placed)
 
@@ -298,10 +298,10 @@ def _table(made: _Plan) -> list[str]:
             ]
         )
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    left = {0, 1, len(widths) - 1}
+    remaining = {0, 1, len(widths) - 1}
     return [
         "  ".join(
-            cell.ljust(width) if index in left else cell.rjust(width)
+            cell.ljust(width) if index in remaining else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         for line in cells

@@ -82,11 +82,11 @@ def test_a_call_costs_what_the_size_costs_that_it_had(prepared: Prepared) -> Non
     price = place.job.price
     for old, new in pairwise(place.commits()):
         (size,) = new.measured.memory_limits["worker"]
-        leg = new.measured.legs[0]
-        each = leg.seconds / leg.calls
-        assert leg.cost_usd == pytest.approx(leg.calls * cost(price, size, each), rel=0.05)
+        usage = new.measured.levels[0]
+        each = usage.seconds / usage.calls
+        assert usage.cost_usd == pytest.approx(usage.calls * cost(price, size, each), rel=0.05)
         assert new.account.cost_usd - old.account.cost_usd >= 0.999 * sum(
-            each.cost_usd for each in new.measured.legs
+            each.cost_usd for each in new.measured.levels
         )
 
 

@@ -103,7 +103,7 @@ def test_a_job_is_planned_once_more_where_its_steps_say_that_another_tree_is_bet
     assert better is not None
     assert forecast.steps == STEPS
     assert better.steps == STEPS - plans.SETTLING - plans.WINDOW
-    # The law knows now what a child takes: 12 in one go, or two times three or four.
+    # The cost model knows now what a child takes: 12 in one go, or two times three or four.
     assert 6 * CHILD < better.seconds_per_step < 9 * CHILD
     seconds = [new.account.seconds - old.account.seconds for old, new in itertools.pairwise(commits)]
     assert max(seconds[-5:]) < 0.75 * min(seconds[:5])

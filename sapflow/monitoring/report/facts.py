@@ -10,7 +10,7 @@ from sapflow.errors import DataError
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.structure import Structure
-from sapflow.records.commits import Account, Commit, Leg, Plan, Records
+from sapflow.records.commits import Account, Commit, LevelUsage, Plan, Records
 from sapflow.records.typical import typical
 from sapflow.spec.training_job import TrainingJob
 
@@ -31,7 +31,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What the planner's law says of a warm step: seconds and dollars, and seconds by level, workers first."""
+    """The cost model's prediction for a warm step: seconds and dollars, and seconds by level, workers first."""
 
     seconds: float
     dollars: float
@@ -108,9 +108,9 @@ class Facts:
         return statistics.median(gaps) if gaps else None
 
     @property
-    def levels(self) -> list[Leg]:
+    def levels(self) -> list[LevelUsage]:
         """A typical step by level, workers first: the median of each figure over the warm steps."""
-        return typical([each.measured.legs for each in self.warm if each.measured.legs])
+        return typical([each.measured.levels for each in self.warm if each.measured.levels])
 
 
 async def gather(uid: str, job: TrainingJob, store: Store) -> Facts:

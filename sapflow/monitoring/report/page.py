@@ -12,7 +12,7 @@ from sapflow.monitoring.report.elements import money, number, share, table, time
 from sapflow.monitoring.report.facts import Facts
 from sapflow.quantities.memory import format_bytes, format_quantity, parse_quantity
 from sapflow.quantities.prices import MIB
-from sapflow.records.commits import Account, Commit, Leg
+from sapflow.records.commits import Account, Commit, LevelUsage
 from sapflow.text import dollars, duration, percent
 
 PHASES = {
@@ -205,16 +205,16 @@ def _tree(facts: Facts) -> str:
     edges: list[list[str]] = []
     timed = False
     for level in range(len(facts.structure) - 1, -1, -1):
-        leg = levels[level] if level < len(levels) else Leg()
-        notes.append([f"{duration(leg.seconds / leg.calls)} a call"] if leg.calls else [])
-        below = levels[level - 1] if 0 < level < len(levels) else Leg()
+        usage = levels[level] if level < len(levels) else LevelUsage()
+        notes.append([f"{duration(usage.seconds / usage.calls)} a call"] if usage.calls else [])
+        below = levels[level - 1] if 0 < level < len(levels) else LevelUsage()
         if not below.calls:
             edges.append([])
             continue
         # Shards and cursors make several calls of one child; the cut end of an epoch has fewer children.
         children = min(below.calls, facts.structure[-level])
         each = [format_bytes(below.bytes_written / children)]
-        if merging := leg.phases.get("merge"):
+        if merging := usage.phases.get("merge"):
             each.append(duration(merging / children))
             timed = True
         edges.append([f"{', '.join(each)} each", f"{format_bytes(below.bytes_written)} in all"])
@@ -231,16 +231,16 @@ def _levels(facts: Facts) -> str:
     if not levels:
         return '<p class="empty">Calls were not counted by level when this job ran.</p>'
     rows = []
-    for level, leg in reversed(list(enumerate(levels))):
-        calls = max(leg.calls, 1)
+    for level, usage in reversed(list(enumerate(levels))):
+        calls = max(usage.calls, 1)
         rows.append(
             [
                 facts.level_name(level),
-                f"{leg.calls:,}",
-                duration(leg.seconds / calls),
-                duration(leg.slowest),
-                format_bytes(leg.bytes_read),
-                format_bytes(leg.bytes_written),
+                f"{usage.calls:,}",
+                duration(usage.seconds / calls),
+                duration(usage.slowest),
+                format_bytes(usage.bytes_read),
+                format_bytes(usage.bytes_written),
             ]
         )
     head = ["a typical step", "calls", "mean call", "slowest call", "read", "written"]
