@@ -8,7 +8,7 @@ from sapflow.data.cut import write_spec
 from sapflow.data.manifest import manifest_key
 from sapflow.errors import JobFailed, ObjectMissing
 from sapflow.messages.replies import CutReply
-from sapflow.messages.requests import PrepareRequest
+from sapflow.messages.requests import CutRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.memory import parse_quantity
@@ -23,7 +23,7 @@ LEAST_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class CutData:
     """A job's data in blocks, and what preparing it has used and found out."""
 
     manifest: Manifest
@@ -32,7 +32,7 @@ class Prepared:
     """Of the model, for one sample; None where an earlier driver has prepared the data, or an older function did."""
 
 
-async def prepare(
+async def cut_by_worker(
     uid: str,
     job: TrainingJob,
     store: Store,
@@ -40,7 +40,7 @@ async def prepare(
     observer: Observer | None = None,
     *,
     check_memory: bool = True,
-) -> Prepared:
+) -> CutData:
     """The manifest of the job's data, cut by a worker unless that is done, and what that has used.
 
     `check_memory`: see PrepareRequest. A failure is kept in the store. Raises JobFailed with the message of what is
@@ -50,7 +50,7 @@ async def prepare(
     key = manifest_key(keys.data(prefix))
     await asyncio.to_thread(write_spec, uid, job, store)
     try:
-        return Prepared(await asyncio.to_thread(load_manifest, store, key), Account())
+        return CutData(await asyncio.to_thread(load_manifest, store, key), Account())
     except ObjectMissing:
         pass
     spec = job.spec
@@ -67,7 +67,7 @@ async def prepare(
         observer=observer or Observer(),
         account=Account(),
     )
-    request = PrepareRequest(
+    request = CutRequest(
         job=uid, version=0, seconds_left=1, spec=keys.spec(prefix), check_memory=check_memory
     )
     try:
@@ -76,4 +76,4 @@ async def prepare(
         await Records(store, prefix).fail(failure, failure.version)
         raise
     manifest = await asyncio.to_thread(load_manifest, store, key)
-    return Prepared(manifest, caller.account, reply.forward_flops)
+    return CutData(manifest, caller.account, reply.forward_flops)

@@ -29,11 +29,11 @@ class Request(Message):
     are none."""
 
 
-class PrepareRequest(Request):
+class CutRequest(Request):
     """Cut the job's data into blocks, and check job and model against them. Where the driver has no torch and no data
     libraries; `version` is 0."""
 
-    op: Literal["prepare"] = "prepare"
+    op: Literal["cut"] = "cut"
     spec: str
     check_memory: bool = True
     """Whether functions of too little memory are an error; not where they are given more when they need it."""

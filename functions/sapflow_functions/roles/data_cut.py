@@ -6,7 +6,7 @@ from sapflow.data.cut import check_data, cut
 from sapflow.data.manifest import Manifest, manifest_key
 from sapflow.errors import DataError, InvocationError, SpecError
 from sapflow.messages.replies import CutReply
-from sapflow.messages.requests import PrepareRequest
+from sapflow.messages.requests import CutRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.spec.document import parse
@@ -17,7 +17,7 @@ from sapflow.training.estimate import examine, forward_flops
 _REACHABLE = ("sklearn:", "synthetic:", "generated:", "s3://")
 
 
-def prepare(store: Store, request: PrepareRequest, timing: Timing) -> CutReply:
+def cut_for_job(store: Store, request: CutRequest, timing: Timing) -> CutReply:
     """Cut the data of the job whose spec is stored, unless that is done; the manifest's key and its counts.
 
     Raises DataError, SpecError (also where the model does not fit the data or its functions' memory), StoreError,
