@@ -1,4 +1,4 @@
-"""Data cut by a worker function, where the driver has neither the data's libraries nor the model's."""
+"""Lets a worker function cut the data, because the driver in a cluster lacks the libraries of data and model."""
 
 import asyncio
 from dataclasses import dataclass
@@ -19,17 +19,18 @@ from sapflow.steps.calls import Caller
 from sapflow.steps.observer import Observer
 
 LEAST_SECONDS = 300.0
-"""A cut cannot be continued by a second invocation, so one may take this long even where a step's may not."""
+"""Least time limit of the invocation that cuts: unlike a step, a cut cannot continue in a second invocation."""
 
 
 @dataclass(frozen=True, slots=True)
 class CutData:
-    """A job's data in blocks, and what preparing it has used and found out."""
+    """A job's data in blocks, what the cut has consumed, and what it found out about the model."""
 
     manifest: Manifest
     account: Account
     forward_flops: int | None = None
-    """Of the model, for one sample; None where an earlier driver has prepared the data, or an older function did."""
+    """Operations of the model's forward pass for one sample; None if an earlier driver or an older function cut the
+    data."""
 
 
 async def cut_by_worker(
@@ -41,10 +42,10 @@ async def cut_by_worker(
     *,
     check_memory: bool = True,
 ) -> CutData:
-    """The manifest of the job's data, cut by a worker unless that is done, and what that has used.
+    """Have a worker cut the job's data, unless that is done.
 
-    `check_memory`: see PrepareRequest. A failure is kept in the store. Raises JobFailed with the message of what is
-    wrong, StoreError.
+    For `check_memory` see CutRequest. A failure is recorded in the store. Raises JobFailed, which says what is wrong
+    with job or data, and StoreError.
     """
     prefix = keys.job(uid)
     key = manifest_key(keys.data(prefix))

@@ -1,4 +1,4 @@
-"""The `prepare` operation: a worker cuts a job's data, and says what is wrong with job, data and model together."""
+"""The `cut` operation: a worker cuts a job's data, and checks whether job, data and model fit together."""
 
 import json
 
@@ -18,10 +18,10 @@ _REACHABLE = ("sklearn:", "synthetic:", "generated:", "s3://")
 
 
 def cut_for_job(store: Store, request: CutRequest, timing: Timing) -> CutReply:
-    """Cut the data of the job whose spec is stored, unless that is done; the manifest's key and its counts.
+    """Cut the data of the job whose spec is in the store, unless that is done.
 
-    Raises DataError, SpecError (also where the model does not fit the data or its functions' memory), StoreError,
-    and InvocationError where the cut takes longer than the invocation may.
+    Raises DataError, SpecError (also if the model does not fit the data or the functions' memory), StoreError, and
+    InvocationError if the cut exceeds the invocation's time limit.
     """
     job = parse(json.loads(bytes(store.read(request.spec))))
     if not job.spec.data.source.startswith(_REACHABLE):
