@@ -195,7 +195,7 @@ class EmbeddedRuntime:
         try:
             reply = await instance.call(request, seconds)
         except InvocationError as error:
-            # A function that reports an error can serve the next call; one that exceeds its limits is ended by a platform.
+            # A function that reports an error can serve the next call; a platform ends one that exceeds its limits.
             if isinstance(error, InvocationTimeout | OutOfMemory) or not instance.alive:
                 self._drop(instance)
             else:
