@@ -221,12 +221,12 @@ class TestLocalSteps:
         reference.assert_equal(module, tolerance=1e-4 if name == "Adam" else 2e-5)
 
     @pytest.mark.parametrize("name", ["Momentum", "Adam", "Adagrad"])
-    def test_a_rank_goes_on_with_the_state_that_it_had(self, prepared: Prepared, name: str) -> None:
+    def test_a_rank_goes_on_with_the_state_that_it_had(self, places: Places, name: str) -> None:
         # Five ranks, and a last round of an epoch that has samples for three of them at most.
         workers, batch, local, rounds = 5, 5, 3, 7
         rate = 0.01 if name == "Adam" else 0.1
         place = trained(
-            prepared,
+            places,
             workers=workers,
             merge_structure=[1, 2, 5],
             optimizer_name=name,
