@@ -80,7 +80,7 @@ class CellStore:
             try:
                 return self.volume.read(key, start, count)
             except StoreError:
-                # Taken away in this moment: the store has it all the same.
+                # The copy was removed just now; the store has the object, too.
                 pass
         found = self._store.read(key, start, count)
         self._count(read=found.nbytes)
@@ -91,7 +91,7 @@ class CellStore:
             try:
                 return self.volume.open(key)
             except StoreError:
-                # Taken away in this moment: the store has it all the same.
+                # The copy was removed just now; the store has the object, too.
                 pass
         reader = self._store.open(key)
         self._count(read=reader.size)
