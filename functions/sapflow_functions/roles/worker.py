@@ -1,4 +1,4 @@
-"""The worker: trains and evaluates with torch. It can merge too, where a job reuses workers as mergers."""
+"""The worker trains and evaluates with torch. It also merges if a job reuses workers as mergers."""
 
 import os
 import sys
@@ -37,7 +37,7 @@ def _load_handlers() -> Mapping[str, Handler]:
         cache = jobs(context.store)
         answer = train.initialize(context.store, cache, request, merging.timing(context))
         if request.estimate:
-            from sapflow.training.estimate import worker_needs  # once in a job's life, and of few jobs
+            from sapflow.training.estimate import worker_needs  # imported here because few calls need it
 
             loaded = cache.get(request.spec, request.manifest)
             needed = worker_needs(loaded.job, loaded.manifest).total
