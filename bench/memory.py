@@ -79,7 +79,7 @@ def measured(size: int, steps: int) -> Trial:
         done.until_succeeded(SECONDS)
         found = _settled(cluster.commits(done, steps))
     seconds = statistics.median(each.measured.seconds for each in found)
-    dollars = statistics.median(sum(leg.cost_usd for leg in each.measured.legs) for each in found)
+    dollars = statistics.median(sum(usage.cost_usd for usage in each.measured.levels) for each in found)
     return Trial(size, seconds, dollars)
 
 

@@ -1,10 +1,10 @@
 """`python -m bench.paper.choice [size …]`: the planner's choice beside the best of the structures measured.
 
 Four sizes of parameters, from 1 kB to 100 MB; workers that do no arithmetic, real mergers and driver, MinIO behind
-`LINK`. For each size some ways to merge are measured. The law is fitted to three of them, and the planner chooses among
-all structures and shard counts. And a job that names no tree runs for as long as it takes to plan itself anew from its
-own steps. Then both choices and the best of those measured take turns: which of many is best in one table is partly
-luck.
+`LINK`. For each size some ways to merge are measured. The cost model is fitted to three of them, and the planner
+chooses among all structures and shard counts. And a job that names no tree runs for as long as it takes to plan itself
+anew from its own steps. Then both choices and the best of those measured take turns: which of many is best in one
+table is partly luck.
 """
 
 import argparse
@@ -30,7 +30,7 @@ MOST_FUNCTIONS = 64
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One size. The first three trees are those that the law is fitted to."""
+    """One size. The first three trees are those that the cost model is fitted to."""
 
     name: str
     parameters: int

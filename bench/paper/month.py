@@ -1,8 +1,8 @@
 """`python -m bench.paper.month`: the bill of a simulated month of jobs on functions, beside machines kept for them.
 
 Jobs of case A come at random (a Poisson process, seeded). On functions each is billed for what its steps take by the
-planner's law on Knative's constants. Machines are kept all month, as many as one job's workers need, and jobs wait in
-line for them. Break-even is the share of the month that machines must work for the functions to cost more.
+planner's cost model on Knative's constants. Machines are kept all month, as many as one job's workers need, and jobs
+wait in line for them. Break-even is the share of the month that machines must work for the functions to cost more.
 """
 
 import random

@@ -1,8 +1,8 @@
-"""`python -m bench.paper.steptime`: seconds per step of many structures, measured, and as the law predicts them.
+"""`python -m bench.paper.steptime`: seconds per step of many structures, measured, and as the cost model predicts them.
 
-16 and 64 workers that do no arithmetic, real mergers and driver, MinIO behind `LINK`. The law's constants are fitted to
-every other structure, and predict those between them: no step is predicted from itself. The fit starts from what the
-link is set to.
+16 and 64 workers that do no arithmetic, real mergers and driver, MinIO behind `LINK`. The cost model's constants are
+fitted to every other structure, and predict those between them: no step is predicted from itself. The fit starts from
+what the link is set to.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from bench.paper.link import Link, behind
 from sapflow.planning import calibration
 from sapflow.planning.calibration import Measurement
 from sapflow.planning.constants import LOCAL_MINIO, Constants
-from sapflow.planning.cost_model import Law, Work
+from sapflow.planning.cost_model import CostModel, Work
 from sapflow.planning.least_squares import r_squared
 from sapflow.quantities.prices import AWS_LAMBDA
 
@@ -56,7 +56,7 @@ PULL = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Seconds of a step: the median measured, and the law's."""
+    """Seconds of a step: the median measured, and the cost model's."""
 
     tree: Tree
     measured: float
@@ -85,9 +85,9 @@ def nominal(link: Link) -> Constants:
 
 
 def seconds(constants: Constants, tree: Tree, parameters: int) -> float:
-    """What the law says of a step of idle workers."""
+    """What the cost model says of a step of idle workers."""
     work = Work(workers=tree.structure[-1], parameters=parameters, compute_seconds=0.0)
-    return Law(work, constants).predict(tree.structure, tree.shards, AWS_LAMBDA).seconds
+    return CostModel(work, constants).predict(tree.structure, tree.shards, AWS_LAMBDA).seconds
 
 
 def fit(measured: Mapping[Tree, float], start: Constants, parameters: int) -> Constants:

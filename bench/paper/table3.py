@@ -1,4 +1,4 @@
-"""`python -m bench.paper.table3`: the law fitted to the paper's Table III, R² and the error of each row.
+"""`python -m bench.paper.table3`: the cost model fitted to the paper's Table III, R² and the error of each row.
 
     t = t_fixed + t_m · (n/m_1 + … + m_k) + t_level · k
 
@@ -32,7 +32,7 @@ SECONDS: dict[Structure, dict[str, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The law on one case. Seconds of one iteration; `predicted` are those of a run, in the table's order."""
+    """The cost model on one case. Seconds of one iteration; `predicted` are those of a run, in the table's order."""
 
     fixed: float
     merge: float
@@ -42,7 +42,7 @@ class Fit:
 
 
 def fit(case: str, *, levels: bool = True) -> Fit:
-    """Least squares with no constant below zero; without `levels` the law is eq. 1 and a constant alone."""
+    """Least squares with no constant below zero; without `levels` the cost model is eq. 1 and a constant alone."""
     trees, measured = list(SECONDS), [row[case] for row in SECONDS.values()]
     rows = [_terms(tree) if levels else [*_terms(tree)[:2], 0.0] for tree in trees]
     found = non_negative(rows, measured)
@@ -74,7 +74,7 @@ def main() -> None:
             f"case {case}: R² {full.r_squared:.4f} ({plain.r_squared:.4f} without a term per level); an iteration is"
         )
         print(f"  {full.fixed:.2f} s + {full.merge * 1000:.0f} ms × Σ fan-ins + {full.level:.2f} s × k\n")
-        print(f"  {'structure':<22} {'measured':>9} {'law':>9} {'error':>7}")
+        print(f"  {'structure':<22} {'measured':>9} {'fitted':>9} {'error':>7}")
         for (tree, row), predicted in zip(SECONDS.items(), full.predicted, strict=True):
             error = predicted / row[case] - 1
             print(f"  {list(tree)!s:<22} {row[case]:>9.2f} {predicted:>9.2f} {error:>+7.1%}")

@@ -1,7 +1,7 @@
-"""The web application of a function: `/invoke`, the OpenWhisk contract, probes and metrics over the same handlers.
+"""The web application of a function: `/invoke`, the OpenWhisk contract, probes and metrics, over the same handlers.
 
-`/invoke` is on the path of a training step of a few milliseconds, hence plain Starlette: no body injection, no
-response models.
+`/invoke` is on the critical path of training steps of a few milliseconds. So it uses plain Starlette, without body
+injection and response models.
 """
 
 import json
@@ -20,7 +20,7 @@ from sapflow_functions.settings import Settings
 
 
 class _Application(FastAPI):
-    """Serves `/invoke` ahead of middleware and routing, which cost a fifth of a warm call and add nothing to it."""
+    """Serves `/invoke` before middleware and routing, which would cost a fifth of a warm call for nothing."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/invoke" and scope["method"] == "POST":
@@ -31,7 +31,7 @@ class _Application(FastAPI):
 
 
 async def invoke(function: Function, request: Request) -> Response:
-    """POST /invoke: check the token, run the handler."""
+    """Handle POST /invoke: check the token and run the handler."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not function.holds_token(token):
         return UNAUTHORIZED.response()
@@ -43,7 +43,7 @@ async def invoke(function: Function, request: Request) -> Response:
 
 
 def create_app(role: str, handlers: Mapping[str, Handler], settings: Settings, born: float) -> FastAPI:
-    """The application of a process started at `born` (time.monotonic()); its `state.function` is what is behind it.
+    """The application of a process that started at `born` (time.monotonic()). Its `state.function` is the Function.
 
     Raises StoreError for a bad store URL.
     """
@@ -58,7 +58,7 @@ def create_app(role: str, handlers: Mapping[str, Handler], settings: Settings, b
     async def metrics(request: Request) -> Response:
         return Response(function.metrics.text(busy=function.busy), media_type="text/plain; version=0.0.4")
 
-    # Telemetry off: FastAPI would look for OpenTelemetry providers on every request.
+    # Telemetry is off, because FastAPI would look for OpenTelemetry providers on every request.
     app = _Application(
         title=f"sapflow {role}",
         openapi_url=None,

@@ -1,4 +1,4 @@
-"""Calls of one role's handlers, and the answers that they become, whatever door they come in by."""
+"""Calls of a role's handlers and their answers, for both HTTP contracts."""
 
 import asyncio
 import hmac
@@ -25,14 +25,14 @@ from sapflow_functions.metrics import Metrics
 from sapflow_functions.runner import Context, Handler, Runner
 
 HANG_UP_WATCH_SECONDS = 0.25
-"""A call that takes longer than this is watched for a caller that hangs up; shorter ones do not pay for it."""
+"""Only calls that take longer than this are watched for a caller that disconnects, so short ones cost nothing."""
 
 logger = logging.getLogger("sapflow.function")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status and a JSON body. `expected` is False where the function itself, not the request, is at fault."""
+    """A status and a JSON body. `expected` is False if the function itself, not the request, is at fault."""
 
     status: int
     body: bytes
@@ -61,7 +61,7 @@ STOPPING = Answer.error(
 
 
 class Function:
-    """The handlers of one role behind one thread."""
+    """The handlers of a role, run by one thread."""
 
     def __init__(
         self,
@@ -72,8 +72,8 @@ class Function:
         born: float,
         memory_bytes: int | None = None,
     ) -> None:
-        """`token` gives '' and `store` is None until `configure` is called. `born`: time.monotonic() of the start.
-        `memory_bytes`: the limit that every answer tells."""
+        """`token` returns '' and `store` is None until `configure` is called. `born` is time.monotonic() at the start.
+        `memory_bytes` is the memory limit, which every answer reports."""
         self.role = role
         self.metrics = Metrics(role)
         self._handlers = handlers
@@ -92,11 +92,11 @@ class Function:
 
     @property
     def configured(self) -> bool:
-        """Whether it has a store; before, it answers no call."""
+        """Whether the function has a store; before that, it answers no call."""
         return self._store is not None
 
     def configure(self, token: Callable[[], str], store: Store) -> None:
-        """Answer the calls of those who hold the token, on this store."""
+        """From now on, answer calls that carry the token, on this store."""
         self._token, self._store = token, store
 
     def holds_token(self, token: str) -> bool:
@@ -104,7 +104,7 @@ class Function:
         return bool(expected) and hmac.compare_digest(token.encode(), expected.encode())
 
     def stop(self) -> None:
-        """Ask the call at work, if any, to give up, and take no other."""
+        """Ask the current call, if any, to give up, and accept no other."""
         self._stopping = True
         if self._current is not None:
             self._current.cancelled.set()
@@ -112,8 +112,8 @@ class Function:
     async def call(self, request: object, deadline: float, http: Request) -> Answer:
         """Run the handler that `request["op"]` names, until `deadline` (time.monotonic()).
 
-        To be called for those who hold the token. What was run has its seconds in its headers, and the first call
-        the age of the process at its arrival: so its sender learns how long a start has taken.
+        The caller must have checked the token. The answer's headers have the handler's seconds, and in the first call
+        also the age of the process at its arrival, from which the sender learns how long the start took.
         """
         if self._stopping or self._store is None:
             return STOPPING
@@ -151,8 +151,8 @@ class Function:
 
     def _work(self, handler: Handler, request: dict[str, Any], context: Context) -> Answer:
         started = time.perf_counter()
-        # The one place where any exception is caught: whatever a handler raises must become an answer, and the
-        # thread must live on for the next call.
+        # Only here every exception is caught: whatever a handler raises must become an answer, and the
+        # thread must survive for the next call.
         try:
             reply = handler(request, context)
             if isinstance(context.store, CellStore) and isinstance(reply, FunctionReply):
@@ -179,7 +179,8 @@ class Function:
 
 
 def settle_cell(store: CellStore, request: dict[str, Any], reply: FunctionReply) -> FunctionReply:
-    """Remove what the driver says nobody needs; the answer with what did not stay in the cell, and where that is."""
+    """Remove the objects of the cell that the driver says are not needed, and add the bytes through the store and the
+    node to the answer."""
     store.collect(request.get("collect", ()))
     passed = store.take_passed()
     moved = reply.bytes.model_copy(update={"store_read": passed.read, "store_written": passed.written})
@@ -187,7 +188,7 @@ def settle_cell(store: CellStore, request: dict[str, Any], reply: FunctionReply)
 
 
 class _HangUp:
-    """Cancels a call whose caller closes the connection."""
+    """Cancels a call if its caller closes the connection."""
 
     def __init__(self, http: Request, context: Context) -> None:
         self._http = http
@@ -198,14 +199,14 @@ class _HangUp:
         self._task = asyncio.ensure_future(self._wait())
 
     async def _wait(self) -> None:
-        # The body has been read: the next message there is comes when the answer is sent or the caller is gone,
-        # and to cancel an answered call does nothing.
+        # The body has been read. The next message comes when the answer is sent or the caller has disconnected, and
+        # cancelling an answered call has no effect.
         await self._http.receive()
         self._context.cancelled.set()
 
 
 def translate(error: Exception) -> Answer:
-    """The answer for what a handler raised: 4xx for the caller's fault, 503 to try again, 500 otherwise."""
+    """The answer for an exception of a handler: 4xx if the caller is at fault, 503 if it may try again, else 500."""
     if isinstance(error, SpecError | DataError):
         return Answer.error(422, error.reason, str(error))
     if isinstance(error, ValidationError):

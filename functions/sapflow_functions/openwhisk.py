@@ -1,8 +1,8 @@
 """The OpenWhisk action contract over the same handlers: POST /init once, then POST /run for every activation.
 
-Contract: docs/actions-new.md of apache/openwhisk. Its invoker reads a 200 whose object has the one field `error` as an
-error of the application, and keeps the container; any other status as a failure of the container, which it throws
-away. So what a handler reports is a 200, and what must not happen is a 502.
+The contract is docs/actions-new.md of apache/openwhisk. To its invoker, a 200 whose object has only the field `error`
+is an error of the application, and it keeps the container; any other status is a failure of the container, which it
+discards. So errors that handlers report are answered with 200, and unexpected ones with 502.
 """
 
 import json
@@ -19,7 +19,7 @@ from sapflow_functions.calls import UNAUTHORIZED, Answer, Function
 from sapflow_functions.settings import Settings
 
 END_OF_LOG = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
-"""Marks the end of an activation's log on stdout and on stderr; the platform waits for both."""
+"""The line that ends an activation's log on stdout and on stderr; the platform waits for both."""
 
 
 def add_routes(app: FastAPI, function: Function) -> None:
@@ -33,7 +33,7 @@ def add_routes(app: FastAPI, function: Function) -> None:
             return _fail(403, "the action is initialized already; it can be initialized once")
         if body is None or not isinstance(body.get("value", {}), dict):
             return _fail(400, "the body is no JSON object with an object `value`")
-        # Whatever code `value` carries is neither run nor kept: the image holds the function.
+        # Code in `value` is neither run nor stored, because the function is part of the image.
         env = body.get("value", {}).get("env")
         if not function.configured and isinstance(env, dict):
             try:
@@ -75,7 +75,7 @@ async def _object(request: Request) -> dict[str, Any] | None:
 
 
 def _deadline(body: dict[str, Any]) -> float:
-    """The activation's deadline on the monotonic clock; the platform gives it in milliseconds since 1970, as text."""
+    """The activation's deadline on the monotonic clock. The platform gives it as text, in milliseconds since 1970."""
     try:
         return time.monotonic() + float(body["deadline"]) / 1000 - time.time()
     except (KeyError, TypeError, ValueError):

@@ -1,7 +1,7 @@
 """The process of a function: lifeline, imports, socket, uvicorn, shutdown.
 
-A function started by a local parent holds one end of a socket pair. It writes `ready` there when it listens, and it
-ends at once when the other end closes: whatever ends the parent, by any signal, ends its functions.
+A function that a local parent starts holds one end of a socket pair, the lifeline. It writes `ready` there when it
+listens, and ends at once when the other end closes. So functions end with their parent, however that ends.
 """
 
 import asyncio
@@ -35,9 +35,9 @@ def serve(
     argv: Sequence[str],
     environ: Mapping[str, str],
 ) -> int:
-    """Serve until SIGTERM or the end of the parent; the exit code of the process.
+    """Serve until SIGTERM or the end of the parent. Returns the exit code of the process.
 
-    `load_handlers` is called after the lifeline holds, so that heavy imports belong inside it.
+    `load_handlers` is called after the lifeline is connected, so heavy imports belong inside it.
     """
     born = time.monotonic()
     try:
@@ -57,7 +57,7 @@ def serve(
 
 
 def hold_lifeline(fd: int) -> socket.socket:
-    """Watch the inherited socket `fd` from a thread of its own, and end this process when its other end closes."""
+    """Watch the inherited socket `fd` in a thread, and end this process when the other end closes."""
     lifeline = socket.socket(fileno=fd)
 
     def watch() -> None:
@@ -72,10 +72,10 @@ def hold_lifeline(fd: int) -> socket.socket:
 
 @contextlib.contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import without garbage collection, and without building the schemas of FastAPI's OpenAPI models.
+    """Import without garbage collection and without building the schemas of FastAPI's OpenAPI models.
 
-    Both are a quarter of the start. The collector would walk all modules several times and free nothing; nobody
-    asks a function for its OpenAPI document, and pydantic builds a deferred schema when it is first used.
+    This saves a quarter of the start. The collector would walk all modules several times and free nothing. The OpenAPI
+    document is never requested, and pydantic builds a deferred schema when it is first used.
     """
     from pydantic import BaseModel
 
@@ -96,7 +96,7 @@ def _run(app: "FastAPI", settings: Settings, lifeline: socket.socket | None) -> 
 
     class Server(uvicorn.Server):
         async def main_loop(self) -> None:
-            # uvicorn's own wakes ten times a second: too often for processes that idle beside busy ones.
+            # uvicorn's own loop wakes ten times a second, too often for idle processes beside busy ones.
             await self.on_tick(0)
             await self.stopped.wait()
 
@@ -108,7 +108,7 @@ def _run(app: "FastAPI", settings: Settings, lifeline: socket.socket | None) -> 
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            # uvicorn's own raises the signal once more at the end, and the exit code would tell of a failure.
+            # uvicorn's own handler raises the signal again at the end, and the exit code would then mean a failure.
             loop = asyncio.get_running_loop()
             self.stopped = asyncio.Event()
 
@@ -134,23 +134,23 @@ def _run(app: "FastAPI", settings: Settings, lifeline: socket.socket | None) -> 
         access_log=False,
         server_header=False,
         date_header=False,
-        # Warm instances idle between steps: a caller's kept connection must outlive that.
+        # Warm instances are idle between steps, and a caller's persistent connection must survive that.
         timeout_keep_alive=3600,
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
     )
     Server(config).run(sockets=[listener])
     if app.state.function.busy:
-        # A handler that did not give up in time: its thread must not hold the process.
+        # The handler did not give up in time; its thread must not keep the process alive.
         os._exit(1)
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The socket that the settings name, bound. Raises OSError."""
+    """The bound socket that the settings name. Raises OSError."""
     if settings.uds is not None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(settings.uds)
     else:
-        # By its protocol's number alone does asyncio know that connections of this are to send without delay: an
+        # asyncio sets TCP_NODELAY only if the socket's protocol number is given. Without it, an
         # answer's body would wait 40 ms for the acknowledgement of its head.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -159,6 +159,6 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def _ready_line(listener: socket.socket) -> bytes:
-    """`ready PORT`; port 0 on a Unix socket."""
+    """The line `ready PORT`; the port is 0 for a Unix socket."""
     port = 0 if listener.family == socket.AF_UNIX else listener.getsockname()[1]
     return f"ready {port}\n".encode()

@@ -1,7 +1,7 @@
-"""One thread that runs one call at a time, and what a call is given.
+"""The thread that runs one call at a time, and the context of a call.
 
-torch wants all its work on one thread, and a function serves one call at a time; the event loop stays free for
-probes meanwhile.
+torch needs all its work on one thread, and a function serves one call at a time. Meanwhile the event loop stays free
+for probes.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ from sapflow.objects.stores.protocol import Store
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a handler gets beside its request."""
+    """What a handler gets in addition to its request."""
 
     store: Store
     channels: Channels
     deadline: float = math.inf
-    """time.monotonic() value at which the platform ends this call."""
+    """The value of time.monotonic() at which the platform ends this call."""
     cancelled: threading.Event = field(default_factory=threading.Event)
-    """Set when the answer is of no use any more: the instance is told to stop, or the caller hung up."""
+    """Set when nobody needs the answer any more: the instance must stop, or the caller has disconnected."""
 
     def seconds_left(self) -> float:
         return self.deadline - time.monotonic()
 
     def give_up_if_cancelled(self) -> None:
-        """To be called between units of work. Raises a retryable InvocationError once `cancelled` is set."""
+        """Call this between units of work. Raises a retryable InvocationError once `cancelled` is set."""
         if self.cancelled.is_set():
             raise InvocationError(
                 "the instance is shutting down or its caller hung up; send the request again",
@@ -49,7 +49,7 @@ Handler = Callable[[dict[str, Any], Context], Message]
 
 
 class Runner:
-    """The dedicated thread. One caller at a time: look at `busy` before `run`."""
+    """The dedicated thread. It has one caller at a time, which must check `busy` before `run`."""
 
     def __init__(self) -> None:
         self.busy = False
@@ -57,7 +57,7 @@ class Runner:
         threading.Thread(target=self._work, name="sapflow-call", daemon=True).start()
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run `work`, which must not raise, on the thread. `busy` holds until it ends, awaited or not."""
+        """Run `work`, which must not raise, on the thread. `busy` is true until it ends, even if nobody awaits it."""
         self.busy = True
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._calls.put((work, answer))

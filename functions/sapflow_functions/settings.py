@@ -1,6 +1,6 @@
-"""What a function process is told: by its environment, and by flags where a local parent starts it.
+"""The settings of a function's process: from its environment, and from flags if a local parent starts it.
 
-An OpenWhisk action gets nothing but its parameters, with `/init`: what its environment lacks is read from there then.
+An OpenWhisk action gets only its parameters, by `/init`; settings that its environment lacks are read from there.
 """
 
 import argparse
@@ -14,17 +14,17 @@ from sapflow.objects.stores.credentials import CredentialSource
 from sapflow.objects.stores.factory import credentials_from_environment
 
 OPENWHISK = "__OW_API_HOST"
-"""A variable of every action's container."""
+"""A variable that is set in every OpenWhisk container."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything a function knows before its first request; nothing of any one job."""
+    """Everything that a function knows before its first request. Nothing in it depends on a job."""
 
     token: Callable[[], str] = field(repr=False)
-    """The pool's token as it is now; '' where nobody may call yet."""
+    """Returns the pool's current token; '' as long as nobody may call."""
     store: str
-    """URL of the store; '' where `/init` is still to tell."""
+    """The URL of the store; '' if `/init` is yet to give it."""
     credentials: CredentialSource | None = field(repr=False)
     port: int
     host: str = "0.0.0.0"
@@ -33,13 +33,13 @@ class Settings:
     log_level: str = "INFO"
     grace_seconds: float = 20.0
     memory_bytes: int | None = None
-    """The memory limit that the platform holds the function to, where it says so."""
+    """The function's memory limit, if the platform tells it."""
     cell: tuple[int, str, str] | None = None
-    """Where the job is placed: the number of the function's cell, where its volume is mounted, and its node."""
+    """For placed jobs: the number of the function's cell, the mount point of its volume, and its node."""
 
     @classmethod
     def read(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "Settings":
-        """Raises SpecError naming every variable that is missing or wrong."""
+        """Read the settings. Raises SpecError, which names every variable that is missing or wrong."""
         flags = _parser().parse_args(argv)
         problems: list[tuple[str, str]] = []
         store = environ.get("SAPFLOW_STORE", "")

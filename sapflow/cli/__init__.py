@@ -18,19 +18,19 @@ __all__ = ["entry", "main"]
 
 _DESCRIPTION = """\
 Sapflow trains neural networks on serverless functions: parameters flow down to many workers, gradients flow
-back up through a tree of mergers. A job is one YAML file. `run` trains it with processes of this machine as the
-functions, `submit` hands it to a Kubernetes cluster."""
+back up through a tree of mergers. A job is a YAML file. `run` trains it on this machine, where functions are local
+processes; `submit` hands it to a Kubernetes cluster."""
 
 _EPILOG = """\
 examples:
-  sapflow validate job.yaml              what can be said of a job without training it
-  sapflow plan job.yaml                  seconds and dollars that it will take, and the best merge tree
-  sapflow run job.yaml                   train it; run it again after an interruption and it goes on
-  sapflow status job.yaml                how far it is
-  sapflow report job.yaml                one page about it: loss, time, tree, memory, cost
+  sapflow validate job.yaml              check a job without training it
+  sapflow plan job.yaml                  predict seconds and dollars, and find the best merge tree
+  sapflow run job.yaml                   train it; after an interruption, run it again to continue
+  sapflow status job.yaml                show its progress
+  sapflow report job.yaml                write a page about it: loss, time, tree, memory, cost
   sapflow predict job.yaml               try its model on held-out samples
   sapflow submit job.yaml --watch        train it in a cluster, and watch it there
-  sapflow logs NAME --follow             what its driver says
+  sapflow logs NAME --follow             show its driver's log
 
 exit codes:
   0 success   1 the job failed   2 bad input (file, field, data, usage)   3 store or cluster cannot be used
@@ -40,15 +40,16 @@ _STOPPED = {Stopped(number).exit_code for number in (signal.SIGINT, signal.SIGTE
 
 
 def entry() -> None:
-    """The process `sapflow`: runs `main`, and ends with its exit code."""
+    """The entry point of the command `sapflow`: runs `main`, and ends the process with its exit code."""
     with _Leaving():
         sys.exit(main())
 
 
 class _Leaving:
-    """Ends the process although threads still read what will never come: Python's own end stops such threads wherever
-    they are, and aborts where that is in the middle of something. Of those that are no daemons it waits for the end,
-    which whoever has stopped the command does not."""
+    """Ends the process although threads may still wait for an answer that never comes.
+
+    Python itself would wait for threads that are no daemons, which a user who has stopped the command does not want; it
+    would stop daemons at any point, which can abort the process."""
 
     def __enter__(self) -> None:
         pass
@@ -71,7 +72,7 @@ class _Leaving:
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
-    """Run one command; its exit code. Errors of ours become a message, all others keep their traceback."""
+    """Run a command, and return its exit code. A SapflowError becomes a message; others keep their traceback."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     given = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace, Mapping[str, str]], int] = given.command
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     except Stopped as stopped:
         return stopped.exit_code
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing may be written to it at exit either.
+        # The reader of our output has closed it; nothing may be written to it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
 

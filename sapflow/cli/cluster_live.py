@@ -1,4 +1,4 @@
-"""The live picture of a cluster's job: the one of a local run, drawn from what the API server tells."""
+"""The live display of a cluster's job: that of a local run, fed from the API server."""
 
 from collections.abc import Sequence
 from typing import TextIO
@@ -24,7 +24,7 @@ MARKS = {
 
 
 class JobDisplay(live.LiveDisplay):
-    """Drawn when something is heard: what does not change needs no frames."""
+    """Redraws only after a change."""
 
     def __init__(self, stream: TextIO, title: str, job: Object) -> None:
         platform = job["spec"].get("prices", {}).get("platform")
@@ -47,7 +47,7 @@ class JobDisplay(live.LiveDisplay):
         self._draw()
 
     def _plant(self, levels: Sequence[int] | None) -> None:
-        """Where the job does not name its merge tree, its driver does."""
+        """Set the merge tree, which the driver reports if the job does not name it."""
         self._tree = structure.draw(tuple(levels)) if levels else ""
 
     def picture(self) -> RenderableType:

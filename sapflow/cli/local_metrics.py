@@ -1,4 +1,4 @@
-"""`sapflow run --metrics`: a local run's numbers over HTTP, for Prometheus to scrape."""
+"""`sapflow run --metrics` serves the metrics of a local run over HTTP for Prometheus."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def address(text: str) -> Address:
-    """`[HOST:]PORT` in its parts; an IPv6 host stands in brackets."""
+    """Parse `[HOST:]PORT`; an IPv6 host is in brackets."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r}: must be [HOST:]PORT, a port from 0 to 65535")
@@ -36,12 +36,15 @@ def address(text: str) -> Address:
 def serving(
     where: Address | None, job: TrainingJob, say: Callable[[str], None]
 ) -> Iterator["MetricsObserver | None"]:
-    """What counts the run for those who scrape the URL that is said; None where nobody asked. Raises DataError."""
+    """The observer whose metrics are served while the context is open; None if no address is given.
+
+    Raises DataError.
+    """
     if where is None:
         yield None
         return
     try:
-        from sapflow.monitoring import metrics_server  # prometheus_client, which no other run needs
+        from sapflow.monitoring import metrics_server  # imports prometheus_client, which no other run needs
         from sapflow.monitoring.metrics import MetricsObserver
     except ModuleNotFoundError as error:
         raise DataError(f"--metrics needs the package {error.name}: pip install 'sapflow[metrics]'") from None

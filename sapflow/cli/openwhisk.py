@@ -1,4 +1,4 @@
-"""`sapflow run --openwhisk`: the same run, its functions actions of an OpenWhisk made from the function images."""
+"""`sapflow run --openwhisk`: a run whose functions are OpenWhisk actions, made from the function images."""
 
 import argparse
 import asyncio
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sapflow.runtimes.openwhisk import OpenWhiskSender
 
 AT_ONCE = 30
-"""Activations that a namespace of OpenWhisk has under way at once, unless its owner has raised that."""
+"""Concurrent activations that OpenWhisk allows a namespace by default."""
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +37,14 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def sender(given: argparse.Namespace, opened: Session, environ: Mapping[str, str]) -> "OpenWhiskSender":
-    """The job's actions, not made yet. Raises SpecError: something is not said; DataError: not with this store."""
-    from sapflow.runtimes.openwhisk import Action, OpenWhiskSender  # aiohttp, which no other run needs
+    """The sender for the job's actions, which are not created yet.
+
+    Raises SpecError if an option is missing, and DataError if the store cannot be used from OpenWhisk.
+    """
+    from sapflow.runtimes.openwhisk import (
+        Action,
+        OpenWhiskSender,
+    )  # imports aiohttp, which no other run needs
 
     needed = {
         "OW_AUTH": (environ.get("OW_AUTH"), "is not set: set it to what `wsk property get --auth` prints"),
@@ -79,13 +85,16 @@ def sender(given: argparse.Namespace, opened: Session, environ: Mapping[str, str
 async def train(
     opened: Session, manifest: Manifest, sender: "OpenWhiskSender", observer: Observer, forward_flops: int
 ) -> dict[str, Any]:
-    """Make the actions, train, remove them; the outcome record. Raises JobFailed, InvocationError."""
+    """Create the actions, train, and remove the actions. Returns the outcome record.
+
+    Raises JobFailed, InvocationError.
+    """
     try:
         await sender.create()
     except BaseException:
         await asyncio.shield(sender.close())
         raise
-    # As in a cluster: calls come through a gateway, and CPU follows memory.
+    # The planner treats OpenWhisk like a cluster: calls go through a gateway, and CPU follows memory.
     around = Surroundings("kubernetes", sender.instances, forward_flops)
     return await session.train_by(opened, manifest, sender, observer, around)
 

@@ -1,4 +1,4 @@
-"""What the commands share in what they print: exit codes, errors, paths."""
+"""Output that all commands share: exit codes, errors, paths."""
 
 import os
 import sys
@@ -29,12 +29,12 @@ _CODES = {
 
 
 def exit_code(error: SapflowError) -> int:
-    """By the error's reason, so that a failure inside a function counts as the same one outside."""
+    """The exit code for an error, chosen by its reason, so a failure inside a function counts like one outside."""
     return _CODES.get(error.reason, FAILED)
 
 
 def error_body(error: SapflowError) -> dict[str, Any]:
-    """An error for machines."""
+    """An error as a JSON value."""
     body: dict[str, Any] = {"reason": error.reason, "message": str(error), "exitCode": exit_code(error)}
     if isinstance(error, SpecError):
         body["problems"] = [{"field": field, "message": message} for field, message in error.problems]
@@ -44,7 +44,7 @@ def error_body(error: SapflowError) -> dict[str, Any]:
 
 
 def report_error(error: SapflowError, *, as_json: bool, **beside: Any) -> int:
-    """Say what went wrong; the exit code. `beside` goes into the JSON object too."""
+    """Print an error, and return the exit code. `beside` is added to the JSON object."""
     if as_json:
         print_json({**beside, "error": error_body(error)})
     else:
@@ -62,12 +62,12 @@ def report_error(error: SapflowError, *, as_json: bool, **beside: Any) -> int:
 
 
 def print_json(body: dict[str, Any]) -> None:
-    """One JSON object, the whole of a command's standard output."""
+    """Print a JSON object, which is all that the command writes to standard output."""
     print(to_json(body, indent=2))
 
 
 def local_path(url: str) -> str | None:
-    """The file path of a file:// URL, short where it lies below the current folder; None for others."""
+    """The path of a file:// URL, relative if it is below the current folder; None for other URLs."""
     parts = urlsplit(url)
     if parts.scheme != "file":
         return None
@@ -77,5 +77,5 @@ def local_path(url: str) -> str | None:
 
 
 def location(url: str) -> str:
-    """A path for file:// URLs, other URLs as they are."""
+    """The path of a file:// URL; other URLs as they are."""
     return local_path(url) or url

@@ -1,4 +1,4 @@
-"""`sapflow plan`: what a job will take, and which merge tree takes least, before anything starts."""
+"""`sapflow plan`: predicts a job's time and cost, and finds the best merge trees, before anything starts."""
 
 import argparse
 from collections.abc import Mapping
@@ -27,11 +27,11 @@ from sapflow.text import count, dollars, duration
 from sapflow.training import estimate
 
 _DESCRIPTION = """\
-Predict what a job takes before anything starts: seconds and dollars of the best merge trees and shard counts, the
-tree that the job itself runs marked among them. Its data is looked at as `sapflow validate` does. Writes nothing."""
+Predict the time and the cost of a job before anything starts, with the best merge trees and shard counts. The tree
+that the job itself would run is marked. The data is examined as in `sapflow validate`. Nothing is written."""
 
 _EPILOG = """\
-Predictions are of warm steps, from constants that were measured on other jobs (docs/planner.md): cold starts, cutting
+Predictions are for warm steps, from constants that were measured on other jobs (docs/planner.md). Cold starts, cutting
 the data, evaluations and checkpoints come on top.
 
 examples:
@@ -41,7 +41,7 @@ examples:
   sapflow plan job.yaml --by dollars --candidates 20 --json"""
 
 _DRAWN = 17
-"""Nodes of a level that a drawing has room for."""
+"""The most nodes of a level that are drawn."""
 
 
 def add_to(commands: Any) -> None:
@@ -89,7 +89,7 @@ def _positive(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A candidate as it is shown; `own`: the one that the job runs."""
+    """A candidate as it is shown; `own` marks the one that the job runs."""
 
     candidate: Candidate
     own: bool
@@ -103,22 +103,22 @@ class _Plan:
     work: Work
     constants: Constants
     steps: int | None
-    """None: not known without reading all of the data."""
+    """None if the number is not known without reading all of the data."""
     rows: list[_Row]
     best: Candidate
     own: Candidate
-    """What the job runs at first."""
+    """The candidate that the job runs at first."""
     within: bool
-    """Whether that is forecast to keep within the limit that the goal names."""
+    """Whether it is predicted to keep within the limit that belongs to the goal."""
     own_shortage: str | None
-    """Why the job's own mergers could not hold their sum."""
+    """Why the job's mergers have too little memory for their sum, or None."""
 
     placed: Placement | None
-    """The cells of the job's own tree; None also where a cluster's nodes decide how many there are."""
+    """The cells of the job's tree; None also if the cluster's nodes determine their number."""
 
     @property
     def through_the_store(self) -> tuple[int, int]:
-        """Bytes of a warm step of a placed job: with its cells, and without any."""
+        """Bytes through the store in a warm step of a placed job: with its cells, and without cells."""
         assert self.placed is not None
         tree, vector = self.placed.tree, 4 * self.work.total
         state = 4 * self.size.parameters * self.size.slots
@@ -127,7 +127,7 @@ class _Plan:
 
 
 def plan(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Exit code 0 where there is a plan. Raises SpecError, DataError, StoreError."""
+    """Returns exit code 0. Raises SpecError, DataError, StoreError."""
     runtime: Runtime = given.target
     job = read_job(given.file, runtime)
     if not job.spec.algorithm.facts.merged:
@@ -162,24 +162,24 @@ def _make(
 ) -> _Plan:
     constants, price = workload.constants_of(session.store_url(job, None), runtime), job.price
     work = workload.work_of(job, size, constants, runtime, instances)
-    held = choice.held(job, work)
-    shards = search.feasible_shards(held, workload.most_shards(size))
+    limited = choice.memory_limited(job, work)
+    shards = search.feasible_shards(limited, workload.most_shards(size))
     by = given.by or choice.objective_of(job)
     best = search.search(work, constants, price, shards=shards, objective=by, most=given.candidates)
-    left = choice.within_limits(job, steps)
-    own = choice.choose(job, work, constants, size, left)
+    remaining = choice.within_limits(job, steps)
+    own = choice.choose(job, work, constants, size, remaining)
     listed = [*best]
     if not any(_same(each, own) for each in listed):
         listed.append(own)
     rows = [_Row(each, _same(each, own), _simulated(each, work, constants, price, given)) for each in listed]
-    shortage = search.merger_memory(held, own.shards).shortage(held.memory(held.mergers))
-    within = left.allows(own)
+    shortage = search.merger_memory(limited, own.shards).shortage(limited.memory(limited.mergers))
+    within = remaining.allows(own)
     placed = None if _nodes_decide(job, runtime) else placement.of(job)
     return _Plan(job, size, work, constants, steps, rows, best[0], own, within, shortage, placed)
 
 
 def _nodes_decide(job: TrainingJob, runtime: Runtime) -> bool:
-    """Whether the number of a placed job's cells is that of a cluster's nodes."""
+    """Whether the number of a placed job's cells is the number of a cluster's nodes."""
     asked = job.spec.placement
     return (
         runtime == "kubernetes" and job.spec.affinity is not None and (asked is None or asked.cells is None)
@@ -265,7 +265,7 @@ def _print(made: _Plan, runtime: Runtime) -> None:
 
 
 def _cells(made: _Plan, runtime: Runtime) -> list[str]:
-    """What there is to say of a placed job's cells."""
+    """Lines of text about a placed job's cells."""
     if _nodes_decide(made.job, runtime):
         return ["cells      one a schedulable node: name placement.cells to see what that spares"]
     if made.placed is None:
@@ -298,10 +298,10 @@ def _table(made: _Plan) -> list[str]:
             ]
         )
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    left = {0, 1, len(widths) - 1}
+    remaining = {0, 1, len(widths) - 1}
     return [
         "  ".join(
-            cell.ljust(width) if index in left else cell.rjust(width)
+            cell.ljust(width) if index in remaining else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         for line in cells
@@ -332,7 +332,7 @@ def _own_words(made: _Plan) -> str:
 
 
 def draw(tree: Structure) -> list[str]:
-    """One line a level, root first: its nodes, elided where there are many, and how many children each sums."""
+    """A line for each level, root first: its nodes, shortened if there are many, and their numbers of children."""
     nodes = [_nodes(structure.width(tree, level)) for level in range(structure.levels(tree), -1, -1)]
     room = max(map(len, nodes))
     lines = []

@@ -103,10 +103,10 @@ def _in_its_store(job: Object, given: argparse.Namespace, environ: Mapping[str, 
 
 
 def _with_prediction(facts: Facts, session: Session, named: str, environ: Mapping[str, str]) -> Facts:
-    """What the planner's law says of the job's own tree, or why it says nothing."""
+    """The facts with the cost model's prediction for the job's own tree, or with the reason why there is none."""
     job, manifest = session.job, find_manifest(session)
     if not job.spec.algorithm.facts.merged:
-        return replace(facts, not_predicted="the law is of synchronous steps")
+        return replace(facts, not_predicted="the cost model covers synchronous steps only")
     if manifest is None:
         return replace(facts, not_predicted="the manifest of the job's data is not in the store any more")
     runtime = runtime_of(session.uid)
@@ -121,8 +121,8 @@ def _with_prediction(facts: Facts, session: Session, named: str, environ: Mappin
     work = workload.work_of(job, size, constants, runtime, instances)
     price = job.price
     said = search.candidate(work, constants, price, facts.structure, facts.plan.shards).prediction
-    # The root's second phase, where there are shards, is of one level with its first.
-    levels = [leg.seconds for leg in said.legs][: len(facts.structure)]
+    # With shards the root has two phases, which belong to one level.
+    levels = [stage.seconds for stage in said.stages][: len(facts.structure)]
     return replace(facts, predicted=Predicted(said.seconds, said.dollars, tuple(levels)))
 
 

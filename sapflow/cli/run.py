@@ -94,7 +94,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
         with stoppable(), display, _metrics(given, opened, display) as metrics:
             if outcome is not None:
                 opened.forget()
-            manifest, flops = _prepare(opened, display, environ)
+            manifest, flops = _cut_data(opened, display, environ)
             observer = Observers(display)
             if metrics is not None:
                 metrics.begin(Extent.of(opened.job, manifest.train_samples))
@@ -144,7 +144,7 @@ def _display(given: argparse.Namespace, opened: Session) -> Display:
     )
 
 
-def _prepare(opened: Session, display: Display, environ: Mapping[str, str]) -> tuple[Manifest, int]:
+def _cut_data(opened: Session, display: Display, environ: Mapping[str, str]) -> tuple[Manifest, int]:
     """Data in blocks, and a job that fits them, with its model's arithmetic where it is yet to be planned.
 
     Raises SpecError, DataError, StoreError.

@@ -1,4 +1,4 @@
-"""`sapflow validate`: all that can be said of a job without training it."""
+"""`sapflow validate`: checks everything about a job that can be checked without training it."""
 
 import argparse
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ from sapflow.text import count
 from sapflow.training import estimate
 
 _DESCRIPTION = """\
-Check a job without training it: every field, its data (small sources are read whole), its model against the
-data, and spec.memory against what the model needs at least. Writes nothing and starts nothing."""
+Check a job without training it: every field, the data (small sources are read completely), whether the model fits the
+data, and whether spec.memory is enough for the model. Nothing is written and nothing is started."""
 
 _EPILOG = """\
 examples:
@@ -44,7 +44,7 @@ def add_to(commands: Any) -> None:
 
 
 def validate(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Exit code 0 where nothing is wrong. Raises SpecError, DataError, StoreError."""
+    """Returns exit code 0 if nothing is wrong. Raises SpecError, DataError, StoreError."""
     job = read_job(given.file)
     make_importable(job, given.file, environ)
     found = survey.survey(job.spec.data, session.store_url(job, None))

@@ -1,1 +1,1 @@
-"""Jobs as a user of Sapflow handles them: runs on this machine, jobs of a cluster, predictions of a trained model."""
+"""What users do with jobs: run them on this machine, handle them in a cluster, and use trained models."""

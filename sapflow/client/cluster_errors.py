@@ -1,12 +1,12 @@
-"""What goes wrong between a command and a cluster, and how an API server's refusal reads to people.
+"""Errors between a command and a cluster, and the translation of an API server's refusals for people.
 
 SapflowError
 ├── ClientMissing                the kubernetes package is not installed
-├── NoCluster                    no kubeconfig, or one that cannot be used
+├── NoCluster                    there is no usable kubeconfig
 ├── ClusterUnavailable           the API server does not answer (retryable)
-├── ClusterRefused               it answered with a refusal: `status` is HTTP's
+├── ClusterRefused               it refused the request: `status` is the HTTP status
 │   └── NotInstalled             the cluster knows no TrainingJobs
-└── JobUnknown                   there is no such job, or no more
+└── JobUnknown                   there is no such job (any more)
 """
 
 import json
@@ -24,7 +24,7 @@ class ClientMissing(SapflowError):
 
 
 class NoCluster(SapflowError):
-    """There is no kubeconfig, or one that cannot be used."""
+    """There is no usable kubeconfig."""
 
     reason = "NoCluster"
 
@@ -37,7 +37,7 @@ class ClusterUnavailable(SapflowError):
 
 
 class ClusterRefused(SapflowError):
-    """The API server refuses what was asked; `status` is HTTP's."""
+    """The API server refused a request; `status` is the HTTP status."""
 
     reason = "ClusterRefused"
 
@@ -53,7 +53,7 @@ class NotInstalled(ClusterRefused):
 
 
 class JobUnknown(SapflowError):
-    """There is no such job, or no more."""
+    """There is no such job (any more)."""
 
     reason = "JobUnknown"
 
@@ -65,7 +65,7 @@ _UNDECLARED = re.compile(r"\.(spec[^:]*): field not declared in schema")
 
 
 def rejected(what: str, server: str, status: int, body: str | None) -> SapflowError:
-    """An API server's refusal, told with a remedy; `body` is its Status object."""
+    """The error for an API server's refusal, with a remedy; `body` is the server's Status object."""
     said = _status_of(body)
     message = str(said.get("message") or (body or "").strip()[:300] or f"HTTP {status}")
     details = said.get("details") or {}
@@ -104,7 +104,7 @@ def _status_of(body: str | None) -> dict[str, Any]:
 
 
 def _problems(status: int, message: str, details: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The fields that a refusal names, each with what is wrong."""
+    """The fields that a refusal names, each with the problem."""
     if status == 422:
         return [
             (str(cause.get("field") or "(document)"), _VALUE.sub("", str(cause.get("message", ""))))

@@ -1,4 +1,4 @@
-"""A TrainingJob of a cluster, as people and machines read it. Pure: objects come in as the API server gave them."""
+"""Descriptions of a cluster's TrainingJob for people and machines. Pure; objects are those of the API server."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ SUCCEEDED = "Succeeded"
 ROLES = ("driver", "worker", "merger")
 MOST_WARNINGS = 5
 _QUIET = {"Finished", "Deploying", "Suspended", "Resumed"}
-"""Reasons that say nothing which the job's own state does not say."""
+"""Reasons that add nothing to the job's own state."""
 
 
 def condition(job: Object, type: str) -> dict[str, Any]:
-    """A condition; empty where nothing has been said yet."""
+    """A condition; empty if it is not set yet."""
     return next((dict(each) for each in conditions(job) if each["type"] == type), {})
 
 
@@ -33,7 +33,7 @@ def finished(job: Object) -> bool:
 
 
 def state(job: Object) -> str:
-    """Succeeded, Failed, or the reason why it is neither yet: Running, Queued, Suspended …"""
+    """The state of a job: Succeeded, Failed, or the reason why it is neither yet (Running, Queued, Suspended …)."""
     found = condition(job, SUCCEEDED)
     match found.get("status"):
         case "True":
@@ -45,7 +45,7 @@ def state(job: Object) -> str:
 
 
 def troubles(job: Object) -> list[dict[str, Any]]:
-    """Conditions beside Succeeded that are not fine."""
+    """Conditions other than Succeeded that report a problem."""
     return [
         each
         for each in conditions(job)
@@ -56,19 +56,19 @@ def troubles(job: Object) -> list[dict[str, Any]]:
 
 
 def unit(job: Object) -> str:
-    """What its progress counts."""
+    """The unit of the job's progress."""
     mode = job.get("spec", {}).get("algorithm", {}).get("mode")
     return "contribution" if mode == "Async" else "step"
 
 
 def levels(job: Object) -> list[int] | None:
-    """Its merge tree, root first; None where that is not known yet."""
+    """The job's merge tree, root first; None if it is not known yet."""
     said: list[int] | None = job.get("status", {}).get("progress", {}).get("structure")
     return said or job.get("spec", {}).get("merge", {}).get("structure")
 
 
 def progress_event(job: Object) -> Event | None:
-    """Its progress in the words of the displays; None before it knows how long it is."""
+    """The job's progress as an event for displays; None before its length is known."""
     progress = job.get("status", {}).get("progress", {})
     if "steps" not in progress:
         return None
@@ -90,7 +90,7 @@ def progress_event(job: Object) -> Event | None:
 
 
 def pod_state(pod: Object) -> str:
-    """running, pending, ending, succeeded or failed; or why it is none of these (CrashLoopBackOff …)."""
+    """The state of a pod: running, pending, ending, succeeded or failed, or another reason (CrashLoopBackOff …)."""
     if pod["metadata"].get("deletionTimestamp"):
         return "ending"
     status = pod.get("status", {})
@@ -109,7 +109,7 @@ def role_of(pod: Object) -> str:
 
 
 def event_time(event: Object) -> str:
-    """When an event was last seen; RFC 3339 sorts as text."""
+    """When an event was last seen, in RFC 3339, which sorts as text."""
     found = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp")
     return str(found or "")
 
@@ -117,7 +117,7 @@ def event_time(event: Object) -> str:
 def describe(
     job: Object, pods: Sequence[Object] | None, events: Sequence[Object] | None, now: datetime
 ) -> dict[str, Any]:
-    """All that there is to say of a job, as a JSON value. `pods` or `events` are None where they cannot be seen."""
+    """A full description of a job as a JSON value. `pods` or `events` are None if the user may not see them."""
     status, spec = job.get("status", {}), job.get("spec", {})
     said = condition(job, SUCCEEDED)
     body: dict[str, Any] = {
@@ -152,7 +152,7 @@ def describe(
 
 
 def _search(asked: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
-    """What the search for the workers' memory seeks, what it has tried, and whether it goes on."""
+    """The search for the workers' memory size: its goal, its trials, and whether it continues."""
     memory = status.get("progress", {}).get("memory", {})
     found = {"goal": asked.get("goal", "Cost"), "searching": memory.get("searching", True)}
     if killed := status.get("memory", {}).get("workerKilled"):
@@ -187,7 +187,7 @@ def _warnings(events: Sequence[Object]) -> list[dict[str, Any]]:
 
 
 def lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What `describe` said, in words: (what, value) pairs."""
+    """The description of `describe` as text: (label, value) pairs."""
     found = [("state", body["state"])]
     if body["message"] and body["state"] != "Succeeded":
         reason = "" if body["reason"] in ("", body["state"]) else f"{body['reason']}: "
@@ -211,7 +211,7 @@ def lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _cells(placement: Mapping[str, Any]) -> str:
-    """How many there are, and on which nodes, as far as that is known."""
+    """The number of cells and their nodes, as far as they are known."""
     by_node: dict[str, list[str]] = {}
     for each in placement.get("nodes", ()):
         by_node.setdefault(each["node"], []).append(str(each["cell"]))
@@ -292,7 +292,7 @@ def _result_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def table(jobs: Sequence[Mapping[str, Any]], *, namespaces: bool) -> list[str]:
-    """Jobs as `describe` said them, one a line, under a heading."""
+    """A table of jobs that `describe` described, one job a line, with a heading."""
     heading = ["NAMESPACE"] if namespaces else []
     rows = [[*heading, "NAME", "STATE", "PROGRESS", "LOSS", "ACCURACY", "COST"]]
     for body in jobs:

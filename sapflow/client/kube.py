@@ -1,6 +1,6 @@
-"""Kubernetes as a user of it: the one module that knows the `kubernetes` package, loaded when a command needs it.
+"""The Kubernetes client for users' commands: the only module that imports the `kubernetes` package, when it is needed.
 
-Reads and applies are tried again where that may help; a watch goes on where it was cut off. Objects are plain dicts.
+Reads and applies are repeated if that may help; a watch that was cut off is resumed. Objects are plain dicts.
 """
 
 import argparse
@@ -30,28 +30,28 @@ from sapflow.spec.labels import GROUP, PLURAL, VERSION, selector
 
 Object = dict[str, Any]
 Change = tuple[str, list[Object]]
-"""What happened (LISTED, ADDED, MODIFIED, DELETED) and to which objects; LISTED are all that there are now."""
+"""A kind of change (LISTED, ADDED, MODIFIED, DELETED) and its objects; LISTED has all objects that exist now."""
 
 FIELD_MANAGER = "sapflow-cli"
 SIDECAR = "queue-proxy"
-"""Knative's own container in every function's pod."""
+"""The name of Knative's own container in every function's pod."""
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 20.0
 _WATCH_SECONDS = 60
 _SILENT_SECONDS = 75.0
-"""A watch ends by itself before; a log that is silent for so long is asked for anew."""
+"""After this silence a followed log is requested again. A watch ends by itself earlier."""
 _TRIES = 3
 _WATCH_TRIES = 10
 _PAUSE, _LONGEST_PAUSE = 0.3, 10.0
 _AGAIN = {429, 502, 503, 504}
 _MALFORMED = (OSError, ValueError, TypeError, AttributeError, KeyError)
-"""What reading a kubeconfig raises that is YAML, but no kubeconfig."""
+"""Exceptions from reading a file that is YAML but no kubeconfig."""
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 def add_cluster(parser: argparse.ArgumentParser) -> None:
-    """The options that say which cluster and where in it."""
+    """Add the options that select a cluster and a namespace."""
     parser.add_argument(
         "-n", "--namespace", metavar="NAME", help="the job's namespace (default: the context's)"
     )
@@ -64,17 +64,17 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 
 
 def cluster_named(given: argparse.Namespace) -> bool:
-    """Whether the command line speaks of a cluster."""
+    """Whether the command line names a cluster."""
     return any((given.namespace, given.context, given.kubeconfig))
 
 
 def has_cluster(environ: Mapping[str, str]) -> bool:
-    """Whether there is a kubeconfig, or a service account, to reach a cluster by."""
+    """Whether there is a kubeconfig or a service account for a cluster."""
     return _exists(_kubeconfig(None, environ)) or _in_pod(environ)
 
 
 def connect(given: argparse.Namespace, environ: Mapping[str, str]) -> "Cluster":
-    """The cluster that the command line and the kubeconfig name; nothing is asked of it yet.
+    """The cluster that the command line and the kubeconfig name. No request is sent yet.
 
     Raises ClientMissing, NoCluster.
     """
@@ -102,7 +102,7 @@ def connect(given: argparse.Namespace, environ: Mapping[str, str]) -> "Cluster":
             namespace = _namespace_of(config, path, given.context)
     except (config.ConfigException, yaml.YAMLError, *_MALFORMED) as error:
         raise NoCluster(f"the kubeconfig {path} cannot be used: {error}") from error
-    # Tried again here instead: only where a second time does no harm.
+    # Repetitions are made here instead, and only if they are safe.
     settings.retries = False
     return Cluster(client, settings, given.namespace or namespace)
 
@@ -113,7 +113,7 @@ def _kubeconfig(asked: str | None, environ: Mapping[str, str]) -> str:
 
 
 def _exists(kubeconfig: str) -> bool:
-    """Whether one of its files is there; KUBECONFIG may name several."""
+    """Whether one of the files exists; KUBECONFIG may name several."""
     return any(Path(each).expanduser().is_file() for each in kubeconfig.split(os.pathsep) if each)
 
 
@@ -128,7 +128,7 @@ def _namespace_of(config: Any, path: str, context: str | None) -> str:
 
 
 class Cluster:
-    """One API server, as the user of a kubeconfig. `namespace` is the one to use where none is named."""
+    """An API server, accessed as a user. `namespace` is used where none is named."""
 
     def __init__(self, client: ModuleType, settings: Any, namespace: str) -> None:
         import urllib3  # comes with the kubernetes package
@@ -156,7 +156,7 @@ class Cluster:
             raise
 
     def jobs(self, namespace: str | None) -> list[Object]:
-        """The TrainingJobs of a namespace; None: of all. Raises ClusterRefused, ClusterUnavailable."""
+        """The TrainingJobs of a namespace, or of all if it is None. Raises ClusterRefused, ClusterUnavailable."""
         return list(self._read("list jobs", self._jobs_call(namespace))["items"])
 
     def pods(self, namespace: str, job: str, role: str | None = None) -> list[Object]:
@@ -165,7 +165,7 @@ class Cluster:
         return sorted(found["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def pod(self, namespace: str, name: str) -> Object | None:
-        """A pod, None where there is none. Raises ClusterRefused, ClusterUnavailable."""
+        """A pod, or None if there is none. Raises ClusterRefused, ClusterUnavailable."""
         try:
             return self._read(
                 f"read the pod {name}", partial(self._core.read_namespaced_pod, name, namespace)
@@ -176,7 +176,7 @@ class Cluster:
             raise
 
     def events(self, namespace: str, uid: str) -> list[Object]:
-        """What was said of an object, oldest first. Raises ClusterRefused, ClusterUnavailable."""
+        """The events of an object, oldest first. Raises ClusterRefused, ClusterUnavailable."""
         call = partial(self._core.list_namespaced_event, namespace)
         found = self._read("list events", call, field_selector=f"involvedObject.uid={uid}")
         return sorted(found["items"], key=cluster_job.event_time)
@@ -184,9 +184,9 @@ class Cluster:
     def apply(
         self, namespace: str, document: Mapping[str, Any], *, dry_run: bool = False, force: bool = False
     ) -> tuple[bool, Object]:
-        """Server-side apply of a job as its user wrote it: whether it is new, and the job.
+        """Apply a job server-side as its user wrote it. Returns whether it is new, and the job.
 
-        Raises SpecError: what the API server rejects; ClusterRefused, ClusterUnavailable.
+        Raises SpecError if the API server rejects fields, ClusterRefused, ClusterUnavailable.
         """
         name = document["metadata"]["name"]
         call = partial(
@@ -210,9 +210,9 @@ class Cluster:
         return response.status == 201, dict(json.loads(response.data))
 
     def follow_job(self, namespace: str, name: str) -> Iterator[Object]:
-        """A job as it is, and as it is after each change.
+        """Yields the job as it is now, and after each change.
 
-        Raises JobUnknown where there is none, or no more; ClusterRefused, ClusterUnavailable.
+        Raises JobUnknown if there is no such job (any more), ClusterRefused, ClusterUnavailable.
         """
         uid = self.job(namespace, name)["metadata"]["uid"]
         selected = {"field_selector": f"metadata.name={name}"}
@@ -222,7 +222,7 @@ class Cluster:
             yield found[0]
 
     def follow_pods(self, namespace: str, job: str, role: str) -> Iterator[Object]:
-        """A job's pods of one role, each as it is and after each change; those that go are passed over."""
+        """Yields a job's pods of a role as they are now, and each after it changes. Deleted pods are ignored."""
         selected = {"label_selector": selector(job, role)}
         for what, found in self._changes("watch pods", self._pods_call(namespace), **selected):
             if what != "DELETED":
@@ -231,10 +231,10 @@ class Cluster:
     def log(
         self, namespace: str, pod: str, container: str, *, follow: bool = False, **query: Any
     ) -> Iterator[str]:
-        """A container's log, line by line; with `follow` until the container ends.
+        """The lines of a container's log; with `follow` until the container ends.
 
-        `query`: since_seconds, tail_lines, previous, timestamps. Raises ClusterRefused, ClusterUnavailable: also
-        where a followed log has been silent for long.
+        `query` may have since_seconds, tail_lines, previous and timestamps. Raises ClusterRefused, and
+        ClusterUnavailable, also if a followed log has been silent for long.
         """
         call = partial(self._core.read_namespaced_pod_log, pod, namespace, container=container, follow=follow)
         seconds = _SILENT_SECONDS if follow else _ANSWER_SECONDS
@@ -250,7 +250,7 @@ class Cluster:
         return partial(self._core.list_namespaced_pod, namespace)
 
     def _changes(self, what: str, call: Callable[..., Any], **query: Any) -> Iterator[Change]:
-        """What a list holds, then every change to it, for ever: cut off, it goes on where it was."""
+        """Yields a list's objects, then every change to it, without end. After an interruption it resumes."""
         version: str | None = None
         failures = 0
         while True:
@@ -262,7 +262,7 @@ class Cluster:
                 for kind, changed in self._watch(what, call, version, **query):
                     failures = 0
                     if kind == "ERROR":
-                        # Mostly 410: that version is forgotten. Everything is listed anew.
+                        # Usually 410: the server no longer knows this resource version. Everything is listed again.
                         version = None
                         break
                     version = str(changed["metadata"]["resourceVersion"])
@@ -303,7 +303,7 @@ class Cluster:
     def _ask(
         self, what: str, call: Callable[..., Any], seconds: float = _ANSWER_SECONDS, **query: Any
     ) -> Any:
-        """One request, tried again a few times where that may help: each of ours may be made twice."""
+        """Make a request, and repeat it a few times if that may help; all requests here are safe to repeat."""
         for attempt in range(_TRIES):
             try:
                 return call(_preload_content=False, _request_timeout=(_CONNECT_SECONDS, seconds), **query)
@@ -320,7 +320,7 @@ class Cluster:
         raise AssertionError("unreachable")
 
     def _lines(self, response: Any) -> Iterator[str]:
-        """The lines of an answer as they come."""
+        """The lines of an answer as they arrive."""
         rest = b""
         try:
             for part in response.stream(decode_content=True):
@@ -330,7 +330,7 @@ class Cluster:
         except self._no_answer as error:
             raise self._unavailable(error) from error
         finally:
-            # Not released: what is unread would be taken for the next answer.
+            # The connection is not reused, because unread bytes would be taken for the next answer.
             response.close()
         if rest:
             yield rest.decode("utf-8", errors="replace")

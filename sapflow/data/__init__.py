@@ -1,4 +1,4 @@
-"""Data: sources are cut once into blocks (`blocks`), and training reads only blocks (`sampler`, `reader`).
+"""Data: sources are cut once into blocks (`blocks`), and training reads only blocks (`sampler`).
 
-What training needs (`manifest`, `sampler`, `reader`) stands on numpy alone.
+The modules that training needs (`manifest`, `sampler`) depend on numpy alone.
 """

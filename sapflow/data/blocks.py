@@ -1,7 +1,7 @@
-"""Cuts a source, once, into blocks: by streaming, in bounded memory, the same bytes each time.
+"""Cuts a source into blocks, once: by streaming, in bounded memory, and always into the same bytes.
 
-Samples are taken in groups; of each group the validation part is drawn; what is left goes through a pool of a
-few blocks in which it is shuffled, so that a file sorted by class does not give blocks of one class.
+Samples are taken in groups, and each group's validation samples are drawn at random. The others go through a pool of
+a few blocks in which they are shuffled, so that a file sorted by class does not give blocks of one class.
 """
 
 import json
@@ -18,7 +18,7 @@ from sapflow.data.statistics import Normalize, Statistics
 from sapflow.errors import CorruptObject, DataError, ObjectMissing
 from sapflow.objects.stores.protocol import Store
 
-__all__ = ["Manifest", "load_manifest", "prepare"]
+__all__ = ["Manifest", "cut_blocks", "load_manifest"]
 
 POOL_BLOCKS = 4
 GROUP = 1000
@@ -36,7 +36,7 @@ def load_manifest(store: Store, key: str) -> Manifest:
     return Manifest.from_json(value)
 
 
-def prepare(
+def cut_blocks(
     source: Source,
     store: Store,
     prefix: str,
@@ -49,10 +49,10 @@ def prepare(
 ) -> Manifest:
     """Cut `source` into blocks of at most `block_bytes` under `prefix`, the manifest last; return it.
 
-    A finished cut is only read. An interrupted one is repeated: its blocks are found in place, byte for byte.
-    `validation_fraction` is held out to the sample (rounded), unless the source brings a validation set.
-    `progress` is told the samples so far. Raises DataError (also where the source changed since an
-    interrupted cut), StoreError.
+    If the data was cut before, only the manifest is read. An interrupted cut is repeated and finds its blocks in
+    place, byte for byte. `validation_fraction` of the samples (rounded to whole samples) is held out, unless the source
+    brings a validation set. `progress` is called with the number of samples so far. Raises DataError (also if the
+    source has changed since an interrupted cut) and StoreError.
     """
     key = manifest_key(prefix)
     try:
@@ -74,7 +74,7 @@ def prepare(
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Samples number `index`·size and on of one part, in the order of the source."""
+    """The samples of one part from number `index`·size on, in the order of the source."""
 
     index: int
     part: Part
@@ -83,7 +83,7 @@ class _Group:
 
 
 def _groups(chunks: Iterator[Chunk], block_bytes: int) -> Iterator[_Group]:
-    """The samples in groups whose size depends on the samples' shape alone, not on how they were read."""
+    """The samples in groups, whose size depends on the samples' shape alone and not on how they were read."""
     part: Part = "train"
     index = size = 0
     features: list[np.ndarray] = []
@@ -122,7 +122,7 @@ def _joined(arrays: list[np.ndarray]) -> np.ndarray:
 
 
 class _Cut:
-    """One cut in progress: the pools of both parts, and what the manifest will say."""
+    """A cut in progress: the pools of both parts, and the figures for the manifest."""
 
     def __init__(self, source: Source, store: Store, prefix: str, seed: int, block_bytes: int) -> None:
         self._source, self._seed = source, seed
@@ -146,7 +146,7 @@ class _Cut:
             self._classes = max(self._classes, int(targets.max()) + 1)
         held = np.zeros(len(targets), bool)
         if fraction and group.part == "train":
-            # Rounded on the running total, the parts of all groups add up to the part of the whole.
+            # Rounding the running total makes the groups' held-out samples add up to the right number.
             before, self._seen = self._seen, self._seen + len(targets)
             wanted = _rounded(fraction * self._seen) - _rounded(fraction * before)
             held[permutation(len(targets), self._seed, _SPLIT, group.index)[:wanted]] = True
@@ -179,9 +179,10 @@ def _rounded(value: float) -> int:
 
 
 class _Pool:
-    """Samples of one part on their way into blocks: shuffled when the pool is full, and written.
+    """Collects samples of one part; when it is full, they are shuffled and written as blocks.
 
-    Features of the first kind, uint8 or float32, fix the pool's; float32 coming later empties and widens it.
+    The first features decide whether the pool holds uint8 or float32. If float32 features follow uint8 ones, the
+    pool is emptied and widened.
     """
 
     def __init__(self, store: Store, prefix: str, part: Part, seed: int, block_bytes: int) -> None:
@@ -207,7 +208,7 @@ class _Pool:
                 self._empty()
 
     def finish(self) -> tuple[int, ...]:
-        """Writes what is left; the samples of each block."""
+        """Write the remaining samples. Returns the number of samples of each block."""
         self._empty()
         return tuple(self._counts)
 
@@ -240,7 +241,7 @@ class _Pool:
             parts
         ):
             raise DataError(
-                f"block {key} of an interrupted cut differs from what the source gives now: it changed "
-                "meanwhile; start a new job"
+                f"block {key} of an interrupted cut differs from what the source gives now, because the source has "
+                "changed; start a new job"
             )
         self._counts.append(len(targets))

@@ -19,11 +19,14 @@ TASKS: dict[str, Task] = {
 
 
 def load(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Features float64 [n, f] and targets [n] or [n, k]. Raises DataError: unknown, or no scikit-learn."""
+    """Features float64 [n, f] and targets [n] or [n, k].
+
+    Raises DataError if the set is unknown or scikit-learn is missing.
+    """
     if name not in TASKS:
         raise DataError(f"unknown set sklearn:{name}; the bundled sets are {', '.join(TASKS)}")
     try:
-        from sklearn import datasets  # large, and of use for these sets alone
+        from sklearn import datasets  # large, and only these sets need it
     except ImportError as error:
         raise DataError(
             f"sklearn:{name} needs scikit-learn, which is not installed: pip install 'sapflow[data]'"
@@ -33,7 +36,7 @@ def load(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def source(name: str, options: Mapping[str, object]) -> Source:
-    """The set `name`. Raises DataError: unknown, or scikit-learn is missing."""
+    """The set `name`. Raises DataError if it is unknown or scikit-learn is missing."""
     if name not in TASKS:
         raise DataError(f"unknown set sklearn:{name}; the bundled sets are {', '.join(TASKS)}")
     title = f"sklearn:{name}"

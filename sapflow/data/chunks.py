@@ -1,4 +1,4 @@
-"""What a source yields, and the checks that every sample passes before it is stored."""
+"""The chunks of samples that a source yields, and the checks that every sample passes before it is stored."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ Task = Literal["classification", "regression"]
 
 CHUNK_BYTES = 2 << 20
 MAX_VALUES = 2_000_000
-"""Of one sample: as float32 they fit a block of 8 MiB."""
+"""The most values in one sample: as float32 they fit into a block of 8 MiB."""
 MAX_CLASSES = 1 << 16
 
 
@@ -22,7 +22,7 @@ MAX_CLASSES = 1 << 16
 class Chunk:
     """Some samples in the order of their source: features [n, *shape], targets [n] or [n, k].
 
-    `row` is the first sample's number within `origin` (a file, an array, a set), from 0: what errors name.
+    `row` is the first sample's number, from 0, within `origin` (a file, an array, a set); errors name it.
     """
 
     features: np.ndarray
@@ -34,21 +34,21 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Samples to be read once, front to back, in bounded memory; all of `train` come before `validation`."""
+    """Samples that are read once, front to back, in bounded memory; training samples come before validation samples."""
 
     name: str
     chunks: Callable[[], Iterator[Chunk]]
-    """Starts a reading; its chunks are as the source has them, unchecked."""
+    """Starts to read; the chunks are unchecked."""
     task: Task | None = None
-    """None: by the targets' type, integers being classes."""
+    """None means that the targets' type decides: integers are classes."""
     classes: int | None = None
     brings_validation: bool = False
 
     def read(self) -> Iterator[Chunk]:
         """Checked chunks: features uint8 or float32 [n, *shape], targets int32 [n] or float32 [n] or [n, k].
 
-        Raises DataError: shapes that differ, counts that differ, labels that are no class numbers, values
-        that are not finite numbers, no samples at all.
+        Raises DataError if shapes or counts differ, labels are no class numbers, values are not finite numbers, or
+        there are no samples at all.
         """
         checks = _Checks(self)
         for chunk in self.chunks():
@@ -59,7 +59,7 @@ class Source:
 
 
 def rows_per_chunk(shape: tuple[int, ...], itemsize: int, origin: str) -> int:
-    """How many samples to read at once. Raises DataError for a sample that could not be part of a block."""
+    """The number of samples to read at once. Raises DataError if a sample is empty or does not fit into a block."""
     values = math.prod(shape)
     if not 0 < values <= MAX_VALUES:
         raise DataError(
@@ -70,7 +70,7 @@ def rows_per_chunk(shape: tuple[int, ...], itemsize: int, origin: str) -> int:
 
 
 class _Checks:
-    """What the samples so far have fixed: the shapes, and whether targets are classes."""
+    """What the first samples determine for all that follow: the shapes, and whether targets are classes."""
 
     def __init__(self, source: Source) -> None:
         self.shape: tuple[int, ...] | None = None
@@ -132,7 +132,7 @@ class _Checks:
         return values
 
     def _compact(self, features: np.ndarray, chunk: Chunk) -> np.ndarray:
-        """uint8 where that holds every value exactly, else float32."""
+        """The features as uint8 if that type holds every value exactly, else as float32."""
         if features.dtype.kind == "b" or features.dtype == np.uint8:
             return features.astype(np.uint8, copy=False)
         values = _float32(features)

@@ -1,11 +1,11 @@
-"""A job's data on its way into blocks, and what only the data can tell of a spec."""
+"""Cutting a job's data into blocks, and the checks of a spec that need the data."""
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from sapflow.data.blocks import Manifest, prepare
+from sapflow.data.blocks import Manifest, cut_blocks
 from sapflow.data.data_file import DataFile
 from sapflow.data.source import open_source
 from sapflow.errors import DataError, SpecError
@@ -15,14 +15,14 @@ from sapflow.spec.training_job import TrainingJob
 
 
 def write_spec(uid: str, job: TrainingJob, store: Store) -> None:
-    """Keep the resolved job where functions read it, unless it is there. Raises StoreError."""
+    """Write the resolved job where functions read it, unless it is there already. Raises StoreError."""
     body = json.dumps(job.to_json(), sort_keys=True, indent=1).encode()
     store.create(keys.spec(keys.job(uid)), body, durable=True)
 
 
 @contextmanager
 def naming_the_field() -> Iterator[None]:
-    """Whatever is wrong with data is said of the part of a spec that asks for it."""
+    """Make every DataError name `spec.data`, the part of the spec that it is about."""
     try:
         yield
     except DataError as error:
@@ -33,17 +33,18 @@ def naming_the_field() -> Iterator[None]:
 def cut(uid: str, job: TrainingJob, store: Store, progress: Callable[[int], None] | None = None) -> Manifest:
     """Cut the job's data into blocks, unless that is done. Raises DataError, StoreError.
 
-    An s3:// source that names no endpoint is where the store is. `progress` is told the samples so far.
+    An s3:// source without an endpoint is read from the store's endpoint. `progress` is called with the number of
+    samples so far.
     """
     data = job.spec.data
 
     def files(url: str) -> list[DataFile]:
-        from sapflow.data.remote import s3_files  # its client is not needed for anything else
+        from sapflow.data.remote import s3_files  # only this needs its client
 
         return s3_files(beside(url, store.url))
 
     source = open_source(data.source, data.format, options=data.options, read_s3=files)
-    return prepare(
+    return cut_blocks(
         source,
         store,
         keys.data(keys.job(uid)),
@@ -55,7 +56,7 @@ def cut(uid: str, job: TrainingJob, store: Store, progress: Callable[[int], None
 
 
 def beside(source: str, store: str) -> str:
-    """An s3:// URL, with the endpoint and region of the store's URL where it has none of its own."""
+    """An s3:// URL, completed with the endpoint and region of the store's URL if it has none of its own."""
     parts, own = urlsplit(source), urlsplit(store)
     if parts.query or own.scheme != "s3":
         return source
@@ -63,7 +64,7 @@ def beside(source: str, store: str) -> str:
 
 
 def check_data(job: TrainingJob, manifest: Manifest) -> None:
-    """What only the data can tell of a spec. Raises SpecError."""
+    """Check the parts of a spec that depend on the data. Raises SpecError."""
     problems = []
     algorithm = job.spec.algorithm
     if manifest.train_samples < 1:

@@ -1,4 +1,4 @@
-"""One file of a source, wherever it lies."""
+"""A file of a source, local or remote."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import BinaryIO
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One file: its full name as errors show it, its size in bytes, how to open it to read and seek."""
+    """A file: its full name for error messages, its size in bytes, and a function that opens it for reading and
+    seeking."""
 
     name: str
     size: int

@@ -20,10 +20,10 @@ FindFiles = Callable[[str], Sequence[DataFile]]
 
 
 def find_files(source: str, read_s3: FindFiles | None = None) -> list[DataFile]:
-    """The files that `source` names, by name. Raises DataError: nothing there, or an empty file."""
+    """The files that `source` names, sorted by name. Raises DataError if there are none, or one is empty."""
     if source.startswith("s3://"):
         if read_s3 is None:
-            from sapflow.data.remote import s3_files  # its client is not needed for anything else
+            from sapflow.data.remote import s3_files  # only this needs its client
 
             read_s3 = s3_files
         files = list(read_s3(source))
@@ -62,7 +62,7 @@ def _opener(path: Path) -> Callable[[], BinaryIO]:
 
 @contextmanager
 def unpacked(file: DataFile) -> Iterator[BinaryIO]:
-    """The file's stream, gunzipped where its name ends with .gz."""
+    """The file's stream, decompressed if its name ends with .gz."""
     with file.open() as raw:
         if not file.name.endswith(".gz"):
             yield raw

@@ -1,10 +1,10 @@
-"""Renders scikit-learn's bundled handwritten digits into the very formats of MNIST and CIFAR-10.
+"""Renders scikit-learn's bundled handwritten digits into files in the formats of MNIST and CIFAR-10.
 
     python -m sapflow.data.generate mnist DIR [--samples 12000] [--gzip]
     python -m sapflow.data.generate cifar DIR [--samples 12000]
 
-For samples and tests where the real files are not at hand: the 1,797 scans are enlarged, turned, moved and,
-for CIFAR, coloured before a gradient. Training and validation images come from different scans.
+They serve samples and tests when the real files are not at hand: the 1,797 scans are enlarged, rotated, moved and,
+for CIFAR, drawn in colour on a gradient. Training and validation images come from different scans.
 """
 
 import argparse
@@ -27,10 +27,10 @@ DEFAULT_SAMPLES = 12_000
 def ensure_mnist(
     folder: Path | str, samples: int = DEFAULT_SAMPLES, *, gzipped: bool = True, seed: int = 0
 ) -> Path:
-    """Renders MNIST's four files into `folder`, unless training images (the real ones, say) are there.
+    """Render MNIST's four files into `folder`, unless it holds training images already, such as the real ones.
 
-    `samples` are for training; a sixth of that number is for validation. Raises DataError without
-    scikit-learn.
+    There are `samples` training images, and a sixth of that number for validation. Raises DataError if scikit-learn
+    is missing.
     """
     folder = Path(folder)
     if any(folder.glob("train-images*idx3-ubyte*")):
@@ -55,9 +55,9 @@ def ensure_mnist(
 
 
 def ensure_cifar(folder: Path | str, samples: int = DEFAULT_SAMPLES, *, seed: int = 0) -> Path:
-    """Renders CIFAR-10's six binary files into `folder`, unless training batches are there.
+    """Render CIFAR-10's six binary files into `folder`, unless it holds training batches already.
 
-    `samples` are for training, in five batches; a sixth of that number is for validation.
+    There are `samples` training images in five batches, and a sixth of that number for validation.
     """
     folder = Path(folder)
     if any(folder.glob("data_batch_*.bin")):
@@ -80,7 +80,7 @@ def ensure_cifar(folder: Path | str, samples: int = DEFAULT_SAMPLES, *, seed: in
 
 
 def _rendered(count: int, size: int, seed: int, validation: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Ink float64 [n, size, size] in 0 … 1 and labels [n], `count` in all."""
+    """Ink float64 [n, size, size] between 0 and 1 and labels [n], in chunks of together `count` images."""
     features, labels = bundled.load("digits")
     scans = features.reshape(-1, 8, 8) / 16.0
     order = permutation(len(scans), 0)
@@ -93,7 +93,7 @@ def _rendered(count: int, size: int, seed: int, validation: bool) -> Iterator[tu
 
 
 def _placed(scans: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """The scans [n, 8, 8] enlarged, turned by up to ±12° and moved, on [n, size, size], sampled bilinearly."""
+    """The scans [n, 8, 8] enlarged, rotated by up to ±12° and moved, as images [n, size, size], bilinearly sampled."""
     n = len(scans)
     angle = rng.uniform(-0.2, 0.2, (n, 1, 1))
     pixels = size * rng.uniform(0.075, 0.1, (n, 1, 1))
@@ -113,7 +113,7 @@ def _placed(scans: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarra
 
 
 def _coloured(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8 [n, 3, size, size]: ink in one colour before a gradient of others, with some noise."""
+    """Images uint8 [n, 3, size, size]: ink in one colour on a gradient of other colours, with some noise."""
     n, size = len(ink), ink.shape[1]
     bright = rng.integers(0, 2, (n, 1, 1, 1))
     paper = rng.uniform(0, 0.4, (n, 3, 1, 1))
@@ -130,11 +130,11 @@ def _coloured(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _write(path: Path, header: bytes, data: np.ndarray) -> None:
-    """Writes a file whole or not at all: under another name first."""
+    """Write a file atomically: it gets its name once it is complete."""
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as raw:
         if path.suffix == ".gz":
-            # No time and no name inside: the same images give the same bytes.
+            # Neither time nor file name are stored inside, so the same images give the same bytes.
             with gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed:
                 packed.write(header)
                 packed.write(data.tobytes())

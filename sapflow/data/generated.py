@@ -1,4 +1,4 @@
-"""`generated:mnist` and `generated:cifar`: rendered into files of those formats, and read back from them."""
+"""The sources `generated:mnist` and `generated:cifar`: files are rendered in those formats, and read back."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,14 +15,14 @@ from sapflow.errors import DataError
 
 
 class GeneratedOptions(Options):
-    """`samples` are for training; a sixth of that number validates."""
+    """`samples` is the number of training images; a sixth of that number is for validation."""
 
     samples: int = Field(DEFAULT_SAMPLES, ge=BATCHES, le=1_000_000)
     seed: int = Field(0, ge=0, lt=2**31)
 
 
 def source(name: str, options: Mapping[str, object]) -> Source:
-    """The set `name`, rendered into a temporary folder while it is read. Raises DataError."""
+    """The set `name`; it is rendered into a temporary folder when it is read. Raises DataError."""
     if name not in ("mnist", "cifar"):
         raise DataError(f"unknown set generated:{name}; there are generated:mnist and generated:cifar")
     chosen = parse(GeneratedOptions, options, f"generated:{name}")

@@ -1,4 +1,4 @@
-"""What the blocks of a data set are: one small object that every function reads once.
+"""The manifest describes the blocks of a data set: one small object that every function reads once.
 
     <prefix>manifest.json  <prefix>train/<i>  <prefix>validation/<i>
 
@@ -35,24 +35,24 @@ def block_key(prefix: str, part: Part, index: int) -> str:
 class Manifest:
     """Shapes, counts and scaling of a data set.
 
-    Features are `stored · scale + shift` in float32; scale and shift have one number, or one a feature (of
-    samples of one dimension). Written by the cut, so that blocks hold what the source held.
+    Features are `stored · scale + shift` in float32; scale and shift have one number, or one number per feature if
+    samples have one dimension. The cut writes them, and leaves the values in blocks as they are in the source.
     """
 
     source: str
     task: Task
     shape: tuple[int, ...]
-    """Of one sample's features."""
+    """Shape of one sample's features."""
     dtype: Literal["uint8", "float32"]
-    """uint8 where every block is; a float32 set may have uint8 blocks."""
+    """uint8 if every block is uint8; a float32 set may contain uint8 blocks."""
     target_shape: tuple[int, ...]
-    """Of one sample's target: () or (k,)."""
+    """Shape of one sample's target: () or (k,)."""
     classes: int | None
-    """The highest label + 1, or what the source says; None for regression."""
+    """The highest label + 1, or the number that the source gives; None for regression."""
     train: tuple[int, ...]
-    """Samples of each training block."""
+    """Number of samples of each training block."""
     validation: tuple[int, ...]
-    """Samples of each validation block."""
+    """Number of samples of each validation block."""
     scale: tuple[float, ...] = (1.0,)
     shift: tuple[float, ...] = (0.0,)
 
@@ -66,7 +66,8 @@ class Manifest:
 
     @property
     def outputs(self) -> int:
-        """What a model gives for one sample: the values, a number a class, or one logit for two classes."""
+        """The number of a model's outputs for one sample: the values of a regression target, one per class, or a
+        single logit for two classes."""
         if self.classes is None:
             return self.target_shape[0] if self.target_shape else 1
         return 1 if self.classes == 2 else self.classes
@@ -79,7 +80,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, value: object) -> "Manifest":
-        """Strict inverse of `to_json` on parsed JSON. Raises CorruptObject, naming the field."""
+        """The manifest from the parsed JSON of `to_json`. Raises CorruptObject, which names the wrong field."""
         if not isinstance(value, Mapping):
             raise CorruptObject("the data manifest is no JSON object")
         fields = dict(value)
@@ -132,7 +133,7 @@ def _numbers(name: str, value: object) -> tuple[float, ...]:
 
 
 def encode_block(features: np.ndarray, targets: np.ndarray) -> list[memoryview | bytes]:
-    """The parts of a block's object; nothing is copied where the arrays are contiguous."""
+    """The parts of a block's object. Contiguous arrays are not copied."""
     features, targets = np.ascontiguousarray(features), np.ascontiguousarray(targets)
     header = safetensor.encode_header(
         {"targets": (targets.dtype, targets.shape), "features": (features.dtype, features.shape)}, {}

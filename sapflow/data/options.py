@@ -1,4 +1,4 @@
-"""Options of a source: each module states its own as a pydantic model, checked here."""
+"""Options of a source. Each source's module declares its options as a pydantic model; they are checked here."""
 
 from collections.abc import Mapping
 from typing import Literal, TypeVar
@@ -10,13 +10,13 @@ from sapflow.errors import DataError
 
 
 class Options(BaseModel):
-    """Base: unknown options are refused."""
+    """The base of all options; unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FileOptions(Options):
-    """What every format of files takes. `task` left out: integers are classes, other numbers are values."""
+    """Options of every file format. Without `task` integers are classes and other numbers are values."""
 
     task: Literal["Classification", "Regression"] | None = None
     classes: int | None = Field(None, ge=2, le=MAX_CLASSES)
@@ -31,7 +31,7 @@ AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
 def parse(model: type[AnyOptions], given: Mapping[str, object], source: str) -> AnyOptions:
-    """The options of `source`. Raises DataError: names the option, what is wrong, and what may be given."""
+    """The checked options of `source`. Raises DataError, which names the option and the options that are allowed."""
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:

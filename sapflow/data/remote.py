@@ -1,4 +1,4 @@
-"""Source files on S3: listed once, then read by ranges through Sapflow's store."""
+"""Source files on S3: they are listed once, and read in ranges through Sapflow's store."""
 
 import io
 import os
@@ -21,16 +21,16 @@ SECONDS = 30.0
 
 
 def s3_files(url: str, credentials: CredentialSource | None = None) -> list[DataFile]:
-    """The objects at `s3://bucket/prefix?endpoint=URL`: the one of that key, or all below `prefix/`.
+    """The objects at `s3://bucket/prefix?endpoint=URL`: the object with that key, or all objects below `prefix/`.
 
-    Credentials left out come from the environment, as the store's do. Raises DataError: refused or no bucket;
-    StoreUnavailable: no answer; StoreError: the URL or the credentials are incomplete.
+    Without `credentials` those of the environment are used. Raises DataError if the bucket does not exist or access is
+    refused, StoreUnavailable if there is no answer, StoreError if the URL or the credentials are incomplete.
     """
     parts = urlsplit(url)
     prefix = parts.path.strip("/")
     credentials = credentials or credentials_from_environment(os.environ)
     bucket = parts._replace(path="").geturl()
-    open_store(bucket, credentials).close()  # refuses a wrong URL, and missing credentials
+    open_store(bucket, credentials).close()  # raises for a wrong URL and missing credentials
     assert credentials is not None
     query = parse_qs(parts.query)
     region = query.get("region", ["us-east-1"])[0]
@@ -78,7 +78,7 @@ def _opener(bucket: str, credentials: CredentialSource, key: str, size: int) -> 
 
 
 class _Ranges(io.RawIOBase):
-    """An object as a raw file: each read is one ranged GET. Closing it closes its store."""
+    """An object as a raw file; each read is one ranged GET. Closing it closes its store."""
 
     def __init__(self, store: Store, key: str, size: int) -> None:
         super().__init__()

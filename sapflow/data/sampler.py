@@ -1,8 +1,8 @@
-"""The order of an epoch, and the reading of batches in it. Stands on numpy alone.
+"""The order of samples in an epoch, and reading batches in that order. Depends on numpy alone.
 
-An epoch permutes the blocks; `window` blocks that follow each other in that order are read together, and
-their samples permuted among them. All of it comes from (seed, epoch): a step reads few blocks, and any
-cutting of 0 … N−1 into ranges reads every sample once.
+An epoch permutes the blocks. Then `window` consecutive blocks at a time are taken together, and their samples are
+permuted. All permutations follow from (seed, epoch). So a step reads few blocks, and any division of 0 … N−1 into
+ranges reads every sample exactly once.
 """
 
 from bisect import bisect_right
@@ -25,12 +25,12 @@ _KEPT_WINDOWS = 2
 
 
 def steps_per_epoch(samples: int, per_step: int) -> int:
-    """Steps that use `samples` once, `per_step` in each; the last may have fewer."""
+    """The number of steps that use `samples` once, `per_step` in each; the last step may have fewer."""
     return -(-samples // per_step)
 
 
 def split(begin: int, end: int, workers: int) -> list[tuple[int, int]]:
-    """The range of each rank: `begin` to `end` divided as evenly as can be; a rank may have none."""
+    """The range of each rank: `begin` to `end` divided as evenly as possible. A rank's range may be empty."""
     count = end - begin
     return [(begin + r * count // workers, begin + (r + 1) * count // workers) for r in range(workers)]
 
@@ -46,7 +46,7 @@ def micro_batches(begin: int, end: int, batch: int, size: int) -> list[tuple[int
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rows int64 [n] of one block."""
+    """Some rows of one block: their numbers, int64 [n]."""
 
     block: int
     rows: np.ndarray
@@ -54,9 +54,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a range of samples lies: the pieces' rows, laid end to end and taken by `order`, are the range.
+    """Where a range of samples lies: the rows of all pieces one after the other, permuted by `order`.
 
-    `order` is int64 [n], or None where the rows are in order as they are.
+    `order` is int64 [n], or None if the rows are in the right order already.
     """
 
     pieces: list[Piece]
@@ -65,7 +65,8 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """`order[i]` is the i-th sample, counted over the blocks laid end to end; they start at `starts`."""
+    """Blocks that are shuffled together. `order[i]` is the place of the i-th sample if the blocks are laid end to end;
+    they start at `starts`."""
 
     blocks: np.ndarray
     starts: np.ndarray
@@ -86,7 +87,7 @@ class EpochOrder:
         self._windows: OrderedDict[int, _Window] = OrderedDict()
 
     def __len__(self) -> int:
-        """Samples of the epoch."""
+        """The number of samples in the epoch."""
         return self._starts[-1]
 
     def locate(self, begin: int, end: int) -> Location:
@@ -117,7 +118,7 @@ class EpochOrder:
 
 
 def _located(window: _Window, begin: int, end: int) -> Location:
-    """Where the window's samples `begin` to `end` lie: grouped by block, so that each block is read in one go."""
+    """Where the window's samples `begin` to `end` lie, grouped by block, so that each block is read once."""
     picked = window.order[begin:end]
     if len(window.blocks) == 1:
         return Location([Piece(int(window.blocks[0]), picked)], None)
@@ -139,7 +140,7 @@ def _located(window: _Window, begin: int, end: int) -> Location:
 
 
 def _joined(parts: Sequence[Location]) -> Location:
-    """Ranges that follow each other as one."""
+    """Consecutive ranges as one."""
     pieces: list[Piece] = []
     orders: list[np.ndarray] = []
     rows = 0
@@ -153,7 +154,7 @@ def _joined(parts: Sequence[Location]) -> Location:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A decoded block: features [n, f] flat, targets as stored, and the bytes that it keeps in memory."""
+    """A decoded block: flat features [n, f], targets as stored, and its bytes in memory."""
 
     features: np.ndarray
     targets: np.ndarray
@@ -161,13 +162,13 @@ class _Block:
 
 
 class _Scratch:
-    """Memory that is used again from batch to batch: fresh pages cost more than the rows copied into them."""
+    """Memory that is reused from batch to batch, because fresh pages cost more than copying rows into them."""
 
     def __init__(self) -> None:
         self._memory = np.empty(0, np.uint8)
 
     def take(self, count: int, width: int, dtype: str) -> np.ndarray:
-        """An uninitialised array [count, width], until the next call."""
+        """An uninitialised array [count, width], valid until the next call."""
         size = count * width * np.dtype(dtype).itemsize
         if size > len(self._memory):
             self._memory = np.empty(size, np.uint8)
@@ -175,7 +176,7 @@ class _Scratch:
 
 
 class Reader:
-    """Reads batches of a data set; keeps the blocks used last, up to `cache_bytes`. Not for several threads."""
+    """Reads batches of a data set, and caches the blocks used last, up to `cache_bytes`. Not thread-safe."""
 
     def __init__(
         self,
@@ -199,7 +200,7 @@ class Reader:
         """Samples `begin` to `end` of the epoch, in its order.
 
         Features float32 [n, *shape], scaled, at an address that is a multiple of 64; targets int64 [n] of
-        class numbers, or float32 [n] or [n, k]. Both are the caller's. Raises ObjectMissing, CorruptObject,
+        class numbers, or float32 [n] or [n, k]. The caller owns both. Raises ObjectMissing, CorruptObject,
         StoreUnavailable.
         """
         return self._gather("train", order.locate(begin, end), end - begin)
@@ -223,7 +224,7 @@ class Reader:
         stored = self._rows.take(count, self._width, self._manifest.dtype)
         found = np.empty((count, *self._manifest.target_shape), self._target_type)
         at = 0
-        # mode="clip" spares a pass over the rows that would check them: they are within their block as made.
+        # mode="clip" avoids a pass that checks the row numbers, which are always within their block.
         for piece in where.pieces:
             block = self._block(part, piece.block)
             into = slice(at, at + len(piece.rows))
@@ -264,6 +265,6 @@ class Reader:
 
 
 def _factor(values: tuple[float, ...], *, neutral: float) -> np.ndarray | None:
-    """The numbers as float32; None where they would change nothing."""
+    """The numbers as float32; None if they change nothing."""
     array = np.array(values, dtype=np.float32)
     return None if (array == neutral).all() else array

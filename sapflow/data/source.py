@@ -35,11 +35,11 @@ def open_source(
     options: Mapping[str, object] | None = None,
     read_s3: FindFiles | None = None,
 ) -> Source:
-    """The source that `source` names; `format` left out, files are judged by the endings of their names.
+    """The source that `source` names. Without `format` the endings of the files' names decide.
 
-    `synthetic:` and `generated:` also take options in the name (`?samples=5000`). `read_s3` finds the files
-    of an s3:// location; left out, through Sapflow's own store. What can be checked without reading samples
-    is checked here, the rest when the source is read. Raises DataError.
+    `synthetic:` and `generated:` also take options in the name (`?samples=5000`). `read_s3` finds the files of an
+    s3:// location; by default Sapflow's own store does. Samples are checked when the source is read, everything else
+    is checked here. Raises DataError.
     """
     given = dict(options or {})
     scheme, _, rest = source.partition(":")

@@ -1,4 +1,4 @@
-"""How features are scaled, from numbers gathered while the source is cut: a source is read once."""
+"""The scaling of features, computed from statistics that are gathered while the source is cut."""
 
 import math
 from typing import Literal
@@ -8,14 +8,14 @@ import numpy as np
 Normalize = Literal["Auto", "None", "Scale", "Standardize"]
 
 MAX_VECTOR = 16_384
-"""Features that are standardised one by one; more share a mean, which keeps the manifest small."""
+"""Up to this many features are standardised one by one; more share one mean, which keeps the manifest small."""
 _LOWEST_DEVIATION = 1e-7
 
 
 class Statistics:
-    """Range, mean and variance of features, over chunks added one by one.
+    """Range, mean and variance of features over all chunks added.
 
-    Means and variances are joined as in Chan, Golub, LeVeque, *Updating formulae and a pairwise algorithm for
+    Means and variances are combined as in Chan, Golub, LeVeque, *Updating formulae and a pairwise algorithm for
     computing sample variances* (1979), in float64.
     """
 
@@ -27,10 +27,10 @@ class Statistics:
         self._mean = np.zeros(width)
         self._squares = np.zeros(width)
         self._lowest, self._highest = math.inf, -math.inf
-        self._whole = True
+        self._bytes = True
 
     def add(self, features: np.ndarray) -> None:
-        """Take in features uint8 or float32 [n, *shape]."""
+        """Add features uint8 or float32 [n, *shape]."""
         values = features.reshape(len(features) if self._each else -1, len(self._mean)).astype(np.float64)
         count = len(values)
         mean = values.mean(axis=0)
@@ -42,36 +42,36 @@ class Statistics:
         self._count = total
         self._lowest = min(self._lowest, float(features.min()))
         self._highest = max(self._highest, float(features.max()))
-        self._whole = self._whole and features.dtype == np.uint8
+        self._bytes = self._bytes and features.dtype == np.uint8
 
     def affine(self, normalize: Normalize) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Scale and shift, float32 numbers, one each or one a feature.
+        """Scale and shift as float32 numbers, either one each or one per feature.
 
-        `Scale` divides by the largest value: bytes by 255 if any is above 127, else by the highest of all.
-        `Standardize` gives every feature mean 0 and deviation 1 (samples of several dimensions: all values
-        together). `Auto` leaves 0/1 features and images within −1 … 1 alone, scales whole numbers and
-        standardises all else.
+        `Scale` divides by the largest absolute value, or by 255 for bytes of which any is above 127. `Standardize`
+        gives every feature mean 0 and standard deviation 1; samples of several dimensions share one mean and
+        deviation. `Auto` does not change 0/1 features and images within −1 … 1, scales bytes, and standardises
+        everything else.
         """
         if normalize == "Auto":
-            if self._highest <= 1 and (self._whole or (self._lowest >= -1 and not self._flat)):
+            if self._highest <= 1 and (self._bytes or (self._lowest >= -1 and not self._flat)):
                 normalize = "None"
             else:
-                normalize = "Scale" if self._whole else "Standardize"
+                normalize = "Scale" if self._bytes else "Standardize"
         if normalize == "None":
             return (1.0,), (0.0,)
         if normalize == "Scale":
             highest = max(abs(self._lowest), abs(self._highest))
-            if self._whole and highest > 127:
+            if self._bytes and highest > 127:
                 highest = 255.0
             return (_single(1 / highest) if highest > 0 else 1.0,), (0.0,)
         deviation = np.sqrt(self._squares / self._count)
-        # A feature that never changes becomes 0, rather than its rounding errors enlarged.
+        # A constant feature becomes 0; otherwise its rounding errors would be enlarged.
         steady = deviation <= _LOWEST_DEVIATION * np.maximum(np.abs(self._mean), 1e-30)
         scale = np.where(steady, 1.0, 1 / np.where(steady, 1.0, deviation))
         return tuple(map(_single, scale)), tuple(map(_single, -self._mean * scale))
 
 
 def _single(value: float) -> float:
-    """The nearest float32 that is finite and not rounded to 0 by JSON's way through float64."""
+    """The nearest finite float32, as a Python float."""
     limit = float(np.finfo(np.float32).max)
     return float(np.float32(min(max(value, -limit), limit)))

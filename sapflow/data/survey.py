@@ -1,4 +1,4 @@
-"""What a data source holds, found by reading it without cutting it into blocks."""
+"""A survey of a data source: shapes and counts, found by reading it without cutting it into blocks."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,12 +13,12 @@ from sapflow.errors import DataError
 from sapflow.spec.learning import DataSpec
 
 MAX_BYTES = 256 << 20
-"""Of features read. Larger sources are judged by their beginning."""
+"""Bytes of features that are read; of larger sources only the beginning is surveyed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """A manifest as the cut would write it, blocks and scaling apart; `complete` where all samples were read."""
+    """The manifest that a cut would write, without blocks and scaling; `complete` if all samples were read."""
 
     manifest: Manifest
     complete: bool
@@ -26,14 +26,14 @@ class Survey:
 
 @naming_the_field()
 def survey(data: DataSpec, store: str) -> Survey:
-    """Read a source, with all checks that the cut makes: up to MAX_BYTES, of s3:// the first samples only.
+    """Read up to MAX_BYTES of a source, or only the first samples if it is on S3, with all checks of a cut.
 
-    An s3:// source that names no endpoint is where the store is, whose URL is `store`.
+    An s3:// source without an endpoint is read from that of the store, whose URL is `store`.
     Raises DataError, StoreError.
     """
 
     def files(url: str) -> list[DataFile]:
-        from sapflow.data.remote import s3_files  # its client is not needed for anything else
+        from sapflow.data.remote import s3_files  # only this needs its client
 
         return s3_files(beside(url, store))
 

@@ -1,4 +1,4 @@
-"""Synthetic samples, any number: random binary features, labels from a random teacher (case A of the paper)."""
+"""Synthetic samples: random binary features, and labels from a random teacher network (case A of the paper)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Literal
@@ -16,7 +16,7 @@ _TEACHER, _SAMPLES = 1, 2
 
 
 class BinaryOptions(Options):
-    """`noise` is the part of labels that are flipped; `labels: Random` has nothing to learn but the samples."""
+    """`noise` is the share of labels that are flipped. With `labels: Random` labels do not depend on the features."""
 
     samples: int = Field(1_000_000, ge=1, le=10**12)
     features: int = Field(20, ge=1, le=65_536)
@@ -26,7 +26,7 @@ class BinaryOptions(Options):
 
 
 def source(name: str, options: Mapping[str, object]) -> Source:
-    """`synthetic:binary`. Raises DataError: unknown, or options that do not fit."""
+    """The source `synthetic:binary`. Raises DataError if the name is unknown or the options do not fit."""
     if name != "binary":
         raise DataError(f"unknown set synthetic:{name}; there is synthetic:binary")
     chosen = parse(BinaryOptions, options, "synthetic:binary")
@@ -40,7 +40,10 @@ def source(name: str, options: Mapping[str, object]) -> Source:
 
 
 def binary_chunk(options: BinaryOptions, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples from `index`·8192 on, of their own stream: features uint8 [n, f] of 0 and 1, labels uint8 [n]."""
+    """Samples from number `index`·8192 on, drawn from a random stream of their own.
+
+    Features are uint8 [n, f] of 0 and 1, labels uint8 [n].
+    """
     count = min(CHUNK_ROWS, options.samples - index * CHUNK_ROWS)
     stream = np.random.Philox(np.random.SeedSequence((options.seed, _SAMPLES, index)))
     words = stream.random_raw(-(-count * options.features // 64)).view(np.uint8)
@@ -55,8 +58,8 @@ def binary_chunk(options: BinaryOptions, index: int) -> tuple[np.ndarray, np.nda
 def _teacher(features: np.ndarray, seed: int) -> np.ndarray:
     """bool [n]: the sign of a random network with one hidden layer of clipped units.
 
-    Weights are small integers, so that the sums are exact in float64: labels are the same on every machine.
-    Each layer is odd, and features are centred, so that both classes are equally frequent.
+    Weights are small integers, so sums are exact in float64 and labels are the same on every machine. Each layer is an
+    odd function and features are centred, so both classes are equally frequent.
     """
     count = features.shape[1]
     stream = np.random.Philox(np.random.SeedSequence((seed, _TEACHER)))

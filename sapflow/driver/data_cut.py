@@ -1,4 +1,4 @@
-"""Data cut by a worker function, where the driver has neither the data's libraries nor the model's."""
+"""Lets a worker function cut the data, because the driver in a cluster lacks the libraries of data and model."""
 
 import asyncio
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from sapflow.data.cut import write_spec
 from sapflow.data.manifest import manifest_key
 from sapflow.errors import JobFailed, ObjectMissing
 from sapflow.messages.replies import CutReply
-from sapflow.messages.requests import PrepareRequest
+from sapflow.messages.requests import CutRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.memory import parse_quantity
@@ -19,20 +19,21 @@ from sapflow.steps.calls import Caller
 from sapflow.steps.observer import Observer
 
 LEAST_SECONDS = 300.0
-"""A cut cannot be continued by a second invocation, so one may take this long even where a step's may not."""
+"""Least time limit of the invocation that cuts: unlike a step, a cut cannot continue in a second invocation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A job's data in blocks, and what preparing it has used and found out."""
+class CutData:
+    """A job's data in blocks, what the cut has consumed, and what it found out about the model."""
 
     manifest: Manifest
     account: Account
     forward_flops: int | None = None
-    """Of the model, for one sample; None where an earlier driver has prepared the data, or an older function did."""
+    """Operations of the model's forward pass for one sample; None if an earlier driver or an older function cut the
+    data."""
 
 
-async def prepare(
+async def cut_by_worker(
     uid: str,
     job: TrainingJob,
     store: Store,
@@ -40,17 +41,17 @@ async def prepare(
     observer: Observer | None = None,
     *,
     check_memory: bool = True,
-) -> Prepared:
-    """The manifest of the job's data, cut by a worker unless that is done, and what that has used.
+) -> CutData:
+    """Have a worker cut the job's data, unless that is done.
 
-    `check_memory`: see PrepareRequest. A failure is kept in the store. Raises JobFailed with the message of what is
-    wrong, StoreError.
+    For `check_memory` see CutRequest. A failure is recorded in the store. Raises JobFailed, which says what is wrong
+    with job or data, and StoreError.
     """
     prefix = keys.job(uid)
     key = manifest_key(keys.data(prefix))
     await asyncio.to_thread(write_spec, uid, job, store)
     try:
-        return Prepared(await asyncio.to_thread(load_manifest, store, key), Account())
+        return CutData(await asyncio.to_thread(load_manifest, store, key), Account())
     except ObjectMissing:
         pass
     spec = job.spec
@@ -67,7 +68,7 @@ async def prepare(
         observer=observer or Observer(),
         account=Account(),
     )
-    request = PrepareRequest(
+    request = CutRequest(
         job=uid, version=0, seconds_left=1, spec=keys.spec(prefix), check_memory=check_memory
     )
     try:
@@ -76,4 +77,4 @@ async def prepare(
         await Records(store, prefix).fail(failure, failure.version)
         raise
     manifest = await asyncio.to_thread(load_manifest, store, key)
-    return Prepared(manifest, caller.account, reply.forward_flops)
+    return CutData(manifest, caller.account, reply.forward_flops)

@@ -63,7 +63,7 @@ class Driver:
         Raises SpecError where the functions cannot be packed.
         """
         self._search = search
-        self._prepared, self._around = account or Account(), around or Surroundings()
+        self._earlier_account, self._around = account or Account(), around or Surroundings()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
         self._prefix = prefix or keys.job(uid)
@@ -79,7 +79,7 @@ class Driver:
             self._observer.finished(standing)
             return dict(standing)
         last = await self._records.last()
-        context = self._context(last.account if last else self._prepared)
+        context = self._context(last.account if last else self._earlier_account)
         why = await self._records.take_failure(last.version if last else 0)
         context.caller.tally.resumed = self._stopped or why or (INTERRUPTED if last else None)
         keeper = Keeper(self._store, self._records, self._prefix, self._job.spec.checkpoint, self._garbage)

@@ -58,7 +58,7 @@ class Sizing:
             return search.model_copy(update={"started": new.account.seconds})
         if not self._counts(search, new):
             return search
-        seconds, dollars = new.measured.seconds, sum(leg.cost_usd for leg in new.measured.legs)
+        seconds, dollars = new.measured.seconds, sum(usage.cost_usd for usage in new.measured.levels)
         steps = [*search.steps, (seconds, dollars)]
         if len(steps) < self._settings.every_steps:
             return search.model_copy(update={"steps": steps})
@@ -79,7 +79,7 @@ class Sizing:
         """Whether a warm step tells what the size wanted takes: it is whole, and began when all had settled."""
         measured = new.measured
         settled = new.account.seconds - measured.seconds - search.started >= self._settings.settle_seconds
-        return settled and measured.samples == self._full_samples and bool(measured.legs)
+        return settled and measured.samples == self._full_samples and bool(measured.levels)
 
     def _next(self, trials: Sequence[SizeTrial], search: SizeSearch) -> int | None:
         settings = self._settings

@@ -1,6 +1,6 @@
-"""How a job's steps are merged: planned once the model's size is known, and once more from measured steps.
+"""The plan of a job's merging: made once the model's size is known, and once more from measured steps.
 
-A plan takes effect with the commit that names it, so a re-plan loses no step, and a driver that starts finds it there.
+A plan takes effect with the commit that names it. So a re-plan repeats no step, and a restarted driver finds it there.
 """
 
 import statistics
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from sapflow.messages.vectors import Sizes
 from sapflow.planning import calibration, choice, workload
-from sapflow.planning.calibration import Level, Measurement
+from sapflow.planning.calibration import LevelTime, Measurement
 from sapflow.planning.constants import Constants
 from sapflow.planning.cost_model import Work
 from sapflow.planning.search import Candidate, candidate
@@ -22,11 +22,11 @@ from sapflow.spec.training_job import Runtime, TrainingJob
 from sapflow.steps.context import Context
 
 SETTLING = 3
-"""Steps at the start of a driver that are not measured: instances start and caches fill."""
+"""Number of steps after a driver's start that are not measured, because instances start and caches fill."""
 WINDOW = 10
-"""Warm steps that a re-plan is made from."""
+"""Number of warm steps that a re-plan is made from."""
 BETTER = 0.9
-"""Of what a step takes: a re-plan must come below."""
+"""A re-plan must predict at most this share of today's step time, or cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,15 @@ class Planning:
         return self._around.runtime
 
     def size(self, sizes: Sizes, slots: Sequence[str]) -> Size:
-        """The model's size, as the law takes it."""
+        """The model's size, as the cost model needs it."""
         at_root = len(slots) if self._context.facts.root_state else 0
         return Size(sizes.parameters, sizes.averaged, at_root, self._around.forward_flops or 0)
 
     def first(self, size: Size) -> tuple[Plan, Forecast | None]:
-        """The plan of a job that starts. Raises SpecError where mergers can hold no shard of any."""
+        """The plan of a job that starts, and its forecast.
+
+        Raises SpecError if mergers have too little memory whatever the shard count.
+        """
         job = self._job
         if not self._context.facts.merged:
             return Plan(structure=job.structure, shards=1), None
@@ -71,21 +74,22 @@ class Planning:
         work = self._work(size, constants)
         steps = self._context.total_steps
         known = self._around.forward_flops is not None
-        left = choice.within_limits(job, steps if known else None)
-        best = choice.choose(job, work, constants, size, left)
+        remaining = choice.within_limits(job, steps if known else None)
+        best = choice.choose(job, work, constants, size, remaining)
         return self._plan(best), _forecast(best, steps, constants.origin) if known else None
 
     def resume(self, first: Commit, last: Commit) -> None:
-        """An earlier driver has brought the job to `last`: it is planned anew once in its life."""
+        """Continue a job that an earlier driver brought to `last`. A job is re-planned at most once in its life."""
         self._settled = self._settled or first.plan != last.plan
 
     def settle(self) -> None:
-        """There is another plan, by whomever: what was measured is another tree's, and there is no third."""
+        """Stop measuring, because the plan has changed: measurements of another tree do not count, and there is no
+        second re-plan."""
         self._settled = True
         self._seen.clear()
 
     def after(self, old: Commit, new: Commit, plan: Plan) -> tuple[Plan, Forecast] | None:
-        """Take a step into account; another plan for the next one, where the measured ones say that it is better."""
+        """Take the step from `old` to `new` into account; return another plan if the measured steps favour it."""
         if self._settled:
             return None
         self._steps += 1
@@ -98,7 +102,7 @@ class Planning:
         return self._better(new, plan)
 
     def _typical(self, old: Commit, new: Commit) -> bool:
-        """Whether a step was a full one in which nothing was started or done twice."""
+        """Whether a step used a full batch and had no cold start, retry or hedge."""
         counts = ("cold_starts", "retries", "hedges")
         return new.measured.samples == self._context.full_samples and all(
             getattr(new.account, name) == getattr(old.account, name) for name in counts
@@ -106,8 +110,8 @@ class Planning:
 
     def _better(self, last: Commit, plan: Plan) -> tuple[Plan, Forecast] | None:
         job, size = self._job, self.size(last.sizes, last.slots)
-        legs = typical([new.measured.legs for _, new in self._seen])
-        levels = [Level(leg.calls, leg.seconds, leg.slowest, leg.phases) for leg in legs]
+        usages = typical([new.measured.levels for _, new in self._seen])
+        levels = [LevelTime(usage.calls, usage.seconds, usage.slowest, usage.phases) for usage in usages]
         seconds = statistics.median(new.account.seconds - old.account.seconds for old, new in self._seen)
         start = self._before_measuring
         work = replace(self._work(size, start), compute_seconds=levels[0].compute_seconds)
@@ -116,23 +120,27 @@ class Planning:
         step = Measurement(work, plan.structure, plan.shards, seconds, levels)
         constants = calibration.learn(step, start)
         steps = self._context.total_steps - last.version
-        left = choice.within_limits(job, steps, seconds=last.account.seconds, dollars=last.account.cost_usd)
+        remaining = choice.within_limits(
+            job, steps, seconds=last.account.seconds, dollars=last.account.cost_usd
+        )
         own = candidate(work, constants, job.price, plan.structure, plan.shards)
-        best = choice.choose(job, work, constants, size, left)
-        if not self._worth_it(best, own, left):
+        best = choice.choose(job, work, constants, size, remaining)
+        if not self._worth_it(best, own, remaining):
             return None
         return self._plan(best), _forecast(best, steps, f"{WINDOW} of its own steps")
 
-    def _worth_it(self, best: Candidate, own: Candidate, left: choice.Left) -> bool:
-        """A tenth better or the only one within the limits; and instances that must start are paid back."""
-        if left.allows(best) and not left.allows(own):
+    def _worth_it(self, best: Candidate, own: Candidate, remaining: choice.Remaining) -> bool:
+        """Whether `best` is a tenth better, and its gain repays new instances, or it alone keeps within the limits."""
+        if remaining.allows(best) and not remaining.allows(own):
             return True
         by = choice.objective_of(self._job)
-        if left.allows(own) > left.allows(best) or choice.figure(best, by) > BETTER * choice.figure(own, by):
+        if remaining.allows(own) > remaining.allows(best) or choice.figure(best, by) > BETTER * choice.figure(
+            own, by
+        ):
             return False
         more = _mergers(best) > _mergers(own)
         start = self._context.caller.slowest_start if more and by == "seconds" else 0.0
-        return (left.steps or 0) * (choice.figure(own, by) - choice.figure(best, by)) > start
+        return (remaining.steps or 0) * (choice.figure(own, by) - choice.figure(best, by)) > start
 
     @property
     def _before_measuring(self) -> Constants:

@@ -1,1 +1,1 @@
-"""What the driver asks of functions and what they answer."""
+"""Requests of the driver to functions, and their replies."""

@@ -1,4 +1,4 @@
-"""What all messages are made of, records in the store included."""
+"""The base of all messages, and of the records in the store."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from pydantic.alias_generators import to_camel
 
 
 class Message(BaseModel):
-    """Base: camelCase on the wire, unknown fields refused, immutable.
+    """An immutable message, in camelCase on the wire; unknown fields are refused.
 
-    Each schema is built when first used: the operator and each function use few of them.
+    A schema is built when it is first used, because the operator and each function use few of them.
     """
 
     model_config = ConfigDict(

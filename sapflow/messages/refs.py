@@ -1,4 +1,4 @@
-"""Where a contribution is, as a value that requests and replies carry."""
+"""References to contributions: the place of an object as a value in requests and replies."""
 
 from pydantic import Field
 
@@ -8,10 +8,10 @@ STORE, CELL, INLINE = "store", "cell", "inline"
 
 
 class Ref(Message):
-    """One object with elements `start` to `stop` of a contribution's vector.
+    """An object with elements `start` to `stop` of a contribution's vector.
 
-    `key` is its name on `channel`, which carries it from the function that writes it to the one that reads it;
-    `codec` is how its floats are encoded.
+    `key` is its name on `channel`, which carries it from the function that writes it to the one that reads it.
+    `codec` is the encoding of its floats.
     """
 
     channel: str = STORE
@@ -20,9 +20,9 @@ class Ref(Message):
     stop: int = Field(ge=0)
     codec: str = "float32"
     cell: int | None = Field(None, ge=0)
-    """Channel `cell`: whose volume holds it."""
+    """For channel `cell`: the number of the cell whose volume holds it."""
 
     @property
     def count(self) -> int:
-        """Elements of the range."""
+        """The number of elements."""
         return self.stop - self.start

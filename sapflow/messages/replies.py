@@ -1,7 +1,7 @@
-"""What functions answer, one reply an operation.
+"""The replies of functions, one class per operation.
 
-An answer that does not fit is refused where it arrives (`read`), by the name of its field: nothing behind it looks
-into a dictionary.
+An answer that does not fit is refused where it arrives (`read`), with the name of the field. Code behind that never
+handles bare dictionaries.
 """
 
 from collections.abc import Mapping
@@ -15,33 +15,33 @@ from sapflow.messages.vectors import Sizes
 
 
 class Transfers(Message):
-    """Bytes that a call has moved."""
+    """Bytes that a call has read and written."""
 
     read: int = Field(0, ge=0)
     written: int = Field(0, ge=0)
     store_read: int | None = Field(None, ge=0)
     store_written: int | None = Field(None, ge=0)
-    """Functions of a cell: bytes of all kinds that passed through the job's store; the rest stayed in the cell."""
+    """For functions in a cell: the bytes among these that went through the job's store, not the cell's volume."""
 
 
 class FunctionReply(Message):
-    """What every answer has: whether the work is done, and where time, bytes and memory went."""
+    """The common part of every answer: whether the work is done, and the time, bytes and memory that it took."""
 
     done: bool
     seconds: dict[str, float] = {}
-    """By phase, inside the function."""
+    """Seconds inside the function, by phase."""
     bytes: Transfers = Transfers()
     peak_memory_bytes: int = Field(0, ge=0)
     node: str | None = None
-    """Functions of a cell: where the cell is, if the function knows."""
+    """For functions in a cell: the Kubernetes node of the cell, if the function knows it."""
 
     def progress(self) -> dict[str, Any]:
-        """Fields of the request that goes on where this answer stopped; of answers that are not `done`."""
+        """For an answer that is not `done`: the fields of a request that continues the work from there."""
         return {}
 
 
 class CutReply(FunctionReply):
-    """The data is cut into blocks."""
+    """The answer after the data was cut into blocks."""
 
     manifest: str
     train: int
@@ -51,19 +51,19 @@ class CutReply(FunctionReply):
 
 
 class InitializeReply(FunctionReply):
-    """Version 0 is written."""
+    """The answer after version 0 was written."""
 
     sizes: Sizes
     slots: list[str]
     """Names of the optimiser's state vectors."""
     layout: list[dict[str, Any]]
-    """Names of the model's state on the vector."""
+    """Names and places of the model's state on the vector."""
     memory_needed_bytes: int | None = None
-    """What a worker needs at least, where the request has asked for an estimate."""
+    """The least memory that a worker needs, if the request asked for an estimate."""
 
 
 class _Resumable(FunctionReply):
-    """Work that may run out of time: the key of its cursor, from which the next request goes on."""
+    """The answer of work that may run out of time. `cursor` is the key from which the next request continues."""
 
     cursor: str | None = None
 
@@ -72,11 +72,11 @@ class _Resumable(FunctionReply):
 
 
 class TrainReply(_Resumable):
-    """A rank's contribution is written."""
+    """The answer after a rank's contribution was written."""
 
     samples: int = 0
     losses: dict[str, float | None] = {}
-    """Sums over the samples; None where a sum is not finite."""
+    """Sums over the samples; None for a sum that is not finite."""
 
 
 class EvaluateReply(FunctionReply):
@@ -85,20 +85,20 @@ class EvaluateReply(FunctionReply):
     position: int
     samples: int
     sums: dict[str, str]
-    """As hexadecimal floats."""
+    """The sums as hexadecimal floats."""
 
     def progress(self) -> dict[str, Any]:
         return {"position": self.position, "sums": self.sums}
 
 
 class MergeReply(_Resumable):
-    """A merger's contribution is written."""
+    """The answer after a merger's contribution was written."""
 
     samples: int = 0
 
 
 class RootReply(_Resumable):
-    """One phase of the root; `finite` false means that nothing was written."""
+    """The answer of a phase of the root. If `finite` is false, nothing was written."""
 
     finite: bool = True
     samples: int = 0
@@ -106,13 +106,13 @@ class RootReply(_Resumable):
     """Sums over the samples."""
     gradient_norm: float = 0.0
     norms: str = ""
-    """Base64 of the squared norms of the range's blocks, float64."""
+    """The squared norms of the range's blocks, float64, as base64."""
     outcomes: list[bool] | None = None
-    """Where each child was applied by itself: whether it was finite."""
+    """If each child was applied separately: whether each of them was finite."""
 
 
 class ExportReply(FunctionReply):
-    """The model is written by the names of its tensors."""
+    """The answer after the model was written with the names of its tensors."""
 
     sha256: str
 
@@ -121,7 +121,7 @@ R = TypeVar("R", bound=FunctionReply)
 
 
 def read(body: Mapping[str, Any], kind: type[R], what: str) -> R:
-    """The answer to `what`, checked. Raises an InvocationError that names the field that does not fit."""
+    """The validated answer to `what`. Raises an InvocationError that names the field that does not fit."""
     try:
         return kind.model_validate(body)
     except ValidationError as error:

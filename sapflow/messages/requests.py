@@ -1,7 +1,7 @@
-"""What the driver asks of functions and what they answer: keys, ranges and settings, never tensors.
+"""The driver's requests to functions: keys, ranges and settings, never tensors.
 
-Each request names everything that its answer depends on, so that any instance may serve it and a repeated one writes
-the same bytes. `attempt`, `secondsLeft` and `collect` alone may differ between repetitions.
+Each request contains everything that its result depends on, so any instance can serve it and a repeated request writes
+the same bytes. Only `attempt`, `secondsLeft` and `collect` may differ between repetitions.
 """
 
 from typing import Any, Literal
@@ -16,31 +16,31 @@ COLLECTED_AT_ONCE = 256
 
 
 class Request(Message):
-    """What every request has."""
+    """The common part of every request."""
 
     job: str
     version: int = Field(ge=0)
     attempt: int = 0
     seconds_left: float = Field(gt=0)
     cell: int | None = Field(None, ge=0)
-    """Where the job is placed: the cell whose functions serve this; None: any."""
+    """For placed jobs: the cell whose functions are to serve this. None means any."""
     collect: list[str] | None = Field(None, max_length=COLLECTED_AT_ONCE)
-    """Keys of the cell's volume that nobody needs any more: the driver cannot remove them itself. Left out where there
-    are none."""
+    """Keys on the cell's volume that are not needed any more and that the function is to remove, because the driver
+    cannot. None if there are none."""
 
 
-class PrepareRequest(Request):
-    """Cut the job's data into blocks, and check job and model against them. Where the driver has no torch and no data
-    libraries; `version` is 0."""
+class CutRequest(Request):
+    """Cut the job's data into blocks, and check job and model against them. A driver without torch and the data
+    libraries sends this; `version` is 0."""
 
-    op: Literal["prepare"] = "prepare"
+    op: Literal["cut"] = "cut"
     spec: str
     check_memory: bool = True
-    """Whether functions of too little memory are an error; not where they are given more when they need it."""
+    """Whether too little memory for a function is an error. It is none if functions get more when they run out."""
 
 
 class InitializeRequest(Request):
-    """Build the model from its seed and write version 0's parameters, cut into `shards`."""
+    """Build the model from its seed, and write the parameters of version 0, cut into `shards`."""
 
     op: Literal["initialize"] = "initialize"
     spec: str
@@ -48,7 +48,7 @@ class InitializeRequest(Request):
     shards: int = Field(ge=1)
     outputs: list[str]
     estimate: Literal[True] | None = None
-    """Whether the answer is to say what a worker needs at least."""
+    """Whether the answer is to contain the least memory that a worker needs."""
 
 
 class TrainRequest(Request):
@@ -64,19 +64,19 @@ class TrainRequest(Request):
     begin: int = Field(ge=0)
     end: int = Field(ge=0)
     schedule_step: int = Field(0, ge=0)
-    """Local steps: the number of local steps that came before, for the learning-rate schedule."""
+    """For local steps: the number of earlier local steps, for the learning-rate schedule."""
     schedule_total: int | None = None
     outputs: list[Ref]
-    """What to write, one a shard."""
+    """The contribution to write, one object per shard."""
     state: str | None = None
-    """Of algorithms with rank state: where the rank's newest is; none yet: left out."""
+    """For algorithms with rank state: the key of the rank's newest state, None if there is none yet."""
     state_output: str | None = None
-    """Where the rank's next state goes, before the contribution."""
+    """The key of the rank's next state, which is written before the contribution."""
     cursor: str | None = None
 
 
 class EvaluateRequest(Request):
-    """Evaluate a version on the held-out samples from `position` on, adding to the sums so far."""
+    """Evaluate a version on the held-out samples from `position` on, and add to the sums so far."""
 
     op: Literal["evaluate"] = "evaluate"
     spec: str
@@ -89,7 +89,7 @@ class EvaluateRequest(Request):
 
 
 class MergeRequest(Request):
-    """Sum `children`, in their order, into `output`."""
+    """Sum `children` in their order into `output`."""
 
     op: Literal["merge"] = "merge"
     children: list[Ref] = Field(min_length=1)
@@ -98,7 +98,7 @@ class MergeRequest(Request):
 
 
 class Update(Message):
-    """How a version follows from the one before: the optimiser with its settings, or the mean of local models."""
+    """How a version follows from the previous one: by an optimiser with its settings, or as the mean of models."""
 
     kind: Literal["optimizer", "average"]
     settings: dict[str, Any] = {}
@@ -109,10 +109,11 @@ class Update(Message):
 
 
 class RootRequest(Request):
-    """Sum the last level over `start` to `stop` and write the new version of that range.
+    """Sum the last level over `start` to `stop`, and write the new version of that range.
 
-    phase `step` does it all (one shard); `sum` writes the total and answers with block norms; `apply` gets the
-    norms of all shards and writes. `separate` applies each child by itself, in order (asynchronous mode).
+    Phase `step` does everything (one shard). With more shards, `sum` writes the total and answers with the norms of
+    blocks; then `apply` gets the norms of all shards and writes. `separate` applies each child separately, in order
+    (asynchronous mode).
     """
 
     op: Literal["root"] = "root"
@@ -126,10 +127,10 @@ class RootRequest(Request):
     optimizer: list[Part] = []
     update: Update
     schedule: list[float] = []
-    """`separate`: the learning rate of each child's update."""
+    """With `separate`: the learning rate of each child's update."""
     separate: bool = False
     norms: str | None = None
-    """`apply`: base64 of all blocks' float64 squared norms."""
+    """In phase `apply`: the float64 squared norms of all blocks, as base64."""
     weight: int | None = None
     params_output: str
     optimizer_output: str
@@ -137,7 +138,7 @@ class RootRequest(Request):
 
 
 class ExportRequest(Request):
-    """Write a version's named tensors to `output`, in the layout that commit 0 holds."""
+    """Write a version's named tensors to `output`, in the layout of commit 0."""
 
     op: Literal["export"] = "export"
     params: list[Part]

@@ -1,4 +1,4 @@
-"""Vectors as messages name them: their sizes, and the objects that they lie in."""
+"""Vectors in messages: their sizes, and the objects that hold them."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from sapflow.messages.message import Message
 
 
 class Part(Message):
-    """One object of a vector that is cut into ranges: elements `start` to `stop` of the whole."""
+    """An object that holds elements `start` to `stop` of a vector that is stored in several objects."""
 
     key: str
     start: int = Field(ge=0)
@@ -16,8 +16,8 @@ class Part(Message):
 class Sizes(Message):
     """Sizes of a job's vectors in float32 elements.
 
-    `parameters` P are trained; behind them lie `averaged` A values that are averaged past the optimiser: float
-    buffers, and local optimiser state where it travels. `block` is the unit of norms and shards.
+    `parameters` (P) values are trained. After them come `averaged` (A) values that are averaged and bypass the
+    optimiser: float buffers, and local optimiser state if it is averaged, too. `block` is the unit of norms and shards.
     """
 
     parameters: int = Field(ge=1)

@@ -1,1 +1,1 @@
-"""What people and Prometheus see of a job: progress, the live display, metrics, the report."""
+"""What people and Prometheus see of a job: progress, the live display, metrics and the report."""

@@ -1,4 +1,4 @@
-"""The display that a command asks for."""
+"""Chooses the display for a command."""
 
 from typing import TextIO
 
@@ -14,13 +14,13 @@ def open_display(
     title: str,
     platform: str,
 ) -> Display:
-    """The display asked for. `title` is what a live one shows of the job."""
+    """The display that the options ask for. `title` is the job's title in a live display."""
     if quiet:
         return Display()
     if as_json:
         return LineDisplay(stream, json_line)
     if not live:
         return LineDisplay(stream, plain_line)
-    from sapflow.monitoring.live import LiveDisplay  # rich, which lines do without
+    from sapflow.monitoring.live import LiveDisplay  # imports rich, which line displays do not need
 
     return LiveDisplay(stream, title, platform)

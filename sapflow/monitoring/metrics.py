@@ -1,4 +1,4 @@
-"""A job's Prometheus metrics, from what its driver hears. Base units; docs/metrics.md has the table."""
+"""A job's Prometheus metrics, made from its driver's events. They use base units; docs/metrics.md lists them."""
 
 import math
 import time
@@ -23,7 +23,7 @@ _SECONDS = (
 
 
 class MetricsObserver(Observer):
-    """Counts what this driver sees, and shows where the job stands."""
+    """Counts the driver's events, and shows the job's progress."""
 
     def __init__(self, job: TrainingJob, registry: CollectorRegistry) -> None:
         self._name = job.metadata.name
@@ -75,21 +75,21 @@ class MetricsObserver(Observer):
                 "last_commit_timestamp_seconds": "When a version was last committed, or the driver began.",
             }.items()
         }
-        # A driver that never commits, perhaps because its first function never starts, is stalled too.
+        # A driver that never commits, perhaps because its first function never starts, must look stalled, too.
         self._set("last_commit_timestamp_seconds", time.time())
         self._limit = self._gauge("sapflow_memory_limit_bytes", "Memory limit of a function.", "role")
         memory = job.spec.memory
         self._limit.labels(self._name, "worker").set(parse_quantity(memory.worker))
         self._limit.labels(self._name, "merger").set(parse_quantity(memory.merger))
         self._gauge("sapflow_job_workers", "Workers of the job.").labels(self._name).set(job.spec.workers)
-        # From 0 on, so that the first of what happens seldom is seen as an increase.
+        # Counters start at 0, so that Prometheus sees the first of a rare event as an increase.
         for counter in (self._retries, self._hedges, self._commits, self._skipped, self._checkpoints):
             counter.labels(self._name)
         for role in get_args(Role):
             self._cold_starts.labels(self._name, role)
 
     def begin(self, extent: Extent) -> None:
-        """The data is cut: how long the job is. Told again after an outage."""
+        """Take in the length of the job, once the data is cut. It is called again after an outage."""
         self._progress = Progress(extent)
         self._set("steps", extent.total)
         self._set("step", 0)

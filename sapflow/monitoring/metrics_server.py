@@ -1,4 +1,4 @@
-"""Metrics over HTTP, for Prometheus to scrape: the operator's, a driver's, a local run's."""
+"""Serves metrics over HTTP for Prometheus: those of the operator, a driver or a local run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from prometheus_client import (
 
 
 def make_registry() -> CollectorRegistry:
-    """A registry with what is known of the process: memory, CPU, open files."""
+    """A registry that has the metrics of the process itself: memory, CPU, open files."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -23,7 +23,7 @@ def make_registry() -> CollectorRegistry:
 @contextmanager
 def serve(port: int, registry: CollectorRegistry, host: str = "0.0.0.0") -> Iterator[int]:
     """Answer GET /metrics on `port` (0: any free one) from a thread of its own; the port. Raises OSError."""
-    # A `_created` series beside each counter and histogram would double what Prometheus stores.
+    # A `_created` series for each counter and histogram would double the series that Prometheus stores.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     server, thread = start_http_server(port, host, registry)
     try:

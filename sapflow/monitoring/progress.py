@@ -1,4 +1,4 @@
-"""How far a job is, from its commits: steps, rate, time left. Pure; clocks are handed in."""
+"""The progress of a job, from its commits: steps, rate, time left. Pure; times are arguments."""
 
 import statistics
 from collections import deque
@@ -9,7 +9,7 @@ from sapflow.planning.extent import Extent
 from sapflow.records.commits import Commit
 
 _RECENT = 50
-"""Commits that the seconds per step are the median of."""
+"""Number of commits for the median of the seconds per step."""
 _ENOUGH = 5
 
 
@@ -21,22 +21,22 @@ class _Seen:
 
 
 class Progress:
-    """What is known of a running job: the newest commit, the newest evaluation, and the recent rate."""
+    """The state of a running job: the newest commit, the newest evaluation, and the recent rate."""
 
     def __init__(self, extent: Extent) -> None:
         self.extent = extent
         self.commit: Commit | None = None
         self.evaluated: tuple[int, float, float | None] | None = None
-        """Version, loss and accuracy of the newest version evaluated."""
+        """Version, loss and accuracy of the newest version that was evaluated."""
         self._seen: deque[_Seen] = deque(maxlen=_RECENT + 1)
 
     def committed(self, commit: Commit, now: float) -> None:
-        """Take in a commit seen at `now`, in seconds of any clock."""
+        """Add a commit that was seen at `now`, in seconds of any clock."""
         self.commit = commit
         self._seen.append(_Seen(now, self.done, commit.account.cold_starts))
 
     def take_evaluation(self, version: int, loss: float, accuracy: float | None) -> None:
-        """Take in an evaluation; they may come out of order."""
+        """Add an evaluation. Evaluations may come out of order."""
         if self.evaluated is None or version > self.evaluated[0]:
             self.evaluated = (version, loss, accuracy)
 
@@ -46,10 +46,10 @@ class Progress:
 
     @property
     def seconds_per_unit(self) -> float | None:
-        """The median of recent commits' seconds for one step (asynchronous: one contribution).
+        """The median seconds of recent commits for one step (in asynchronous mode for one contribution).
 
-        Steps in which functions had to be started say little of the rest: they count only where there is
-        nothing else, and there are a few.
+        Steps in which functions had to be started are no measure for the others. They count only if there are a few of
+        them and no other steps.
         """
         pairs = [(before, after) for before, after in pairwise(self._seen) if after.done > before.done]
         warm = [(before, after) for before, after in pairs if after.cold_starts == before.cold_starts]
@@ -61,6 +61,6 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """An estimate that assumes the recent rate to last."""
+        """An estimate, which assumes that the recent rate continues."""
         rate = self.seconds_per_unit
         return None if rate is None else rate * (self.extent.total - self.done)

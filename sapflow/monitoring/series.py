@@ -1,7 +1,7 @@
-"""What driver and operator both export of a job, under one name: Prometheus shows it once, with `max by`."""
+"""Metrics of a job that both driver and operator export under the same names; `max by` shows them once."""
 
 JOB = "training_job"
-"""Label of every series of a job. Not `job`: that is Prometheus's own."""
+"""Label of every series of a job. It is not called `job`, because that label is Prometheus's own."""
 
 PROGRESS = {
     "step": "Steps done (asynchronous: contributions).",
@@ -14,9 +14,9 @@ PROGRESS = {
     "seconds_per_step": "Recent median of seconds a step.",
     "cost_dollars": "Cost so far, at spec.prices.",
 }
-"""Gauges of where a job stands, and their help."""
+"""Gauges of a job's progress, and their help texts."""
 
 
 def of_job(name: str) -> str:
-    """The series of a gauge."""
+    """The full metric name of a gauge."""
     return f"sapflow_job_{name}"

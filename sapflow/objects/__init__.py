@@ -1,1 +1,1 @@
-"""Objects in a store: their keys, their format, and the stores that hold them."""
+"""Objects in a store: their keys, their format, and the stores themselves."""

@@ -1,8 +1,8 @@
-"""What flows: sums over samples as one flat float32 vector, with the scalars that belong to it.
+"""Contributions, which flow up the merge tree: sums over samples as one flat float32 vector, and their scalars.
 
-A contribution over n samples holds Σ gradient (P values), then n × the averaged values (A), and as metadata the
-weight n, sums of losses in float64, and the integer buffers of the first rank. Parameters and optimiser state are flat
-vectors of the same kind. Each is one safetensors object with one tensor named `flat`.
+A contribution over n samples holds Σ gradient (P values) and n × the averaged values (A values). Its metadata holds
+the weight n, sums of losses in float64, and the integer buffers of the first rank. Parameters and optimiser state are
+flat vectors of the same kind. Each vector is one safetensors object with one tensor named `flat`.
 """
 
 import base64
@@ -22,14 +22,15 @@ FLOAT = np.dtype("<f4")
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """The scalars of a contribution: `weight` samples, `losses` summed over them in float64, integer buffers."""
+    """The scalars of a contribution: the number of samples as `weight`, their summed `losses` in float64, and integer
+    buffers."""
 
     weight: int
     losses: Mapping[str, float] = field(default_factory=dict)
     integers: bytes = b""
 
     def __add__(self, other: "Sums") -> "Sums":
-        """Both together; the integer buffers are those of the first."""
+        """The sum of both; the integer buffers are those of the first."""
         losses = {name: value + other.losses[name] for name, value in self.losses.items()}
         return Sums(self.weight + other.weight, losses, self.integers)
 
@@ -53,15 +54,15 @@ class Sums:
 
 
 def encode(vector: np.ndarray, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
-    """A flat float32 vector as the parts of one object; the vector is not copied."""
+    """The parts of an object that holds a flat float32 vector; the vector is not copied."""
     header = safetensor.encode_header({NAME: (FLOAT, vector.shape)}, metadata)
     return [header, memoryview(vector).cast("B")]
 
 
 def read_header(reader: ObjectReader, key: str, count: int) -> dict[str, str]:
-    """Read the header of a flat vector of `count` elements; its metadata. The reader then stands at the data.
+    """Read the header of a flat vector of `count` elements, and return its metadata. The reader is then at the data.
 
-    Raises CorruptObject where the object is not exactly that, before any memory is allocated.
+    Raises CorruptObject if the object is anything else, before any memory is allocated.
     """
     prefix = bytes(reader.next(8))
     size = safetensor.header_length(prefix, key)
@@ -76,7 +77,7 @@ def read_header(reader: ObjectReader, key: str, count: int) -> dict[str, str]:
 
 
 def read_vector(store: Store, key: str, out: np.ndarray) -> dict[str, str]:
-    """Read a whole flat vector into `out` (float32, contiguous); its metadata."""
+    """Read a flat vector into `out` (float32, contiguous), and return its metadata."""
     with store.open(key) as reader:
         metadata = read_header(reader, key, len(out))
         reader.readinto(memoryview(out).cast("B"))
@@ -86,10 +87,10 @@ def read_vector(store: Store, key: str, out: np.ndarray) -> dict[str, str]:
 def read_range(
     store: Store, parts: Sequence[Part], start: int, stop: int, out: np.ndarray, *, rows: int = 1
 ) -> dict[str, str]:
-    """Elements `start` to `stop` of a vector that lies in parts, into `out`; metadata of the first part touched.
+    """Read elements `start` to `stop` of a vector that is stored in parts into `out`.
 
-    With `rows` the objects hold several vectors one behind the other (optimiser state); `out` is [rows, stop − start].
-    Raises CorruptObject where the parts leave a gap.
+    Returns the metadata of the first part that was read. With `rows` each object holds several vectors one after the
+    other (optimiser state), and `out` is [rows, stop − start]. Raises CorruptObject if the parts leave a gap.
     """
     target = out.reshape(rows, stop - start)
     metadata: dict[str, str] | None = None
@@ -125,7 +126,7 @@ def _read_rows(store: Store, key: str, length: int, skip: int, target: np.ndarra
 
 
 def _skip(reader: ObjectReader, elements: int) -> None:
-    """Pass over elements in pieces, so that memory stays small."""
+    """Skip elements in pieces, so that memory stays small."""
     left = elements * FLOAT.itemsize
     while left:
         left -= len(reader.next(min(left, 1 << 20)))

@@ -1,9 +1,9 @@
-"""Every object key, built in one place. Keys are computed, never listed.
+"""Builds every object key. Keys are computed, never listed.
 
-A job's keys lie below its prefix, `jobs/<uid>/`; those of a search's trial below `jobs/<uid>/trials/<n>/`.
+A job's keys begin with its prefix, `jobs/<uid>/`, those of a trial of a search with `jobs/<uid>/trials/<n>/`.
 
-`<v>-<id>` joins a version to the digest of what it stands on (see `step_id`), so that two requests that
-could differ never share a key.
+`<v>-<id>` is a version and the digest of everything that it follows from (see `step_id`), so two requests that
+could have different results never share a key.
 """
 
 import hashlib
@@ -21,17 +21,18 @@ def digest(value: object, length: int = 16) -> str:
 
 
 def step_id(previous_commit: str, plan: str, contributions: Sequence[str] = ()) -> str:
-    """The `<id>` of a version: its previous commit's digest, its plan and, if asynchronous, what is applied."""
+    """The `<id>` of a version: a digest of its previous commit, its plan and, in asynchronous mode, the contributions
+    that it applies."""
     return digest([previous_commit, plan, list(contributions)])
 
 
 def job(uid: str) -> str:
-    """The prefix of a job of its own."""
+    """The prefix of a job that is no trial."""
     return f"jobs/{uid}/"
 
 
 def trial(prefix: str, number: int) -> str:
-    """The prefix of one trial of the search that owns `prefix`: the same keys again lie below it."""
+    """The prefix of a trial of the search that owns `prefix`. Below it are the keys of a whole job."""
     return f"{prefix}trials/{number}/"
 
 
@@ -61,7 +62,7 @@ def contribution(prefix: str, version: int, ident: str, level: int, index: int, 
 
 
 def is_params(key: str) -> bool:
-    """Whether a key of the store is of parameters, of which a cell may keep a copy."""
+    """Whether a key of the store is that of parameters, which cells may copy."""
     return _PARAMS.match(key) is not None
 
 
@@ -71,12 +72,12 @@ def async_contribution(prefix: str, rank: int, count: int, base: int, shard: int
 
 
 def total(prefix: str, version: int, ident: str, shard: int) -> str:
-    """The sum over all workers of one shard's range, between the root's two phases."""
+    """The sum over all workers of a shard's range, which the root keeps between its two phases."""
     return f"{prefix}work/{version}-{ident}/total.{shard}"
 
 
 def cursor(contribution_key: str, done: int) -> str:
-    """What an invocation that ran out of time leaves after `done` micro-batches or children."""
+    """The cursor that an invocation writes if its time runs out after `done` micro-batches or children."""
     return f"{contribution_key}.cursor-{done}"
 
 

@@ -1,8 +1,9 @@
 """Encode and decode objects in the safetensors format, with data aligned to 64 bytes.
 
 An object is an 8-byte little-endian header length, a JSON header padded with spaces, and the tensors' bytes. The
-padding makes the first tensor start at a multiple of 64 bytes, so that a mapped or freshly read object gives the
-same alignment, hence the same bits, as a warm buffer. Everything is checked before memory is allocated. See
+padding makes the first tensor start at a multiple of 64 bytes. So a mapped or freshly read object has the same
+alignment as a warm buffer, and computations on it give the same bits. Everything is checked before memory is
+allocated. See
 https://github.com/huggingface/safetensors for the format.
 """
 
@@ -32,7 +33,7 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Where one tensor lies: `start` and `stop` are bytes from the beginning of the object."""
+    """Type, shape and place of a tensor; `start` and `stop` are bytes from the beginning of the object."""
 
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
@@ -71,7 +72,7 @@ def encode_header(
 
 
 def header_length(prefix: bytes | bytearray | memoryview, key: str) -> int:
-    """Bytes of the header, its length field included, from an object's first 8 bytes."""
+    """The length of the header in bytes, its length field included, from an object's first 8 bytes."""
     if len(prefix) < 8:
         raise CorruptObject(f"object {key} ends within its first 8 bytes; it is not safetensors")
     length = int(struct.unpack("<Q", bytes(prefix[:8]))[0])

@@ -1,4 +1,4 @@
-"""Constants from steps that were measured."""
+"""Fitting the cost model's constants to measured steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,20 +6,23 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sapflow.planning.constants import FITTED, Constants, Units
-from sapflow.planning.cost_model import Law, Leg, Work
+from sapflow.planning.cost_model import CostModel, Stage, Work
 from sapflow.planning.least_squares import non_negative
 from sapflow.quantities.structure import Structure
 
 _PULL = 1e-4
-"""Where nothing but the steps themselves is known of the constants."""
+"""The weight of a constant's starting value, where the starting values are little more than a guess."""
 _ROUNDS = 4
 _LEAST_PART = 0.02
-"""Of a step: the error of a shorter part of it does not count for more."""
+"""Parts shorter than this share of their step are weighted as if they were this long."""
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """What the calls of one level took in a step, all together, and by phase inside the functions; level 0 computes."""
+class LevelTime:
+    """Time that the calls of one level took in a step: all together, the slowest, and by phase inside the functions.
+
+    Level 0 is the workers, which compute.
+    """
 
     calls: int
     seconds: float
@@ -28,30 +31,31 @@ class Level:
 
     @property
     def compute_seconds(self) -> float:
-        """Of one worker: computing, and how far the slowest call, for which a step waits, is behind the others."""
+        """Computing time of one worker, plus how far the slowest call, for which a step waits, lags the mean."""
         return (self.phases.get("compute", 0.0) - self.seconds) / max(self.calls, 1) + self.slowest
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A warm step: what it did, as it was measured, `work.compute_seconds` included, and how long it took.
+    """A warm step that was measured: what it had to do, and how long it took.
 
-    `levels` are its parts, workers first; empty where they were not timed.
+    `work.compute_seconds` is the measured computing time. `levels` holds the times by level, workers first; it is
+    empty where they were not measured.
     """
 
     work: Work
     structure: Structure
     shards: int
     seconds: float
-    levels: Sequence[Level] = ()
+    levels: Sequence[LevelTime] = ()
 
 
 def fit(measurements: Sequence[Measurement], start: Constants, *, pull: float = _PULL) -> Constants:
     """The constants ≥ 0 of least squared relative error.
 
-    Steps of a few structures cannot tell all constants apart: what they and their parts say nothing of stays near
-    `start`. Which calls a step waits for depends on the constants themselves, hence the rounds. `pull` is the weight of
-    a constant's earlier value against one measurement's relative error.
+    Steps of a few structures cannot tell all constants apart: constants that the measurements do not determine stay
+    near `start`. Which calls a step waits for depends on the constants themselves, so the fit is repeated a few times.
+    `pull` is the weight of a constant's starting value against one measurement's relative error.
     """
     names = [name for name in FITTED if getattr(start, name) > 0]
     scale = np.array([getattr(start, name) for name in names])
@@ -74,12 +78,12 @@ def fit(measurements: Sequence[Measurement], start: Constants, *, pull: float = 
 
 
 def learn(step: Measurement, start: Constants) -> Constants:
-    """As `fit`, of one job's steps, whose store may be farther away than that of `start`.
+    """Like `fit`, for the steps of one job, whose store may be farther away than the one that `start` was measured on.
 
-    Steps of one tree cannot tell whether a merger's children take long because there are many, or because the store
-    answers late: it asks for some at once, and those share one wait. But requests for parameters are not shared. What
-    they, and bytes, take longer than where `start` was measured is taken for the way to the store, and children are
-    expected to wait as long.
+    Steps of one tree cannot tell whether merging is slow because a merger has many children or because the store
+    answers late, since a merger asks for several children at once and waits once. Requests for parameters do not
+    overlap. So the time by which they, and their bytes, exceed `start` is taken for the distance to the store, and
+    children are expected to wait as long.
     """
     first = fit([step], start)
     far = {
@@ -90,25 +94,25 @@ def learn(step: Measurement, start: Constants) -> Constants:
 
 
 def _equations(one: Measurement, constants: Constants) -> Iterator[tuple[Units, float]]:
-    """(units, the seconds that they took): of the whole step, and of its parts."""
-    law = Law(one.work, constants)
-    legs = tuple(law.legs(one.structure, one.shards))
-    computing = legs[0].waves * one.work.compute_seconds
-    yield law.path(legs, waiting=True), max(one.seconds - computing, 0.0)
+    """Pairs (units, the seconds that they took): one for the whole step, the others for its parts."""
+    model = CostModel(one.work, constants)
+    stages = tuple(model.stages(one.structure, one.shards))
+    computing = stages[0].waves * one.work.compute_seconds
+    yield model.path(stages, waiting=True), max(one.seconds - computing, 0.0)
     for index, level in enumerate(one.levels):
         if level.calls:
             # The root's two phases, where there are shards, are one level.
-            mine = legs[index:] if index == len(one.structure) - 1 else legs[index : index + 1]
+            mine = stages[index:] if index == len(one.structure) - 1 else stages[index : index + 1]
             yield from _parts(index, mine, level)
 
 
-def _parts(index: int, legs: Sequence[Leg], level: Level) -> Iterator[tuple[Units, float]]:
-    """Of one call of a level below the root, by phase; of one call of each of the root's phases, as a whole."""
-    calls = level.calls / len(legs)
-    root = legs[0].name.startswith("root")
+def _parts(index: int, stages: Sequence[Stage], level: LevelTime) -> Iterator[tuple[Units, float]]:
+    """The equations of one level: below the root one call by phase, at the root one call of each of its phases."""
+    calls = level.calls / len(stages)
+    root = stages[0].name.startswith("root")
     units: dict[str, float] = {}
-    for leg in legs:
-        for name, number in leg.units.items():
+    for stage in stages:
+        for name, number in stage.units.items():
             units[name] = units.get(name, 0.0) + number
     if root:
         yield units, level.seconds / calls
@@ -116,7 +120,7 @@ def _parts(index: int, legs: Sequence[Leg], level: Level) -> Iterator[tuple[Unit
     phases = {name: seconds / calls for name, seconds in level.phases.items()}
     requests = units["request"]
     if index == 0:
-        # Half of a worker's requests read the parameters, half write its contribution.
+        # Half of a worker's requests read parameters, the other half write its contribution.
         requests /= 2
         yield {"request": requests, "read": units["read"]}, phases.get("read", 0.0)
     else:

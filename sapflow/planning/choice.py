@@ -1,7 +1,7 @@
-"""Which merge tree and shards a job runs: what it names, and for what it leaves out the planner's best. Pure.
+"""The choice of a job's merge tree and shard count: what the spec names is kept, the planner chooses the rest. Pure.
 
-Without `limits.goal` that is the one of least time. With a goal, the one of least dollars within the deadline, or of
-least time within the budget; where none keeps within it, the one that misses it by least.
+Without `limits.goal` the planner takes the tree of least time. With a goal it takes the cheapest within the deadline,
+or the fastest within the budget; where none keeps within the limit, the one that misses it by least.
 """
 
 from collections.abc import Iterator
@@ -15,22 +15,22 @@ from sapflow.planning.search import Candidate, Objective
 from sapflow.planning.workload import Size, most_shards
 from sapflow.spec.training_job import TrainingJob
 
-LOOKED_AT = 2_000
-"""Trees, best first, among which one that keeps within a limit is looked for."""
+MOST_CANDIDATES = 2_000
+"""How many of the best trees are examined to find one that keeps within a limit."""
 _UNLIMITED = 2**60
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What a job still has before it: steps, and seconds and dollars within its limits (None: no limit)."""
+class Remaining:
+    """What remains of a job: its steps, and the seconds and dollars that its limits allow for them (None: no limit)."""
 
     steps: int | None = None
-    """None: not known."""
+    """None where the number is not known."""
     seconds: float | None = None
     dollars: float | None = None
 
     def allows(self, one: Candidate) -> bool:
-        """Whether all steps left, taken by a tree, keep within the limits."""
+        """Whether all remaining steps, merged by this tree, keep within the limits."""
         steps, said = self.steps or 0, one.prediction
         return all(
             limit is None or steps * value <= limit
@@ -39,27 +39,30 @@ class Left:
 
 
 def objective_of(job: TrainingJob) -> Objective:
-    """What the planner makes least."""
+    """The quantity that the planner minimises for a job."""
     return "dollars" if job.spec.limits.goal == "LeastCost" else "seconds"
 
 
-def within_limits(job: TrainingJob, steps: int | None, *, seconds: float = 0.0, dollars: float = 0.0) -> Left:
-    """What `limits` leave to `steps` more steps after so many seconds and dollars.
+def within_limits(
+    job: TrainingJob, steps: int | None, *, seconds: float = 0.0, dollars: float = 0.0
+) -> Remaining:
+    """What `limits` leave for `steps` more steps, once `seconds` and `dollars` are spent.
 
-    The limit that a goal is to keep within counts: the deadline for least cost, the budget for least time.
+    Only the limit that belongs to the goal counts: the deadline for least cost, the budget for least time.
     """
     limits = job.spec.limits
     deadline = limits.deadline_seconds if limits.goal == "LeastCost" else None
     budget = limits.budget_usd if limits.goal == "LeastTime" else None
-    return Left(
+    return Remaining(
         steps,
         None if deadline is None else deadline - seconds,
         None if budget is None else budget - dollars,
     )
 
 
-def held(job: TrainingJob, work: Work) -> Work:
-    """The work as far as memory limits it: a function that is given more memory when it needs it is held to none."""
+def memory_limited(job: TrainingJob, work: Work) -> Work:
+    """The work with the memory limits that restrict the choice: none where functions are given more when they run out
+    of it (`growOnOom`)."""
     if not job.spec.memory.grow_on_oom:
         return work
     return replace(work, worker_memory=_UNLIMITED, merger_memory=_UNLIMITED)
@@ -68,9 +71,9 @@ def held(job: TrainingJob, work: Work) -> Work:
 def candidates(
     job: TrainingJob, work: Work, constants: Constants, size: Size, by: Objective
 ) -> Iterator[Candidate]:
-    """What the job may run, best first: its own structure and shards where it names them.
+    """The trees that the job may run, best first; a structure or shard count that it names is kept.
 
-    Raises SpecError where mergers hold no shard of any.
+    Raises SpecError if a merger has too little memory whatever the shard count.
     """
     merge, price = job.spec.merge, job.price
     if not job.planned:
@@ -79,8 +82,8 @@ def candidates(
     if merge.shards is not None:
         shards = [merge.shards]
     else:
-        shards = search.feasible_shards(held(job, work), most_shards(size))
-    # No more mergers on a level than can be at work at once, but for what the job itself, or memory, asks for.
+        shards = search.feasible_shards(memory_limited(job, work), most_shards(size))
+    # A level may have no more mergers than can be at work at once, unless the job itself or memory demands it.
     least = min(shards) * (1 if tree is None else max(tree[:-1]))
     most = max(job.instances["worker" if merge.reuse_workers else "merger"], least)
     if tree is None:
@@ -91,19 +94,22 @@ def candidates(
     return (one for one in ranking if one.shards * max(one.structure[:-1]) <= most)
 
 
-def choose(job: TrainingJob, work: Work, constants: Constants, size: Size, left: Left) -> Candidate:
-    """The tree and shards that the job is to run. Raises SpecError where no number of shards fits into mergers."""
+def choose(job: TrainingJob, work: Work, constants: Constants, size: Size, remaining: Remaining) -> Candidate:
+    """The tree and shard count that the job is to run.
+
+    Raises SpecError if a merger has too little memory whatever the shard count.
+    """
     by = objective_of(job)
     ranking = candidates(job, work, constants, size, by)
-    if left.seconds is None and left.dollars is None:
+    if remaining.seconds is None and remaining.dollars is None:
         return next(ranking)
-    for one in islice(ranking, LOOKED_AT):
-        if left.allows(one):
+    for one in islice(ranking, MOST_CANDIDATES):
+        if remaining.allows(one):
             return one
     other: Objective = "seconds" if by == "dollars" else "dollars"
     return next(candidates(job, work, constants, size, other))
 
 
 def figure(one: Candidate, by: Objective) -> float:
-    """What a step takes under a tree, in seconds or dollars."""
+    """What a step takes with a tree, in seconds or dollars."""
     return one.prediction.seconds if by == "seconds" else one.prediction.dollars

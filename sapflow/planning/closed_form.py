@@ -1,8 +1,8 @@
 """The closed form of Feng, Kudva, Da Silva, Hu (CLOUD 2018), section III-C: the merge tree of least latency.
 
 n workers, k levels of mergers between them and the root, m_i mergers on level i counted from the workers. The paper
-lets the widths be real numbers; `rounded` makes a structure of them. `structure.closed_form` is what a job without
-`merge.structure` runs: there the fan-ins are whole from the start.
+lets the widths be real numbers; `rounded` makes a structure of them. `structure.closed_form` solves the same problem
+with integer fan-ins from the start.
 """
 
 import math
@@ -42,17 +42,19 @@ def least_latency(workers: int, k: int, merge_seconds: float = 1.0) -> float:
 
 
 def best_k(workers: int, most: int = MOST_LEVELS) -> int:
-    """The k of least t_min, at most `most`. Without a bound dt_min/dk = 0 gives k = ln n − 1, of whose whole
-    neighbours the better one is taken."""
+    """The k of least t_min, at most `most`.
+
+    Without a bound dt_min/dk = 0 gives k = ln n − 1; the better of the two integers beside it is taken.
+    """
     free = math.log(workers) - 1
-    choices = {min(most, max(0, whole)) for whole in (math.floor(free), math.ceil(free))}
+    choices = {min(most, max(0, integer)) for integer in (math.floor(free), math.ceil(free))}
     return min(choices, key=lambda k: (least_latency(workers, k), k))
 
 
 def rounded(workers: int, k: int | None = None) -> Structure:
-    """Eq. 3 in whole numbers, as the paper rounds: 100 workers and k = 2 give (1, 5, 22, 100).
+    """Eq. 3 rounded to integers as the paper does it: 100 workers and k = 2 give (1, 5, 22, 100).
 
-    `k` left out is `best_k`.
+    Without `k` it is `best_k`.
     """
     widths = optimum(workers, best_k(workers) if k is None else k)
     return (1, *(max(1, round(width)) for width in widths[1:-1]), workers)

@@ -1,81 +1,81 @@
-"""The constants of the law: what the pieces of a step take, in seconds, and where each was measured."""
+"""The constants of the cost model: the seconds that each unit of work takes, and where they were measured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 Units = Mapping[str, float]
-"""How many of each unit something takes, by the name of the constant that prices it."""
+"""How many units of work something takes, by the name of the constant that each unit is multiplied with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """Seconds of each unit of work. Cold starts are no part of them: a step is a warm one."""
+    """Seconds of each unit of work in a warm step; cold starts are not modelled."""
 
     origin: str
-    """Where they were measured, for people."""
+    """Where they were measured, as text for people."""
     step: float
-    """Of the driver, once a step, the commit's request apart: digests, keys, the next step's requests."""
+    """Driver time once a step, without the commit's request: digests, keys, the next step's requests."""
     level: float
-    """Of the driver, for each merging level: from the last answer of a group to the call of its merger."""
+    """Driver time for each merging level: from the last answer of a group to the call of its merger."""
     dispatch: float
-    """CPU of the driver for one invocation. It is one process: calls leave it one after the other."""
+    """CPU time of the driver for one invocation. The driver is one process and makes calls one after the other."""
     call: float
-    """A warm call that does nothing, there and back."""
+    """Round trip of a warm call that does nothing."""
     request: float
-    """One request to the store, children apart."""
+    """One request to the store; requests for a merger's children are counted by `child` and `fetch` instead."""
     read: float
-    """One byte read, children apart."""
+    """One byte read; bytes of children are counted by `child_byte` instead."""
     write: float
     """One byte written."""
     child: float
-    """One child of a merger, whatever its size: with `child_byte` the paper's t_m. Children are read ahead."""
+    """One child of a merger, whatever its size; with `child_byte` it makes the paper's t_m."""
     child_byte: float
     """One byte of a child, read and added."""
     fetch: float
-    """Wait for a store that is far away to answer with a child. Several are asked for at once, and share one wait."""
+    """Latency of a remote store until a child begins to arrive. Children requested together share one wait."""
     fetch_byte: float
-    """One byte of a child on its way here over its own connection; those that are asked for at once travel together."""
+    """Transfer of one byte of a child on a connection of its own. Children requested together arrive in parallel."""
     flop: float
-    """One floating-point operation of a worker on one CPU, the reading of its samples included."""
+    """One floating-point operation of a worker on one CPU, including the share of reading its samples."""
 
     def seconds(self, units: Units) -> float:
         """The sum of units × their constants."""
         return sum(number * float(getattr(self, name)) for name, number in units.items())
 
     def changed(self, origin: str, values: Mapping[str, float]) -> "Constants":
-        """With some constants put in place."""
+        """A copy with some constants replaced."""
         return replace(self, origin=origin, **values)
 
 
 FITTED = tuple(field.name for field in fields(Constants) if field.name not in ("origin", "flop"))
-"""Constants that a step's seconds tell of. `flop` is measured by itself: workers answer with their computing time."""
+"""Constants that are fitted to a step's seconds. `flop` is not: workers report their computing time."""
 
 LOCAL_DIRECTORY = Constants(
     origin="local processes and a directory on tmpfs, 2 cores (docs/benchmarks.md, 2026-11-23)",
-    # Profile of the step of 2 × 1,000 samples: 0.6 ms from the root's answer to the commit, one request of it.
+    # Profile of the step of 2 × 1,000 samples: 0.6 ms from the root's answer to the commit, one request included.
     step=0.4e-3,
-    # There 0.25 ms from the last answer to the root's call; most of it is the driver's CPU for that call.
+    # The same profile: 0.25 ms from the last answer to the root's call, mostly the driver's CPU for that call.
     level=0.1e-3,
-    # Row "driver: CPU for one invocation", 1,000 workers a step that do nothing.
+    # Row "driver: CPU for one invocation": steps of 1,000 workers that do nothing.
     dispatch=0.342e-3,
     # The same profile: HTTP both ways.
     call=0.6e-3,
     # The same profile: the root's two durable objects in 0.4 ms.
     request=0.2e-3,
-    # Rows t_m and "merge 20 × 43 MB, directory": 0.24 s for 14 children and 3 writes one after the other. A write makes
-    # new pages, and is taken to cost some three times a read.
+    # Rows t_m and "merge 20 × 43 MB, directory": 0.24 s for 14 children and 3 writes one after the other. A write
+    # allocates new pages; it is assumed to cost about three times a read.
     read=0.25e-9,
     write=0.7e-9,
     # Row t_m: 0.197 ms for a child of 170,404 bytes, less its bytes.
     child=0.154e-3,
     child_byte=0.25e-9,
-    # Nothing is far away: whatever the store takes to answer is in `child` and `child_byte`.
+    # The store is local: the time that it takes to answer is part of `child` and `child_byte`.
     fetch=0.0,
     fetch_byte=0.0,
     # The same profile: 5.2 ms of computing and 0.4 ms of reading for 1,000 samples of case A's network, 253 kflop each.
     flop=2.2e-11,
 )
-"""`sapflow run` with its own kind of store."""
+"""`sapflow run` with a directory as its store, the default."""
 
 LOCAL_MINIO = LOCAL_DIRECTORY.changed(
     "local processes and MinIO on the same 2 cores (docs/benchmarks.md, 2026-11-23)",
@@ -91,11 +91,11 @@ LOCAL_MINIO = LOCAL_DIRECTORY.changed(
         "child": 1.02e-3,
     },
 )
-"""`sapflow run` on an S3 store."""
+"""`sapflow run` with an S3 store."""
 
 KNATIVE = LOCAL_MINIO.changed(
     "Knative with MinIO in the cluster, two nodes on 2 cores (2026-11-23)",
     # A warm call through the activator that does nothing.
     {"call": 2.7e-3},
 )
-"""A cluster."""
+"""Jobs in a cluster."""

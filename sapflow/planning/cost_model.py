@@ -1,4 +1,4 @@
-"""The law of a step's time: eq. 1 of Feng et al. (2018) with terms for what else a step waits for. Pure.
+"""The cost model of a step's time: eq. 1 of Feng et al. (2018), with terms for what else a step waits for. Pure.
 
     t = step + request                                        the driver and the commit
       + n · dispatch + waves · t(worker)                      the workers
@@ -7,11 +7,11 @@
     t(merger) = call + fan-in · (child + bytes · child_byte) + request + bytes · write
                 + rounds · (fetch + bytes · fetch_byte)
 
-Each t is a sum of counts times `Constants`. With M shards there are M trees of an M-th of the bytes, and a worker
-writes M objects. Calls beyond the instances that run at once wait: they come in waves. A level's calls leave the
-driver while those below are at work, except the last group's, one a shard. Mergers read ahead: small children of a
-store that is far away come READ_AHEAD at a time, so many rounds; large ones come one after the other, and the next
-one is asked for meanwhile.
+Each t is a sum of counts times `Constants`. With M shards there are M trees, each of which carries an M-th of the
+bytes, and a worker writes M objects. Calls for which no instance is free wait, so a level runs in waves. The driver
+makes a level's calls while the level below is still at work, except those of the last group, one for each shard.
+Mergers read ahead: they ask a remote store for READ_AHEAD small children at a time, which makes a number of rounds;
+large children come one after the other, and the merger asks for the next one meanwhile.
 """
 
 import math
@@ -40,113 +40,114 @@ _CAUSES = {
     "fetch_byte": "store bytes",
 }
 CAUSES = ("computing", *dict.fromkeys(_CAUSES.values()), "waiting for instances")
-"""Where a step's time goes."""
+"""The causes by which a prediction splits a step's time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a step of a job has to do, whatever its tree. Memory in bytes."""
+    """What a step of a job has to do, whatever its merge tree. Memory is in bytes."""
 
     workers: int
     parameters: int
     """Trained float32 values."""
     compute_seconds: float
-    """Of one worker in one step."""
+    """Computing time of one worker in one step."""
     averaged: int = 0
-    """Values behind the parameters that are averaged past the optimiser."""
+    """Values behind the parameters that are averaged and bypass the optimiser, such as running statistics."""
     slots: int = 0
-    """The root's state vectors."""
+    """Number of the optimiser's state vectors that the root keeps."""
     worker_memory: int = 512 << 20
     merger_memory: int = 256 << 20
     merger_cpus: float = 1.0
-    """Below 1, summing takes that much longer."""
+    """CPUs of a merger; below 1, summing takes longer in proportion."""
     mergers: Role = "merger"
-    """Who merges: warm workers may."""
+    """The role that merges; with `reuseWorkers` it is the worker."""
     cpu_limits: tuple[float | None, float | None] = (None, None)
-    """CPUs that a worker and a merger are billed for; None: what comes with their memory."""
+    """CPUs that a worker and a merger are billed for; None means those that come with their memory."""
     instances: int | None = None
-    """Calls that can be at work at once; None: any number."""
+    """Calls that can be at work at once; None means any number."""
 
     @property
     def total(self) -> int:
-        """Values of a contribution."""
+        """The number of values in a contribution."""
         return self.parameters + self.averaged
 
     def memory(self, role: Role) -> int:
         return self.worker_memory if role == "worker" else self.merger_memory
 
     def cost(self, price: Price, role: Role, seconds: float) -> float:
-        """USD of one call."""
+        """The cost of one call in USD."""
         limit = self.cpu_limits[0] if role == "worker" else self.cpu_limits[1]
         return cost(price, self.memory(role), seconds, limit)
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
-    """Invocations of one kind: workers, one level of mergers in all shards, or one phase of the root."""
+class Stage:
+    """Calls of one kind in a step: all workers, one level of mergers in all shards, or one phase of the root."""
 
     name: str
     role: Role
     calls: int
     units: Units
-    """Of the largest invocation."""
+    """Units of work of the largest call."""
     seconds: float
-    """Of the largest invocation, computing included."""
+    """Duration of the largest call, computing included."""
     waves: int
+    """How many calls each instance serves one after the other, because there are more calls than instances."""
     dispatches: float
-    """Calls of the driver that the leg waits for."""
+    """Number of the driver's own calls that delay the stage."""
     span: float
-    """Seconds that the leg adds to the step."""
+    """Seconds that the stage adds to the step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A step under one tree."""
+    """What one step takes with one merge tree."""
 
     seconds: float
     dollars: float
     calls: int
     parts: dict[str, float]
-    """Seconds of the step by cause."""
-    legs: tuple[Leg, ...]
+    """Seconds of the step by cause, one of `CAUSES`."""
+    stages: tuple[Stage, ...]
 
     @property
     def bottleneck(self) -> str:
-        """The cause that most of the step is spent on."""
+        """The cause that takes most of the step's time."""
         return max(self.parts, key=lambda cause: self.parts[cause])
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
-    """Predicts steps of one job under one set of constants."""
+class CostModel:
+    """Predicts the steps of one job from one set of constants."""
 
     work: Work
     constants: Constants
 
     def predict(self, tree: Structure, shards: int, price: Price) -> Prediction:
-        """Seconds and dollars of one step. Functions alone are billed, not driver and store."""
-        legs = tuple(self.legs(tree, shards))
+        """Seconds and dollars of one step. The dollars are those of functions; driver and store are not counted."""
+        stages = tuple(self.stages(tree, shards))
         parts = dict.fromkeys(CAUSES, 0.0)
-        for name, number in self.path(legs).items():
+        for name, number in self.path(stages).items():
             parts[_CAUSES[name]] += number * getattr(self.constants, name)
         parts["computing"] = self.work.compute_seconds
-        parts["waiting for instances"] = sum((leg.waves - 1) * leg.seconds for leg in legs)
-        dollars = sum(leg.calls * self.work.cost(price, leg.role, leg.seconds) for leg in legs)
-        return Prediction(sum(parts.values()), dollars, sum(leg.calls for leg in legs), parts, legs)
+        parts["waiting for instances"] = sum((stage.waves - 1) * stage.seconds for stage in stages)
+        dollars = sum(stage.calls * self.work.cost(price, stage.role, stage.seconds) for stage in stages)
+        return Prediction(sum(parts.values()), dollars, sum(stage.calls for stage in stages), parts, stages)
 
-    def path(self, legs: tuple[Leg, ...], *, waiting: bool = False) -> dict[str, float]:
-        """The units that the step's time consists of, `waiting` for instances included or not."""
+    def path(self, stages: tuple[Stage, ...], *, waiting: bool = False) -> dict[str, float]:
+        """The units of work on the step's critical path; `waiting` adds the time that calls wait for instances."""
         units = {name: float(number) for name, number in self.fixed().items()}
-        for leg in legs:
-            times = leg.waves if waiting else 1
-            own = {"dispatch": leg.dispatches, "level": float(leg.name != "workers")}
-            for taken, factor in ((leg.units, times), (own, 1)):
+        for stage in stages:
+            times = stage.waves if waiting else 1
+            own = {"dispatch": stage.dispatches, "level": float(stage.name != "workers")}
+            for taken, factor in ((stage.units, times), (own, 1)):
                 for name, number in taken.items():
                     units[name] = units.get(name, 0.0) + factor * number
         return units
 
-    def legs(self, tree: Structure, shards: int) -> Iterator[Leg]:
-        """From the workers to the root."""
+    def stages(self, tree: Structure, shards: int) -> Iterator[Stage]:
+        """The stages of a step from the workers to the root."""
         workers = self.workers(shards)
         yield workers
         top = structure.levels(tree)
@@ -156,68 +157,74 @@ class Law:
         yield from self.root(structure.width(tree, top - 1), shards, flat=top == 1)
 
     def fixed(self) -> Units:
-        """What a step costs whatever its tree: the driver's own work and the commit."""
+        """The units that every step takes, whatever its tree: the driver's own work and the commit."""
         return {"step": 1, "request": 1}
 
-    def workers(self, shards: int) -> Leg:
-        """All ranks. The driver calls them one after the other, instances permitting they work at once."""
+    def workers(self, shards: int) -> Stage:
+        """The stage of all ranks. The driver calls them one after the other; as many run at once as there are
+        instances."""
         calls, units = self.work.workers, self.worker_units(shards)
         seconds = self.work.compute_seconds + self.constants.seconds(units)
-        return self._leg("workers", "worker", calls, units, seconds, calls, self._at_once(calls))
+        return self._stage("workers", "worker", calls, units, seconds, calls, self._at_once(calls))
 
-    def mergers(self, below: int, here: int, shards: int, first: Leg | None, name: str = "") -> Leg:
-        """A level of `here` mergers in each shard above `below` nodes; `first` are the workers on level 1."""
+    def mergers(self, below: int, here: int, shards: int, first: Stage | None, name: str = "") -> Stage:
+        """The stage of a level with `here` mergers in each shard above `below` nodes.
+
+        `first` is the workers' stage where this is level 1, else None.
+        """
         calls, units = here * shards, self.merge_units(-(-below // here), shards)
-        # The last group's calls, and on level 1 whatever the driver had no time for while the workers worked.
+        # The step waits for the last group's calls, and on level 1 for those that the driver had no time to make
+        # while the workers ran.
         dispatches = float(shards)
         if first is not None and calls > shards and self.constants.dispatch > 0:
-            # The driver calls mergers once it has called all workers, and once the first of them are done.
+            # The driver calls mergers once it has called all workers and the first of them are done.
             started = max(first.calls * self.constants.dispatch, first.seconds)
             spare = (first.span - started) / self.constants.dispatch
             dispatches = max(dispatches, calls - spare)
-        return self._leg(
+        return self._stage(
             name, self.work.mergers, calls, units, self.constants.seconds(units), dispatches, shards
         )
 
-    def root(self, below: int, shards: int, *, flat: bool) -> tuple[Leg, ...]:
-        """The root's one phase, or its two where the vector is cut; `flat`: nobody else merges."""
+    def root(self, below: int, shards: int, *, flat: bool) -> tuple[Stage, ...]:
+        """The root's stage, or its two stages where there are shards. `flat` says that no other level merges."""
         names = ("root",) if shards == 1 else ("root, sum", "root, apply")
-        legs = []
+        stages = []
         for name, units in zip(names, self.root_units(below, shards, flat=flat), strict=True):
             seconds = self.constants.seconds(units)
-            legs.append(self._leg(name, self.work.mergers, shards, units, seconds, shards, shards))
-        return tuple(legs)
+            stages.append(self._stage(name, self.work.mergers, shards, units, seconds, shards, shards))
+        return tuple(stages)
 
     def _at_once(self, calls: int) -> int:
         return calls if self.work.instances is None else min(calls, self.work.instances)
 
-    def _leg(
+    def _stage(
         self, name: str, role: Role, calls: int, units: Units, seconds: float, dispatches: float, fill: int
-    ) -> Leg:
-        """`fill`: calls that the driver makes before the first wave of a leg that waits is under way."""
+    ) -> Stage:
+        """`fill` is the number of calls that the driver makes until the first wave of a waiting stage is under way."""
         waves = math.ceil(calls / self._at_once(calls))
         span = dispatches * self.constants.dispatch + seconds
         if waves > 1:
             fill = self._at_once(fill)
             queued = fill * self.constants.dispatch + waves * seconds
             if queued > span:
-                return Leg(name, role, calls, units, seconds, waves, fill, queued)
-        return Leg(name, role, calls, units, seconds, 1, dispatches, span)
+                return Stage(name, role, calls, units, seconds, waves, fill, queued)
+        return Stage(name, role, calls, units, seconds, 1, dispatches, span)
 
     def worker_units(self, shards: int) -> Units:
-        """Reads all parameters, writes a contribution, both one object a shard."""
+        """A worker reads all parameters and writes a contribution, each as one object per shard."""
         size = FLOAT * self.work.total
         return {"call": 1, "request": 2 * shards, "read": size, "write": size}
 
     def merge_units(self, fan_in: int, shards: int) -> Units:
-        """Sums its children and writes the sum."""
+        """A merger sums its children and writes the sum."""
         part = FLOAT * self.work.total / shards
         return {"call": 1, "request": 1, "write": part, **self._sum(fan_in, part)}
 
     def root_units(self, fan_in: int, shards: int, *, flat: bool) -> list[Units]:
-        """Sums, takes norms, updates (two more passes over the bytes) and writes parameters and optimiser state.
+        """The root sums, takes norms and updates, which are two more passes over the bytes, and writes parameters and
+        optimiser state.
 
-        A root of which there is one instance keeps both warm; any other reads what the last step's wrote.
+        A root that always runs on one instance keeps both in memory; any other reads what the last step wrote.
         """
         work = self.work
         part, objects = FLOAT * work.total / shards, 1 + (work.slots > 0)
@@ -242,11 +249,11 @@ class Law:
         }
 
     def _fetches(self, fan_in: int, part: float) -> dict[str, float]:
-        """How often a merger waits for answers of a store far away, and for how many bytes on one connection."""
+        """How often a merger waits for answers of a remote store, and for how many bytes on one connection."""
         if part <= SMALL:
             rounds = -(-fan_in // READ_AHEAD)
             return {"fetch": rounds, "fetch_byte": rounds * part}
-        # Streams: while one comes in, the next one is asked for.
+        # Children are streamed: while one comes in, the merger asks for the next one.
         asking = self.constants.fetch > part * self.constants.fetch_byte
         return {"fetch": fan_in if asking else 1, "fetch_byte": (1 if asking else fan_in) * part}
 

@@ -1,4 +1,4 @@
-"""How long a job is: its steps, and what counts as one unit of progress. Pure."""
+"""The length of a job: its number of steps, and the unit in which its progress is counted. Pure."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from sapflow.spec.training_job import TrainingJob
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How long a job is. Where contributions are what progress counts, they are `workers` a step."""
+    """The length of a job. If progress is counted in contributions, a step is `workers` of them."""
 
     steps: int
     steps_per_epoch: int
@@ -20,7 +20,7 @@ class Extent:
 
     @classmethod
     def of(cls, job: TrainingJob, samples: int) -> "Extent":
-        """The extent of a job with so many training samples."""
+        """The extent of a job with `samples` training samples."""
         spec, algorithm = job.spec, job.spec.algorithm
         round_samples = spec.workers * spec.data.batch_size * algorithm.facts.local_steps
         per_epoch = steps_per_epoch(samples, round_samples)
@@ -33,9 +33,9 @@ class Extent:
 
     @property
     def total(self) -> int:
-        """Units of the whole job."""
+        """Units of progress of the whole job."""
         return self.steps * self.facts.units(self.workers)
 
     def done(self, commit: Commit) -> int:
-        """Units that a commit stands on."""
+        """Units of progress made by a commit."""
         return sum(commit.counters) if self.facts.counts_ranks else commit.version

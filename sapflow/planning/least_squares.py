@@ -1,4 +1,4 @@
-"""Least squares with coefficients that cannot be negative, as seconds cannot."""
+"""Least squares with coefficients that may not be negative, because seconds are not."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,9 +9,9 @@ _TOLERANCE = 1e-10
 
 
 def non_negative(matrix: ArrayLike, values: ArrayLike) -> Floats:
-    """The x ≥ 0 [columns] of least |matrix · x − values|², by the active sets of Lawson and Hanson (1974).
+    """The vector x ≥ 0 of shape [columns] that minimises |matrix · x − values|².
 
-    `matrix` is [rows, columns], `values` [rows].
+    `matrix` has shape [rows, columns], `values` [rows]. The method is the active sets of Lawson and Hanson (1974).
     """
     a, b = np.asarray(matrix, np.float64), np.asarray(values, np.float64)
     x = np.zeros(a.shape[1])
@@ -27,7 +27,8 @@ def non_negative(matrix: ArrayLike, values: ArrayLike) -> Floats:
 
 
 def _step(a: Floats, b: Floats, x: Floats, free: NDArray[np.bool_]) -> Floats:
-    """From x to the least squares over the free columns; what would go below zero is held there."""
+    """Move from x to the least-squares solution over the free columns; coefficients that would become negative are
+    fixed at zero."""
     while True:
         goal = np.zeros_like(x)
         goal[free] = np.linalg.lstsq(a[:, free], b, rcond=None)[0]

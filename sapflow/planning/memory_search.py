@@ -1,18 +1,18 @@
-"""The search for a function's memory size while a job trains: eqs. 5 to 9 of Feng et al. (2018), and beyond. Pure.
+"""The search for a function's memory size while a job trains: eqs. 5 to 9 of Feng et al. (2018), extended. Pure.
 
-Two sizes are tried for q steps each. The paper takes every next one from the slope between the last two,
+Two sizes are tried for q steps each. The paper derives each further one from the slope between the last two,
 
     z' = clamp(z_j − α (C̄(z_j) − C̄(z_{j−1})) / (z_j − z_{j−1}))        eqs. 6, 7: least cost C̄, eq. 5
     z' = clamp(z_j + α (R̄(z_j) − R̄(z_{j−1})) / (z_j − z_{j−1}))        eq. 9: most performance per cost R̄, eq. 8
 
-and gives no α. Here it is z_j² / C̄(z_j), or z_j² / R̄(z_j): then a step is z_j times the elasticity, which is 1
-where time does not depend on memory and 0 where it is inversely proportional to it, whatever the units. Eq. 6 starts
-from z_1 each time; with more than two sizes tried, the last is the one to start from, as in eq. 9. That is `secant`.
+and gives no α. Here α is z_j² / C̄(z_j), or z_j² / R̄(z_j): then a step is z_j times the elasticity, which has no
+unit; it is 1 where time does not depend on memory and 0 where time is inversely proportional to it. Eq. 6 starts from
+z_1 each time; here the last size tried is the one to start from, as in eq. 9. That is `secant`.
 
-A slope between two noisy means says little of where the best size is. So a law is fitted to all trials first: seconds
-a + b/z, since CPU follows memory, and dollars c + e·z, which follow. Where it fits as well as the trials' own errors
-let it, the search goes to its best size; where it does not (time stops falling once a function has the CPUs that it
-computes with), to the secant's, as long as that stays beside the best size tried.
+A slope between two noisy means says little about where the best size is. So a model is fitted to all trials first:
+seconds a + b/z, since CPU grows with memory, and dollars c + e·z, which follow from it. If it fits within the trials'
+own errors, the search goes to the model's best size. If it does not (time stops falling once a function has all the
+CPUs that it can use), the search takes the secant's size, as long as that lies beside the best size tried.
 """
 
 import math
@@ -28,24 +28,24 @@ from sapflow.planning.least_squares import Floats, non_negative
 
 Goal = Literal["Cost", "PerformancePerCost"]
 FIRST = 2
-"""Sizes that are tried before there is a slope."""
+"""Number of sizes that are tried before there is a slope."""
 _APART = 0.125
-"""Of the range: how far the first two sizes are from each other at least."""
+"""The least distance between the first two sizes, as a share of the range."""
 _NEAR = 1 / 32
-"""Of a size: what is nearer is not worth another q steps."""
+"""A size that differs from a tried one by less than this share is not worth another q steps."""
 _FAR = 0.35
-"""Logarithm of a ratio of sizes: what is farther from all that was tried may belie the law."""
+"""A size whose ratio to every tried size has a larger logarithm may contradict the model, and is worth a trial."""
 _CUT = 0.45
-"""Where a gap is cut: a little nearer to the best size than its middle."""
+"""Where a gap between two sizes is split, seen from the better one: a little before the middle."""
 _OFF, _ERRORS = 0.02, 3.0
-"""How far a fit may be off a trial: this part of it, or so many of the trial's own errors."""
+"""The largest error of a fit at a trial: this share of its value, or this many standard errors of the trial."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A size in MiB, and what a step took with it on average: seconds, dollars.
+    """A size in MiB, and the mean seconds and dollars of a step with it.
 
-    `error` is the standard error of both, as a part of them; 0: they are exact.
+    `error` is the relative standard error of both; 0 means that they are exact.
     """
 
     size: int
@@ -54,12 +54,12 @@ class Trial:
     error: float = 0.0
 
     def loss(self, goal: Goal) -> float:
-        """What is to be least: the cost of a step, or the inverse of performance per cost (f of eq. 8 cancels)."""
+        """The quantity to minimise: a step's cost, or the inverse of performance per cost (f of eq. 8 cancels)."""
         return self.dollars if goal == "Cost" else self.dollars * self.seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class MemoryModel:
     """A step with functions of z MiB takes `fixed` + `work` / z seconds and `standing` + `rate` · z dollars."""
 
     fixed: float
@@ -71,7 +71,7 @@ class Law:
         return Trial(size, self.fixed + self.work / size, self.standing + self.rate * size)
 
     def optimum(self, goal: Goal) -> float:
-        """The best size of all, in MiB; 0 and infinity stand for the ends of any range."""
+        """The best size in MiB, bounds apart; 0 and infinity stand for the lower and the upper bound."""
         if goal == "Cost":
             return 0.0
         growing = self.fixed * self.rate
@@ -79,8 +79,8 @@ class Law:
         return math.sqrt(falling / growing) if growing > 0 else math.inf if falling > 0 else 0.0
 
 
-def fit(trials: Sequence[Trial]) -> Law | None:
-    """The law of least squared relative errors, no coefficient below zero; None where a trial belies it."""
+def fit(trials: Sequence[Trial]) -> MemoryModel | None:
+    """The model of least squared relative errors, with no coefficient below zero; None if a trial contradicts it."""
     sizes = np.array([each.size for each in trials], np.float64)
     seconds = np.array([each.seconds for each in trials])
     dollars = np.array([each.dollars for each in trials])
@@ -90,11 +90,11 @@ def fit(trials: Sequence[Trial]) -> Law | None:
     off = (np.abs((fixed + work / sizes) / seconds - 1), np.abs((standing + rate * sizes) / dollars - 1))
     if (np.maximum(*off) > allowed).any():
         return None
-    return Law(fixed, work, standing, rate)
+    return MemoryModel(fixed, work, standing, rate)
 
 
 def _line(at: Floats, values: Floats) -> tuple[float, float]:
-    """Constant and slope ≥ 0 of the line through values [n] at points [n], each as important as any other."""
+    """Constant and slope ≥ 0 of the line through values [n] at points [n]; relative errors are minimised."""
     matrix = np.stack([np.ones_like(at), at / at.max()], axis=1) / values[:, None]
     scale = float(values.mean())
     constant, slope = non_negative(matrix * scale, np.ones_like(values)) * scale
@@ -103,9 +103,9 @@ def _line(at: Floats, values: Floats) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes that may be taken: multiples of `step` MiB from `least` to `most`, but those that were killed.
+    """The sizes that may be tried: multiples of `step` MiB from `least` to `most`.
 
-    A size at or below one that was killed for its memory is never taken again.
+    `killed` are sizes whose functions were killed for lack of memory; no size at or below one of them is tried again.
     """
 
     least: int
@@ -116,7 +116,8 @@ class Sizes:
     def __post_init__(self) -> None:
         if self.step < 1 or not self.low <= self.high:
             raise ValueError(
-                f"no size from {self.least} to {self.most} MiB by {self.step} is left, killed: {sorted(self.killed)}"
+                f"no size from {self.least} to {self.most} MiB in steps of {self.step} is left to try; "
+                f"these were killed for lack of memory: {sorted(self.killed)}"
             )
 
     @property
@@ -129,19 +130,19 @@ class Sizes:
         return self.most // self.step * self.step
 
     def nearest(self, size: float) -> int:
-        """Eq. 7: the size that may be taken nearest to any."""
+        """Eq. 7: the allowed size that is nearest to `size`."""
         return round(max(self.low, min(self.high, size)) / self.step) * self.step
 
 
 def first(sizes: Sizes, luck: random.Random) -> tuple[int, ...]:
-    """Two random sizes, well apart; one, where there is but one."""
+    """Two random sizes, well apart; a single one if there is only one."""
     one = sizes.nearest(luck.uniform(sizes.low, sizes.high))
     other = second(one, sizes, luck)
     return (one,) if other is None else (one, other)
 
 
 def second(one: int, sizes: Sizes, luck: random.Random) -> int | None:
-    """A random size, well apart from the first; None, where there is but one."""
+    """A random size, well apart from `one`; None if there is only one."""
     low, high = sizes.low, sizes.high
     if low == high:
         return None
@@ -154,17 +155,18 @@ def second(one: int, sizes: Sizes, luck: random.Random) -> int | None:
 
 
 def following(trials: Sequence[Trial], sizes: Sizes, goal: Goal) -> int | None:
-    """The next size to try after at least two different ones; None where nothing is left that is worth a trial.
+    """The next size to try after at least two different ones; None if no size is worth a trial any more.
 
-    Where the law fits, its best size. When that is known and the ratio is sought, what may belie the law yet: the
-    ends of the range and the middle of wide gaps, farthest first, because the best ratio hangs on both of a law's
-    coefficients, while cost has its least at an end. Elsewhere the secant's size, or the cut of a gap.
+    If the model fits, that is its best size. Once the best size was tried and the goal is performance per cost, sizes
+    follow that may contradict the model: the ends of the range and the middles of wide gaps, farthest first, because
+    the best ratio depends on all coefficients of the model, while cost is least at an end of the range. If the model
+    does not fit, it is the secant's size, or a size inside a gap beside the best one.
     """
-    law = fit(trials)
-    if law is None:
+    model = fit(trials)
+    if model is None:
         return _beside_the_best(trials, sizes, goal)
     tried = sorted({trial.size for trial in trials})
-    wanted = sizes.nearest(law.optimum(goal))
+    wanted = sizes.nearest(model.optimum(goal))
     if all(abs(wanted - each) > _NEAR * each for each in tried):
         return wanted
     if goal == "Cost":
@@ -182,8 +184,8 @@ def secant(before: Trial, last: Trial, sizes: Sizes, goal: Goal) -> int:
 
 
 def _beside_the_best(trials: Sequence[Trial], sizes: Sizes, goal: Goal) -> int | None:
-    """The secant's size, where it lies between the best size and its neighbours tried; elsewhere it would leave the
-    place where the least is known to be, and the wider of the two gaps beside the best size is cut instead."""
+    """The secant's size, if it lies between the tried neighbours of the best size, where the minimum must be; else a
+    size inside the wider of the two gaps beside the best one."""
     last = trials[-1]
     before = next(each for each in reversed(trials) if each.size != last.size)
     wanted = secant(before, last, sizes, goal)
@@ -201,9 +203,9 @@ def _beside_the_best(trials: Sequence[Trial], sizes: Sizes, goal: Goal) -> int |
 
 
 def best(trials: Sequence[Trial], goal: Goal) -> Trial:
-    """The best of the sizes tried, by the law where it fits, else as measured; of equal ones the smallest."""
-    law = fit(trials) if len(trials) > 1 else None
+    """The best of the sizes tried, by the model if it fits, else as measured; of equal ones the smallest."""
+    model = fit(trials) if len(trials) > 1 else None
     return min(
         trials,
-        key=lambda trial: ((law.at(trial.size) if law else trial).loss(goal), trial.size),
+        key=lambda trial: ((model.at(trial.size) if model else trial).loss(goal), trial.size),
     )

@@ -1,8 +1,9 @@
-"""Packing the nodes of a merge tree into cells, so that the heaviest edges stay inside (section VI of the paper).
+"""Packing the nodes of a merge tree into cells, so that the heaviest edges stay inside them (section VI of the paper).
 
-Cells are alike: each holds so many workers and so much memory. What an edge that crosses costs is its weight, and of
-equal sums of weights the packing with fewer such edges wins. That is bin packing with a tree on top: a search finds
-the best where it ends within its budget, which it does on small trees; several simple packings compete otherwise.
+All cells are alike: each holds a number of workers and an amount of memory. An edge between two cells costs its
+weight; of packings with equal sums of weights, the one with fewer such edges wins. That is bin packing with a tree on
+top. On small trees a search finds the best packing within its budget; on others the best of several simple packings
+is taken.
 """
 
 from collections import Counter
@@ -13,26 +14,26 @@ from sapflow.quantities import structure
 from sapflow.quantities.structure import Structure
 
 Cells = tuple[tuple[int, ...], ...]
-"""The cell of each node by level, workers first, and index."""
+"""The cell of each node, by level (workers first) and index."""
 
 SEARCHED = 20_000
-"""Nodes that the search may place before it is given up."""
+"""The search gives up after it has placed this many nodes."""
 _SEARCHABLE = 64
-"""Nodes of a tree that is searched at all."""
+"""Larger trees are not searched at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A tree, and cells that are to hold it. Memory is in bytes."""
+    """A tree, and the cells that are to hold it. Memory is in bytes."""
 
     tree: Structure
     weights: tuple[int, ...]
-    """Of the edges from each level to the one above, workers' first."""
+    """Weights of the edges from each level to the one above, those of the workers first."""
     cells: int
     workers: int
-    """Workers that a cell may hold."""
+    """The most workers in a cell."""
     memory: int | None = None
-    """Bytes that a cell may hold, None: any number."""
+    """The most bytes in a cell; None means no limit."""
     worker_bytes: int = 0
     merger_bytes: int = 0
 
@@ -42,19 +43,19 @@ class Problem:
 
     @property
     def unit(self) -> int:
-        """What a weight of 1 costs, where a crossing edge by itself costs 1: more than all edges together."""
+        """The cost of a weight of 1, if a crossing edge by itself costs 1: more than all edges of the tree together."""
         return sum(self.tree) + 1
 
     def edge(self, level: int) -> int:
-        """What an edge from `level` upwards costs where it crosses."""
+        """The cost of an edge from `level` upwards that crosses."""
         return self.weights[level] * self.unit + 1
 
     def size(self, level: int) -> int:
-        """Bytes of a node."""
+        """Bytes of a node's memory."""
         return self.merger_bytes if level else self.worker_bytes
 
     def fits(self, cells: Cells) -> bool:
-        """Whether no cell holds more than it may."""
+        """Whether every cell keeps its limits."""
         if max(Counter(cells[0]).values()) > self.workers:
             return False
         if self.memory is None:
@@ -66,14 +67,14 @@ class Problem:
         return max(held.values()) <= self.memory
 
     def cost(self, cells: Cells) -> int:
-        """Σ over the edges that cross; to be as small as can be."""
+        """The sum over the edges that cross, which is minimised."""
         return sum(
             self.edge(level) * count for level, count in enumerate(crossings(self.tree, cells)) if count
         )
 
 
 def crossings(tree: Structure, cells: Cells) -> list[int]:
-    """Edges from each level, workers' first, whose ends lie in different cells."""
+    """The number of edges from each level, those of the workers first, whose ends lie in different cells."""
     return [
         sum(
             cell != cells[level + 1][structure.parent(tree, level, index)]
@@ -84,11 +85,13 @@ def crossings(tree: Structure, cells: Cells) -> list[int]:
 
 
 def pack(problem: Problem) -> Cells | None:
-    """The best packing found, its cells numbered from the root's on; None where none was found that fits.
+    """The best packing found, its cells numbered from the root's on; None if no packing was found that fits.
 
     The same problem always has the same answer.
     """
-    found = [built for build in (_in_blocks, _by_subtrees, _in_turn) if (built := build(problem)) is not None]
+    found = [
+        built for build in (_in_blocks, _by_subtrees, _round_robin) if (built := build(problem)) is not None
+    ]
     best = min(found, key=problem.cost) if found else None
     if sum(problem.tree) <= _SEARCHABLE:
         best = _Search(problem, best).run()
@@ -96,7 +99,7 @@ def pack(problem: Problem) -> Cells | None:
 
 
 def _renumbered(cells: Cells) -> Cells:
-    """Cells numbered in the order in which the tree meets them from its root on; those without a node go."""
+    """The packing with its cells numbered in order of appearance from the root down; empty cells are left out."""
     number: dict[int, int] = {}
     for row in reversed(cells):
         for cell in row:
@@ -104,20 +107,20 @@ def _renumbered(cells: Cells) -> Cells:
     return tuple(tuple(number[cell] for cell in row) for row in cells)
 
 
-def _in_turn(problem: Problem) -> Cells | None:
-    """Round-robin: what a scheduler does that knows no edges."""
+def _round_robin(problem: Problem) -> Cells | None:
+    """Round-robin, as a scheduler would do it that knows no edges."""
     tree = reversed(problem.tree)
     return _fitting(problem, tuple(tuple(index % problem.cells for index in range(width)) for width in tree))
 
 
 def _in_blocks(problem: Problem) -> Cells | None:
-    """Workers in even blocks of neighbours: subtrees are neighbours."""
+    """Workers in even blocks of consecutive ranks, because the ranks of a subtree are consecutive."""
     count = problem.tree[-1]
     return _with_mergers(problem, [rank * problem.cells // count for rank in range(count)])
 
 
 def _by_subtrees(problem: Problem) -> Cells | None:
-    """The largest subtrees first, each where it fits best; one that fits nowhere is taken apart."""
+    """The largest subtrees first, each where it fits best; a subtree that fits nowhere is split into its children's."""
     tree = problem.tree
     room = [problem.workers] * problem.cells
     of: dict[int, int] = {}
@@ -144,8 +147,8 @@ def _by_subtrees(problem: Problem) -> Cells | None:
 def _preference(
     problem: Problem, room: list[int], of: dict[int, int], level: int, index: int
 ) -> Callable[[int], tuple[int, int, int]]:
-    """Of two cells, the one with more of a node's siblings is to be preferred, then the fuller; a lone worker takes the
-    emptier, so that its siblings find room beside it."""
+    """A sort key of cells: those with more of a node's siblings come first, then the fuller ones; for a single worker
+    the emptier ones, so that its siblings find room beside it."""
     beside: Counter[int] = Counter()
     if level == 0:
         above = structure.parent(problem.tree, 0, index)
@@ -162,7 +165,7 @@ def _workers_below(tree: Structure, level: int, index: int) -> int:
 
 
 def _with_mergers(problem: Problem, workers: Sequence[int]) -> Cells | None:
-    """Mergers put where they cost least, the workers being where they are."""
+    """A packing with the given cells of the workers and the mergers where they cost least."""
     best = _best_mergers(problem, workers)
     if problem.fits(best):
         return best
@@ -170,7 +173,10 @@ def _with_mergers(problem: Problem, workers: Sequence[int]) -> Cells | None:
 
 
 def _best_mergers(problem: Problem, workers: Sequence[int]) -> Cells:
-    """The least cost, memory apart: from the workers up, what each choice would cost; then down, the choices."""
+    """The packing of least cost for the given cells of the workers, memory ignored.
+
+    Dynamic programming: costs are computed from the workers up, the choices are then made from the root down.
+    """
     tree, everywhere = problem.tree, range(problem.cells)
     never = problem.edge(max(range(problem.top), key=problem.edge)) * problem.unit
     costs = [[[0 if cell == mine else never for cell in everywhere] for mine in workers]]
@@ -195,7 +201,7 @@ def _best_mergers(problem: Problem, workers: Sequence[int]) -> Cells:
 
 
 def _mergers_one_by_one(problem: Problem, workers: Sequence[int]) -> Cells:
-    """From the workers up, each beside most of its children among the cells that have memory for it."""
+    """From the workers up, each merger goes to the cell with most of its children among those with enough memory."""
     rows = [list(workers)]
     held: Counter[int] = Counter()
     for cell in workers:
@@ -206,7 +212,7 @@ def _mergers_one_by_one(problem: Problem, workers: Sequence[int]) -> Cells:
         for index in range(structure.width(problem.tree, level)):
             beside = Counter(rows[-1][child] for child in structure.children(problem.tree, level, index))
             free = [c for c in range(problem.cells) if held[c] + problem.merger_bytes <= limit]
-            # Where there is none the packing does not fit, and is told so as a whole.
+            # If no cell has enough memory, the packing is refused at the end by `_fitting`.
             cell = min(free or range(problem.cells), key=lambda c: (-beside[c], held[c], c))
             held[cell] += problem.merger_bytes
             row.append(cell)
@@ -219,7 +225,8 @@ def _fitting(problem: Problem, cells: Cells) -> Cells | None:
 
 
 class _Search:
-    """Depth first from the root down, each node beside its parent first; what costs as much as the best is cut off."""
+    """A depth-first search from the root down that tries each node beside its parent first, and abandons a branch once
+    it costs as much as the best packing known."""
 
     def __init__(self, problem: Problem, best: Cells | None) -> None:
         self._problem, self._best = problem, best
@@ -235,7 +242,7 @@ class _Search:
         self._left = SEARCHED
 
     def run(self) -> Cells | None:
-        """The best packing; where the budget is used up, the best so far."""
+        """The best packing, or the best found until the budget was used up."""
         self._place(0, 0, 0)
         return self._best
 
@@ -257,8 +264,11 @@ class _Search:
             self._put(level, cell, -1)
 
     def _choices(self, level: int, index: int, used: int) -> Iterator[tuple[int, int]]:
-        """(cell, what it costs): cells are alike, so of the empty ones one is enough, and so are sibling workers, so
-        each comes where the one before it is or later."""
+        """Pairs of a cell and its cost.
+
+        Cells are alike, so only one of the empty ones is tried. Sibling workers are alike, so each is placed in the
+        cell of the sibling before it or a later one.
+        """
         problem = self._problem
         if level == problem.top:
             yield 0, 0

@@ -1,7 +1,7 @@
-"""Placement: which cell each node of a job's merge tree belongs to, and what then passes through the store.
+"""Placement: the cell of each node of a job's merge tree, and the bytes that then pass through the store.
 
-A cell is the part of a job that is kept on one node, with storage there that its functions share. A contribution whose
-reader is in the same cell goes by that storage, any other by the store.
+A cell is the part of a job that is kept on one Kubernetes node, with storage there that its functions share. A
+contribution goes through that storage if its reader is in the same cell, else through the object store.
 """
 
 from collections import Counter
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from sapflow.spec.training_job import TrainingJob
 
 ROOT_CELL = 0
-"""The root's cell. What is no part of a step (data, evaluations, the result) is called for there, too."""
+"""The root's cell. Calls that are no part of a step (data, evaluations, the result) go there, too."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A tree packed into cells, with the shards of each merger together."""
+    """A merge tree packed into cells. All shards of a merger are in the same cell."""
 
     tree: Structure
     shards: int
@@ -36,7 +36,7 @@ class Placement:
     reuse_workers: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON value; `read` reads it back."""
+        """The placement as a JSON value; `read` reads it back."""
         return {
             "structure": list(self.tree),
             "shards": self.shards,
@@ -46,13 +46,13 @@ class Placement:
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> "Placement":
-        """Raises KeyError, TypeError where it is none."""
+        """Reads what `to_json` wrote. Raises KeyError or TypeError if it is no placement."""
         cells = tuple(tuple(row) for row in body["cells"])
         return cls(tuple(body["structure"]), body["shards"], cells, body["reuseWorkers"])
 
     @cached_property
     def count(self) -> int:
-        """Cells that hold something."""
+        """The number of cells that hold something."""
         return max(max(row) for row in self.cells) + 1
 
     @cached_property
@@ -61,7 +61,7 @@ class Placement:
 
     @cached_property
     def _mergers(self) -> Counter[int]:
-        """Calls that merge in a cell at once: of one level, since a level waits for the one below."""
+        """Merge calls at once in each cell: those of its widest level, since a level waits for the one below."""
         most: Counter[int] = Counter()
         for row in self.cells[1:]:
             for cell, nodes in Counter(row).items():
@@ -69,17 +69,17 @@ class Placement:
         return most
 
     def instances(self, cell: int) -> dict[Role, int]:
-        """Calls of each role that may be under way in a cell at once; 0: it needs no such function."""
+        """Calls of each role that may be under way in a cell at once; with 0 the cell needs no such function."""
         workers, mergers = self._workers[cell], self._mergers[cell]
         if self.reuse_workers:
             workers, mergers = max(workers, mergers), 0
         if cell == ROOT_CELL:
-            # Evaluations and the first version, the export of the last one.
+            # Evaluations, the first version and the export of the last one are made here.
             workers, mergers = max(workers, 1), max(mergers, 1)
         return {"worker": workers, "merger": mergers}
 
     def outline(self) -> dict[str, Any]:
-        """What there is to say of it in short, as a JSON value."""
+        """A summary as a JSON value: cells, workers in each, edges of the tree, and edges that cross cells."""
         return {
             "cells": self.count,
             "workers": [self._workers[cell] for cell in range(self.count)],
@@ -89,16 +89,16 @@ class Placement:
 
     @property
     def words(self) -> str:
-        """The outline as a line says it."""
+        """The outline as a line of text."""
         of = self.outline()
         shares = " + ".join(map(str, of["workers"]))
         return f"{of['cells']:,}: {shares} workers; {of['crossing']:,} of {of['edges']:,} edges cross"
 
     def traffic(self, contribution: int, parameters: int, state: int = 0) -> "Traffic":
-        """Bytes of a warm step through the store, from the bytes of each vector; `state` is the optimiser's.
+        """Bytes that a warm step moves through the store, from the bytes of each vector; `state` is the optimiser's.
 
-        The root keeps its parameters and state, and leaves a copy of what it writes in its cell; every other cell with
-        workers reads it once.
+        The root keeps parameters and state in memory, and leaves a copy of the parameters in its cell; every other
+        cell with workers reads them once.
         """
         crossing = sum(packing.crossings(self.tree, self.cells)) * contribution
         readers = sum(cell != ROOT_CELL for cell in self._workers)
@@ -107,7 +107,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Bytes through the store."""
+    """Bytes read from and written to the store."""
 
     read: int
     written: int
@@ -120,13 +120,16 @@ class Traffic:
 def traffic_unplaced(
     tree: Structure, instances: int, contribution: int, parameters: int, state: int = 0
 ) -> Traffic:
-    """As `Placement.traffic`, of a job without cells whose workers' ranks are served by so many warm instances."""
+    """Like `Placement.traffic`, for a job without cells whose ranks are served by `instances` warm workers."""
     edges = sum(tree[1:]) * contribution
     return Traffic(edges + instances * parameters, edges + parameters + state)
 
 
 def of(job: "TrainingJob") -> Placement | None:
-    """Where the functions of a job go; None where they may go anywhere. Raises SpecError where they do not fit."""
+    """The placement that a job asks for; None if its functions may run anywhere.
+
+    Raises SpecError if they do not fit into the cells.
+    """
     spec = job.spec
     if spec.affinity is None:
         return None
@@ -160,7 +163,7 @@ def of(job: "TrainingJob") -> Placement | None:
 
 
 def _ends(tree: Structure, level: int) -> tuple[str, str]:
-    """What the edges from a level upwards join."""
+    """The kinds of nodes that the edges from a level upwards join."""
     return (
         "Merger" if level else "Worker",
         "Root" if level == structure.levels(tree) - 1 else "Merger",

@@ -1,9 +1,9 @@
-"""The planner: of all sensible merge trees and shard counts those of least time, or of least dollars. Pure.
+"""The planner: finds the merge trees and shard counts of least time or least cost. Pure.
 
-A level's least number of mergers for a fan-in f is ⌈width below / f⌉: more would cost calls and bring nothing. As
-⌈⌈n/a⌉/b⌉ = ⌈n/(ab)⌉, all widths of such trees are among the ⌈n/f⌉, of which there are at most 2√n. The law adds up
-over levels, so the least way from each width to the root is found by dynamic programming, and the best trees come
-out of a best-first search with that as its bound, in order and exactly.
+With a fan-in of f, a level needs ⌈width below / f⌉ mergers: more would cost calls and gain nothing. As
+⌈⌈n/a⌉/b⌉ = ⌈n/(ab)⌉, all widths of such trees are among the ⌈n/f⌉, of which there are at most 2√n. The cost model is a
+sum over levels. So dynamic programming gives the least cost from each width to the root, and a best-first search
+with that as its bound yields the best trees, exactly and in order.
 """
 
 import heapq
@@ -14,13 +14,14 @@ from typing import Literal
 
 from sapflow.errors import SpecError
 from sapflow.planning.constants import Constants
-from sapflow.planning.cost_model import Law, Leg, Prediction, Work
+from sapflow.planning.cost_model import CostModel, Prediction, Stage, Work
 from sapflow.quantities.memory import Estimate, estimate_mergers
 from sapflow.quantities.prices import Price
 from sapflow.quantities.structure import Structure
 
 MOST_LEVELS = 4
-"""k: levels between workers and root. Of 10,000 workers no merger need then have more than 7 children."""
+"""The most levels between workers and root (the paper's k). With 4, no merger of 10,000 workers has more than 7
+children."""
 SHARDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _DIGITS = 11
 
@@ -29,7 +30,7 @@ Objective = Literal["seconds", "dollars"]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One way to merge, and what the law says of it."""
+    """One way to merge, and what the cost model predicts for it."""
 
     structure: Structure
     shards: int
@@ -37,21 +38,21 @@ class Candidate:
 
 
 def candidate(work: Work, constants: Constants, price: Price, tree: Structure, shards: int) -> Candidate:
-    """What the law says of a given tree."""
-    return Candidate(tree, shards, Law(work, constants).predict(tree, shards, price))
+    """The prediction for a given tree."""
+    return Candidate(tree, shards, CostModel(work, constants).predict(tree, shards, price))
 
 
 def merger_memory(work: Work, shards: int) -> Estimate:
-    """The least memory of a merger. It does not grow with the number of children, only with a shard's bytes."""
+    """The least memory that a merger needs. It grows with a shard's bytes, not with the number of children."""
     return estimate_mergers(
         total=work.total, parameters=work.parameters, slots=work.slots, shards=min(shards, work.total)
     )
 
 
 def feasible_shards(work: Work, most: int, choices: Sequence[int] = SHARDS) -> list[int]:
-    """Those of `choices`, `most` at most, with which a merger can hold its sum.
+    """The shard counts among `choices`, none above `most`, with which a merger can hold its sum.
 
-    Raises SpecError where there is none: then no structure helps either.
+    Raises SpecError if there is none: no structure would help then.
     """
     limit = work.memory(work.mergers)
     held = [
@@ -73,9 +74,9 @@ def search(
     most: int = 10,
     max_levels: int = MOST_LEVELS,
 ) -> list[Candidate]:
-    """The `most` best trees over `shards`, best first; all of them where there are fewer.
+    """The best trees over the shard counts `shards`, at most `most`, best first.
 
-    Of equal ones that with fewer levels and mergers comes first. `feasible_shards` says which shards to try.
+    Of equal trees the one with fewer levels and mergers comes first. `feasible_shards` says which shard counts to try.
     """
     ranking = ranked(work, constants, price, shards=shards, objective=objective, max_levels=max_levels)
     return list(islice(ranking, most))
@@ -90,9 +91,10 @@ def ranked(
     objective: Objective = "seconds",
     max_levels: int = MOST_LEVELS,
 ) -> Iterator[Candidate]:
-    """All sensible trees over `shards`, best first, each found when it is asked for."""
+    """All trees over the shard counts `shards` whose levels have no needless merger, best first, found lazily."""
     trees = [_Trees(work, constants, price, number, objective) for number in shards]
-    # A number of shards enters with a bound that is cheap, and is looked into only where that is good enough.
+    # A shard count enters with a bound that is cheap to compute. Its trees are expanded only once that bound is the
+    # best of all.
     heap = [_Partial(each.least(), index, (), 0.0) for index, each in enumerate(trees)]
     heapq.heapify(heap)
     while heap:
@@ -117,7 +119,7 @@ def ranked(
 
 @dataclass(frozen=True, slots=True)
 class _Partial:
-    """The beginning of a tree, workers first; `bound` is what a whole one with it costs at least."""
+    """The lower levels of a tree, workers first; `bound` is the least cost of a complete tree that starts with them."""
 
     bound: float
     index: int
@@ -125,7 +127,7 @@ class _Partial:
     spent: float
     done: bool = False
     rank: float = field(init=False)
-    """`bound` to so few digits that sums of the same terms in another order are the same, but for one in millions."""
+    """`bound` rounded to so few digits that sums of the same terms in another order almost always compare equal."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rank", float(f"{self.bound:.{_DIGITS}g}"))
@@ -139,7 +141,7 @@ class _Partial:
 
 
 class _Trees:
-    """What levels of trees cost under one number of shards; widths are walked from the workers to the root."""
+    """The costs of levels for one shard count. Trees are built from the workers to the root."""
 
     def __init__(
         self,
@@ -151,21 +153,21 @@ class _Trees:
     ) -> None:
         self.shards = shards
         self._work, self._price, self._objective = work, price, objective
-        self._law = Law(work, constants)
+        self._model = CostModel(work, constants)
         self._level_seconds = constants.level
-        self._workers = self._law.workers(shards)
-        seconds = constants.seconds(self._law.fixed()) + self._workers.span
+        self._workers = self._model.workers(shards)
+        seconds = constants.seconds(self._model.fixed()) + self._workers.span
         self.base = seconds if objective == "seconds" else self._dollars([self._workers])
         self._weights: dict[tuple[int, int], float] = {}
         self._bounds: dict[tuple[int, int], float] = {}
         self._steps: dict[int, tuple[int, ...]] = {}
 
     def least(self) -> float:
-        """A bound on every tree: the workers, and a root with a single child."""
-        return self.base + self._of(self._law.root(1, self.shards, flat=True))
+        """A lower bound for every tree: the workers, and a root with a single child."""
+        return self.base + self._of(self._model.root(1, self.shards, flat=True))
 
     def steps(self, width: int) -> tuple[int, ...]:
-        """The widths of a sensible level above `width`: 1, which is the root, and ⌈width/f⌉."""
+        """The widths that a level above one of `width` may have: 1, which is the root, and each ⌈width/f⌉."""
         known = self._steps.get(width)
         if known is None:
             fan_ins = _fan_ins(width)
@@ -173,14 +175,14 @@ class _Trees:
         return known
 
     def weight(self, below: int, here: int) -> float:
-        """What a level adds."""
+        """What a level of `here` mergers above `below` nodes adds to the cost."""
         known = self._weights.get((below, here))
         if known is None:
-            known = self._weights[below, here] = self._of(self._legs(below, here))
+            known = self._weights[below, here] = self._of(self._stages(below, here))
         return known
 
     def bound(self, width: int, levels: int) -> float:
-        """The least that is still to come above `width` in at most so many levels, the root's included."""
+        """The least cost of everything above a level of `width`, in at most `levels` levels, the root's included."""
         known = self._bounds.get((width, levels))
         if known is None:
             known = self.weight(width, 1)
@@ -191,20 +193,20 @@ class _Trees:
             self._bounds[width, levels] = known
         return known
 
-    def _legs(self, below: int, here: int) -> Sequence[Leg]:
+    def _stages(self, below: int, here: int) -> Sequence[Stage]:
         first = below == self._work.workers
         if here == 1:
-            return self._law.root(below, self.shards, flat=first)
-        return [self._law.mergers(below, here, self.shards, self._workers if first else None)]
+            return self._model.root(below, self.shards, flat=first)
+        return [self._model.mergers(below, here, self.shards, self._workers if first else None)]
 
-    def _of(self, legs: Sequence[Leg]) -> float:
-        """What merging legs cost."""
+    def _of(self, stages: Sequence[Stage]) -> float:
+        """The cost of merging stages."""
         if self._objective == "seconds":
-            return sum(leg.span + self._level_seconds for leg in legs)
-        return self._dollars(legs)
+            return sum(stage.span + self._level_seconds for stage in stages)
+        return self._dollars(stages)
 
-    def _dollars(self, legs: Sequence[Leg]) -> float:
-        return sum(leg.calls * self._work.cost(self._price, leg.role, leg.seconds) for leg in legs)
+    def _dollars(self, stages: Sequence[Stage]) -> float:
+        return sum(stage.calls * self._work.cost(self._price, stage.role, stage.seconds) for stage in stages)
 
 
 def _fan_ins(width: int) -> Iterator[int]:
@@ -213,5 +215,5 @@ def _fan_ins(width: int) -> Iterator[int]:
     while fan_in < width:
         above = -(-width // fan_in)
         yield above
-        # The least fan-in that needs fewer mergers.
+        # This is the least fan-in with which fewer mergers suffice.
         fan_in = -(-width // (above - 1)) if above > 1 else width

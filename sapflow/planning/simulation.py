@@ -1,7 +1,8 @@
-"""A discrete-event simulation of one step: every call of it, by the same constants as the law, which it checks.
+"""A discrete-event simulation of every call of one step. It checks the cost model, whose constants it uses.
 
-The law adds up a critical path. Here calls are events: the driver makes them one after the other, an instance takes
-one at a time, merge calls go before worker calls where they wait, and a merger is called when its own group is in.
+The cost model adds up a critical path. Here each call is an event: the driver makes calls one after the other, an
+instance serves one at a time, waiting merge calls go before waiting worker calls, and a merger is called as soon as
+its own group of children is complete.
 """
 
 import heapq
@@ -11,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from sapflow.planning.constants import Constants
-from sapflow.planning.cost_model import Law, Work
+from sapflow.planning.cost_model import CostModel, Work
 from sapflow.quantities import structure
 from sapflow.quantities.prices import Price
 from sapflow.quantities.roles import Role
@@ -19,20 +20,20 @@ from sapflow.quantities.structure import Structure
 
 _READY, _CALLED, _DONE = range(3)
 _Call = tuple[int, int, int]
-"""(level, index, shard); the root is on the last level, the second phase of its two one above that."""
+"""(level, index, shard). The root is on the last level; the second of its two phases counts as one level more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What became of one step."""
+    """The outcome of one simulated step."""
 
     seconds: float
     dollars: float
     calls: int
     waited: float
-    """Seconds that calls waited for an instance, summed."""
+    """Seconds that calls waited for an instance, summed over all calls."""
     most_instances: int
-    """Calls at work at once."""
+    """The largest number of calls at work at once."""
     driver_busy: float
     """The share of the step in which the driver made calls."""
     ends: dict[int, float]
@@ -49,7 +50,10 @@ def simulate(
     jitter: float = 0.0,
     seed: int = 0,
 ) -> Simulation:
-    """One step of `tree`. `jitter` is the spread of each call's duration: the sigma of a log-normal of mean 1."""
+    """Simulate one step of `tree`.
+
+    Each call's duration is multiplied by a log-normal random number of mean 1 whose sigma is `jitter`.
+    """
     return _Step(work, constants, tree, shards, price, jitter, seed).run()
 
 
@@ -65,7 +69,7 @@ class _Step:
         seed: int,
     ) -> None:
         self._work, self._constants, self._price = work, constants, price
-        self._law = Law(work, constants)
+        self._model = CostModel(work, constants)
         self._tree, self._shards, self._top = tree, shards, structure.levels(tree)
         self._jitter, self._random = jitter, random.Random(seed)
         self._events: list[tuple[float, int, int, _Call]] = []
@@ -93,7 +97,7 @@ class _Step:
                 self._called(now, call)
             else:
                 self._done(now, call)
-        seconds = now + self._constants.seconds(self._law.fixed())
+        seconds = now + self._constants.seconds(self._model.fixed())
         return Simulation(
             seconds=seconds,
             dollars=self._dollars,
@@ -160,7 +164,7 @@ class _Step:
         return structure.parent(self._tree, level, index)
 
     def _fan_in(self, level: int, index: int) -> int:
-        """The children of a call; 0 for those that have none."""
+        """The number of children of a call; 0 for workers and for the root's second phase."""
         if not 1 <= level <= self._top:
             return 0
         return len(structure.children(self._tree, level, index))
@@ -172,15 +176,15 @@ class _Step:
         return known
 
     def _computed(self, level: int, fan_in: int) -> float:
-        law, shards = self._law, self._shards
+        model, shards = self._model, self._shards
         if level == 0:
-            return self._work.compute_seconds + self._constants.seconds(law.worker_units(shards))
+            return self._work.compute_seconds + self._constants.seconds(model.worker_units(shards))
         if level < self._top:
-            return self._constants.seconds(law.merge_units(fan_in, shards))
+            return self._constants.seconds(model.merge_units(fan_in, shards))
         flat = self._top == 1
         phase = level - self._top
         below = structure.width(self._tree, self._top - 1)
-        return self._constants.seconds(law.root_units(below, shards, flat=flat)[phase])
+        return self._constants.seconds(model.root_units(below, shards, flat=flat)[phase])
 
     def _luck(self) -> float:
         if self._jitter == 0:

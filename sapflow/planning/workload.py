@@ -1,4 +1,4 @@
-"""What a step of a job has to do, in the law's terms, and which constants go with where it runs."""
+"""What a step of a job has to do, in the cost model's terms, and the constants for the place where it runs."""
 
 from dataclasses import dataclass
 
@@ -11,22 +11,23 @@ from sapflow.quantities.roles import Role
 from sapflow.spec.training_job import Runtime, TrainingJob
 
 TRAINING_FLOPS = 3
-"""Forward and backward, in forward passes: backward takes two products for each one of forward."""
+"""Arithmetic of forward and backward in forward passes: backward takes two products for each one of forward."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a plan is made from: values of a contribution, vectors at the root, a worker's arithmetic."""
+    """The figures of a model that a plan is made from: trained and averaged values, the root's optimiser state
+    vectors, a worker's arithmetic."""
 
     parameters: int
     averaged: int
     slots: int
     forward_flops: int
-    """Of one sample."""
+    """Floating-point operations of one sample's forward pass."""
 
 
 def constants_of(store: str, runtime: Runtime) -> Constants:
-    """What a job whose state is in the store of this URL is planned with before anything of it was measured."""
+    """The constants that a job is planned with before it was measured, by its store's URL and its runtime."""
     if runtime == "kubernetes":
         return KNATIVE
     return LOCAL_MINIO if store.startswith("s3://") else LOCAL_DIRECTORY
@@ -35,10 +36,11 @@ def constants_of(store: str, runtime: Runtime) -> Constants:
 def work_of(
     job: TrainingJob, size: Size, constants: Constants, runtime: Runtime, instances: int | None
 ) -> Work:
-    """A full step of a synchronous job. `instances`: calls that can be at work at once, None for any number.
+    """The work of a full step of a synchronous job. `instances` is the number of calls that can be at work at once,
+    None for any number.
 
-    Computing is predicted from the model's arithmetic and the CPUs of a worker; locally a process has as many as it
-    has threads, and instances share the machine's.
+    Computing time is predicted from the model's arithmetic and a worker's CPUs. A local process has as many CPUs as
+    threads.
     """
     spec = job.spec
     samples = spec.data.batch_size * spec.algorithm.facts.local_steps
@@ -62,12 +64,12 @@ def work_of(
 
 
 def most_shards(size: Size) -> int:
-    """Shards are cut between blocks of norms."""
+    """The largest number of shards: they are cut on the boundaries of the blocks whose norms are taken."""
     return -(-(size.parameters + size.averaged) // block_size(size.parameters))
 
 
 def _cpus(job: TrainingJob, role: Role) -> float:
-    """A function's CPU limit in a cluster, which follows its memory where the job does not set it."""
+    """A function's CPU limit in a cluster; where the job sets none, it follows from the memory."""
     given = job.cpus[role]
     if given is not None:
         return given

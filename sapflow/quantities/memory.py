@@ -1,7 +1,7 @@
-"""Sizes of memory: Kubernetes quantities, and the least that a worker or merger needs for a model.
+"""Sizes of memory: Kubernetes quantities, and the least memory that a worker or merger needs for a model.
 
-The estimates are lower bounds, so that a refused size would surely not have done. They count what cannot be
-reclaimed (anonymous and shared memory); the pages of libraries, which a kernel under pressure drops and
+The estimates are lower bounds, so a size that is refused would certainly have been too small. They count memory that
+cannot be reclaimed (anonymous and shared); pages of libraries, which a kernel under pressure drops and
 reads again, are left out. The constants were read from RssAnon in /proc/self/status on x86-64 Linux,
 Python 3.11: `import torch, fastapi, uvicorn` (torch 2.15 from PyPI), 304 MiB, and the same after one
 backward pass of a small network; `import numpy, fastapi, uvicorn`, 34 MiB.
@@ -35,7 +35,7 @@ _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([A-Za-z]*)")
 def parse_quantity(text: str) -> int:
     """Bytes of a Kubernetes memory quantity such as 512Mi, 1.5Gi, 256M or 1048576, rounded up.
 
-    Raises ValueError that says what is allowed; a quantity of nothing is refused too.
+    Raises ValueError, which says what is allowed; zero is refused too.
     """
     match = _QUANTITY.fullmatch(text)
     if match is None:
@@ -69,7 +69,7 @@ def format_quantity(size: int) -> str:
 
 
 def format_bytes(size: float) -> str:
-    """Bytes for people, as in 73.5 MiB."""
+    """Bytes as text for people, such as 73.5 MiB."""
     for unit, factor in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if abs(size) >= factor:
             return f"{size / factor:.1f} {unit}"
@@ -87,7 +87,7 @@ class Estimate:
         return sum(self.parts.values())
 
     def shortage(self, limit: int) -> str | None:
-        """Why `limit` bytes will not do, or None where they may."""
+        """Why `limit` bytes are too few, or None if they may be enough."""
         if self.total <= limit:
             return None
         listed = ", ".join(f"{format_bytes(size)} {cause}" for cause, size in self.parts.items() if size)
@@ -104,18 +104,18 @@ def estimate_worker(
     slots: int = 0,
     local_steps: int = 1,
 ) -> Estimate:
-    """What a worker holds while it trains.
+    """The least memory of a worker that trains.
 
-    `parameters` and `buffers` count float32 values, `activations_per_sample` those kept for backward,
-    `block_bytes` is the data held at once. With more than one of `local_steps` a worker also keeps the
-    parameters that it started from and `slots`, the optimiser's state vectors.
+    `parameters` and `buffers` are numbers of float32 values, `activations_per_sample` of those kept for backward;
+    `block_bytes` is the data held at once. With `local_steps` above 1 a worker also keeps the parameters that it
+    started from and `slots` state vectors of the optimiser.
     """
     copies = 2 + (1 + slots if local_steps > 1 else 0)
     return Estimate(
         {
             "for Python and torch": WORKER_BASE,
             "for parameters, gradients and optimizer state": _FLOAT * (copies * parameters + 2 * buffers),
-            # Backward makes a gradient of about each saved value: 2.2 to 4.6 times the saved were seen.
+            # Backward makes about one gradient for each saved value: 2.2 to 4.6 times the saved bytes were measured.
             "for the activations of a micro-batch": 2 * _FLOAT * activations_per_sample * micro_batch,
             "for blocks of data": block_bytes,
         }
@@ -123,9 +123,9 @@ def estimate_worker(
 
 
 def estimate_merger(contribution_bytes: int, *, parameters: int = 0, slots: int = 0) -> Estimate:
-    """What a merger holds that sums contributions of `contribution_bytes` (one shard's).
+    """The least memory of a merger that sums contributions of `contribution_bytes` (those of one shard).
 
-    The root also holds `parameters` float32 values of its shard, and `slots` state vectors as long.
+    The root also holds `parameters` float32 values of its shard, and `slots` state vectors of that length.
     """
     return Estimate(
         {
@@ -137,9 +137,9 @@ def estimate_merger(contribution_bytes: int, *, parameters: int = 0, slots: int 
 
 
 def estimate_mergers(*, total: int, parameters: int, slots: int, shards: int) -> Estimate:
-    """The larger of what the root holds of one shard, and what the export of the whole result holds.
+    """The least memory of a job's mergers: the larger of the root's for one shard and the export's for the result.
 
-    `total` values are in a contribution, `parameters` of them trained by an optimiser of `slots` at the root.
+    A contribution has `total` values, of which `parameters` are trained by an optimiser with `slots` state vectors.
     """
     root = estimate_merger(_FLOAT * -(-total // shards), parameters=-(-parameters // shards), slots=slots)
     export = estimate_merger(_FLOAT * total)

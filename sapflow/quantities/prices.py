@@ -17,19 +17,19 @@ class Price:
 
     platform: str
     dated: date | None
-    """When it was looked up; None for the user's own prices."""
+    """The day of the source; None for the user's own prices."""
     source: str
     usd_per_mb_second: float = 0.0
     usd_per_request: float = 0.0
     granularity_seconds: float = 0.001
-    """Durations are rounded up to a multiple of this."""
+    """Billed durations are rounded up to a multiple of this."""
     min_seconds: float = 0.0
-    """What the shortest invocation is billed as."""
+    """The shortest duration that is billed."""
     min_mb: int = 1
     max_mb: int = 1 << 30
     memory_step_mb: int = 1
     mb_per_vcpu: float = 1769
-    """Memory that brings one whole virtual CPU, where a function's CPUs are not said."""
+    """Memory that comes with one virtual CPU, for functions without a CPU limit of their own."""
     usd_per_vcpu_second: float = 0.0
     usd_per_node_second: float = 0.0
     node_mb: float = 1.0
@@ -37,7 +37,7 @@ class Price:
 
     @property
     def name(self) -> str:
-        """The prices in words: AWSLambda prices of 2026-05-01."""
+        """The prices as text, such as: AWSLambda prices of 2026-05-01."""
         return self.source if self.dated is None else f"{self.platform} prices of {self.dated}"
 
 
@@ -114,15 +114,15 @@ PRICES: dict[str, Price] = {
     price.platform: price
     for price in (AWS_LAMBDA, AWS_LAMBDA_ARM, AZURE_FUNCTIONS, GOOGLE_CLOUD_RUN, PAPER_2018)
 }
-"""What platforms say of themselves."""
+"""Price tables by platform."""
 NODE = "Node"
-"""Knative on nodes of one's own: each function bears its share of a node's price while it works."""
+"""`prices.platform` for nodes of one's own: each function costs its share of a node's price while it works."""
 CUSTOM = "Custom"
-"""Prices that the user gives."""
+"""`prices.platform` for prices that the user gives."""
 
 
 def node_price(usd_per_hour: float, vcpus: float, memory_bytes: int) -> Price:
-    """A function's share of a node: of its memory or of its CPUs, whichever is larger, by the second."""
+    """Prices by which a function costs its share of a node's memory or CPUs, whichever is larger, by the second."""
     return Price(
         platform=NODE,
         dated=None,
@@ -134,7 +134,10 @@ def node_price(usd_per_hour: float, vcpus: float, memory_bytes: int) -> Price:
 
 
 def billed_mb(price: Price, memory_bytes: int) -> int:
-    """The size that is billed: rounded up to a size on offer. Above the largest the same rate is assumed."""
+    """The memory that is billed in MiB, rounded up to a size that the platform offers.
+
+    A size above the largest one is billed at the same rate.
+    """
     steps = math.ceil(memory_bytes / (price.memory_step_mb * MIB))
     return max(price.min_mb, steps * price.memory_step_mb)
 
@@ -142,9 +145,9 @@ def billed_mb(price: Price, memory_bytes: int) -> int:
 def cost(price: Price, memory_bytes: int, seconds: float, vcpus: float | None = None) -> float:
     """USD for one invocation of `seconds` on a function of `memory_bytes`.
 
-    `vcpus`: its CPU limit; None: what comes with its memory.
+    `vcpus` is its CPU limit; None means the CPUs that come with its memory.
     """
-    # A hair is taken off, so that 0.3 s, a little over 300 ms in binary, is not billed as 301.
+    # A millionth is subtracted, so that 0.3 s, which is a little more than 300 ms in binary, is not billed as 301 ms.
     units = math.ceil(max(0.0, seconds, price.min_seconds) / price.granularity_seconds - 1e-6)
     return price.usd_per_request + units * price.granularity_seconds * _rate(price, memory_bytes, vcpus)
 

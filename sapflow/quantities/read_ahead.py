@@ -1,6 +1,6 @@
-"""How far a merger reads ahead: what it does, and what the cost model counts."""
+"""How far a merger reads ahead. Mergers and the cost model use the same figures."""
 
 READ_AHEAD = 4
-"""Children of a remote store that a merger asks for before they are needed."""
+"""Number of children that a merger requests from a remote store before it needs them."""
 SMALL = 1 << 20
-"""Bytes up to which it reads a remote child whole, ahead; larger ones are streamed."""
+"""Bytes up to which a merger reads a remote child ahead in one piece; larger children are streamed."""

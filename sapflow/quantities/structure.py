@@ -1,8 +1,8 @@
-"""Merge trees: who merges whom, and what a tree costs in time (eqs. 1 and 3 of Feng et al., 2018).
+"""Merge trees: which merger sums which children, and how long a tree takes (eqs. 1 and 3 of Feng et al., 2018).
 
 A structure is written root first: (1, 22, 100) is 100 workers, 22 mergers, 1 root. Levels count from the
-workers: level 0 is the workers, the last level is the root. Each level is cut into contiguous groups as
-even as can be, so a merger's children are a range and nothing but the structure is needed to find them.
+workers: level 0 is the workers, the last level is the root. Each level is cut into contiguous groups that are as
+even as possible, so a merger's children are a range that follows from the structure alone.
 """
 
 import math
@@ -12,13 +12,13 @@ from itertools import pairwise, product
 
 Structure = tuple[int, ...]
 Shape = tuple[tuple["Shape", int], ...]
-"""What hangs below a node, without its numbers: distinct children and how often each occurs."""
+"""The subtree below a node without indices: its distinct children and how often each occurs."""
 
 MAX_LENGTH = 8
 
 
 def validate(structure: Sequence[int], workers: int) -> list[str]:
-    """What is wrong with a structure for so many workers; empty where nothing is."""
+    """The problems of a structure for this number of workers; empty if it is valid."""
     if not 2 <= len(structure) <= MAX_LENGTH:
         return [f"has {len(structure)} levels, it needs 2 (root and workers, [1, {workers}]) to {MAX_LENGTH}"]
     if min(structure) < 1:
@@ -40,26 +40,26 @@ def levels(structure: Structure) -> int:
 
 
 def width(structure: Structure, level: int) -> int:
-    """m(level): how many workers (level 0) or mergers a level has."""
+    """m(level): the number of workers (level 0) or mergers on a level."""
     return structure[len(structure) - 1 - level]
 
 
 def children(structure: Structure, level: int, index: int) -> range:
-    """Indices on level - 1 that the merger `index` of `level` ≥ 1 sums, at least one, in order."""
+    """The indices on level - 1 that merger `index` of `level` ≥ 1 sums, in order; never empty."""
     below, here = width(structure, level - 1), width(structure, level)
     return range(index * below // here, (index + 1) * below // here)
 
 
 def parent(structure: Structure, level: int, index: int) -> int:
-    """The index on level + 1 of the merger that has node `index` of `level` as a child."""
+    """The index on level + 1 of the merger that sums node `index` of `level`."""
     here, above = width(structure, level), width(structure, level + 1)
     return ((index + 1) * above - 1) // here
 
 
 def active_groups(structure: Structure, present: Sequence[int]) -> dict[int, dict[int, list[int]]]:
-    """For each merging level, its mergers that run and the children each will find, in order.
+    """For each merging level, the mergers that run and the children that each of them sums, in order.
 
-    `present` are the ranks that contribute to this step. A merger without a present child does not run.
+    `present` are the ranks that contribute to this step. A merger none of whose children contributes does not run.
     Raises ValueError for a rank that the structure does not have.
     """
     workers = structure[-1]
@@ -76,9 +76,9 @@ def active_groups(structure: Structure, present: Sequence[int]) -> dict[int, dic
 
 
 def shard_ranges(total: int, shards: int, block: int) -> list[tuple[int, int]]:
-    """Cut `total` elements into ranges (start, stop) on block boundaries, even to one block.
+    """Cut `total` elements into ranges (start, stop) on block boundaries, whose lengths differ by at most one block.
 
-    Raises ValueError where there are more shards than blocks.
+    Raises ValueError if there are more shards than blocks.
     """
     blocks = max(1, -(-total // block))
     if not 1 <= shards <= blocks:
@@ -94,19 +94,19 @@ def fan_ins(structure: Structure) -> list[int]:
 
 
 def latency(structure: Structure, merge_seconds: float = 1.0) -> float:
-    """Seconds from the last worker to the root's sum, `merge_seconds` (t_m) per contribution merged.
+    """Seconds from the last worker's contribution to the root's sum; each merged contribution takes `merge_seconds`.
 
-    Eq. 1, t = t_m (n/m_1 + m_1/m_2 + … + m_k), with each quotient rounded up to a real fan-in.
+    Eq. 1, t = t_m (n/m_1 + m_1/m_2 + … + m_k), with each quotient rounded up to a fan-in.
     """
     return merge_seconds * sum(fan_ins(structure))
 
 
 def closed_form(workers: int, max_levels: int = 2) -> Structure:
-    """The paper's optimum with at most `max_levels` levels between root and workers, in whole numbers.
+    """The paper's optimum with at most `max_levels` levels between root and workers, in integers.
 
-    Eq. 3 makes all k + 1 fan-ins equal to n^(1/(k+1)). With real fan-ins the least latency has each of them
-    rounded down or up: the least sum of whole numbers whose product reaches n is a balanced one. Of equal
-    latencies the one with fewer levels wins, then the one with fewer mergers.
+    Eq. 3 makes all k + 1 fan-ins equal to n^(1/(k+1)). Integer fan-ins of least latency are that number rounded down
+    or up, because the least sum of integers whose product reaches n is a balanced one. Of equal latencies the one with
+    fewer levels wins, then the one with fewer mergers.
     """
     if workers < 1:
         raise ValueError(f"a structure needs at least 1 worker, not {workers}")
@@ -124,7 +124,7 @@ def _rounded(workers: int, k: int) -> Iterator[Structure]:
 
 
 def draw(structure: Structure) -> str:
-    """The tree as text, one line a kind of node; equal siblings are drawn once, with their number."""
+    """The tree as text. Equal siblings share one line, which says how many they are."""
     below: list[Shape] = [()] * structure[-1]
     for level in range(1, levels(structure) + 1):
         groups = (children(structure, level, index) for index in range(width(structure, level)))

@@ -1,1 +1,1 @@
-"""What a job's driver writes down: commits, plans, and where the search for a memory size stands."""
+"""The records that a job's driver writes: commits, plans, and the state of the search for a memory size."""

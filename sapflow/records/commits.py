@@ -1,4 +1,7 @@
-"""Commit records and plans: what a version stands on. The first writer of a record wins; everybody goes on from it."""
+"""Commit records and plans: the objects that a version consists of.
+
+The first writer of a record wins, and everybody continues from that record.
+"""
 
 import asyncio
 import hashlib
@@ -7,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
 from sapflow.errors import CorruptObject, ObjectMissing, SapflowError
 from sapflow.messages.message import Message
@@ -18,17 +21,17 @@ from sapflow.records.memory_search import SizeSearch
 from sapflow.records.rank_states import RankStates, all_keys
 
 INTERRUPTED = "Interrupted"
-"""Why a driver has stopped that left no record of a failure."""
+"""The reason given for a driver that stopped without a record of a failure."""
 
 
 class Plan(Message):
-    """How one step is merged: the tree, root first, the number of shards, who merges, and where."""
+    """How a step is merged: the tree (root first), the number of shards, the role that merges, and the cells."""
 
     structure: tuple[int, ...]
     shards: int
     mergers: Literal["merger", "worker"] = "merger"
     cells: tuple[tuple[int, ...], ...] | None = None
-    """Where the job is placed: the cell of each node by level, workers first; so the channel of each contribution."""
+    """For placed jobs, the cell of each node by level, workers first; it decides each contribution's channel."""
 
     @property
     def name(self) -> str:
@@ -36,14 +39,14 @@ class Plan(Message):
 
 
 class Cursor(Message):
-    """Where the data stands: the epoch, and samples used of it."""
+    """The position in the data: the epoch, and the number of its samples that are used."""
 
     epoch: int = 0
     used: int = 0
 
 
 class Applied(Message):
-    """Asynchronous: one contribution that a commit applied, with the version that it was computed on."""
+    """Asynchronous mode: one contribution that a commit applied, with the version that it was computed from."""
 
     rank: int
     count: int
@@ -52,7 +55,7 @@ class Applied(Message):
 
 
 class Account(Message):
-    """What the job has used up to this commit."""
+    """What the job has consumed up to this commit."""
 
     seconds: float = 0.0
     cost_usd: float = Field(0.0, alias="costUSD")
@@ -61,32 +64,32 @@ class Account(Message):
     retries: int = 0
     hedges: int = 0
     failures: dict[str, int] | None = None
-    """Calls that failed, by the error's reason; most of them were repeated."""
+    """Number of failed calls by the error's reason; most of them were repeated."""
 
 
-class Leg(Message):
-    """What the calls of one level of the tree took in a step: level 0 is the workers, the last one the root."""
+class LevelUsage(Message):
+    """Time, bytes and cost of all calls of one level in a step. Level 0 is the workers, the last level the root."""
 
     calls: int = 0
     seconds: float = 0.0
-    """Of all calls together, from request to answer."""
+    """Sum over all calls of the time from request to answer."""
     slowest: float = 0.0
     phases: dict[str, float] = {}
-    """Seconds of all calls together inside the functions, by phase."""
+    """Seconds inside the functions by phase, summed over all calls."""
     bytes_read: int = 0
     bytes_written: int = 0
     cost_usd: float = Field(0.0, alias="costUSD")
 
 
 class Forecast(Message):
-    """What the planner says of the steps that follow, warm ones, when it chooses how they are merged."""
+    """The planner's prediction for the following steps, if warm, made when it chose their merge tree."""
 
     seconds_per_step: float
     dollars_per_step: float = Field(alias="dollarsPerStep")
     steps: int
-    """That follow."""
+    """Number of steps that follow."""
     constants: str
-    """Where the law's constants were measured."""
+    """Where the cost model's constants were measured."""
 
     @property
     def seconds(self) -> float:
@@ -98,7 +101,7 @@ class Forecast(Message):
 
 
 class Measured(Message):
-    """What was seen while the version was made: training loss and accuracy, and where time and bytes went."""
+    """Measurements of the step that made the version: training loss and accuracy, time and bytes."""
 
     loss: float | None = None
     accuracy: float | None = None
@@ -110,26 +113,28 @@ class Measured(Message):
     bytes_read: int = 0
     bytes_written: int = 0
     peak_memory_bytes: dict[str, int] = {}
-    legs: list[Leg] = []
-    """One a level, workers first; empty in commits of drivers that did not count them."""
+    levels: list[LevelUsage] = Field([], validation_alias=AliasChoices("levels", "legs"))
+    """One entry per level, workers first; empty in commits of drivers that did not count them. Older commits call the
+    field `legs`."""
     memory_limits: dict[str, list[int]] = {}
-    """Of the functions that did the step, by role, where they said so: several while they are given another."""
+    """Memory limits in bytes of the functions that did the step, by role, if they report them. There are several while
+    a new limit is being rolled out."""
     search: SizeSearch | None = None
-    """Where the search for the workers' size stands, of jobs that ask for one."""
+    """The state of the search for the workers' memory size, for jobs that ask for one."""
     store_read: int | None = None
     store_written: int | None = None
-    """Placed jobs: bytes of all kinds that the functions passed through the store; the rest stayed in cells."""
+    """For placed jobs: all bytes that the functions moved through the store; the others stayed in cells."""
     remade: dict[str, int] | None = None
-    """Times that the step was made anew, by the reason."""
+    """How often the step was repeated, by reason."""
     resumed: str | None = None
-    """Of the first version of a driver that went on: the reason for which the one before had stopped, INTERRUPTED where
-    that left none."""
+    """In the first version that a restarted driver made: why the driver before had stopped, INTERRUPTED if it recorded
+    no reason."""
     nodes: dict[int, str] | None = None
-    """Placed jobs: where each cell is, as far as its functions know."""
+    """For placed jobs: the Kubernetes node of each cell, as far as its functions know."""
 
 
 class Commit(Message):
-    """Version `version` of a job: the exact objects it stands on, the plan of the next step, and the data cursor."""
+    """Version `version` of a job: the exact objects it consists of, the plan of the next step, and the data cursor."""
 
     version: int
     id: str
@@ -143,20 +148,20 @@ class Commit(Message):
     """Each rank's newest state of its own, of algorithms that have such."""
     cursor: Cursor = Cursor()
     updates: int = 0
-    """Optimiser updates so far: steps less skipped ones, or local steps, or applied contributions."""
+    """Optimiser updates so far: steps without the skipped ones, or local steps, or applied contributions."""
     counters: list[int] = []
-    """Asynchronous: contributions applied of each rank."""
+    """Asynchronous mode: the number of applied contributions of each rank."""
     applied: list[Applied] = []
     skipped: bool = False
-    """The step was not finite and `onNaN: Skip` kept the version before."""
+    """Whether the step was not finite, and `onNaN: Skip` kept the previous version."""
     layout: list[dict[str, Any]] = []
-    """Names of the model's state on the vector; commit 0 only."""
+    """Names and places of the model's state on the flat vector; in commit 0 only."""
     kept: list[int] = []
-    """Versions before `version` − 1 that may still have objects in the store."""
+    """Versions older than `version` − 1 that may still have objects in the store."""
     account: Account = Account()
     measured: Measured = Measured()
     forecast: Forecast | None = None
-    """In commits whose plan is new."""
+    """Only in commits that begin a new plan."""
 
     def objects(self, prefix: str) -> list[str]:
         """The keys of all objects that the version stands on, below its job's prefix."""
@@ -167,7 +172,8 @@ class Commit(Message):
 
     @property
     def digest(self) -> str:
-        """What the next version's keys are derived from: what this one stands on, not how long it took."""
+        """The digest from which the next version's keys are derived: of what this version consists of, without
+        measurements."""
         identity = self.body()
         for name in ("account", "measured", "layout", "kept", "forecast"):
             identity.pop(name, None)
@@ -175,14 +181,14 @@ class Commit(Message):
 
 
 class Records:
-    """A job's JSON records in the store. Each call is one round trip, made off the event loop."""
+    """A job's JSON records in the store. Each call is one round trip, made in a thread."""
 
     def __init__(self, store: Store, prefix: str) -> None:
-        """`prefix`: below which the job's keys lie."""
+        """`prefix` is the common beginning of the job's keys."""
         self.store, self.prefix = store, prefix
 
     async def commit(self, version: int) -> Commit | None:
-        """The record of a version, or None where it is not committed."""
+        """The record of a version, or None if it is not committed."""
         body = await self.read(keys.commit(self.prefix, version))
         if body is None:
             return None
@@ -192,7 +198,10 @@ class Records:
             raise CorruptObject(f"{keys.commit(self.prefix, version)} is broken: {error}") from error
 
     async def settle(self, commit: Commit) -> tuple[Commit, bool]:
-        """Write a commit durably unless somebody has; what now stands, and whether it is ours."""
+        """Write a commit durably unless that version is committed already.
+
+        Returns the commit that the store holds now, and whether it is this one.
+        """
         key = keys.commit(self.prefix, commit.version)
         if await asyncio.to_thread(self.store.create, key, commit.encode(), durable=True):
             return commit, True
@@ -202,7 +211,7 @@ class Records:
         return standing, False
 
     async def last(self) -> Commit | None:
-        """The newest commit: doubling steps forward, then halving, since versions have no gaps."""
+        """The newest commit, found by galloping and then binary search, since versions have no gaps."""
         if await self.commit(0) is None:
             return None
         low, reach = 0, 1
@@ -224,22 +233,21 @@ class Records:
         return Plan.model_validate(body)
 
     async def write(self, key: str, body: Mapping[str, Any], *, durable: bool = False) -> bool:
-        """Create a JSON record; False where it was there. Numbers that are not finite are written as null."""
+        """Create a JSON record; False if the key existed. Numbers that are not finite are written as null."""
         text = json.dumps(plain_json(body), sort_keys=True, separators=(",", ":"), allow_nan=False)
         data = text.encode()
         return await asyncio.to_thread(self.store.create, key, data, durable=durable)
 
     async def fail(self, failure: SapflowError, version: int) -> None:
-        """Record why the job has stopped after `version`, -1: before the first, in place of an earlier reason."""
+        """Record why the job stopped after `version` (-1 means before the first), replacing an earlier reason."""
         key = keys.failure(self.prefix, max(version, 0))
         await asyncio.to_thread(self.store.delete, [key])
         await self.write(key, {"reason": failure.reason, "message": str(failure), "version": version})
 
     async def take_failure(self, version: int) -> str | None:
-        """The reason for which the job has stopped after `version`, None where none is known; it is forgotten: the job
-        goes on.
+        """Remove the record of why the job stopped after `version`, and return its reason, None if there is none.
 
-        A driver that got no answer to its commit recorded the version before.
+        The record may name the version before: a driver that got no answer to its commit recorded that one.
         """
         found = [keys.failure(self.prefix, each) for each in (version, version - 1) if each >= 0]
         reason = None
@@ -247,7 +255,7 @@ class Records:
             try:
                 failure = await self.read(key)
             except CorruptObject:
-                # Failures are not made durable: a machine may have gone before this one was written.
+                # Failures are not written durably: the machine may have died while this one was written.
                 failure = {}
             if failure is not None:
                 reason = reason or failure.get("reason")
@@ -255,7 +263,7 @@ class Records:
         return reason
 
     async def read(self, key: str) -> Any | None:
-        """A JSON record, or None."""
+        """A JSON record, or None if there is none."""
         try:
             data = await asyncio.to_thread(self.store.read, key)
             return json.loads(bytes(data))
@@ -266,7 +274,7 @@ class Records:
 
 
 def plain_json(value: Any) -> Any:
-    """A JSON value with null in place of what JSON has no number for."""
+    """The JSON value with null in place of numbers that are not finite, which JSON cannot express."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,6 +1,6 @@
-"""What a job's commits hold of the search for its workers' memory size, and what its driver is told of it.
+"""The search for the workers' memory size: its settings, and its state as a job's commits hold it.
 
-Sizes are in MiB here, as in the search.
+Sizes are in MiB.
 """
 
 from typing import Literal
@@ -11,11 +11,11 @@ from sapflow.messages.message import Message
 from sapflow.quantities.memory import MIB, format_quantity
 
 MOST_TRIALS = 22
-"""Two first sizes and as many updates as a spec may ask for."""
+"""The two first sizes and the most updates that a spec may ask for."""
 
 
 class SearchSettings(Message):
-    """The search that a spec asks for, with the bounds in force: above what was killed, below what may be given."""
+    """The search that a spec asks for, with bounds that also exclude sizes that are too small or not available."""
 
     goal: Literal["Cost", "PerformancePerCost"]
     every_steps: int = Field(ge=1)
@@ -24,37 +24,37 @@ class SearchSettings(Message):
     least: int = Field(ge=1)
     most: int = Field(ge=1)
     step: int = Field(1, ge=1)
-    """Sizes are multiples of this."""
+    """Sizes tried are multiples of this."""
     seed: int = 0
     settle_seconds: float = Field(3.0, ge=0)
-    """After functions were started, for which no step counts: those before end, and new ones find their caches cold."""
+    """How long no step counts after functions were started: old ones still end, and new ones have cold caches."""
 
 
 class SizeTrial(Message):
-    """A size, and a step with it: seconds and dollars, and their standard error as a part of them."""
+    """A size, the mean seconds and dollars of a step with it, and their relative standard error."""
 
     size: int
     seconds: float
     cost_usd: float = Field(alias="costUSD")
     error: float = 0.0
     step: int = 0
-    """The version that ended the trial."""
+    """The version with which the trial ended."""
 
 
 class SizeSearch(Message):
-    """Where a search stands after a commit. The next state follows from this one and the next commit alone."""
+    """The state of a search after a commit. The next state follows from this one and the next commit alone."""
 
     size: int
-    """Wanted now."""
+    """The size that workers are to have now."""
     least: int
-    """What a worker is estimated to need, or the bound that is above it."""
+    """The lower bound: the estimate of what a worker needs, or the spec's bound if that is larger."""
     started: float = 0.0
-    """Seconds of the job's account when functions were last started, or found with another size."""
+    """The job's seconds (`Account.seconds`) when functions were last started or found with another size."""
     steps: list[tuple[float, float]] = []
     """Seconds and dollars of the warm steps with `size` so far."""
     trials: list[SizeTrial] = []
     killed: int = 0
-    """Sizes wanted that were killed for memory: each was an update too."""
+    """Number of sizes whose workers were killed for lack of memory; each of them counts as an update."""
     done: bool = False
 
     @property

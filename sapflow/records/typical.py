@@ -1,24 +1,24 @@
-"""A typical step by level of the merge tree, for whoever judges by what steps took."""
+"""A typical step by level of the merge tree: the medians of several steps."""
 
 import statistics
 from collections.abc import Sequence
 
-from sapflow.records.commits import Leg
+from sapflow.records.commits import LevelUsage
 
 
-def typical(steps: Sequence[Sequence[Leg]]) -> list[Leg]:
-    """Of each level, workers first, the median of each figure over the steps that have it."""
+def typical(steps: Sequence[Sequence[LevelUsage]]) -> list[LevelUsage]:
+    """For each level, workers first, the median of each figure over the steps that have this level."""
     depth = max(map(len, steps), default=0)
-    return [_median([legs[level] for legs in steps if level < len(legs)]) for level in range(depth)]
+    return [_median([levels[level] for levels in steps if level < len(levels)]) for level in range(depth)]
 
 
-def _median(legs: Sequence[Leg]) -> Leg:
-    phases = sorted({name for leg in legs for name in leg.phases})
-    return Leg(
-        calls=round(statistics.median(leg.calls for leg in legs)),
-        seconds=statistics.median(leg.seconds for leg in legs),
-        slowest=statistics.median(leg.slowest for leg in legs),
-        phases={name: statistics.median(leg.phases.get(name, 0.0) for leg in legs) for name in phases},
-        bytes_read=round(statistics.median(leg.bytes_read for leg in legs)),
-        bytes_written=round(statistics.median(leg.bytes_written for leg in legs)),
+def _median(levels: Sequence[LevelUsage]) -> LevelUsage:
+    phases = sorted({name for usage in levels for name in usage.phases})
+    return LevelUsage(
+        calls=round(statistics.median(usage.calls for usage in levels)),
+        seconds=statistics.median(usage.seconds for usage in levels),
+        slowest=statistics.median(usage.slowest for usage in levels),
+        phases={name: statistics.median(usage.phases.get(name, 0.0) for usage in levels) for name in phases},
+        bytes_read=round(statistics.median(usage.bytes_read for usage in levels)),
+        bytes_written=round(statistics.median(usage.bytes_written for usage in levels)),
     )

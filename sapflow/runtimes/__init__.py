@@ -1,1 +1,1 @@
-"""Where functions run, and how an invocation gets to one of them: one sender a runtime."""
+"""The runtimes that functions run on. Each has a sender, which delivers an invocation to a function."""

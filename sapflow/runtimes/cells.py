@@ -1,4 +1,4 @@
-"""Calls of a placed job: each cell has functions of its own, reached by a sender of its own."""
+"""Calls of a placed job: each cell has its own functions and its own sender."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ from sapflow.runtimes.sender import Reply, Sender
 
 
 class CellSender:
-    """A Sender over one sender a cell; a call that names no cell goes to the root's."""
+    """A Sender that chooses among the cells' senders; a call that names no cell goes to the root's cell."""
 
     def __init__(self, senders: Sequence[Sender]) -> None:
         self._senders = senders
 
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
-        """As Sender.invoke."""
+        """See Sender.invoke."""
         cell = request.get("cell")
         sender = self._senders[ROOT_CELL if cell is None else cell]
         return await sender.invoke(role, request, seconds=seconds)
 
     async def close(self) -> None:
-        """Close them all."""
+        """Close all senders."""
         await asyncio.gather(*(sender.close() for sender in self._senders))

@@ -1,8 +1,8 @@
 """Functions as Knative Services: the sender of a driver inside the cluster.
 
-A call that finds no instance waits in Knative's activator until one has started. What no function has seen (the
-activator over its queue, no gateway, an instance that is busy or stopping) is sent again here, so that a job's own
-retries are kept for functions that fail.
+A call for which there is no instance waits in Knative's activator until one has started. This sender repeats calls
+that no function has seen (the activator's queue was full, the gateway missing, the instance busy or stopping), so that
+a job's own retries are used only for functions that fail.
 """
 
 import asyncio
@@ -31,21 +31,21 @@ from sapflow.runtimes.sender import Reply
 from sapflow.runtimes.slots import Slots
 
 START_SECONDS = 180.0
-"""How long a call may wait, beyond its own time limit, for an instance: a node may have to pull the image first."""
+"""How long, beyond its time limit, a call may wait for an instance: a node may have to pull the image first."""
 _UNSEEN_STATUSES = frozenset({404, 429, 503})
-"""Of proxies on the way: the route is not programmed yet, too many wait, no instance is there."""
+"""Statuses of proxies on the way: the route is not programmed yet, too many calls wait, or there is no instance."""
 _UNSEEN_REASONS = frozenset({"Busy", "ShuttingDown"})
-"""Of functions that did not start on the call."""
+"""Reasons of functions that did not begin to serve the call."""
 _LOST = 2
-"""Times that a call whose connection broke is sent again: a gateway that goes takes all its connections along."""
+"""How often a call is repeated after its connection broke, as happens to all connections of a gateway that ends."""
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 2.0
 _CLOCKS = 0.05
-"""Seconds by which a process may seem older than our wait for it: it counts its age from before its imports."""
+"""Tolerance in seconds between a process's age and our wait for it, since it counts from before its imports."""
 
 
 class KnativeSender:
-    """A Sender to one Knative Service a role. To be used within one event loop, and closed there."""
+    """A Sender with one Knative Service per role. It must be used and closed in one event loop."""
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class KnativeSender:
         instances: Mapping[Role, int],
         start_seconds: float = START_SECONDS,
     ) -> None:
-        """`urls` end in `/invoke`; `token` gives the pool's token as it is now.
+        """`urls` end in `/invoke`; `token` returns the pool's current token.
 
-        `instances` is each service's max-scale: more calls than that would wait in the activator, where nobody knows
-        in which order they are served. `start_seconds`: see START_SECONDS.
+        `instances` is each service's max-scale. More calls would wait in the activator, which serves them in no
+        defined order, so they wait here instead. For `start_seconds` see START_SECONDS.
         """
         self._urls = {role: URL(url) for role, url in urls.items()}
         self._token = token
@@ -69,7 +69,7 @@ class KnativeSender:
         self._closed = False
 
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
-        """As Sender.invoke. The reply's seconds are the handler's; all others are its start, or the queue."""
+        """See Sender.invoke. The reply's `seconds` are those of the handler; the rest counts as start or queue."""
         asked = time.monotonic()
         slots = self._slots[role]
         await slots.acquire(urgent=False)
@@ -83,14 +83,14 @@ class KnativeSender:
         return account(body, answer.headers, waited=sent - asked, elapsed=received - sent)
 
     def start(self, counts: Mapping[Role, int]) -> None:
-        """Have instances started, before calls need them all at once. It never fails, and may be in vain."""
+        """Start instances before many calls need them at once. It never fails, but may have no effect."""
         urls = [
             self._urls[role].with_path("/healthz") for role, count in counts.items() for _ in range(count)
         ]
         self._knocking += [asyncio.create_task(self._knock(url)) for url in urls]
 
     async def _knock(self, url: URL) -> None:
-        """Until a function has answered: at first, the gateway may not know the way yet."""
+        """Send requests until a function has answered, because at first the gateway may not have the route."""
         pause = _FIRST_PAUSE
         with suppress(TimeoutError, InvocationError):
             async with asyncio.timeout(self._start_seconds):
@@ -103,7 +103,7 @@ class KnativeSender:
                     pause = min(_LONGEST_PAUSE, 2 * pause)
 
     async def close(self) -> None:
-        """Give up the connections; the instances are Knative's to end. Calls in flight end with an error."""
+        """Close the connections; Knative ends the instances. Calls in flight end with an error."""
         self._closed = True
         for task in self._knocking:
             task.cancel()
@@ -114,7 +114,7 @@ class KnativeSender:
     async def _until_seen(
         self, role: Role, request: Mapping[str, Any], seconds: float, deadline: float
     ) -> Answer:
-        """The answer of a function to one request, which is sent as often as it takes until `deadline`."""
+        """The answer of a function to a request, which is repeated until a function sees it or `deadline` passes."""
         url, body = self._urls[role], encode(request, seconds)
         pause, lost = _FIRST_PAUSE, 0
         while True:
@@ -152,7 +152,7 @@ class KnativeSender:
 
 
 def _unseen(answer: Answer) -> bool:
-    """Whether no function has started on the call."""
+    """Whether no function has begun to serve the call."""
     if answer.status not in _UNSEEN_STATUSES:
         return False
     reason = reason_of(answer.content)
@@ -160,10 +160,10 @@ def _unseen(answer: Answer) -> bool:
 
 
 def account(body: dict[str, Any], headers: Mapping[str, str], *, waited: float, elapsed: float) -> Reply:
-    """A reply whose call waited so many seconds to be sent, and was answered so many seconds later.
+    """The reply to a call that `waited` seconds to be sent and was answered `took` seconds later.
 
-    The instance was started for this call where it is younger than the call: then all that its handler did not take
-    was the start. Else it was the way there and back, or waiting for an instance to be free.
+    If the instance is younger than the call, it was started for this call, and all time outside of its handler was the
+    start. Otherwise that time was transport, or waiting for a free instance.
     """
     handler = _number(headers, SECONDS_HEADER)
     age = _number(headers, AGE_HEADER)

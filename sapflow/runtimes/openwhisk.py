@@ -1,6 +1,6 @@
-"""Functions as OpenWhisk actions: activations over its REST API, waited for, and polled where they take longer.
+"""Functions as OpenWhisk actions, activated over its REST API. Activations that take longer than a minute are polled.
 
-API: docs/rest_api.md of apache/openwhisk; what a record holds: docs/actions.md and docs/annotations.md there.
+The API is described in docs/rest_api.md of apache/openwhisk, records in docs/actions.md and docs/annotations.md there.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from sapflow.runtimes.sender import Reply
 from sapflow.runtimes.slots import Slots
 
 START_SECONDS = 180.0
-"""How long an activation may take beyond its own time limit: for a place to run, and its image."""
+"""How long, beyond its time limit, an activation may wait for a place to run and its image."""
 INIT_SECONDS = 30
-"""Of an action's time limit, what its first activation may spend on the start of the function."""
+"""The part of an action's time limit that its first activation may spend on starting the function."""
 _ANSWER_SECONDS = 75.0
-"""A blocking activation is answered after a minute at the latest, with or without its result."""
+"""Time limit of a blocking request: OpenWhisk answers after a minute at the latest, with or without a result."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _BUSY_STATUSES = frozenset({429, 503})
 _OUT_OF_MEMORY = "exhausted its memory"
@@ -36,7 +36,7 @@ _OUT_OF_TIME = "exceeded its time limits"
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What an action is made of. `environ` reaches its function with `/init`, and never its activations' records."""
+    """The definition of an action. `environ` reaches its function by `/init`, and never its activations' records."""
 
     name: str
     image: str
@@ -46,7 +46,7 @@ class Action:
     environ: Mapping[str, str] = field(repr=False)
 
     def body(self) -> dict[str, Any]:
-        """The body of the PUT that makes it."""
+        """The body of the PUT request that creates the action."""
         return {
             "namespace": "_",
             "name": self.name,
@@ -63,7 +63,7 @@ class Action:
 
 
 class OpenWhiskSender:
-    """A Sender whose functions are actions of one namespace. `create` first; `close` removes what it has created."""
+    """A Sender whose functions are actions of one namespace. Call `create` first; `close` removes the actions."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class OpenWhiskSender:
         instances: int,
         start_seconds: float = START_SECONDS,
     ) -> None:
-        """`url` of the API host; `auth` as in ~/.wskprops: `user:password`; `token` is the pool's.
+        """`url` is that of the API host, `auth` is `user:password` as in ~/.wskprops, `token` is the pool's.
 
-        `instances`: activations under way at once, as many as the namespace's limits allow.
-        Raises InvocationError where url or auth are of another form.
+        `instances` is the number of activations at once that the namespace's limits allow.
+        Raises InvocationError if url or auth are malformed.
         """
         self._base = URL(url)
         if self._base.scheme not in ("http", "https") or not self._base.host:
@@ -103,7 +103,7 @@ class OpenWhiskSender:
         self._created: list[str] = []
 
     async def create(self) -> None:
-        """Make the actions, or make those of the same names anew. Raises InvocationError."""
+        """Create the actions, replacing those of the same names. Raises InvocationError."""
         for action in self._actions.values():
             status, text = await self._exchange(
                 "PUT", self._of_action(action.name) % {"overwrite": "true"}, json.dumps(action.body())
@@ -116,19 +116,19 @@ class OpenWhiskSender:
             self._created.append(action.name)
 
     async def close(self) -> None:
-        """Remove the actions; what is under way ends with an error."""
+        """Remove the actions. Activations under way end with an error."""
         try:
             for name in self._created:
                 await self._exchange("DELETE", self._of_action(name))
         except InvocationError:
-            pass  # what cannot be reached cannot be tidied; its functions hold nothing but caches
+            pass  # an API that cannot be reached cannot be cleaned up; its functions hold nothing but caches
         finally:
             self._created.clear()
             if self._session is not None:
                 await self._session.close()
 
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
-        """As Sender.invoke. Seconds, those of the start and of the queue are OpenWhisk's own."""
+        """See Sender.invoke. The times of handler, start and queue are those that OpenWhisk measures."""
         asked = time.monotonic()
         await self._slots.acquire(urgent=role == "merger")
         try:
@@ -142,7 +142,7 @@ class OpenWhiskSender:
     async def _activate(
         self, name: str, request: Mapping[str, Any], seconds: float, deadline: float
     ) -> dict[str, Any]:
-        """The record of one activation that has ended."""
+        """The record of an activation once it has ended."""
         body = json.dumps({**request, "secondsLeft": seconds, "token": self._token})
         url = self._of_action(name) % {"blocking": "true", "result": "false"}
         pause = _FIRST_PAUSE
@@ -189,7 +189,7 @@ class OpenWhiskSender:
         return self._base / "api/v1/namespaces/_/actions" / name
 
     async def _exchange(self, method: str, url: URL, body: str | None = None) -> tuple[int, str]:
-        """Status and text of an answer. Raises InstanceLost where there is none."""
+        """Status and text of an answer. Raises InstanceLost if there is none."""
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
             self._session = aiohttp.ClientSession(
@@ -206,7 +206,7 @@ class OpenWhiskSender:
 def reply_of(
     record: Mapping[str, Any], request: Mapping[str, Any], seconds: float, waited: float = 0.0
 ) -> Reply:
-    """What an activation's record says. Raises the InvocationError that it stands for."""
+    """The reply in an activation's record. Raises the InvocationError that the record describes if it failed."""
     response = record.get("response")
     response = response if isinstance(response, dict) else {}
     result = response.get("result")
@@ -216,7 +216,8 @@ def reply_of(
 
 
 def _success(record: Mapping[str, Any], result: dict[str, Any], waited: float) -> Reply:
-    """Times are in milliseconds; `duration` has the start in it, and `initTime` is there where there was one."""
+    """The reply of a successful activation. Records have milliseconds; `duration` includes the start, whose time is
+    `initTime` if there was one."""
     annotations = {each.get("key"): each.get("value") for each in record.get("annotations", [])}
     start = _seconds(annotations.get("initTime"))
     queue = _seconds(annotations.get("waitTime"))
@@ -254,5 +255,5 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _message(text: str) -> str:
-    """The `error` of an answer of the API, or its beginning."""
+    """The `error` in an answer of the API, or else the beginning of the answer."""
     return str(_object(text).get("error", text[:200]))

@@ -1,4 +1,4 @@
-"""How the driver calls a function: one interface, several senders (embedded, Knative, OpenWhisk)."""
+"""The interface by which the driver calls functions; its implementations are embedded, Knative and OpenWhisk."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from sapflow.quantities.roles import Role
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A function's answer and what the sender saw of it."""
+    """A function's answer, and the times that the sender measured."""
 
     body: dict[str, Any]
     seconds: float
-    """From hand-over to an instance until its answer (what a platform bills), cold start left out."""
+    """Seconds from the hand-over to an instance until its answer, without the cold start. A platform bills these."""
     cold_seconds: float
     """Seconds that a new instance took to become ready for this call; 0 for a warm one."""
     queue_seconds: float
     """Seconds that the call waited for a free instance."""
     memory_bytes: int | None = None
-    """The memory limit that the instance says it has."""
+    """The memory limit that the instance reports."""
 
 
 R = TypeVar("R", bound=FunctionReply)
@@ -29,7 +29,7 @@ R = TypeVar("R", bound=FunctionReply)
 
 @dataclass(frozen=True, slots=True)
 class Answered(Generic[R]):
-    """A function's answer, checked, beside what the sender saw of it."""
+    """A function's validated answer, and the times that the sender measured."""
 
     reply: R
     seconds: float
@@ -39,20 +39,20 @@ class Answered(Generic[R]):
 
     @classmethod
     def of(cls, raw: Reply, kind: type[R], what: str) -> "Answered[R]":
-        """The answer to `what`. Raises an InvocationError that names the field that does not fit."""
+        """Validate the answer to `what`. Raises an InvocationError that names the field that does not fit."""
         reply = replies.read(raw.body, kind, what)
         return cls(reply, raw.seconds, raw.cold_seconds, raw.queue_seconds, raw.memory_bytes)
 
 
 class Sender(Protocol):
-    """Sends one invocation to some instance of a role. Cancelling the call gives its instance up."""
+    """Sends an invocation to any instance of a role. Cancelling the call gives up its instance."""
 
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
-        """Invoke and wait. `seconds` is the time limit of the function, counted from the hand-over.
+        """Invoke and wait for the answer. `seconds` is the function's time limit, counted from the hand-over.
 
-        Raises InvocationError and its children: an error body `{"error": {"reason", "message", "retryable"}}`
-        becomes InvocationError with these, a kill for memory OutOfMemory, a death InstanceLost,
-        no answer in time InvocationTimeout.
+        Raises InvocationError and its children: InvocationError with the fields of an error body
+        `{"error": {"reason", "message", "retryable"}}`, OutOfMemory if the instance was killed for memory,
+        InstanceLost if it died, InvocationTimeout if there was no answer in time.
         """
 
     async def close(self) -> None:

@@ -1,11 +1,11 @@
-"""How many calls may be at work at once: a counter whose waiters queue in order, urgent ones first."""
+"""A limit on concurrent calls: a semaphore whose waiters are served in order, urgent ones first."""
 
 import asyncio
 from collections import deque
 
 
 class Slots:
-    """At most `count` holders. Within a class waiters are served in order; urgent ones go first."""
+    """A semaphore for `count` holders. Urgent waiters are served before others, and each class in order."""
 
     def __init__(self, count: int) -> None:
         if count < 1:
@@ -26,7 +26,7 @@ class Slots:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                # Handed a slot and cancelled in the same turn of the loop: pass it on.
+                # The waiter got a slot and was cancelled in the same loop iteration, so the slot is passed on.
                 self.release()
             elif waiter in line:
                 line.remove(waiter)

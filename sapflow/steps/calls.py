@@ -12,7 +12,7 @@ from sapflow.errors import InvocationError, InvocationTimeout, JobFailed, OutOfM
 from sapflow.messages.requests import Request
 from sapflow.quantities.prices import Price, cost
 from sapflow.quantities.roles import Role
-from sapflow.records.commits import Account, Leg
+from sapflow.records.commits import Account, LevelUsage
 from sapflow.runtimes.http.answer import describe
 from sapflow.runtimes.sender import Answered, R, Reply, Sender
 from sapflow.steps.garbage import CellGarbage, collecting
@@ -34,7 +34,7 @@ class Tally:
     bytes_read: int = 0
     bytes_written: int = 0
     peak_memory: dict[str, int] = field(default_factory=dict)
-    legs: dict[int, Leg] = field(default_factory=dict)
+    levels: dict[int, LevelUsage] = field(default_factory=dict)
     limits: dict[str, set[int]] = field(default_factory=dict)
     store_read: int | None = None
     store_written: int | None = None
@@ -54,17 +54,17 @@ class Tally:
             self.store_read = (self.store_read or 0) + moved.store_read
             self.store_written = (self.store_written or 0) + (moved.store_written or 0)
         if level is not None:
-            leg = self.legs.get(level, Leg())
-            total = dict(leg.phases)
+            usage = self.levels.get(level, LevelUsage())
+            total = dict(usage.phases)
             _add(total, phases)
-            self.legs[level] = Leg(
-                calls=leg.calls + 1,
-                seconds=leg.seconds + answer.seconds,
-                slowest=max(leg.slowest, answer.seconds),
+            self.levels[level] = LevelUsage(
+                calls=usage.calls + 1,
+                seconds=usage.seconds + answer.seconds,
+                slowest=max(usage.slowest, answer.seconds),
                 phases=total,
-                bytes_read=leg.bytes_read + moved.read,
-                bytes_written=leg.bytes_written + moved.written,
-                cost_usd=leg.cost_usd + dollars,
+                bytes_read=usage.bytes_read + moved.read,
+                bytes_written=usage.bytes_written + moved.written,
+                cost_usd=usage.cost_usd + dollars,
             )
             if answer.memory_bytes is not None:
                 self.limits.setdefault(role, set()).add(answer.memory_bytes)

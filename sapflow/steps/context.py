@@ -12,7 +12,7 @@ from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities import structure
-from sapflow.records.commits import Commit, Cursor, Leg, Measured, Records
+from sapflow.records.commits import Commit, Cursor, LevelUsage, Measured, Records
 from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.calls import Caller
 from sapflow.steps.observer import Observer
@@ -136,7 +136,9 @@ class Context:
             nodes=tally.nodes or None,
             remade=dict(tally.remade) or None,
             resumed=tally.resumed,
-            legs=[tally.legs.get(level, Leg()) for level in range(max(tally.legs, default=-1) + 1)],
+            levels=[
+                tally.levels.get(level, LevelUsage()) for level in range(max(tally.levels, default=-1) + 1)
+            ],
         )
 
 

@@ -62,7 +62,7 @@ def test_a_search_changes_the_workers_size_and_no_bit_of_the_result(namespace: s
     assert seen["memory"]["worker"] == memory["worker"]
 
     found = commits(job, STEPS)
-    assert all(each.measured.legs[0].calls == WORKERS for each in found[1:])
+    assert all(each.measured.levels[0].calls == WORKERS for each in found[1:])
     served = sizes_of(found)
     assert served[-1] == (search_of(found[-1]).size,)
     slow = slow_steps(found)

@@ -98,7 +98,7 @@ class Place:
         return bytes(self.store.read(keys.result(keys.job(self.uid), "model.safetensors")))
 
 
-def prepare(path: Path, job: TrainingJob) -> Place:
+def make_place(path: Path, job: TrainingJob) -> Place:
     """A job with its data cut, in a new directory store at `path`."""
     store = open_store(str(path))
     session = Session(uid_of(job), job, store, path.as_uri())
@@ -106,7 +106,7 @@ def prepare(path: Path, job: TrainingJob) -> Place:
 
 
 @dataclass(eq=False)
-class Prepared:
+class Places:
     """Places whose data is copied instead of cut again."""
 
     path: Path
@@ -117,7 +117,7 @@ class Prepared:
         """A new place of this job."""
         uid = uid_of(job)
         if uid not in self._templates:
-            self._templates[uid] = prepare(self.path / f"template-{uid}", job)
+            self._templates[uid] = make_place(self.path / f"template-{uid}", job)
         template = self._templates[uid]
         path = self.path / f"{next(self._count)}"
         shutil.copytree(template.path, path)

@@ -49,9 +49,9 @@ def test_every_step_counts_its_calls_by_level(reported: tuple[Path, Path, Path, 
     _, store, _, done = reported
     lines = (store / "jobs" / done.json["job"] / "result" / "metrics.jsonl").read_text().splitlines()
     for line in lines:
-        legs = json.loads(line)["legs"]
-        assert [leg["calls"] for leg in legs] == [4, 2, 1]
-        for below, above in pairwise(legs):
+        levels = json.loads(line)["levels"]
+        assert [usage["calls"] for usage in levels] == [4, 2, 1]
+        for below, above in pairwise(levels):
             assert above["bytesRead"] >= below["bytesWritten"] > 0
             assert 0 < above["slowest"] <= above["seconds"]
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from s3_servers import S3Service, free_port
 
-from sapflow.data.blocks import prepare
+from sapflow.data.blocks import cut_blocks
 from sapflow.data.generate import ensure_mnist
 from sapflow.data.remote import s3_files
 from sapflow.data.sampler import EpochOrder, Reader
@@ -74,7 +74,7 @@ def test_mnist_is_cut_from_s3_into_s3(
 ) -> None:
     read_s3 = partial(s3_files, credentials=minio.credentials)
     source = open_source(upload(ensure_mnist(tmp_path, 600)), read_s3=read_s3)
-    manifest = prepare(source, s3_store, "data/", validation_fraction=0.2, seed=0, block_bytes=1 << 18)
+    manifest = cut_blocks(source, s3_store, "data/", validation_fraction=0.2, seed=0, block_bytes=1 << 18)
     assert (manifest.train_samples, manifest.validation_samples) == (600, 100)
     local = np.concatenate([c.features for c in open_source(str(tmp_path)).read() if c.part == "train"])
     features, _ = Reader(s3_store, "data/", manifest).batch(EpochOrder(manifest.train, 0, 0), 0, 600)

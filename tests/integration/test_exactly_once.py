@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from helpers.jobs import Place, Prepared, Simulation, tiny_job
+from helpers.jobs import Place, Places, Simulation, tiny_job
 from helpers.schedules import SCHEDULES, THOROUGH, Schedule
 from hypothesis import given, settings
 
@@ -62,14 +62,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return Prepared(tmp_path_factory.mktemp("jobs"))
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(tmp_path_factory.mktemp("jobs"))
 
 
 @cache
-def undisturbed(prepared: Prepared, variant: str) -> str:
+def undisturbed(places: Places, variant: str) -> str:
     """The SHA-256 of the weights where nothing goes wrong."""
-    place = prepared.place(tiny_job(**VARIANTS[variant]))
+    place = places.place(tiny_job(**VARIANTS[variant]))
     return str(Simulation(place).run()["sha256"])
 
 
@@ -88,12 +88,12 @@ def disturbed(place: Place, schedule: Schedule) -> Simulation:
 @settings(THOROUGH, max_examples=25)
 @given(schedule=SCHEDULES)
 def test_any_schedule_of_faults_ends_in_the_undisturbed_weights(
-    prepared: Prepared, variant: str, schedule: Schedule
+    places: Places, variant: str, schedule: Schedule
 ) -> None:
-    place = prepared.place(tiny_job(**VARIANTS[variant]))
+    place = places.place(tiny_job(**VARIANTS[variant]))
     try:
         outcome = disturbed(place, schedule).run()
-        assert outcome["sha256"] == undisturbed(prepared, variant)
+        assert outcome["sha256"] == undisturbed(places, variant)
         assert hashlib.sha256(place.result()).hexdigest() == outcome["sha256"]
     finally:
-        prepared.remove(place)
+        places.remove(place)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.functions import requests
-from helpers.jobs import Place, Prepared, Simulation, tiny_job
+from helpers.jobs import Place, Places, Simulation, tiny_job
 from helpers.reference import Reference, mean_loss
 from helpers.schedules import SCHEDULES, THOROUGH, Schedule
 from hypothesis import given, settings
@@ -34,8 +34,8 @@ def job(staleness: int | None, **changes: Any) -> TrainingJob:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return Prepared(tmp_path_factory.mktemp("jobs"))
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(tmp_path_factory.mktemp("jobs"))
 
 
 def assert_every_contribution_once(place: Place) -> None:
@@ -84,9 +84,9 @@ def assert_weights_follow_from_commits(place: Place) -> None:
 @settings(THOROUGH, max_examples=30)
 @given(schedule=SCHEDULES)
 def test_any_schedule_of_faults_leaves_a_true_account(
-    prepared: Prepared, staleness: int | None, schedule: Schedule
+    places: Places, staleness: int | None, schedule: Schedule
 ) -> None:
-    place = prepared.place(job(staleness))
+    place = places.place(job(staleness))
     try:
         Simulation(
             place,
@@ -99,14 +99,14 @@ def test_any_schedule_of_faults_leaves_a_true_account(
         assert_every_contribution_once(place)
         assert_weights_follow_from_commits(place)
     finally:
-        prepared.remove(place)
+        places.remove(place)
 
 
 @pytest.mark.parametrize("staleness", STALENESS.values(), ids=STALENESS.keys())
 def test_an_undisturbed_run_leaves_records_result_and_last_version_only(
-    prepared: Prepared, staleness: int | None
+    places: Places, staleness: int | None
 ) -> None:
-    place = prepared.place(job(staleness))
+    place = places.place(job(staleness))
     outcome = Simulation(place).run()
     left = [name for name in place.listing() if name.startswith(("work", "params", "optimizer"))]
     assert [name.partition("-")[0] for name in left] == [
@@ -117,9 +117,9 @@ def test_an_undisturbed_run_leaves_records_result_and_last_version_only(
     assert_weights_follow_from_commits(place)
 
 
-def test_two_drivers_at_once_leave_no_version_of_the_one_that_lost(prepared: Prepared) -> None:
+def test_two_drivers_at_once_leave_no_version_of_the_one_that_lost(places: Places) -> None:
     for seed in range(12):
-        place = prepared.place(job(1))
+        place = places.place(job(1))
         outcome = Simulation(place, drivers=2, seed=seed).run()
         left = [name for name in place.listing() if name.startswith(("params", "optimizer"))]
         assert [name.partition("-")[0] for name in left] == [
@@ -129,24 +129,24 @@ def test_two_drivers_at_once_leave_no_version_of_the_one_that_lost(prepared: Pre
         assert_every_contribution_once(place)
 
 
-def test_without_staleness_all_ranks_compute_on_the_same_version(prepared: Prepared) -> None:
-    place = prepared.place(job(0))
+def test_without_staleness_all_ranks_compute_on_the_same_version(places: Places) -> None:
+    place = places.place(job(0))
     Simulation(place).run()
     for commit in list(place.commits())[1:]:
         assert [one.base for one in commit.applied] == [commit.version - 1] * WORKERS
 
 
-def test_with_staleness_a_slow_rank_does_not_hold_up_the_others(prepared: Prepared) -> None:
-    place = prepared.place(job(WORKERS))
+def test_with_staleness_a_slow_rank_does_not_hold_up_the_others(places: Places) -> None:
+    place = places.place(job(WORKERS))
     simulation = Simulation(place, seed=1)
     simulation.run()
     stale = [commit.version - 1 - one.base for commit in place.commits() for one in commit.applied]
     assert max(stale) > 0
 
 
-def test_ranks_without_samples_in_an_epochs_last_step_are_passed_over(prepared: Prepared) -> None:
+def test_ranks_without_samples_in_an_epochs_last_step_are_passed_over(places: Places) -> None:
     """120 samples, 7 workers × 17: one sample is left for the second step of each epoch."""
-    place = prepared.place(job(2, workers=7, merge_structure=[1, 7], data_batchSize=17, algorithm_steps=4))
+    place = places.place(job(2, workers=7, merge_structure=[1, 7], data_batchSize=17, algorithm_steps=4))
     simulation = Simulation(place)
     simulation.run()
     trained = requests(simulation.functions.log, "train")
@@ -169,8 +169,8 @@ def _samples_used(commits: Iterator[Commit], simulation: Simulation, *, epochs: 
     return used
 
 
-def test_a_contribution_that_is_not_finite_is_left_out_and_accounted_for(prepared: Prepared) -> None:
-    place = prepared.place(job(1, optimizer_learningRate=1e30, algorithm_onNaN="Skip"))
+def test_a_contribution_that_is_not_finite_is_left_out_and_accounted_for(places: Places) -> None:
+    place = places.place(job(1, optimizer_learningRate=1e30, algorithm_onNaN="Skip"))
     Simulation(place).run()
     assert_every_contribution_once(place)
     assert any(one.skipped for commit in place.commits() for one in commit.applied)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 from helpers.functions import Fault
-from helpers.jobs import Crash, Prepared, Simulation, tiny_job
+from helpers.jobs import Crash, Places, Simulation, tiny_job
 from helpers.tapped_store import Killed, Write
 
 from sapflow.spec.training_job import TrainingJob
@@ -55,14 +55,14 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return Prepared(tmp_path_factory.mktemp("jobs"))
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(tmp_path_factory.mktemp("jobs"))
 
 
 @pytest.fixture(scope="module", params=list(JOBS))
-def undisturbed(request: pytest.FixtureRequest, prepared: Prepared) -> Undisturbed:
+def undisturbed(request: pytest.FixtureRequest, places: Places) -> Undisturbed:
     job, hurry = tiny_job(**JOBS[request.param]), HURRY[request.param]
-    place = prepared.place(job)
+    place = places.place(job)
     writes: dict[str, list[Write]] = {"functions": [], "driver": []}
     simulation = Simulation(
         place,
@@ -93,51 +93,51 @@ def test_a_finished_job_keeps_its_records_its_result_and_its_last_version_only(
 
 @pytest.mark.parametrize("how", ["before", "after", "cancel"])
 def test_a_driver_that_ends_at_any_write_or_removal_is_followed_by_one_that_ends_the_same(
-    prepared: Prepared, undisturbed: Undisturbed, how: Literal["before", "after", "cancel"]
+    places: Places, undisturbed: Undisturbed, how: Literal["before", "after", "cancel"]
 ) -> None:
     for number, write in enumerate(undisturbed.writes["driver"]):
-        place = prepared.place(undisturbed.job)
+        place = places.place(undisturbed.job)
         outcome = Simulation(place, crashes=[Crash(number, how)], hurry=undisturbed.hurry).run()
         assert outcome["sha256"] == undisturbed.sha256, f"{how} {write}"
         assert place.listing() == undisturbed.listing, f"{how} {write}"
-        prepared.remove(place)
+        places.remove(place)
 
 
 @pytest.mark.parametrize("after", [False, True])
 def test_a_function_that_dies_at_any_write_is_followed_by_one_that_writes_the_same(
-    prepared: Prepared, undisturbed: Undisturbed, after: bool
+    places: Places, undisturbed: Undisturbed, after: bool
 ) -> None:
     for invocation, write in _points(undisturbed.function_writes):
-        place = prepared.place(undisturbed.job)
+        place = places.place(undisturbed.job)
         faults = {invocation: Fault("kill", write=write, after=after)}
         outcome = Simulation(place, faults, hurry=undisturbed.hurry).run()
         assert outcome["sha256"] == undisturbed.sha256, f"invocation {invocation}, write {write}"
         assert place.listing() == undisturbed.listing, f"invocation {invocation}, write {write}"
-        prepared.remove(place)
+        places.remove(place)
 
 
 def test_a_second_instance_that_does_the_same_work_in_the_middle_of_a_write_changes_nothing(
-    prepared: Prepared, undisturbed: Undisturbed
+    places: Places, undisturbed: Undisturbed
 ) -> None:
     for invocation, write in _points(undisturbed.function_writes):
-        place = prepared.place(undisturbed.job)
+        place = places.place(undisturbed.job)
         faults = {invocation: Fault("interleave", write=write)}
         outcome = Simulation(place, faults, hurry=undisturbed.hurry).run()
         assert outcome["sha256"] == undisturbed.sha256, f"invocation {invocation}, write {write}"
         assert place.listing() == undisturbed.listing, f"invocation {invocation}, write {write}"
-        prepared.remove(place)
+        places.remove(place)
 
 
 def test_driver_and_functions_that_die_together_at_any_write_lose_nothing(
-    prepared: Prepared, undisturbed: Undisturbed
+    places: Places, undisturbed: Undisturbed
 ) -> None:
     for number, write in enumerate(undisturbed.writes["driver"]):
-        place = prepared.place(undisturbed.job)
+        place = places.place(undisturbed.job)
         simulation = Simulation(place, crashes=[Crash(number, "after")], hurry=undisturbed.hurry)
         simulation.on_crash = simulation.functions.end_instances
         assert simulation.run()["sha256"] == undisturbed.sha256, f"{write}"
         assert place.listing() == undisturbed.listing, f"{write}"
-        prepared.remove(place)
+        places.remove(place)
 
 
 def _points(writes: list[int]) -> Iterator[tuple[int, int]]:
@@ -146,13 +146,13 @@ def _points(writes: list[int]) -> Iterator[tuple[int, int]]:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_cursors_of_a_driver_that_died_are_removed_by_one_that_needs_none(
-    prepared: Prepared, version: int
+    places: Places, version: int
 ) -> None:
     changes: dict[str, Any] = {"workers": 36, "merge_structure": [1, 2, 36], "data_batchSize": 2}
     job = tiny_job(**changes, data_microBatchSize=1, algorithm_steps=2)
-    undisturbed = prepared.place(job)
+    undisturbed = places.place(job)
     Simulation(undisturbed).run()
-    place = prepared.place(job)
+    place = places.place(job)
     left: list[str] = []
     simulation = Simulation(place, hurry=1.0)
 
@@ -170,11 +170,11 @@ def test_cursors_of_a_driver_that_died_are_removed_by_one_that_needs_none(
 
 @pytest.mark.parametrize("version", [3, 4, 5])
 def test_a_version_that_a_dead_driver_kept_for_its_evaluation_is_removed_by_the_next(
-    prepared: Prepared, version: int
+    places: Places, version: int
 ) -> None:
-    undisturbed = prepared.place(tiny_job())
+    undisturbed = places.place(tiny_job())
     Simulation(undisturbed).run()
-    place = prepared.place(tiny_job())
+    place = places.place(tiny_job())
     simulation = Simulation(place)
     simulation.functions.delay = lambda request: 900.0 if request["op"] == "evaluate" else 0.0
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from helpers import commands
-from helpers.jobs import Place, Simulation, prepare, tiny_job
+from helpers.jobs import Place, Simulation, make_place, tiny_job
 
 from sapflow.driver.driver import Driver
 from sapflow.errors import InvocationError, JobFailed, OutOfMemory
@@ -32,7 +32,7 @@ def job_of(**changes: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The outcome where nothing is killed, of a simulation: processes come to the same bits."""
-    return Simulation(prepare(tmp_path_factory.mktemp("undisturbed"), tiny_job(**job_of()))).run()
+    return Simulation(make_place(tmp_path_factory.mktemp("undisturbed"), tiny_job(**job_of()))).run()
 
 
 class Watcher(Observer):
@@ -92,7 +92,7 @@ def test_workers_and_mergers_that_are_killed_at_random_change_nothing(
             os.kill(chance.choice(alive).pid, signal.SIGKILL)
 
     watcher = Watcher(kill)
-    outcome = train(prepare(tmp_path, tiny_job(**job_of())), watcher)
+    outcome = train(make_place(tmp_path, tiny_job(**job_of())), watcher)
     assert outcome["sha256"] == undisturbed["sha256"]
     assert min(killed.values()) > 0
 
@@ -109,7 +109,7 @@ def test_a_stopped_worker_is_hedged_by_a_second_invocation(
             os.kill(busy[0], signal.SIGSTOP)
 
     watcher = Watcher(stop)
-    outcome = train(prepare(tmp_path, tiny_job(**job_of())), watcher)
+    outcome = train(make_place(tmp_path, tiny_job(**job_of())), watcher)
     assert outcome["sha256"] == undisturbed["sha256"]
     assert stopped
     assert watcher.hedges == ["train"]
@@ -131,7 +131,7 @@ def test_a_killed_driver_is_followed_by_one_that_repeats_the_step_in_flight_at_m
     assert done.code == 0, done.err
     assert done.json["sha256"] == undisturbed["sha256"]
     assert {path: path.stat().st_ino for path in before} == before
-    place = prepare(store, tiny_job(**job_of()))
+    place = make_place(store, tiny_job(**job_of()))
     spent = [commit.account.invocations for commit in place.commits()]
     workers_tree_and_root, evaluations = 3 + 2 + 1, 3
     for version in range(last + 1, STEPS + 1):
@@ -142,7 +142,7 @@ def test_a_killed_driver_is_followed_by_one_that_repeats_the_step_in_flight_at_m
 
 
 def test_a_worker_over_its_memory_limit_fails_the_job_with_the_remedy(tmp_path: Path) -> None:
-    place = prepare(tmp_path, tiny_job(**job_of(model_args={"hidden": [4096, 4096]})))
+    place = make_place(tmp_path, tiny_job(**job_of(model_args={"hidden": [4096, 4096]})))
     watcher = Watcher(lambda answers, op, runtime: None)
     with pytest.raises(JobFailed) as caught:
         train(place, watcher, memory="330Mi")

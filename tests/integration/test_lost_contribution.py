@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from helpers.functions import requests
-from helpers.jobs import Place, Prepared, Simulation, tiny_job
+from helpers.jobs import Place, Places, Simulation, tiny_job
 from helpers.tapped_store import Write
 
 from sapflow.errors import JobFailed, ObjectMissing
@@ -14,8 +14,8 @@ from sapflow.objects.stores.protocol import ObjectReader, Store
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return Prepared(tmp_path_factory.mktemp("jobs"))
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(tmp_path_factory.mktemp("jobs"))
 
 
 def forgetting(place: Place, part: str, times: int) -> Callable[[Write, bool], None]:
@@ -31,11 +31,11 @@ def forgetting(place: Place, part: str, times: int) -> Callable[[Write, bool], N
 
 
 @pytest.mark.parametrize("part", ["/0-2.0", "/1-1.0"])
-def test_the_step_is_made_anew_and_ends_with_the_same_weights(prepared: Prepared, part: str) -> None:
-    whole = prepared.place(tiny_job())
+def test_the_step_is_made_anew_and_ends_with_the_same_weights(places: Places, part: str) -> None:
+    whole = places.place(tiny_job())
     undisturbed = Simulation(whole)
     undisturbed.run()
-    place = prepared.place(tiny_job())
+    place = places.place(tiny_job())
     simulation = Simulation(place, function_failpoint=forgetting(place, part, times=1))
     simulation.run()
     assert place.result() == whole.result()
@@ -71,8 +71,8 @@ class Torn:
         self._store.delete(names)
 
 
-def test_an_object_that_can_be_neither_written_nor_read_is_removed_first(prepared: Prepared) -> None:
-    whole, place = prepared.place(tiny_job()), prepared.place(tiny_job())
+def test_an_object_that_can_be_neither_written_nor_read_is_removed_first(places: Places) -> None:
+    whole, place = places.place(tiny_job()), places.place(tiny_job())
     Simulation(whole).run()
     torn = Torn(place.store, "/0-2.0")
     Simulation(dataclasses.replace(place, store=torn)).run()
@@ -81,8 +81,8 @@ def test_an_object_that_can_be_neither_written_nor_read_is_removed_first(prepare
     assert [each.measured.remade for each in place.commits()].count({"ObjectMissing": 1}) == 1
 
 
-def test_a_store_that_loses_it_again_and_again_ends_the_job_with_words(prepared: Prepared) -> None:
-    place = prepared.place(tiny_job())
+def test_a_store_that_loses_it_again_and_again_ends_the_job_with_words(places: Places) -> None:
+    place = places.place(tiny_job())
     with pytest.raises(JobFailed, match="no such object") as caught:
         Simulation(place, function_failpoint=forgetting(place, "/0-2.0", times=100)).run()
     assert caught.value.reason == "ObjectMissing"

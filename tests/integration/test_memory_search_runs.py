@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
-from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
+from helpers.jobs import Crash, Place, Places, Simulation, tiny_job
 
 from sapflow.quantities.memory import MIB, WORKER_BASE
 from sapflow.quantities.prices import cost
@@ -27,8 +27,8 @@ SEARCH = SearchSettings(
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return Prepared(tmp_path_factory.mktemp("places"))
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(tmp_path_factory.mktemp("places"))
 
 
 @dataclass
@@ -57,8 +57,8 @@ def job() -> TrainingJob:
     return tiny_job(algorithm_steps=STEPS, data_batchSize=5)
 
 
-def test_a_job_that_searches_ends_with_the_weights_of_one_that_does_not(prepared: Prepared) -> None:
-    plain, searching = prepared.place(job()), prepared.place(job())
+def test_a_job_that_searches_ends_with_the_weights_of_one_that_does_not(places: Places) -> None:
+    plain, searching = places.place(job()), places.place(job())
     Simulation(plain).run()
     run(searching)
 
@@ -76,24 +76,24 @@ def test_a_job_that_searches_ends_with_the_weights_of_one_that_does_not(prepared
     assert last.size in {each.size for each in last.trials}
 
 
-def test_a_call_costs_what_the_size_costs_that_it_had(prepared: Prepared) -> None:
-    place = prepared.place(job())
+def test_a_call_costs_what_the_size_costs_that_it_had(places: Places) -> None:
+    place = places.place(job())
     run(place)
     price = place.job.price
     for old, new in pairwise(place.commits()):
         (size,) = new.measured.memory_limits["worker"]
-        leg = new.measured.legs[0]
-        each = leg.seconds / leg.calls
-        assert leg.cost_usd == pytest.approx(leg.calls * cost(price, size, each), rel=0.05)
+        usage = new.measured.levels[0]
+        each = usage.seconds / usage.calls
+        assert usage.cost_usd == pytest.approx(usage.calls * cost(price, size, each), rel=0.05)
         assert new.account.cost_usd - old.account.cost_usd >= 0.999 * sum(
-            each.cost_usd for each in new.measured.legs
+            each.cost_usd for each in new.measured.levels
         )
 
 
 @pytest.mark.parametrize("write", [3, 20, 41, 62])
 @pytest.mark.parametrize("how", ["before", "after"])
-def test_a_driver_that_is_killed_loses_no_trial(prepared: Prepared, write: int, how: str) -> None:
-    plain, searching = prepared.place(job()), prepared.place(job())
+def test_a_driver_that_is_killed_loses_no_trial(places: Places, write: int, how: str) -> None:
+    plain, searching = places.place(job()), places.place(job())
     Simulation(plain).run()
     run(searching, Crash(write, how))  # type: ignore[arg-type]
 
@@ -106,8 +106,8 @@ def test_a_driver_that_is_killed_loses_no_trial(prepared: Prepared, write: int, 
         assert len(new.steps) in (0, len(old.steps), len(old.steps) + 1)
 
 
-def test_two_drivers_at_once_search_as_one(prepared: Prepared) -> None:
-    plain, searching = prepared.place(job()), prepared.place(job())
+def test_two_drivers_at_once_search_as_one(places: Places) -> None:
+    plain, searching = places.place(job()), places.place(job())
     Simulation(plain).run()
     platform = Platform()
     simulation = Simulation(searching, search=SEARCH, observer=platform, drivers=2)
@@ -120,7 +120,7 @@ def test_two_drivers_at_once_search_as_one(prepared: Prepared) -> None:
     assert len({each.size for each in last.trials}) == len(last.trials)
 
 
-def test_a_job_that_asks_for_no_search_has_none_in_its_commits(prepared: Prepared) -> None:
-    place = prepared.place(job())
+def test_a_job_that_asks_for_no_search_has_none_in_its_commits(places: Places) -> None:
+    place = places.place(job())
     Simulation(place).run()
     assert all(each.measured.search is None for each in place.commits())

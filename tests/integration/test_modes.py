@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.functions import Fault, requests
-from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
+from helpers.jobs import Crash, Place, Places, Simulation, tiny_job
 from helpers.reference import Reference
 from helpers.tapped_store import Write
 
@@ -20,8 +20,8 @@ from sapflow.steps.observer import Observer
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return Prepared(tmp_path_factory.mktemp("jobs"))
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(tmp_path_factory.mktemp("jobs"))
 
 
 def with_limits(place: Place, **limits: Any) -> Place:
@@ -57,19 +57,19 @@ def evaluations(place: Place) -> dict[int, float]:
 class TestTarget:
     CHANGES: dict[str, Any] = {"algorithm_steps": 12, "evaluation_everySteps": 2}
 
-    def target(self, prepared: Prepared) -> tuple[float, int]:
+    def target(self, places: Places) -> tuple[float, int]:
         """An accuracy that some version before the last is the first to reach, and that version."""
-        place = prepared.place(tiny_job(**self.CHANGES))
+        place = places.place(tiny_job(**self.CHANGES))
         Simulation(place).run()
         accuracies = sorted(evaluations(place).items())
         best = max(accuracy for version, accuracy in accuracies if version <= 8)
         return best, next(version for version, accuracy in accuracies if accuracy >= best)
 
     def test_the_first_version_in_order_wins_although_later_ones_were_committed_and_judged_before_it(
-        self, prepared: Prepared
+        self, places: Places
     ) -> None:
-        accuracy, version = self.target(prepared)
-        place = prepared.place(tiny_job(**self.CHANGES, algorithm_targetAccuracy=accuracy))
+        accuracy, version = self.target(places)
+        place = places.place(tiny_job(**self.CHANGES, algorithm_targetAccuracy=accuracy))
         simulation = Simulation(place)
         simulation.functions.delay = lambda request: (
             900.0 if request["op"] == "evaluate" and request["version"] == version else 0.0
@@ -80,10 +80,10 @@ class TestTarget:
         assert any(later > version for later in evaluations(place))
         assert set(read_checkpoint(place, version)) == {"params", "optimizer"}
 
-    def test_training_stops_once_the_target_is_reached(self, prepared: Prepared) -> None:
-        accuracy, version = self.target(prepared)
+    def test_training_stops_once_the_target_is_reached(self, places: Places) -> None:
+        accuracy, version = self.target(places)
         changes = {**self.CHANGES, "algorithm_steps": 500}
-        place = prepared.place(tiny_job(**changes, algorithm_targetAccuracy=accuracy))
+        place = places.place(tiny_job(**changes, algorithm_targetAccuracy=accuracy))
         outcome = Simulation(place).run()
         assert outcome["version"] == version
         assert len(list(place.commits())) < 20
@@ -91,16 +91,16 @@ class TestTarget:
         assert kept == {str(version), str(len(list(place.commits())) - 1)}
 
     def test_a_driver_that_comes_after_the_target_was_reached_gives_the_same_version(
-        self, prepared: Prepared
+        self, places: Places
     ) -> None:
-        accuracy, version = self.target(prepared)
+        accuracy, version = self.target(places)
         job = tiny_job(**{**self.CHANGES, "algorithm_steps": 500}, algorithm_targetAccuracy=accuracy)
         for number in range(20, 60, 4):
-            place = prepared.place(job)
+            place = places.place(job)
             assert Simulation(place, crashes=[Crash(number, "after")]).run()["version"] == version
 
-    def test_a_target_that_is_never_reached_gives_the_last_version(self, prepared: Prepared) -> None:
-        place = prepared.place(tiny_job(algorithm_targetAccuracy=1.0, algorithm_steps=3))
+    def test_a_target_that_is_never_reached_gives_the_last_version(self, places: Places) -> None:
+        place = places.place(tiny_job(algorithm_targetAccuracy=1.0, algorithm_steps=3))
         outcome = Simulation(place).run()
         assert (outcome["version"], outcome["targetReached"]) == (3, False)
 
@@ -108,9 +108,9 @@ class TestTarget:
 class TestNotFinite:
     @pytest.mark.parametrize("shards", [1, 2])
     def test_the_job_fails_with_the_step_and_a_checkpoint_that_loads(
-        self, prepared: Prepared, shards: int
+        self, places: Places, shards: int
     ) -> None:
-        place = prepared.place(
+        place = places.place(
             tiny_job(optimizer_learningRate=1e30, merge_shards=shards, model_args={"hidden": [32, 32]})
         )
         with pytest.raises(JobFailed) as caught:
@@ -128,9 +128,9 @@ class TestNotFinite:
 
     @pytest.mark.parametrize("shards", [1, 2])
     def test_skipped_steps_leave_the_version_before_and_training_goes_on(
-        self, prepared: Prepared, shards: int
+        self, places: Places, shards: int
     ) -> None:
-        place = prepared.place(
+        place = places.place(
             tiny_job(
                 model_name=None,
                 model_entrypoint="helpers.models:brittle",
@@ -156,14 +156,14 @@ class TestNotFinite:
         kept = [name for name in place.listing() if name.startswith(("params", "optimizer", "work"))]
         assert len(kept) == 2
 
-    def test_skipping_is_the_same_with_shards_and_after_a_crash(self, prepared: Prepared) -> None:
+    def test_skipping_is_the_same_with_shards_and_after_a_crash(self, places: Places) -> None:
         changes: dict[str, Any] = {
             "algorithm_onNaN": "Skip",
             "optimizer_learningRate": 1e30,
             "model_args": {"hidden": [32, 32]},
         }
         shas = {
-            Simulation(prepared.place(tiny_job(**changes, merge_shards=shards)), crashes=crashes).run()[
+            Simulation(places.place(tiny_job(**changes, merge_shards=shards)), crashes=crashes).run()[
                 "sha256"
             ]
             for shards in (1, 2)
@@ -173,14 +173,12 @@ class TestNotFinite:
 
 
 class TestLimits:
-    def test_a_spent_budget_stops_with_a_checkpoint_and_a_higher_one_goes_on(
-        self, prepared: Prepared
-    ) -> None:
+    def test_a_spent_budget_stops_with_a_checkpoint_and_a_higher_one_goes_on(self, places: Places) -> None:
         job = tiny_job(algorithm_steps=8)
-        undisturbed = prepared.place(job)
+        undisturbed = places.place(job)
         whole = Simulation(undisturbed).run()
         budget = whole["account"]["costUSD"] / 2
-        place = with_limits(prepared.place(job), budgetUSD=budget)
+        place = with_limits(places.place(job), budgetUSD=budget)
         with pytest.raises(JobFailed) as caught:
             Simulation(place).run()
         assert caught.value.reason == "BudgetExceeded"
@@ -196,8 +194,8 @@ class TestLimits:
         resumed = [commit.measured.resumed for commit in place.commits()]
         assert resumed == [None] * (stopped + 1) + ["BudgetExceeded"] + [None] * (7 - stopped)
 
-    def test_a_deadline_counts_what_earlier_drivers_took(self, prepared: Prepared) -> None:
-        place = prepared.place(tiny_job())
+    def test_a_deadline_counts_what_earlier_drivers_took(self, places: Places) -> None:
+        place = places.place(tiny_job())
         late = with_limits(place, deadlineSeconds=5)
         with pytest.raises(JobFailed) as caught:
             Simulation(late, account=Account(seconds=7.0)).run()
@@ -207,8 +205,8 @@ class TestLimits:
         outcome = Simulation(with_limits(place, deadlineSeconds=3600)).run()
         assert outcome["account"]["seconds"] > 7
 
-    def test_a_function_that_fails_for_good_fails_the_job_naming_itself(self, prepared: Prepared) -> None:
-        place = with_limits(prepared.place(tiny_job()), retries=2)
+    def test_a_function_that_fails_for_good_fails_the_job_naming_itself(self, places: Places) -> None:
+        place = with_limits(places.place(tiny_job()), retries=2)
         faults = {number: Fault("refuse") for number in range(9, 300)}
         with pytest.raises(JobFailed, match="after 3 tries") as caught:
             Simulation(place, faults).run()
@@ -217,15 +215,15 @@ class TestLimits:
         assert Simulation(place).run()["version"] == 5
         assert place.commit(2).measured.resumed == "InstanceLost"
 
-    def test_a_commit_tells_what_failed_while_its_version_was_made(self, prepared: Prepared) -> None:
-        place = prepared.place(tiny_job())
+    def test_a_commit_tells_what_failed_while_its_version_was_made(self, places: Places) -> None:
+        place = places.place(tiny_job())
         outcome = Simulation(place, {9: Fault("refuse"), 10: Fault("refuse")}).run()
         told = [commit.account.failures for commit in place.commits()]
         assert told == [None, None, *[{"InstanceLost": 2}] * 4]
         assert outcome["account"]["failures"] == {"InstanceLost": 2}
 
-    def test_a_commit_of_which_no_answer_came_leaves_no_failure_behind(self, prepared: Prepared) -> None:
-        place = prepared.place(tiny_job())
+    def test_a_commit_of_which_no_answer_came_leaves_no_failure_behind(self, places: Places) -> None:
+        place = places.place(tiny_job())
 
         def away(write: Write, after: bool) -> None:
             if after and write.key == keys.commit(keys.job(place.uid), 3):
@@ -239,9 +237,9 @@ class TestLimits:
         assert place.commit(4).measured.resumed == "StoreUnavailable"
 
     def test_a_failure_that_was_written_in_part_does_not_keep_the_job_from_going_on(
-        self, prepared: Prepared
+        self, places: Places
     ) -> None:
-        place = with_limits(prepared.place(tiny_job()), budgetUSD=1e-12)
+        place = with_limits(places.place(tiny_job()), budgetUSD=1e-12)
         with pytest.raises(JobFailed, match="budgetUSD"):
             Simulation(place).run()
         key = keys.failure(keys.job(place.uid), 0)
@@ -251,18 +249,16 @@ class TestLimits:
         assert place.commit(1).measured.resumed == "Interrupted"
         assert not place.store.exists(key)
 
-    def test_work_that_never_fits_the_time_limit_fails_the_job_naming_the_limit(
-        self, prepared: Prepared
-    ) -> None:
-        place = with_limits(prepared.place(tiny_job()), retries=1, invocationSeconds=3)
+    def test_work_that_never_fits_the_time_limit_fails_the_job_naming_the_limit(self, places: Places) -> None:
+        place = with_limits(places.place(tiny_job()), retries=1, invocationSeconds=3)
         faults = {number: Fault("silent") for number in range(1, 300)}
         with pytest.raises(JobFailed, match=r"spec\.limits\.invocationSeconds \(3\)"):
             Simulation(place, faults).run()
 
 
 class TestCheckpoints:
-    def test_the_newest_are_kept_and_the_others_go(self, prepared: Prepared) -> None:
-        place = prepared.place(tiny_job(algorithm_steps=9, checkpoint_everySteps=2, checkpoint_keep=2))
+    def test_the_newest_are_kept_and_the_others_go(self, places: Places) -> None:
+        place = places.place(tiny_job(algorithm_steps=9, checkpoint_everySteps=2, checkpoint_keep=2))
         Simulation(place).run()
         checkpoints = [name for name in place.listing() if name.startswith("checkpoints/")]
         assert checkpoints == ["checkpoints/6.json", "checkpoints/8.json", "checkpoints/9.json"]
@@ -271,10 +267,8 @@ class TestCheckpoints:
         kept = {name.split("/")[1].partition("-")[0] for name in place.listing() if name.startswith("params")}
         assert kept == {"6", "8", "9"}
 
-    def test_other_settings_in_a_later_run_hold_for_what_an_earlier_one_kept(
-        self, prepared: Prepared
-    ) -> None:
-        place = prepared.place(tiny_job(algorithm_steps=9, checkpoint_everySteps=1, checkpoint_keep=5))
+    def test_other_settings_in_a_later_run_hold_for_what_an_earlier_one_kept(self, places: Places) -> None:
+        place = places.place(tiny_job(algorithm_steps=9, checkpoint_everySteps=1, checkpoint_keep=5))
         with pytest.raises(JobFailed):
             Simulation(
                 with_limits(place, retries=0), {number: Fault("refuse") for number in range(50, 60)}
@@ -290,7 +284,7 @@ class TestCheckpoints:
 
 class TestStragglers:
     def test_one_is_hedged_by_a_second_invocation_and_the_answer_that_comes_first_counts(
-        self, prepared: Prepared
+        self, places: Places
     ) -> None:
         hedged: list[tuple[str, int]] = []
 
@@ -298,7 +292,7 @@ class TestStragglers:
             def hedged(self, role: str, op: str, version: int) -> None:
                 hedged.append((op, version))
 
-        place = prepared.place(tiny_job())
+        place = places.place(tiny_job())
         simulation = Simulation(place, {16: Fault("slow", seconds=250.0)}, observer=Watching())
         outcome = simulation.run()
         straggler = simulation.functions.log[16].request
@@ -310,12 +304,12 @@ class TestStragglers:
         assert len(twins) == 2
         assert hedged == [(straggler["op"], straggler["version"])]
         assert outcome["account"]["hedges"] == 1
-        assert outcome["sha256"] == Simulation(prepared.place(tiny_job())).run()["sha256"]
+        assert outcome["sha256"] == Simulation(places.place(tiny_job())).run()["sha256"]
 
-    def test_a_hedge_that_fails_does_not_lose_the_first(self, prepared: Prepared) -> None:
-        place = with_limits(prepared.place(tiny_job()), retries=0)
+    def test_a_hedge_that_fails_does_not_lose_the_first(self, places: Places) -> None:
+        place = with_limits(places.place(tiny_job()), retries=0)
         slow = {16: Fault("slow", seconds=20.0)}
-        before = Simulation(prepared.place(tiny_job()), slow)
+        before = Simulation(places.place(tiny_job()), slow)
         before.run()
         straggler = before.functions.log[16].request
         twin = next(

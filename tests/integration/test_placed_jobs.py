@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from helpers.functions import Fault, requests
-from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
+from helpers.jobs import Crash, Place, Places, Simulation, tiny_job
 
 from sapflow.client.session import open_session, train
 from sapflow.driver.repeats import REPETITIONS
@@ -49,8 +49,8 @@ HURRY = {"local steps under a time limit": 0.7}
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return Prepared(tmp_path_factory.mktemp("jobs"))
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(tmp_path_factory.mktemp("jobs"))
 
 
 @pytest.fixture
@@ -69,19 +69,19 @@ def contributions(place: Place) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(prepared: Prepared) -> dict[str, str]:
+def undisturbed(places: Places) -> dict[str, str]:
     """The SHA-256 of each job's weights, not placed."""
     return {
-        name: Simulation(prepared.place(tiny_job(**changes)), hurry=HURRY.get(name, 0.0)).run()["sha256"]
+        name: Simulation(places.place(tiny_job(**changes)), hurry=HURRY.get(name, 0.0)).run()["sha256"]
         for name, changes in JOBS.items()
     }
 
 
 @pytest.mark.parametrize("name", JOBS)
 def test_a_placed_job_ends_with_the_weights_of_one_that_is_not(
-    name: str, prepared: Prepared, undisturbed: dict[str, str], volumes: list[Path]
+    name: str, places: Places, undisturbed: dict[str, str], volumes: list[Path]
 ) -> None:
-    place = prepared.place(tiny_job(**JOBS[name], **PLACED))
+    place = places.place(tiny_job(**JOBS[name], **PLACED))
     simulation = Simulation(place, hurry=HURRY.get(name, 0.0), volumes=volumes)
     assert simulation.run()["sha256"] == undisturbed[name]
     assert contributions(place) == []
@@ -97,17 +97,17 @@ def test_a_placed_job_ends_with_the_weights_of_one_that_is_not(
     assert inside, "no contribution stayed in a cell"
 
 
-def test_volumes_do_not_fill_up(prepared: Prepared, volumes: list[Path]) -> None:
+def test_volumes_do_not_fill_up(places: Places, volumes: list[Path]) -> None:
     """Whatever is left is of the last steps: nobody calls a cell once the job is done."""
     long = tiny_job(algorithm_steps=25, **PLACED)
-    Simulation(prepared.place(long), volumes=volumes).run()
+    Simulation(places.place(long), volumes=volumes).run()
     nodes = 4 + 2 + 1
     assert len(files(volumes)) <= 3 * nodes
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_faults_and_crashes_of_the_driver_change_nothing_for_a_placed_job(
-    seed: int, prepared: Prepared, undisturbed: dict[str, str], volumes: list[Path]
+    seed: int, places: Places, undisturbed: dict[str, str], volumes: list[Path]
 ) -> None:
     faults = {
         5 + seed: Fault("lose"),
@@ -117,27 +117,27 @@ def test_faults_and_crashes_of_the_driver_change_nothing_for_a_placed_job(
         21 + seed: Fault("interleave"),
     }
     crashes = [Crash(6 + seed, "before"), Crash(11 + seed, "after")]
-    place = prepared.place(tiny_job(**PLACED))
+    place = places.place(tiny_job(**PLACED))
     simulation = Simulation(place, faults=faults, crashes=crashes, volumes=volumes, seed=seed)
     assert simulation.run()["sha256"] == undisturbed["tree"]
 
 
 def test_two_drivers_at_once_are_harmless_to_a_placed_job(
-    prepared: Prepared, undisturbed: dict[str, str], volumes: list[Path]
+    places: Places, undisturbed: dict[str, str], volumes: list[Path]
 ) -> None:
-    simulation = Simulation(prepared.place(tiny_job(**PLACED)), drivers=2, volumes=volumes, seed=4)
+    simulation = Simulation(places.place(tiny_job(**PLACED)), drivers=2, volumes=volumes, seed=4)
     assert simulation.run()["sha256"] == undisturbed["tree"]
 
 
 @pytest.mark.parametrize("name", JOBS)
 @pytest.mark.parametrize("cell", [0, 1])
 def test_a_volume_that_is_lost_at_any_call_costs_no_more_than_the_step_in_flight(
-    name: str, cell: int, prepared: Prepared, undisturbed: dict[str, str], volumes: list[Path]
+    name: str, cell: int, places: Places, undisturbed: dict[str, str], volumes: list[Path]
 ) -> None:
     """Before each call in turn of a middle step, the volume of a cell is emptied; and once more later."""
     job = tiny_job(**JOBS[name], **PLACED)
     for lost in range(12):
-        place = prepared.place(job)
+        place = places.place(job)
         simulation = Simulation(place, hurry=HURRY.get(name, 0.0), volumes=volumes, seed=lost)
         calls = 0
 
@@ -152,13 +152,13 @@ def test_a_volume_that_is_lost_at_any_call_costs_no_more_than_the_step_in_flight
         simulation.functions.delay = delay
         assert simulation.run()["sha256"] == undisturbed[name], f"lost before call {lost}"
         assert len(list(place.commits())) == job.spec.algorithm.steps + 1  # type: ignore[operator]
-        prepared.remove(place)
+        places.remove(place)
         for volume in volumes:
             shutil.rmtree(volume, ignore_errors=True)
 
 
 def test_a_volume_that_keeps_nothing_fails_the_job_with_what_was_lost(
-    prepared: Prepared, volumes: list[Path]
+    places: Places, volumes: list[Path]
 ) -> None:
     def empty(request: Mapping[str, Any]) -> float:
         if request["op"] == "merge":
@@ -166,7 +166,7 @@ def test_a_volume_that_keeps_nothing_fails_the_job_with_what_was_lost(
                 shutil.rmtree(volume, ignore_errors=True)
         return 0.0
 
-    place = prepared.place(tiny_job(**PLACED))
+    place = places.place(tiny_job(**PLACED))
     simulation = Simulation(place, volumes=volumes)
     simulation.functions.delay = empty
     with pytest.raises(JobFailed) as caught:
@@ -222,13 +222,13 @@ def vector_bytes(place: Place) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_processes_in_cells_pass_the_predicted_bytes_through_the_store_and_end_with_the_same_weights(
-    prepared: Prepared, undisturbed: dict[str, str], tmp_path: Path
+    places: Places, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
     job = tiny_job(model_args={"hidden": [200, 200]}, algorithm_steps=8, **PLACED)
-    place = prepared.place(job)
+    place = places.place(job)
     watch = Watch()
     outcome = run_for_real(place, watch)
-    plain = prepared.place(tiny_job(model_args={"hidden": [200, 200]}, algorithm_steps=8))
+    plain = places.place(tiny_job(model_args={"hidden": [200, 200]}, algorithm_steps=8))
     assert outcome["sha256"] == run_for_real(plain, Watch())["sha256"]
     assert len(watch.runtime.cell_folders) == 2
     assert not any(folder.exists() for folder in watch.runtime.cell_folders), "left behind"
@@ -248,9 +248,9 @@ def test_processes_in_cells_pass_the_predicted_bytes_through_the_store_and_end_w
 
 @pytest.mark.slow
 def test_a_cells_folder_that_is_lost_under_processes_costs_a_step(
-    prepared: Prepared, undisturbed: dict[str, str]
+    places: Places, undisturbed: dict[str, str]
 ) -> None:
-    place = prepared.place(tiny_job(**PLACED))
+    place = places.place(tiny_job(**PLACED))
     watch = Watch()
     seen = 0
 

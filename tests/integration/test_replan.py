@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.functions import Functions
-from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
+from helpers.jobs import Crash, Place, Places, Simulation, tiny_job
 
 from sapflow.driver import plans
 from sapflow.quantities.roles import Role
@@ -60,14 +60,14 @@ def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return Prepared(tmp_path_factory.mktemp("jobs"))
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(tmp_path_factory.mktemp("jobs"))
 
 
-def place_of(prepared: Prepared, **changes: Any) -> Place:
+def place_of(places: Places, **changes: Any) -> Place:
     # 120 samples: every step is an epoch, and a full one.
     given = {"workers": WORKERS, "data_batchSize": 10, "algorithm_steps": STEPS, "merge_structure": None}
-    return prepared.place(tiny_job(**{**given, **changes}))
+    return places.place(tiny_job(**{**given, **changes}))
 
 
 def run(place: Place, **options: Any) -> tuple[list[Commit], Plans]:
@@ -90,9 +90,9 @@ def is_whole(commits: list[Commit]) -> bool:
 
 
 def test_a_job_is_planned_once_more_where_its_steps_say_that_another_tree_is_better(
-    prepared: Prepared,
+    places: Places,
 ) -> None:
-    place = place_of(prepared)
+    place = place_of(places)
     commits, heard = run(place)
     assert is_whole(commits)
     assert changes(commits) == [plans.SETTLING + plans.WINDOW]
@@ -103,14 +103,14 @@ def test_a_job_is_planned_once_more_where_its_steps_say_that_another_tree_is_bet
     assert better is not None
     assert forecast.steps == STEPS
     assert better.steps == STEPS - plans.SETTLING - plans.WINDOW
-    # The law knows now what a child takes: 12 in one go, or two times three or four.
+    # The cost model knows now what a child takes: 12 in one go, or two times three or four.
     assert 6 * CHILD < better.seconds_per_step < 9 * CHILD
     seconds = [new.account.seconds - old.account.seconds for old, new in itertools.pairwise(commits)]
     assert max(seconds[-5:]) < 0.75 * min(seconds[:5])
 
 
-def test_the_forecast_and_its_error_are_part_of_the_outcome(prepared: Prepared) -> None:
-    place = place_of(prepared)
+def test_the_forecast_and_its_error_are_part_of_the_outcome(places: Places) -> None:
+    place = place_of(places)
     simulation = Simulation(place)
     outcome = simulation.run()
     said = outcome["forecast"]
@@ -126,15 +126,15 @@ def test_the_forecast_and_its_error_are_part_of_the_outcome(prepared: Prepared) 
     "given", [{"merge_structure": list(FLAT), "merge_shards": 1}, {"algorithm_steps": 12}], ids=str
 )
 def test_nothing_is_planned_anew_where_the_job_names_its_tree_or_is_over_too_soon(
-    prepared: Prepared, given: dict[str, Any]
+    places: Places, given: dict[str, Any]
 ) -> None:
-    commits, heard = run(place_of(prepared, **given))
+    commits, heard = run(place_of(places, **given))
     assert changes(commits) == []
     assert [plan.structure for plan, _ in heard.heard] == [FLAT]
 
 
-def test_a_tree_that_is_right_already_stays(prepared: Prepared) -> None:
-    place = place_of(prepared)
+def test_a_tree_that_is_right_already_stays(places: Places) -> None:
+    place = place_of(places)
     Simulation(place).run()
     assert changes(list(place.commits())) == []
 
@@ -142,15 +142,15 @@ def test_a_tree_that_is_right_already_stays(prepared: Prepared) -> None:
 @pytest.mark.parametrize("how", ["before", "after", "cancel"])
 @pytest.mark.parametrize("write", range(13, 18))
 def test_a_driver_that_dies_around_a_re_plan_loses_no_step_and_plans_anew_once(
-    prepared: Prepared, write: int, how: Any
+    places: Places, write: int, how: Any
 ) -> None:
     # The driver's writes: a plan, then a commit a step, with evaluations between.
-    commits, _ = run(place_of(prepared, evaluation_everySteps=STEPS), crashes=[Crash(write, how)])
+    commits, _ = run(place_of(places, evaluation_everySteps=STEPS), crashes=[Crash(write, how)])
     assert is_whole(commits)
     assert len(changes(commits)) <= 1
 
 
-def test_two_drivers_at_once_agree_on_the_plan(prepared: Prepared) -> None:
-    commits, _ = run(place_of(prepared), drivers=2)
+def test_two_drivers_at_once_agree_on_the_plan(places: Places) -> None:
+    commits, _ = run(place_of(places), drivers=2)
     assert is_whole(commits)
     assert len(changes(commits)) <= 1

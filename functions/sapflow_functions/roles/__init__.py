@@ -1,1 +1,1 @@
-"""The roles that a function may have, one module each, and the handlers that they serve."""
+"""The roles of functions, one module each, and their handlers."""

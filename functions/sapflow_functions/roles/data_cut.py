@@ -1,4 +1,4 @@
-"""The `prepare` operation: a worker cuts a job's data, and says what is wrong with job, data and model together."""
+"""The `cut` operation: a worker cuts a job's data, and checks whether job, data and model fit together."""
 
 import json
 
@@ -6,7 +6,7 @@ from sapflow.data.cut import check_data, cut
 from sapflow.data.manifest import Manifest, manifest_key
 from sapflow.errors import DataError, InvocationError, SpecError
 from sapflow.messages.replies import CutReply
-from sapflow.messages.requests import PrepareRequest
+from sapflow.messages.requests import CutRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.spec.document import parse
@@ -17,11 +17,11 @@ from sapflow.training.estimate import examine, forward_flops
 _REACHABLE = ("sklearn:", "synthetic:", "generated:", "s3://")
 
 
-def prepare(store: Store, request: PrepareRequest, timing: Timing) -> CutReply:
-    """Cut the data of the job whose spec is stored, unless that is done; the manifest's key and its counts.
+def cut_for_job(store: Store, request: CutRequest, timing: Timing) -> CutReply:
+    """Cut the data of the job whose spec is in the store, unless that is done.
 
-    Raises DataError, SpecError (also where the model does not fit the data or its functions' memory), StoreError,
-    and InvocationError where the cut takes longer than the invocation may.
+    Raises DataError, SpecError (also if the model does not fit the data or the functions' memory), StoreError, and
+    InvocationError if the cut exceeds the invocation's time limit.
     """
     job = parse(json.loads(bytes(store.read(request.spec))))
     if not job.spec.data.source.startswith(_REACHABLE):

@@ -1,4 +1,4 @@
-"""The merger: sums contributions and applies updates. It must start fast and stay small, so it never imports torch."""
+"""The merger sums contributions and applies updates. It must start fast and stay small, so it never imports torch."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Handlers of everything that numpy alone can do: merging, the root, export. Mergers and reused workers serve them."""
+"""Handlers that need only numpy: merging, the root, export. Mergers serve them, and workers that are reused."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from sapflow_functions.runner import Context, Handler
 
 
 def handlers() -> dict[str, Handler]:
-    """By op. What they keep between calls is kept by key and bounded."""
+    """The handlers by operation. Their caches are keyed by object and bounded."""
     warm, workspace = Warm(), Workspace()
 
     def serve_merge(body: dict[str, Any], context: Context) -> MergeReply:
@@ -30,5 +30,5 @@ def handlers() -> dict[str, Handler]:
 
 
 def timing(context: Context) -> Timing:
-    """The clock of one call."""
+    """The timing of a call."""
     return Timing(context.deadline, context.cancelled)

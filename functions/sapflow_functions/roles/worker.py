@@ -1,4 +1,4 @@
-"""The worker: trains and evaluates with torch. It can merge too, where a job reuses workers as mergers."""
+"""The worker trains and evaluates with torch. It also merges if a job reuses workers as mergers."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ def _load_handlers() -> Mapping[str, Handler]:
     from sapflow.training.pages import keep_freed_pages
 
     keep_freed_pages()
-    from sapflow.messages.requests import EvaluateRequest, InitializeRequest, PrepareRequest, TrainRequest
+    from sapflow.messages.requests import CutRequest, EvaluateRequest, InitializeRequest, TrainRequest
     from sapflow.objects.stores.protocol import Store
     from sapflow.training import train
     from sapflow.training.loaded import JobCache
@@ -25,19 +25,19 @@ def _load_handlers() -> Mapping[str, Handler]:
     def jobs(store: Store) -> JobCache:
         return caches.setdefault(id(store), JobCache(store))
 
-    def serve_prepare(body: dict[str, Any], context: Context) -> FunctionReply:
+    def serve_cut(body: dict[str, Any], context: Context) -> FunctionReply:
         from sapflow_functions.roles.data_cut import (
-            prepare,  # once in a job's life, and most workers never do
+            cut_for_job,  # once in a job's life, and most workers never do
         )
 
-        return prepare(context.store, PrepareRequest.model_validate(body), merging.timing(context))
+        return cut_for_job(context.store, CutRequest.model_validate(body), merging.timing(context))
 
     def serve_initialize(body: dict[str, Any], context: Context) -> FunctionReply:
         request = InitializeRequest.model_validate(body)
         cache = jobs(context.store)
         answer = train.initialize(context.store, cache, request, merging.timing(context))
         if request.estimate:
-            from sapflow.training.estimate import worker_needs  # once in a job's life, and of few jobs
+            from sapflow.training.estimate import worker_needs  # imported here because few calls need it
 
             loaded = cache.get(request.spec, request.manifest)
             needed = worker_needs(loaded.job, loaded.manifest).total
@@ -55,7 +55,7 @@ def _load_handlers() -> Mapping[str, Handler]:
 
     return {
         **merging.handlers(),
-        "prepare": serve_prepare,
+        "cut": serve_cut,
         "initialize": serve_initialize,
         "train": serve_train,
         "evaluate": serve_evaluate,

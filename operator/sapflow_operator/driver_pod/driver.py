@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from sapflow import logs
 from sapflow.data.cut import check_data
 from sapflow.driver import data_cut
-from sapflow.driver.data_cut import Prepared
+from sapflow.driver.data_cut import CutData
 from sapflow.driver.driver import Driver
 from sapflow.driver.plans import Surroundings
 from sapflow.errors import CorruptObject, JobFailed, ObjectMissing, SapflowError, StoreError, StoreUnavailable
@@ -131,15 +131,15 @@ class JobDriver:
         self, observer: Observer, reporter: ProgressReporter, stopped: str | None
     ) -> dict[str, Any]:
         """From whatever the store holds to the end; `stopped`: why that has failed the last time."""
-        prepared = await self._prepare(observer)
-        manifest = prepared.manifest
+        cut_data = await self._cut_data(observer)
+        manifest = cut_data.manifest
         check_data(self._job, manifest)
         extent = Extent.of(self._job, manifest.train_samples)
         self._metrics.begin(extent)
         reporter.begin(extent)
         settings = self._settings
         around = Surroundings(
-            "kubernetes", settings.max_instances or None, prepared.forward_flops, settings.whole(self._job)
+            "kubernetes", settings.max_instances or None, cut_data.forward_flops, settings.whole(self._job)
         )
         driver = Driver(
             self._uid,
@@ -148,7 +148,7 @@ class JobDriver:
             self._store,
             self._sender,
             observer,
-            prepared.account,
+            cut_data.account,
             around,
             self._settings.memory_search,
             self._placed,
@@ -156,13 +156,13 @@ class JobDriver:
         )
         return await driver.run()
 
-    async def _prepare(self, observer: Observer) -> Prepared:
+    async def _cut_data(self, observer: Observer) -> CutData:
         """The data cut, on a store that can be trusted: it is probed while the first function starts."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(asyncio.to_thread(self._probe))
-                prepared = group.create_task(
-                    data_cut.prepare(
+                cut_data = group.create_task(
+                    data_cut.cut_by_worker(
                         self._uid,
                         self._job,
                         self._store,
@@ -174,7 +174,7 @@ class JobDriver:
         except ExceptionGroup as errors:
             # The first of them ended the other.
             raise errors.exceptions[0] from None
-        return prepared.result()
+        return cut_data.result()
 
     def _probe(self) -> None:
         """Once in a job's life. Raises StoreUnsafe, StoreError."""

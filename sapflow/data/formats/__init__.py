@@ -1,1 +1,1 @@
-"""Readers of file formats, one a module: each takes the files of a source and yields chunks front to back."""
+"""Readers of file formats, one per module. Each takes the files of a source and yields chunks front to back."""

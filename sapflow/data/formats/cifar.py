@@ -16,7 +16,7 @@ VALIDATION = "test_batch.bin"
 
 
 def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
-    """`data_batch_*.bin`, with `test_batch.bin` as validation set where it is there. Raises DataError."""
+    """The files `data_batch_*.bin`, and `test_batch.bin` as the validation set if it is there. Raises DataError."""
     parse(Options, options, "the format cifar")
     files = [file for file in files if file.name.endswith(".bin")]
     train = [file for file in files if file.base != VALIDATION]

@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST and its kin: a file of images and one of labels, gzipped or not.
+"""IDX files, the format of MNIST: a file of images and a file of labels, gzipped or not.
 
 A header has two zero bytes, a byte for the type, the number of dimensions, and each as a big-endian uint32
 (http://yann.lecun.com/exdb/mnist/).
@@ -34,10 +34,9 @@ class _Pair:
 
 
 def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
-    """Pairs such as `train-images-idx3-ubyte.gz` and `train-labels-idx1-ubyte.gz`; t10k is the validation
-    set.
+    """Pairs such as `train-images-idx3-ubyte.gz` and `train-labels-idx1-ubyte.gz`; t10k is the validation set.
 
-    Images of two dimensions get a channel: [n, 1, rows, columns]. Raises DataError.
+    Images of two dimensions get a channel dimension: [n, 1, rows, columns]. Raises DataError.
     """
     chosen = parse(FileOptions, options, "the format idx")
     pairs = _pairs(files)
@@ -110,7 +109,7 @@ def _samples(pair: _Pair) -> Iterator[Chunk]:
 
 
 class _Array:
-    """One IDX file being read; checks its header, and its size where that is known before."""
+    """An IDX file that is being read. The header is checked, and the size unless the file is compressed."""
 
     def __init__(self, file: DataFile, stream: BinaryIO) -> None:
         self._file, self._stream, self._offset = file, stream, 0
@@ -133,7 +132,7 @@ class _Array:
         return np.frombuffer(self._bytes(math.prod(shape) * self.dtype.itemsize), self.dtype).reshape(shape)
 
     def end(self) -> None:
-        """Reads past the last sample: a gzip file's checksum is behind it."""
+        """Read past the last sample, because a gzip file's checksum comes after it."""
         try:
             surplus = self._stream.read(1)
         except (OSError, EOFError, zlib.error) as error:

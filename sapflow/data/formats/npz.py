@@ -1,4 +1,4 @@
-"""NumPy's .npz archives, read as streams: no array is ever held whole, nothing is unpickled."""
+"""NumPy's .npz archives, read as streams: no array is ever in memory as a whole, and nothing is unpickled."""
 
 import math
 import zipfile
@@ -26,14 +26,15 @@ SPLIT_NAMES = (("x_train", "y_train"), ("x_test", "y_test"))
 
 
 class NpzOptions(FileOptions):
-    """`features` and `targets` name the arrays, where they are not x and y, data and target or the like."""
+    """`features` and `targets` name the arrays if their names are unusual (usual ones: x and y, data and target …)."""
 
     features: str | None = None
     targets: str | None = None
 
 
 def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
-    """Archives with an array of features [n, …] and one of targets [n] or [n, k]; x_test, y_test validate.
+    """Archives with an array of features [n, …] and one of targets [n] or [n, k]; x_test and y_test are the
+    validation set.
 
     Raises DataError.
     """
@@ -101,7 +102,7 @@ def _samples(file: DataFile, part: Part, features: str, targets: str) -> Iterato
 
 
 class _Array:
-    """One member of an archive being read front to back."""
+    """A member of an archive that is read front to back."""
 
     def __init__(self, file: DataFile, name: str, stream: IO[bytes]) -> None:
         self.origin = f"{file.name}: array {name}"
@@ -139,7 +140,7 @@ class _Array:
         return np.frombuffer(data, self.dtype).reshape(shape)
 
     def end(self) -> None:
-        """Reads past the last row: the member's checksum is looked at there."""
+        """Read past the last row, because only then the member's checksum is verified."""
         if self._bytes(1):
             raise DataError(f"{self.origin} goes on after its last row, {self.shape[0] - 1}")
 

@@ -1,4 +1,4 @@
-"""Tables: CSV and Parquet, one sample a row, one column the target and all others features."""
+"""Tables (CSV and Parquet): each row is a sample, one column is the target, and all others are features."""
 
 import csv
 import io
@@ -16,7 +16,8 @@ from sapflow.errors import DataError
 
 
 class TableOptions(Options):
-    """`target`: a column's name or number from 0 (negative: from the last); `classes`: number or names."""
+    """`target` is a column's name or its number from 0 (negative numbers count from the end). `classes` is the number
+    of classes or their names."""
 
     target: int | str = -1
     task: Literal["Classification", "Regression"] | None = None
@@ -30,14 +31,14 @@ class TableOptions(Options):
         return "classification" if self.task == "Classification" else "regression"
 
     def count(self) -> int | None:
-        """Number of classes where it is given. Raises DataError."""
+        """The number of classes if it is given. Raises DataError."""
         count = len(self.classes) if isinstance(self.classes, list) else self.classes
         if count is not None and not 2 <= count <= MAX_CLASSES:
             raise DataError(f"options: classes: there can be 2 to {MAX_CLASSES} classes, not {count}")
         return count
 
     def column(self, names: Sequence[str], origin: str) -> int:
-        """The target's index. Raises DataError: no such column."""
+        """The target's index. Raises DataError if there is no such column."""
         target = self.target
         if isinstance(target, str) and target in names:
             return names.index(target)
@@ -49,15 +50,15 @@ class TableOptions(Options):
 
 
 class CsvOptions(TableOptions):
-    """`header: Auto` takes the first row for a header unless all its cells are numbers."""
+    """With `header: Auto` the first row is a header unless all its cells are numbers."""
 
     header: Literal["Auto", "Present", "Absent"] = "Auto"
     delimiter: str = Field(",", min_length=1, max_length=1)
 
 
 def csv_source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
-    """CSV files, gzipped or not. Whole numbers in the target's column are classes, others values, unless
-    `task` says. Raises DataError.
+    """CSV files, gzipped or not. Without `task`, integers in the target's column are classes and other numbers are
+    values. Raises DataError.
     """
     chosen = parse(CsvOptions, options, "the format csv")
 
@@ -185,7 +186,7 @@ def _numbered(labels: Sequence[object], names: list[str], where: Callable[[int],
 
 
 def parquet_source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
-    """Parquet files, read by row groups. Raises DataError, also where pyarrow is missing."""
+    """Parquet files, read by row groups. Raises DataError, also if pyarrow is missing."""
     chosen = parse(TableOptions, options, "the format parquet")
     try:
         import pyarrow.parquet  # large, and of use for this format alone

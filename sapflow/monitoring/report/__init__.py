@@ -1,4 +1,4 @@
-"""The report of one job, as one page of HTML that needs no network."""
+"""The report of a job: one page of HTML that needs no network."""
 
 from sapflow.monitoring.report.facts import Facts, gather
 from sapflow.monitoring.report.page import render

@@ -1,4 +1,4 @@
-"""The part of the page about where a placed job ran: its cells by node, and what passed through the store. Pure."""
+"""The part of the report about a placed job's cells: their nodes, and the bytes through the store. Pure."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ UNKNOWN = "not told"
 
 
 def section(facts: Facts) -> list[str]:
-    """What follows the heading; empty where the job was not placed."""
+    """The section's content; empty if the job was not placed."""
     plan = facts.plan
     if plan.cells is None:
         return []
@@ -46,7 +46,7 @@ def homes(commits: Sequence[Commit], cell: int) -> str:
 
 
 def stays(commits: Sequence[Commit], cell: int) -> list[tuple[Commit, str]]:
-    """The nodes on which a cell was, each with the first commit that tells of it there."""
+    """The nodes on which a cell was, each with the first commit that names it."""
     found: list[tuple[Commit, str]] = []
     for commit in commits:
         node = (commit.measured.nodes or {}).get(cell)

@@ -1,4 +1,4 @@
-"""Charts as SVG: lines, stacked bars, marks on a time line, and a merge tree. Pure; colours are the page's classes."""
+"""Charts as SVG: lines, stacked bars, a time line, and a merge tree. Pure; the page's CSS classes give the colours."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -12,21 +12,22 @@ from sapflow.quantities.structure import Structure
 WIDTH, HEIGHT = 480, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 24, 36
 _MOST_POINTS = 240
-"""Of a line; more are averaged in bins."""
+"""The most points of a line; if there are more, they are averaged in bins."""
 _MOST_BARS = 60
 _FEW, _CUT_ABOVE = 8, 3.0
-"""Fewer values are all shown; what is so many times as high as nearly all others is cut off."""
+"""If there are fewer than `_FEW` values, all are shown in full. A few values that are more than `_CUT_ABOVE` times as
+high as all others are cut off."""
 _MOST_NODES = 16
-"""Of a level that a drawing has room for."""
+"""The most nodes of a level that are drawn."""
 _BESIDE_TREE = 170
-"""For what is said of its levels."""
+"""Width of the text beside the tree."""
 Format = Callable[[float], str]
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A series: `kind` is its colour's class, `marks` draws a dot at each point."""
+    """A series of a line chart. `kind` is the CSS class of its colour; with `marks` each point has a dot."""
 
     name: str
     kind: str
@@ -45,7 +46,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """From values to places of an axis."""
+    """Maps values to positions on an axis."""
 
     low: float
     high: float
@@ -80,9 +81,9 @@ def lines(
     few_cut: bool = False,
     limits: Sequence[tuple[str, str, float]] = (),
 ) -> str:
-    """A line chart. `limits` are (name, class, value) of dashed lines across it.
+    """A line chart. `limits` are dashed horizontal lines: (name, class, value).
 
-    With `few_cut` a few values that would flatten all others are cut off.
+    With `few_cut` a few very high values are cut off, so that they do not flatten all others.
     """
     shown = [Line(each.name, each.kind, thinned(each.points), each.marks) for each in series if each.points]
     values = [value for each in shown for _, value in each.points] + [value for _, _, value in limits]
@@ -120,7 +121,7 @@ def stacked(
     x_format: Format,
     y_format: Format,
 ) -> str:
-    """Stacked bars: each column is a place and the heights of its parts; `kinds` has parts, from below, and classes."""
+    """Stacked bars. A column is a position and its parts' heights; `kinds` maps parts, lowest first, to classes."""
     bars = _binned(columns, list(kinds))
     top = _ceiling([sum(heights.values()) for _, _, heights in bars])
     if not top > 0:
@@ -148,7 +149,7 @@ def stacked(
 
 
 def time_line(marks: Sequence[Mark], end: float, rows: Sequence[tuple[str, str]], x_format: Format) -> str:
-    """Events in rows, (name, class) each, over the seconds of a job."""
+    """Events over the seconds of a job; each row is (name, class)."""
     height = 28 * len(rows) + _TOP + _BOTTOM
     across = _Scale(0.0, end or 1.0, 110, WIDTH - _RIGHT)
     parts = []
@@ -167,9 +168,10 @@ def time_line(marks: Sequence[Mark], end: float, rows: Sequence[tuple[str, str]]
 
 
 def tree(structure: Structure, notes: Sequence[Sequence[str]], edges: Sequence[Sequence[str]]) -> str:
-    """A merge tree, root on top. `notes` and `edges` are lines about each level, root first, and about what is below.
+    """A merge tree with the root on top. `notes` are lines of text about each level, root first, and `edges` about the
+    edges below it.
 
-    They stand beside the tree, where no edge crosses them.
+    The text is beside the tree, where no edge crosses it.
     """
     gap, left = 74, _BESIDE_TREE
     room = WIDTH - left - 8
@@ -205,7 +207,7 @@ def tree(structure: Structure, notes: Sequence[Sequence[str]], edges: Sequence[S
 
 
 def _beside(y: float, said: Sequence[str], kind: str) -> str:
-    """Lines of text on the left, around a height."""
+    """Lines of text on the left, centred at a height."""
     top = y + 4 - 6.5 * (len(said) - 1)
     return "".join(
         f'<text class="{kind}" x="8" y="{top + 13 * index:.1f}">{escape(each)}</text>'
@@ -218,7 +220,7 @@ def nothing() -> str:
 
 
 def thinned(points: Sequence[Point]) -> list[Point]:
-    """At most so many points as a line needs: means of equal bins."""
+    """The points of a line, averaged in equal bins if there are too many."""
     if len(points) <= _MOST_POINTS:
         return list(points)
     edges = [round(index * len(points) / _MOST_POINTS) for index in range(_MOST_POINTS + 1)]
@@ -229,7 +231,7 @@ def thinned(points: Sequence[Point]) -> list[Point]:
 def _binned(
     columns: Sequence[tuple[float, dict[str, float]]], names: Iterable[str]
 ) -> list[tuple[float, float, dict[str, float]]]:
-    """(begin, end, mean heights) of at most so many bars as there is room for."""
+    """(begin, end, mean heights) of each bar, averaged if there are too many bars."""
     if not columns:
         return []
     number = min(len(columns), _MOST_BARS)
@@ -247,7 +249,7 @@ def _binned(
 
 
 def _owners(structure: Structure, level: int, drawn: int, width: int) -> list[int]:
-    """Which drawn node above each drawn node hangs from."""
+    """For each drawn node, the index of the drawn node above that it belongs to."""
     above = trees.width(structure, level + 1)
     scale = min(above, _MOST_NODES) / above
     nodes = (index * width // drawn for index in range(drawn))
@@ -255,9 +257,10 @@ def _owners(structure: Structure, level: int, drawn: int, width: int) -> list[in
 
 
 def _ceiling(values: Sequence[float]) -> float:
-    """The value that a chart from zero ends with: the highest, but where a few cold steps would flatten all others.
+    """The highest value that a chart from zero shows.
 
-    Those few, one in twenty and at least one, are cut off.
+    It is the highest value, unless a few cold steps (at most one in twenty, and at least one) would flatten all others;
+    these are cut off.
     """
     ordered = sorted(values)
     rest = ordered[: -max(1, len(ordered) // 20)]
@@ -267,7 +270,7 @@ def _ceiling(values: Sequence[float]) -> float:
 
 
 def _cut(points: Sequence[Point], top: float, form: Format) -> str:
-    """How high the highest of those goes that are cut off, (place across, value) each."""
+    """The label of the highest value that is cut off; points are (x, value)."""
     x, value = max(points, key=lambda point: point[1], default=(0.0, 0.0))
     if value <= top:
         return ""

@@ -1,4 +1,4 @@
-"""What the parts of the page have in common: tables, and numbers short enough for an axis. Pure."""
+"""Elements that all parts of the report use: tables, and numbers that are short enough for an axis. Pure."""
 
 from collections.abc import Iterable
 from html import escape
@@ -7,7 +7,7 @@ from sapflow.text import duration
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table that scrolls sideways where the window is narrow."""
+    """A table that scrolls sideways if the window is narrow."""
     top = "".join(f"<th>{escape(each)}</th>" for each in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(each)}</td>" for each in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -26,7 +26,7 @@ def time(value: float) -> str:
 
 
 def money(value: float) -> str:
-    """$2.5, $0.00125, 150 µ$."""
+    """Dollars as text, such as $2.5, $0.00125 or 150 µ$."""
     if value == 0 or abs(value) >= 0.001:
         return f"${value:.3g}"
     small = value * 1e6

@@ -1,4 +1,4 @@
-"""The part of the page about what befell the job, on its time line. Pure."""
+"""The part of the report with the job's events on a time line. Pure."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,13 +29,13 @@ _RARE = (
     ("limit reached", "bad"),
     ("failure", "bad"),
 )
-"""Rows that only jobs have to which it happened."""
+"""Rows that are shown only if they have an event."""
 _LIMITS = frozenset({"DeadlineExceeded", "BudgetExceeded"})
-"""Reasons for which a job stops that nothing is wrong with."""
+"""Reasons for which a job stops although it has no fault."""
 
 
 def section(facts: Facts) -> str:
-    """What follows the heading."""
+    """The section's content."""
     found = list(marks(facts))
     if not found:
         return '<p class="empty">No function had to be started, none failed, none was late.</p>'
@@ -45,7 +45,7 @@ def section(facts: Facts) -> str:
 
 
 def marks(facts: Facts) -> Iterator[Mark]:
-    """Everything that happened, at the seconds of the commit that tells of it."""
+    """All events, at the seconds of the commit that records them."""
     for old, new in pairwise([None, *facts.versions]):
         assert new is not None
         at = new.account.seconds
@@ -75,20 +75,20 @@ def marks(facts: Facts) -> Iterator[Mark]:
 
 
 def _more(old: Commit | None, new: Commit) -> Counter[str]:
-    """Calls that failed between two commits, by the reason."""
+    """Number of calls that failed between two commits, by reason."""
     before = old.account.failures if old is not None else None
     return Counter(new.account.failures or {}) - Counter(before or {})
 
 
 def _reasons(times: Mapping[str, int]) -> str:
-    """In brackets, nothing where nothing is known."""
+    """The reasons in brackets; empty if there are none."""
     if not times:
         return ""
     return f" ({', '.join(f'{count:,} × {reason}' for reason, count in sorted(times.items()))})"
 
 
 def _moves(versions: Sequence[Commit]) -> Iterator[Mark]:
-    """Cells that were found on another node than before."""
+    """Marks for cells that moved to another node."""
     for cell in sorted({cell for each in versions for cell in each.measured.nodes or {}}):
         for (_, before), (commit, node) in pairwise(cells.stays(versions, cell)):
             at = commit.account.seconds
@@ -97,7 +97,7 @@ def _moves(versions: Sequence[Commit]) -> Iterator[Mark]:
 
 
 def _sizes(versions: Sequence[Commit]) -> Iterator[Mark]:
-    """The workers' memory: another size wanted by a search, and another found with the functions."""
+    """Marks for the workers' memory: new sizes that the search asks for, and new sizes that functions report."""
     searches = [(each, each.measured.search) for each in versions if each.measured.search is not None]
     for (_, wanted), (commit, search) in pairwise(searches):
         if search.size != wanted.size:

@@ -1,4 +1,4 @@
-"""What a report is made of: a job's commits and evaluations, read from its store."""
+"""The facts that a report is made from: a job's commits and evaluations, read from its store."""
 
 import asyncio
 import statistics
@@ -10,19 +10,19 @@ from sapflow.errors import DataError
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.structure import Structure
-from sapflow.records.commits import Account, Commit, Leg, Plan, Records
+from sapflow.records.commits import Account, Commit, LevelUsage, Plan, Records
 from sapflow.records.typical import typical
 from sapflow.spec.training_job import TrainingJob
 
 _AT_ONCE = 32
-"""Reads of the store under way at once."""
+"""Number of concurrent reads of the store."""
 WARM_UP_STEPS = 3
-"""Steps at the beginning that predictions of warm steps are not held against, where there are more."""
+"""Predictions are not compared with this many steps at the beginning, unless there are no others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A version on the held-out samples."""
+    """A version's loss and accuracy on the held-out samples."""
 
     version: int
     loss: float
@@ -31,7 +31,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What the planner's law says of a warm step: seconds and dollars, and seconds by level, workers first."""
+    """The cost model's prediction for a warm step: seconds and dollars, and seconds by level, workers first."""
 
     seconds: float
     dollars: float
@@ -40,7 +40,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Facts:
-    """One job as its store tells of it. `commits` are versions 1, 2, …; `start` is version 0."""
+    """A job, as recorded in its store. `commits` are versions 1, 2, …; `start` is version 0."""
 
     uid: str
     job: TrainingJob
@@ -66,24 +66,24 @@ class Facts:
 
     @property
     def versions(self) -> Sequence[Commit]:
-        """All of them, from version 0."""
+        """All commits, from version 0 on."""
         return (self.start, *self.commits)
 
     @property
     def result(self) -> Commit:
-        """The version that was chosen; the last one as long as none is."""
+        """The version that was chosen as the result, or the last one if none is chosen yet."""
         return self.versions[: self.outcome["version"] + 1][-1] if self.outcome is not None else self.last
 
     def level_name(self, level: int) -> str:
-        """Of a level of the tree, workers 0."""
+        """The name of a level of the tree; workers are level 0."""
         if level == 0:
             return "workers"
         return "root" if level == len(self.structure) - 1 else f"mergers, level {level}"
 
     @property
     def warm(self) -> Sequence[Commit]:
-        """Commits of steps by the last plan in which no function had to be started, where there are such after the
-        warm-up."""
+        """Commits of the last plan's steps in which no function had to be started, without the warm-up if there are
+        enough."""
         pairs = list(zip([self.start, *self.commits], self.commits, strict=False))[WARM_UP_STEPS:]
         warm = [
             new
@@ -94,12 +94,12 @@ class Facts:
 
     @property
     def seconds_per_step(self) -> float | None:
-        """The median over the warm steps of seconds between two commits."""
+        """The median of the seconds between two commits, over the warm steps."""
         return self._per_step(lambda account: account.seconds)
 
     @property
     def dollars_per_step(self) -> float | None:
-        """The median over the warm steps of what one cost."""
+        """The median cost of a step, over the warm steps."""
         return self._per_step(lambda account: account.cost_usd)
 
     def _per_step(self, figure: Callable[[Account], float]) -> float | None:
@@ -108,13 +108,13 @@ class Facts:
         return statistics.median(gaps) if gaps else None
 
     @property
-    def levels(self) -> list[Leg]:
+    def levels(self) -> list[LevelUsage]:
         """A typical step by level, workers first: the median of each figure over the warm steps."""
-        return typical([each.measured.legs for each in self.warm if each.measured.legs])
+        return typical([each.measured.levels for each in self.warm if each.measured.levels])
 
 
 async def gather(uid: str, job: TrainingJob, store: Store) -> Facts:
-    """Read all that a report shows. Raises DataError where nothing is trained yet; StoreError."""
+    """Read everything that a report shows. Raises DataError if there is no version yet, and StoreError."""
     records = Records(store, keys.job(uid))
     last = await records.last()
     if last is None:

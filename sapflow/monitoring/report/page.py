@@ -1,4 +1,4 @@
-"""The page: what of a job is shown, in which order, in which words. Pure."""
+"""The report's page: its sections, their order and their words. Pure."""
 
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -12,7 +12,7 @@ from sapflow.monitoring.report.elements import money, number, share, table, time
 from sapflow.monitoring.report.facts import Facts
 from sapflow.quantities.memory import format_bytes, format_quantity, parse_quantity
 from sapflow.quantities.prices import MIB
-from sapflow.records.commits import Account, Commit, Leg
+from sapflow.records.commits import Account, Commit, LevelUsage
 from sapflow.text import dollars, duration, percent
 
 PHASES = {
@@ -24,12 +24,12 @@ PHASES = {
     "queue": "s6",
     "cold": "s7",
 }
-"""Phases of invocations, from below, and their colours' classes. A phase that is not named here is `other`."""
+"""Phases of invocations, lowest first, and the CSS classes of their colours. All other phases are `other`."""
 _OTHER = "other"
 
 
 def render(facts: Facts) -> str:
-    """One HTML document: no script, no font, no picture from anywhere else."""
+    """A self-contained HTML document, without scripts and without fonts or pictures from elsewhere."""
     name = facts.job.metadata.name
     sections = "".join(
         f"<section><h2>{escape(title)}</h2>{''.join(body)}</section>" for title, body in _sections(facts)
@@ -63,7 +63,7 @@ def _header(facts: Facts) -> str:
     last, outcome = facts.last, facts.outcome
     accuracies = [each.accuracy for each in facts.evaluations if each.accuracy is not None]
     shown = (outcome or {}).get("validationAccuracy", accuracies[-1] if accuracies else None)
-    # The outcome's account has what came after the last commit: evaluations, the export.
+    # The outcome's account also includes evaluations and the export after the last commit.
     account = last.account if outcome is None else Account.model_validate(outcome["account"])
     unit = f"{facts.job.spec.algorithm.facts.unit}s"
     tiles = [
@@ -161,7 +161,7 @@ def _anatomy(facts: Facts) -> list[str]:
 
 
 def _limits(facts: Facts, role: str) -> list[tuple[float, float]]:
-    """(step, MiB) that the functions of each step said they had, where they did."""
+    """Pairs (step, MiB) of the memory limits that the functions of each step reported."""
     return [
         (float(each.version), max(each.measured.memory_limits[role]) / MIB)
         for each in facts.commits
@@ -170,7 +170,7 @@ def _limits(facts: Facts, role: str) -> list[tuple[float, float]]:
 
 
 def _sizes_tried(facts: Facts) -> list[str]:
-    """What a search for the workers' size has come to."""
+    """The trials of a search for the workers' memory size."""
     search = facts.last.measured.search
     if search is None:
         return []
@@ -205,16 +205,16 @@ def _tree(facts: Facts) -> str:
     edges: list[list[str]] = []
     timed = False
     for level in range(len(facts.structure) - 1, -1, -1):
-        leg = levels[level] if level < len(levels) else Leg()
-        notes.append([f"{duration(leg.seconds / leg.calls)} a call"] if leg.calls else [])
-        below = levels[level - 1] if 0 < level < len(levels) else Leg()
+        usage = levels[level] if level < len(levels) else LevelUsage()
+        notes.append([f"{duration(usage.seconds / usage.calls)} a call"] if usage.calls else [])
+        below = levels[level - 1] if 0 < level < len(levels) else LevelUsage()
         if not below.calls:
             edges.append([])
             continue
-        # Shards and cursors make several calls of one child; the cut end of an epoch has fewer children.
+        # With shards and cursors a child has several calls; the last step of an epoch may have fewer children.
         children = min(below.calls, facts.structure[-level])
         each = [format_bytes(below.bytes_written / children)]
-        if merging := leg.phases.get("merge"):
+        if merging := usage.phases.get("merge"):
             each.append(duration(merging / children))
             timed = True
         edges.append([f"{', '.join(each)} each", f"{format_bytes(below.bytes_written)} in all"])
@@ -231,16 +231,16 @@ def _levels(facts: Facts) -> str:
     if not levels:
         return '<p class="empty">Calls were not counted by level when this job ran.</p>'
     rows = []
-    for level, leg in reversed(list(enumerate(levels))):
-        calls = max(leg.calls, 1)
+    for level, usage in reversed(list(enumerate(levels))):
+        calls = max(usage.calls, 1)
         rows.append(
             [
                 facts.level_name(level),
-                f"{leg.calls:,}",
-                duration(leg.seconds / calls),
-                duration(leg.slowest),
-                format_bytes(leg.bytes_read),
-                format_bytes(leg.bytes_written),
+                f"{usage.calls:,}",
+                duration(usage.seconds / calls),
+                duration(usage.slowest),
+                format_bytes(usage.bytes_read),
+                format_bytes(usage.bytes_written),
             ]
         )
     head = ["a typical step", "calls", "mean call", "slowest call", "read", "written"]

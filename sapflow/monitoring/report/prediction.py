@@ -1,4 +1,4 @@
-"""The part of the page about what was said of a job's steps, and what they took. Pure."""
+"""The part of the report that compares predictions with what a job's steps took. Pure."""
 
 from collections.abc import Callable
 from html import escape
@@ -12,11 +12,11 @@ from sapflow.text import count, dollars, duration
 
 
 def section(facts: Facts) -> list[str]:
-    """What follows the heading: the law of today, then the forecasts that the job was planned by."""
-    return [_law(facts), *_forecasts(facts)]
+    """The section's content: today's cost model, then the forecasts that the job was planned with."""
+    return [_cost_model(facts), *_forecasts(facts)]
 
 
-def _law(facts: Facts) -> str:
+def _cost_model(facts: Facts) -> str:
     if facts.predicted is None:
         return f'<p class="empty">No prediction: {escape(facts.not_predicted or "none was made")}.</p>'
     predicted, rows = facts.predicted, []
@@ -33,8 +33,8 @@ def _law(facts: Facts) -> str:
             label = f"slowest call: {facts.level_name(level)}"
             rows.append([label, duration(said), duration(seen), _times(said, seen)])
     note = (
-        "<p>Of warm steps: the planner's law with its stored constants beside the median of this job's steps in "
-        "which no function had to be started.</p>"
+        "<p>Warm steps: what the planner's cost model predicts with its stored constants, beside the median of this "
+        "job's steps in which no function had to be started.</p>"
     )
     return note + table(["", "predicted", "measured", "measured / predicted"], rows)
 
@@ -44,22 +44,22 @@ def _times(said: float, seen: float | None) -> str:
 
 
 def _forecasts(facts: Facts) -> list[str]:
-    """What was forecast at each plan beside what came; empty where nothing was forecast."""
+    """The forecast of each plan beside what its steps took; empty if nothing was forecast."""
     first, chosen = facts.start.forecast, facts.result
     if first is None:
         return []
-    whole = f"{duration(first.seconds)} and {dollars(first.dollars)} for {count(first.steps, 'step')}"
-    said = f"Forecast before the first step: {whole}, from {first.constants}."
+    total = f"{duration(first.seconds)} and {dollars(first.dollars)} for {count(first.steps, 'step')}"
+    said = f"Forecast before the first step: {total}, from {first.constants}."
     against = (facts.outcome or {}).get("forecast") or forecast_against(facts.start, chosen)
     if against is not None:
         taken = "taken" if facts.outcome is not None else "taken so far"
         said += f" For the {count(chosen.version, 'step')} {taken}: {forecast_line(against)}."
-    said += " What came has cold starts, evaluations and faults in it, a forecast has none."
+    said += " What was measured includes cold starts, evaluations and faults; a forecast includes none."
     return [f"<p>{escape(said)}</p>", _by_plan(facts)]
 
 
 def _by_plan(facts: Facts) -> str:
-    """A row for each forecast: of the steps from its plan to the next one, or to the end."""
+    """The table with a row for each forecast, about the steps from its plan to the next one or to the end."""
     end = facts.result
     made = [each for each in facts.versions[: end.version + 1] if each.forecast is not None]
     rows = []
@@ -68,17 +68,19 @@ def _by_plan(facts: Facts) -> str:
         steps = until.version - begin.version
         seconds = until.account.seconds - begin.account.seconds
         spent = until.account.cost_usd - begin.account.cost_usd
-        when = "before the first step" if begin.version == 0 else f"anew after version {begin.version:,}"
+        when = (
+            "before the first step" if begin.version == 0 else f"re-planned after version {begin.version:,}"
+        )
         row = [when, f"{steps:,}"]
         row += _beside(begin.forecast.seconds_per_step, seconds, steps, duration)
         row += _beside(begin.forecast.dollars_per_step, spent, steps, dollars)
         rows.append(row)
-    figures = [head for unit in ("seconds", "dollars") for head in (f"{unit} a step", "came", "error")]
-    return table(["forecast", "steps by it", *figures], rows)
+    figures = [head for unit in ("seconds", "dollars") for head in (f"{unit} a step", "measured", "error")]
+    return table(["forecast", "steps", *figures], rows)
 
 
 def _beside(said: float, came: float, steps: int, form: Callable[[float], str]) -> list[str]:
-    """What was said of a step, what one took of what all took, and the error as a share of that."""
+    """The predicted figure of a step, the measured mean, and the error as a share of that mean."""
     if not steps or not came > 0:
         return [form(said), "–", "–"]
     return [form(said), form(came / steps), off(said / (came / steps) - 1)]

@@ -1,1 +1,1 @@
-"""The two stores behind `sapflow.objects.store.Store`: a directory, and S3/MinIO."""
+"""The implementations of `protocol.Store`: a directory, S3 or MinIO, and the store of a function in a cell."""

@@ -8,20 +8,21 @@ from sapflow.errors import CorruptObject, StoreError
 from sapflow.objects.stores.protocol import Buffer
 
 IOV_MAX = 1024
-"""Buffers that one gathering system call takes."""
+"""The most buffers that one gathering system call takes."""
 
 _ALIGNMENT = 64
 _SMALL = 64 << 10
-"""Bytes of what is no tensor, but a record: who reads only such, as the operator does, need not load numpy for it."""
+"""Objects up to this many bytes are records, not tensors: processes that read only records, such as the operator, need
+not load numpy."""
 _MAX_KEY_BYTES = 1024
 _BAD_KEY = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
 
 
 def aligned_buffer(count: int) -> memoryview:
-    """`count` writable bytes, with whatever is in them, at an address that is a multiple of 64.
+    """`count` uninitialised writable bytes at an address that is a multiple of 64.
 
-    The alignment also pays by itself: where the processor copies with `rep movsb`, the kernel fills a buffer
-    at an odd multiple of 16 at a third of the speed (measured on AMD EPYC).
+    The alignment also makes reading faster: on processors that copy with `rep movsb`, the kernel fills a buffer at an
+    odd multiple of 16 at a third of the speed (measured on AMD EPYC).
     """
     if count <= _SMALL:
         raw = bytearray(count + _ALIGNMENT)
@@ -33,14 +34,14 @@ def aligned_buffer(count: int) -> memoryview:
 
 
 def byte_views(parts: Buffer | Sequence[Buffer]) -> list[memoryview]:
-    """The parts of an object as flat views of bytes, nothing copied."""
+    """The parts of an object as flat views of bytes, without a copy."""
     if isinstance(parts, bytes | bytearray | memoryview):
         parts = [parts]
     return [memoryview(part).cast("B") for part in parts if len(part)]
 
 
 def rest_of(views: list[memoryview], count: int) -> list[memoryview]:
-    """What is left of `views` after their first `count` bytes."""
+    """The remainder of `views` after their first `count` bytes."""
     for index, view in enumerate(views):
         if count < len(view):
             return [view[count:], *views[index + 1 :]]
@@ -49,7 +50,7 @@ def rest_of(views: list[memoryview], count: int) -> list[memoryview]:
 
 
 def check_key(key: str) -> None:
-    """Refuse keys that could leave a store's root, or that S3 would refuse."""
+    """Refuse keys that point outside a store's root, or that S3 would refuse."""
     if _BAD_KEY.search(key) or len(key.encode()) > _MAX_KEY_BYTES:
         raise StoreError(
             f"{key!r} is no object key: keys are relative paths of at most {_MAX_KEY_BYTES} bytes, "
@@ -63,7 +64,7 @@ def check_prefix(prefix: str) -> None:
 
 
 def check_range(where: str, start: int, count: int, size: int) -> None:
-    """Raise CorruptObject where `count` bytes from `start` are more than an object of `size` bytes has."""
+    """Raise CorruptObject if an object of `size` bytes does not have `count` bytes from `start` on."""
     if start < 0 or count < 0 or start + count > size:
         raise CorruptObject(
             f"{where} has {size} bytes, but bytes {start} to {start + count} were promised: "

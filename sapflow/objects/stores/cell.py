@@ -1,8 +1,8 @@
 """The store of a function in a cell: the job's store, with copies of parameters on the cell's volume.
 
 The volume is a directory that the cell's functions share. A copy is made when parameters are first read, and by the
-root that writes them; what a commit names is always in the job's store before. So a volume that is lost costs no more
-than the step in flight. (The contributions that it carries are the cell channel's.)
+root that writes them. Everything that a commit names is in the job's store before the commit. So the loss of a volume
+costs no more than the step in flight. (The cell channel puts contributions on the volume, too.)
 """
 
 import fcntl
@@ -24,27 +24,28 @@ from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
 logger = logging.getLogger("sapflow.objects.store")
 
 WAIT_SECONDS = 30.0
-"""For a copy that another function of the cell is making; then the job's store is read itself."""
+"""How long a function waits for a copy that another one makes; then it reads the job's store itself."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
 _LOCKS = 16
-"""Files that copies are made under: each key has one, and several may share it."""
+"""Number of lock files; each key belongs to one of them, and several keys may share it."""
 
 
 @dataclass(slots=True)
 class Passed:
-    """Bytes that went through the job's store, data blocks and records included."""
+    """Bytes read from and written to the job's store, data blocks and records included."""
 
     read: int = 0
     written: int = 0
 
 
 class CellStore:
-    """A Store of one function's process."""
+    """The Store of a function's process in a cell."""
 
     def __init__(
         self, store: Store, cell: int, directory: str, node: str = "", *, wait_seconds: float = WAIT_SECONDS
     ) -> None:
-        """`directory` is where the volume of cell number `cell` is mounted, `node` where that is, if it is known."""
+        """`directory` is the mount point of the volume of cell number `cell`; `node` is the Kubernetes node's name, if
+        it is known."""
         self.url, self.cell, self.node, self.remote = store.url, cell, node, store.remote
         self.volume = DirectoryStore(directory)
         self._passed = Passed()
@@ -53,7 +54,7 @@ class CellStore:
         self._counting = threading.Lock()
 
     def take_passed(self) -> Passed:
-        """What went through the job's store since the last call of this."""
+        """The bytes through the job's store since the last call of this method."""
         with self._counting:
             passed, self._passed = self._passed, Passed()
         return passed
@@ -66,7 +67,7 @@ class CellStore:
     def create(self, key: str, parts: Buffer | Sequence[Buffer], *, durable: bool = False) -> bool:
         made = self._store.create(key, parts, durable=durable)
         self._count(written=_size(parts))
-        # Where another was first, its bytes count: they are copied when they are read.
+        # If another writer was first, its bytes count; they are copied when they are read.
         if made and keys.is_params(key):
             try:
                 self.volume.create(key, parts)
@@ -79,7 +80,7 @@ class CellStore:
             try:
                 return self.volume.read(key, start, count)
             except StoreError:
-                # Taken away in this moment: the store has it all the same.
+                # The copy was removed just now; the store has the object, too.
                 pass
         found = self._store.read(key, start, count)
         self._count(read=found.nbytes)
@@ -90,7 +91,7 @@ class CellStore:
             try:
                 return self.volume.open(key)
             except StoreError:
-                # Taken away in this moment: the store has it all the same.
+                # The copy was removed just now; the store has the object, too.
                 pass
         reader = self._store.open(key)
         self._count(read=reader.size)
@@ -103,7 +104,7 @@ class CellStore:
         self._store.delete(keys)
 
     def collect(self, keys: Iterable[str]) -> None:
-        """Remove objects of the volume, copies included. It never fails: what is left goes with the volume."""
+        """Remove objects from the volume, copies included. It never fails: what remains goes with the volume."""
         try:
             self.volume.delete(keys)
         except StoreError as error:
@@ -119,7 +120,7 @@ class CellStore:
         self._store.close()
 
     def _has_copy(self, key: str) -> bool:
-        """Whether the volume has a copy of a parameters object; it is made here where there is none yet.
+        """Whether the volume has a copy of a parameters object, after an attempt to make one if it had none.
 
         One function of the cell reads the object, the others wait for it. Raises what the job's store raises.
         """
@@ -142,7 +143,8 @@ class CellStore:
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[bool]:
-        """Holds the lock of a key, unless another has held it for too long. It ends with its process."""
+        """Hold the lock of a key; yields False if another process has held it for too long. A lock ends with its
+        process."""
         folder = Path(self.volume.root, ".locks")
         folder.mkdir(parents=True, exist_ok=True)
         name = zlib.crc32(key.encode()) % _LOCKS

@@ -1,4 +1,4 @@
-"""Kept HTTP connections to one endpoint, for bodies that are neither joined nor copied on their way."""
+"""Persistent HTTP connections to one endpoint. Bodies are sent and received without joining or copying them."""
 
 import select
 import socket
@@ -13,20 +13,20 @@ from sapflow.errors import StoreError
 from sapflow.objects.stores.buffers import IOV_MAX, rest_of
 
 LOST = (OSError, HTTPException)
-"""What an exchange raises when its answer is lost: nobody knows what the server did."""
+"""The exceptions of an exchange whose answer is lost, so that nobody knows what the server did."""
 
 _SECONDS = 60.0
-"""Time limit of every system call: of one piece sent, of one piece of an answer."""
+"""Time limit of each system call that sends or receives a piece."""
 _CONNECT_SECONDS = 5.0
-_LOOK_EVERY = 4 << 20
-"""Bytes sent between two looks at whether the server has already answered."""
+_CHECK_EVERY = 4 << 20
+"""Bytes after which a sender checks whether the server has answered already."""
 _TEXT_LIMIT = 4 << 20
 _LEFTOVER = 16 << 10
-"""Bytes of an answer that are rather read than given up together with their connection."""
+"""Up to this many unread bytes of an answer are read to keep the connection; with more it is closed."""
 
 
 class Answer:
-    """A response whose body is still to come. Its connection is kept once the body has been read to its end."""
+    """A response whose body is yet to be read. Its connection is kept once the body has been read to its end."""
 
     def __init__(self, owner: "Connections", connection: socket.socket, response: HTTPResponse) -> None:
         self.status = response.status
@@ -37,7 +37,7 @@ class Answer:
         self._closed = False
 
     def fill(self, target: memoryview) -> int:
-        """Bytes put into `target`: all of it, or fewer where the body ends or the connection breaks."""
+        """Fill `target`, and return the number of bytes: fewer if the body ends or the connection breaks."""
         done = 0
         while done < len(target):
             try:
@@ -51,7 +51,7 @@ class Answer:
         return done
 
     def text(self) -> str:
-        """A small body, as answers about errors and listings have. Raises LOST."""
+        """A small body, such as that of an error or a listing. Raises LOST."""
         return self._response.read(_TEXT_LIMIT).decode(errors="replace")
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class Answer:
         if self._response.length is not None and self._response.length <= _LEFTOVER:
             with suppress(*LOST):
                 self._response.read()
-        # A body that broke off counts as closed too; what was promised and did not come tells it apart.
+        # A body that broke off also counts as closed; it differs by the bytes that are missing.
         complete = self._response.isclosed() and not self._response.length
         reusable = complete and not self._response.will_close
         self._response.close()
@@ -78,9 +78,9 @@ class Answer:
 
 
 class Connections:
-    """Connections to `endpoint` (`http://host:port` or `https://…`), lent to one exchange at a time.
+    """Connections to `endpoint` (`http://host:port` or `https://…`). Each serves one exchange at a time.
 
-    Threads share the idle ones: lists of Python append and pop in one step.
+    Threads share the idle ones without a lock, because a Python list appends and pops atomically.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -101,7 +101,7 @@ class Connections:
     def exchange(
         self, method: str, target: str, headers: Mapping[str, str], body: Sequence[memoryview] = ()
     ) -> Answer:
-        """Send one request and await the head of its answer. Raises LOST."""
+        """Send a request and wait for the head of its answer. Raises LOST."""
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode()
         connection = self._lend()
@@ -117,7 +117,7 @@ class Connections:
             connection.close()
             raise
         if not whole:
-            # The rest of the body was never sent, so the next request would be taken for it.
+            # The rest of the body was not sent, so the server would take the next request for it.
             response.will_close = True
         return Answer(self, connection, response)
 
@@ -136,7 +136,7 @@ class Connections:
                 break
             if not _readable(connection):
                 return connection
-            # An idle connection has nothing to say but that the server has ended it.
+            # An idle connection is readable only if the server has closed it.
             connection.close()
         connection = socket.create_connection((self._name, self._port), _CONNECT_SECONDS)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -147,22 +147,22 @@ class Connections:
 
 
 def _send(connection: socket.socket, views: list[memoryview]) -> bool:
-    """Send head and body; False where the server answered before all was sent, as it does to refuse it."""
+    """Send head and body. Returns False if the server answered before everything was sent, as when it refuses it."""
     encrypted = isinstance(connection, ssl.SSLSocket)
     unseen = 0
     while views:
-        # What comes in on an encrypted connection may be TLS's own, and is no answer then.
-        if unseen >= _LOOK_EVERY and not encrypted:
+        # Bytes on an encrypted connection may belong to TLS itself and need not be an answer.
+        if unseen >= _CHECK_EVERY and not encrypted:
             if _readable(connection):
                 return False
             unseen = 0
         try:
             if encrypted:
-                sent = connection.send(views[0][:_LOOK_EVERY])
+                sent = connection.send(views[0][:_CHECK_EVERY])
             else:
                 sent = connection.sendmsg(views[:IOV_MAX])
         except (BrokenPipeError, ConnectionResetError):
-            # It may have answered before it hung up; if not, reading the answer fails the same way.
+            # The server may have answered before it closed the connection; if not, reading the answer fails, too.
             return False
         unseen += sent
         views = rest_of(views, sent)

@@ -1,4 +1,4 @@
-"""What opens a store that asks for it: access keys, from the environment or from files."""
+"""Credentials of a store: access keys, from the environment or from files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,18 +8,18 @@ from sapflow.errors import StoreError
 
 
 class CredentialSource(Protocol):
-    """Where a store's credentials come from at each request: they may be renewed while it is open."""
+    """A source that is asked for credentials at each request, because they may be renewed while the store is open."""
 
     def current(self) -> "Credentials":
         """The credentials to sign with now."""
 
     def newer_than(self, refused: "Credentials") -> bool:
-        """Whether there are others than these, which the store has refused; they are looked for at once."""
+        """Whether there are newer credentials than `refused`, which the store has refused. Checks at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What signs S3 requests; as a source, it never changes. The secrets are left out of its representation."""
+    """Keys that sign S3 requests; also a source that never changes. Its repr shows no secrets."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -36,7 +36,7 @@ class Credentials:
         """Credentials from SAPFLOW_S3_ACCESS_KEY, SAPFLOW_S3_SECRET_KEY and SAPFLOW_S3_SESSION_TOKEN, else
         from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, else None.
 
-        One set is never completed from the other. Raises StoreError where a set has one key of the two.
+        The two sets are never mixed. Raises StoreError if a set has only one of its two keys.
         """
         for access_name, secret_name, token_name in _VARIABLES:
             access, secret = environ.get(access_name), environ.get(secret_name)

@@ -1,11 +1,12 @@
-"""Objects as files under a directory, shared by processes of one machine (or over a network file system).
+"""A store in a directory, shared by the processes of one machine (or over a network file system).
 
-An object appears whole or not at all: it is written under a temporary name and gets its own by link(2),
-which fails where the name exists. So the first writer wins, whatever dies in between.
+Objects appear atomically: a file is written under a temporary name and gets its own by link(2), which fails if the
+name exists. So the first writer wins, whichever process dies in between.
 """
 
 # ruff: noqa: PTH100, PTH103, PTH106, PTH108, PTH116, PTH118, PTH120
-# Plain system calls: a create is on the path of a 5 ms step, and pathlib costs as much as the calls.
+# This module uses plain system calls: `create` is on the critical path of a 5 ms step, and pathlib would cost as much
+# as the calls themselves.
 
 import errno
 import fcntl
@@ -36,9 +37,9 @@ from sapflow.objects.stores.reader import SequentialReader
 
 _TEMPORARY = ".tmp"
 _MAP_FROM = 2 << 20
-"""Bytes. Copying a smaller object costs less than the page faults of mapping it."""
+"""Objects of at least this many bytes are mapped; to copy a smaller one costs less than the page faults of mapping."""
 _PIECE = 1 << 20
-"""Bytes of an object that is copied from another store that are held at once."""
+"""Bytes that are in memory at once while an object is copied from another store."""
 _TRIES = 20
 _LONGEST_PAUSE = 0.005
 
@@ -57,13 +58,13 @@ _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, err
 
 
 def _failure(error: OSError, path: str) -> StoreError:
-    """What an error of the file system means for the one who has to mend it."""
+    """The StoreError for an error of the file system; it says what to do."""
     remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror}: check the file system")
     return StoreError(f"{path}: {remedy}")
 
 
 class DirectoryStore:
-    """A store in the directory `root`, which the first write makes."""
+    """A store in the directory `root`, which the first write creates."""
 
     remote = False
 
@@ -87,7 +88,10 @@ class DirectoryStore:
         return made
 
     def copy(self, key: str, reader: ObjectReader) -> bool:
-        """Write an object as it is read, in pieces; True when this call made it. Raises as `create` and `reader` do."""
+        """Write an object while it is read, in pieces. Returns True if this call created it.
+
+        Raises what `create` and `reader` raise.
+        """
         path = self._path(key)
         try:
             file, temporary = self._open_temporary()
@@ -111,9 +115,9 @@ class DirectoryStore:
             _close(file, temporary)
 
     def _open_temporary(self) -> tuple[int, str]:
-        """An empty file that no `_sweep` removes while it is open, and its name."""
+        """An empty file, which `_sweep` does not remove while it is open, and its name."""
         for _ in range(_TRIES):
-            # The process id keeps names apart after a fork, the token across machines and containers.
+            # The process id makes names distinct after a fork, the token across machines and containers.
             temporary = f"{self._temporary}/{self._token}-{os.getpid()}-{next(self._counter)}"
             try:
                 file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -130,7 +134,7 @@ class DirectoryStore:
         )
 
     def _sync_directories(self, path: str) -> None:
-        """Make the names on the way from the root to `path` durable, whoever made them."""
+        """Make the directory entries from the root to `path` durable, whichever process made them."""
         while path != self.root:
             path = os.path.dirname(path)
             directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -211,7 +215,7 @@ class DirectoryStore:
         self._remove_empty(folder)
 
     def _remove_empty(self, folder: str) -> None:
-        """Remove a folder and those above it as long as they are empty; `create` makes them anew."""
+        """Remove a folder and its parents as far as they are empty; `create` makes them again."""
         while folder != self.root:
             try:
                 with suppress(FileNotFoundError):
@@ -225,14 +229,14 @@ class DirectoryStore:
         probe_store(self, prefix)
 
     def close(self) -> None:
-        """Nothing is kept open between calls."""
+        """Does nothing, because no file stays open between calls."""
 
     def _path(self, key: str) -> str:
         check_key(key)
         return f"{self.root}/{key}"
 
     def _sweep(self) -> None:
-        """Remove the temporary files of writers that died."""
+        """Remove temporary files of dead writers."""
         try:
             entries = list(os.scandir(self._temporary))
         except OSError:
@@ -252,7 +256,7 @@ class DirectoryStore:
 
 
 class DirectoryReader(SequentialReader):
-    """Reads one file."""
+    """Reads an object's file."""
 
     def __init__(self, path: str, file: int, size: int) -> None:
         super().__init__(path, size)
@@ -269,31 +273,31 @@ class DirectoryReader(SequentialReader):
 
 
 def _close(file: int, temporary: str) -> None:
-    # Where the whole directory was taken away meanwhile, so was this.
+    # If the whole directory was removed meanwhile, this file is gone, too.
     with suppress(FileNotFoundError):
         os.unlink(temporary)
     os.close(file)
 
 
 def _write(file: int, views: list[memoryview]) -> None:
-    """Write all of `views`, also where the kernel takes less than it was given (2 GiB, or 1,024 parts)."""
+    """Write all of `views`, also if the kernel accepts only a part at a time (2 GiB, or 1,024 buffers)."""
     while views:
         views = rest_of(views, os.writev(file, views[:IOV_MAX]))
 
 
 def _link(temporary: str, path: str) -> bool:
-    """Give a written file its name: False where the name exists."""
+    """Give a written file its name. Returns False if the name exists."""
     for tries in range(_TRIES):
         if tries > 2:
-            # Another thread may be at the same tries in step with this one.
+            # Another thread may repeat the same calls in lockstep with this one.
             time.sleep(random.uniform(0, _LONGEST_PAUSE))
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
         except FileNotFoundError:
-            # The folder is new, or a `delete` has removed it because it was empty, or does so again just now, also
-            # between the two looks that makedirs takes at a folder that is there.
+            # The folder is new, or a `delete` has removed it because it was empty. It may do so again at any moment,
+            # even between the two checks that makedirs makes for an existing folder.
             with suppress(FileNotFoundError, FileExistsError):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
         except OSError as error:
@@ -311,8 +315,8 @@ def _link(temporary: str, path: str) -> bool:
 def _map(file: int, start: int, count: int) -> memoryview:
     """A private, copy-on-write map: pages are shared with the cache until the caller writes to them.
 
-    Objects never change once they have a name, so the map can neither shrink nor tear; it lives as long
-    as a view of it does.
+    Objects never change once they have a name, so the mapped file cannot shrink or change. The map lives as long as a
+    view of it does.
     """
     offset = start - start % mmap.ALLOCATIONGRANULARITY
     skip = start - offset
@@ -330,7 +334,7 @@ def _read_into(file: int, target: memoryview, start: int) -> None:
 
 
 def _remove_tree(path: str) -> None:
-    """Remove a file or folder; what writers add meanwhile is removed in further rounds, not without end."""
+    """Remove a file or folder. Files that writers add meanwhile are removed in a limited number of further rounds."""
     for _ in range(_TRIES):
         try:
             with os.scandir(path) as entries:

@@ -1,4 +1,4 @@
-"""A store by its URL: `file:///path`, a plain path, or `s3://bucket/prefix?endpoint=http://host:9000`."""
+"""Opens a store by its URL: `file:///path`, a plain path, or `s3://bucket/prefix?endpoint=http://host:9000`."""
 
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
@@ -9,7 +9,7 @@ from sapflow.objects.stores.protocol import Store
 
 
 def credentials_from_environment(environ: Mapping[str, str]) -> CredentialSource | None:
-    """Credentials from the environment itself (`Credentials.from_environment`), else from the files it names.
+    """Credentials from environment variables (`Credentials.from_environment`), else from the files that they name.
 
     Those are SAPFLOW_S3_ACCESS_KEY_FILE, SAPFLOW_S3_SECRET_KEY_FILE and SAPFLOW_S3_SESSION_TOKEN_FILE, which are
     read again when they change. Raises StoreError.
@@ -25,8 +25,8 @@ def credentials_from_environment(environ: Mapping[str, str]) -> CredentialSource
 def open_store(url: str, credentials: CredentialSource | None = None) -> Store:
     """The store at `file:///path`, a plain path, or `s3://bucket/prefix?endpoint=http://host:9000&region=us-east-1`.
 
-    Nothing is asked of the store yet: `probe` does that. Each kind's module is imported when it is opened,
-    so that a process that uses a directory does not load an HTTP client.
+    No request is sent yet; `probe` does that. Each kind's module is imported only when such a store is opened, so a
+    process that uses a directory does not load an HTTP client.
     Raises StoreError for other URLs, and for s3 without credentials.
     """
     parts = urlsplit(url)

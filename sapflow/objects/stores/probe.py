@@ -1,8 +1,7 @@
-"""The start-up probe: does a store let two writers of one key both win?
+"""The probe at start-up: it checks that of several writers of one key only one wins.
 
-Some S3 look-alikes ignore `If-None-Match`, some honour it for small bodies only, some check before they
-write and lose the race. Each would break exactly-once without a sign, so each is found out before a job
-starts.
+Some S3 look-alikes ignore `If-None-Match`, some honour it for small bodies only, and some check before they write and
+so have a race. Each of these would break exactly-once silently, so the probe detects them before a job starts.
 """
 
 import secrets
@@ -14,18 +13,18 @@ from sapflow.errors import StoreError, StoreUnsafe
 from sapflow.objects.stores.protocol import Store
 
 _WRITERS = {False: 4, True: 2}
-"""Writers at once, by whether the object is large: a slow link should not carry much more than it must."""
+"""Number of concurrent writers, by whether the object is large; with large ones there are few, to spare slow links."""
 _LARGE = 1 << 20
 _SIZES = {False: (1 << 10,), True: (1 << 10, 6 << 20, 17 << 20)}
-"""Bytes to try, by whether the store is remote: below and above the sizes at which clients and servers
-turn to other ways of storing (MinIO inlines small objects; multipart thresholds are 5, 8 and 16 MiB)."""
+"""Object sizes in bytes, by whether the store is remote: below and above the sizes at which clients and servers store
+objects in other ways (MinIO inlines small objects; multipart thresholds are 5, 8 and 16 MiB)."""
 
 
 def probe_store(store: Store, prefix: str = "") -> None:
-    """Write under `prefix` + `.probe/` twice in turn and from several threads, and remove it all again.
+    """Write keys under `prefix` + `.probe/` twice, one after the other and from several threads, and remove them again.
 
-    Raises StoreUnsafe where not exactly one writer wins, or the content is not the winner's; and whatever
-    the store raises where it cannot be written at all.
+    Raises StoreUnsafe if not exactly one writer wins or the content is not the winner's, and whatever the store raises
+    if it cannot be written at all.
     """
     folder = f"{prefix}.probe/{secrets.token_hex(8)}"
     keys = []

@@ -1,6 +1,6 @@
 """One interface to object storage.
 
-Every write is create-only: the first writer of a key wins, everybody else reads what is there.
+Every write is create-only: the first writer of a key wins, and all others read what it has written.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,18 +10,18 @@ Buffer = bytes | bytearray | memoryview
 
 
 class ObjectReader(Protocol):
-    """One object read front to back. Use as a context manager."""
+    """An object that is read front to back. Use it as a context manager."""
 
     size: int
 
     def next(self, count: int) -> memoryview:
         """The next `count` bytes in a 64-byte aligned buffer, valid until the next call.
 
-        Raises CorruptObject when the object ends early.
+        Raises CorruptObject if the object ends early.
         """
 
     def readinto(self, target: memoryview) -> None:
-        """Fill `target` with the next bytes. Raises CorruptObject when the object ends early."""
+        """Fill `target` with the next bytes. Raises CorruptObject if the object ends early."""
 
     def __enter__(self) -> "ObjectReader": ...
 
@@ -33,35 +33,35 @@ class Store(Protocol):
 
     url: str
     remote: bool
-    """True where a read is a network round trip, so that reading ahead pays."""
+    """Whether a read is a network round trip, so that reading ahead is worthwhile."""
 
     def create(self, key: str, parts: Buffer | Sequence[Buffer], *, durable: bool = False) -> bool:
-        """Write an object unless the key exists; True when this call made it.
+        """Write an object unless the key exists. Returns True if this call created it.
 
-        `parts` are written one after the other. A lost answer is resolved by reading back: the object is
-        ours if its bytes are. `durable` objects survive a power failure once this returns.
+        `parts` are written one after the other. If the answer is lost, the object is read back: it counts as created
+        by this call if its bytes are the same. `durable` objects survive a power failure once this returns.
         Raises StoreUnavailable, StoreError.
         """
 
     def read(self, key: str, start: int = 0, count: int | None = None) -> memoryview:
-        """Bytes of an object (a range of it). The buffer's address is 64-byte aligned where `start` is.
+        """The bytes of an object, or of a range of it. The buffer is 64-byte aligned if `start` is a multiple of 64.
 
-        Raises ObjectMissing, CorruptObject (shorter than asked), StoreUnavailable.
+        Raises ObjectMissing, CorruptObject (if it is shorter than the range), StoreUnavailable.
         """
 
     def open(self, key: str) -> ObjectReader:
-        """An object to read front to back in one request. Raises ObjectMissing, StoreUnavailable."""
+        """Open an object to read it front to back in one request. Raises ObjectMissing, StoreUnavailable."""
 
     def exists(self, key: str) -> bool: ...
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects; missing ones are passed over."""
+        """Remove objects; missing ones are ignored."""
 
     def delete_prefix(self, prefix: str) -> None:
-        """Remove all objects whose keys start with `prefix`: clean-up of a deleted job only."""
+        """Remove all objects whose keys start with `prefix`. Only the clean-up of a deleted job uses this."""
 
     def probe(self, prefix: str = "") -> None:
-        """Refuse a store on which two writers can both win, by writing below `prefix` (it ends in '/').
+        """Check by writing below `prefix` (it ends in '/') that two writers cannot both win.
 
         Raises StoreUnsafe, StoreUnavailable.
         """

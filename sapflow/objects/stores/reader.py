@@ -1,4 +1,4 @@
-"""Reading one object front to back: what both stores' readers share."""
+"""The common base of the stores' readers, which read an object front to back."""
 
 from abc import ABC, abstractmethod
 from typing import Self
@@ -7,8 +7,9 @@ from sapflow.objects.stores.buffers import aligned_buffer, check_range
 
 
 class SequentialReader(ABC):
-    """An ObjectReader that fills one aligned buffer again and again, so that memory does not grow with the
-    object. `name` is what errors call the object, `size` its bytes."""
+    """An ObjectReader that reuses one aligned buffer, so that memory does not grow with the object.
+
+    `name` is the object's name in errors, `size` its bytes."""
 
     def __init__(self, name: str, size: int) -> None:
         self.name = name
@@ -32,11 +33,11 @@ class SequentialReader(ABC):
 
     @abstractmethod
     def fill(self, target: memoryview) -> None:
-        """Put the bytes from `position` on into `target`; there are enough of them."""
+        """Put the bytes from `position` on into `target`. The caller has checked that there are enough."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give up what is held open."""
+        """Release what is open."""
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ SESSION_TOKEN_FILE = "SAPFLOW_S3_SESSION_TOKEN_FILE"
 
 
 class RenewableCredentials:
-    """A CredentialSource of two or three files. The secret key's is the one looked at: every renewal changes it."""
+    """A CredentialSource of two or three files. It watches the secret key's file, which every renewal changes."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class RenewableCredentials:
         *,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Raises StoreError where a file cannot be read, or a key is empty."""
+        """Raises StoreError if a file cannot be read or a key is empty."""
         optional = [] if session_token is None else [session_token]
         try:
             self._files = MountedFiles([secret_key, access_key], optional, clock=clock)
@@ -45,7 +45,7 @@ class RenewableCredentials:
         return self._current != refused
 
     def _take(self, texts: tuple[str, ...]) -> None:
-        # Keys that are empty are on their way: the ones before hold until they are there.
+        # An empty key is just being written; until it is complete, the earlier keys are used.
         if all(texts[:2]):
             self._current = _credentials(texts)
         self._texts = texts
@@ -57,7 +57,7 @@ def _credentials(texts: tuple[str, ...]) -> Credentials:
 
 
 def credentials_from_files(environ: Mapping[str, str]) -> RenewableCredentials | None:
-    """Credentials from the files that the environment names, or None where it names none. Raises StoreError."""
+    """Credentials from the files that the environment names, or None if it names none. Raises StoreError."""
     access, secret = environ.get(ACCESS_KEY_FILE), environ.get(SECRET_KEY_FILE)
     if access and secret:
         return RenewableCredentials(access, secret, environ.get(SESSION_TOKEN_FILE) or None)

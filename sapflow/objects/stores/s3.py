@@ -1,7 +1,7 @@
-"""Objects in a bucket of S3 or MinIO.
+"""A store in a bucket of S3 or MinIO.
 
-Every write is one conditional PUT (`If-None-Match: *`), never multipart: 412 means that somebody else was
-first. When an answer is lost, the same PUT is sent again, and a 412 then is resolved by comparing contents.
+Every write is one conditional PUT (`If-None-Match: *`), never multipart: 412 means that another writer was
+first. If an answer is lost, the same PUT is sent again; after a 412 the contents are compared.
 docs/adr/0002-store-client.md has the measurements that chose the client.
 """
 
@@ -27,20 +27,20 @@ from sapflow.objects.stores.s3_failures import ACCESS_DENIED, Place
 from sapflow.objects.stores.signature import encode_path, encode_query, sign
 
 _MAX_PUT = 5 << 30
-"""Bytes that S3 takes in one PUT."""
+"""The most bytes that S3 takes in one PUT."""
 _TRIES = 5
 _FIRST_PAUSE = 0.1
-"""Seconds; doubled at every further try, and varied so that writers do not come back all at once."""
+"""Seconds before the first repetition. They double each time, with jitter, so that writers do not return at once."""
 _COMPARED = 1 << 20
 _BATCH = 1000
-"""Keys that S3 takes in one multi-object delete, and gives in one listing."""
+"""The most keys that S3 takes in one multi-object delete, and returns in one listing."""
 _FIRST_WRITER_ONLY = {"if-none-match": "*"}
 
 
 def open_s3(url: str, credentials: CredentialSource | None) -> "S3Store":
     """The store at `s3://bucket/prefix?endpoint=http://host:9000&region=us-east-1`.
 
-    The endpoint is AWS's of the region where it is left out. Raises StoreError.
+    Without an endpoint it is that of AWS in the region. Raises StoreError.
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -78,7 +78,7 @@ class S3Store:
         self._connections = Connections(place.endpoint)
 
     def create(self, key: str, parts: Buffer | Sequence[Buffer], *, durable: bool = False) -> bool:
-        """As the interface says. S3 answers once an object is durable, so `durable` changes nothing."""
+        """See Store.create. S3 answers once an object is durable, so `durable` changes nothing."""
         path = self._path(key)
         views = byte_views(parts)
         size = sum(map(len, views))
@@ -98,7 +98,7 @@ class S3Store:
         return answer.status == 200 or (tries > 1 and self._holds(key, views))
 
     def _holds(self, key: str, views: list[memoryview]) -> bool:
-        """Whether an object is what this call sent: then an earlier try of ours has stored it."""
+        """Whether an object has the bytes that this call sent: then one of its earlier tries has stored it."""
         try:
             with self.open(key) as reader:
                 return reader.size == sum(map(len, views)) and all(
@@ -112,7 +112,7 @@ class S3Store:
     def read(self, key: str, start: int = 0, count: int | None = None) -> memoryview:
         path = self._path(key)
         if start < 0 or count == 0 or (start and count is None):
-            # S3 has no words for such a range: only the object's size tells whether it has it.
+            # An empty range cannot be requested from S3; the object's size tells whether it is valid.
             size = self._size(path)
             count = size - start if count is None else count
             check_range(self._place.name(path), start, count, size)
@@ -140,7 +140,7 @@ class S3Store:
         return S3Reader(name, size, start, answer, lambda at: self._get(path, at, stop - at))
 
     def _get(self, path: str, start: int, count: int | None) -> Answer:
-        """Bytes of an object still to come: all of it, or `count` from `start` where count is given."""
+        """An answer with an object's bytes: all of them, or `count` from `start` if count is given."""
         if count is None:
             return self._ask("GET", path, (200,))[0]
         headers = {"range": f"bytes={start}-{start + count - 1}"}
@@ -168,7 +168,7 @@ class S3Store:
 
     def delete_prefix(self, prefix: str) -> None:
         check_prefix(prefix)
-        from xml.etree import ElementTree  # the data path needs no XML, and functions should start fast
+        from xml.etree import ElementTree  # only listings need XML, and functions must start fast
 
         query = {"list-type": "2", "prefix": self._prefix + prefix, "max-keys": str(_BATCH)}
         while True:
@@ -195,7 +195,7 @@ class S3Store:
             raise self._place.failure("DELETE", html.unescape(key[1]) if key else "", 400, refused[0])
 
     def probe(self, prefix: str = "") -> None:
-        """Refuse a store on which two writers can both win; writes below `prefix` (it ends in '/') only."""
+        """See Store.probe. Writes only below `prefix`, which ends in '/'."""
         probe_store(self, prefix)
 
     def close(self) -> None:
@@ -207,7 +207,7 @@ class S3Store:
         return path
 
     def _ask_text(self, method: str, **request: Any) -> str:
-        """The body of an answer about the bucket: a listing, or what became of a delete."""
+        """The body of an answer about the bucket: a listing, or the outcome of a delete."""
         answer, _ = self._ask(method, "", (200,), **request)
         with answer:
             try:
@@ -225,9 +225,9 @@ class S3Store:
         headers: Mapping[str, str] = MappingProxyType({}),
         body: Sequence[memoryview] = (),
     ) -> tuple[Answer, int]:
-        """An answer whose status is in `good`, and how many tries it took.
+        """An answer whose status is in `good`, and the number of tries that it took.
 
-        Safe to repeat: every request here either changes nothing or changes the same thing once.
+        Repeating is safe, because every request here is idempotent.
         Raises StoreUnavailable after the last try, and other StoreErrors at once.
         """
         target = encode_path(f"/{self._place.bucket}/{path}")
@@ -257,7 +257,7 @@ class S3Store:
 
 
 class S3Reader(SequentialReader):
-    """Reads one answer's body, and goes on with a range of the object where the connection breaks."""
+    """Reads the body of an answer; if the connection breaks, it continues with a ranged request."""
 
     def __init__(
         self, name: str, size: int, start: int, answer: Answer, fetch: Callable[[int], Answer]
@@ -285,7 +285,7 @@ class S3Reader(SequentialReader):
 
 
 def _size(answer: Answer, name: str) -> int:
-    """Bytes of the whole object that an answer is about."""
+    """The size in bytes of the whole object that an answer is about."""
     whole = answer.headers.get("content-length", "")
     total = answer.headers.get("content-range", "").rpartition("/")[2] or whole
     if not total.isdecimal():

@@ -1,4 +1,4 @@
-"""What an S3 error means for the one who has to mend it."""
+"""Translates errors of S3 into StoreErrors that say what to do."""
 
 import re
 from dataclasses import dataclass
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
 
 ACCESS_DENIED = "AccessDenied"
-"""The reason of a StoreUnsafe where the store refuses the credentials, or what they may do."""
+"""The reason of a StoreUnsafe if the store refuses the credentials or lacks permissions for them."""
 
 _AGAIN_STATUS = frozenset({408, 429, 499, 500, 502, 503, 504})
-"""499: MinIO answers so to what it has under way when it is told to end, and proxies for a connection that was cut."""
+"""Statuses after which a request is repeated. MinIO answers 499 to requests in flight when it shuts down, and proxies
+do so when a connection was cut."""
 _AGAIN_CODES = frozenset(
     {
         "ClientDisconnected",
@@ -35,7 +36,7 @@ _VARIABLES = "SAPFLOW_S3_ACCESS_KEY, SAPFLOW_S3_SECRET_KEY and SAPFLOW_S3_SESSIO
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The bucket that errors speak of, and where it is."""
+    """The bucket that errors are about, and its endpoint."""
 
     endpoint: str
     bucket: str
@@ -54,14 +55,14 @@ class Place:
         )
 
     def failure(self, method: str, key: str, status: int, text: str) -> StoreError:
-        """The error that an answer with `status` and body `text` stands for."""
+        """The error for an answer with `status` and body `text`."""
         code, message = _tag("Code", text), _tag("Message", text)
         where = self.name(key)
         if code == "NoSuchBucket":
             return StoreError(
                 f"bucket {self.bucket!r} does not exist at {self.endpoint}: make it, or correct the store's URL"
             )
-        # A PUT needs no object to be there: MinIO was seen to say so while it ended or began.
+        # A PUT needs no existing object; MinIO was seen to answer 404 to it while it shut down or started.
         again = method == "PUT" and status == 404 and code != ""
         if status == 404 and not again:
             return ObjectMissing(f"{where}: no such object")
@@ -87,6 +88,6 @@ class Place:
 
 
 def _tag(name: str, text: str) -> str:
-    # Not parsed as XML: what answers may be no S3 at all, and the data path needs no parser for it.
+    # This is not parsed as XML: the server may not be S3 at all, and the data path should not load a parser.
     found = re.search(f"<{name}>([^<]*)</{name}>", text)
     return found[1] if found else ""

@@ -17,12 +17,12 @@ _UNRESERVED = "-._~"
 
 
 def encode_path(path: str) -> str:
-    """A path as it goes into the request line and into the signature."""
+    """A path, encoded for the request line and the signature."""
     return quote(path, safe="/" + _UNRESERVED)
 
 
 def encode_query(query: Mapping[str, str]) -> str:
-    """A query, sorted and encoded as the signature wants it."""
+    """A query, sorted and encoded as the signature requires."""
     pairs = sorted((quote(name, safe=_UNRESERVED), quote(query[name], safe=_UNRESERVED)) for name in query)
     return "&".join(f"{name}={value}" for name, value in pairs)
 
@@ -36,7 +36,7 @@ def sign(
     headers: Mapping[str, str],
     seconds: float,
 ) -> dict[str, str]:
-    """`headers` (lower-case names, `host` among them) with those added that authenticate the request.
+    """`headers` (with lower-case names, `host` among them) and the headers that authenticate the request.
 
     `path` and `query` are encoded; `seconds` is the time of the request since the epoch.
     """

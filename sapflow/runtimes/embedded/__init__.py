@@ -1,1 +1,1 @@
-"""The embedded runtime: functions as processes of this machine."""
+"""The embedded runtime: functions are processes on this machine."""

@@ -1,4 +1,4 @@
-"""Cells of a local run: a folder each, in memory where the machine has such, gone with the runtime."""
+"""The folders of a local run's cells: on a memory file system if the machine has one, removed with the runtime."""
 
 import shutil
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from sapflow.runtimes.embedded.directory import RuntimeDirectory
 
 SHARED_MEMORY = Path("/dev/shm")
 LEAST_BYTES = 1 << 30
-"""Free there; containers often have no more than 64 MiB of it."""
+"""Bytes that must be free on the memory file system; containers often have no more than 64 MiB of it."""
 
 
 class CellFolders:
-    """`paths` are the folders, by the number of their cell."""
+    """`paths` are the folders by the number of the cell."""
 
     def __init__(self, count: int, environ: Mapping[str, str]) -> None:
         roomy = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free >= LEAST_BYTES
@@ -23,9 +23,9 @@ class CellFolders:
             path.mkdir()
 
     def environment(self, cell: int) -> dict[str, str]:
-        """What the functions of a cell are told."""
+        """The environment variables for the functions of a cell."""
         return {"SAPFLOW_CELL": str(cell), "SAPFLOW_CELL_DIRECTORY": str(self.paths[cell])}
 
     def remove(self) -> None:
-        """Remove them with all that is in them."""
+        """Remove the folders and everything in them."""
         self._directory.remove()

@@ -1,6 +1,7 @@
-"""The directory of one embedded runtime's sockets and logs: short, private, and removed even after a crash.
+"""The directory of an embedded runtime's sockets and logs: its path is short, it is private, and it is removed even
+after a crash.
 
-A directory is in use for as long as somebody holds a lock on it, and locks end with their process, however it ends.
+A directory is in use as long as a process holds a lock on it; a lock ends with its process.
 """
 
 import fcntl
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SOCKET_PATH_BYTES = 100
-"""sun_path holds 104 bytes on macOS, 108 on Linux."""
+"""The longest path of a socket: sun_path holds 104 bytes on macOS, 108 on Linux."""
 
 LONGEST_NAME = "m1000000"
 
@@ -23,10 +24,10 @@ class RuntimeDirectory:
     """`path` is the directory; `unix` says whether Unix sockets work there."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """Makes it in XDG_RUNTIME_DIR, or the directory for temporary files, or /tmp, and sweeps stale ones there."""
+        """Make a directory in XDG_RUNTIME_DIR, or that for temporary files, or /tmp, and remove stale ones there."""
         base = _base(environ)
         _sweep(base)
-        # It gets a name that is swept only once it is locked.
+        # It is renamed to a name that others would remove only after it is locked.
         made = Path(tempfile.mkdtemp(prefix=".sapflow-", dir=base))
         self._lock = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -35,7 +36,7 @@ class RuntimeDirectory:
         self._remove = weakref.finalize(self, _remove, self.path, self._lock)
 
     def remove(self) -> None:
-        """Remove it with all that is in it. Done at exit where nobody does it before."""
+        """Remove the directory and everything in it. This happens at exit at the latest."""
         self._remove()
 
 
@@ -50,7 +51,7 @@ def _base(environ: Mapping[str, str]) -> Path:
             and len(os.fsencode(longest)) <= SOCKET_PATH_BYTES
         ):
             return path
-    # Where no short one is writable: Unix sockets will fail there, and loopback be used.
+    # No short path is writable, so Unix sockets will not work there and the loopback address is used.
     return Path(tempfile.gettempdir())
 
 

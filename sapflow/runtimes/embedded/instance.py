@@ -1,4 +1,4 @@
-"""One function process of the embedded runtime: its start, its readiness, its calls and its end."""
+"""A function's process in the embedded runtime: its start, readiness, calls and end."""
 
 import asyncio
 import os
@@ -18,10 +18,10 @@ from sapflow.runtimes.http.connection import HttpConnection
 from sapflow.runtimes.sender import Reply
 
 START_SECONDS = 120.0
-"""A function that does not listen after this long never will."""
+"""A function that is not ready after this time has failed to start."""
 
 GRACE_SECONDS = 0.5
-"""How long after its limit a call may still answer, before its instance is killed as a platform would."""
+"""A call that has not answered this long after its time limit has its instance killed, as on a platform."""
 
 State = Literal["starting", "busy", "warm", "ending"]
 
@@ -29,8 +29,8 @@ State = Literal["starting", "busy", "warm", "ending"]
 class Instance:
     """A process that serves one call at a time.
 
-    It inherits one end of a socket pair (its lifeline): it writes `ready` there, and we read its end, or its
-    death, from ours, with no signal handler and no polling.
+    The process inherits one end of a socket pair, its lifeline. It writes `ready` there; when it dies, the other end
+    is closed, so the runtime notices without signal handlers or polling.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Instance:
         on_gone: Callable[["Instance"], None],
         cell: int = 0,
     ) -> None:
-        """Start the process. `place` is where its socket and its log go, without a suffix. Raises OSError.
+        """Start the process. `place` is the path of its socket and log without their suffixes. Raises OSError.
 
-        `cell` is whose part of a placed job it serves. `limit` is in bytes, None: no limit. `on_gone` is told once the
-        process has been waited for.
+        `cell` is the cell of a placed job that it serves. `limit` is the memory limit in bytes, None for no limit.
+        `on_gone` is called once the process has ended and been reaped.
         """
         self.role = role
         self.cell = cell
@@ -81,7 +81,7 @@ class Instance:
                     stdout=log,
                     stderr=log,
                     pass_fds=[theirs.fileno()],
-                    # Ctrl-C goes to the whole group of the terminal; what it means for functions is ours to say.
+                    # Ctrl-C signals the terminal's process group, but only the runtime decides when functions end.
                     process_group=0,
                 )
         except OSError:
@@ -99,7 +99,7 @@ class Instance:
         return self.process.pid
 
     async def wait_until_ready(self) -> None:
-        """Raises InvocationError where the process ends, or says nothing for START_SECONDS."""
+        """Raises InvocationError if the process ends, or is not ready after START_SECONDS."""
         try:
             async with asyncio.timeout(START_SECONDS):
                 port = await asyncio.shield(self._listening)
@@ -118,9 +118,9 @@ class Instance:
             raise await self._end() from error
 
     async def call(self, request: Mapping[str, Any], seconds: float) -> Reply:
-        """One invocation, answered within `seconds` and GRACE_SECONDS.
+        """Make an invocation, which must be answered within `seconds` plus GRACE_SECONDS.
 
-        Raises InvocationError and its children; OutOfMemory where the process was killed for memory.
+        Raises InvocationError and its children, among them OutOfMemory if the process was killed for memory.
         """
         assert self._connection is not None
         self.calls += 1
@@ -136,12 +136,12 @@ class Instance:
         return Reply(interpret(request, status, content), elapsed, cold_seconds=0.0, queue_seconds=0.0)
 
     def kill(self) -> None:
-        """End the process now: it holds nothing that the store does not."""
+        """Kill the process. Nothing is lost, because all its results are in the store."""
         if self.alive:
             self.process.kill()
 
     async def wait_gone(self) -> None:
-        """Until the process has been waited for and nothing of it is left."""
+        """Wait until the process has ended and everything of it is cleaned up."""
         await self._gone.wait()
 
     def resident(self) -> int:
@@ -156,7 +156,7 @@ class Instance:
         if not said:
             self._loop.remove_reader(self._lifeline)
             self._lifeline.close()
-            # It closes its end as it dies, or has lost its mind.
+            # The process closes its end only when it dies; anything else is a malfunction.
             self.process.kill()
             self._reaper = self._loop.create_task(self._reap())
         elif not self._listening.done():
@@ -173,19 +173,19 @@ class Instance:
             path.unlink(missing_ok=True)
         if not self._listening.done():
             self._listening.set_exception(self._obituary())
-            # Nobody may be waiting any more; then it is no news either.
+            # Possibly nobody waits for this result any more.
             self._listening.exception()
         self._gone.set()
         self._on_gone(self)
 
     async def _end(self) -> InvocationError:
-        """Kill a process that does not answer as it should, and say why it is gone."""
+        """Kill a process that does not answer properly, and return the error that says why it is gone."""
         self.kill()
         await self.wait_gone()
         return self._obituary()
 
     def _obituary(self) -> InvocationError:
-        """Why the process is gone."""
+        """The error that says why the process is gone."""
         limit = self.hold.limit
         if self._out_of_memory and limit is not None:
             return OutOfMemory(

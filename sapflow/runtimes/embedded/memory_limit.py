@@ -1,9 +1,10 @@
-"""Holding a process to a memory limit: a cgroup of its own where one may be made, and a sampler behind it.
+"""Memory limits of processes: a cgroup for each where that is permitted, and a sampler in any case.
 
-What counts is the function's own memory. The sampler takes resident anonymous memory (resident minus shared pages of
-/proc/PID/statm): parameters that a function maps from a store are pages of a file that other functions map too, and
-belong to the store. A cgroup charges a page of a tmpfs to whoever touched it first, which the sampler does not, so
-a store on tmpfs goes without cgroups. Never RLIMIT_AS: it limits addresses, and torch reserves far more than it uses.
+The limit is on the function's own memory. The sampler measures resident anonymous memory (resident minus shared pages
+of /proc/PID/statm), because parameters that a function maps from a store are file pages that other functions map, too.
+A cgroup charges a page of a tmpfs to the process that touched it first, and the sampler does not; so cgroups are not
+used if the store is on a tmpfs. RLIMIT_AS is no alternative: it limits addresses, and torch reserves far more than it
+uses.
 """
 
 import asyncio
@@ -17,14 +18,14 @@ from typing import Protocol
 
 SAMPLE_SECONDS = 0.05
 PS_SAMPLE_SECONDS = 1.0
-"""Without /proc a sample costs a run of `ps`, hence rarer."""
+"""Interval of samples without /proc; it is longer because each sample runs `ps`."""
 
 
 class ResidentMemory(Protocol):
-    """Reads the memory of one process."""
+    """Reads the memory of a process."""
 
     def own(self) -> int:
-        """Bytes that count against the limit; 0 once the process is gone."""
+        """The bytes that count against the limit; 0 once the process is gone."""
 
     def resident(self) -> int:
         """All resident bytes, shared pages included; 0 once the process is gone."""
@@ -33,7 +34,7 @@ class ResidentMemory(Protocol):
 
 
 class ProcMemory:
-    """Reads /proc/PID/statm through one descriptor kept open: a few microseconds a sample."""
+    """Reads /proc/PID/statm through a descriptor that stays open; a sample takes a few microseconds."""
 
     interval = SAMPLE_SECONDS
 
@@ -64,7 +65,7 @@ class ProcMemory:
 
 
 class PsMemory:
-    """Asks `ps`, where there is no /proc (macOS). It tells no shared pages apart."""
+    """Runs `ps`, for systems without /proc (macOS). It does not separate shared pages."""
 
     interval = PS_SAMPLE_SECONDS
 
@@ -91,7 +92,7 @@ class Cgroup:
     """A control group with a memory limit, for one process. Version 1 or 2."""
 
     def __init__(self, path: Path, version: int, limit: int) -> None:
-        """Raises OSError where it may not be made, or does not take the limit."""
+        """Raises OSError if the group cannot be made or does not accept the limit."""
         self.path = path
         self._events = path / ("memory.events" if version == 2 else "memory.oom_control")
         path.mkdir()
@@ -100,7 +101,7 @@ class Cgroup:
             bound.write_text(str(limit))
             if abs(int(bound.read_text()) - limit) > os.sysconf("SC_PAGE_SIZE"):
                 raise OSError(f"{bound} does not take the limit")
-            # Swap would let a function go over its limit unseen.
+            # With swap a function could exceed its limit unnoticed.
             swap, most = ("memory.swap.max", 0) if version == 2 else ("memory.memsw.limit_in_bytes", limit)
             with contextlib.suppress(FileNotFoundError):
                 (path / swap).write_text(str(most))
@@ -112,7 +113,7 @@ class Cgroup:
         (self.path / "cgroup.procs").write_text(str(pid))
 
     def exceeded(self) -> bool:
-        """Whether the kernel killed something in it over the limit."""
+        """Whether the kernel killed a process in the group because of the limit."""
         try:
             lines = self._events.read_text().splitlines()
         except OSError:
@@ -120,13 +121,13 @@ class Cgroup:
         return any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in lines)
 
     def remove(self) -> None:
-        """To be called once its process has been waited for: a group with a process in it stays."""
+        """Remove the group. Its process must have been reaped, because a group with a process cannot be removed."""
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
 
 class CgroupMaker:
-    """Makes cgroups beside or below this process's own; none where that is not allowed."""
+    """Makes cgroups beside or below this process's own, or none if that is not allowed."""
 
     def __init__(self) -> None:
         self._places = _cgroup_places() if sys.platform == "linux" else []
@@ -141,13 +142,13 @@ class CgroupMaker:
             try:
                 return Cgroup(place / f"sapflow-{os.getpid()}-{self._serial}", version, limit)
             except OSError:
-                # What is refused once is refused for good: the next place, in the end none.
+                # A place that refuses once is not tried again; the next one is, until none is left.
                 self._places.pop(0)
         return None
 
 
 def _cgroup_places() -> list[tuple[int, Path]]:
-    """(version, directory) in which a group with a memory limit might be made, best first."""
+    """Pairs (version, directory) in which a group with a memory limit might be made, best first."""
     own: dict[str, str] = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -161,7 +162,7 @@ def _cgroup_places() -> list[tuple[int, Path]]:
             places.append((1, mount / own["memory"].lstrip("/")))
         elif kind == "cgroup2" and "" in own:
             here = mount / own[""].lstrip("/")
-            # Version 2 has processes in leaves only: beside our own group, rarely below it.
+            # Version 2 allows processes in leaves only: a new group can be made beside our own, rarely below it.
             places += [(2, place) for place in (here, here.parent) if _gives_memory(place)]
     return places
 
@@ -174,7 +175,7 @@ def _gives_memory(place: Path) -> bool:
 
 
 def _sweep_cgroups(place: Path) -> None:
-    """Remove groups of runtimes that were killed."""
+    """Remove the groups of runtimes that were killed."""
     for path in place.glob("sapflow-*-*"):
         pid = path.name.split("-")[1]
         if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
@@ -183,7 +184,7 @@ def _sweep_cgroups(place: Path) -> None:
 
 
 def on_tmpfs(path: Path) -> bool:
-    """Whether `path`, or where it would be made, is memory and no disk."""
+    """Whether `path`, or the folder in which it would be made, is on a memory file system."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:
@@ -197,7 +198,7 @@ def on_tmpfs(path: Path) -> bool:
 
 
 class MemoryLimiter:
-    """Holds processes to limits. Without `cgroups` the sampler does it alone."""
+    """Keeps processes within memory limits. Without `cgroups` only the sampler does it."""
 
     def __init__(self, *, cgroups: bool) -> None:
         self._use_cgroups = cgroups
@@ -205,7 +206,10 @@ class MemoryLimiter:
         self._sampler = Sampler()
 
     def hold(self, pid: int, limit: int | None, kill: Callable[[], None]) -> "Hold":
-        """Hold a process, just started, to `limit` bytes; None: only read its memory. `kill` is how it is ended."""
+        """Limit a process that was just started to `limit` bytes; with None its memory is only read.
+
+        `kill` ends the process.
+        """
         group = None
         if limit is not None and self._use_cgroups:
             self._maker = self._maker or CgroupMaker()
@@ -225,7 +229,7 @@ class MemoryLimiter:
 
 
 class Hold:
-    """The limit on one process."""
+    """The memory limit of a process."""
 
     def __init__(
         self,
@@ -243,18 +247,18 @@ class Hold:
         self._sampler = sampler
 
     def watch(self, on: bool) -> None:
-        """Sample while the process is at work: an idle one allocates nothing."""
+        """Switch sampling on or off. Only processes at work are sampled, since idle ones allocate nothing."""
         if on and self.limit is not None:
             self._sampler.add(self)
         else:
             self._sampler.discard(self)
 
     def exceeded(self) -> bool:
-        """Whether the process was killed over its limit; to be asked before `release`."""
+        """Whether the process was killed because of its limit. Call this before `release`."""
         return self.killed or (self._cgroup is not None and self._cgroup.exceeded())
 
     def release(self) -> None:
-        """To be called once the process has been waited for."""
+        """Clean up. Call this once the process has been reaped."""
         self.watch(False)
         self.memory.close()
         if self._cgroup is not None:
@@ -262,7 +266,7 @@ class Hold:
 
 
 class Sampler:
-    """Samples every process that is at work, and kills one that is over its limit. One timer for all."""
+    """Samples all processes at work with one timer, and kills those that exceed their limit."""
 
     def __init__(self) -> None:
         self._holds: set[Hold] = set()

@@ -1,7 +1,7 @@
-"""The embedded runtime: functions as processes of this machine, started on demand and kept warm.
+"""The embedded runtime: functions are processes on this machine, started on demand and kept warm.
 
-They are the same programs as in a cluster, spoken to over HTTP with a token. At most `max_instances` calls are at
-work at once, cold starts included; whatever ends this process ends its functions.
+They are the same programs as in a cluster, called over HTTP with a token. At most `max_instances` calls are at
+work at once, cold starts included. The functions end with this process, however it ends.
 """
 
 import asyncio
@@ -27,15 +27,15 @@ from sapflow.runtimes.slots import Slots
 
 PASSED_ON = (
     "PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "HOME", "SSL_CERT_FILE",
-    # These choose code paths with other bits in their results, so functions must see what their driver sees.
+    # These choose code paths whose results differ in their bits, so functions must have their driver's values.
     "OPENBLAS_CORETYPE", "MKL_CBWR", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA",
 )  # fmt: skip
-"""Variables of ours that functions get."""
+"""Environment variables that are passed on to functions."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceInfo:
-    """One function process, for display."""
+    """A function's process, for display."""
 
     role: Role
     index: int
@@ -46,7 +46,7 @@ class InstanceInfo:
 
 
 class EmbeddedRuntime:
-    """A Sender whose functions are local processes. To be used within one event loop, and closed there."""
+    """A Sender whose functions are local processes. It must be used and closed in one event loop."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class EmbeddedRuntime:
         environ: Mapping[str, str] | None = None,
         cells: int = 0,
     ) -> None:
-        """`cells`: of a placed job, each of which gets a folder in memory that its functions share.
+        """`cells` is the number of cells of a placed job; each gets a folder in memory that its functions share.
 
-        `memory` holds each role to so many bytes, None or absent: to nothing. `threads` are those of each process.
-
-        `credentials_env` are the store's variables. `environ` (default: ours) is where PASSED_ON is taken from.
+        `memory` is the limit of each role in bytes; None or a missing role means no limit. `threads` is the number of
+        threads of each process. `credentials_env` holds the store's environment variables. The variables PASSED_ON
+        are taken from `environ`, by default this process's own.
         """
         self._environ = dict(os.environ if environ is None else environ)
         self._token = secrets.token_urlsafe(32)
@@ -100,11 +100,11 @@ class EmbeddedRuntime:
 
     @property
     def cell_folders(self) -> list[Path]:
-        """The folder of each cell, by its number."""
+        """The folder of each cell, by the cell's number."""
         return [] if self._cells is None else self._cells.paths
 
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
-        """As Sender.invoke. Merge calls go before worker calls, so that trees drain."""
+        """See Sender.invoke. Waiting merge calls go before waiting worker calls, so that steps under way finish."""
         cell = request.get("cell") or 0
         asked = time.perf_counter()
         await self._slots.acquire(urgent=role == "merger")
@@ -121,7 +121,7 @@ class EmbeddedRuntime:
         return replace(reply, cold_seconds=cold, queue_seconds=granted - asked)
 
     def instances(self) -> list[InstanceInfo]:
-        """What runs now, by role and index."""
+        """The running processes, by role and index."""
         infos = [
             InstanceInfo(one.role, one.index, one.pid, one.state, one.calls, one.resident())
             for one in self._instances
@@ -130,7 +130,7 @@ class EmbeddedRuntime:
         return sorted(infos, key=lambda info: (info.role, info.index))
 
     async def close(self) -> None:
-        """End every process, and remove what they left. Calls in flight end with an error."""
+        """End every process and remove its files. Calls in flight end with an error."""
         self._closed = True
         for warm in self._warm.values():
             while warm:
@@ -183,7 +183,7 @@ class EmbeddedRuntime:
         try:
             await instance.wait_until_ready()
         except BaseException:
-            # Cancelled included: the call that it was started for is given up.
+            # This includes cancellation, when the call that the instance was started for is given up.
             self._drop(instance)
             raise
         return instance
@@ -195,14 +195,14 @@ class EmbeddedRuntime:
         try:
             reply = await instance.call(request, seconds)
         except InvocationError as error:
-            # An error that the function answered leaves it fit for the next call; a platform ends it at its limits.
+            # A function that reports an error can serve the next call; a platform ends one that exceeds its limits.
             if isinstance(error, InvocationTimeout | OutOfMemory) or not instance.alive:
                 self._drop(instance)
             else:
                 self._keep_warm(instance)
             raise
         except BaseException:
-            # Cancelled: the call would go on otherwise.
+            # If the call is cancelled, the instance is dropped, because it would continue to work on it.
             self._drop(instance)
             raise
         self._keep_warm(instance)
@@ -223,7 +223,7 @@ class EmbeddedRuntime:
         self._drop(instance)
 
     def _drop(self, instance: Instance) -> None:
-        """Kill an instance, which then is forgotten as soon as it is gone."""
+        """Kill an instance. It is forgotten as soon as its process is gone."""
         instance.state = "ending"
         instance.kill()
 
@@ -237,13 +237,13 @@ class EmbeddedRuntime:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _is_in_memory(store_url: str) -> bool:
-    """Whether the store is a directory on a tmpfs, whose pages a cgroup would charge to functions."""
+    """Whether the store is a directory on a tmpfs, the pages of which a cgroup would charge to functions."""
     parts = urlsplit(store_url)
     return parts.scheme in ("", "file") and on_tmpfs(Path(unquote(parts.path)))

@@ -1,1 +1,1 @@
-"""Invocations over HTTP: the body of a request, the meaning of an answer, and two clients."""
+"""Invocations over HTTP: encoding requests, interpreting answers, and two clients."""

@@ -1,4 +1,4 @@
-"""An invocation as HTTP: the body of its request, and what each answer means. Shared by all senders."""
+"""An invocation over HTTP: the body of its request, and the meaning of each answer. All senders share this."""
 
 import json
 from collections.abc import Mapping
@@ -7,23 +7,23 @@ from typing import Any
 from sapflow.errors import InvocationError, InvocationTimeout, OutOfMemory
 
 SECONDS_HEADER = "x-sapflow-seconds"
-"""Header of a function's answer: the seconds that its handler took, what came before and after left out."""
+"""Header of a function's answer: the seconds that its handler took, without the time before and after it."""
 AGE_HEADER = "x-sapflow-age"
 """Header of an instance's first answer: the age of its process, in seconds, when the call arrived."""
 MEMORY_HEADER = "x-sapflow-memory"
-"""Header of a function's answer: its memory limit in bytes, where it was told of one."""
+"""Header of a function's answer: its memory limit in bytes, if it knows one."""
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
-"""What proxies between caller and function answer of their own when another try may help."""
+"""Statuses that proxies between caller and function answer with when another try may help."""
 
 
 def encode(request: Mapping[str, Any], seconds: float) -> bytes:
-    """The body; `secondsLeft` is set to `seconds`."""
+    """The body of a request, with `secondsLeft` set to `seconds`."""
     return json.dumps({**request, "secondsLeft": seconds}).encode()
 
 
 def interpret(request: Mapping[str, Any], status: int, content: bytes) -> dict[str, Any]:
-    """The answer's JSON object. Raises the InvocationError that the answer stands for."""
+    """The JSON object of an answer. Raises the InvocationError that an answer describes if it is an error."""
     try:
         body = json.loads(content)
     except ValueError:
@@ -44,7 +44,7 @@ def interpret(request: Mapping[str, Any], status: int, content: bytes) -> dict[s
 
 
 def error_in(body: object, request: Mapping[str, Any]) -> InvocationError | None:
-    """The error that a function's own error body stands for; None for any other body."""
+    """The error that a function's error body describes; None for any other body."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict) or not isinstance(error.get("reason"), str):
         return None
@@ -56,7 +56,7 @@ def error_in(body: object, request: Mapping[str, Any]) -> InvocationError | None
 
 
 def reason_of(content: bytes) -> str | None:
-    """The reason of a function's own error body; None for anything else, such as what a proxy says."""
+    """The reason in a function's error body; None for any other body, such as that of a proxy."""
     try:
         reason = json.loads(content)["error"]["reason"]
     except (ValueError, KeyError, TypeError, IndexError):
@@ -71,7 +71,7 @@ def timed_out(request: Mapping[str, Any], seconds: float) -> InvocationTimeout:
 
 
 def describe(request: Mapping[str, Any]) -> str:
-    """A request in words, for messages: `train version 3 rank 1`."""
+    """A request as text for messages, such as `train version 3 rank 1`."""
     parts = [str(request.get("op", "call"))]
     parts += [f"{key} {request[key]}" for key in ("version", "rank") if key in request]
     return " ".join(parts)

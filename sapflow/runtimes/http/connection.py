@@ -1,14 +1,15 @@
-"""One kept connection to a function of our own, one request at a time.
+"""A persistent connection to a local function, which carries one request at a time.
 
-It speaks as much HTTP/1.1 as uvicorn answers with here: a status, headers, a body of Content-Length. aiohttp, which
-serves any peer, takes 0.27 ms of CPU a call where this takes 0.11 ms, on the very cores on which workers compute.
+It understands the part of HTTP/1.1 that these functions answer with: a status, headers, a body with Content-Length.
+aiohttp, which supports any server, takes 0.27 ms of CPU for a call and this client 0.11 ms, on the same cores on which
+workers compute.
 """
 
 import asyncio
 
 
 class HttpConnection(asyncio.Protocol):
-    """To be made with `open_unix` or `open_tcp`; `post` until `close`, or until it raises."""
+    """Open it with `open_unix` or `open_tcp`, and use `post` until `close`, or until it raises."""
 
     def __init__(self, token: str) -> None:
         self._head = (
@@ -21,23 +22,23 @@ class HttpConnection(asyncio.Protocol):
 
     @classmethod
     async def open_unix(cls, path: str, token: str) -> "HttpConnection":
-        """Raises OSError."""
+        """Connect to the Unix socket at `path`. Raises OSError."""
         _, connection = await asyncio.get_running_loop().create_unix_connection(lambda: cls(token), path)
         return connection
 
     @classmethod
     async def open_tcp(cls, port: int, token: str) -> "HttpConnection":
-        """To the loopback address. Raises OSError."""
+        """Connect to the loopback address. Raises OSError."""
         _, connection = await asyncio.get_running_loop().create_connection(
             lambda: cls(token), "127.0.0.1", port
         )
         return connection
 
     async def post(self, body: bytes) -> tuple[int, bytes]:
-        """Status and content of the answer to one request.
+        """Status and content of the answer to a request.
 
-        Raises ConnectionError where the peer hangs up or does not speak as expected; the connection is of no
-        use afterwards, nor is it where the call was cancelled.
+        Raises ConnectionError if the peer closes the connection or its answer is not as expected. After that, and
+        after a cancelled call, the connection cannot be used any more.
         """
         if self._transport is None or self._transport.is_closing() or self._answer is not None:
             raise ConnectionError("the connection is closed")
@@ -81,7 +82,7 @@ class HttpConnection(asyncio.Protocol):
 
 
 def _read_head(head: bytes) -> tuple[int, int]:
-    """Status and content length. Raises ValueError."""
+    """Status and content length of an answer's head. Raises ValueError."""
     first, *headers = head.split(b"\r\n")
     version, status, *_ = first.split(b" ")
     if version != b"HTTP/1.1":

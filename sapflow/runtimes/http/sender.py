@@ -1,4 +1,4 @@
-"""Invocations over HTTP to an address that somebody else serves: aiohttp, with its connection pool."""
+"""Invocations over HTTP to a remote address, with aiohttp and its connection pool."""
 
 import asyncio
 import time
@@ -18,12 +18,12 @@ CONNECT_SECONDS = 5.0
 
 
 class NotConnected(InstanceLost):
-    """No connection came about: nobody has seen the request."""
+    """The connection could not be made, so no function has seen the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as it came, not interpreted yet."""
+    """An answer that is not interpreted yet."""
 
     status: int
     content: bytes
@@ -31,7 +31,7 @@ class Answer:
 
 
 def open_session(connector: aiohttp.BaseConnector, token: str | None = None) -> aiohttp.ClientSession:
-    """A session for `post` that does only what an invocation needs: no cookies, no decompression."""
+    """A session for `post`, reduced to what an invocation needs: without cookies and decompression."""
     headers = {"Content-Type": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
@@ -54,10 +54,10 @@ async def post(
     seconds: float,
     headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Answer:
-    """POST the body and wait so many seconds for whatever comes back; `request` is for messages.
+    """POST the body and wait `seconds` for an answer of any kind; `request` is used in messages.
 
-    Raises TimeoutError; NotConnected, and InstanceLost where the connection broke; InvocationError where the
-    answer is no HTTP.
+    Raises TimeoutError, NotConnected, InstanceLost if the connection broke, and InvocationError if the answer is not
+    HTTP.
     """
     try:
         async with asyncio.timeout(seconds), session.post(url, data=body, headers=headers) as response:
@@ -80,8 +80,8 @@ async def post_invoke(
 ) -> Reply:
     """POST one request and wait `seconds` + `grace` for its answer; cold and queue seconds of the reply are 0.
 
-    The session carries the token (`open_session`). Raises InvocationError and its children as `Sender.invoke` says;
-    what a proxy answers of its own (503, 429 …), a refused and a lost connection are retryable.
+    The session carries the token (`open_session`). Raises InvocationError and its children like `Sender.invoke`.
+    Answers of proxies (503, 429 …) and refused or lost connections are retryable.
     """
     body = encode(request, seconds)
     started = time.perf_counter()

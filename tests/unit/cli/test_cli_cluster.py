@@ -24,7 +24,7 @@ from helpers.cluster_api import (
     trainingjob,
 )
 from helpers.commands import Done, Shell, write_job
-from helpers.jobs import prepare, tiny_job
+from helpers.jobs import make_place, tiny_job
 
 from sapflow.client import cluster_job
 from sapflow.objects import keys
@@ -286,7 +286,7 @@ def test_a_report_of_a_cluster_s_job_is_made_from_the_store_that_is_named(
     done = cli("report", "digits", "-n", "team")
     assert done.code == 2
     assert "--store 's3://BUCKET?endpoint=http://localhost:9000'" in done.err
-    place = prepare(tmp_path / "store", tiny_job())
+    place = make_place(tmp_path / "store", tiny_job())
     place = replace(place, uid=job["metadata"]["uid"])
     place.store.create(keys.spec(keys.job(place.uid)), json.dumps(place.job.to_json()).encode())
     place.store.create(

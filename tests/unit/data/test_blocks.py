@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load as load_safetensors
 
-from sapflow.data.blocks import load_manifest, prepare
+from sapflow.data.blocks import cut_blocks, load_manifest
 from sapflow.data.chunks import Chunk, Part, Source, Task
 from sapflow.data.manifest import Manifest, block_key, decode_block, encode_block
 from sapflow.data.source import open_source
@@ -47,7 +47,7 @@ def cut(
     block_bytes: int = 8 << 20,
     normalize: Normalize = "Auto",
 ) -> Manifest:
-    return prepare(
+    return cut_blocks(
         source,
         store,
         prefix,
@@ -159,7 +159,7 @@ def test_a_source_that_changed_since_an_interrupted_cut_is_refused(tmp_path: Pat
 
 def test_progress_is_told(directory_store: Store) -> None:
     told: list[int] = []
-    prepare(numbered(2500), directory_store, "p/", validation_fraction=0.1, seed=0, progress=told.append)
+    cut_blocks(numbered(2500), directory_store, "p/", validation_fraction=0.1, seed=0, progress=told.append)
     assert told == [1000, 2000, 2500]
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sapflow.data.blocks import prepare
+from sapflow.data.blocks import cut_blocks
 from sapflow.data.manifest import Manifest, block_key, encode_block
 from sapflow.data.sampler import EpochOrder, Reader, split, steps_per_epoch
 from sapflow.data.shuffle import permutation
@@ -250,7 +250,7 @@ def test_a_missing_and_a_corrupt_block_are_errors(tmp_path: Path) -> None:
 
 def test_a_source_cut_and_read_back_is_the_source(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
-    manifest = prepare(open_source("sklearn:digits"), store, "d/", validation_fraction=0.2, seed=4)
+    manifest = cut_blocks(open_source("sklearn:digits"), store, "d/", validation_fraction=0.2, seed=4)
     reader, order = Reader(store, "d/", manifest), EpochOrder(manifest.train, 0, 0)
     parts = [reader.batch(order, 0, len(order)), reader.range(0, manifest.validation_samples)]
     found = np.concatenate([np.column_stack([x * 16, y]) for x, y in parts])

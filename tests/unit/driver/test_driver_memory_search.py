@@ -7,7 +7,7 @@ import pytest
 from sapflow.driver.memory_search import Sizing
 from sapflow.messages.vectors import Sizes
 from sapflow.quantities.memory import MIB
-from sapflow.records.commits import Account, Commit, Leg, Measured
+from sapflow.records.commits import Account, Commit, LevelUsage, Measured
 from sapflow.records.memory_search import SearchSettings, SizeSearch
 
 EVERY = 4
@@ -68,7 +68,7 @@ class Job:
                 "measured": Measured(
                     samples=samples,
                     seconds=took,
-                    legs=[Leg(calls=4, cost_usd=PRICE * max(served) * took)],
+                    levels=[LevelUsage(calls=4, cost_usd=PRICE * max(served) * took)],
                     memory_limits={"worker": sorted(size * MIB for size in served)},
                 ),
             }
@@ -101,7 +101,7 @@ def test_a_search_starts_with_the_specs_size_and_ends_with_the_cheapest() -> Non
 
 def test_for_performance_per_cost_it_ends_where_that_is_best() -> None:
     found = Job(goal="PerformancePerCost").to_the_end()
-    # b / a of the law that steps take.
+    # b / a of the model that the steps' times follow.
     assert abs(found.size - 600) <= 64
 
 
@@ -216,7 +216,7 @@ def test_functions_that_do_not_say_what_they_have_end_no_trial() -> None:
     job = Job()
     for _ in range(3 * EVERY):
         new = job.last.model_copy(
-            update={"measured": Measured(samples=128, seconds=1.0, legs=[Leg(calls=4)])}
+            update={"measured": Measured(samples=128, seconds=1.0, levels=[LevelUsage(calls=4)])}
         )
         job.last = job.last.model_copy(update={"measured": Measured(search=job.sizing.after(job.last, new))})
     assert job.search.trials == []

@@ -1,4 +1,4 @@
-"""The `prepare` operation: a worker cuts the data of a job whose driver cannot."""
+"""The `cut` operation: a worker cuts the data of a job whose driver cannot."""
 
 import asyncio
 import json
@@ -14,9 +14,9 @@ from helpers.jobs import tiny_job
 from sapflow.data.chunks import Part
 from sapflow.data.cut import beside, cut, write_spec
 from sapflow.data.manifest import block_key
-from sapflow.driver.data_cut import prepare
+from sapflow.driver.data_cut import cut_by_worker
 from sapflow.errors import InvocationError, JobFailed
-from sapflow.messages.requests import PrepareRequest
+from sapflow.messages.requests import CutRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
@@ -28,15 +28,15 @@ from sapflow_functions.roles import data_cut
 PARTS: tuple[Part, ...] = ("train", "validation")
 
 
-def prepare_on(store: Store, job: TrainingJob, **options: Any) -> tuple[Any, Account, Functions]:
+def cut_on(store: Store, job: TrainingJob, **options: Any) -> tuple[Any, Account, Functions]:
     functions = Functions(store)
-    prepared = asyncio.run(prepare("uid", job, store, functions, **options))
-    return prepared.manifest, prepared.account, functions
+    found = asyncio.run(cut_by_worker("uid", job, store, functions, **options))
+    return found.manifest, found.account, functions
 
 
 def test_a_worker_cuts_the_same_blocks_as_a_local_run(tmp_path: Path, directory_store: Store) -> None:
     job, local = tiny_job(), open_store(str(tmp_path / "local"))
-    manifest, account, _ = prepare_on(directory_store, job)
+    manifest, account, _ = cut_on(directory_store, job)
     assert manifest == cut("uid", job, local)
     for part in PARTS:
         for index in range(len(manifest.blocks(part))):
@@ -47,8 +47,8 @@ def test_a_worker_cuts_the_same_blocks_as_a_local_run(tmp_path: Path, directory_
 
 
 def test_data_that_is_cut_wakes_no_worker(directory_store: Store) -> None:
-    first, _, _ = prepare_on(directory_store, tiny_job())
-    again, account, functions = prepare_on(directory_store, tiny_job())
+    first, _, _ = cut_on(directory_store, tiny_job())
+    again, account, functions = cut_on(directory_store, tiny_job())
     assert again == first
     assert functions.log == []
     assert account == Account()
@@ -57,8 +57,8 @@ def test_data_that_is_cut_wakes_no_worker(directory_store: Store) -> None:
 def test_the_answer_names_the_manifest_and_counts_the_samples(directory_store: Store) -> None:
     job = tiny_job()
     write_spec("uid", job, directory_store)
-    request = PrepareRequest(job="uid", version=0, seconds_left=60, spec=keys.spec(keys.job("uid")))
-    reply = data_cut.prepare(directory_store, request, Timing(time.monotonic() + 60))
+    request = CutRequest(job="uid", version=0, seconds_left=60, spec=keys.spec(keys.job("uid")))
+    reply = data_cut.cut_for_job(directory_store, request, Timing(time.monotonic() + 60))
     assert (reply.done, reply.train, reply.validation) == (True, 120, 30)
     assert directory_store.exists(reply.manifest)
 
@@ -80,7 +80,7 @@ def test_what_is_wrong_fails_the_job_in_the_workers_words(
     directory_store: Store, changes: dict[str, Any], reason: str, words: str
 ) -> None:
     with pytest.raises(JobFailed, match=words) as caught:
-        prepare_on(directory_store, tiny_job(**changes))
+        cut_on(directory_store, tiny_job(**changes))
     assert (caught.value.reason, caught.value.version) == (reason, -1)
     kept = json.loads(bytes(directory_store.read(keys.failure(keys.job("uid"), 0))))
     assert (kept["reason"], kept["message"]) == (reason, str(caught.value))
@@ -88,27 +88,27 @@ def test_what_is_wrong_fails_the_job_in_the_workers_words(
 
 def test_too_little_memory_is_no_error_where_functions_are_given_more(directory_store: Store) -> None:
     job = tiny_job(model_args={"hidden": [4000, 4000]}, memory_worker="128Mi")
-    manifest, _, _ = prepare_on(directory_store, job, check_memory=False)
+    manifest, _, _ = cut_on(directory_store, job, check_memory=False)
     assert manifest.train_samples == 120
 
 
 def test_a_cut_that_takes_too_long_says_which_limit_to_raise(directory_store: Store) -> None:
     job = tiny_job(data_source="synthetic:binary", data_options={"samples": 5000})
     write_spec("uid", job, directory_store)
-    request = PrepareRequest(job="uid", version=0, seconds_left=1, spec=keys.spec(keys.job("uid")))
+    request = CutRequest(job="uid", version=0, seconds_left=1, spec=keys.spec(keys.job("uid")))
     with pytest.raises(InvocationError, match=r"raise spec\.limits\.invocationSeconds") as caught:
-        data_cut.prepare(directory_store, request, Timing(time.monotonic()))
+        data_cut.cut_for_job(directory_store, request, Timing(time.monotonic()))
     assert not caught.value.retryable
 
 
 def test_a_cut_is_given_up_when_the_instance_is_told_to_stop(directory_store: Store) -> None:
     job = tiny_job(data_source="synthetic:binary", data_options={"samples": 5000})
     write_spec("uid", job, directory_store)
-    request = PrepareRequest(job="uid", version=0, seconds_left=1, spec=keys.spec(keys.job("uid")))
+    request = CutRequest(job="uid", version=0, seconds_left=1, spec=keys.spec(keys.job("uid")))
     cancelled = threading.Event()
     cancelled.set()
     with pytest.raises(InvocationError) as caught:
-        data_cut.prepare(directory_store, request, Timing(time.monotonic() + 60, cancelled))
+        data_cut.cut_for_job(directory_store, request, Timing(time.monotonic() + 60, cancelled))
     assert caught.value.retryable
 
 

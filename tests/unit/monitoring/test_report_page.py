@@ -14,7 +14,7 @@ from sapflow.messages.vectors import Sizes
 from sapflow.monitoring.report import charts, elements, events, render
 from sapflow.monitoring.report.cells import UNKNOWN
 from sapflow.monitoring.report.facts import Evaluation, Facts, Predicted
-from sapflow.records.commits import Account, Commit, Cursor, Forecast, Leg, Measured, Plan
+from sapflow.records.commits import Account, Commit, Cursor, Forecast, LevelUsage, Measured, Plan
 from sapflow.records.memory_search import SizeSearch, SizeTrial
 
 
@@ -26,10 +26,10 @@ def commit(
     failures: dict[str, int] | None = None,
     **changes: Any,
 ) -> Commit:
-    legs = [
-        Leg(calls=4, seconds=0.4, slowest=0.12, bytes_read=4_000, bytes_written=8_000),
-        Leg(calls=2, seconds=0.04, slowest=0.03, bytes_read=8_000, bytes_written=4_000),
-        Leg(calls=1, seconds=0.05, slowest=0.05, bytes_read=6_000, bytes_written=2_000),
+    levels = [
+        LevelUsage(calls=4, seconds=0.4, slowest=0.12, bytes_read=4_000, bytes_written=8_000),
+        LevelUsage(calls=2, seconds=0.04, slowest=0.03, bytes_read=8_000, bytes_written=4_000),
+        LevelUsage(calls=1, seconds=0.05, slowest=0.05, bytes_read=6_000, bytes_written=2_000),
     ]
     measured = Measured(
         loss=1 / (version + 1),
@@ -37,7 +37,7 @@ def commit(
         seconds=0.25,
         phases={"compute": 0.3, "read": 0.1, "hum": 0.05},
         peak_memory_bytes={"worker": 100 << 20, "merger": 50 << 20},
-        legs=legs if version else [],
+        levels=levels if version else [],
     )
     account = Account(
         seconds=0.25 * version + cold,
@@ -223,13 +223,13 @@ def test_says_bytes_and_seconds_of_each_level() -> None:
 def merging(*seconds: float) -> dict[str, Any]:
     """Commits whose mergers and root read and added their children in so many seconds, all of a level together."""
     made = facts().commits
-    legs = [
-        leg.model_copy(update={"phases": {"merge": each} if each else {"read": 0.01}})
-        for leg, each in zip(made[0].measured.legs, (0.0, *seconds), strict=True)
+    levels = [
+        usage.model_copy(update={"phases": {"merge": each} if each else {"read": 0.01}})
+        for usage, each in zip(made[0].measured.levels, (0.0, *seconds), strict=True)
     ]
     return {
         "commits": [
-            each.model_copy(update={"measured": each.measured.model_copy(update={"legs": legs})})
+            each.model_copy(update={"measured": each.measured.model_copy(update={"levels": levels})})
             for each in made
         ]
     }
@@ -251,7 +251,7 @@ def test_an_edge_has_no_seconds_where_the_commits_have_none_of_it() -> None:
 def test_calls_of_several_shards_are_of_one_edge() -> None:
     changes = merging(0.02, 0.03)
     for each in changes["commits"]:
-        each.measured.legs[1] = each.measured.legs[1].model_copy(update={"calls": 6})
+        each.measured.levels[1] = each.measured.levels[1].model_copy(update={"calls": 6})
     text = " ".join(Elements(render(facts(**changes, plan=Plan(structure=(1, 2, 4), shards=3)))).text)
     assert "2.0 KiB, 15 ms each 3.9 KiB in all" in text
 
@@ -315,7 +315,7 @@ def test_each_plan_has_its_own_forecast_beside_the_steps_that_followed_it() -> N
         in page
     )
     assert (
-        "<td>anew after version 12</td><td>8</td><td>500 ms</td><td>250 ms</td><td>100 % too much</td>"
+        "<td>re-planned after version 12</td><td>8</td><td>500 ms</td><td>250 ms</td><td>100 % too much</td>"
         in page
     )
 
@@ -334,8 +334,8 @@ def test_a_job_of_which_nothing_was_forecast_shows_no_forecast() -> None:
 
 
 def test_says_why_there_is_no_prediction() -> None:
-    page = render(facts(predicted=None, not_predicted="the law is of synchronous steps"))
-    assert "No prediction: the law is of synchronous steps." in page
+    page = render(facts(predicted=None, not_predicted="the cost model covers synchronous steps only"))
+    assert "No prediction: the cost model covers synchronous steps only." in page
 
 
 def test_a_phase_that_it_does_not_know_is_shown_as_other() -> None:
@@ -514,14 +514,16 @@ def test_a_typical_step_is_one_by_the_last_plan_and_the_change_is_an_event() -> 
     old = [each.model_copy(update={"plan": "older"}) for each in made.commits[:12]]
     slow = [
         each.model_copy(
-            update={"measured": each.measured.model_copy(update={"legs": [Leg(calls=9, seconds=9.0)]})}
+            update={
+                "measured": each.measured.model_copy(update={"levels": [LevelUsage(calls=9, seconds=9.0)]})
+            }
         )
         for each in old
     ]
     start = made.start.model_copy(update={"plan": "older"})
     changed = replace(made, start=start, commits=[*slow, *made.commits[12:]])
     assert [each.version for each in changed.warm] == list(range(14, 21))
-    assert [leg.calls for leg in changed.levels] == [4, 2, 1]
+    assert [usage.calls for usage in changed.levels] == [4, 2, 1]
     assert "planned anew after version 13" in render(changed)
     assert "planned anew" not in render(made)
 

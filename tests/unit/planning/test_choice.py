@@ -7,7 +7,7 @@ from helpers.jobs import document
 
 from sapflow.errors import SpecError
 from sapflow.planning import choice, workload
-from sapflow.planning.choice import Left
+from sapflow.planning.choice import Remaining
 from sapflow.planning.constants import KNATIVE, Constants
 from sapflow.planning.cost_model import Work
 from sapflow.planning.search import Candidate
@@ -28,8 +28,8 @@ def work(one: TrainingJob, size: Size = LARGE, constants: Constants = KNATIVE) -
     return workload.work_of(one, size, constants, "kubernetes", None)
 
 
-def chosen(one: TrainingJob, left: Left | None = None, size: Size = LARGE) -> Candidate:
-    return choice.choose(one, work(one, size), KNATIVE, size, left or Left())
+def chosen(one: TrainingJob, remaining: Remaining | None = None, size: Size = LARGE) -> Candidate:
+    return choice.choose(one, work(one, size), KNATIVE, size, remaining or Remaining())
 
 
 def all_of(one: TrainingJob) -> list[Candidate]:
@@ -69,7 +69,7 @@ def test_within_a_deadline_the_cheapest_that_keeps_it_is_taken() -> None:
     one = job(limits={"goal": "LeastCost", "deadlineSeconds": 600})
     fast, cheap = chosen(job()).prediction.seconds, chosen(one).prediction.seconds
     limit = (fast + cheap) / 2
-    best = chosen(one, Left(steps=100, seconds=100 * limit))
+    best = chosen(one, Remaining(steps=100, seconds=100 * limit))
     allowed = [each.prediction.dollars for each in all_of(one) if each.prediction.seconds <= limit]
     assert best.prediction.dollars == min(allowed)
     assert fast <= best.prediction.seconds <= limit
@@ -79,14 +79,16 @@ def test_within_a_budget_the_fastest_that_keeps_it_is_taken() -> None:
     one = job(limits={"goal": "LeastTime", "budgetUSD": 1})
     dear, cheap = chosen(job()).prediction.dollars, min(each.prediction.dollars for each in all_of(one))
     limit = (dear + cheap) / 2
-    best = chosen(one, Left(steps=100, dollars=100 * limit))
+    best = chosen(one, Remaining(steps=100, dollars=100 * limit))
     allowed = [each.prediction.seconds for each in all_of(one) if each.prediction.dollars <= limit]
     assert best.prediction.seconds == min(allowed)
 
 
 def test_where_nothing_keeps_within_a_limit_the_one_that_misses_it_by_least_is_taken() -> None:
     one = job(limits={"goal": "LeastCost", "deadlineSeconds": 1})
-    assert chosen(one, Left(steps=100, seconds=1e-3)).prediction.seconds == chosen(job()).prediction.seconds
+    assert (
+        chosen(one, Remaining(steps=100, seconds=1e-3)).prediction.seconds == chosen(job()).prediction.seconds
+    )
 
 
 def test_only_the_limit_that_a_goal_is_to_keep_within_counts() -> None:
@@ -94,9 +96,9 @@ def test_only_the_limit_that_a_goal_is_to_keep_within_counts() -> None:
     none = choice.within_limits(job(limits=limits), 10, seconds=100, dollars=0.5)
     cost = choice.within_limits(job(limits={**limits, "goal": "LeastCost"}), 10, seconds=100, dollars=0.5)
     time = choice.within_limits(job(limits={**limits, "goal": "LeastTime"}), 10, seconds=100, dollars=0.5)
-    assert none == Left(10)
-    assert cost == Left(10, seconds=500)
-    assert time == Left(10, dollars=1.5)
+    assert none == Remaining(10)
+    assert cost == Remaining(10, seconds=500)
+    assert time == Remaining(10, dollars=1.5)
 
 
 def test_mergers_too_small_for_any_shard_are_an_error_that_names_them() -> None:
@@ -122,7 +124,7 @@ def test_a_tree_that_is_named_is_kept_where_memory_asks_for_more_shards_than_the
         merge={"structure": [1, 5, 22, 100]},
         memory={"worker": "4Gi", "merger": "256Mi"},
     )
-    best = choice.choose(one, work(one, large), KNATIVE, large, Left())
+    best = choice.choose(one, work(one, large), KNATIVE, large, Remaining())
     assert (best.structure, best.shards) == ((1, 5, 22, 100), 2)
 
 

@@ -52,14 +52,14 @@ def test_without_a_bound_k_is_about_ln_n_minus_1() -> None:
 
 
 @pytest.mark.parametrize(("case", "least"), [("A", 0.984), ("B", 0.994)])
-def test_the_law_with_a_term_per_level_explains_the_paper_s_table_3(case: str, least: float) -> None:
+def test_the_cost_model_with_a_term_per_level_explains_the_paper_s_table_3(case: str, least: float) -> None:
     found = table3.fit(case)
     assert round(found.r_squared, 3) >= least
     assert found.r_squared > table3.fit(case, levels=False).r_squared
     assert min(found.fixed, found.merge, found.level) > 0
 
 
-def test_the_paper_s_own_structure_is_near_the_best_of_its_table_by_the_fitted_law() -> None:
+def test_the_paper_s_own_structure_is_near_the_best_of_its_table_by_the_fitted_cost_model() -> None:
     for case in table3.ITERATIONS:
         assert table3.fit(case).predicted[0] <= 1.02 * min(table3.fit(case).predicted)
 

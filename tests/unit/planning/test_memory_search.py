@@ -1,4 +1,4 @@
-"""The search for a memory size: eqs. 5 to 9, with an α that needs no units, and the law fitted to all trials."""
+"""The search for a memory size: eqs. 5 to 9, with an α that needs no units, and the model fitted to all trials."""
 
 import random
 
@@ -16,11 +16,11 @@ def trial(size: int, seconds: float) -> Trial:
     return Trial(size, seconds, 1.63e-8 * size * seconds)
 
 
-def search(law: dict[str, float], goal: Goal, sizes: Sizes, seed: int) -> list[Trial]:
+def search(model: dict[str, float], goal: Goal, sizes: Sizes, seed: int) -> list[Trial]:
     """All trials of one search. A step takes a fixed time, and one that memory shortens, up to what is enough."""
 
     def at(size: int) -> Trial:
-        return trial(size, law["fixed"] + law["work"] / min(size, law["enough"]))
+        return trial(size, model["fixed"] + model["work"] / min(size, model["enough"]))
 
     trials = [at(size) for size in first(sizes, random.Random(seed))]
     while 2 <= len(trials) < 2 + UPDATES and (size := following(trials, sizes, goal)) is not None:
@@ -49,31 +49,31 @@ def test_a_secant_step_is_clamped_by_eq_7() -> None:
     assert secant(trial(512, 2.0), trial(640, 1.6), Sizes(LEAST, 900), "PerformancePerCost") == 900
 
 
-def test_the_law_that_times_follow_is_found_and_its_best_size_tried_next() -> None:
+def test_the_model_that_times_follow_is_found_and_its_best_size_tried_next() -> None:
     trials = [trial(size, 0.5 + 300 / size) for size in (400, 1000)]
-    law = fit(trials)
-    assert law is not None
-    assert law.fixed == pytest.approx(0.5)
-    assert law.work == pytest.approx(300)
+    model = fit(trials)
+    assert model is not None
+    assert model.fixed == pytest.approx(0.5)
+    assert model.work == pytest.approx(300)
     assert following(trials, Sizes(LEAST, MOST), "PerformancePerCost") == 600
     assert following(trials, Sizes(LEAST, MOST), "Cost") == LEAST
 
 
-def test_a_law_that_a_trial_belies_is_not_followed_but_the_gap_beside_the_best_size_is_cut() -> None:
+def test_a_model_that_a_trial_contradicts_is_not_followed_but_the_gap_beside_the_best_size_is_cut() -> None:
     trials = [trial(300, 4.0), trial(600, 2.0), trial(900, 1.0), trial(1200, 1.0), trial(1500, 1.0)]
     assert fit(trials) is None
     # Eq. 9 leads from 1500 to below the best size and its neighbours: 600 and 1200 beside 900.
     assert following(trials, Sizes(LEAST, MOST), "PerformancePerCost") == 900 - round(0.45 * 300)
 
 
-def test_what_the_errors_of_trials_explain_belies_no_law() -> None:
+def test_what_the_errors_of_trials_explain_contradicts_no_model() -> None:
     trials = [trial(size, 0.5 + 300 / size) for size in (300, 600, 1500)]
     trials.append(trial(900, 1.15 * (0.5 + 300 / 900)))
     assert fit(trials) is None
     assert fit([Trial(each.size, each.seconds, each.dollars, error=0.05) for each in trials]) is not None
 
 
-def test_of_trials_that_a_law_fits_the_one_that_is_best_by_it_is_taken_and_not_the_luckiest() -> None:
+def test_of_trials_that_a_model_fits_the_one_that_is_best_by_it_is_taken_and_not_the_luckiest() -> None:
     lucky = trial(320, 0.9 * (0.6 + 130 / 320))
     trials = [
         Trial(each.size, each.seconds, each.dollars, error=0.1)
@@ -103,7 +103,9 @@ def test_a_size_that_was_killed_and_all_below_it_are_never_tried_again() -> None
 
 
 def test_no_size_left_is_an_error_that_says_so() -> None:
-    with pytest.raises(ValueError, match="no size from 256 to 512 MiB by 1 is left, killed: \\[512\\]"):
+    with pytest.raises(
+        ValueError, match="in steps of 1 is left to try; these were killed for lack of memory: \\[512\\]"
+    ):
         Sizes(256, 512, killed=(512,))
 
 
@@ -116,13 +118,13 @@ def test_the_first_sizes_may_be_taken_and_differ(seed: int, one: int, other: int
     assert all(low <= size <= high and size % step == 0 for size in found)
 
 
-def check(law: dict[str, float], goal: Goal, sizes: Sizes, seed: int, within: float) -> None:
-    trials = search(law, goal, sizes, seed)
+def check(model: dict[str, float], goal: Goal, sizes: Sizes, seed: int, within: float) -> None:
+    trials = search(model, goal, sizes, seed)
     tried = [each.size for each in trials]
     assert len(set(tried)) == len(tried) <= 2 + UPDATES
     assert all(sizes.low <= size <= sizes.high and size % sizes.step == 0 for size in tried)
     sweep = [
-        trial(size, law["fixed"] + law["work"] / min(size, law["enough"]))
+        trial(size, model["fixed"] + model["work"] / min(size, model["enough"]))
         for size in range(sizes.low, sizes.high + 1, sizes.step)
     ]
     assert best(trials, goal).loss(goal) <= within * best(sweep, goal).loss(goal)
@@ -140,18 +142,18 @@ def test_eight_updates_end_within_five_percent_of_the_best_where_cpu_follows_mem
 
 
 @given(
-    law=st.fixed_dictionaries({"fixed": fixed, "work": work, "enough": st.floats(300, 4_000)}),
+    model=st.fixed_dictionaries({"fixed": fixed, "work": work, "enough": st.floats(300, 4_000)}),
     goal=goals,
     killed=st.lists(st.integers(1, 700), max_size=3),
     seed=seeds,
 )
 def test_sizes_killed_and_time_that_stops_falling_cost_it_little(
-    law: dict[str, float], goal: Goal, killed: list[int], seed: int
+    model: dict[str, float], goal: Goal, killed: list[int], seed: int
 ) -> None:
-    check(law, goal, Sizes(LEAST, MOST, 1, killed), seed, 1.15)
+    check(model, goal, Sizes(LEAST, MOST, 1, killed), seed, 1.15)
 
 
 def test_a_size_that_was_tried_twice_in_a_row_has_a_slope_to_the_one_before() -> None:
-    # 512 was killed, and its workers were given 768 once more; no law fits times that rise with memory.
+    # Workers with 512 were killed and got 768 again; no model fits times that rise with memory.
     trials = [trial(1024, 3.0), trial(768, 1.0), trial(768, 1.4)]
     assert following(trials, Sizes(544, 1536, 32), "Cost") not in {None, 768}

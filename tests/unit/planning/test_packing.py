@@ -60,13 +60,13 @@ def test_on_small_trees_no_packing_is_better_and_none_is_missed(of: Problem) -> 
 @settings(deadline=None, max_examples=60)
 @given(problems(widest=120, most_cells=9))
 def test_a_packing_fits_and_is_never_worse_than_dealing_nodes_in_turn(of: Problem) -> None:
-    found, turns = pack(of), dealt(of)
+    found, round_robin = pack(of), dealt(of)
     if found is not None:
         assert of.fits(found)
         assert [len(row) for row in found] == list(reversed(of.tree))
-    if of.fits(turns):
+    if of.fits(round_robin):
         assert found is not None
-        assert of.cost(found) <= of.cost(turns)
+        assert of.cost(found) <= of.cost(round_robin)
 
 
 @settings(deadline=None, max_examples=30)

@@ -1,4 +1,4 @@
-"""The law, its constants, and the search over trees."""
+"""The cost model, its constants, and the search over trees."""
 
 import itertools
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from sapflow.errors import SpecError
 from sapflow.planning import calibration, search
-from sapflow.planning.calibration import Level, Measurement
+from sapflow.planning.calibration import LevelTime, Measurement
 from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
-from sapflow.planning.cost_model import CAUSES, Law, Work
+from sapflow.planning.cost_model import CAUSES, CostModel, Work
 from sapflow.planning.search import Candidate, Objective
 from sapflow.quantities import structure
 from sapflow.quantities.memory import MERGER_BASE
@@ -28,7 +28,7 @@ HEAVY = Work(workers=16, parameters=25_000_000, compute_seconds=0.5, slots=1, me
 
 
 def seconds(work: Work, constants: Constants, tree: Structure, shards: int = 1) -> float:
-    return Law(work, constants).predict(tree, shards, AWS_LAMBDA).seconds
+    return CostModel(work, constants).predict(tree, shards, AWS_LAMBDA).seconds
 
 
 def trees(workers: int, levels: int) -> list[Structure]:
@@ -78,7 +78,7 @@ def test_of_trees_that_differ_by_the_rounding_of_their_sums_the_one_with_fewest_
         assert found[0].structure == (1, 4, 32)
 
 
-def test_with_the_merging_term_alone_the_law_is_equation_1() -> None:
+def test_with_the_merging_term_alone_the_cost_model_is_equation_1() -> None:
     nothing = dict.fromkeys(
         ("step", "level", "dispatch", "call", "request", "read", "write", "child_byte"), 0.0
     )
@@ -94,18 +94,18 @@ def test_the_parts_of_a_prediction_add_up_to_it_and_the_largest_is_the_bottlenec
         (HEAVY, (1, 4, 16), 4),
         (replace(HEAVY, instances=3), (1, 16), 2),
     ]:
-        law = Law(work, KNATIVE)
-        found = law.predict(tree, shards, AWS_LAMBDA)
+        model = CostModel(work, KNATIVE)
+        found = model.predict(tree, shards, AWS_LAMBDA)
         assert set(found.parts) == set(CAUSES)
         assert found.seconds == pytest.approx(sum(found.parts.values()))
-        spans = sum(leg.span for leg in found.legs) + KNATIVE.level * (len(found.legs) - 1)
-        assert found.seconds == pytest.approx(spans + KNATIVE.seconds(law.fixed()))
+        spans = sum(stage.span for stage in found.stages) + KNATIVE.level * (len(found.stages) - 1)
+        assert found.seconds == pytest.approx(spans + KNATIVE.seconds(model.fixed()))
         assert found.parts[found.bottleneck] == max(found.parts.values())
 
 
 def test_the_bottleneck_follows_the_work() -> None:
     def bottleneck(work: Work, tree: Structure, shards: int = 1) -> str:
-        return Law(work, KNATIVE).predict(tree, shards, AWS_LAMBDA).bottleneck
+        return CostModel(work, KNATIVE).predict(tree, shards, AWS_LAMBDA).bottleneck
 
     assert bottleneck(replace(LIGHT, compute_seconds=9.0), (1, 4, 16)) == "computing"
     assert bottleneck(HEAVY, (1, 16)) == "merging"
@@ -121,16 +121,17 @@ def test_calls_beyond_the_instances_come_in_waves() -> None:
 
 def test_slow_mergers_take_longer_to_add_and_nothing_else_does() -> None:
     fast, slow = (
-        Law(replace(HEAVY, merger_cpus=cpus), KNATIVE).predict((1, 16), 1, AWS_LAMBDA) for cpus in (1, 0.5)
+        CostModel(replace(HEAVY, merger_cpus=cpus), KNATIVE).predict((1, 16), 1, AWS_LAMBDA)
+        for cpus in (1, 0.5)
     )
     assert slow.parts["merging"] == pytest.approx(2 * fast.parts["merging"])
     assert slow.seconds - fast.seconds == pytest.approx(fast.parts["merging"])
 
 
 def test_a_far_store_s_small_children_are_waited_for_in_rounds_of_those_read_ahead() -> None:
-    waits = [Law(LIGHT, FAR).merge_units(fan_in, 1)["fetch"] for fan_in in (1, 4, 5, 8, 17)]
+    waits = [CostModel(LIGHT, FAR).merge_units(fan_in, 1)["fetch"] for fan_in in (1, 4, 5, 8, 17)]
     assert waits == [1, 1, 2, 2, 5]
-    four, five = (Law(LIGHT, FAR).merge_units(fan_in, 1) for fan_in in (4, 5))
+    four, five = (CostModel(LIGHT, FAR).merge_units(fan_in, 1) for fan_in in (4, 5))
     wait = 0.2 + 4 * LIGHT.parameters * FAR.fetch_byte
     assert FAR.seconds(five) - FAR.seconds(four) == pytest.approx(
         wait + FAR.child + 4 * 42_601 * FAR.child_byte
@@ -139,15 +140,15 @@ def test_a_far_store_s_small_children_are_waited_for_in_rounds_of_those_read_ahe
 
 def test_a_far_store_s_large_children_take_their_bytes_or_the_asking_whichever_is_longer() -> None:
     streamed, asked = (
-        Law(replace(LIGHT, parameters=count), FAR).merge_units(5, 1) for count in (25_000_000, 500_000)
+        CostModel(replace(LIGHT, parameters=count), FAR).merge_units(5, 1) for count in (25_000_000, 500_000)
     )
     assert (streamed["fetch"], streamed["fetch_byte"]) == (1, 5 * 100_000_000)
     assert (asked["fetch"], asked["fetch_byte"]) == (5, 2_000_000)
 
 
 def test_dollars_are_the_price_of_every_call() -> None:
-    found = Law(LIGHT, KNATIVE).predict((1, 4, 16), 1, AWS_LAMBDA)
-    worker, merger, root = (leg.seconds for leg in found.legs)
+    found = CostModel(LIGHT, KNATIVE).predict((1, 4, 16), 1, AWS_LAMBDA)
+    worker, merger, root = (stage.seconds for stage in found.stages)
     expected = 16 * cost(AWS_LAMBDA, 512 << 20, worker) + 4 * cost(AWS_LAMBDA, 256 << 20, merger)
     assert found.dollars == pytest.approx(expected + cost(AWS_LAMBDA, 256 << 20, root))
     assert found.calls == 21
@@ -165,9 +166,9 @@ def test_no_tree_at_all_beats_the_search(
 ) -> None:
     work, shards = replace(kind, workers=workers), (1, 2, 4)
     best = search.search(work, constants, AWS_LAMBDA, shards=shards, objective=objective, max_levels=3)[0]
-    law = Law(work, constants)
+    model = CostModel(work, constants)
     others = [
-        getattr(law.predict(tree, number, AWS_LAMBDA), objective)
+        getattr(model.predict(tree, number, AWS_LAMBDA), objective)
         for tree in trees(workers, 3)
         for number in shards
     ]
@@ -219,7 +220,9 @@ def test_a_sum_that_no_merger_can_hold_is_told() -> None:
 def test_mergers_on_workers_have_the_memory_and_the_price_of_workers() -> None:
     work = replace(HEAVY, merger_memory=1, mergers="worker")
     assert search.feasible_shards(work, 1) == [1]
-    assert {leg.role for leg in Law(work, KNATIVE).predict((1, 4, 16), 1, AWS_LAMBDA).legs} == {"worker"}
+    assert {stage.role for stage in CostModel(work, KNATIVE).predict((1, 4, 16), 1, AWS_LAMBDA).stages} == {
+        "worker"
+    }
 
 
 def measurements(constants: Constants) -> list[Measurement]:
@@ -245,33 +248,37 @@ def test_constants_are_found_again_from_the_steps_that_they_make() -> None:
 
 def measured(work: Work, truth: Constants, tree: Structure, shards: int = 1) -> Measurement:
     """A step with its parts as the driver would measure them, where these were the constants."""
-    law = Law(work, truth)
-    legs = tuple(law.legs(tree, shards))
+    model = CostModel(work, truth)
+    stages = tuple(model.stages(tree, shards))
     last = len(tree) - 1
     levels = []
     for number in range(last + 1):
-        mine = legs[number:] if number == last else legs[number : number + 1]
-        whole = dict.fromkeys(("compute", "read", "write", "merge"), 0.0)
-        for leg in mine:
-            requests = leg.units["request"] / 2 if number == 0 else leg.units["request"]
+        mine = stages[number:] if number == last else stages[number : number + 1]
+        totals = dict.fromkeys(("compute", "read", "write", "merge"), 0.0)
+        for stage in mine:
+            requests = stage.units["request"] / 2 if number == 0 else stage.units["request"]
             if number == 0:
-                whole["compute"] += leg.calls * work.compute_seconds
-                whole["read"] += leg.calls * truth.seconds({"request": requests, "read": leg.units["read"]})
+                totals["compute"] += stage.calls * work.compute_seconds
+                totals["read"] += stage.calls * truth.seconds(
+                    {"request": requests, "read": stage.units["read"]}
+                )
             else:
                 names = ("fetch", "fetch_byte", "child", "child_byte")
-                whole["merge"] += leg.calls * truth.seconds(
-                    {name: leg.units.get(name, 0.0) for name in names}
+                totals["merge"] += stage.calls * truth.seconds(
+                    {name: stage.units.get(name, 0.0) for name in names}
                 )
-            whole["write"] += leg.calls * truth.seconds({"request": requests, "write": leg.units["write"]})
+            totals["write"] += stage.calls * truth.seconds(
+                {"request": requests, "write": stage.units["write"]}
+            )
         levels.append(
-            Level(
-                sum(leg.calls for leg in mine),
-                sum(leg.calls * leg.seconds for leg in mine),
-                max(leg.seconds for leg in mine),
-                whole,
+            LevelTime(
+                sum(stage.calls for stage in mine),
+                sum(stage.calls * stage.seconds for stage in mine),
+                max(stage.seconds for stage in mine),
+                totals,
             )
         )
-    return Measurement(work, tree, shards, law.predict(tree, shards, AWS_LAMBDA).seconds, levels)
+    return Measurement(work, tree, shards, model.predict(tree, shards, AWS_LAMBDA).seconds, levels)
 
 
 def regret(parameters: int, workers: int, truth: Constants, learn: Callable[..., Constants]) -> float:
@@ -283,7 +290,7 @@ def regret(parameters: int, workers: int, truth: Constants, learn: Callable[...,
         return search.search(work, constants, AWS_LAMBDA, shards=shards)[0]
 
     def takes(one: Candidate) -> float:
-        return Law(work, truth).predict(one.structure, one.shards, AWS_LAMBDA).seconds
+        return CostModel(work, truth).predict(one.structure, one.shards, AWS_LAMBDA).seconds
 
     first = best(LOCAL_MINIO)
     chosen = best(learn(measured(work, truth, first.structure, first.shards)))

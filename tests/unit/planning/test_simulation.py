@@ -1,9 +1,9 @@
-"""The simulation of a step, and the law held against it."""
+"""The simulation of a step, and the cost model compared with it."""
 
 import pytest
 
 from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
-from sapflow.planning.cost_model import Law, Work
+from sapflow.planning.cost_model import CostModel, Work
 from sapflow.planning.simulation import Simulation, simulate
 from sapflow.quantities.prices import AWS_LAMBDA
 from sapflow.quantities.structure import Structure
@@ -15,8 +15,8 @@ FAR = LOCAL_MINIO.changed("far", {"request": 0.2, "fetch": 0.2, "write": 4e-8, "
 def both(
     work: Work, tree: Structure, shards: int, constants: Constants = KNATIVE
 ) -> tuple[float, Simulation]:
-    law = Law(work, constants).predict(tree, shards, AWS_LAMBDA)
-    return law.seconds, simulate(work, constants, tree, shards, AWS_LAMBDA)
+    model = CostModel(work, constants).predict(tree, shards, AWS_LAMBDA)
+    return model.seconds, simulate(work, constants, tree, shards, AWS_LAMBDA)
 
 
 @pytest.mark.parametrize("constants", [KNATIVE, LOCAL_DIRECTORY, FAR], ids=["knative", "local", "far"])
@@ -35,35 +35,35 @@ def both(
         ((1, 6, 36, 179, 10_000), 1, SMALL),
     ],
 )
-def test_where_nothing_waits_for_an_instance_the_law_is_within_two_percent(
+def test_where_nothing_waits_for_an_instance_the_cost_model_is_within_two_percent(
     constants: Constants, tree: Structure, shards: int, parameters: int, computing: float
 ) -> None:
     work = Work(workers=tree[-1], parameters=parameters, compute_seconds=computing, slots=1)
-    law, simulated = both(work, tree, shards, constants)
+    model, simulated = both(work, tree, shards, constants)
     assert simulated.waited == 0
-    assert law == pytest.approx(simulated.seconds, rel=0.02)
+    assert model == pytest.approx(simulated.seconds, rel=0.02)
 
 
 @pytest.mark.parametrize(
     ("tree", "shards", "instances"),
     [((1, 10, 100), 1, 10), ((1, 10, 100), 4, 16), ((1, 10, 100, 1000), 1, 50), ((1, 100), 1, 7)],
 )
-def test_where_calls_wait_the_law_is_within_five_percent(
+def test_where_calls_wait_the_cost_model_is_within_five_percent(
     tree: Structure, shards: int, instances: int
 ) -> None:
     work = Work(workers=tree[-1], parameters=SMALL, compute_seconds=0.2, instances=instances)
-    law, simulated = both(work, tree, shards)
+    model, simulated = both(work, tree, shards)
     assert simulated.waited > 0
     assert simulated.most_instances == instances
-    assert law == pytest.approx(simulated.seconds, rel=0.05)
+    assert model == pytest.approx(simulated.seconds, rel=0.05)
 
 
-def test_calls_and_dollars_are_those_of_the_law() -> None:
+def test_calls_and_dollars_are_those_of_the_cost_model() -> None:
     work = Work(workers=100, parameters=LARGE, compute_seconds=0.2)
-    law = Law(work, KNATIVE).predict((1, 10, 100), 4, AWS_LAMBDA)
+    model = CostModel(work, KNATIVE).predict((1, 10, 100), 4, AWS_LAMBDA)
     simulated = simulate(work, KNATIVE, (1, 10, 100), 4, AWS_LAMBDA)
-    assert simulated.calls == law.calls == 100 + 10 * 4 + 4 + 4
-    assert simulated.dollars == pytest.approx(law.dollars)
+    assert simulated.calls == model.calls == 100 + 10 * 4 + 4 + 4
+    assert simulated.dollars == pytest.approx(model.dollars)
 
 
 def test_levels_end_one_after_the_other() -> None:

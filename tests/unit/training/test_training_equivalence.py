@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.functions import requests
-from helpers.jobs import Crash, Place, Prepared, Simulation, tiny_job
+from helpers.jobs import Crash, Place, Places, Simulation, tiny_job
 from helpers.reference import OPTIMIZERS, Reference, mean_loss
 from torch import nn
 
@@ -16,18 +16,18 @@ from sapflow.training.train import micro_seed
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return Prepared(tmp_path_factory.mktemp("jobs"))
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(tmp_path_factory.mktemp("jobs"))
 
 
-def trained(prepared: Prepared, **changes: Any) -> Place:
-    place = prepared.place(tiny_job(**changes))
+def trained(places: Places, **changes: Any) -> Place:
+    place = places.place(tiny_job(**changes))
     Simulation(place).run()
     return place
 
 
-def sha256(prepared: Prepared, *, hurry: float = 0.0, seed: int = 0, **changes: Any) -> str:
-    return str(Simulation(prepared.place(tiny_job(**changes)), hurry=hurry, seed=seed).run()["sha256"])
+def sha256(places: Places, *, hurry: float = 0.0, seed: int = 0, **changes: Any) -> str:
+    return str(Simulation(places.place(tiny_job(**changes)), hurry=hurry, seed=seed).run()["sha256"])
 
 
 def assert_close(one: Place, other: Place) -> None:
@@ -42,11 +42,9 @@ class TestOneProcess:
     STEPS = 9
 
     @pytest.mark.parametrize("name", OPTIMIZERS)
-    def test_each_optimizer(self, prepared: Prepared, name: str) -> None:
+    def test_each_optimizer(self, places: Places, name: str) -> None:
         rate = 0.01 if name.startswith("Ada") else 0.1
-        place = trained(
-            prepared, optimizer_name=name, optimizer_learningRate=rate, algorithm_steps=self.STEPS
-        )
+        place = trained(places, optimizer_name=name, optimizer_learningRate=rate, algorithm_steps=self.STEPS)
         reference = Reference(place)
         module = reference.model()
         optimizer = reference.optimizer(module)
@@ -57,10 +55,10 @@ class TestOneProcess:
             optimizer.step()
         reference.assert_equal(module)
 
-    def test_weight_decay_clipping_and_a_schedule(self, prepared: Prepared) -> None:
+    def test_weight_decay_clipping_and_a_schedule(self, places: Places) -> None:
         warmup, low = 3, 0.2
         place = trained(
-            prepared,
+            places,
             algorithm_steps=self.STEPS,
             optimizer_weightDecay=0.05,
             optimizer_clipNorm=0.4,
@@ -91,9 +89,9 @@ class TestOneProcess:
         [(5, [1, 2, 3, 5], 7), (7, [1, 3, 7], 17), (1, [1, 1], 50), (3, [1, 3], 11)],
     )
     def test_uneven_trees_and_last_steps_with_fewer_samples_than_workers(
-        self, prepared: Prepared, workers: int, structure: list[int], batch: int
+        self, places: Places, workers: int, structure: list[int], batch: int
     ) -> None:
-        place = prepared.place(
+        place = places.place(
             tiny_job(workers=workers, merge_structure=structure, data_batchSize=batch, algorithm_steps=6)
         )
         simulation = Simulation(place)
@@ -116,10 +114,10 @@ class TestSameSplit:
     """Models with batch statistics or dropout against plain torch over the same split among workers."""
 
     @pytest.mark.parametrize("micro", [8, 3])
-    def test_batch_norm_and_dropout(self, prepared: Prepared, micro: int) -> None:
+    def test_batch_norm_and_dropout(self, places: Places, micro: int) -> None:
         workers, batch, steps = 4, 8, 6
         place = trained(
-            prepared,
+            places,
             model_args={"hidden": [8], "batchNorm": True, "dropout": 0.25},
             data_microBatchSize=micro,
             algorithm_steps=steps,
@@ -152,9 +150,9 @@ class TestSameSplit:
                         buffer.copy_(theirs[0])
         reference.assert_equal(module)
 
-    def test_a_model_that_replaces_its_buffers(self, prepared: Prepared) -> None:
+    def test_a_model_that_replaces_its_buffers(self, places: Places) -> None:
         place = trained(
-            prepared,
+            places,
             model_name=None,
             model_entrypoint="helpers.models:replacing",
             model_args={},
@@ -176,13 +174,11 @@ class TestLocalSteps:
 
     @pytest.mark.parametrize("state", ["Reset", "Average"])
     @pytest.mark.parametrize("name", ["SGD", "Momentum", "Adam"])
-    def test_models_and_travelling_state_are_averaged(
-        self, prepared: Prepared, name: str, state: str
-    ) -> None:
+    def test_models_and_travelling_state_are_averaged(self, places: Places, name: str, state: str) -> None:
         workers, batch, local, rounds = 4, 6, 2, 4
         rate = 0.01 if name == "Adam" else 0.1
         place = trained(
-            prepared,
+            places,
             optimizer_name=name,
             optimizer_learningRate=rate,
             algorithm_localSteps=local,
@@ -225,12 +221,12 @@ class TestLocalSteps:
         reference.assert_equal(module, tolerance=1e-4 if name == "Adam" else 2e-5)
 
     @pytest.mark.parametrize("name", ["Momentum", "Adam", "Adagrad"])
-    def test_a_rank_goes_on_with_the_state_that_it_had(self, prepared: Prepared, name: str) -> None:
+    def test_a_rank_goes_on_with_the_state_that_it_had(self, places: Places, name: str) -> None:
         # Five ranks, and a last round of an epoch that has samples for three of them at most.
         workers, batch, local, rounds = 5, 5, 3, 7
         rate = 0.01 if name == "Adam" else 0.1
         place = trained(
-            prepared,
+            places,
             workers=workers,
             merge_structure=[1, 2, 5],
             optimizer_name=name,
@@ -268,45 +264,43 @@ class TestLocalSteps:
 class TestSameBits:
     """What must not change a single bit of the result."""
 
-    def test_shards_with_clipping(self, prepared: Prepared) -> None:
+    def test_shards_with_clipping(self, places: Places) -> None:
         changes: dict[str, Any] = {
             "model_args": {"hidden": [48, 48]},
             "optimizer_name": "Adam",
             "optimizer_clipNorm": 0.3,
             "optimizer_weightDecay": 0.01,
         }
-        assert len({sha256(prepared, merge_shards=shards, **changes) for shards in (1, 2, 3)}) == 1
+        assert len({sha256(places, merge_shards=shards, **changes) for shards in (1, 2, 3)}) == 1
 
-    def test_shards_with_batch_norm_and_local_steps(self, prepared: Prepared) -> None:
+    def test_shards_with_batch_norm_and_local_steps(self, places: Places) -> None:
         changes: dict[str, Any] = {
             "model_args": {"hidden": [48, 48], "batchNorm": True},
             "algorithm_localSteps": 2,
             "algorithm_localState": "Average",
             "algorithm_steps": 3,
         }
-        assert len({sha256(prepared, merge_shards=shards, **changes) for shards in (1, 2, 3, 6)}) == 1
+        assert len({sha256(places, merge_shards=shards, **changes) for shards in (1, 2, 3, 6)}) == 1
 
-    def test_merging_in_reused_workers(self, prepared: Prepared) -> None:
+    def test_merging_in_reused_workers(self, places: Places) -> None:
         structure = [1, 2, 4]
-        assert sha256(prepared, merge_structure=structure) == sha256(
-            prepared, merge_structure=structure, merge_reuseWorkers=True
+        assert sha256(places, merge_structure=structure) == sha256(
+            places, merge_structure=structure, merge_reuseWorkers=True
         )
 
     @pytest.mark.parametrize("structure", [[1, 6], [1, 2, 6], [1, 4, 6], [1, 2, 3, 6]])
     def test_one_structure_gives_the_same_bits_again_and_any_structure_the_same_numbers(
-        self, prepared: Prepared, structure: list[int]
+        self, places: Places, structure: list[int]
     ) -> None:
-        flat = trained(prepared, workers=6, merge_structure=[1, 6])
-        tree = trained(prepared, workers=6, merge_structure=structure)
-        again = sha256(prepared, workers=6, merge_structure=structure, seed=7)
+        flat = trained(places, workers=6, merge_structure=[1, 6])
+        tree = trained(places, workers=6, merge_structure=structure)
+        again = sha256(places, workers=6, merge_structure=structure, seed=7)
         assert_close(flat, tree)
         assert again == Simulation(tree).run()["sha256"]
 
     @pytest.mark.parametrize("micro", [1, 3, 5])
-    def test_micro_batches_give_the_same_numbers_as_whole_batches(
-        self, prepared: Prepared, micro: int
-    ) -> None:
-        assert_close(trained(prepared), trained(prepared, data_microBatchSize=micro))
+    def test_micro_batches_give_the_same_numbers_as_whole_batches(self, places: Places, micro: int) -> None:
+        assert_close(trained(places), trained(places, data_microBatchSize=micro))
 
 
 TIME_LIMITED: dict[str, tuple[dict[str, Any], str]] = {
@@ -363,10 +357,10 @@ class TestTimeLimits:
 
     @pytest.mark.parametrize(("changes", "op"), TIME_LIMITED.values(), ids=TIME_LIMITED.keys())
     def test_the_result_is_that_without_a_limit_bit_for_bit(
-        self, prepared: Prepared, changes: dict[str, Any], op: str
+        self, places: Places, changes: dict[str, Any], op: str
     ) -> None:
-        limited = Simulation(prepared.place(tiny_job(**changes)), hurry=1.0)
-        whole = Simulation(prepared.place(tiny_job(**changes)))
+        limited = Simulation(places.place(tiny_job(**changes)), hurry=1.0)
+        whole = Simulation(places.place(tiny_job(**changes)))
         assert limited.run()["sha256"] == whole.run()["sha256"]
         seen, expected = (
             [(one.measured.loss, one.measured.accuracy, one.measured.samples) for one in run.place.commits()]
@@ -378,15 +372,15 @@ class TestTimeLimits:
         left = [name for name in limited.place.listing() if name.startswith("work")]
         assert left == []
 
-    def test_each_invocation_does_one_micro_batch(self, prepared: Prepared) -> None:
-        simulation = Simulation(prepared.place(tiny_job(data_microBatchSize=2, algorithm_steps=3)), hurry=1.0)
+    def test_each_invocation_does_one_micro_batch(self, places: Places) -> None:
+        simulation = Simulation(places.place(tiny_job(data_microBatchSize=2, algorithm_steps=3)), hurry=1.0)
         simulation.run()
         assert len(requests(simulation.functions.log, "train")) == 3 * 4 * 4
 
-    def test_an_evaluation_is_cut_too(self, prepared: Prepared) -> None:
-        limited = Simulation(prepared.place(tiny_job(data_batchSize=4)), hurry=1.0)
+    def test_an_evaluation_is_cut_too(self, places: Places) -> None:
+        limited = Simulation(places.place(tiny_job(data_batchSize=4)), hurry=1.0)
         outcome = limited.run()
-        whole = Simulation(prepared.place(tiny_job(data_batchSize=4))).run()
+        whole = Simulation(places.place(tiny_job(data_batchSize=4))).run()
         positions = [
             one["position"] for one in requests(limited.functions.log, "evaluate") if one["version"] == 2
         ]
@@ -398,8 +392,8 @@ class TestTimeLimits:
 class TestData:
     @pytest.mark.parametrize("workers", [1, 2, 3, 5, 7, 8, 13])
     @pytest.mark.parametrize("local", [1, 2])
-    def test_every_sample_is_used_once_an_epoch(self, prepared: Prepared, workers: int, local: int) -> None:
-        place = prepared.place(
+    def test_every_sample_is_used_once_an_epoch(self, places: Places, workers: int, local: int) -> None:
+        place = places.place(
             tiny_job(
                 workers=workers,
                 merge_structure=None,
@@ -422,11 +416,9 @@ class TestData:
         assert not np.array_equal(first, second)
         assert np.array_equal(np.sort(first.sum(axis=1)), np.sort(second.sum(axis=1)))
 
-    def test_an_epoch_that_was_interrupted_goes_on_where_its_last_commit_stands(
-        self, prepared: Prepared
-    ) -> None:
-        place = prepared.place(tiny_job(algorithm_steps=6))
-        whole = Simulation(prepared.place(tiny_job(algorithm_steps=6)))
+    def test_an_epoch_that_was_interrupted_goes_on_where_its_last_commit_stands(self, places: Places) -> None:
+        place = places.place(tiny_job(algorithm_steps=6))
+        whole = Simulation(places.place(tiny_job(algorithm_steps=6)))
         whole.run()
         interrupted = Simulation(place, crashes=[Crash(9, "before")])
         interrupted.run()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from helpers.functions import requests
-from helpers.jobs import Place, Simulation, prepare, tiny_job
+from helpers.jobs import Place, Simulation, make_place, tiny_job
 
 from sapflow.channels.channels import open_channels
 from sapflow.errors import InvocationError
@@ -57,7 +57,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         "merge_structure": [1, 4],
         **MODELS[request.param],
     }
-    return prepare(tmp_path / "store", tiny_job(**changes))
+    return make_place(tmp_path / "store", tiny_job(**changes))
 
 
 def first_requests(place: Place) -> list[TrainRequest]:
