@@ -28,7 +28,7 @@ def source(name: str, options: Mapping[str, object]) -> Source:
     chosen = parse(GeneratedOptions, options, f"generated:{name}")
 
     def chunks() -> Iterator[Chunk]:
-        with TemporaryDirectory(prefix="sapflow-") as folder:
+        with TemporaryDirectory(prefix="sapflow-generated-") as folder:
             if name == "mnist":
                 ensure_mnist(Path(folder), chosen.samples, seed=chosen.seed)
                 yield from idx.source(find_files(folder), {}).chunks()
