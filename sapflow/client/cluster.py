@@ -51,7 +51,7 @@ def connect(
 
     # Not 500: that is how some API servers refuse an apply for good.
     patience = Patience(seconds=20.0, tries=3, pause=0.3, again=frozenset({429, 502, 503, 504}))
-    return Cluster(BlockingApiClient(lambda: ApiClient(access, patience)), access.server, namespace or usual)
+    return Cluster(BlockingApiClient(ApiClient(access, patience)), access.server, namespace or usual)
 
 
 class Cluster:

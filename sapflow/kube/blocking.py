@@ -6,12 +6,13 @@ One thread runs the event loop, so that a signal that ends the caller's wait nev
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from sapflow.kube.client import ApiClient, Change, Object, Query
+from sapflow.kube.errors import ClusterUnavailable
 
 T = TypeVar("T")
 _CLOSE_SECONDS = 5.0
@@ -23,12 +24,13 @@ class BlockingApiClient:
     It ends with `close`, else when nobody holds it any more, at the latest with the process.
     """
 
-    def __init__(self, make: Callable[[], ApiClient]) -> None:
-        """`make` is called in the thread of the event loop."""
-        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, ApiClient]] = Future()
-        thread = threading.Thread(target=_run, args=(make, started), name="kube", daemon=True)
+    def __init__(self, client: ApiClient) -> None:
+        """`client` is used and closed by this one alone."""
+        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        thread = threading.Thread(target=_run, args=(client, started), name="kube", daemon=True)
         thread.start()
-        self._loop, stop, self._client = started.result()
+        self._client = client
+        self._loop, stop = started.result()
         self._finalizer = weakref.finalize(self, _stop, self._loop, stop, thread)
 
     def close(self) -> None:
@@ -66,9 +68,14 @@ class BlockingApiClient:
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work` comes to; it is cancelled where the wait is given up."""
+        if not self._finalizer.alive:
+            work.close()
+            raise ClusterUnavailable("the client of the API server is closed", 0)
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except CancelledError as error:
+            raise ClusterUnavailable("the client of the API server was closed", 0) from error
         except BaseException:
             future.cancel()
             raise
@@ -94,19 +101,18 @@ async def _close(batches: AsyncGenerator[Any, None]) -> None:
         await batches.aclose()
 
 
-def _run(
-    make: Callable[[], ApiClient],
-    started: "Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, ApiClient]]",
-) -> None:
-    """The thread's work: a loop until it is told to stop. What is under way then is cancelled."""
+def _run(client: ApiClient, started: "Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]") -> None:
+    """The thread's work: a loop until it is told to stop. What is under way then is cancelled first."""
 
     async def serve() -> None:
-        client, stop = make(), asyncio.Event()
-        started.set_result((asyncio.get_running_loop(), stop, client))
-        try:
-            await stop.wait()
-        finally:
-            await client.close()
+        stop = asyncio.Event()
+        started.set_result((asyncio.get_running_loop(), stop))
+        await stop.wait()
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await client.close()
 
     asyncio.run(serve())
 

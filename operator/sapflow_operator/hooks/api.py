@@ -20,7 +20,7 @@ def connect(environ: Mapping[str, str] = os.environ) -> BlockingApiClient:
 
 
 def client(access: AccessSource) -> BlockingApiClient:
-    return BlockingApiClient(lambda: ApiClient(access, _PATIENCE))
+    return BlockingApiClient(ApiClient(access, _PATIENCE))
 
 
 def delete(api: BlockingApiClient, path: str) -> None:

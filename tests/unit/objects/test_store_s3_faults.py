@@ -1,12 +1,11 @@
 """The S3 store against a server with one fault at a time: what is refused, repeated and resolved."""
 
-import shutil
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.certificates import self_signed
 from s3_servers import FakeS3, free_port
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
@@ -217,33 +216,7 @@ def test_a_store_that_ends_its_idle_connections_is_asked_on_a_new_one(fake: Fake
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 that nobody has signed but itself, with its key in the same file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is needed to make a certificate")
-    file = tmp_path / "both.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=127.0.0.1",
-    ]
-    names = [
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-keyout",
-        str(file),
-        "-out",
-        str(tmp_path / "only.pem"),
-    ]
-    subprocess.run([*command, *names], check=True, capture_output=True)
-    file.write_bytes(file.read_bytes() + (tmp_path / "only.pem").read_bytes())
-    return file
+    return self_signed(tmp_path)
 
 
 def test_objects_of_any_size_travel_over_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
