@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
+from sapflow.errors import BucketMissing, ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
 
 ACCESS_DENIED = "AccessDenied"
 """The reason of a StoreUnsafe where the store refuses the credentials, or what they may do."""
@@ -58,7 +58,7 @@ class Place:
         code, message = _tag("Code", text), _tag("Message", text)
         where = self.name(key)
         if code == "NoSuchBucket":
-            return StoreError(
+            return BucketMissing(
                 f"bucket {self.bucket!r} does not exist at {self.endpoint}: make it, or correct the store's URL"
             )
         # A PUT needs no object to be there: MinIO was seen to say so while it ended or began.

@@ -15,9 +15,7 @@ from sapflow.client.kubeconfig import log_in
 from sapflow.kube.access import Access
 
 
-def access(
-    folder: Path, user: dict[str, Any], environ: dict[str, str] | None = None, **cluster: Any
-) -> Access:
+def access(folder: Path, user: dict[str, Any], **cluster: Any) -> Access:
     """How a cluster is reached by a kubeconfig with this user and this cluster."""
     body = {
         "apiVersion": "v1",
@@ -28,7 +26,7 @@ def access(
         "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
     }
     (folder / "config").write_text(yaml.safe_dump(body))
-    source, namespace = log_in(str(folder / "config"), None, environ or {})
+    source, namespace = log_in(str(folder / "config"), None, {})
     assert namespace == "default"
     return asyncio.run(source.current())
 
