@@ -4,6 +4,7 @@
     ├── SpecError                    a field of a TrainingJob is wrong: `field`, what is wrong, what is allowed
     ├── DataError                    a data source is missing, corrupt or does not fit the job
     ├── StoreError                   the object store failed
+    │   ├── BucketMissing            no such bucket
     │   ├── ObjectMissing            no such key
     │   │   └── CellLost             a cell's volume no longer has what was written there
     │   ├── CorruptObject            an object is not what its name promises
@@ -46,6 +47,10 @@ class StoreError(SapflowError):
     """The object store could not do what was asked."""
 
     reason = "StoreFailed"
+
+
+class BucketMissing(StoreError):
+    """There is no such bucket, and so nothing in it."""
 
 
 class ObjectMissing(StoreError):

@@ -16,9 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote_plus, unquote, urlsplit
 
 from sapflow.objects.stores.credentials import Credentials
 from sapflow.objects.stores.factory import open_store
@@ -273,10 +274,32 @@ def _handler_of(fake: FakeS3) -> type[BaseHTTPRequestHandler]:
                 else:
                     self.answer(412, "PreconditionFailed")
 
+        def listing(self, query: dict[str, str]) -> None:
+            """A page of the keys below a prefix; its token is the last key of the page before."""
+            found: dict[str, str] = {}
+            for key, body in sorted(fake.objects.items()):
+                if key.startswith(query["prefix"]) and key > query.get("continuation-token", ""):
+                    name, slash, _ = key.removeprefix(query["prefix"]).partition("/")
+                    if slash and query.get("delimiter") == "/":
+                        folder = f"{query['prefix']}{name}/"
+                        entry = f"<CommonPrefixes><Prefix>{quote_plus(folder)}</Prefix></CommonPrefixes>"
+                        found[entry] = key
+                    else:
+                        entry = f"<Key>{quote_plus(key)}</Key><Size>{len(body)}</Size>"
+                        found[f"<Contents>{entry}</Contents>"] = key
+            page = dict(islice(found.items(), int(query["max-keys"])))
+            more = len(page) < len(found)
+            token = f"<NextContinuationToken>{[*page.values()][-1]}</NextContinuationToken>" if more else ""
+            text = f"<ListBucketResult>{''.join(page)}{token}</ListBucketResult>"
+            self.answer(200, body=text.encode())
+
         def do_GET(self) -> None:
             if taken := self.take():
+                query = dict(parse_qsl(urlsplit(self.path).query))
                 body = fake.objects.get(taken[0])
-                if body is None:
+                if "list-type" in query and body is None:
+                    self.listing(query)
+                elif body is None:
                     self.answer(404, "NoSuchKey")
                 elif wanted := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
                     start, last = int(wanted[1]), int(wanted[2])

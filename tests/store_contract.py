@@ -189,6 +189,45 @@ class StoreContract:
         store.delete([*(f"none-{index}" for index in range(1500)), "last"])
         assert not store.exists("last")
 
+    def test_a_listing_has_keys_and_sizes_in_the_order_of_the_keys(self, store: Store) -> None:
+        sizes = {
+            "jobs/a-b/x": 1,
+            "jobs/a/b/y": 200_000,
+            "jobs/a/b.json": 3,
+            "jobs/a.json": 0,
+            "jobs/ü 1+%/z": 5,
+        }
+        for key, size in sizes.items():
+            store.create(key, bytes(size))
+        store.create("elsewhere", b"x")
+        assert list(store.list("jobs/")) == sorted(sizes.items())
+        assert [each.key for each in store.list("jobs/a/")] == ["jobs/a/b.json", "jobs/a/b/y"]
+        assert [each.key for each in store.list("jobs/a")] == sorted(sizes)[:4]
+        assert [each.key for each in store.list("")] == ["elsewhere", *sorted(sizes)]
+        assert list(store.list("jobs/nothing")) == list(store.list("nothing/at/all/")) == []
+
+    def test_a_shallow_listing_has_folders_in_place_of_what_is_in_them(self, store: Store) -> None:
+        for key in ("jobs/b/spec.json", "jobs/b/work/1", "jobs/a/spec.json", "jobs/note", "elsewhere"):
+            store.create(key, b"12")
+        assert list(store.list("jobs/", shallow=True)) == [("jobs/a/", 0), ("jobs/b/", 0), ("jobs/note", 2)]
+        assert list(store.list("jobs", shallow=True)) == [("jobs/", 0)]
+        assert [each.key for each in store.list("jobs/b/w", shallow=True)] == ["jobs/b/work/"]
+
+    def test_a_listing_of_more_than_a_page_is_whole(self, store: Store) -> None:
+        keys = [f"work/{index:04}" for index in range(1005)]
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda key: store.create(key, b""), keys))
+        assert [each.key for each in store.list("work/")] == keys
+
+    def test_what_is_deleted_while_it_is_listed_stops_no_listing(self, store: Store) -> None:
+        keys = [f"work/{index}" for index in range(5)]
+        for key in keys:
+            store.create(key, b"")
+        listing = store.list("work/")
+        first = next(listing).key
+        store.delete(keys[1:])
+        assert {first, *(each.key for each in listing)} <= set(keys)
+
     def test_delete_prefix_removes_what_starts_so_and_nothing_else(self, store: Store) -> None:
         gone = ["jobs/a/spec.json", "jobs/a/work/1/0", "jobs/a/work/1/1"]
         kept = ["jobs/ab/spec.json", "jobs/b/spec.json"]
@@ -227,6 +266,9 @@ class StoreContract:
     def test_a_prefix_that_could_leave_the_store_is_refused(self, store: Store, prefix: str) -> None:
         with pytest.raises(StoreError, match="is no object key"):
             store.delete_prefix(prefix)
+        if prefix:
+            with pytest.raises(StoreError, match="is no object key"):
+                list(store.list(prefix))
 
     @pytest.mark.parametrize("prefix", ["", "jobs/some-uid/"])
     def test_a_probe_accepts_it_and_leaves_nothing(self, store: Store, prefix: str) -> None:

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from sapflow import logs
 from sapflow.errors import SapflowError
+from sapflow.kube.errors import ClusterError
 from sapflow.objects.stores.credentials import Credentials
 from sapflow.quantities.roles import Role
 from sapflow_operator import memory_search, names
@@ -30,7 +31,7 @@ from sapflow_operator.actions import (
     RevokeCredentials,
 )
 from sapflow_operator.api.cluster import Cluster
-from sapflow_operator.errors import ClusterError, CredentialsRefused, SecretUnusable
+from sapflow_operator.errors import CredentialsRefused, SecretUnusable
 from sapflow_operator.nodes import Ground, Node
 from sapflow_operator.observed import JobObject, Observed
 from sapflow_operator.queue import Entry, Queue

@@ -2,9 +2,9 @@
 
 OperatorError                 a SapflowError: has `reason`, `retryable`
 ├── CredentialsRefused        the store makes no credentials for one job, and the job shares none
-├── SecretUnusable            the Secret that spec.storage.secretName names is missing or incomplete
-└── ClusterError              the API server refused, or did not answer: `status` is the HTTP status
-    └── ClusterUnavailable    no answer, or one to try again for at once
+└── SecretUnusable            the Secret that spec.storage.secretName names is missing or incomplete
+
+Beside them stand the errors of its API client: ClusterError and ClusterUnavailable of sapflow.kube.errors.
 """
 
 from sapflow.errors import SapflowError
@@ -25,21 +25,3 @@ class SecretUnusable(OperatorError):
 
     reason = "SecretUnusable"
     retryable = True
-
-
-class ClusterError(OperatorError):
-    """The API server refused a request. Tried again but where the object itself is at fault: rights and quotas are
-    mended outside a job, and a kind that was installed a moment ago is not known everywhere yet."""
-
-    reason = "ClusterRefused"
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-        self.retryable = status not in (400, 422)
-
-
-class ClusterUnavailable(ClusterError):
-    """The API server did not answer, or asked for another try."""
-
-    reason = "ClusterUnavailable"

@@ -20,7 +20,6 @@ from sapflow_operator import names
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.conditions import SUCCEEDED
 from sapflow_operator.controller import Controller
-from sapflow_operator.errors import ClusterError
 from sapflow_operator.observed import JobObject
 from sapflow_operator.settings import Settings
 
@@ -120,7 +119,7 @@ class MeasuredCluster(Cluster):
     """Counts the requests that fail, each try of its own, and the credentials that are written."""
 
     def __init__(self, instruments: Instruments) -> None:
-        super().__init__()
+        super().__init__(failed=self._request_failed)
         self._instruments = instruments
 
     async def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> None:
@@ -130,13 +129,9 @@ class MeasuredCluster(Cluster):
         if kind := manifest["metadata"].get("annotations", {}).get(names.CREDENTIALS_KIND):
             self._instruments.credentials_made(kind)
 
-    async def _try(self, method: str, *request: Any, **options: Any) -> dict[str, Any]:
-        try:
-            return await super()._try(method, *request, **options)
-        except ClusterError as error:
-            if error.status not in _ANSWERS:
-                self._instruments.request_failed(method, error.status)
-            raise
+    def _request_failed(self, method: str, status: int) -> None:
+        if status not in _ANSWERS:
+            self._instruments.request_failed(method, status)
 
 
 class MeasuredController(Controller):

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from sapflow.cli.cluster_options import connect
 from sapflow.cli.jobs import is_file
 from sapflow.cli.submit import namespace_of, read_document
+from sapflow.client.cluster import Cluster, Object
 from sapflow.client.cluster_errors import JobUnknown
-from sapflow.client.kube import Cluster, Object, connect
 from sapflow.errors import DataError, SapflowError
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from sapflow.cli.cluster_lines import line
 from sapflow.client import cluster_job
-from sapflow.client.kube import Object
+from sapflow.client.cluster import Object
 from sapflow.monitoring import live
 from sapflow.monitoring.display import Event
 from sapflow.quantities import structure

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 from sapflow.cli import follow
 from sapflow.cli.cluster_find import asked_too, find_job
+from sapflow.cli.cluster_options import add_cluster, cluster_named, connect
 from sapflow.cli.output import print_json
-from sapflow.client import cluster_job, kube
-from sapflow.client.kube import Cluster, add_cluster, cluster_named
+from sapflow.client import cluster_job
+from sapflow.client.cluster import Cluster
 from sapflow.errors import DataError
 
 
@@ -39,7 +40,7 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if given.all_namespaces and given.job is not None:
         raise DataError("-A lists the jobs of all namespaces; for one job say its namespace with -n")
     if given.job is None:
-        return _list(given, kube.connect(given, environ))
+        return _list(given, connect(given, environ))
     cluster, job = find_job(given, environ)
     if given.watch:
         return follow.follow(cluster, given, job, from_the_start=False)

@@ -13,8 +13,9 @@ from sapflow.cli.cluster_lines import line
 from sapflow.cli.output import FAILED, print_json
 from sapflow.cli.stop import Stopped, insistent
 from sapflow.client import cluster_job
-from sapflow.client.cluster_errors import ClusterRefused, ClusterUnavailable
-from sapflow.client.kube import Cluster, Object
+from sapflow.client.cluster import Cluster, Object
+from sapflow.client.cluster_errors import ClusterRefused
+from sapflow.kube.errors import ClusterUnavailable
 from sapflow.monitoring.display import Display, Event, LineDisplay, json_line
 from sapflow.text import count
 

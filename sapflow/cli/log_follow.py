@@ -14,8 +14,9 @@ from typing import Any
 from sapflow.cli.log_lines import Printer, Rereading
 from sapflow.cli.log_pods import container_of, ended, started
 from sapflow.client import cluster_job
-from sapflow.client.cluster_errors import ClusterRefused, ClusterUnavailable
-from sapflow.client.kube import Cluster, Object
+from sapflow.client.cluster import Cluster, Object
+from sapflow.client.cluster_errors import ClusterRefused
+from sapflow.kube.errors import ClusterUnavailable
 
 _PAUSE_SECONDS = 0.5
 """A container has ended a moment before its pod says so."""

@@ -1,6 +1,6 @@
 """Which container of a pod is ours, and whether it has a log yet."""
 
-from sapflow.client.kube import SIDECAR, Object
+from sapflow.client.cluster import SIDECAR, Object
 
 
 def container_of(pod: Object) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sapflow.cli import log_follow
+from sapflow.cli.cluster_options import add_cluster, connect
 from sapflow.cli.log_lines import Printer
 from sapflow.cli.log_pods import container_of, started
 from sapflow.cli.stop import insistent
-from sapflow.client import cluster_job, kube
+from sapflow.client import cluster_job
+from sapflow.client.cluster import Cluster, Object
 from sapflow.client.cluster_errors import ClusterRefused
-from sapflow.client.kube import Cluster, Object, add_cluster
 
 _DESCRIPTION = """\
 Show the log of a job in a cluster: its driver's, or with --role its functions'. A line is one event. On a terminal
@@ -51,7 +52,7 @@ def add_to(commands: Any) -> None:
 
 def logs(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Exit code 0 where the job is known. Raises SapflowError."""
-    cluster = kube.connect(given, environ)
+    cluster = connect(given, environ)
     namespace = cluster.namespace
     job = cluster.job(namespace, given.job)
     printer = Printer(sys.stdout, raw=given.raw)

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sapflow.cli.cluster_find import asked_too, find_job
+from sapflow.cli.cluster_options import add_cluster, cluster_named
 from sapflow.cli.jobs import add_store, find_manifest, is_file, make_importable, session_of
 from sapflow.cli.output import print_json
 from sapflow.cli.stop import run_until_stopped
-from sapflow.client.kube import Object, add_cluster, cluster_named, has_cluster
+from sapflow.client.cluster import Object
+from sapflow.client.kubeconfig import has_cluster
 from sapflow.client.session import Session, find_session, runtime_of
 from sapflow.errors import DataError, SpecError
 from sapflow.monitoring.report import Facts, gather, render

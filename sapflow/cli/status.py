@@ -9,7 +9,7 @@ from sapflow.cli import cluster_status
 from sapflow.cli.jobs import add_store, find_manifest, is_file, session_of
 from sapflow.cli.output import local_path, location, print_json
 from sapflow.cli.stop import run_until_stopped
-from sapflow.client.kube import has_cluster
+from sapflow.client.kubeconfig import has_cluster
 from sapflow.client.session import DEFAULT_STORE, Session, absolute, find_session, jobs_in
 from sapflow.errors import DataError, SapflowError
 from sapflow.monitoring.display import forecast_line

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapflow.cli import follow
+from sapflow.cli.cluster_options import add_cluster, connect
 from sapflow.cli.jobs import read_text
 from sapflow.cli.output import print_json
-from sapflow.client import kube
+from sapflow.client.cluster import Cluster, Object
 from sapflow.client.cluster_errors import JobUnknown
-from sapflow.client.kube import Cluster, Object, add_cluster
 from sapflow.errors import SpecError
 from sapflow.spec import yaml_text
 from sapflow.spec.document import load
@@ -58,7 +58,7 @@ def add_to(commands: Any) -> None:
 def submit(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Exit code 0 once the cluster has the job, with --watch once it has succeeded. Raises SapflowError."""
     document = read_document(given.file)
-    cluster = kube.connect(given, environ)
+    cluster = connect(given, environ)
     namespace = namespace_of(document, given.namespace, cluster)
     try:
         action, job = apply(cluster, namespace, document, dry_run=given.dry_run, force=given.force_conflicts)

@@ -2,11 +2,12 @@
 
 SapflowError
 ├── ClientMissing                the kubernetes package is not installed
-├── NoCluster                    there is no usable kubeconfig
-├── ClusterUnavailable           the API server does not answer (retryable)
-├── ClusterRefused               it refused the request: `status` is the HTTP status
-│   └── NotInstalled             the cluster knows no TrainingJobs
-└── JobUnknown                   there is no such job (any more)
+├── NoCluster                    no kubeconfig, or one that cannot be used
+├── ClusterError                 of sapflow.kube: `status` is HTTP's
+│   ├── ClusterUnavailable       the API server does not answer (retryable)
+│   └── ClusterRefused           it answered with a refusal
+│       └── NotInstalled         the cluster knows no TrainingJobs
+└── JobUnknown                   there is no such job, or no more
 """
 
 import json
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapflow.errors import SapflowError, SpecError
+from sapflow.kube.errors import ClusterError, ClusterUnavailable
 
 
 class ClientMissing(SapflowError):
@@ -29,21 +31,8 @@ class NoCluster(SapflowError):
     reason = "NoCluster"
 
 
-class ClusterUnavailable(SapflowError):
-    """The API server does not answer."""
-
-    reason = "ClusterUnavailable"
-    retryable = True
-
-
-class ClusterRefused(SapflowError):
-    """The API server refused a request; `status` is the HTTP status."""
-
-    reason = "ClusterRefused"
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+class ClusterRefused(ClusterError):
+    """The API server refuses what was asked; `status` is HTTP's."""
 
 
 class NotInstalled(ClusterRefused):
@@ -64,13 +53,22 @@ _VALUE = re.compile(
 _UNDECLARED = re.compile(r"\.(spec[^:]*): field not declared in schema")
 
 
-def rejected(what: str, server: str, status: int, body: str | None) -> SapflowError:
-    """The error for an API server's refusal, with a remedy; `body` is the server's Status object."""
+def told(what: str, server: str, error: ClusterError) -> SapflowError:
+    """A server's refusal to do `what`, or its silence, with a remedy."""
+    status, body = error.status, error.body
+    if not status:
+        return ClusterUnavailable(
+            f"{error}; is the cluster up, and does the kubeconfig name the right one (--context)?", status
+        )
     said = _status_of(body)
-    message = str(said.get("message") or (body or "").strip()[:300] or f"HTTP {status}")
+    message = str(said.get("message") or body.strip()[:300] or f"HTTP {status}")
     details = said.get("details") or {}
-    if status in (0, 429, 502, 503, 504):
-        return ClusterUnavailable(f"the API server at {server} cannot {what} now: {message}; try again")
+    if isinstance(error, ClusterUnavailable):
+        return ClusterUnavailable(
+            f"the API server at {server} cannot {what} now: {message}; try again", status
+        )
+    if status < 300:
+        return ClusterRefused(str(error), status)
     if problems := _problems(status, message, details):
         return SpecError(problems)
     match status:
@@ -95,9 +93,9 @@ def rejected(what: str, server: str, status: int, body: str | None) -> SapflowEr
     return ClusterRefused(f"{sentence}; {remedy}" if remedy else sentence, status)
 
 
-def _status_of(body: str | None) -> dict[str, Any]:
+def _status_of(body: str) -> dict[str, Any]:
     try:
-        found = json.loads(body or "")
+        found = json.loads(body)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from sapflow.data import cut
 from sapflow.data.blocks import Manifest
@@ -150,8 +150,8 @@ def jobs_in(store: str) -> list[str] | None:
     parts = urlsplit(absolute(store))
     if parts.scheme != "file":
         return None
-    folder = Path(unquote(parts.path)) / "jobs"
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    found = open_store(parts.geturl()).list(keys.JOBS, shallow=True)
+    return [each.key.removeprefix(keys.JOBS).rstrip("/") for each in found]
 
 
 def _alike(name: str, store: str) -> list[str]:

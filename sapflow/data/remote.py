@@ -4,20 +4,15 @@ import io
 import os
 from collections.abc import Callable
 from typing import BinaryIO, cast
-from urllib.parse import parse_qs, urlsplit
-
-import urllib3
-from minio import Minio
-from minio.error import MinioException, S3Error
+from urllib.parse import urlsplit
 
 from sapflow.data.data_file import DataFile
-from sapflow.errors import DataError, StoreUnavailable
+from sapflow.errors import DataError, StoreError, StoreUnavailable
 from sapflow.objects.stores.credentials import CredentialSource
 from sapflow.objects.stores.factory import credentials_from_environment, open_store
 from sapflow.objects.stores.protocol import Store
 
 READ_AHEAD = 4 << 20
-SECONDS = 30.0
 
 
 def s3_files(url: str, credentials: CredentialSource | None = None) -> list[DataFile]:
@@ -30,43 +25,23 @@ def s3_files(url: str, credentials: CredentialSource | None = None) -> list[Data
     prefix = parts.path.strip("/")
     credentials = credentials or credentials_from_environment(os.environ)
     bucket = parts._replace(path="").geturl()
-    open_store(bucket, credentials).close()  # raises for a wrong URL and missing credentials
-    assert credentials is not None
-    query = parse_qs(parts.query)
-    region = query.get("region", ["us-east-1"])[0]
-    endpoint = urlsplit(query.get("endpoint", [f"https://s3.{region}.amazonaws.com"])[0])
-    pool = urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=5.0, read=SECONDS),
-        retries=urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
-    )
-    keys = credentials.current()
-    client = Minio(
-        endpoint.netloc,
-        access_key=keys.access_key,
-        secret_key=keys.secret_key,
-        session_token=keys.session_token,
-        secure=endpoint.scheme == "https",
-        region=region,
-        http_client=pool,
-    )
     shown = f"s3://{parts.netloc}"
-    files = []
+    store = open_store(bucket, credentials)
+    assert credentials is not None, "a store of S3 is not opened without"
     try:
-        for item in client.list_objects(parts.netloc, prefix=prefix, recursive=True):
-            key = item.object_name or ""
-            if key.endswith("/") or not (key == prefix or not prefix or key.startswith(f"{prefix}/")):
-                continue
-            size = item.size or 0
-            files.append(DataFile(f"{shown}/{key}", size, _opener(bucket, credentials, key, size)))
-    except S3Error as error:
+        return [
+            DataFile(f"{shown}/{key}", size, _opener(bucket, credentials, key, size))
+            for key, size in store.list(prefix)
+            if not key.endswith("/") and (key == prefix or not prefix or key.startswith(f"{prefix}/"))
+        ]
+    except StoreUnavailable:
+        raise
+    except StoreError as error:
         raise DataError(
-            f"{shown}/{prefix} cannot be listed: {error.code}; the credentials need list and read there"
+            f"{shown}/{prefix} cannot be listed: {error}; the credentials need list and read there"
         ) from error
-    except (urllib3.exceptions.HTTPError, MinioException) as error:
-        raise StoreUnavailable(f"{endpoint.netloc} gave no listing of {shown}/{prefix}: {error}") from error
     finally:
-        pool.clear()
-    return files
+        store.close()
 
 
 def _opener(bucket: str, credentials: CredentialSource, key: str, size: int) -> Callable[[], BinaryIO]:

@@ -1,4 +1,4 @@
-"""Builds every object key. Keys are computed, never listed.
+"""Every object key, built in one place. Keys are computed, never listed (`Store.list` says by whom alone).
 
 A job's keys begin with its prefix, `jobs/<uid>/`, those of a trial of a search with `jobs/<uid>/trials/<n>/`.
 
@@ -11,6 +11,8 @@ import json
 import re
 from collections.abc import Sequence
 
+JOBS = "jobs/"
+"""Below which all jobs lie, each in a folder of its own."""
 _PARAMS = re.compile(r"jobs/[^/]+/(trials/[0-9]+/)?params/")
 
 
@@ -27,8 +29,8 @@ def step_id(previous_commit: str, plan: str, contributions: Sequence[str] = ()) 
 
 
 def job(uid: str) -> str:
-    """The prefix of a job that is no trial."""
-    return f"jobs/{uid}/"
+    """The prefix of a job of its own."""
+    return f"{JOBS}{uid}/"
 
 
 def trial(prefix: str, number: int) -> str:

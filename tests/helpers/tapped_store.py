@@ -1,9 +1,9 @@
 """A store with a failpoint before and after every write; each process of a simulation has its own view."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
+from sapflow.objects.stores.protocol import Buffer, Listed, ObjectReader, Store
 
 
 class Killed(BaseException):
@@ -72,6 +72,9 @@ class TappedStore:
     def exists(self, key: str) -> bool:
         self._alive()
         return self.inner.exists(key)
+
+    def list(self, prefix: str, *, shallow: bool = False) -> Iterator[Listed]:
+        raise AssertionError("training never lists")
 
     def delete_prefix(self, prefix: str) -> None:
         raise AssertionError("training never removes by prefix")

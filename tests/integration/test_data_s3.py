@@ -100,7 +100,7 @@ def test_credentials_come_from_the_environment(
 def test_nothing_there_and_no_bucket_are_data_errors(minio: S3Service) -> None:
     with pytest.raises(DataError, match="no file at"):
         rows(minio.url("nothing-here"), minio)
-    with pytest.raises(DataError, match="NoSuchBucket"):
+    with pytest.raises(DataError, match="bucket 'no-such-bucket' does not exist"):
         rows(minio.url("x", bucket="no-such-bucket"), minio)
 
 
@@ -117,5 +117,5 @@ def test_a_truncated_object_names_its_url(tmp_path: Path, upload: Upload, minio:
 
 def test_no_server_is_to_be_tried_again() -> None:
     url = f"s3://bucket/x?endpoint=http://127.0.0.1:{free_port()}"
-    with pytest.raises(StoreUnavailable, match="gave no listing"):
+    with pytest.raises(StoreUnavailable, match="gave no answer"):
         open_source(url, read_s3=partial(s3_files, credentials=Credentials("a", "b")))

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from contextlib import closing
 
 import pytest
 from s3_servers import S3Service
@@ -15,8 +16,8 @@ pytestmark = pytest.mark.s3
 
 
 def standing(minio: S3Service, uid: str) -> set[str]:
-    place = Place(minio.endpoint, minio.bucket, "us-east-1")
-    return {key.removeprefix(keys.job(uid)) for key in objects._list(place, minio.credentials, keys.job(uid))}
+    with closing(minio.open()) as store:
+        return {each.key.removeprefix(keys.job(uid)) for each in store.list(keys.job(uid))}
 
 
 @pytest.fixture
@@ -64,6 +65,11 @@ def test_retain_leaves_the_result_and_all_that_the_last_checkpoint_stands_on(
             "spec.json",
         }
     assert objects.read_outcome(place, minio.credentials, uid) == {"version": 10}
+
+
+def test_where_the_bucket_is_gone_there_is_nothing_left_to_remove(minio: S3Service) -> None:
+    place = Place(minio.endpoint, "no-such-bucket", "us-east-1")
+    objects.remove(place, minio.credentials, "an-uid", keep=True)
 
 
 def test_delete_leaves_nothing_of_the_job_and_all_of_its_neighbours(minio: S3Service, uid: str) -> None:

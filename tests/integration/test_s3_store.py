@@ -142,6 +142,19 @@ def test_delete_prefix_goes_through_all_pages_of_a_listing(
     assert s3_store.exists("jobs/b")
 
 
+@pytest.mark.parametrize("after", [0, 500])
+def test_a_listing_whose_answer_breaks_off_is_asked_for_again(
+    proxied: Store, proxy: CuttingProxy, after: int
+) -> None:
+    keys = [f"jobs/a/{index}" for index in range(5)]
+    for key in keys:
+        proxied.create(key, b"")
+    proxy.lines.clear()
+    proxy.cut_answer(after)
+    assert [each.key for each in proxied.list("jobs/")] == keys
+    assert methods(proxy) == ["GET", "GET"]
+
+
 def test_a_server_that_went_away_is_unavailable(
     proxied: Store, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

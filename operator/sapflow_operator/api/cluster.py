@@ -1,50 +1,33 @@
 """The one place of the operator that talks to the API server."""
 
 import asyncio
-import json
 import logging
-import random
+import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
 import kopf
 
 from sapflow import logs
+from sapflow.kube.access import Access, AccessSource, ServiceAccount
+from sapflow.kube.client import ApiClient, Patience
+from sapflow.kube.errors import ClusterError
+from sapflow.kube.paths import Kind
 from sapflow_operator import names, times
 from sapflow_operator.actions import Event
-from sapflow_operator.errors import ClusterError, ClusterUnavailable
 from sapflow_operator.observed import JobObject
 
 logger = logging.getLogger("sapflow.operator")
 
-_SECONDS = 15.0
-_TRIES = 4
-_PAUSE = 0.2
-PAGE = 200
-"""Objects of a list that are read at once."""
-_LOGIN_SECONDS = 300.0
-"""A service account's token is replaced about once an hour, and the old one soon ends."""
+PATIENCE = Patience(seconds=15.0, tries=4, pause=0.2, again=frozenset({401, 429, 500, 502, 503, 504}))
+"""A token that has ended is renewed at once, so that 401 is worth another try."""
+_KUBECONFIG_SECONDS = 300.0
+"""After which a kubeconfig is read anew."""
 _CONNECTIONS = 8
 """To the API server at once. Each encrypted one takes 0.3 MiB, most of it asyncio's buffer for what it receives."""
-_AGAIN = {401, 429, 500, 502, 503, 504}
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """Where the API server keeps a kind."""
-
-    api_version: str
-    plural: str
-
-    def path(self, namespace: str | None, name: str = "", subresource: str = "") -> str:
-        root = "/api/v1" if self.api_version == "v1" else f"/apis/{self.api_version}"
-        place = f"/namespaces/{namespace}" if namespace else ""
-        return "/".join(part for part in (f"{root}{place}/{self.plural}", name, subresource) if part)
-
 
 KINDS = {
     "ConfigMap": Kind("v1", "configmaps"),
@@ -118,32 +101,57 @@ NODE_RULES: tuple[dict[str, list[str]], ...] = (
 
 
 def log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
-    """The pod's service account, else the user's kubeconfig, else None."""
+    """The pod's service account, else the user's kubeconfig, else None: for kopf's own requests."""
     return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
 
 
-def _loads(text: str) -> Any:
-    """JSON without `managedFields`, which are half of most objects, and of which nothing here is asked."""
-    return json.loads(text, object_pairs_hook=_without_managed_fields)
+class Login:
+    """The pod's service account, else the user's kubeconfig as kopf reads it; looked for at the first request."""
 
+    def __init__(self) -> None:
+        self._account: ServiceAccount | None = None
+        self._kubeconfig: Access | None = None
+        self._until = 0.0
 
-def _without_managed_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in pairs if name != "managedFields"}
+    @property
+    def server(self) -> str:
+        known = self._account or self._kubeconfig
+        return known.server if known else ""
+
+    async def current(self) -> Access:
+        """Raises ClusterError where there is nothing to log in with."""
+        if self._account is None and self._kubeconfig is None:
+            self._account = ServiceAccount.in_pod(os.environ)
+        if self._account is not None:
+            return await self._account.current()
+        now = asyncio.get_running_loop().time()
+        if self._kubeconfig is None or now >= self._until:
+            info = kopf.login_with_kubeconfig(settings=kopf.OperatorSettings())
+            if info is None:
+                raise ClusterError("there is neither a service account nor a kubeconfig to log in with", 401)
+            self._kubeconfig = Access(info.server.rstrip("/"), info.as_http_headers(), info.as_ssl_context())
+            self._until = now + _KUBECONFIG_SECONDS
+        return self._kubeconfig
+
+    def refused(self) -> None:
+        self._until = 0.0
+        if self._account is not None:
+            self._account.refused()
 
 
 class Cluster:
-    """An API client. To be used within one event loop, and closed there."""
+    """The operator's requests. To be used within one event loop, and closed there."""
 
-    def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-        self._earlier: aiohttp.ClientSession | None = None
-        self._server = ""
-        self._until = 0.0
+    def __init__(
+        self, access: AccessSource | None = None, *, failed: Callable[[str, int], None] | None = None
+    ) -> None:
+        """`access` left out is `Login`'s. `failed` hears of each try that fails: its method and HTTP status."""
+        self._api = ApiClient(access or Login(), PATIENCE, connections=_CONNECTIONS, failed=failed)
 
     async def get(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
         """An object, None where there is none. Raises ClusterError."""
         try:
-            found = await self._ask("GET", KINDS[kind].path(namespace, name))
+            found = await self._api.read(KINDS[kind].path(namespace, name))
         except ClusterError as error:
             if error.status == 404:
                 return None
@@ -158,14 +166,10 @@ class Cluster:
         self, kind: str, namespace: str | None, selector: str = ""
     ) -> AsyncIterator[dict[str, Any]]:
         """As `list`, one after the other: no more than a page of them is held. Raises ClusterError."""
-        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
-        while True:
-            page = await self._ask("GET", KINDS[kind].path(namespace), query=query)
-            for each in page["items"]:
+        query = {"labelSelector": selector} if selector else {}
+        async with aclosing(self._api.each(KINDS[kind].path(namespace), query)) as found:
+            async for each in found:
                 yield {**each, "kind": kind}
-            if not (more := page.get("metadata", {}).get("continue")):
-                return
-            query |= {"continue": more}
 
     async def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> None:
         """Make our fields of an object what the manifest says, by server-side apply. Raises ClusterError.
@@ -174,7 +178,7 @@ class Cluster:
         """
         metadata = manifest["metadata"]
         path = KINDS[manifest["kind"]].path(metadata["namespace"], metadata["name"])
-        await self._apply(path, manifest, {"dryRun": "All"} if dry_run else {})
+        await self._api.apply(path, manifest, names.OPERATOR_MANAGER, dry_run=dry_run)
 
     async def apply_status(self, job: JobObject, status: Mapping[str, Any]) -> None:
         """Make our part of a job's status what is given. Raises ClusterError; a job that is gone is passed over."""
@@ -184,8 +188,9 @@ class Cluster:
             "metadata": {"name": job.name, "namespace": job.namespace, "uid": job.uid},
             "status": status,
         }
+        path = KINDS[names.KIND].path(job.namespace, job.name, "status")
         try:
-            await self._apply(KINDS[names.KIND].path(job.namespace, job.name, "status"), manifest)
+            await self._api.apply(path, manifest, names.OPERATOR_MANAGER)
         except ClusterError as error:
             if error.status not in (404, 409):
                 raise
@@ -197,13 +202,8 @@ class Cluster:
 
         With `at_once` no node is waited for.
         """
-        body: dict[str, Any] = {"propagationPolicy": "Background"}
-        if at_once:
-            body["gracePeriodSeconds"] = 0
-        if uid is not None:
-            body["preconditions"] = {"uid": uid}
         try:
-            await self._ask("DELETE", KINDS[kind].path(namespace, name), body=body)
+            await self._api.delete(KINDS[kind].path(namespace, name), uid, at_once=at_once)
         except ClusterError as error:
             if error.status not in (404, 409):
                 raise
@@ -232,92 +232,11 @@ class Cluster:
             "count": 1,
         }
         try:
-            await self._ask("POST", KINDS["Event"].path(job.namespace), body=manifest)
+            await self._api.create(KINDS["Event"].path(job.namespace), manifest)
         except ClusterError as error:
             logs.event(
                 logger, logging.WARNING, "event lost", job=job.name, reason=event.reason, why=str(error)
             )
 
     async def close(self) -> None:
-        for session in (self._session, self._earlier):
-            if session is not None:
-                await session.close()
-        self._session = self._earlier = None
-
-    async def _apply(
-        self, path: str, manifest: Mapping[str, Any], options: Mapping[str, str] | None = None
-    ) -> None:
-        query = {"fieldManager": names.OPERATOR_MANAGER, "force": "true", **(options or {})}
-        await self._ask("PATCH", path, query=query, body=manifest, media="application/apply-patch+yaml")
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-        media: str = "application/json",
-    ) -> dict[str, Any]:
-        """One request, tried again a few times where that may help. All of them may be made twice."""
-        for attempt in range(_TRIES):
-            try:
-                return await self._try(method, path, query, body, media)
-            except ClusterUnavailable:
-                if attempt == _TRIES - 1:
-                    raise
-                await asyncio.sleep(_PAUSE * 2**attempt * random.uniform(0.5, 1.0))
-        raise AssertionError("unreachable")
-
-    async def _try(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Mapping[str, Any] | None,
-        media: str,
-    ) -> dict[str, Any]:
-        session = await self._login()
-        try:
-            async with session.request(
-                method, f"{self._server}{path}", params=query, json=body, headers={"Content-Type": media}
-            ) as response:
-                answer = await response.json(content_type=None, loads=_loads)
-        except asyncio.CancelledError as error:
-            # A session that is closed cancels all that wait for one of its connections, which nobody has given up.
-            task = asyncio.current_task()
-            if session.closed and task is not None and not task.cancelling():
-                raise ClusterUnavailable(f"{method} {path}: its session was closed", 0) from error
-            raise
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise ClusterUnavailable(
-                f"{method} {path}: the API server does not answer: {str(error) or type(error).__name__}", 0
-            ) from error
-        if response.status < 400:
-            return dict(answer)
-        if response.status == 401:
-            self._until = 0.0
-        message = answer.get("message", "") if isinstance(answer, dict) else ""
-        refusal = ClusterUnavailable if response.status in _AGAIN else ClusterError
-        raise refusal(f"{method} {path}: {response.status}: {message}", response.status)
-
-    async def _login(self) -> aiohttp.ClientSession:
-        """A session with the service account's present token, else with the kubeconfig's credentials."""
-        now = asyncio.get_running_loop().time()
-        if self._session is not None and now < self._until:
-            return self._session
-        info = log_in(kopf.OperatorSettings())
-        if info is None:
-            raise ClusterError("there is neither a service account nor a kubeconfig to log in with", 401)
-        self._server = info.server.rstrip("/")
-        self._until = now + _LOGIN_SECONDS
-        # Requests are under way on the session before; the one before that has none left.
-        unused, self._earlier = self._earlier, self._session
-        session = self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=info.as_ssl_context()),
-            headers=info.as_http_headers(),
-            timeout=aiohttp.ClientTimeout(total=_SECONDS),
-        )
-        if unused is not None:
-            await unused.close()
-        return session
+        await self._api.close()

@@ -6,21 +6,20 @@ fails is made again later: an API server that is away stops no training.
 
 import asyncio
 import contextlib
-import json
 import logging
 import math
-import ssl
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from sapflow import logs
 from sapflow.errors import SapflowError
+from sapflow.kube.access import ServiceAccount
+from sapflow.kube.client import ApiClient, Patience
+from sapflow.kube.errors import ClusterError
+from sapflow.kube.paths import Kind
 from sapflow.monitoring.progress import Progress
-from sapflow.mounted import MountedFiles
 from sapflow.planning.extent import Extent
 from sapflow.quantities.memory import MIB, format_quantity
 from sapflow.records.commits import Account, Commit, Forecast, Plan
@@ -35,7 +34,8 @@ LEAST_SECONDS = 1.0
 """Between two reports."""
 MOST_SECONDS = 30.0
 """Between two reports to an API server that does not take them."""
-_ANSWER_SECONDS = 10.0
+_PATIENCE = Patience(seconds=10.0, tries=1)
+"""A report that fails is made anew, with what is known by then."""
 _LAST_TRIES = 3
 
 
@@ -54,20 +54,12 @@ class StatusApi:
 
         Raises OSError where they cannot be read.
         """
-        path = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.PLURAL}/{name}/status"
-        self._url = f"{url}{path}?fieldManager={names.DRIVER_MANAGER}&force=true"
+        self._path = Kind(names.API_VERSION, names.PLURAL).path(namespace, name, "status")
         self._metadata = {"name": name, "namespace": namespace, "uid": uid}
-        self._token = MountedFiles([str(account / "token")])
-        secure = url.startswith("https://")
-        self._tls = ssl.create_default_context(cafile=str(account / "ca.crt")) if secure else None
-        self._session: aiohttp.ClientSession | None = None
+        self._client = ApiClient(ServiceAccount(url, account), _PATIENCE)
 
     async def apply(self, progress: Mapping[str, Any]) -> None:
         """Make `progress` the job's. Raises NotReported."""
-        if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self._tls or True)
-            timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         # The uid makes a report for a job of the same name, made after this one was deleted, a conflict.
         body = {
             "apiVersion": names.API_VERSION,
@@ -75,23 +67,13 @@ class StatusApi:
             "metadata": self._metadata,
             "status": {"progress": progress},
         }
-        headers = {
-            "Authorization": f"Bearer {self._token.texts()[0]}",
-            "Content-Type": "application/apply-patch+yaml",
-        }
         try:
-            async with self._session.patch(self._url, data=json.dumps(body), headers=headers) as response:
-                text = await response.text()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise NotReported(
-                f"the API server gave no answer: {str(error) or type(error).__name__}"
-            ) from error
-        if response.status not in (200, 201):
-            raise NotReported(f"the API server answered {response.status}: {text[:300]}")
+            await self._client.apply(self._path, body, names.DRIVER_MANAGER)
+        except ClusterError as error:
+            raise NotReported(str(error)) from error
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._client.close()
 
 
 class ProgressReporter(Observer):

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sapflow.errors import SpecError
+from sapflow.kube.access import ACCOUNT, server_url
 from sapflow.planning.placement import Placement
 from sapflow.records.memory_search import SearchSettings
 from sapflow.spec.document import parse
 from sapflow.spec.training_job import CpuSpec, TrainingJob
 from sapflow_operator import names
 
-SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -37,7 +37,7 @@ class DriverSettings(BaseModel):
     """For the workers' best size, where the spec asks for it."""
     job_file: Path = Path(names.JOB_FILE)
     placement_file: Path = Path(names.PLACEMENT_FILE)
-    service_account: Path = Path(SERVICE_ACCOUNT)
+    service_account: Path = ACCOUNT
     termination_log: Path = Path(names.TERMINATION_LOG)
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = names.DRIVER_METRICS_PORT
 
@@ -71,9 +71,8 @@ class DriverSettings(BaseModel):
 
     @property
     def api_url(self) -> str:
-        """Of the API server. An IPv6 address needs its brackets."""
-        host = f"[{self.api_host}]" if ":" in self.api_host else self.api_host
-        return f"https://{host}:{self.api_port}"
+        """Of the API server."""
+        return server_url(self.api_host, self.api_port)
 
     def whole(self, job: TrainingJob) -> TrainingJob:
         """The job with what its file leaves out because functions refuse it: for planning and the bill."""

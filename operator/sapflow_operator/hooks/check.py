@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from sapflow.errors import SapflowError
+from sapflow.kube.blocking import BlockingApiClient
+from sapflow.kube.errors import ClusterError
 from sapflow.objects.stores.credentials import Credentials
 from sapflow.objects.stores.factory import open_store
 from sapflow_operator import names
-from sapflow_operator.errors import ClusterError
-from sapflow_operator.hooks.api import Api
+from sapflow_operator.hooks.api import connect
 from sapflow_operator.settings import ObjectStorage, Settings
 
 FEATURES = ("kubernetes.podspec-securitycontext",)
@@ -87,11 +88,11 @@ def _patch(config: str, namespace: str, key: str, value: str) -> str:
     return f"kubectl patch configmap {config} -n {namespace} --type merge -p '{data}'"
 
 
-def check_kind(api: Api, crd: str, remedy: str) -> Finding:
+def check_kind(api: BlockingApiClient, crd: str, remedy: str) -> Finding:
     """A CustomResourceDefinition is there and served."""
     subject = f"{crd} is served"
     try:
-        found = api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd}")
+        found = api.read(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd}")
     except ClusterError as error:
         return Finding(subject, remedy if error.status == 404 else str(error))
     conditions = found.get("status", {}).get("conditions", [])
@@ -99,11 +100,11 @@ def check_kind(api: Api, crd: str, remedy: str) -> Finding:
     return Finding(subject, "" if served else "it is not established yet; try again")
 
 
-def check_knative(api: Api, namespace: str, longest: int) -> Iterator[Finding]:
+def check_knative(api: BlockingApiClient, namespace: str, longest: int) -> Iterator[Finding]:
     """Knative Serving's settings."""
 
     def data(config: str) -> dict[str, str]:
-        return api.get(f"/api/v1/namespaces/{namespace}/configmaps/{config}").get("data") or {}
+        return api.read(f"/api/v1/namespaces/{namespace}/configmaps/{config}").get("data") or {}
 
     try:
         yield from judge_features(data("config-features"), namespace)
@@ -132,7 +133,7 @@ def check_store(storage: ObjectStorage | None) -> Finding:
     return Finding(subject)
 
 
-def check(api: Api, settings: Settings, knative_namespace: str) -> Iterator[Finding]:
+def check(api: BlockingApiClient, settings: Settings, knative_namespace: str) -> Iterator[Finding]:
     """All of it, in the order in which one mends it."""
     yield check_kind(
         api,
@@ -153,7 +154,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     given = parser.parse_args(argv)
     try:
         settings = Settings.from_environment(environ)
-        findings = list(check(Api.in_cluster(environ), settings, given.knative_namespace))
+        findings = list(check(connect(environ), settings, given.knative_namespace))
     except SapflowError as error:
         print(error, file=sys.stderr)
         return 1

@@ -19,15 +19,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from sapflow.errors import SapflowError
+from sapflow.kube.blocking import BlockingApiClient
+from sapflow.kube.errors import ClusterError
+from sapflow.kube.paths import Kind
 from sapflow_operator import names
-from sapflow_operator.errors import ClusterError
-from sapflow_operator.hooks.api import Api
+from sapflow_operator.hooks.api import connect, delete
 
 STOP_SECONDS = 60.0
 """That the operator may take to stop."""
 ABSENT_SECONDS = 20.0
 """Without an operator, after which a stand-in is started: one that was just being restarted is back by then."""
 _PAUSE = 1.0
+_JOBS = Kind(names.API_VERSION, names.PLURAL)
+_PODS = Kind("v1", "pods")
+_DEPLOYMENTS = Kind("apps/v1", "deployments")
 _STAND_IN = (sys.executable, "-m", "sapflow_operator")
 
 
@@ -44,14 +49,12 @@ def job_name(job: Mapping[str, Any]) -> str:
     return f"{job['metadata']['namespace']}/{job['metadata']['name']}"
 
 
-def jobs(api: Api, namespaces: Sequence[str]) -> list[dict[str, Any]]:
+def jobs(api: BlockingApiClient, namespaces: Sequence[str]) -> list[dict[str, Any]]:
     """All TrainingJobs of the namespaces (none: of the cluster); none at all where their kind is gone."""
-    root = f"/apis/{names.API_VERSION}"
-    paths = [f"{root}/namespaces/{each}/{names.PLURAL}" for each in namespaces] or [f"{root}/{names.PLURAL}"]
     found: list[dict[str, Any]] = []
-    for path in paths:
+    for namespace in namespaces or (None,):
         try:
-            found += api.get(path).get("items", [])
+            found += api.objects(_JOBS.path(namespace))
         except ClusterError as error:
             if error.status != 404:
                 raise
@@ -60,10 +63,10 @@ def jobs(api: Api, namespaces: Sequence[str]) -> list[dict[str, Any]]:
 
 def path_of(job: Mapping[str, Any]) -> str:
     metadata = job["metadata"]
-    return f"/apis/{names.API_VERSION}/namespaces/{metadata['namespace']}/{names.PLURAL}/{metadata['name']}"
+    return _JOBS.path(metadata["namespace"], metadata["name"])
 
 
-def release(api: Api, found: Iterable[Mapping[str, Any]]) -> list[str]:
+def release(api: BlockingApiClient, found: Iterable[Mapping[str, Any]]) -> list[str]:
     """Take our finalizer off; the names of those that had it."""
     released = []
     for job in found:
@@ -83,21 +86,19 @@ def release(api: Api, found: Iterable[Mapping[str, Any]]) -> list[str]:
     return released
 
 
-def _again(api: Api, job: Mapping[str, Any]) -> Mapping[str, Any]:
+def _again(api: BlockingApiClient, job: Mapping[str, Any]) -> Mapping[str, Any]:
     """The job as it is now, or as one without finalizers where it is gone."""
     try:
-        return api.get(path_of(job))
+        return api.read(path_of(job))
     except ClusterError as error:
         if error.status != 404:
             raise
         return {"metadata": job["metadata"] | {"finalizers": []}}
 
 
-def operator_pods(api: Api, operator: Operator, *, ready: bool) -> list[dict[str, Any]]:
+def operator_pods(api: BlockingApiClient, operator: Operator, *, ready: bool) -> list[dict[str, Any]]:
     """The operator's pods; with `ready` those alone that are at work."""
-    pods: list[dict[str, Any]] = api.get(
-        f"/api/v1/namespaces/{operator.namespace}/pods", labelSelector=operator.selector
-    ).get("items", [])
+    pods = api.objects(_PODS.path(operator.namespace), {"labelSelector": operator.selector})
     return [pod for pod in pods if _is_ready(pod)] if ready else pods
 
 
@@ -108,9 +109,9 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
     )
 
 
-def stop(api: Api, operator: Operator, patience: float = STOP_SECONDS) -> bool:
+def stop(api: BlockingApiClient, operator: Operator, patience: float = STOP_SECONDS) -> bool:
     """Scale the operator to zero and wait; whether it stopped."""
-    path = f"/apis/apps/v1/namespaces/{operator.namespace}/deployments/{operator.deployment}/scale"
+    path = _DEPLOYMENTS.path(operator.namespace, operator.deployment, "scale")
     try:
         api.patch(path, {"spec": {"replicas": 0}})
     except ClusterError as error:
@@ -139,7 +140,9 @@ def stand_in() -> Iterator[None]:
             process.kill()
 
 
-def delete_all(api: Api, namespaces: Sequence[str], operator: Operator, patience: float) -> list[str]:
+def delete_all(
+    api: BlockingApiClient, namespaces: Sequence[str], operator: Operator, patience: float
+) -> list[str]:
     """Delete all jobs and wait until the operator has cleaned up after them; the names of those that are left."""
     ends = time.monotonic() + patience
     absent_until = min(time.monotonic() + ABSENT_SECONDS, ends)
@@ -151,17 +154,17 @@ def delete_all(api: Api, namespaces: Sequence[str], operator: Operator, patience
     return _wait(api, namespaces, ends)
 
 
-def _delete(api: Api, namespaces: Sequence[str]) -> list[dict[str, Any]]:
+def _delete(api: BlockingApiClient, namespaces: Sequence[str]) -> list[dict[str, Any]]:
     """Ask for the deletion of all jobs; those that were there."""
     found = jobs(api, namespaces)
     for job in found:
         if "deletionTimestamp" not in job["metadata"]:
             print(f"deleting {job_name(job)}", flush=True)
-            api.delete(path_of(job))
+            delete(api, path_of(job))
     return found
 
 
-def _wait(api: Api, namespaces: Sequence[str], ends: float) -> list[str]:
+def _wait(api: BlockingApiClient, namespaces: Sequence[str], ends: float) -> list[str]:
     while found := _delete(api, namespaces):
         if time.monotonic() > ends:
             return [job_name(job) for job in found]
@@ -181,9 +184,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     operator = Operator(given.namespace, given.operator, given.selector)
     namespaces = [name for name in environ.get("SAPFLOW_NAMESPACES", "").split(",") if name]
     try:
-        api = Api.in_cluster(environ)
+        api = connect(environ)
         if given.test_pod:
-            api.delete(f"/api/v1/namespaces/{given.namespace}/pods/{given.test_pod}")
+            delete(api, _PODS.path(given.namespace, given.test_pod))
         if given.mode == "delete":
             left = delete_all(api, namespaces, operator, given.timeout)
             if left:

@@ -19,7 +19,7 @@ from pathlib import Path
 from sapflow.errors import ObjectMissing, StoreError
 from sapflow.objects import keys
 from sapflow.objects.stores.directory import DirectoryStore
-from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
+from sapflow.objects.stores.protocol import Buffer, Listed, ObjectReader, Store
 
 logger = logging.getLogger("sapflow.objects.store")
 
@@ -109,6 +109,10 @@ class CellStore:
             self.volume.delete(keys)
         except StoreError as error:
             logger.warning("cell %d: not collected: %s", self.cell, error)
+
+    def list(self, prefix: str, *, shallow: bool = False) -> Iterator[Listed]:
+        """Of the job's store alone: what a cell's volume holds goes with it."""
+        return self._store.list(prefix, shallow=shallow)
 
     def delete_prefix(self, prefix: str) -> None:
         self._store.delete_prefix(prefix)

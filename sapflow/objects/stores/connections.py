@@ -5,7 +5,7 @@ import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -51,8 +51,12 @@ class Answer:
         return done
 
     def text(self) -> str:
-        """A small body, such as that of an error or a listing. Raises LOST."""
-        return self._response.read(_TEXT_LIMIT).decode(errors="replace")
+        """A small body, as answers about errors and listings have. Raises LOST."""
+        text = self._response.read(_TEXT_LIMIT)
+        if self._response.length and len(text) < _TEXT_LIMIT:
+            # http.client tells of a body that broke off only where all of it is asked for.
+            raise IncompleteRead(text, self._response.length)
+        return text.decode(errors="replace")
 
     def close(self) -> None:
         if self._closed:

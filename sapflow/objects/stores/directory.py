@@ -17,7 +17,7 @@ import random
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from urllib.parse import quote
 
@@ -32,7 +32,7 @@ from sapflow.objects.stores.buffers import (
     rest_of,
 )
 from sapflow.objects.stores.probe import probe_store
-from sapflow.objects.stores.protocol import Buffer, ObjectReader
+from sapflow.objects.stores.protocol import Buffer, Listed, ObjectReader
 from sapflow.objects.stores.reader import SequentialReader
 
 _TEMPORARY = ".tmp"
@@ -199,6 +199,34 @@ class DirectoryStore:
                 raise _failure(error, path) from error
         for parent in parents:
             self._remove_empty(parent)
+
+    def list(self, prefix: str, *, shallow: bool = False) -> Iterator[Listed]:
+        if prefix:
+            check_prefix(prefix)
+        return self._list(*os.path.split(os.path.join(self.root, prefix)), shallow)
+
+    def _list(self, folder: str, name: str, shallow: bool) -> Iterator[Listed]:
+        """Entries of a folder whose names start with `name`, and of its folders; one folder a level is held."""
+        try:
+            with os.scandir(folder) as found:
+                entries = [
+                    (f"{entry.name}/" if entry.is_dir() else entry.name, entry.path)
+                    for entry in found
+                    if entry.name.startswith(name) and entry.path != self._temporary
+                ]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise _failure(error, folder) from error
+        for shown, path in sorted(entries):
+            key = os.path.relpath(path, self.root)
+            if not shown.endswith("/"):
+                with suppress(FileNotFoundError):
+                    yield Listed(key, os.stat(path).st_size)
+            elif shallow:
+                yield Listed(f"{key}/", 0)
+            else:
+                yield from self._list(path, "", shallow)
 
     def delete_prefix(self, prefix: str) -> None:
         check_prefix(prefix)

@@ -3,10 +3,18 @@
 Every write is create-only: the first writer of a key wins, and all others read what it has written.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 Buffer = bytes | bytearray | memoryview
+
+
+class Listed(NamedTuple):
+    """An object in a listing."""
+
+    key: str
+    size: int
+    """Bytes; 0 of a folder, whose key ends in '/'."""
 
 
 class ObjectReader(Protocol):
@@ -56,6 +64,15 @@ class Store(Protocol):
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; missing ones are ignored."""
+
+    def list(self, prefix: str, *, shallow: bool = False) -> Iterator[Listed]:
+        """The objects whose keys start with `prefix` ('' for all), in the order of their keys, read page by page.
+
+        With `shallow`, what lies in folders below the prefix's own counts as one entry of its folder.
+        A job's keys are computed, never listed. These alone list: the clean-up of a deleted job, the reader of a
+        user's source files, and commands that show which jobs a directory holds.
+        Raises BucketMissing, StoreUnavailable, StoreError; objects that come or go meanwhile may be in it or not.
+        """
 
     def delete_prefix(self, prefix: str) -> None:
         """Remove all objects whose keys start with `prefix`. Only the clean-up of a deleted job uses this."""

@@ -11,17 +11,17 @@ import random
 import re
 import time
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable
 from sapflow.objects.stores.buffers import aligned_buffer, byte_views, check_key, check_prefix, check_range
 from sapflow.objects.stores.connections import LOST, Answer, Connections
 from sapflow.objects.stores.credentials import CredentialSource
 from sapflow.objects.stores.probe import probe_store
-from sapflow.objects.stores.protocol import Buffer
+from sapflow.objects.stores.protocol import Buffer, Listed
 from sapflow.objects.stores.reader import SequentialReader
 from sapflow.objects.stores.s3_failures import ACCESS_DENIED, Place
 from sapflow.objects.stores.signature import encode_path, encode_query, sign
@@ -166,19 +166,38 @@ class S3Store:
         for at in range(0, len(paths), _BATCH):
             self._delete(paths[at : at + _BATCH])
 
+    def list(self, prefix: str, *, shallow: bool = False) -> Iterator[Listed]:
+        if prefix:
+            check_prefix(prefix)
+        for page in self._pages(self._prefix + prefix, shallow):
+            for path, size in page:
+                yield Listed(path.removeprefix(self._prefix), size)
+
     def delete_prefix(self, prefix: str) -> None:
         check_prefix(prefix)
-        from xml.etree import ElementTree  # only listings need XML, and functions must start fast
+        for page in self._pages(self._prefix + prefix):
+            if page:
+                self._delete([path for path, _ in page])
 
-        query = {"list-type": "2", "prefix": self._prefix + prefix, "max-keys": str(_BATCH)}
+    def _pages(self, prefix: str, shallow: bool = False) -> Iterator[Sequence[tuple[str, int]]]:
+        """Paths and sizes of the objects whose paths start with `prefix`, page by page, folders among them."""
+        from xml.etree import ElementTree  # the data path needs no XML, and functions should start fast
+
+        # Encoded: XML has no word for some characters that other writers' keys may have.
+        query = {"list-type": "2", "prefix": prefix, "max-keys": str(_BATCH), "encoding-type": "url"}
+        query |= {"delimiter": "/"} if shallow else {}
         while True:
             text = self._ask_text("GET", query=query)
             try:
                 listing = ElementTree.fromstring(text)
-            except ElementTree.ParseError as error:
-                raise self._place.failure("GET", self._prefix + prefix, 200, text) from error
-            if paths := [found.text or "" for found in listing.iterfind("{*}Contents/{*}Key")]:
-                self._delete(paths)
+                found = [
+                    (unquote_plus(each.findtext("{*}Key") or ""), int(each.findtext("{*}Size") or 0))
+                    for each in listing.iterfind("{*}Contents")
+                ]
+            except (ElementTree.ParseError, ValueError) as error:
+                raise self._place.failure("GET", prefix, 200, text) from error
+            folders = listing.iterfind("{*}CommonPrefixes/{*}Prefix")
+            yield sorted([*found, *((unquote_plus(each.text or ""), 0) for each in folders)])
             token = listing.findtext("{*}NextContinuationToken")
             if not token:
                 return
@@ -207,13 +226,20 @@ class S3Store:
         return path
 
     def _ask_text(self, method: str, **request: Any) -> str:
-        """The body of an answer about the bucket: a listing, or the outcome of a delete."""
-        answer, _ = self._ask(method, "", (200,), **request)
-        with answer:
-            try:
-                return answer.text()
-            except LOST as error:
-                raise self._place.no_answer(error) from error
+        """The body of an answer about the bucket: a listing, or what became of a delete.
+
+        Where it breaks off it is asked for anew. Raises as `_ask`.
+        """
+        for tries in range(1, _TRIES + 1):
+            answer, _ = self._ask(method, "", (200,), **request)
+            with answer:
+                try:
+                    return answer.text()
+                except LOST as error:
+                    if tries == _TRIES:
+                        raise self._place.no_answer(error) from error
+            _pause(tries)
+        raise AssertionError("unreachable")
 
     def _ask(
         self,
@@ -252,7 +278,7 @@ class S3Store:
                 continue
             if not failure.retryable or tries == _TRIES:
                 break
-            time.sleep(_FIRST_PAUSE * 2 ** (tries - 1) * random.uniform(0.5, 1))
+            _pause(tries)
         raise failure
 
 
@@ -282,6 +308,10 @@ class S3Reader(SequentialReader):
 
     def close(self) -> None:
         self._answer.close()
+
+
+def _pause(tries: int) -> None:
+    time.sleep(_FIRST_PAUSE * 2 ** (tries - 1) * random.uniform(0.5, 1))
 
 
 def _size(answer: Answer, name: str) -> int:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
+from sapflow.errors import BucketMissing, ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
 
 ACCESS_DENIED = "AccessDenied"
 """The reason of a StoreUnsafe if the store refuses the credentials or lacks permissions for them."""
@@ -59,7 +59,7 @@ class Place:
         code, message = _tag("Code", text), _tag("Message", text)
         where = self.name(key)
         if code == "NoSuchBucket":
-            return StoreError(
+            return BucketMissing(
                 f"bucket {self.bucket!r} does not exist at {self.endpoint}: make it, or correct the store's URL"
             )
         # A PUT needs no existing object; MinIO was seen to answer 404 to it while it shut down or started.

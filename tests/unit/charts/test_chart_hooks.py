@@ -10,10 +10,12 @@ from pydantic import SecretStr
 from s3_servers import S3Service
 
 from sapflow.errors import StoreUnavailable
+from sapflow.kube.access import Access
+from sapflow.kube.blocking import BlockingApiClient
+from sapflow.kube.errors import ClusterError
 from sapflow_operator import names
-from sapflow_operator.errors import ClusterError
 from sapflow_operator.hooks import bucket, check, uninstall
-from sapflow_operator.hooks.api import Api
+from sapflow_operator.hooks.api import client
 from sapflow_operator.settings import ObjectStorage
 
 JOBS = f"/apis/{names.API_VERSION}/namespaces/team/{names.PLURAL}"
@@ -29,8 +31,8 @@ def server() -> Iterator[ApiServer]:
         yield served
 
 
-def api(server: ApiServer) -> Api:
-    return Api(server.url)
+def api(server: ApiServer) -> BlockingApiClient:
+    return client(Access(server.url))
 
 
 def put_job(server: ApiServer, name: str) -> str:
@@ -104,8 +106,9 @@ def test_without_an_operator_one_is_started_to_clean_up(
     server.objects[path]["metadata"]["finalizers"] = [names.FINALIZER]
     # As the operator would: by a process that takes the finalizer off.
     clean = (
-        "import sys; from sapflow_operator.hooks import uninstall; from sapflow_operator.hooks.api import Api; "
-        "api = Api(sys.argv[1]); uninstall.release(api, uninstall.jobs(api, []))"
+        "import sys; from sapflow.kube.access import Access; from sapflow_operator.hooks import uninstall; "
+        "from sapflow_operator.hooks.api import client; "
+        "api = client(Access(sys.argv[1])); uninstall.release(api, uninstall.jobs(api, []))"
     )
     monkeypatch.setattr(uninstall, "ABSENT_SECONDS", 0.0)
     monkeypatch.setattr(uninstall, "_STAND_IN", (sys.executable, "-c", clean, server.url))
@@ -132,7 +135,7 @@ def test_an_operator_that_does_not_stop_is_not_waited_for_for_ever(server: ApiSe
 
 def test_a_refusal_says_what_was_asked_and_what_was_said(server: ApiServer) -> None:
     with pytest.raises(ClusterError, match=r"GET /api/v1/nothing was refused: .* was not found") as caught:
-        api(server).get("/api/v1/nothing")
+        api(server).read("/api/v1/nothing")
     assert caught.value.status == 404
 
 

@@ -1,15 +1,14 @@
 """The S3 store against a server with one fault at a time: what is refused, repeated and resolved."""
 
-import shutil
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.certificates import self_signed
 from s3_servers import FakeS3, free_port
 
-from sapflow.errors import ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
+from sapflow.errors import BucketMissing, ObjectMissing, StoreError, StoreUnavailable, StoreUnsafe
 from sapflow.objects.stores.credentials import Credentials
 from sapflow.objects.stores.factory import open_store
 
@@ -162,7 +161,7 @@ def test_an_error_after_the_object_was_stored_counts_as_ours(fake: FakeS3, pause
 @pytest.mark.parametrize(
     ("status", "code", "kind", "words"),
     [
-        (404, "NoSuchBucket", StoreError, "bucket 'bucket' does not exist at http://.*make it"),
+        (404, "NoSuchBucket", BucketMissing, "bucket 'bucket' does not exist at http://.*make it"),
         (404, "NoSuchKey", ObjectMissing, "some/key"),
         (403, "AccessDenied", StoreUnsafe, "some/key.*may not do that.*SAPFLOW_S3_ACCESS_KEY"),
         (403, "InvalidAccessKeyId", StoreUnsafe, "does not know the access key.*SAPFLOW_S3_ACCESS_KEY"),
@@ -217,33 +216,7 @@ def test_a_store_that_ends_its_idle_connections_is_asked_on_a_new_one(fake: Fake
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 that nobody has signed but itself, with its key in the same file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is needed to make a certificate")
-    file = tmp_path / "both.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=127.0.0.1",
-    ]
-    names = [
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-keyout",
-        str(file),
-        "-out",
-        str(tmp_path / "only.pem"),
-    ]
-    subprocess.run([*command, *names], check=True, capture_output=True)
-    file.write_bytes(file.read_bytes() + (tmp_path / "only.pem").read_bytes())
-    return file
+    return self_signed(tmp_path)
 
 
 def test_objects_of_any_size_travel_over_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,6 +241,34 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path, pau
         with pytest.raises(StoreError, match=r"certificate verify failed"):
             store.read("key")
         assert fake.requests == []
+
+
+def test_a_listing_holds_one_page_and_asks_for_the_next_when_it_is_wanted(
+    fake: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sapflow.objects.stores.s3._BATCH", 2)
+    fake.objects.update({f"data/{index}": b"123" for index in range(5)})
+    store = fake.open()
+    listing = store.list("data/")
+    assert fake.requests == []
+    assert [next(listing) for _ in range(2)] == [("data/0", 3), ("data/1", 3)]
+    assert len(fake.requests) == 1
+    assert [each.key for each in listing] == ["data/2", "data/3", "data/4"]
+    assert len(fake.requests) == 3
+    fake.objects.update({"data/4/x": b"", "data/4/y": b""})
+    assert [each.key for each in store.list("data/", shallow=True)][-2:] == ["data/4", "data/4/"]
+    store.delete_prefix("data/")
+    assert fake.objects == {}
+    store.close()
+
+
+def test_a_bucket_that_is_not_there_is_told_from_one_that_is_empty(fake: FakeS3) -> None:
+    store = fake.open()
+    assert list(store.list("")) == []
+    fake.script.append((404, "NoSuchBucket"))
+    with pytest.raises(BucketMissing, match="bucket 'bucket' does not exist"):
+        list(store.list(""))
+    store.close()
 
 
 def test_an_answer_that_is_no_listing_is_named(fake: FakeS3) -> None:

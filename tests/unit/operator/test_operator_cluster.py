@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 import yaml
 from aiohttp import web
 
+from sapflow.kube.errors import ClusterError, ClusterUnavailable
+from sapflow_operator.api import cluster as module
 from sapflow_operator.api.cluster import Cluster
-from sapflow_operator.errors import ClusterError, ClusterUnavailable
 
 Answer = Callable[[web.Request], Coroutine[Any, Any, web.Response]]
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a-pool", "namespace": "team"}}
@@ -105,7 +107,7 @@ def test_a_long_list_is_read_page_by_page(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_answer_to_try_again_for_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr("sapflow_operator.api.cluster._PAUSE", 0.0)
+    monkeypatch.setattr(module, "PATIENCE", replace(module.PATIENCE, pause=0.0))
     answers = [status, status, 200]
 
     async def answer(request: web.Request) -> web.Response:
@@ -118,7 +120,7 @@ def test_an_answer_to_try_again_for_is_tried_again(
 def test_an_api_server_that_stays_away_is_said_so_after_a_few_tries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sapflow_operator.api.cluster._PAUSE", 0.0)
+    monkeypatch.setattr(module, "PATIENCE", replace(module.PATIENCE, pause=0.0))
     tries = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -133,30 +135,34 @@ def test_an_api_server_that_stays_away_is_said_so_after_a_few_tries(
     assert 1 < len(tries) < 10
 
 
-def test_requests_that_wait_for_a_connection_outlive_their_session(
+def test_requests_that_wait_for_a_connection_outlive_a_renewed_login(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two logins one after the other close the session before them, which cancels what waits for its connections."""
-    monkeypatch.setattr("sapflow_operator.api.cluster._CONNECTIONS", 1)
-    monkeypatch.setattr("sapflow_operator.api.cluster._PAUSE", 0.0)
+    """They were given up once, with the session of the login before."""
+    monkeypatch.setattr(module, "_CONNECTIONS", 1)
+    monkeypatch.setattr(module, "PATIENCE", replace(module.PATIENCE, tries=1))
     asked: list[str] = []
     held = asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
-        asked.append(request.path)
+        asked.append(request.headers["Authorization"])
         if len(asked) == 1:
             await held.wait()
         return web.json_response({"metadata": {"name": request.path[-1]}})
 
     async def work(cluster: Cluster) -> list[Any]:
-        gets = [asyncio.create_task(cluster.get("Job", "team", name)) for name in "ab"]
-        while not asked:
-            await asyncio.sleep(0.01)
-        for _ in range(2):
-            cluster._until = 0.0
-            await cluster._login()
+        gets = []
+        for name in "abc":
+            gets.append(asyncio.create_task(cluster.get("Job", "team", name)))
+            while len(asked) < 1:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+            config = (tmp_path / "config").read_text()
+            (tmp_path / "config").write_text(config.replace("mine", f"mine-after-{name}", 1))
+            cluster._api._access.refused()
         held.set()
-        return list(await asyncio.gather(*gets, return_exceptions=True))
+        return list(await asyncio.gather(*gets))
 
     found = run(answer, work, tmp_path, monkeypatch)
-    assert [each["metadata"]["name"] for each in found] == ["a", "b"]
+    assert [each["metadata"]["name"] for each in found] == ["a", "b", "c"]
+    assert sorted(asked) == ["Bearer mine", "Bearer mine-after-a", "Bearer mine-after-b-after-a"]

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from helpers.operator_settings import SETTINGS
 
+from sapflow.kube.errors import ClusterError
 from sapflow_operator import controller as module
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.controller import Controller
-from sapflow_operator.errors import ClusterError
 
 
 class SlowCluster(Cluster):

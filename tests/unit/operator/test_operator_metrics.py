@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from s3_servers import free_port
 
 import sapflow
+from sapflow.kube.errors import ClusterError
 from sapflow_operator import main, names
-from sapflow_operator.errors import ClusterError
+from sapflow_operator.api import cluster as api
 from sapflow_operator.metrics import Instruments, JobCollector, MeasuredCluster, MeasuredController
 from sapflow_operator.observed import JobObject
 
@@ -114,7 +116,7 @@ def kubeconfig(folder: Path, monkeypatch: pytest.MonkeyPatch, port: int) -> Iter
     (folder / "config").write_text(yaml.safe_dump(config))
     with monkeypatch.context() as patched:
         patched.setenv("KUBECONFIG", str(folder / "config"))
-        patched.setattr("sapflow_operator.api.cluster._PAUSE", 0.0)
+        patched.setattr(api, "PATIENCE", replace(api.PATIENCE, pause=0.0))
         yield
 
 
@@ -136,8 +138,8 @@ def work_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             registry = CollectorRegistry()
             instruments = Instruments(registry)
-            cluster = MeasuredCluster(instruments)
             with kubeconfig(tmp_path, monkeypatch, runner.addresses[0][1]):
+                cluster = MeasuredCluster(instruments)
                 try:
                     await work(MeasuredController(SETTINGS, cluster, instruments), cluster)
                 finally:

@@ -9,6 +9,7 @@ import pytest
 from helpers.manifests import variables_of
 
 from sapflow.errors import StoreUnavailable
+from sapflow.kube.errors import ClusterError
 from sapflow.quantities.memory import parse_quantity
 from sapflow_operator import names, times
 from sapflow_operator.actions import (
@@ -20,7 +21,7 @@ from sapflow_operator.actions import (
     RemoveObjects,
     RevokeCredentials,
 )
-from sapflow_operator.errors import ClusterError, CredentialsRefused
+from sapflow_operator.errors import CredentialsRefused
 from sapflow_operator.nodes import Ground
 from sapflow_operator.observed import JobObject, Observed
 from sapflow_operator.reconcile import Turn, farewell, reconcile, troubled

@@ -10,11 +10,11 @@ import pytest
 from helpers.manifests import variables_of
 from test_operator_reconcile import KNOWN, SETTINGS, SPEC
 
+from sapflow.kube.errors import ClusterError
 from sapflow_operator import names, times
 from sapflow_operator.actions import Event
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.controller import Controller
-from sapflow_operator.errors import ClusterError
 from sapflow_operator.observed import JobObject
 from sapflow_operator.settings import Settings
 

@@ -230,7 +230,7 @@ def test_no_api_server_at_all_stops_nothing(tmp_path: Path) -> None:
         async with ProgressReporter(tiny_job(), absent) as reporter:
             reporter.committed(commit(1))
         api = StatusApi("http://127.0.0.1:1", tmp_path, namespace="here", name="tiny", uid="u")
-        with pytest.raises(NotReported, match="gave no answer"):
+        with pytest.raises(NotReported, match="does not answer"):
             await api.apply({})
         await api.close()
 
