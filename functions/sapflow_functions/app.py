@@ -4,13 +4,13 @@
 injection and response models.
 """
 
-import json
 import math
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
+from sapflow.messages import frames
 from sapflow.objects.stores.cell import CellStore
 from sapflow.objects.stores.factory import open_store
 from sapflow_functions import openwhisk
@@ -36,9 +36,9 @@ async def invoke(function: Function, request: Request) -> Response:
     if scheme.lower() != "bearer" or not function.holds_token(token):
         return UNAUTHORIZED.response()
     try:
-        body = json.loads(await request.body())
+        body = frames.decode(await request.body())
     except ValueError as error:
-        return Answer.error(400, "BadRequest", f"the body is no JSON: {error}").response()
+        return Answer.error(400, "BadRequest", f"the body is neither JSON nor a frame: {error}").response()
     return (await function.call(body, math.inf, request)).response()
 
 

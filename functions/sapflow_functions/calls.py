@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from sapflow import logs
 from sapflow.channels.channels import open_channels
 from sapflow.errors import DataError, SapflowError, SpecError
+from sapflow.messages import frames
 from sapflow.messages.replies import FunctionReply
 from sapflow.objects.stores.cell import CellStore
 from sapflow.objects.stores.protocol import Store
@@ -28,6 +29,8 @@ HANG_UP_WATCH_SECONDS = 0.25
 """Only calls that take longer than this are watched for a caller that disconnects, so short ones cost nothing."""
 
 logger = logging.getLogger("sapflow.function")
+
+Encode = Callable[[Mapping[str, Any]], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,12 @@ class Function:
         if self._current is not None:
             self._current.cancelled.set()
 
-    async def call(self, request: object, deadline: float, http: Request) -> Answer:
+    async def call(
+        self, request: object, deadline: float, http: Request, encode: Encode = frames.encode
+    ) -> Answer:
         """Run the handler that `request["op"]` names, until `deadline` (time.monotonic()).
+
+        The request may have attachments (`sapflow.messages.frames`). `encode` turns the answer's message into bytes.
 
         The caller must have checked the token. The answer's headers have the handler's seconds, and in the first call
         also the age of the process at its arrival, from which the sender learns how long the start took.
@@ -135,7 +142,8 @@ class Function:
             message = f"the request is for cell {request['cell']}, and this is cell {self._store.cell}"
             return Answer.error(421, "WrongCell", message)
         arrived = time.monotonic()
-        context = Context(self._store, open_channels(self._store), min(deadline, arrived + seconds))
+        channels = open_channels(self._store, request.pop(frames.ATTACHMENTS, None) or {})
+        context = Context(self._store, channels, min(deadline, arrived + seconds))
         self._current = context
         headers = dict(self._memory)
         if not self._called:
@@ -143,13 +151,13 @@ class Function:
         self._called = True
         watch = asyncio.get_running_loop().call_later(HANG_UP_WATCH_SECONDS, _HangUp(http, context).start)
         try:
-            answer = await self._runner.run(partial(self._work, handler, request, context))
+            answer = await self._runner.run(partial(self._work, handler, request, context, encode))
             headers[SECONDS_HEADER] = f"{time.monotonic() - arrived:.6f}"
             return replace(answer, headers=headers)
         finally:
             watch.cancel()
 
-    def _work(self, handler: Handler, request: dict[str, Any], context: Context) -> Answer:
+    def _work(self, handler: Handler, request: dict[str, Any], context: Context, encode: Encode) -> Answer:
         started = time.perf_counter()
         # Only here every exception is caught: whatever a handler raises must become an answer, and the
         # thread must survive for the next call.
@@ -157,7 +165,7 @@ class Function:
             reply = handler(request, context)
             if isinstance(context.store, CellStore) and isinstance(reply, FunctionReply):
                 reply = settle_cell(context.store, request, reply)
-            answer = Answer(200, json.dumps(reply.body()).encode(), "ok")
+            answer = Answer(200, encode(with_attachments(reply.body(), context)), "ok")
         except Exception as error:  # noqa: BLE001
             answer = translate(error)
         seconds = time.perf_counter() - started
@@ -176,6 +184,11 @@ class Function:
                 **fields,
             )
         return answer
+
+
+def with_attachments(body: dict[str, Any], context: Context) -> dict[str, Any]:
+    """The answer's message with the inline contributions that the handler has written."""
+    return {**body, frames.ATTACHMENTS: context.channels.sent} if context.channels.sent else body
 
 
 def settle_cell(store: CellStore, request: dict[str, Any], reply: FunctionReply) -> FunctionReply:

@@ -9,11 +9,13 @@ import json
 import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
 from sapflow.errors import SapflowError
+from sapflow.messages import frames
 from sapflow.objects.stores.factory import open_store
 from sapflow_functions.calls import UNAUTHORIZED, Answer, Function
 from sapflow_functions.settings import Settings
@@ -62,8 +64,16 @@ async def _activate(function: Function, request: Request) -> Answer:
     token = value.pop("token", None)
     if not isinstance(token, str) or not function.holds_token(token):
         return UNAUTHORIZED
-    answer = await function.call(value, _deadline(body), request)
+    try:
+        value = frames.from_json(value)
+    except ValueError as error:
+        return Answer.error(400, "BadRequest", str(error))
+    answer = await function.call(value, _deadline(body), request, _encode)
     return Answer(200 if answer.expected else 502, answer.body, answer.outcome)
+
+
+def _encode(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(frames.to_json(message)).encode()
 
 
 async def _object(request: Request) -> dict[str, Any] | None:

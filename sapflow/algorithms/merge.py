@@ -54,8 +54,8 @@ def merge(
     sums = sum_children(
         store, channels, request.children, total, timing, output=output.key, cursor=request.cursor
     )
-    if isinstance(sums, str):
-        return MergeReply(done=False, cursor=sums, **timing.report())
+    if isinstance(sums, Cursor):
+        return MergeReply(done=False, cursor=sums.key, summed=sums.summed, **timing.report())
     with timing.phase("write"):
         write(channels, output, total, sums.to_metadata())
     timing.bytes["written"] += total.nbytes
@@ -75,6 +75,14 @@ def read(channels: Channels, ref: Ref, out: np.ndarray) -> Mapping[str, str]:
         return decoding.metadata
 
 
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a sum stands whose time ran out: the key of what is summed, and the number of children in it."""
+
+    key: str
+    summed: int
+
+
 def sum_children(
     store: Store,
     channels: Channels,
@@ -84,8 +92,8 @@ def sum_children(
     *,
     output: str,
     cursor: str | None = None,
-) -> Sums | str:
-    """Sum `children` into `total` (float32 [n]) in order; their scalars, or a cursor's key where time ran out.
+) -> Sums | Cursor:
+    """Sum `children` into `total` (float32 [n]) in order; their scalars, or a cursor where time ran out.
 
     `output` is the key that cursors are named after; they lie in the store, whatever the children's channel.
     Raises ObjectMissing or CorruptObject where a child is not what it should be.
@@ -100,7 +108,7 @@ def sum_children(
             key = keys.cursor(output, done)
             with timing.phase("write"):
                 store.create(key, contribution.encode(total, {**sums.to_metadata(), "done": str(done)}))
-            return key
+            return Cursor(key, done)
         group = children[done : done + OPEN_CHILDREN]
         with timing.phase("merge"):
             far = any(channels.remote(ref) for ref in group)

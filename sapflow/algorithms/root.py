@@ -10,7 +10,7 @@ import base64
 import numpy as np
 
 from sapflow.algorithms import optimizers
-from sapflow.algorithms.merge import Workspace, read, sum_children, write
+from sapflow.algorithms.merge import Cursor, Workspace, read, sum_children, write
 from sapflow.algorithms.optimizers import OptimizerSettings
 from sapflow.channels.channels import Channels
 from sapflow.errors import CorruptObject
@@ -83,8 +83,8 @@ def root(store: Store, channels: Channels, request: RootRequest, warm: Warm, tim
         output=request.params_output if request.total is None else request.total.key,
         cursor=request.cursor,
     )
-    if isinstance(summed, str):
-        return RootReply(done=False, cursor=summed, **timing.report())
+    if isinstance(summed, Cursor):
+        return RootReply(done=False, cursor=summed.key, summed=summed.summed, **timing.report())
     with timing.phase("merge"):
         norms = _norms(request, total)
     if request.phase == "step":

@@ -1,12 +1,14 @@
 """The channels that one call of a function has."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from sapflow.channels.cell import CellChannel
 from sapflow.channels.channel import Channel
+from sapflow.channels.inline import InlineChannel
 from sapflow.channels.store import StoreChannel
 from sapflow.errors import StoreError
-from sapflow.messages.refs import CELL, STORE, Ref
+from sapflow.messages.refs import CELL, INLINE, STORE, Ref
 from sapflow.objects.stores.cell import CellStore
 from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
 
@@ -14,8 +16,13 @@ from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
 class Channels:
     """Reads and writes contributions, each by the channel that its ref names."""
 
-    def __init__(self, members: Mapping[str, Channel]) -> None:
-        self._members = members
+    def __init__(self, members: Mapping[str, Channel], inline: InlineChannel) -> None:
+        self._members, self._inline = {**members, INLINE: inline}, inline
+
+    @property
+    def sent(self) -> dict[str, bytes]:
+        """Inline contributions for the answer to carry, by key."""
+        return self._inline.sent
 
     def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
         """Write an object. Raises StoreError, also where this function has no such channel."""
@@ -37,9 +44,12 @@ class Channels:
         return member
 
 
-def open_channels(store: Store) -> Channels:
-    """The channels of a function on its job's store; a function of a cell has the cell's volume too."""
+def open_channels(store: Store, received: Mapping[str, Buffer] = MappingProxyType({})) -> Channels:
+    """The channels of one call on its job's store; a function of a cell has the cell's volume too.
+
+    `received`: inline contributions that the request carries, by key.
+    """
     members: dict[str, Channel] = {STORE: StoreChannel(store)}
     if isinstance(store, CellStore):
         members[CELL] = CellChannel(store.cell, store.volume)
-    return Channels(members)
+    return Channels(members, InlineChannel(received))

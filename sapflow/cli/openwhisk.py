@@ -94,8 +94,10 @@ async def train(
     except BaseException:
         await asyncio.shield(sender.close())
         raise
+    from sapflow.runtimes.openwhisk import REQUEST_BYTES
+
     # The planner treats OpenWhisk like a cluster: calls go through a gateway, and CPU follows memory.
-    around = Surroundings("kubernetes", sender.instances, forward_flops)
+    around = Surroundings("kubernetes", sender.instances, forward_flops, request_bytes=REQUEST_BYTES)
     return await session.train_by(opened, manifest, sender, observer, around)
 
 

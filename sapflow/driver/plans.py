@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sapflow.errors import SpecError
 from sapflow.messages.vectors import Sizes
 from sapflow.planning import calibration, choice, workload
 from sapflow.planning.calibration import LevelTime, Measurement
 from sapflow.planning.constants import Constants
 from sapflow.planning.cost_model import Work
+from sapflow.planning.inline import REQUEST, inline_levels, misfit
 from sapflow.planning.search import Candidate, candidate
 from sapflow.planning.workload import Size
 from sapflow.quantities.memory import MIB
@@ -40,6 +42,8 @@ class Surroundings:
     """Of the model, for one sample; None: not known, and nothing is forecast."""
     job: TrainingJob | None = None
     """The job with what functions are not told (CPU limits, whether they grow), where the driver's own lacks it."""
+    request_bytes: int = REQUEST
+    """Bytes of contributions that one request may carry, at most."""
 
 
 class Planning:
@@ -76,7 +80,7 @@ class Planning:
         known = self._around.forward_flops is not None
         remaining = choice.within_limits(job, steps if known else None)
         best = choice.choose(job, work, constants, size, remaining)
-        return self._plan(best), _forecast(best, steps, constants.origin) if known else None
+        return self._plan(best, size), _forecast(best, steps, constants.origin) if known else None
 
     def resume(self, first: Commit, last: Commit) -> None:
         """Continue a job that an earlier driver brought to `last`. A job is re-planned at most once in its life."""
@@ -127,7 +131,7 @@ class Planning:
         best = choice.choose(job, work, constants, size, remaining)
         if not self._worth_it(best, own, remaining):
             return None
-        return self._plan(best), _forecast(best, steps, f"{WINDOW} of its own steps")
+        return self._plan(best, size), _forecast(best, steps, f"{WINDOW} of its own steps")
 
     def _worth_it(self, best: Candidate, own: Candidate, remaining: choice.Remaining) -> bool:
         """Whether `best` is a tenth better, and its gain repays new instances, or it alone keeps within the limits."""
@@ -150,9 +154,20 @@ class Planning:
         around = self._around
         return workload.work_of(self._job, size, constants, around.runtime, around.instances)
 
-    def _plan(self, one: Candidate) -> Plan:
+    def _plan(self, one: Candidate, size: Size) -> Plan:
         mergers = "worker" if self._job.spec.merge.reuse_workers else "merger"
-        return Plan.model_validate({"structure": one.structure, "shards": one.shards, "mergers": mergers})
+        plan = {"structure": one.structure, "shards": one.shards, "mergers": mergers}
+        return Plan.model_validate(plan | {"inline": self._inline(one, size)})
+
+    def _inline(self, one: Candidate, size: Size) -> tuple[int, ...] | None:
+        """The levels that are inline. Raises SpecError where all are asked for and do not fit."""
+        merge, total = self._job.spec.merge, size.parameters + size.averaged
+        if merge.channel == "Store" or self._job.spec.affinity is not None:
+            return None
+        most = self._around.request_bytes
+        if merge.channel == "Inline" and (why := misfit(one.structure, one.shards, total, most)):
+            raise SpecError([("spec.merge.channel", why)])
+        return inline_levels(one.structure, one.shards, total, most) or None
 
 
 def _forecast(one: Candidate, steps: int, constants: str) -> Forecast:

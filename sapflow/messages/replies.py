@@ -91,13 +91,22 @@ class EvaluateReply(FunctionReply):
         return {"position": self.position, "sums": self.sums}
 
 
-class MergeReply(_Resumable):
+class _Summing(_Resumable):
+    """Sums of children, of which the cursor has the first `summed`."""
+
+    summed: int | None = None
+
+    def progress(self) -> dict[str, Any]:
+        return {**super().progress(), "summed": self.summed}
+
+
+class MergeReply(_Summing):
     """The answer after a merger's contribution was written."""
 
     samples: int = 0
 
 
-class RootReply(_Resumable):
+class RootReply(_Summing):
     """The answer of a phase of the root. If `finite` is false, nothing was written."""
 
     finite: bool = True

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sapflow.messages.message import Message
-from sapflow.messages.refs import Ref
+from sapflow.messages.refs import INLINE, Ref
 from sapflow.messages.vectors import Part, Sizes
 
 COLLECTED_AT_ONCE = 256
@@ -27,6 +27,21 @@ class Request(Message):
     collect: list[str] | None = Field(None, max_length=COLLECTED_AT_ONCE)
     """Keys on the cell's volume that are not needed any more and that the function is to remove, because the driver
     cannot. None if there are none."""
+
+    def inline(self) -> list[Ref]:
+        """Contributions that are to be sent along."""
+        return []
+
+
+class _Summing(Request):
+    """A request to sum children, the first `summed` of which the cursor has."""
+
+    children: list[Ref] = []
+    summed: int | None = Field(None, ge=0)
+    cursor: str | None = None
+
+    def inline(self) -> list[Ref]:
+        return [ref for ref in self.children[self.summed or 0 :] if ref.channel == INLINE]
 
 
 class CutRequest(Request):
@@ -88,13 +103,12 @@ class EvaluateRequest(Request):
     """Sums so far, as hexadecimal floats."""
 
 
-class MergeRequest(Request):
+class MergeRequest(_Summing):
     """Sum `children` in their order into `output`."""
 
     op: Literal["merge"] = "merge"
     children: list[Ref] = Field(min_length=1)
     output: Ref
-    cursor: str | None = None
 
 
 class Update(Message):
@@ -108,7 +122,7 @@ class Update(Message):
     clip_norm: float | None = None
 
 
-class RootRequest(Request):
+class RootRequest(_Summing):
     """Sum the last level over `start` to `stop`, and write the new version of that range.
 
     Phase `step` does everything (one shard). With more shards, `sum` writes the total and answers with the norms of
@@ -118,7 +132,6 @@ class RootRequest(Request):
 
     op: Literal["root"] = "root"
     phase: Literal["step", "sum", "apply"]
-    children: list[Ref] = []
     total: Ref | None = None
     sizes: Sizes
     start: int = Field(ge=0)
@@ -134,7 +147,6 @@ class RootRequest(Request):
     weight: int | None = None
     params_output: str
     optimizer_output: str
-    cursor: str | None = None
 
 
 class ExportRequest(Request):

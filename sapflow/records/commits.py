@@ -32,6 +32,8 @@ class Plan(Message):
     mergers: Literal["merger", "worker"] = "merger"
     cells: tuple[tuple[int, ...], ...] | None = None
     """For placed jobs, the cell of each node by level, workers first; it decides each contribution's channel."""
+    inline: tuple[int, ...] | None = None
+    """The levels, workers 0, whose contributions are handed on inside answers and requests."""
 
     @property
     def name(self) -> str:

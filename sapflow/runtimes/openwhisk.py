@@ -17,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from sapflow.errors import InstanceLost, InvocationError, InvocationTimeout, OutOfMemory
+from sapflow.messages import frames
 from sapflow.quantities.roles import Role
 from sapflow.runtimes.http.answer import describe, error_in, timed_out
 from sapflow.runtimes.sender import Reply
@@ -29,6 +30,9 @@ INIT_SECONDS = 30
 _ANSWER_SECONDS = 75.0
 """Time limit of a blocking request: OpenWhisk answers after a minute at the latest, with or without a result."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+REQUEST_BYTES = 700 << 10
+"""Bytes of attachments that an activation's parameters hold: base64 makes 933 KiB of them, and 1 MiB is the limit of
+apache/openwhisk."""
 _BUSY_STATUSES = frozenset({429, 503})
 _OUT_OF_MEMORY = "exhausted its memory"
 _OUT_OF_TIME = "exceeded its time limits"
@@ -143,7 +147,7 @@ class OpenWhiskSender:
         self, name: str, request: Mapping[str, Any], seconds: float, deadline: float
     ) -> dict[str, Any]:
         """The record of an activation once it has ended."""
-        body = json.dumps({**request, "secondsLeft": seconds, "token": self._token})
+        body = json.dumps(frames.to_json({**request, "secondsLeft": seconds, "token": self._token}))
         url = self._of_action(name) % {"blocking": "true", "result": "false"}
         pause = _FIRST_PAUSE
         while True:
@@ -211,7 +215,10 @@ def reply_of(
     response = response if isinstance(response, dict) else {}
     result = response.get("result")
     if response.get("success") is True and isinstance(result, dict):
-        return _success(record, result, waited)
+        try:
+            return _success(record, frames.from_json(result), waited)
+        except ValueError as error:
+            raise InvocationError(f"{describe(request)}: {error}", reason="InvalidReply") from error
     raise _failure(response, result, request, seconds)
 
 

@@ -1,10 +1,11 @@
 """The interface by which the driver calls functions; its implementations are embedded, Knative and OpenWhisk."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from sapflow.messages import replies
+from sapflow.messages.frames import ATTACHMENTS
 from sapflow.messages.replies import FunctionReply
 from sapflow.quantities.roles import Role
 
@@ -36,12 +37,16 @@ class Answered(Generic[R]):
     cold_seconds: float
     queue_seconds: float
     memory_bytes: int | None = None
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
+    """Inline contributions that the answer carries, by key."""
 
     @classmethod
     def of(cls, raw: Reply, kind: type[R], what: str) -> "Answered[R]":
         """Validate the answer to `what`. Raises an InvocationError that names the field that does not fit."""
-        reply = replies.read(raw.body, kind, what)
-        return cls(reply, raw.seconds, raw.cold_seconds, raw.queue_seconds, raw.memory_bytes)
+        body = {name: value for name, value in raw.body.items() if name != ATTACHMENTS}
+        reply = replies.read(body, kind, what)
+        attached = raw.body.get(ATTACHMENTS) or {}
+        return cls(reply, raw.seconds, raw.cold_seconds, raw.queue_seconds, raw.memory_bytes, attached)
 
 
 class Sender(Protocol):

@@ -166,6 +166,15 @@ RULES: tuple[Rule, ...] = (
         "!has(self.limits.goal) || !has(self.affinity) && (!has(self.merge.structure) || !has(self.merge.shards))",
     ),
     Rule(
+        "merge.channel",
+        "Inline is for algorithm.mode Sync without affinity: an asynchronous root and a job's cells go by the store",
+        lambda spec: (
+            spec.merge.channel != "Inline" or (spec.algorithm.facts.merged and spec.affinity is None)
+        ),
+        "!has(self.merge.channel) || self.merge.channel != 'Inline' || "
+        "self.algorithm.mode == 'Sync' && !has(self.affinity)",
+    ),
+    Rule(
         "algorithm.localSteps",
         "must be 1 with algorithm.mode Async",
         lambda spec: spec.algorithm.mode == "Sync" or spec.algorithm.local_steps == 1,

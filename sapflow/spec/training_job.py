@@ -62,6 +62,11 @@ class MergeSpec(Model):
     reuse_workers: bool = Field(
         False, description="Merge in warm workers instead of mergers (synchronous only)."
     )
+    channel: Literal["Auto", "Store", "Inline"] | None = Field(
+        None,
+        description="How contributions travel: as objects of the store, or inside requests and answers, which is "
+        "for small ones. Auto, or left out: inline where they are small enough.",
+    )
 
 
 class OptimizeSpec(Model):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sapflow.errors import InvocationError, InvocationTimeout, JobFailed, OutOfMemory
+from sapflow.messages.frames import ATTACHMENTS
 from sapflow.messages.requests import Request
 from sapflow.quantities.prices import Price, cost
 from sapflow.quantities.roles import Role
@@ -16,6 +17,7 @@ from sapflow.records.commits import Account, LevelUsage
 from sapflow.runtimes.http.answer import describe
 from sapflow.runtimes.sender import Answered, R, Reply, Sender
 from sapflow.steps.garbage import CellGarbage, collecting
+from sapflow.steps.held import Held
 from sapflow.steps.observer import Observer
 
 HEDGE_FLOOR = 2.0
@@ -103,6 +105,7 @@ class Caller:
         self._failures = Counter(account.failures or {})
         self._spent = {"cost_usd": 0.0, "invocations": 0, "cold_starts": 0, "retries": 0, "hedges": 0}
         self.tally = Tally()
+        self.held = Held()
 
     @property
     def account(self) -> Account:
@@ -162,6 +165,7 @@ class Caller:
                 await asyncio.sleep(min(MAX_BACKOFF, BACKOFF * 2**attempt) * random.uniform(0.5, 1.0))
             else:
                 self.tally.add(role, answer, level, self._dollars(role, answer))
+                self.held.take_in(answer.attachments)
                 if request.cell is not None and answer.reply.node is not None:
                     self.tally.nodes[request.cell] = answer.reply.node
                 return answer.reply
@@ -226,6 +230,8 @@ class Caller:
         with collecting(self._garbage, request.cell) as names:
             if names:
                 body["collect"] = names
+            if attached := self.held.attachments(request.inline()):
+                body[ATTACHMENTS] = attached
             raw = await self._sender.invoke(role, body, seconds=self._seconds)
         self._last_answer = asyncio.get_running_loop().time()
         self._history.setdefault(op, deque(maxlen=64)).append(raw.seconds)

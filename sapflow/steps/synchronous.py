@@ -50,6 +50,10 @@ class SynchronousDriver(AlgorithmDriver):
         steps = cursor.epoch * context.steps_per_epoch + cursor.used // context.round_samples
         return steps >= context.total_steps
 
+    def settle(self, commit: Commit, plan: Plan) -> None:
+        super().settle(commit, plan)
+        self.context.caller.held.clear()
+
     async def next_commit(self) -> Commit:
         self._step = Step(self, self.commit, self.plan)
         return await self._step.next_commit()
@@ -176,6 +180,7 @@ class Step:
             output=self._ref(level, index, shard),
         )
         await self.context.caller.call(self.plan.mergers, request, MergeReply, self._cursors, level=level)
+        self.context.caller.held.drop(request.children)
 
     async def _root(self) -> RootReply:
         """Sum and update; in two phases where the vector is cut."""

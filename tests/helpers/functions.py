@@ -6,7 +6,6 @@ pool's instances may be chosen for any rank, and whatever it keeps warm dies wit
 
 import asyncio
 import itertools
-import json
 import math
 import random
 from collections import defaultdict
@@ -20,13 +19,14 @@ from pydantic import ValidationError
 from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
 from sapflow.channels.channels import open_channels
 from sapflow.errors import InstanceLost, InvocationTimeout, SapflowError
+from sapflow.messages import frames
 from sapflow.messages.replies import FunctionReply
 from sapflow.objects.stores.cell import CellStore
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.roles import Role
 from sapflow.runtimes.http.answer import encode, interpret
 from sapflow.runtimes.sender import Reply
-from sapflow_functions.calls import settle_cell, translate
+from sapflow_functions.calls import settle_cell, translate, with_attachments
 from sapflow_functions.roles import merging, worker
 from sapflow_functions.runner import Context
 
@@ -75,16 +75,17 @@ class Instance:
 
     def serve(self, content: bytes, *, hurried: bool) -> tuple[int, bytes]:
         """Status and body. `hurried`: its time is up as soon as it starts. Raises Killed where it dies."""
-        body = json.loads(content)
+        body = frames.decode(content)
+        received = body.pop(frames.ATTACHMENTS, {})
         self.busy = True
         try:
             context = Context(
-                self._seen, open_channels(self._seen), deadline=-math.inf if hurried else math.inf
+                self._seen, open_channels(self._seen, received), deadline=-math.inf if hurried else math.inf
             )
             reply = self._handlers[body["op"]](body, context)
             if isinstance(self._seen, CellStore) and isinstance(reply, FunctionReply):
                 reply = settle_cell(self._seen, body, reply)
-            return 200, json.dumps(reply.body()).encode()
+            return 200, frames.encode(with_attachments(reply.body(), context))
         except (SapflowError, ValidationError) as error:
             answer = translate(error)
             return answer.status, answer.body
@@ -127,7 +128,8 @@ class Functions:
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
         """As Sender.invoke."""
         content = encode(request, seconds)
-        self.log.append(Invocation(role, json.loads(content)))
+        logged = {k: v for k, v in frames.decode(content).items() if k != frames.ATTACHMENTS}
+        self.log.append(Invocation(role, logged))
         number = next(self._numbers)
         fault = self.faults.get(number)
         self.writes_of_each.append(0)
@@ -171,7 +173,7 @@ class Functions:
     def _serve(
         self, role: Role, content: bytes, fault: Fault | None = None, *, number: int | None = None
     ) -> tuple[int, bytes]:
-        cell = json.loads(content).get("cell") or 0
+        cell = frames.decode(content).get("cell") or 0
         instance = self._take(role, cell)
         writes = itertools.count()
 

@@ -32,6 +32,8 @@ Outcome = dict[str, Any]
 def document(**changes: Any) -> dict[str, Any]:
     """A TrainingJob on scikit-learn's iris: 120 training samples, 4 workers, 32 samples a step.
 
+    Contributions go by the store, where tests can see them.
+
     Names of changes are paths in the spec with `_` between their parts: `merge_shards=2`.
     """
     spec: dict[str, Any] = {
@@ -40,7 +42,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "workers": 4,
         "algorithm": {"steps": 5, "seed": 3},
         "optimizer": {"name": "Momentum", "learningRate": 0.1},
-        "merge": {"structure": [1, 2, 4]},
+        "merge": {"structure": [1, 2, 4], "channel": "Store"},
         "evaluation": {"everySteps": 2},
         "limits": {"retries": 100},
     }

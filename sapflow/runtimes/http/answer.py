@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapflow.errors import InvocationError, InvocationTimeout, OutOfMemory
+from sapflow.messages import frames
 
 SECONDS_HEADER = "x-sapflow-seconds"
 """Header of a function's answer: the seconds that its handler took, without the time before and after it."""
@@ -19,13 +20,13 @@ RETRYABLE_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
 
 def encode(request: Mapping[str, Any], seconds: float) -> bytes:
     """The body of a request, with `secondsLeft` set to `seconds`."""
-    return json.dumps({**request, "secondsLeft": seconds}).encode()
+    return frames.encode({**request, "secondsLeft": seconds})
 
 
 def interpret(request: Mapping[str, Any], status: int, content: bytes) -> dict[str, Any]:
     """The JSON object of an answer. Raises the InvocationError that an answer describes if it is an error."""
     try:
-        body = json.loads(content)
+        body = frames.decode(content)
     except ValueError:
         body = None
     if status == 200 and isinstance(body, dict):
