@@ -18,6 +18,7 @@ from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.spec.document import parse
 from sapflow.spec.training_job import TrainingJob
+from sapflow.tasks.torch.losses import TrainingLoss
 
 OPTIMIZERS = {
     "Adam": torch.optim.Adam,
@@ -37,7 +38,8 @@ def train(job: TrainingJob, manifest: Manifest, store: Store, uid: str) -> None:
         outputs=outputs,
         seed=spec.algorithm.seed,
     )
-    loss_of = models.loss_for(models.default_loss(manifest.task, outputs))
+    task = manifest.task_for()
+    loss_of = TrainingLoss(task, task.loss(spec.model))
     optimizer = OPTIMIZERS[spec.optimizer.name](network.parameters(), lr=spec.optimizer.learning_rate)
     batches = _batches(job, manifest, store, uid, steps)
     torch.manual_seed(spec.algorithm.seed)
@@ -47,9 +49,9 @@ def train(job: TrainingJob, manifest: Manifest, store: Store, uid: str) -> None:
         samples = right = 0
         total = sum(len(targets) for _, targets in batch)
         for features, targets in batch:
-            loss, correct = loss_of(network(features), targets)
+            loss, figures = loss_of(network(features), targets)
             torch.autograd.backward(loss / total)
-            samples, right = samples + len(targets), right + int(correct)
+            samples, right = samples + len(targets), right + int(figures["correct"])
         optimizer.step()
         print(json.dumps([time.perf_counter() - started, right / samples]), flush=True)
 

@@ -15,7 +15,14 @@ from prometheus_client.registry import Collector
 
 import sapflow
 from sapflow.errors import SapflowError
-from sapflow.monitoring.series import JOB, PROGRESS, of_job
+from sapflow.monitoring.series import (
+    JOB,
+    METRIC,
+    PROGRESS,
+    VALIDATION_METRIC,
+    VALIDATION_METRIC_HELP,
+    of_job,
+)
 from sapflow_operator import names
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.conditions import SUCCEEDED
@@ -56,6 +63,14 @@ class JobCollector(Collector):
                 if value is not None:
                     family.add_metric([job.namespace, job.name], value)
             yield family
+        family = GaugeMetricFamily(
+            of_job(VALIDATION_METRIC), VALIDATION_METRIC_HELP, labels=[*_LABELS, METRIC]
+        )
+        for job in jobs:
+            found = job.status.get("progress", {}).get("validationMetrics", {})
+            for name, value in sorted(found.items()):
+                family.add_metric([job.namespace, job.name, name], value)
+        yield family
         by_reason = GaugeMetricFamily("sapflow_jobs", "Jobs by the reason of their state.", labels=["reason"])
         for reason, count in sorted(Count(map(reason_of, jobs)).items()):
             by_reason.add_metric([reason], count)

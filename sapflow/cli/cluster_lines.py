@@ -1,13 +1,15 @@
 """Events of a cluster's job as lines of text."""
 
 from sapflow.monitoring.display import Event, plain_line
-from sapflow.text import percent
+from sapflow.records.evaluations import of_held_out
+from sapflow.tasks.metric import in_order, in_words
 
 
 def line(event: Event) -> str:
     """An event as text."""
-    if event["event"] == "progress" and "validationAccuracy" in event:
-        return f"{plain_line(event)}  validation accuracy {percent(event['validationAccuracy'])}"
+    if event["event"] == "progress" and (held_out := of_held_out(event)):
+        first = in_order(held_out)[0]
+        return f"{plain_line(event)}  validation {in_words({first: held_out[first]})}"
     if event["event"] not in ("condition", "warning", "happened"):
         return plain_line(event)
     head = "warning: " if event["event"] == "warning" else ""

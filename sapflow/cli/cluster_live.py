@@ -13,6 +13,8 @@ from sapflow.monitoring import live
 from sapflow.monitoring.display import Event
 from sapflow.quantities import structure
 from sapflow.quantities.prices import AWS_LAMBDA
+from sapflow.records.evaluations import of_held_out
+from sapflow.tasks.metric import in_order, in_words
 from sapflow.text import dollars, percent
 
 MARKS = {
@@ -68,10 +70,9 @@ class JobDisplay(live.LiveDisplay):
             parts.append(f"loss {event['loss']:.4f}")
         if "accuracy" in event:
             parts.append(f"training accuracy {percent(event['accuracy'])}")
-        if "validationAccuracy" in event:
-            parts.append(f"validation accuracy {percent(event['validationAccuracy'])}")
-        elif "validationLoss" in event:
-            parts.append(f"validation loss {event['validationLoss']:.4f}")
+        if held_out := of_held_out(event):
+            shown = {name: held_out[name] for name in in_order(held_out)[: live.SHOWN_METRICS]}
+            parts.append(f"validation {in_words(shown)}")
         if "costUSD" in event:
             parts.append(f"{dollars(event['costUSD'])} at {self._platform} prices")
         return Text("   ".join(parts))

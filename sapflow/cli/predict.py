@@ -87,7 +87,7 @@ def _predict(given: argparse.Namespace, model: Predictor, session: Session | Non
         print_json({"task": model.description.task, "predictions": rows})
     else:
         for number, row in enumerate(rows):
-            print(f"{number}: {_words(row)}")
+            print(f"{number}: {_words(model, row)}")
     return 0
 
 
@@ -191,25 +191,12 @@ def _csv(text: TextIO, name: str) -> np.ndarray:
 
 def _rows(model: Predictor, outputs: np.ndarray, truth: np.ndarray | None, top: int) -> list[dict[str, Any]]:
     """One JSON value a sample."""
-    rows: list[dict[str, Any]] = []
-    if model.description.task == "regression":
-        rows = [{"values": values.tolist()} for values in outputs]
-    else:
-        for chances in model.to_probabilities(outputs):
-            best = np.argsort(-chances, kind="stable")[:top]
-            classes = [{"class": int(each), "probability": float(chances[each])} for each in best]
-            rows.append({**classes[0], "top": classes} if top > 1 else classes[0])
+    rows = model.task.answers(outputs, top)
     if truth is not None:
         for row, target in zip(rows, truth.tolist(), strict=True):
             row["truth"] = target
     return rows
 
 
-def _words(row: dict[str, Any]) -> str:
-    if "values" in row:
-        text = ", ".join(f"{value:.6g}" for value in row["values"])
-    else:
-        text = ", ".join(
-            f"class {each['class']} ({each['probability'] * 100:.1f} %)" for each in row.get("top", [row])
-        )
-    return text + (f"   truth {row['truth']}" if "truth" in row else "")
+def _words(model: Predictor, row: dict[str, Any]) -> str:
+    return model.task.in_words(row) + (f"   truth {row['truth']}" if "truth" in row else "")

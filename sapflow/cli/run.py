@@ -20,8 +20,10 @@ from sapflow.monitoring.display import Display, forecast_line
 from sapflow.monitoring.displays import open_display
 from sapflow.monitoring.progress import Progress
 from sapflow.planning.extent import Extent
+from sapflow.records.evaluations import chosen_in_words, of_held_out
 from sapflow.steps.observer import Observers
-from sapflow.text import count, dollars, duration, percent
+from sapflow.tasks.metric import in_order, metric
+from sapflow.text import count, dollars, duration
 from sapflow.training import estimate
 
 if TYPE_CHECKING:
@@ -223,18 +225,18 @@ def _summary(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]
     price = opened.job.price
     unit = "steps" if opened.job.spec.algorithm.mode == "Sync" else "commits"
     lines: list[tuple[str, str]] = []
-    if "validationAccuracy" in outcome:
-        lines.append(("validation accuracy", percent(outcome["validationAccuracy"])))
-    if "validationLoss" in outcome:
-        lines.append(("validation loss", f"{outcome['validationLoss']:.4f}"))
-    target = opened.job.spec.algorithm.target_accuracy
+    held_out = of_held_out(outcome)
+    for name in in_order(held_out):
+        lines.append((f"validation {metric(name).label}", metric(name).text(held_out[name])))
+    target = opened.job.spec.algorithm.wanted
     if target is not None and not outcome["targetReached"]:
-        lines.append(
-            ("target", f"{percent(target)} was not reached: raise algorithm.epochs, or change the model")
-        )
+        wanted = metric(target.metric)
+        value = wanted.text(target.value) if wanted.share else f"{target.value:g}"
+        asked = value if target.metric == "accuracy" else f"{wanted.label} {value}"
+        lines.append(("target", f"{asked} was not reached: raise algorithm.epochs, or change the model"))
     if "loss" in outcome:
         lines.append(("training loss", f"{outcome['loss']:.4f}"))
-    reached = ", the first that reached targetAccuracy" if outcome["targetReached"] else ""
+    reached = f", {why}" if (why := chosen_in_words(outcome)) else ""
     lines += [
         (unit, f"{outcome['version']:,} in {duration(account['seconds'])}{reached}"),
         ("cost", f"{dollars(account['costUSD'])} at {price.name}"),

@@ -16,7 +16,9 @@ from sapflow.monitoring.display import forecast_line
 from sapflow.objects import keys
 from sapflow.planning.extent import Extent
 from sapflow.records.commits import Commit, Records
-from sapflow.text import count, dollars, duration, percent
+from sapflow.records.evaluations import metrics_of
+from sapflow.tasks.metric import in_order, in_words
+from sapflow.text import count, dollars, duration
 
 _DESCRIPTION = """\
 Show how far a job is, or all jobs of a directory or a cluster. Of a local run it reads the store and nothing
@@ -159,8 +161,10 @@ def _line(body: dict[str, Any]) -> str:
     parts = []
     if "total" in body:
         parts.append(f"{body['unit']} {body['done']:,}/{body['total']:,}")
-    if "accuracy" in body.get("evaluation", {}):
-        parts.append(f"validation accuracy {percent(body['evaluation']['accuracy'])}")
+    if "evaluation" in body:
+        found = metrics_of(body["evaluation"])
+        first = in_order(found)[0]
+        parts.append(f"validation {in_words({first: found[first]})}")
     if "costUSD" in body:
         parts.append(dollars(body["costUSD"]))
     if "failure" in body:
@@ -181,8 +185,7 @@ def _print(body: dict[str, Any]) -> None:
         lines.append(("cells", f"{body['cells']:,}"))
     evaluation = body.get("evaluation")
     if evaluation is not None:
-        accuracy = [f"accuracy {percent(evaluation['accuracy'])}"] if "accuracy" in evaluation else []
-        numbers = ", ".join([*accuracy, f"loss {evaluation['loss']:.4f}"])
+        numbers = in_words(metrics_of(evaluation))
         lines.append(("validation", f"{numbers} at version {evaluation['version']:,}"))
     if "costUSD" in body:
         cost = f"{dollars(body['costUSD'])} at {body['priceTable']}"

@@ -125,9 +125,7 @@ def _samples(found: survey.Survey) -> str:
 
 
 def _targets(manifest: Manifest) -> str:
-    if manifest.classes is not None:
-        return f"{manifest.classes:,} classes"
-    return f"{count(manifest.outputs, 'value')} to predict"
+    return f"{manifest.task_for().summary} to predict"
 
 
 def _steps(job: TrainingJob, found: survey.Survey) -> str:

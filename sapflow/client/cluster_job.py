@@ -7,7 +7,9 @@ from typing import Any
 
 from sapflow.monitoring.display import Event, forecast_line
 from sapflow.quantities.prices import PRICES
+from sapflow.records.evaluations import PLAIN, chosen_in_words, of_held_out
 from sapflow.spec import labels
+from sapflow.tasks.metric import in_words
 from sapflow.text import dollars, duration, percent, printable
 
 Object = Mapping[str, Any]
@@ -81,6 +83,7 @@ def progress_event(job: Object) -> Event | None:
         "accuracy": progress.get("accuracy"),
         "validationLoss": progress.get("validationLoss"),
         "validationAccuracy": progress.get("validationAccuracy"),
+        "validationMetrics": progress.get("validationMetrics"),
         "secondsPerStep": progress.get("secondsPerStep"),
         "secondsLeft": progress.get("estimatedSecondsLeft"),
         "costUSD": progress.get("costUSD"),
@@ -223,15 +226,10 @@ def _progress_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     progress, found = body.get("progress", {}), []
     if "steps" in progress:
         found.append((f"{body['unit']}s", _position(progress)))
-    for name, loss, accuracy in (
-        ("training", "loss", "accuracy"),
-        ("validation", "validationLoss", "validationAccuracy"),
-    ):
-        numbers = [f"loss {progress[loss]:.4f}"] if loss in progress else []
-        if accuracy in progress:
-            numbers.insert(0, f"accuracy {percent(progress[accuracy])}")
-        if numbers:
-            found.append((name, ", ".join(numbers)))
+    training = {name: progress[name] for name in PLAIN if name in progress}
+    for name, values in (("training", training), ("validation", of_held_out(progress))):
+        if values:
+            found.append((name, in_words(values)))
     if "seconds" in body:
         each = (
             f", {duration(progress['secondsPerStep'])} a {body['unit']}"
@@ -283,7 +281,7 @@ def _result_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     result = body.get("result")
     if result is None:
         return []
-    reached = ", the first that reached targetAccuracy" if result.get("targetReached") else ""
+    reached = f", {why}" if (why := chosen_in_words(result)) else ""
     return [
         ("result", f"version {result.get('version', 0):,}{reached}"),
         ("model", result["uri"]),

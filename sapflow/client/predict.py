@@ -10,7 +10,7 @@ The file's metadata says how the model is built and how features are scaled, so 
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,6 +19,9 @@ from pydantic.alias_generators import to_camel
 from sapflow.errors import CorruptObject, DataError
 from sapflow.objects import safetensor
 from sapflow.spec.learning import ModelSpec
+from sapflow.tasks.registry import task_for
+from sapflow.tasks.targets import Targets
+from sapflow.tasks.task import Task
 
 METADATA = "sapflow"
 
@@ -33,10 +36,12 @@ class Description(BaseModel):
     model: ModelSpec
     inputs: tuple[int, ...]
     outputs: int
-    task: Literal["classification", "regression"]
+    task: str
     classes: int | None = None
     scale: tuple[float, ...]
     shift: tuple[float, ...]
+    target_statistics: dict[str, tuple[float, ...]] = {}
+    """Where the loss saw scaled targets: their mean and deviation."""
 
     @property
     def width(self) -> int:
@@ -48,25 +53,21 @@ class Predictor:
     """A trained model, in evaluation mode."""
 
     def __init__(self, description: Description, network: Any) -> None:
-        """`network` is the torch module with its weights."""
+        """`network` is the torch module with its weights. Raises CorruptObject where the task is unknown."""
         self.description = description
+        self.task = _task(description)
         self._network = network
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Class numbers int64 [n], or for regression values float32 [n, k].
+        """Class numbers int64 [n]; of several labels 0 or 1 each, int64 [n, labels]; or values float32 [n, k].
 
         `features` are as the data source had them, [n, *inputs] or [n, numbers]. Raises DataError.
         """
-        outputs = self.outputs(self.scaled(features))
-        if self.description.task == "regression":
-            return outputs
-        return np.asarray(self.to_probabilities(outputs).argmax(axis=1))
+        return self.task.predictions(self.outputs(self.scaled(features)))
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """The probability of each class, float64 [n, classes]. Raises DataError, also for regression."""
-        if self.description.task == "regression":
-            raise DataError("the model predicts values, not classes: it has no probabilities")
-        return self.to_probabilities(self.outputs(self.scaled(features)))
+        """The probability of each class or label, float64 [n, classes]. Raises DataError, also for regression."""
+        return self.task.probabilities(self.outputs(self.scaled(features)))
 
     def scaled(self, features: np.ndarray) -> np.ndarray:
         """Features float32 [n, *inputs] as the model was trained on. Raises DataError: wrong shape, not numbers."""
@@ -106,15 +107,11 @@ class Predictor:
             raise DataError("the model gives outputs that are not finite numbers: its training diverged")
         return outputs
 
-    def to_probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """Softmax of the outputs; of a single logit the sigmoid and its rest. float64 [n, classes]."""
-        logits = outputs.astype(np.float64)
-        if logits.shape[1] == 1:
-            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-        logits -= logits.max(axis=1, keepdims=True)
-        np.exp(logits, out=logits)
-        logits /= logits.sum(axis=1, keepdims=True)
-        return logits
+
+def _task(about: Description) -> Task:
+    shape = () if about.classes is not None or about.outputs == 1 else (about.outputs,)
+    targets = Targets(shape, about.classes, about.target_statistics)
+    return task_for(about.task, targets, scale_target=bool(about.target_statistics))
 
 
 def load(path: str | Path) -> Predictor:
@@ -143,9 +140,9 @@ def decode(content: memoryview, name: str) -> Predictor:
             outputs=about.outputs,
             tensors=tensors,
         )
+        return Predictor(about, network)
     except CorruptObject as error:
         raise DataError(f"{name} is no model file of Sapflow's, or is damaged: {error}") from error
-    return Predictor(about, network)
 
 
 def _described(metadata: dict[str, str], name: str) -> Description:

@@ -11,12 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sapflow.data.chunks import Chunk, Part, Source, Task
+from sapflow.data.chunks import Chunk, Part, Source
 from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest, block_key, encode_block, manifest_key
 from sapflow.data.shuffle import permutation
 from sapflow.data.statistics import Normalize, Statistics
 from sapflow.errors import CorruptObject, DataError, ObjectMissing
 from sapflow.objects.stores.protocol import Store
+from sapflow.tasks.targets import Counted
+from sapflow.tasks.task import Task
 
 __all__ = ["Manifest", "cut_blocks", "load_manifest"]
 
@@ -62,7 +64,7 @@ def cut_blocks(
     fraction = 0.0 if source.brings_validation else validation_fraction
     cut = _Cut(source, store, prefix, seed, block_bytes)
     done = 0
-    for group in _groups(source.read(), block_bytes):
+    for group in _groups(source.read_task(), block_bytes):
         cut.add(group, fraction)
         done += len(group.targets)
         if progress is not None:
@@ -76,13 +78,14 @@ def cut_blocks(
 class _Group:
     """The samples of one part from number `index`·size on, in the order of the source."""
 
+    task: type[Task]
     index: int
     part: Part
     features: np.ndarray
     targets: np.ndarray
 
 
-def _groups(chunks: Iterator[Chunk], block_bytes: int) -> Iterator[_Group]:
+def _groups(chunks: Iterator[tuple[type[Task], Chunk]], block_bytes: int) -> Iterator[_Group]:
     """The samples in groups, whose size depends on the samples' shape alone and not on how they were read."""
     part: Part = "train"
     index = size = 0
@@ -91,9 +94,9 @@ def _groups(chunks: Iterator[Chunk], block_bytes: int) -> Iterator[_Group]:
     waiting = 0
 
     def group() -> _Group:
-        return _Group(index, part, _joined(features), _joined(targets))
+        return _Group(task, index, part, _joined(features), _joined(targets))
 
-    for chunk in chunks:
+    for task, chunk in chunks:  # noqa: B007 (group() takes it)
         if size == 0:
             values = int(np.prod(chunk.features.shape[1:]))
             size = max(1, min(GROUP, block_bytes // (4 * values)))
@@ -129,9 +132,10 @@ class _Cut:
         self._pools = {part: _Pool(store, prefix, part, seed, block_bytes) for part in _PART_SEEDS}
         self._statistics: Statistics | None = None
         self._seen = 0
-        self._classes = 0
+        self._highest: int | None = None
         self._wide = False
-        self._task: Task = "regression"
+        self._task: type[Task]
+        self._counted: Counted
         self._target_shape: tuple[int, ...] = ()
         self._shape: tuple[int, ...] = ()
 
@@ -139,11 +143,12 @@ class _Cut:
         features, targets = group.features, group.targets
         if self._statistics is None:
             self._shape, self._target_shape = features.shape[1:], targets.shape[1:]
-            self._task = "classification" if targets.dtype == np.int32 else "regression"
+            self._task, self._counted = group.task, group.task.counted()
             self._statistics = Statistics(self._shape)
         self._wide = self._wide or features.dtype != np.uint8
-        if self._task == "classification":
-            self._classes = max(self._classes, int(targets.max()) + 1)
+        highest = self._task.highest_class(targets)
+        if highest is not None:
+            self._highest = max(self._highest or 0, highest)
         held = np.zeros(len(targets), bool)
         if fraction and group.part == "train":
             # Rounding the running total makes the groups' held-out samples add up to the right number.
@@ -157,6 +162,7 @@ class _Cut:
         if not held.all():
             kept = ~held
             self._statistics.add(features[kept])
+            self._counted.add(targets[kept])
             self._pools["train"].add(features[kept], targets[kept])
 
     def finish(self, normalize: Normalize) -> Manifest:
@@ -165,12 +171,12 @@ class _Cut:
             raise DataError(
                 f"{self._source.name} leaves no sample to train on; lower data.validationFraction"
             )
-        classes = max(self._classes, self._source.classes or 2) if self._task == "classification" else None
+        classes = None if self._highest is None else max(self._highest + 1, self._source.classes or 2)
         dtype: Literal["uint8", "float32"] = "float32" if self._wide else "uint8"
         scale, shift = self._statistics.affine(normalize)
         return Manifest(
-            self._source.name, self._task, self._shape, dtype, self._target_shape, classes, train, validation,
-            scale, shift,
+            self._source.name, self._task.name, self._shape, dtype, self._target_shape, classes, train, validation,
+            scale, shift, self._counted.finish(),
         )  # fmt: skip
 
 

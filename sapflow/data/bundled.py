@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from sapflow.data.chunks import Chunk, Source, Task
+from sapflow.data.chunks import Chunk, Source
 from sapflow.data.options import Options, parse
 from sapflow.errors import DataError
 
-TASKS: dict[str, Task] = {
+TASKS = {
     "digits": "classification",
     "iris": "classification",
     "wine": "classification",

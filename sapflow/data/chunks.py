@@ -8,14 +8,15 @@ from typing import Literal
 import numpy as np
 
 from sapflow.errors import DataError
+from sapflow.tasks.registry import of_targets
+from sapflow.tasks.targets import Rows
+from sapflow.tasks.task import Task
 
 Part = Literal["train", "validation"]
-Task = Literal["classification", "regression"]
 
 CHUNK_BYTES = 2 << 20
 MAX_VALUES = 2_000_000
 """The most values in one sample: as float32 they fit into a block of 8 MiB."""
-MAX_CLASSES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +40,28 @@ class Source:
     name: str
     chunks: Callable[[], Iterator[Chunk]]
     """Starts to read; the chunks are unchecked."""
-    task: Task | None = None
-    """None means that the targets' type decides: integers are classes."""
+    task: str | None = None
+    """The family of tasks that the source is for. None means that the targets decide: whole numbers are classes or
+    labels."""
     classes: int | None = None
     brings_validation: bool = False
 
     def read(self) -> Iterator[Chunk]:
-        """Checked chunks: features uint8 or float32 [n, *shape], targets int32 [n] or float32 [n] or [n, k].
+        """Checked chunks: features uint8 or float32 [n, *shape], targets as their task stores them.
 
         Raises DataError if shapes or counts differ, labels are no class numbers, values are not finite numbers, or
         there are no samples at all.
         """
+        for _, chunk in self.read_task():
+            yield chunk
+
+    def read_task(self) -> Iterator[tuple[type[Task], Chunk]]:
+        """Checked chunks, each with the task that the first one's targets are for. Raises as `read`."""
         checks = _Checks(self)
         for chunk in self.chunks():
             if len(chunk.features) or len(chunk.targets):
-                yield checks.apply(chunk)
+                checked = checks.apply(chunk)
+                yield checks.task, checked
         if checks.shape is None:
             raise DataError(f"{self.name} holds no samples")
 
@@ -70,13 +78,15 @@ def rows_per_chunk(shape: tuple[int, ...], itemsize: int, origin: str) -> int:
 
 
 class _Checks:
-    """What the first samples determine for all that follow: the shapes, and whether targets are classes."""
+    """What the first samples determine for all that follow: the shapes, and the task."""
+
+    task: type[Task]
 
     def __init__(self, source: Source) -> None:
         self.shape: tuple[int, ...] | None = None
         self.target_shape: tuple[int, ...] = ()
         self._first = ""
-        self._task = source.task
+        self._family = source.task
         self._classes = source.classes
 
     def apply(self, chunk: Chunk) -> Chunk:
@@ -95,64 +105,25 @@ class _Checks:
         if self.shape is None:
             rows_per_chunk(features.shape[1:], 4, origin)
             self.shape, self.target_shape, self._first = features.shape[1:], targets.shape[1:], origin
-            if self._task is None:
-                self._task = "regression" if targets.dtype.kind == "f" else "classification"
+            self.task = of_targets(targets, self._family)
         if features.shape[1:] != self.shape or targets.shape[1:] != self.target_shape:
             raise DataError(
                 f"{origin}: samples of shape {list(features.shape[1:])}, targets {list(targets.shape[1:])}, "
                 f"where {self._first} has {list(self.shape)}, {list(self.target_shape)}; all must be alike"
             )
-        checked = (
-            self._labels(targets, chunk) if self._task == "classification" else self._values(targets, chunk)
-        )
+        checked = self.task.checked(targets, Rows(origin, chunk.row), self._classes)
         return Chunk(self._compact(features, chunk), checked, origin, chunk.row, chunk.part)
-
-    def _labels(self, targets: np.ndarray, chunk: Chunk) -> np.ndarray:
-        if targets.ndim != 1:
-            raise DataError(
-                f"{chunk.origin}: {targets.shape[1]} targets a sample; classes need one class number each "
-                "(task: Regression learns several values)"
-            )
-        if targets.dtype.kind == "f":
-            with np.errstate(invalid="ignore"):
-                broken = ~(np.isfinite(targets) & (targets == np.floor(targets)))
-            _refuse(
-                broken, targets, chunk, "label", "classes are whole numbers (task: Regression learns values)"
-            )
-        limit = self._classes or MAX_CLASSES
-        allowed = f"labels go from 0 to {limit - 1}"
-        if self._classes is None:
-            allowed += " (task: Regression learns values)"
-        _refuse((targets < 0) | (targets >= limit), targets, chunk, "label", allowed)
-        return targets.astype(np.int32)
-
-    def _values(self, targets: np.ndarray, chunk: Chunk) -> np.ndarray:
-        values = _float32(targets)
-        _refuse(~np.isfinite(values), targets, chunk, "target", "targets must be finite float32 numbers")
-        return values
 
     def _compact(self, features: np.ndarray, chunk: Chunk) -> np.ndarray:
         """The features as uint8 if that type holds every value exactly, else as float32."""
         if features.dtype.kind == "b" or features.dtype == np.uint8:
             return features.astype(np.uint8, copy=False)
-        values = _float32(features)
-        _refuse(~np.isfinite(values), features, chunk, "feature", "features must be finite float32 numbers")
+        with np.errstate(over="ignore"):
+            values = features.astype(np.float32)
+        rows = Rows(chunk.origin, chunk.row)
+        rows.refuse(~np.isfinite(values), features, "feature", "features must be finite float32 numbers")
         if values.min() >= 0 and values.max() <= 255:
             small = values.astype(np.uint8)
             if np.array_equal(small, values):
                 return small
         return values
-
-
-def _float32(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return values.astype(np.float32)
-
-
-def _refuse(broken: np.ndarray, values: np.ndarray, chunk: Chunk, what: str, rule: str) -> None:
-    if broken.any():
-        index = np.unravel_index(int(broken.argmax()), broken.shape)
-        raise DataError(
-            f"{chunk.origin}: row {chunk.row + int(index[0])} (the first is 0) has the {what} "
-            f"{values[index]}; {rule}"
-        )

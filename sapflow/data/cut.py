@@ -66,26 +66,9 @@ def beside(source: str, store: str) -> str:
 def check_data(job: TrainingJob, manifest: Manifest) -> None:
     """Check the parts of a spec that depend on the data. Raises SpecError."""
     problems = []
-    algorithm = job.spec.algorithm
     if manifest.train_samples < 1:
         problems.append(("spec.data.source", "has no training samples"))
-    if algorithm.target_accuracy is not None and manifest.validation_samples == 0:
-        problems.append(
-            (
-                "spec.algorithm.targetAccuracy",
-                "needs held-out samples: set spec.data.validationFraction above 0",
-            )
-        )
-    if algorithm.target_accuracy is not None and manifest.task != "classification":
-        problems.append(
-            ("spec.algorithm.targetAccuracy", f"is for classification; the data is {manifest.task}")
-        )
-    if manifest.task == "regression" and job.spec.model.loss not in (None, "MSE"):
-        problems.append(("spec.model.loss", f"must be MSE for regression, not {job.spec.model.loss}"))
-    if manifest.task == "classification":
-        fitting = "BinaryCrossEntropy" if manifest.outputs == 1 else "CrossEntropy"
-        if job.spec.model.loss not in (None, fitting):
-            message = f"must be {fitting} for {manifest.classes} classes, not {job.spec.model.loss}"
-            problems.append(("spec.model.loss", message))
+    task = manifest.task_for(scale_target=bool(job.spec.data.scale_target))
+    problems += task.problems(job.spec, manifest.validation_samples)
     if problems:
         raise SpecError(problems)

@@ -3,20 +3,23 @@
     <prefix>manifest.json  <prefix>train/<i>  <prefix>validation/<i>
 
 A block is a safetensors object of two tensors, in this order: `targets`, int32 [n] of class numbers or
-float32 [n] or [n, k] of values, and `features`, uint8 or float32 [n, *shape]. Targets come first because they
-leave the features aligned to their own size, whatever n is.
+float32 [n] or [n, k] of values or labels, and `features`, uint8 or float32 [n, *shape]. Targets come first because
+they leave the features aligned to their own size, whatever n is.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from sapflow.data.chunks import MAX_CLASSES, MAX_VALUES, Part, Task
+from sapflow.data.chunks import MAX_VALUES, Part
 from sapflow.errors import CorruptObject
 from sapflow.objects import safetensor
+from sapflow.tasks.registry import TASKS, task_for
+from sapflow.tasks.targets import Targets, TargetStatistics
+from sapflow.tasks.task import Task
 
 VERSION = 1
 MAX_BLOCK_BYTES = 8 << 20
@@ -40,7 +43,8 @@ class Manifest:
     """
 
     source: str
-    task: Task
+    task: str
+    """Its name in the registry of tasks."""
     shape: tuple[int, ...]
     """Shape of one sample's features."""
     dtype: Literal["uint8", "float32"]
@@ -48,13 +52,15 @@ class Manifest:
     target_shape: tuple[int, ...]
     """Shape of one sample's target: () or (k,)."""
     classes: int | None
-    """The highest label + 1, or the number that the source gives; None for regression."""
+    """The highest label + 1, or the number that the source gives; None where targets are no class numbers."""
     train: tuple[int, ...]
     """Number of samples of each training block."""
     validation: tuple[int, ...]
     """Number of samples of each validation block."""
     scale: tuple[float, ...] = (1.0,)
     shift: tuple[float, ...] = (0.0,)
+    target_statistics: TargetStatistics = field(default_factory=dict)
+    """What the task counted of the training samples' targets; left out of the JSON where there is nothing."""
 
     @property
     def train_samples(self) -> int:
@@ -66,17 +72,22 @@ class Manifest:
 
     @property
     def outputs(self) -> int:
-        """The number of a model's outputs for one sample: the values of a regression target, one per class, or a
-        single logit for two classes."""
-        if self.classes is None:
-            return self.target_shape[0] if self.target_shape else 1
-        return 1 if self.classes == 2 else self.classes
+        """The number of a model's outputs for one sample, which the task determines."""
+        return self.task_for().outputs
+
+    def task_for(self, *, scale_target: bool = False) -> Task:
+        """The task, made for these targets; `scale_target`: the loss is to see them scaled."""
+        targets = Targets(self.target_shape, self.classes, self.target_statistics)
+        return task_for(self.task, targets, scale_target=scale_target)
 
     def blocks(self, part: Part) -> tuple[int, ...]:
         return self.train if part == "train" else self.validation
 
     def to_json(self) -> dict[str, Any]:
-        return {"version": VERSION, **asdict(self)}
+        fields = asdict(self)
+        if not self.target_statistics:
+            del fields["target_statistics"]
+        return {"version": VERSION, **fields}
 
     @classmethod
     def from_json(cls, value: object) -> "Manifest":
@@ -86,6 +97,7 @@ class Manifest:
         fields = dict(value)
         if fields.pop("version", None) != VERSION:
             raise CorruptObject(f"the data manifest is not of version {VERSION}; cut the data again")
+        statistics = fields.setdefault("target_statistics", {})
         if fields.keys() != set(cls.__slots__):
             odd = ", ".join(sorted(fields.keys() ^ set(cls.__slots__)))
             raise CorruptObject(f"the data manifest lacks fields, or has unknown ones: {odd}")
@@ -93,6 +105,11 @@ class Manifest:
             fields[name] = _counts(name, fields[name])
         for name in ("scale", "shift"):
             fields[name] = _numbers(name, fields[name])
+        if not isinstance(statistics, Mapping):
+            raise CorruptObject("the data manifest's field target_statistics is no JSON object")
+        fields["target_statistics"] = {
+            str(name): _numbers(f"target_statistics.{name}", values) for name, values in statistics.items()
+        }
         manifest = cls(**fields)
         manifest._check()
         return manifest
@@ -100,14 +117,15 @@ class Manifest:
     def _check(self) -> None:
         values = math.prod(self.shape)
         widths = (1, *self.shape) if len(self.shape) == 1 else (1,)
-        two_classes_or_more = type(self.classes) is int and 2 <= self.classes <= MAX_CLASSES
+        known = self.task in tuple(TASKS)
+        of_task = TASKS[self.task].wrong(Targets(self.target_shape, self.classes)) if known else None
         problems = {
             "source": not isinstance(self.source, str),
-            "task": self.task not in ("classification", "regression"),
+            "task": not known,
             "shape": not self.shape or values > MAX_VALUES,
             "dtype": self.dtype not in ("uint8", "float32"),
-            "target_shape": len(self.target_shape) > (self.task == "regression"),
-            "classes": self.classes is not None if self.task == "regression" else not two_classes_or_more,
+            "target_shape": of_task == "target_shape",
+            "classes": of_task == "classes",
             "train": not self.train,
             "scale": len(self.scale) not in widths,
             "shift": len(self.shift) != len(self.scale),
@@ -149,7 +167,7 @@ def decode_block(
     if arrays.keys() != {"features", "targets"}:
         raise CorruptObject(f"block {key} has the tensors {', '.join(arrays)}, not features and targets")
     features, targets = arrays["features"], arrays["targets"]
-    target_type = "int32" if manifest.task == "classification" else "float32"
+    target_type = TASKS[manifest.task].stored
     allowed = ("uint8",) if manifest.dtype == "uint8" else ("uint8", "float32")
     if features.shape != (count, *manifest.shape) or features.dtype.name not in allowed:
         raise CorruptObject(

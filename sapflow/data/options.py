@@ -1,12 +1,13 @@
 """Options of a source. Each source's module declares its options as a pydantic model; they are checked here."""
 
 from collections.abc import Mapping
-from typing import Literal, TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from sapflow.data.chunks import MAX_CLASSES, Task
 from sapflow.errors import DataError
+from sapflow.tasks.classification import MAX_CLASSES
+from sapflow.tasks.registry import FAMILIES
 
 
 class Options(BaseModel):
@@ -15,16 +16,25 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _family(word: str) -> str:
+    families = {each.capitalize(): each for each in FAMILIES}
+    if word not in families:
+        raise ValueError(f"must be {' or '.join(families)}, not {word!r}")
+    return families[word]
+
+
+Family = Annotated[str, AfterValidator(_family)]
+"""`Classification` or `Regression`, kept as the tasks' family of that name."""
+
+
 class FileOptions(Options):
-    """Options of every file format. Without `task` integers are classes and other numbers are values."""
+    """Options of every file format.
 
-    task: Literal["Classification", "Regression"] | None = None
+    `task` left out: integers are classes, several columns of 0 and 1 are labels, other numbers are values.
+    """
+
+    task: Family | None = None
     classes: int | None = Field(None, ge=2, le=MAX_CLASSES)
-
-    def kind(self) -> Task | None:
-        if self.task is None:
-            return None
-        return "classification" if self.task == "Classification" else "regression"
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)

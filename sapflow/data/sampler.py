@@ -18,6 +18,7 @@ from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest, block_key, decode_b
 from sapflow.data.shuffle import permutation
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store
+from sapflow.tasks.registry import TASKS
 
 WINDOW = 4
 _BLOCKS, _SAMPLES = 1, 2
@@ -190,7 +191,7 @@ class Reader:
         self._cache_bytes, self._cached_bytes = cache_bytes, 0
         self._blocks: OrderedDict[tuple[Part, int], _Block] = OrderedDict()
         self._width = int(np.prod(manifest.shape))
-        self._target_type = np.dtype(np.int64 if manifest.task == "classification" else np.float32)
+        self._target_type = np.dtype(TASKS[manifest.task].batched)
         self._scale = _factor(manifest.scale, neutral=1.0)
         self._shift = _factor(manifest.shift, neutral=0.0)
         self._rows, self._ordered = _Scratch(), _Scratch()
@@ -200,8 +201,8 @@ class Reader:
         """Samples `begin` to `end` of the epoch, in its order.
 
         Features float32 [n, *shape], scaled, at an address that is a multiple of 64; targets int64 [n] of
-        class numbers, or float32 [n] or [n, k]. The caller owns both. Raises ObjectMissing, CorruptObject,
-        StoreUnavailable.
+        class numbers, or float32 [n] or [n, k] of values or labels. The caller owns both. Raises
+        ObjectMissing, CorruptObject, StoreUnavailable.
         """
         return self._gather("train", order.locate(begin, end), end - begin)
 

@@ -5,41 +5,29 @@ from typing import Literal
 
 import numpy as np
 
+from sapflow.quantities.moments import Moments
+
 Normalize = Literal["Auto", "None", "Scale", "Standardize"]
 
 MAX_VECTOR = 16_384
 """Up to this many features are standardised one by one; more share one mean, which keeps the manifest small."""
-_LOWEST_DEVIATION = 1e-7
 
 
 class Statistics:
-    """Range, mean and variance of features over all chunks added.
-
-    Means and variances are combined as in Chan, Golub, LeVeque, *Updating formulae and a pairwise algorithm for
-    computing sample variances* (1979), in float64.
-    """
+    """Range, mean and variance of features over all chunks added."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._each = len(shape) == 1 and shape[0] <= MAX_VECTOR
         self._flat = len(shape) == 1
-        width = shape[0] if self._each else 1
-        self._count = 0
-        self._mean = np.zeros(width)
-        self._squares = np.zeros(width)
+        self._width = shape[0] if self._each else 1
+        self._moments = Moments(self._width)
         self._lowest, self._highest = math.inf, -math.inf
         self._bytes = True
 
     def add(self, features: np.ndarray) -> None:
         """Add features uint8 or float32 [n, *shape]."""
-        values = features.reshape(len(features) if self._each else -1, len(self._mean)).astype(np.float64)
-        count = len(values)
-        mean = values.mean(axis=0)
-        values -= mean
-        squares = np.einsum("ij,ij->j", values, values)
-        delta, total = mean - self._mean, self._count + count
-        self._mean += delta * (count / total)
-        self._squares += squares + delta**2 * (self._count * count / total)
-        self._count = total
+        values = features.reshape(len(features) if self._each else -1, self._width).astype(np.float64)
+        self._moments.add(values)
         self._lowest = min(self._lowest, float(features.min()))
         self._highest = max(self._highest, float(features.max()))
         self._bytes = self._bytes and features.dtype == np.uint8
@@ -64,11 +52,11 @@ class Statistics:
             if self._bytes and highest > 127:
                 highest = 255.0
             return (_single(1 / highest) if highest > 0 else 1.0,), (0.0,)
-        deviation = np.sqrt(self._squares / self._count)
+        moments = self._moments
         # A constant feature becomes 0; otherwise its rounding errors would be enlarged.
-        steady = deviation <= _LOWEST_DEVIATION * np.maximum(np.abs(self._mean), 1e-30)
-        scale = np.where(steady, 1.0, 1 / np.where(steady, 1.0, deviation))
-        return tuple(map(_single, scale)), tuple(map(_single, -self._mean * scale))
+        steady = moments.steady
+        scale = np.where(steady, 1.0, 1 / np.where(steady, 1.0, moments.deviation))
+        return tuple(map(_single, scale)), tuple(map(_single, -moments.mean * scale))
 
 
 def _single(value: float) -> float:

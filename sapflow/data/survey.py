@@ -11,6 +11,7 @@ from sapflow.data.data_file import DataFile
 from sapflow.data.source import open_source
 from sapflow.errors import DataError
 from sapflow.spec.learning import DataSpec
+from sapflow.tasks.targets import Counted
 
 MAX_BYTES = 256 << 20
 """Bytes of features that are read; of larger sources only the beginning is surveyed."""
@@ -40,21 +41,26 @@ def survey(data: DataSpec, store: str) -> Survey:
     source = open_source(data.source, data.format, options=data.options, read_s3=files)
     limit = 1 if data.source.startswith("s3://") else MAX_BYTES
     counts = {"train": 0, "validation": 0}
-    classes = size = 0
+    highest: int | None = None
+    counted: Counted | None = None
+    size = 0
     shape: tuple[int, ...] = ()
     target_shape: tuple[int, ...] = ()
     dtype: Literal["uint8", "float32"] = "uint8"
-    classification = complete = True
-    for chunk in source.read():
+    complete = True
+    for task, chunk in source.read_task():
         if size >= limit:
             complete = False
             break
         shape, target_shape = chunk.features.shape[1:], chunk.targets.shape[1:]
         if chunk.features.dtype != np.uint8:
             dtype = "float32"
-        classification = chunk.targets.dtype == np.int32
-        if classification:
-            classes = max(classes, int(chunk.targets.max()) + 1)
+        counted = counted or task.counted()
+        if chunk.part == "train":
+            counted.add(chunk.targets)
+        seen = task.highest_class(chunk.targets)
+        if seen is not None:
+            highest = max(highest or 0, seen)
         counts[chunk.part] += len(chunk.targets)
         size += chunk.features.nbytes
     held = 0 if source.brings_validation else int(data.validation_fraction * counts["train"] + 0.5)
@@ -62,12 +68,13 @@ def survey(data: DataSpec, store: str) -> Survey:
         raise DataError(f"{source.name} leaves no sample to train on; lower data.validationFraction")
     manifest = Manifest(
         source=source.name,
-        task="classification" if classification else "regression",
+        task=task.name,
         shape=shape,
         dtype=dtype,
         target_shape=target_shape,
-        classes=max(classes, source.classes or 2) if classification else None,
+        classes=None if highest is None else max(highest + 1, source.classes or 2),
         train=(counts["train"] - held,),
         validation=(counts["validation"] + held,) if counts["validation"] + held else (),
+        target_statistics={} if counted is None else counted.finish(),
     )
     return Survey(manifest, complete)

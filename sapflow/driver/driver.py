@@ -106,7 +106,7 @@ class Driver:
             # Before there is an outcome: whoever finds one removes nothing any more.
             await keeper.settle()
             await keeper.record_checkpoint(chosen)
-            outcome = await result.write(context, evaluations, chosen)
+            outcome = await result.write(context, evaluations, walk.last, chosen)
             evaluations.release_all_but(chosen)
         except (SapflowError, ExceptionGroup) as error:
             failure = _plain(error)
@@ -263,16 +263,16 @@ class _Walk:
         try:
             while not self._algorithm.finished:
                 self._evaluations.check()
-                if self._evaluations.reached is not None:
+                if self._evaluations.decided:
                     break
                 await self._check_limits()
                 await self._advance()
         finally:
             await self._algorithm.close()
-        if self._evaluations.reached is None and self._evaluations.due(self._commit.version, final=True):
+        if self._evaluations.due(self._commit.version, final=True):
             self._evaluations.start(self._commit)
         await self._evaluations.settle()
-        return self._evaluations.reached or self._commit
+        return self._evaluations.chosen(self._commit)
 
     async def _plan(self) -> Plan:
         name = self._commit.plan
@@ -281,6 +281,10 @@ class _Walk:
             sizes = self._commit.sizes
             structure.shard_ranges(sizes.total, self._plans[name].shards, sizes.block)
         return self._plans[name]
+
+    @property
+    def last(self) -> Commit:
+        return self._commit
 
     @property
     def version(self) -> int:

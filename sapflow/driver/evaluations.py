@@ -3,28 +3,53 @@
 import asyncio
 from typing import Any
 
+from sapflow.driver.judgement import Choice, Judgement
 from sapflow.driver.keeper import Keeper
 from sapflow.errors import SapflowError
 from sapflow.messages.replies import EvaluateReply
 from sapflow.messages.requests import EvaluateRequest
 from sapflow.objects import keys
 from sapflow.records.commits import Commit
+from sapflow.records.evaluations import metrics_of, record_of
 from sapflow.steps.context import Context
+from sapflow.tasks.task import values_of
+
+_WHO = "evaluation"
 
 
 class Evaluations:
-    """Evaluates each due version once; the first that meets the target, in order of versions, is the result."""
+    """Evaluates each due version once, and hands versions to the judgement in their order.
+
+    A version is held whole from its commit until it is judged, and on as long as it may be the result.
+    """
 
     def __init__(self, context: Context, keeper: Keeper) -> None:
         self._context, self._keeper = context, keeper
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._target = context.job.spec.algorithm.target_accuracy
-        self.accuracies: dict[int, float | None] = {}
-        self.losses: dict[int, float] = {}
+        self._judgement = Judgement(context.job.spec)
+        self.metrics: dict[int, dict[str, float]] = {}
+        """Of every version evaluated so far, by name."""
         self._unsettled: list[int] = []
         self._commits: dict[int, Commit] = {}
-        self.reached: Commit | None = None
-        """The first version that meets the target, once that is certain."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the result is certain before the last step."""
+        return self._judgement.decided
+
+    @property
+    def reached(self) -> bool:
+        """Whether a version meets the target."""
+        return self._judgement.reached is not None
+
+    def choice(self, last: Commit) -> Choice:
+        """The result's version, and why it is, where `last` is the last commit."""
+        return self._judgement.choice(last.version)
+
+    def chosen(self, last: Commit) -> Commit:
+        """The commit that is the result."""
+        version = self.choice(last).version
+        return last if version == last.version else self._commits[version]
 
     @property
     def possible(self) -> bool:
@@ -41,33 +66,46 @@ class Evaluations:
         return final or version % every == 0
 
     def start(self, commit: Commit) -> None:
-        """Evaluate a version in the background, unless that is done; it is kept until the outcome is settled."""
-        if commit.version in self._commits or commit.version in self.losses:
+        """Evaluate a version in the background, unless that is done or can change nothing any more."""
+        if self.decided or commit.version in self._commits or commit.version in self.metrics:
             return
         self._await_turn(commit)
         self._tasks[commit.version] = asyncio.create_task(self._evaluate(commit))
 
     def _await_turn(self, commit: Commit) -> None:
-        self._keeper.hold(commit, "evaluation", whole=True)
-        self._commits[commit.version] = commit
+        self._hold(commit)
         self._unsettled.append(commit.version)
         self._unsettled.sort()
 
+    def _hold(self, commit: Commit) -> None:
+        self._keeper.hold(commit, _WHO, whole=True)
+        self._commits[commit.version] = commit
+
     def check(self) -> None:
-        """Raise what a background evaluation failed with."""
+        """Raise what a background evaluation failed with, if its outcome still matters."""
         for version, task in list(self._tasks.items()):
             if task.done():
                 del self._tasks[version]
-                task.result()
+                error = task.exception()
+                if error is not None and not self.decided:
+                    raise error
 
     async def recover(self, last: Commit) -> None:
         """Take in what an earlier driver evaluated, and evaluate what it committed and did not."""
         due = [version for version in range(1, last.version + 1) if self.due(version)]
-        evaluated = await asyncio.gather(*(self._record(version) for version in due))
-        for version, record in zip(due, evaluated, strict=True):
-            if record is not None and not self._meets(record):
-                self._take_in(version, record)
-                continue
+        found = dict(zip(due, await asyncio.gather(*map(self._record, due)), strict=True))
+        for version in due:
+            record = found[version]
+            if record is None or self.decided:
+                break
+            del found[version]
+            self._take_in(version, record)
+            self._judgement.judge(version, self.metrics[version])
+        for version in sorted(self._judgement.candidates):
+            commit = await self._context.records.commit(version)
+            if commit is not None:
+                self._hold(commit)
+        for version, record in () if self.decided else found.items():
             commit = await self._context.records.commit(version)
             if commit is None:
                 continue
@@ -76,12 +114,11 @@ class Evaluations:
             else:
                 self._await_turn(commit)
                 self._take_in(version, record)
-        self._settle_in_order()
 
     async def settle(self) -> None:
         """Wait for the evaluations under way, as far as they may change the result."""
         try:
-            while self._tasks and self.reached is None:
+            while self._tasks and not self.decided:
                 await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
                 self.check()
         finally:
@@ -89,7 +126,7 @@ class Evaluations:
 
     def release_all_but(self, chosen: Commit) -> None:
         """The result is written: no other version is needed any more."""
-        self._keeper.release_all_but({chosen.version}, "evaluation")
+        self._keeper.release_all_but({chosen.version}, _WHO)
 
     async def close(self) -> None:
         for task in self._tasks.values():
@@ -126,30 +163,22 @@ class Evaluations:
         )
         reply = await context.caller.call("worker", request, EvaluateReply)
         sums = {name: float.fromhex(text) for name, text in reply.sums.items()}
-        samples = reply.samples
-        record = {"version": version, "samples": samples, "loss": sums["loss"] / samples}
-        if context.manifest.task == "classification":
-            record["accuracy"] = sums["correct"] / samples
+        measures = context.task.measures(context.job.spec, reply.samples)
+        record = record_of(version, reply.samples, values_of(measures, sums, reply.samples))
         if not await context.records.write(keys.evaluation(context.prefix, version), record):
             record = await self._record(version) or record
         return record
 
     def _take_in(self, version: int, record: dict[str, Any]) -> None:
-        # The record of a loss that was not finite says null.
-        loss = float("nan") if record["loss"] is None else record["loss"]
-        self.losses[version], self.accuracies[version] = loss, record.get("accuracy")
-        self._context.observer.evaluated(version, loss, record.get("accuracy"))
-
-    def _meets(self, record: dict[str, Any]) -> bool:
-        accuracy = record.get("accuracy")
-        return self._target is not None and accuracy is not None and accuracy >= self._target
+        self.metrics[version] = metrics_of(record)
+        self._context.observer.evaluated(version, self.metrics[version])
 
     def _settle_in_order(self) -> None:
-        """Judge versions whose predecessors are all judged; let go of those that are not the result."""
-        while self._unsettled and self._unsettled[0] in self.losses and self.reached is None:
+        """Judge versions whose predecessors are all judged; let go of those that cannot be the result."""
+        judgement = self._judgement
+        while self._unsettled and self._unsettled[0] in self.metrics and not self.decided:
             version = self._unsettled.pop(0)
-            commit = self._commits.pop(version)
-            if self._meets({"accuracy": self.accuracies[version]}):
-                self.reached = commit
-            else:
-                self._keeper.release(version, "evaluation")
+            judgement.judge(version, self.metrics[version])
+            for judged in self._commits.keys() - {*self._unsettled, *judgement.candidates}:
+                del self._commits[judged]
+                self._keeper.release(judged, _WHO)

@@ -10,11 +10,12 @@ from sapflow.messages.replies import ExportReply
 from sapflow.messages.requests import ExportRequest
 from sapflow.objects import keys
 from sapflow.records.commits import Commit, plain_json
+from sapflow.records.evaluations import held_out
 from sapflow.steps.context import Context
 
 
-async def write(context: Context, evaluations: Evaluations, chosen: Commit) -> dict[str, Any]:
-    """Export the chosen version and record the outcome; what now stands."""
+async def write(context: Context, evaluations: Evaluations, last: Commit, chosen: Commit) -> dict[str, Any]:
+    """Export the chosen version of a job whose last commit is `last`, and record the outcome; what now stands."""
     uid, records = context.uid, context.records
     first = await records.commit(0)
     if first is None:
@@ -40,9 +41,9 @@ async def write(context: Context, evaluations: Evaluations, chosen: Commit) -> d
         "uri": f"{context.store.url.partition('?')[0].rstrip('/')}/{output}",
         "sha256": reply.sha256,
         "loss": chosen.measured.loss,
-        "validationLoss": evaluations.losses.get(chosen.version),
-        "validationAccuracy": evaluations.accuracies.get(chosen.version),
-        "targetReached": evaluations.reached is not None,
+        **held_out(evaluations.metrics.get(chosen.version, {})),
+        "targetReached": evaluations.reached,
+        "chosenBy": evaluations.choice(last).by,
         "account": context.caller.account.body(),
         "forecast": forecast_against(first, chosen),
     }
@@ -81,6 +82,7 @@ def describe(context: Context) -> dict[str, Any]:
         "classes": manifest.classes,
         "scale": list(manifest.scale),
         "shift": list(manifest.shift),
+        **({"targetStatistics": kept} if (kept := context.task.needed_to_predict) else {}),
     }
 
 
@@ -96,10 +98,7 @@ async def _write_metrics(context: Context, evaluations: Evaluations, chosen: Com
             raise CorruptObject(f"commit {version} of job {context.uid} is missing")
         line = {"version": version, "epoch": commit.cursor.epoch, **commit.measured.body()}
         line |= {"account": commit.account.body(), "skipped": commit.skipped}
-        if version in evaluations.losses:
-            line["validationLoss"] = evaluations.losses[version]
-        if evaluations.accuracies.get(version) is not None:
-            line["validationAccuracy"] = evaluations.accuracies[version]
+        line |= held_out(evaluations.metrics.get(version, {}))
         return line
 
     lines = await asyncio.gather(*(read(version) for version in versions))

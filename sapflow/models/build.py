@@ -1,6 +1,5 @@
 """From the spec's `model` field to a torch module: built in, or the user's own factory."""
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from sapflow.models.builtin import (
     lenet,
     mlp,
 )
+from sapflow.spec.entrypoint import load
 
 _BUILDERS: dict[str, tuple[type[Arguments], Callable[[Any, tuple[int, ...], int], nn.Module]]] = {
     "cnn": (CnnArguments, cnn),
@@ -88,7 +88,7 @@ def _problems(error: ValidationError, arguments: type[Arguments]) -> list[tuple[
 
 
 def _call(entrypoint: str, args: Mapping[str, Any], inputs: tuple[int, ...], outputs: int) -> object:
-    factory = _load(entrypoint)
+    factory = load(entrypoint, "spec.model.entrypoint")
     arguments = dict(args)
     try:
         signature = inspect.signature(factory)
@@ -107,26 +107,6 @@ def _call(entrypoint: str, args: Mapping[str, Any], inputs: tuple[int, ...], out
             [("spec.model.args", f"{entrypoint}{signature} was given {given}: {error}")]
         ) from error
     return factory(**arguments)
-
-
-def _load(entrypoint: str) -> Callable[..., object]:
-    field = "spec.model.entrypoint"
-    module_name, _, attribute = entrypoint.partition(":")
-    if not module_name or not attribute:
-        raise SpecError([(field, f"{entrypoint!r} is not of the form package.module:factory")])
-    try:
-        target: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        remedy = "a local run finds it beside the job's file or installed, a cluster in spec.model.image"
-        raise SpecError([(field, f"cannot import {module_name!r}: {error}; {remedy}")]) from error
-    for part in attribute.split("."):
-        if not hasattr(target, part):
-            raise SpecError([(field, f"module {module_name!r} has no {attribute!r}")])
-        target = getattr(target, part)
-    if not callable(target):
-        raise SpecError([(field, f"{entrypoint!r} is a {type(target).__name__}, not a callable")])
-    factory: Callable[..., object] = target
-    return factory
 
 
 def _checked(model: object, entrypoint: str) -> nn.Module:

@@ -11,8 +11,10 @@ from sapflow.errors import InvocationError
 from sapflow.monitoring.progress import Progress
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Commit, Forecast, Plan
+from sapflow.records.evaluations import held_out, of_held_out
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.steps.observer import Observer
+from sapflow.tasks.metric import in_words
 from sapflow.text import count, dollars, duration, percent, printable, to_json
 
 Event = dict[str, Any]
@@ -71,11 +73,10 @@ class Display(Observer):
         self._take(commit)
         self.emit({"event": "progress", **self._position(), **self._numbers()})
 
-    def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
+    def evaluated(self, version: int, metrics: Mapping[str, float]) -> None:
         if self.progress is not None:
-            self.progress.take_evaluation(version, loss, accuracy)
-        numbers = {"validationLoss": loss, "validationAccuracy": accuracy}
-        self.emit({"event": "evaluated", "version": version, **_present(numbers)})
+            self.progress.take_evaluation(version, metrics)
+        self.emit({"event": "evaluated", "version": version, **held_out(metrics)})
 
     def invocation_failed(self, role: Role, op: str, error: InvocationError) -> None:
         kind = "retry" if error.retryable else "failed"
@@ -112,6 +113,7 @@ class Display(Observer):
             {
                 "loss": commit.measured.loss,
                 "accuracy": commit.measured.accuracy,
+                "metrics": commit.measured.metrics,
                 "secondsPerStep": progress.seconds_per_unit,
                 "secondsLeft": progress.seconds_left,
                 "costUSD": commit.account.cost_usd,
@@ -164,10 +166,8 @@ def plain_line(event: Event) -> str:
         case "progress":
             text = progress_line(event)
         case "evaluated":
-            numbers = [f"loss {event['validationLoss']:.4f}"]
-            if "validationAccuracy" in event:
-                numbers.insert(0, f"accuracy {percent(event['validationAccuracy'])}")
-            text = f"evaluated version {event['version']:,} on held-out samples: {', '.join(numbers)}"
+            numbers = in_words(of_held_out(event))
+            text = f"evaluated version {event['version']:,} on held-out samples: {numbers}"
         case "retry" | "failed":
             again = "; trying again" if event["event"] == "retry" else ""
             text = f"{event['role']} {event['op']} failed ({event['reason']}): {event['message']}{again}"
@@ -218,6 +218,8 @@ def progress_line(event: Event) -> str:
         parts.append(f"loss {event['loss']:.4f}")
     if "accuracy" in event:
         parts.append(f"accuracy {percent(event['accuracy'])}")
+    if "metrics" in event:
+        parts.append(in_words(event["metrics"]))
     if "skipped" in event:
         parts.append("not finite, left out")
     if "secondsPerStep" in event:

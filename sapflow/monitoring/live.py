@@ -16,10 +16,13 @@ from sapflow.monitoring.display import Display, Event, plain_line
 from sapflow.quantities import structure
 from sapflow.records.commits import Forecast, Plan
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
+from sapflow.tasks.metric import in_order, in_words
 from sapflow.text import count, dollars, duration, percent
 
 SECONDS_BETWEEN_FRAMES = 0.2
 MOST_DOTS = 32
+SHOWN_METRICS = 1
+"""Of an evaluation, in the picture."""
 STATES = {"busy": ("●", "green"), "warm": ("●", "yellow"), "starting": ("◌", "cyan"), "ending": ("×", "red")}
 
 
@@ -104,10 +107,12 @@ class LiveDisplay(Display):
             parts.append(f"loss {measured.loss:.4f}")
         if measured.accuracy is not None:
             parts.append(f"training accuracy {percent(measured.accuracy)}")
+        if measured.metrics:
+            parts.append(f"training {in_words(measured.metrics)}")
         if progress.evaluated is not None:
-            version, loss, accuracy = progress.evaluated
-            found = f"loss {loss:.4f}" if accuracy is None else f"accuracy {percent(accuracy)}"
-            parts.append(f"validation {found} at {version:,}")
+            version, metrics = progress.evaluated
+            shown = {name: metrics[name] for name in in_order(metrics)[:SHOWN_METRICS]}
+            parts.append(f"validation {in_words(shown)} at {version:,}")
         parts.append(f"{dollars(progress.commit.account.cost_usd)} at {self._platform} prices")
         return Text("   ".join(parts))
 

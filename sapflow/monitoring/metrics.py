@@ -2,17 +2,26 @@
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from sapflow.errors import InvocationError
 from sapflow.monitoring.progress import Progress
-from sapflow.monitoring.series import JOB, PROGRESS, of_job
+from sapflow.monitoring.series import (
+    JOB,
+    METRIC,
+    PROGRESS,
+    VALIDATION_METRIC,
+    VALIDATION_METRIC_HELP,
+    of_job,
+)
 from sapflow.planning.extent import Extent
 from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Account, Commit, Forecast, Plan
+from sapflow.records.evaluations import held_out
 from sapflow.runtimes.sender import Answered
 from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.observer import Observer
@@ -75,6 +84,7 @@ class MetricsObserver(Observer):
                 "last_commit_timestamp_seconds": "When a version was last committed, or the driver began.",
             }.items()
         }
+        self._metrics = self._gauge(of_job(VALIDATION_METRIC), VALIDATION_METRIC_HELP, METRIC)
         # A driver that never commits, perhaps because its first function never starts, must look stalled, too.
         self._set("last_commit_timestamp_seconds", time.time())
         self._limit = self._gauge("sapflow_memory_limit_bytes", "Memory limit of a function.", "role")
@@ -131,13 +141,19 @@ class MetricsObserver(Observer):
             self._set("step", self._progress.done)
             self._set("seconds_per_step", self._progress.seconds_per_unit)
 
-    def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
+    def evaluated(self, version: int, metrics: Mapping[str, float]) -> None:
         if self._progress is None:
             return
-        self._progress.take_evaluation(version, loss, accuracy)
+        self._progress.take_evaluation(version, metrics)
         if self._progress.evaluated is not None and self._progress.evaluated[0] == version:
-            self._set("validation_loss", loss)
-            self._set("validation_accuracy", accuracy)
+            self._held_out(held_out(metrics))
+
+    def _held_out(self, body: Mapping[str, Any]) -> None:
+        """Metrics on the held-out samples, as results name them."""
+        self._set("validation_loss", body.get("validationLoss"))
+        self._set("validation_accuracy", body.get("validationAccuracy"))
+        for name, value in body.get("validationMetrics", {}).items():
+            self._metrics.labels(self._name, name).set(value)
 
     def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
         labels = (self._name, role, op)
@@ -161,8 +177,7 @@ class MetricsObserver(Observer):
         self._checkpoints.labels(self._name).inc()
 
     def finished(self, outcome: dict[str, Any]) -> None:
-        self._set("validation_loss", outcome.get("validationLoss"))
-        self._set("validation_accuracy", outcome.get("validationAccuracy"))
+        self._held_out(outcome)
         self._set("cost_dollars", outcome["account"]["costUSD"])
 
     def _set(self, name: str, value: float | None) -> None:

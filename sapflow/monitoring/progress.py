@@ -2,6 +2,7 @@
 
 import statistics
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,8 +27,8 @@ class Progress:
     def __init__(self, extent: Extent) -> None:
         self.extent = extent
         self.commit: Commit | None = None
-        self.evaluated: tuple[int, float, float | None] | None = None
-        """Version, loss and accuracy of the newest version that was evaluated."""
+        self.evaluated: tuple[int, Mapping[str, float]] | None = None
+        """The newest version that was evaluated, and its metrics by name."""
         self._seen: deque[_Seen] = deque(maxlen=_RECENT + 1)
 
     def committed(self, commit: Commit, now: float) -> None:
@@ -35,10 +36,10 @@ class Progress:
         self.commit = commit
         self._seen.append(_Seen(now, self.done, commit.account.cold_starts))
 
-    def take_evaluation(self, version: int, loss: float, accuracy: float | None) -> None:
+    def take_evaluation(self, version: int, metrics: Mapping[str, float]) -> None:
         """Add an evaluation. Evaluations may come out of order."""
         if self.evaluated is None or version > self.evaluated[0]:
-            self.evaluated = (version, loss, accuracy)
+            self.evaluated = (version, metrics)
 
     @property
     def done(self) -> int:

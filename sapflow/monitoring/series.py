@@ -16,6 +16,11 @@ PROGRESS = {
 }
 """Gauges of a job's progress, and their help texts."""
 
+VALIDATION_METRIC = "validation_metric"
+VALIDATION_METRIC_HELP = "Other metrics on the held-out samples, by name: macroF1, auc, r2 …"
+METRIC = "metric"
+"""Label of the metric's name."""
+
 
 def of_job(name: str) -> str:
     """The full metric name of a gauge."""

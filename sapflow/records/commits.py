@@ -107,6 +107,8 @@ class Measured(Message):
 
     loss: float | None = None
     accuracy: float | None = None
+    metrics: dict[str, float] | None = None
+    """What the task measures of a step's own samples beside these, by name."""
     samples: int = 0
     gradient_norm: float | None = None
     learning_rate: float | None = None

@@ -5,7 +5,22 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from sapflow.algorithms.facts import Facts
-from sapflow.spec.types import Count, Dotted, Image, Model
+from sapflow.spec.types import METRIC_PATTERN, Count, Dotted, Image, Model
+
+MetricName = Annotated[str, StringConstraints(pattern=METRIC_PATTERN, max_length=32)]
+"""Which there are depends on the data's task: it is asked when the data is known."""
+
+
+class ClassWeightsSpec(Model):
+    """Classification: what a sample's loss is multiplied by, by its class, or of several labels the loss of one that
+    is there. The sum is divided by the number of samples, not of weights."""
+
+    policy: Literal["Balanced"] | None = Field(
+        None, description="Weights in inverse proportion to how often classes are in the training samples."
+    )
+    values: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=4096)] | None = (
+        Field(None, description="One weight a class, or a label, in their order.")
+    )
 
 
 class ModelSpec(Model):
@@ -19,8 +34,21 @@ class ModelSpec(Model):
         None, description="In a cluster: an image with your entrypoint, made from Sapflow's worker image."
     )
     args: dict[str, Any] = Field({}, description="Arguments of the model's factory.")
-    loss: Literal["CrossEntropy", "BinaryCrossEntropy", "MSE"] | None = Field(
+    loss: Literal["CrossEntropy", "BinaryCrossEntropy", "MSE", "L1", "Huber"] | None = Field(
         None, description="The loss; left out: by the data's task and the number of outputs."
+    )
+    huber_delta: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Huber: the error from which on the loss grows linearly; 1 if left out."
+    )
+    loss_entrypoint: Dotted | None = Field(
+        None,
+        description="Your own loss: `package.module:function`; it takes outputs and targets and returns the loss of "
+        "each sample, a float tensor [samples].",
+    )
+    class_weights: ClassWeightsSpec | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="Classification: how much of each target is spread evenly over the classes; 0 if left out.",
     )
 
 
@@ -48,6 +76,30 @@ class DataSpec(Model):
     normalize: Literal["Auto", "None", "Scale", "Standardize"] = Field(
         "Auto", description="How features are scaled when read."
     )
+    scale_target: bool | None = Field(
+        None,
+        description="Regression: the loss sees targets less their mean, divided by their deviation; metrics and "
+        "predictions stay in the targets' own units.",
+    )
+
+
+class TargetSpec(Model):
+    """A metric's value that is good enough: the job stops there."""
+
+    metric: MetricName = Field(description="accuracy, macroF1, auc, exactMatch, r2, mae, rmse or loss.")
+    value: float = Field(description="At least this, or at most where less is better.")
+
+
+class EarlyStoppingSpec(Model):
+    """Stops a job whose evaluations no longer get better."""
+
+    metric: MetricName = Field("loss", description="The metric that is watched, on the held-out samples.")
+    patience: Count = Field(
+        description="Evaluations in a row without a better value after which the job stops."
+    )
+    min_delta: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="A value is better if it is so by more than this."
+    )
 
 
 class AlgorithmSpec(Model):
@@ -74,8 +126,11 @@ class AlgorithmSpec(Model):
         0, description="Seed of weights, data order and dropout."
     )
     target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="Stop at the first evaluated version whose validation accuracy reaches this."
+        None,
+        description="Stop at the first evaluated version whose validation accuracy reaches this; short for target.",
     )
+    target: TargetSpec | None = None
+    early_stopping: EarlyStoppingSpec | None = None
     on_nan: Literal["Fail", "Skip"] = Field(
         "Fail", alias="onNaN", description="What a step with a loss or gradient that is not finite does."
     )
@@ -95,6 +150,13 @@ class AlgorithmSpec(Model):
                 keeps_base=True,
             )
         return Facts("gradient")
+
+    @property
+    def wanted(self) -> TargetSpec | None:
+        """The target, however it is given."""
+        if self.target_accuracy is not None:
+            return TargetSpec(metric="accuracy", value=self.target_accuracy)
+        return self.target
 
 
 class ScheduleSpec(Model):

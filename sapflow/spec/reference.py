@@ -27,8 +27,11 @@ _PIPE = "\\|"
 _SIGNS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
 _MORE_RULES = (
     "`spec.merge.structure` starts at 1, ends at `spec.workers`, and no level is wider than the one below.",
-    "`spec.algorithm.targetAccuracy` needs held-out samples, and classes to tell apart.",
-    "`spec.model.loss` must fit the data: MSE for values, BinaryCrossEntropy for two classes, CrossEntropy for more.",
+    "What names a metric (`spec.algorithm.target`, `targetAccuracy`, `earlyStopping`, `spec.evaluation.metrics`, "
+    "`keepBest`) needs held-out samples, and a metric that the data's task has (docs/tasks.md).",
+    "`spec.model.loss` must fit the data: MSE, L1 or Huber for values, BinaryCrossEntropy for two classes or several "
+    "labels, CrossEntropy for more classes.",
+    "`spec.model.classWeights` and `labelSmoothing` are for classes and labels, `spec.data.scaleTarget` is for values.",
     "`spec.memory.worker` and `spec.memory.merger` must not be below what the model is estimated to need.",
     "`spec.merge.shards` is at most the number of blocks that the model's parameters make.",
 )

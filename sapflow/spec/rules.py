@@ -120,9 +120,52 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "model.image",
-        "is for models by entrypoint: built-in models run in Sapflow's own image; leave it out",
-        lambda spec: spec.model.image is None or spec.model.entrypoint is not None,
-        "!has(self.model.image) || has(self.model.entrypoint)",
+        "is for models by entrypoint, or lossEntrypoint: built-in ones run in Sapflow's own image; leave it out",
+        lambda spec: (
+            spec.model.image is None
+            or spec.model.entrypoint is not None
+            or spec.model.loss_entrypoint is not None
+        ),
+        "!has(self.model.image) || has(self.model.entrypoint) || has(self.model.lossEntrypoint)",
+    ),
+    Rule(
+        "model.lossEntrypoint",
+        "takes the place of loss: leave one of the two out",
+        lambda spec: spec.model.loss_entrypoint is None or spec.model.loss is None,
+        "!has(self.model.lossEntrypoint) || !has(self.model.loss)",
+    ),
+    Rule(
+        "model.huberDelta",
+        "is for loss Huber only: leave it out, or set loss: Huber",
+        lambda spec: spec.model.huber_delta is None or spec.model.loss == "Huber",
+        "!has(self.model.huberDelta) || has(self.model.loss) && self.model.loss == 'Huber'",
+    ),
+    Rule(
+        "model.classWeights",
+        "needs either policy or values, not both",
+        lambda spec: (
+            spec.model.class_weights is None
+            or (spec.model.class_weights.policy is None) != (spec.model.class_weights.values is None)
+        ),
+        "!has(self.model.classWeights) || has(self.model.classWeights.policy) != has(self.model.classWeights.values)",
+    ),
+    Rule(
+        "model.classWeights",
+        "is for the built-in losses: a loss by lossEntrypoint weighs samples itself; leave it out",
+        lambda spec: spec.model.class_weights is None or spec.model.loss_entrypoint is None,
+        "!has(self.model.classWeights) || !has(self.model.lossEntrypoint)",
+    ),
+    Rule(
+        "model.labelSmoothing",
+        "is for the built-in losses: a loss by lossEntrypoint smooths targets itself; leave it out",
+        lambda spec: spec.model.label_smoothing is None or spec.model.loss_entrypoint is None,
+        "!has(self.model.labelSmoothing) || !has(self.model.lossEntrypoint)",
+    ),
+    Rule(
+        "algorithm.target",
+        "says what targetAccuracy says for accuracy: give one of the two",
+        lambda spec: spec.algorithm.target is None or spec.algorithm.target_accuracy is None,
+        "!has(self.algorithm.target) || !has(self.algorithm.targetAccuracy)",
     ),
     Rule(
         "algorithm",

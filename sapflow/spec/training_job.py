@@ -11,7 +11,7 @@ from sapflow.algorithms.schedules import Schedule
 from sapflow.quantities import memory, structure
 from sapflow.quantities.prices import Price
 from sapflow.quantities.roles import Role
-from sapflow.spec.learning import AlgorithmSpec, DataSpec, ModelSpec, OptimizerSpec
+from sapflow.spec.learning import AlgorithmSpec, DataSpec, MetricName, ModelSpec, OptimizerSpec
 from sapflow.spec.placement import AffinitySpec, PlacementSpec
 from sapflow.spec.prices import PricesSpec
 from sapflow.spec.types import URL_PATTERN, Count, Cpu, Memory, Model, Name, ObjectName, Seconds, parse_cpu
@@ -140,6 +140,15 @@ class EvaluationSpec(Model):
 
     every_steps: Count | None = Field(
         None, description="Steps between two evaluations; left out: once an epoch."
+    )
+    metrics: Annotated[list[MetricName], Field(min_length=1, max_length=16)] | None = Field(
+        None,
+        description="Metrics computed beside the loss, by name; left out: those usual for the data's task.",
+    )
+    keep_best: MetricName | None = Field(
+        None,
+        description="The metric by which the best evaluated version becomes the result; left out: the last version "
+        "does.",
     )
 
 

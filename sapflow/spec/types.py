@@ -10,6 +10,7 @@ MAX_NAME = 40
 DOTTED_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
 MEMORY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(k|M|G|T|Ki|Mi|Gi|Ti)?$"
 CPU_PATTERN = r"^([0-9]{1,3}(\.[0-9]{1,3})?|[0-9]{1,6}m)$"
+METRIC_PATTERN = r"^[a-z][A-Za-z0-9]*$"
 URL_PATTERN = r"^https?://[^/\s]+/?$"
 
 IN_WORDS = {
@@ -17,6 +18,7 @@ IN_WORDS = {
     DOTTED_PATTERN: "must be package.module:factory, as in own_model:build",
     MEMORY_PATTERN: "must be a quantity of memory, as 512Mi or 2Gi",
     CPU_PATTERN: "must be a number of CPUs, as 0.5, 2 or 500m",
+    METRIC_PATTERN: "must be the name of a metric, as accuracy or macroF1",
     URL_PATTERN: "must be http:// or https:// with a host and no path",
 }
 """What patterns ask for; others speak for themselves."""

@@ -16,6 +16,7 @@ from sapflow.records.commits import Commit, Cursor, LevelUsage, Measured, Record
 from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.calls import Caller
 from sapflow.steps.observer import Observer
+from sapflow.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Context:
     def facts(self) -> Facts:
         """What the job's algorithm is, with its settings."""
         return self.job.spec.algorithm.facts
+
+    @property
+    def task(self) -> Task:
+        """The learning problem, made for the job's targets."""
+        return self.manifest.task_for(scale_target=bool(self.job.spec.data.scale_target))
 
     @property
     def samples(self) -> int:
@@ -118,10 +124,12 @@ class Context:
         """What a commit records of the step that made it, from the root's answer; None: version 0 has none."""
         tally = self.caller.take_tally()
         samples, sums = (reply.samples, reply.losses) if reply is not None else (0, {})
-        classifies = self.manifest.task == "classification"
+        figures = self.task.training_metrics(sums, samples)
+        accuracy = figures.pop("accuracy", None)
         return Measured(
             loss=sums["loss"] / samples if samples and "loss" in sums else None,
-            accuracy=sums["correct"] / samples if classifies and samples and "correct" in sums else None,
+            accuracy=accuracy,
+            metrics=figures or None,
             samples=samples,
             gradient_norm=reply.gradient_norm if reply is not None and self.facts.root_state else None,
             learning_rate=rate,

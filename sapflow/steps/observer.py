@@ -6,6 +6,8 @@ from sapflow.quantities.roles import Role
 from sapflow.runtimes.sender import Answered
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sapflow.errors import InvocationError
     from sapflow.records.commits import Commit, Forecast, Plan
 
@@ -22,8 +24,8 @@ class Observer:
     def committed(self, commit: "Commit") -> None:
         """A version was committed, by this driver or another."""
 
-    def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
-        """A version was evaluated on the held-out samples."""
+    def evaluated(self, version: int, metrics: "Mapping[str, float]") -> None:
+        """A version was evaluated on the held-out samples; its metrics by name, the loss among them."""
 
     def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
         """An invocation was answered; `answer.reply` is typed by the operation."""
@@ -59,9 +61,9 @@ class Observers(Observer):
         for each in self._observers:
             each.committed(commit)
 
-    def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
+    def evaluated(self, version: int, metrics: "Mapping[str, float]") -> None:
         for each in self._observers:
-            each.evaluated(version, loss, accuracy)
+            each.evaluated(version, metrics)
 
     def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
         for each in self._observers:

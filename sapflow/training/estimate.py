@@ -102,8 +102,10 @@ def measure(job: TrainingJob, manifest: Manifest) -> Size:
 
 def _facts(job: TrainingJob, manifest: Manifest) -> "tuple[ModelFacts, int]":
     from sapflow import models  # torch, hundreds of milliseconds: only those who ask pay
+    from sapflow.tasks.torch.losses import try_out
 
-    model = job.spec.model
+    model, task = job.spec.model, manifest.task_for()
+    try_out(task, task.loss(model))
     return models.examine(
         model.name or str(model.entrypoint), model.args, inputs=manifest.shape, outputs=manifest.outputs
     )

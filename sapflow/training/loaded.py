@@ -20,6 +20,7 @@ from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store
 from sapflow.spec.document import parse
 from sapflow.spec.training_job import TrainingJob
+from sapflow.tasks.torch.losses import TrainingLoss
 from sapflow.training.flat import FlatModel
 
 KEPT_JOBS = 2
@@ -57,7 +58,8 @@ class LoadedJob:
         self.settings = job.optimizer_settings
         self.slots = optimizers.slots(self.settings)
         self.model = FlatModel(module, extra=len(self.slots) if self.facts.averaged_state else 0)
-        self.loss = models.loss_for(spec.model.loss or models.default_loss(manifest.task, manifest.outputs))
+        self.task = manifest.task_for(scale_target=bool(spec.data.scale_target))
+        self.loss = TrainingLoss(self.task, self.task.loss(spec.model))
         self.reader = Reader(store, data_prefix, manifest)
         self._orders: OrderedDict[int, EpochOrder] = OrderedDict()
         self._held: tuple[str, ...] = ()

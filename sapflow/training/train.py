@@ -1,4 +1,4 @@
-"""A worker's work: initialise a model, compute one rank's contribution, evaluate a version.
+"""A worker's work: initialise a model, compute one rank's contribution.
 
 The whole training loop of a worker is in this file. With `localSteps: 1` a contribution is Σ gradient over the
 rank's samples; with more it is samples × (model after local steps − model before). What is written depends on the
@@ -17,16 +17,14 @@ from sapflow.algorithms.merge import write
 from sapflow.channels.channels import Channels
 from sapflow.data.sampler import micro_batches
 from sapflow.errors import CorruptObject, SpecError
-from sapflow.messages.replies import EvaluateReply, InitializeReply, TrainReply
-from sapflow.messages.requests import EvaluateRequest, InitializeRequest, TrainRequest
+from sapflow.messages.replies import InitializeReply, TrainReply
+from sapflow.messages.requests import InitializeRequest, TrainRequest
 from sapflow.objects import contribution, keys
 from sapflow.objects.contribution import Sums
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities import structure
 from sapflow.timing import Timing
 from sapflow.training.loaded import JobCache, LoadedJob, RankState
-
-EVALUATION_BATCH = 1024
 
 
 def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing: Timing) -> InitializeReply:
@@ -106,7 +104,9 @@ class Gradient:
         self.first = 0
         self.taken = 0
         """Local steps that the rank has taken before, where its optimiser state is its own."""
-        self.loss = self.correct = 0.0
+        self.loss = 0.0
+        self.figures: dict[str, float] = {}
+        """Sums of what the task measures beside the loss."""
         loaded.model.zero_gradient()
 
     def cut(self) -> list[tuple[int, int]]:
@@ -126,10 +126,11 @@ class Gradient:
             # torch.manual_seed would seed absent accelerators too, for 0.3 ms.
             torch.default_generator.manual_seed(micro_seed(loaded.seed, request.version, request.rank, micro))
             outputs = loaded.model.module(torch.from_numpy(features))
-            loss, correct = loaded.loss(outputs, torch.from_numpy(targets))
+            loss, figures = loaded.loss(outputs, torch.from_numpy(targets))
             loss.backward()
             self.loss += float(loss.detach())
-            self.correct += float(correct)
+            for name, value in figures.items():
+                self.figures[name] = self.figures.get(name, 0.0) + value
 
     def finish(self) -> tuple[np.ndarray, Sums]:
         """The contribution's vector and scalars."""
@@ -142,8 +143,7 @@ class Gradient:
         return model.output, self.sums(samples)
 
     def sums(self, samples: int) -> Sums:
-        losses = {"loss": self.loss, "correct": self.correct}
-        return Sums(samples, losses, self.loaded.model.dump_integers())
+        return Sums(samples, {"loss": self.loss, **self.figures}, self.loaded.model.dump_integers())
 
     @property
     def state_bytes(self) -> int:
@@ -184,7 +184,8 @@ class Gradient:
             np.copyto(piece, vector[start : start + piece.size].reshape(piece.shape))
             start += piece.size
         sums = Sums.from_metadata(metadata, key)
-        self.loss, self.correct = sums.losses["loss"], sums.losses["correct"]
+        self.figures = dict(sums.losses)
+        self.loss = self.figures.pop("loss")
         self.loaded.model.load_integers(metadata.get("integers", ""))
         self.first = int(metadata["done"])
         self.taken = int(metadata.get("taken", 0))
@@ -283,33 +284,3 @@ def micro_seed(seed: int, version: int, rank: int, micro: int) -> int:
     """The seed of one micro-batch's random numbers, from what it is and nothing else."""
     name = json.dumps([seed, version, rank, micro]).encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1
-
-
-def evaluate(store: Store, jobs: JobCache, request: EvaluateRequest, timing: Timing) -> EvaluateReply:
-    """Loss and accuracy sums on the held-out samples, as far as the time limit allows."""
-    with timing.phase("read"):
-        loaded = jobs.get(request.spec, request.manifest)
-        loaded.hold(request.params, request.sizes)
-        loaded.model.module.eval()
-    data = loaded.job.spec.data
-    size = min(data.micro_batch_size or data.batch_size, EVALUATION_BATCH)
-    total = loaded.manifest.validation_samples
-    loss, correct = (float.fromhex(request.sums.get(name, "0x0p+0")) for name in ("loss", "correct"))
-    position = request.position
-    while position < total and timing.may_start():
-        end = min(position + size, total)
-        with timing.phase("read"):
-            features, targets = loaded.reader.range(position, end)
-        with timing.phase("compute"), torch.inference_mode():
-            outputs = loaded.model.module(torch.from_numpy(features))
-            batch_loss, batch_correct = loaded.loss(outputs, torch.from_numpy(targets))
-        loss += float(batch_loss)
-        correct += float(batch_correct)
-        position = end
-    return EvaluateReply(
-        done=position >= total,
-        position=position,
-        samples=total,
-        sums={"loss": loss.hex(), "correct": correct.hex()},
-        **timing.report(),
-    )

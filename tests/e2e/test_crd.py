@@ -61,6 +61,20 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"spec.model.name": REMOVED}, "needs either name or entrypoint"),
     ({"spec.model.entrypoint": "mine:model"}, "needs either name or entrypoint"),
     ({"spec.model.image": "mine:1"}, "spec.model.image: Invalid value"),
+    ({"spec.model.loss": "MSE", "spec.model.lossEntrypoint": "mine:loss"}, "takes the place of loss"),
+    ({"spec.model.huberDelta": 2}, "is for loss Huber only"),
+    ({"spec.model.classWeights": {}}, "needs either policy or values, not both"),
+    (
+        {"spec.model.lossEntrypoint": "mine:loss", "spec.model.classWeights": {"policy": "Balanced"}},
+        "weighs samples itself",
+    ),
+    ({"spec.model.lossEntrypoint": "mine:loss", "spec.model.labelSmoothing": 0.1}, "smooths targets itself"),
+    ({"spec.evaluation.keepBest": "macro F1"}, "spec.evaluation.keepBest in body should match"),
+    (
+        {"spec.algorithm": {"steps": 5, "targetAccuracy": 0.9, "target": {"metric": "auc", "value": 0.9}}},
+        "says what targetAccuracy says for accuracy",
+    ),
+    ({"spec.algorithm": {"steps": 5, "earlyStopping": {}}}, "earlyStopping.patience: Required value"),
     ({"spec.data.source": REMOVED}, "spec.data.source: Required value"),
     ({"spec.data.source": "/data/mnist"}, "functions in a cluster see no path of yours"),
     (

@@ -151,6 +151,17 @@ BAD_FITS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"algorithm_targetAccuracy": 0.9, "data_validationFraction": 0},
         ["spec.algorithm.targetAccuracy: needs held-out samples"],
     ),
+    "a metric that the task does not have": (
+        {"evaluation_keepBest": "mae", "algorithm_target": {"metric": "acuracy", "value": 0.9}},
+        [
+            "spec.evaluation.keepBest: there is no metric 'mae': classification of 3 classes has accuracy, macroF1,",
+            "spec.algorithm.target.metric: there is no metric 'acuracy'",
+        ],
+    ),
+    "a loss of one's own that is not there": (
+        {"model_lossEntrypoint": "no_such_module:loss"},
+        ["spec.model.lossEntrypoint: cannot import 'no_such_module'"],
+    ),
     "a batch of one for batch norm": (
         {"model_args": {"batchNorm": True}, "data_batchSize": 1},
         ["spec.data.batchSize: leaves a worker with a micro-batch of 1 sample", "120 samples, 4 workers"],

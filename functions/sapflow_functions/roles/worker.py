@@ -16,7 +16,7 @@ def _load_handlers() -> Mapping[str, Handler]:
     keep_freed_pages()
     from sapflow.messages.requests import CutRequest, EvaluateRequest, InitializeRequest, TrainRequest
     from sapflow.objects.stores.protocol import Store
-    from sapflow.training import train
+    from sapflow.training import evaluate, train
     from sapflow.training.loaded import JobCache
     from sapflow_functions.roles import merging
 
@@ -51,7 +51,7 @@ def _load_handlers() -> Mapping[str, Handler]:
 
     def serve_evaluate(body: dict[str, Any], context: Context) -> FunctionReply:
         request = EvaluateRequest.model_validate(body)
-        return train.evaluate(context.store, jobs(context.store), request, merging.timing(context))
+        return evaluate.evaluate(context.store, jobs(context.store), request, merging.timing(context))
 
     return {
         **merging.handlers(),

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from sapflow import logs
@@ -60,8 +61,8 @@ class DriverLog(Observer):
                 done=search.done,
             )
 
-    def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
-        self._event(logging.INFO, "evaluated", step=version, loss=loss, accuracy=accuracy)
+    def evaluated(self, version: int, metrics: Mapping[str, float]) -> None:
+        self._event(logging.INFO, "evaluated", step=version, **metrics)
 
     def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
         if answer.cold_seconds:

@@ -23,6 +23,7 @@ from sapflow.monitoring.progress import Progress
 from sapflow.planning.extent import Extent
 from sapflow.quantities.memory import MIB, format_quantity
 from sapflow.records.commits import Account, Commit, Forecast, Plan
+from sapflow.records.evaluations import held_out
 from sapflow.records.memory_search import SizeSearch
 from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.observer import Observer
@@ -128,9 +129,9 @@ class ProgressReporter(Observer):
             self._progress.committed(commit, time.monotonic())
         self._changed.set()
 
-    def evaluated(self, version: int, loss: float, accuracy: float | None) -> None:
+    def evaluated(self, version: int, metrics: Mapping[str, float]) -> None:
         if self._progress is not None:
-            self._progress.take_evaluation(version, loss, accuracy)
+            self._progress.take_evaluation(version, metrics)
         self._changed.set()
 
     def checkpointed(self, version: int) -> None:
@@ -225,16 +226,14 @@ def _of_training(progress: Progress) -> dict[str, Any]:
         measured = commit.measured
         found |= {"epoch": commit.cursor.epoch, "loss": measured.loss, "accuracy": measured.accuracy}
     if progress.evaluated is not None:
-        _, loss, accuracy = progress.evaluated
-        found |= {"validationLoss": loss, "validationAccuracy": accuracy}
+        found |= held_out(progress.evaluated[1])
     return found
 
 
 def _of_outcome(outcome: Mapping[str, Any]) -> dict[str, Any]:
     """The job is done, perhaps before its last step: then the result is of an earlier version."""
-    found = {
-        name: outcome[name] for name in ("loss", "validationLoss", "validationAccuracy") if name in outcome
-    }
+    figures = ("loss", "validationLoss", "validationAccuracy", "validationMetrics")
+    found = {name: outcome[name] for name in figures if name in outcome}
     if "forecast" in outcome:
         said = outcome["forecast"]
         found |= {

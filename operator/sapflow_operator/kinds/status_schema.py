@@ -74,6 +74,12 @@ _CONDITION = {
     "lastTransitionTime": _TIME,
     "observedGeneration": _INTEGER,
 }
+_METRICS = {
+    "type": "object",
+    "description": "Other metrics on the held-out samples, by name.",
+    "maxProperties": 16,
+    "additionalProperties": _NUMBER,
+}
 _PROGRESS = {
     "step": _INTEGER,
     "steps": _INTEGER,
@@ -83,6 +89,7 @@ _PROGRESS = {
     "accuracy": _NUMBER,
     "validationLoss": _NUMBER,
     "validationAccuracy": _NUMBER,
+    "validationMetrics": _METRICS,
     "secondsPerStep": _NUMBER,
     "estimatedSecondsLeft": _NUMBER,
     "costUSD": _NUMBER,
@@ -122,5 +129,7 @@ RESULT = {
     "loss": _NUMBER,
     "validationLoss": _NUMBER,
     "validationAccuracy": _NUMBER,
+    "validationMetrics": _METRICS,
     "targetReached": {"type": "boolean"},
+    "chosenBy": _text(32),
 }

@@ -52,7 +52,7 @@ def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
     return Source(
         pairs[0].images.name,
         chunks,
-        task=chosen.kind(),
+        task=chosen.task,
         classes=chosen.classes,
         brings_validation=any(pair.part == "validation" for pair in pairs),
     )

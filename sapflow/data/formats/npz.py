@@ -51,7 +51,7 @@ def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
     return Source(
         files[0].name,
         chunks,
-        task=chosen.kind(),
+        task=chosen.task,
         classes=chosen.classes,
         brings_validation=any(part == "validation" for _, part, _, _ in pairs),
     )

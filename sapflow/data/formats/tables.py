@@ -1,34 +1,41 @@
-"""Tables (CSV and Parquet): each row is a sample, one column is the target, and all others are features."""
+"""Tables (CSV and Parquet): each row is a sample, one column or several are the targets, all others are features."""
 
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, NoReturn, TextIO
+from typing import Annotated, Literal, NoReturn, TextIO
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from sapflow.data.chunks import MAX_CLASSES, Chunk, Source, Task, rows_per_chunk
+from sapflow.data.chunks import Chunk, Source, rows_per_chunk
 from sapflow.data.data_file import DataFile
 from sapflow.data.files import unpacked
-from sapflow.data.options import Options, parse
+from sapflow.data.options import Family, Options, parse
 from sapflow.errors import DataError
+from sapflow.tasks.classification import MAX_CLASSES
 
 
 class TableOptions(Options):
-    """`target` is a column's name or its number from 0 (negative numbers count from the end). `classes` is the number
-    of classes or their names."""
+    """`target` is a column's name or its number from 0 (negative numbers count from the end); `targets` are several
+    of them. `classes` is the number of classes or their names."""
 
     target: int | str = -1
-    task: Literal["Classification", "Regression"] | None = None
+    targets: Annotated[list[int | str], Field(min_length=1)] | None = None
+    task: Family | None = None
     classes: int | list[str] | None = None
 
-    def kind(self) -> Task | None:
-        if isinstance(self.classes, list):
-            return "classification"
-        if self.task is None:
-            return None
-        return "classification" if self.task == "Classification" else "regression"
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "TableOptions":
+        if self.targets is not None and "target" in self.model_fields_set:
+            raise ValueError("target names one column, targets several: give one of the two")
+        if self.targets is not None and len(self.targets) > 1 and self.classes is not None:
+            raise ValueError("classes is for one target column: several are labels, 0 or 1, or values")
+        return self
+
+    def kind(self) -> str | None:
+        """The family of tasks that is asked for."""
+        return "classification" if isinstance(self.classes, list) else self.task
 
     def count(self) -> int | None:
         """The number of classes if it is given. Raises DataError."""
@@ -37,16 +44,21 @@ class TableOptions(Options):
             raise DataError(f"options: classes: there can be 2 to {MAX_CLASSES} classes, not {count}")
         return count
 
-    def column(self, names: Sequence[str], origin: str) -> int:
-        """The target's index. Raises DataError if there is no such column."""
-        target = self.target
-        if isinstance(target, str) and target in names:
-            return names.index(target)
-        if isinstance(target, int) and -len(names) <= target < len(names):
-            return target % len(names)
-        raise DataError(
-            f"{origin} has no column {target!r} for the target; its columns are {', '.join(names)}"
-        )
+    def columns(self, names: Sequence[str], origin: str) -> list[int]:
+        """The targets' indices, in the order asked for. Raises DataError if there is no such column."""
+        asked = [self.target] if self.targets is None else self.targets
+        found = [_column_index(each, names, origin) for each in asked]
+        if len(set(found)) < len(found):
+            raise DataError(f"options: targets names a column of {origin} twice")
+        return found
+
+
+def _column_index(target: int | str, names: Sequence[str], origin: str) -> int:
+    if isinstance(target, str) and target in names:
+        return names.index(target)
+    if isinstance(target, int) and -len(names) <= target < len(names):
+        return target % len(names)
+    raise DataError(f"{origin} has no column {target!r} for the target; its columns are {', '.join(names)}")
 
 
 class CsvOptions(TableOptions):
@@ -81,7 +93,7 @@ class _CsvFile:
     def __init__(self, file: DataFile, options: CsvOptions) -> None:
         self._file, self._options = file, options
         self._names: list[str] = []
-        self._target = 0
+        self._targets: list[int] = []
 
     def chunks(self) -> Iterator[Chunk]:
         try:
@@ -126,35 +138,45 @@ class _CsvFile:
             raise DataError(
                 f"{self._file.name} has one column only; check the delimiter (options: delimiter)"
             )
-        self._target = self._options.column(self._names, self._file.name)
+        self._targets = self._options.columns(self._names, self._file.name)
+        if len(self._targets) == len(self._names):
+            raise DataError(f"{self._file.name}: all its columns are targets; a feature is needed")
         return present
 
     def _chunk(self, rows: list[list[str]], lines: list[int], done: int) -> Chunk:
-        labels = [row.pop(self._target).strip() for row in rows]
+        cells = [[row[index].strip() for index in self._targets] for row in rows]
+        for index in sorted(self._targets, reverse=True):
+            for row in rows:
+                del row[index]
         try:
             features = np.array(rows, dtype=np.float64)
         except ValueError:
             self._refuse_features(rows, lines)
         if not np.isfinite(features).all():
             self._refuse_features(rows, lines)
-        return Chunk(features, self._targets(labels, lines), self._file.name, done)
+        return Chunk(features, self._read_targets(cells, lines), self._file.name, done)
 
-    def _targets(self, labels: list[str], lines: list[int]) -> np.ndarray:
+    def _read_targets(self, cells: list[list[str]], lines: list[int]) -> np.ndarray:
+        """Targets [n], or [n, k] where k > 1 columns are targets."""
         if isinstance(self._options.classes, list):
+            labels = [row[0] for row in cells]
             return _numbered(labels, self._options.classes, lambda i: f"{self._file.name}, line {lines[i]}")
         for dtype in (np.int64, np.float64):
             try:
-                return np.array(labels, dtype=dtype)
+                values = np.array(cells, dtype=dtype)
             except (ValueError, OverflowError):
                 continue
-        first = next(i for i, label in enumerate(labels) if not _number(label))
+            return values if len(self._targets) > 1 else values[:, 0]
+        row, column = next(
+            (i, j) for i, row in enumerate(cells) for j, cell in enumerate(row) if not _number(cell)
+        )
         raise DataError(
-            f"{self._file.name}, line {lines[first]}, column {self._names[self._target]}: the target "
-            f"{labels[first]!r} is not a number; where it is a name, list all in options: classes"
+            f"{self._file.name}, line {lines[row]}, column {self._names[self._targets[column]]}: the target "
+            f"{cells[row][column]!r} is not a number; where it is a name, list all in options: classes"
         )
 
     def _refuse_features(self, rows: list[list[str]], lines: list[int]) -> NoReturn:
-        names = [name for index, name in enumerate(self._names) if index != self._target]
+        names = [name for index, name in enumerate(self._names) if index not in self._targets]
         row, column = next(
             (i, j)
             for i, row in enumerate(rows)
@@ -204,7 +226,7 @@ def parquet_source(files: Sequence[DataFile], options: Mapping[str, object]) -> 
                     names = list(table.schema_arrow.names)
                 except refused as error:
                     raise DataError(f"{file.name} is no readable Parquet file: {error}") from error
-                target = chosen.column(names, file.name)
+                targets = chosen.columns(names, file.name)
                 rows = rows_per_chunk((len(names),), 16, file.name)
                 done = 0
                 batches = table.iter_batches(batch_size=rows)
@@ -219,7 +241,7 @@ def parquet_source(files: Sequence[DataFile], options: Mapping[str, object]) -> 
                         _column(column, name, file.name, done)
                         for column, name in zip(batch.columns, names, strict=True)
                     ]
-                    yield _table_chunk(columns, target, chosen, file.name, done)
+                    yield _table_chunk(columns, targets, chosen, file.name, done)
                     done += batch.num_rows
 
     return Source(files[0].name, chunks, task=chosen.kind(), classes=chosen.count())
@@ -233,9 +255,16 @@ def _column(column: "pyarrow.Array", name: str, origin: str, row: int) -> np.nda
 
 
 def _table_chunk(
-    columns: list[np.ndarray], target: int, options: TableOptions, origin: str, row: int
+    columns: list[np.ndarray], targets: list[int], options: TableOptions, origin: str, row: int
 ) -> Chunk:
-    labels = columns.pop(target)
+    chosen = [columns[index] for index in targets]
+    columns = [column for index, column in enumerate(columns) if index not in targets]
+    if len(chosen) > 1:
+        for column in chosen:
+            if column.dtype.kind not in "buif":
+                text = f"a target column of type {column.dtype}; several targets must be numbers"
+                raise DataError(f"{origin}: {text}")
+    labels = np.stack(chosen, axis=1) if len(chosen) > 1 else chosen[0]
     if isinstance(options.classes, list):
         labels = _numbered(
             labels.tolist(), options.classes, lambda i: f"{origin}, row {row + i} (the first is 0)"

@@ -2,7 +2,7 @@
 
 import asyncio
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.structure import Structure
 from sapflow.records.commits import Account, Commit, LevelUsage, Plan, Records
+from sapflow.records.evaluations import metrics_of
 from sapflow.records.typical import typical
 from sapflow.spec.training_job import TrainingJob
 
@@ -22,11 +23,11 @@ WARM_UP_STEPS = 3
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A version's loss and accuracy on the held-out samples."""
+    """A version's metrics on the held-out samples."""
 
     version: int
-    loss: float
-    accuracy: float | None
+    metrics: Mapping[str, float]
+    """By name, the loss among them; NaN where one is not finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ async def gather(uid: str, job: TrainingJob, store: Store) -> Facts:
         commits=commits[1:],
         plan=plan,
         evaluations=[
-            Evaluation(version, body["loss"], body.get("accuracy"))
+            Evaluation(version, metrics_of(body))
             for version, body in enumerate(evaluations)
             if body is not None
         ],

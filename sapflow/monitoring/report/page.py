@@ -1,5 +1,6 @@
 """The report's page: its sections, their order and their words. Pure."""
 
+import math
 from collections.abc import Iterator, Mapping
 from html import escape
 from importlib import resources
@@ -13,7 +14,9 @@ from sapflow.monitoring.report.facts import Facts
 from sapflow.quantities.memory import format_bytes, format_quantity, parse_quantity
 from sapflow.quantities.prices import MIB
 from sapflow.records.commits import Account, Commit, LevelUsage
-from sapflow.text import dollars, duration, percent
+from sapflow.records.evaluations import chosen_in_words, of_held_out
+from sapflow.tasks.metric import in_order, metric
+from sapflow.text import dollars, duration
 
 PHASES = {
     "compute": "s1",
@@ -61,13 +64,14 @@ def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
 
 def _header(facts: Facts) -> str:
     last, outcome = facts.last, facts.outcome
-    accuracies = [each.accuracy for each in facts.evaluations if each.accuracy is not None]
-    shown = (outcome or {}).get("validationAccuracy", accuracies[-1] if accuracies else None)
+    held_out = {} if not facts.evaluations else facts.evaluations[-1].metrics
+    if outcome is not None:
+        held_out = of_held_out(outcome) or held_out
     # The outcome's account also includes evaluations and the export after the last commit.
     account = last.account if outcome is None else Account.model_validate(outcome["account"])
     unit = f"{facts.job.spec.algorithm.facts.unit}s"
     tiles = [
-        ("validation accuracy", percent(shown) if shown is not None else "–"),
+        *_held_out_tiles(held_out),
         ("training loss", number(last.measured.loss) if last.measured.loss is not None else "–"),
         (unit, f"{sum(last.counters) if last.counters else last.version:,}"),
         ("time", duration(account.seconds)),
@@ -83,7 +87,7 @@ def _header(facts: Facts) -> str:
         reason, message = (escape(str(facts.failure.get(name, ""))) for name in ("reason", "message"))
         said = f'<p class="failure"><b>{reason}</b> {message}</p>'
     elif outcome is not None:
-        reached = ", the first that reached the target" if outcome.get("targetReached") else ""
+        reached = f", {why}" if (why := chosen_in_words(outcome)) else ""
         said = (
             f"<p>Result: version {outcome['version']:,}{reached}, {escape(outcome['uri'])}, "
             f"SHA-256 <code>{escape(outcome['sha256'])}</code></p>"
@@ -96,31 +100,52 @@ def _header(facts: Facts) -> str:
     )
 
 
+_TILES = 2
+
+
+def _held_out_tiles(values: Mapping[str, float]) -> list[tuple[str, str]]:
+    """The first metrics of the task, or its loss."""
+    names = [name for name in in_order(values) if math.isfinite(values[name])]
+    found = [(f"validation {metric(name).label}", metric(name).text(values[name])) for name in names[:_TILES]]
+    return found or [("validation", "–")]
+
+
+def _training(facts: Facts, name: str) -> dict[int, float | None]:
+    """A metric of each step's own samples, by version."""
+    of = {each.version: each.measured for each in facts.commits}
+    if name in ("loss", "accuracy"):
+        return {version: getattr(measured, name) for version, measured in of.items()}
+    return {version: (measured.metrics or {}).get(name) for version, measured in of.items()}
+
+
 def _learning(facts: Facts) -> list[str]:
-    target = facts.job.spec.algorithm.target_accuracy
-    wanted = [] if target is None else [("target", "s3", target)]
-    losses = {each.version: each.measured.loss for each in facts.commits}
-    held_out_losses = {each.version: each.loss for each in facts.evaluations}
-    hits = {each.version: each.measured.accuracy for each in facts.commits}
-    held_out_hits = {each.version: each.accuracy for each in facts.evaluations}
-    classifies = any(value is not None for value in (*hits.values(), *held_out_hits.values()))
+    target = facts.job.spec.algorithm.wanted
+    seen = {name for each in facts.evaluations for name in each.metrics} | {"loss"}
+    if any(value is not None for value in _training(facts, "accuracy").values()):
+        seen.add("accuracy")
+    # The loss comes first: it is what is made small.
+    names = ["loss", *(name for name in in_order(dict.fromkeys(seen, 0.0)) if name != "loss")]
     found = []
     for label, place, form in (
         ("time", {each.version: each.account.seconds for each in facts.versions}, time),
         ("dollars", {each.version: each.account.cost_usd for each in facts.versions}, money),
     ):
-        curves = [
-            _line("training", "s1", losses, place),
-            _line("validation", "s2", held_out_losses, place, marks=True),
-        ]
-        found.append(charts.lines(curves, x=label, y="loss", x_format=form, y_format=number))
-        if classifies:
+        for name in names:
+            held_out = {each.version: each.metrics.get(name) for each in facts.evaluations}
             curves = [
-                _line("training", "s1", hits, place),
-                _line("validation", "s2", held_out_hits, place, marks=True),
+                _line("training", "s1", _training(facts, name), place),
+                _line("validation", "s2", held_out, place, marks=True),
             ]
+            wanted = [("target", "s3", target.value)] if target and target.metric == name else []
             found.append(
-                charts.lines(curves, x=label, y="accuracy", x_format=form, y_format=share, limits=wanted)
+                charts.lines(
+                    [curve for curve in curves if curve.points or name == "loss"],
+                    x=label,
+                    y=metric(name).label,
+                    x_format=form,
+                    y_format=share if metric(name).share else number,
+                    limits=wanted,
+                )
             )
     return ['<div class="grid">', *found, "</div>"]
 
@@ -133,7 +158,11 @@ def _line(
     *,
     marks: bool = False,
 ) -> Line:
-    points = [(place[version], value) for version, value in values.items() if value is not None]
+    points = [
+        (place[version], value)
+        for version, value in values.items()
+        if value is not None and math.isfinite(value)
+    ]
     return Line(name, kind, points, marks)
 
 

@@ -95,12 +95,29 @@ def test_progress_lines_come_once_a_second_and_at_the_end() -> None:
     assert lines[-1].endswith("$0.000123")
 
 
+def test_metrics_of_values_are_in_lines_and_in_the_live_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    display = LineDisplay(stream, plain_line, Clock())
+    live = LiveDisplay(io.StringIO(), "values", "AWSLambda")
+    monkeypatch.setattr(live, "_tick", lambda: None)
+    for each in (display, live):
+        each.begin(Progress(EXTENT))
+        each.committed(commit(10, loss=0.5, metrics={"mae": 3.0}))
+        each.evaluated(10, {"loss": 0.25, "r2": 0.75, "mae": 2.0})
+    first, second = stream.getvalue().splitlines()
+    assert first.startswith("step 10/40 (25 %)  loss 0.5000  MAE 3.0000")
+    assert second == "evaluated version 10 on held-out samples: R² 0.7500, MAE 2.0000, loss 0.2500"
+    drawn = io.StringIO()
+    Console(file=drawn, width=120).print(live.picture())
+    assert "loss 0.5000   training MAE 3.0000   validation R² 0.7500 at 10" in drawn.getvalue()
+
+
 def test_evaluations_retries_hedges_and_checkpoints_each_get_their_line() -> None:
     stream = io.StringIO()
     display = LineDisplay(stream, plain_line, Clock())
     display.begin(Progress(EXTENT))
-    display.evaluated(36, 0.1537, 0.9358)
-    display.evaluated(37, 0.5, None)
+    display.evaluated(36, {"loss": 0.1537, "accuracy": 0.9358})
+    display.evaluated(37, {"loss": 0.5})
     display.invocation_failed("worker", "train", InvocationError("hung up", reason="Lost", retryable=True))
     display.invocation_failed("worker", "train", InvocationError("no such layer"))
     display.hedged("worker", "train", 7)
@@ -165,9 +182,9 @@ def test_asynchronous_progress_counts_contributions() -> None:
 
 def test_an_older_evaluation_does_not_replace_a_newer_one() -> None:
     progress = Progress(EXTENT)
-    progress.take_evaluation(20, 0.2, 0.9)
-    progress.take_evaluation(10, 0.4, 0.8)
-    assert progress.evaluated == (20, 0.2, 0.9)
+    progress.take_evaluation(20, {"loss": 0.2, "accuracy": 0.9})
+    progress.take_evaluation(10, {"loss": 0.4, "accuracy": 0.8})
+    assert progress.evaluated == (20, {"loss": 0.2, "accuracy": 0.9})
 
 
 class OneOfEach(EmbeddedRuntime):
@@ -199,7 +216,7 @@ def test_the_live_picture_shows_progress_numbers_tree_and_functions(monkeypatch:
     display.watch(OneOfEach())
     display.planned(Plan(structure=(1, 8), shards=1), None)
     display.committed(commit(10, loss=0.5, accuracy=0.75))
-    display.evaluated(8, 0.25, 0.875)
+    display.evaluated(8, {"loss": 0.25, "accuracy": 0.875})
     stream = io.StringIO()
     Console(file=stream, width=120).print(display.picture())
     lines = [" ".join(line.split()) for line in stream.getvalue().splitlines()]

@@ -75,6 +75,36 @@ def test_regression_gives_values_and_no_probabilities(tmp_path: Path) -> None:
         model.probabilities(FEATURES)
 
 
+def test_scaled_targets_are_predicted_in_their_own_units(tmp_path: Path) -> None:
+    statistics = {"mean": [10.0, 0, 0, 0], "deviation": [2.0, 1, 1, 1]}
+    module = write_model(
+        tmp_path / "m.safetensors", task="regression", classes=None, targetStatistics=statistics
+    )
+    with torch.inference_mode():
+        outputs = module(torch.from_numpy((FEATURES * 0.5 + 1).astype(np.float32))).numpy()
+    wanted = outputs * [2, 1, 1, 1] + [10, 0, 0, 0]
+    assert predict.load(tmp_path / "m.safetensors").predict(FEATURES) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_labels_are_0_or_1_each_with_their_probabilities(tmp_path: Path, shell: Shell) -> None:
+    module = write_model(tmp_path / "m.safetensors", task="multilabel", classes=None)
+    with torch.inference_mode():
+        outputs = module(torch.from_numpy((FEATURES * 0.5 + 1).astype(np.float32)))
+    model = predict.load(tmp_path / "m.safetensors")
+    assert model.predict(FEATURES).tolist() == (outputs > 0).int().tolist()
+    assert model.probabilities(FEATURES) == pytest.approx(outputs.sigmoid().numpy(), abs=1e-6)
+    np.save(tmp_path / "x.npy", FEATURES)
+    found = shell("predict", tmp_path / "m.safetensors", tmp_path / "x.npy", "--json").json
+    assert found["task"] == "multilabel"
+    assert found["predictions"][0]["labels"] == np.flatnonzero(outputs[0] > 0).tolist()
+
+
+def test_a_task_of_a_later_release_is_named(tmp_path: Path) -> None:
+    write_model(tmp_path / "m.safetensors", task="ranking")
+    with pytest.raises(DataError, match="there is no task 'ranking'; there are multilabel, classification"):
+        predict.load(tmp_path / "m.safetensors")
+
+
 @pytest.mark.parametrize(
     ("features", "text"),
     [

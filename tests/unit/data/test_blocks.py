@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load as load_safetensors
 
 from sapflow.data.blocks import cut_blocks, load_manifest
-from sapflow.data.chunks import Chunk, Part, Source, Task
+from sapflow.data.chunks import Chunk, Part, Source
 from sapflow.data.manifest import Manifest, block_key, decode_block, encode_block
 from sapflow.data.source import open_source
 from sapflow.data.statistics import Normalize, Statistics
@@ -33,7 +33,7 @@ def numbered(
     return Source("numbers", chunks, classes=classes)
 
 
-def given(features: np.ndarray, targets: np.ndarray, task: Task | None = None) -> Source:
+def given(features: np.ndarray, targets: np.ndarray, task: str | None = None) -> Source:
     return Source("given", lambda: iter([Chunk(features, targets, "given")]), task)
 
 

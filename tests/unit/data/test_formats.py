@@ -319,6 +319,42 @@ def test_csv_fractions_among_classes_are_refused(tmp_path: Path) -> None:
     assert "b.csv: row 0 (the first is 0) has the label 2.5" in refused(csv(tmp_path, "1,2.5\n", "b.csv"))
 
 
+def test_csv_takes_several_target_columns_in_the_order_asked_for(tmp_path: Path) -> None:
+    csv(tmp_path, "a,b,c,d\n1,0.5,2,1\n3,1.5,4,0\n")
+    features, targets = read(tmp_path, targets=["d", "b"])
+    assert features.tolist() == [[1, 2], [3, 4]]
+    assert targets.tolist() == [[1, 0.5], [0, 1.5]]
+    assert targets.dtype == np.float32
+    assert "line 2, column b: the target 'x'" in refused(csv(tmp_path, "a,b,c,d\n1,x,2,1\n"), targets=[-1, 1])
+    features, targets = read(csv(tmp_path, "1,0,2\n"), targets=[1])
+    assert (features.tolist(), targets.tolist()) == ([[1, 2]], [0])
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"targets": ["a", "z"]}, "has no column 'z'"),
+        ({"targets": ["a", 0]}, "names a column of"),
+        ({"targets": ["a", "b", "c"]}, "all its columns are targets"),
+        ({"targets": ["a", "b"], "target": "c"}, "give one of the two"),
+        ({"targets": ["a", "b"], "classes": 3}, "classes is for one target column"),
+    ],
+)
+def test_target_columns_that_do_not_go_together(
+    tmp_path: Path, options: dict[str, object], text: str
+) -> None:
+    assert text in refused(csv(tmp_path, "a,b,c\n1,0,1\n"), None, **options)
+
+
+def test_parquet_takes_several_target_columns(tmp_path: Path) -> None:
+    parquet(tmp_path, a=[1.0, 2.0], y=[True, False], b=[3.0, 4.0], z=[0, 1])
+    features, targets = read(tmp_path, targets=["z", "y"])
+    assert features.tolist() == [[1, 3], [2, 4]]
+    assert targets.tolist() == [[0, 1], [1, 0]]
+    parquet(tmp_path, a=[1.0], y=["dog"], z=[0])
+    assert "several targets must be numbers" in refused(tmp_path, targets=["z", "y"])
+
+
 def test_csv_names_of_classes(tmp_path: Path) -> None:
     csv(tmp_path, "length,kind\n1,setosa\n2, virginica\n")
     assert read(tmp_path, classes=["setosa", "virginica"])[1].tolist() == [0, 1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sapflow.data import bundled
-from sapflow.data.chunks import Chunk, Source, Task
+from sapflow.data.chunks import Chunk, Source
 from sapflow.data.source import open_source
 from sapflow.errors import DataError
 
@@ -24,7 +24,7 @@ def refused(source: str, format: str | None = None, **options: object) -> str:
 
 
 def checked(
-    *chunks: tuple[object, object], task: Task | None = None, classes: int | None = None
+    *chunks: tuple[object, object], task: str | None = None, classes: int | None = None
 ) -> list[Chunk]:
     made = [Chunk(np.asarray(x), np.asarray(y), f"file {i}", 100) for i, (x, y) in enumerate(chunks)]
     return list(Source("set", lambda: iter(made), task, classes).read())
@@ -245,3 +245,50 @@ def test_a_source_without_samples_is_refused() -> None:
 def test_a_sample_too_large_for_a_block_is_refused() -> None:
     with pytest.raises(DataError, match="fit a block"):
         checked((np.zeros((1, 2_000_001), np.uint8), [0]))
+
+
+def task_of(*chunks: tuple[object, object], task: str | None = None) -> tuple[str, np.ndarray]:
+    """The task that a source's samples are for, and their targets."""
+    made = [Chunk(np.asarray(x), np.asarray(y), f"file {i}", 100) for i, (x, y) in enumerate(chunks)]
+    read = list(Source("set", lambda: iter(made), task).read_task())
+    return read[0][0].name, np.concatenate([chunk.targets for _, chunk in read])
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float32, np.float64])
+def test_several_targets_of_0_and_1_are_labels_whatever_their_type(kind: type) -> None:
+    name, targets = task_of((X, np.array([[0, 1], [1, 1]], kind)))
+    assert (name, targets.tolist()) == ("multilabel", [[0, 1], [1, 1]])
+    assert targets.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("targets", "family", "name"),
+    [
+        ([0, 1], None, "classification"),
+        ([0.0, 1.0], None, "regression"),
+        ([[0], [1]], None, "classification"),
+        ([[0.5, 1], [0, 1]], None, "regression"),
+        ([[0, 1], [1, 1]], "regression", "regression"),
+        ([[0.0, 1], [1, 1]], "classification", "multilabel"),
+        ([0.0, 1.0], "classification", "classification"),
+    ],
+)
+def test_the_task_follows_from_the_targets_unless_it_is_said(
+    targets: list[object], family: str | None, name: str
+) -> None:
+    assert task_of((X, targets), task=family)[0] == name
+
+
+@pytest.mark.parametrize("second", [[[0.5, 1], [0, 1]], [[0, 2], [0, 1]]])
+def test_labels_that_go_on_with_other_values_are_refused_with_the_row(second: list[list[float]]) -> None:
+    with pytest.raises(DataError, match=r"file 1: row 100 .* each 0 or 1; .*task: Regression learns"):
+        task_of((X, [[0.0, 1], [1, 1]]), (X, second))
+    assert task_of((X, [[0.0, 1], [1, 1]]), (X, second), task="regression")[0] == "regression"
+
+
+def test_a_number_of_classes_does_not_go_with_several_labels() -> None:
+    with pytest.raises(DataError, match="leave it out to learn 2 labels"):
+        checked((X, [[0, 1], [1, 1]]), classes=3)
+
+
+X = [[1.0], [2.0]]

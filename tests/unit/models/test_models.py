@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from sapflow.errors import SpecError
-from sapflow.models import BUILT_IN, build, default_loss, describe, loss_for
+from sapflow.models import BUILT_IN, build, describe
 from sapflow.models.builtin import LocalResponseNorm
 
 CASE_A = {"hidden": [100] * 5}
@@ -294,49 +293,3 @@ def test_a_model_on_the_meta_device_is_described_as_a_real_one() -> None:
 def test_a_model_for_other_samples_is_refused_with_their_shape() -> None:
     with pytest.raises(SpecError, match=r"samples of shape 21"):
         describe(made("users_models:fixed"), (21,))
-
-
-def test_cross_entropy_sums_over_samples_and_counts_the_right_ones() -> None:
-    outputs = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0]], requires_grad=True)
-    targets = torch.tensor([0, 1, 1])
-    loss, correct = loss_for("CrossEntropy")(outputs, targets)
-    torch.testing.assert_close(loss, 3 * F.cross_entropy(outputs, targets))
-    assert correct.item() == 2
-    assert loss.requires_grad
-    assert loss.shape == correct.shape == ()
-
-
-@pytest.mark.parametrize("shape", [(4,), (4, 1)])
-@pytest.mark.parametrize("kind", [torch.int64, torch.uint8, torch.float32])
-def test_binary_cross_entropy_takes_one_logit_and_any_type_of_label(
-    shape: tuple[int, ...], kind: torch.dtype
-) -> None:
-    logits = torch.tensor([1.0, -2.0, 0.5, -0.1])
-    targets = torch.tensor([1, 0, 0, 1]).to(kind)
-    loss, correct = loss_for("BinaryCrossEntropy")(logits.reshape(shape), targets)
-    torch.testing.assert_close(loss, 4 * F.binary_cross_entropy_with_logits(logits, targets.float()))
-    assert correct.item() == 2
-
-
-@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 3)])
-def test_mse_is_the_mean_over_outputs_summed_over_samples(shape: tuple[int, ...]) -> None:
-    outputs, targets = torch.randn(shape), torch.randn(shape)
-    loss, correct = loss_for("MSE")(outputs, targets)
-    torch.testing.assert_close(loss, 4 * F.mse_loss(outputs, targets))
-    assert correct.item() == 0
-
-
-def test_mse_refuses_targets_of_another_shape_instead_of_broadcasting() -> None:
-    with pytest.raises(ValueError, match="against targets"):
-        loss_for("MSE")(torch.zeros(4, 2), torch.zeros(4))
-
-
-def test_an_unknown_loss_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="CrossEntropy, BinaryCrossEntropy, MSE"):
-        loss_for("Hinge")
-
-
-def test_the_default_loss_follows_the_task() -> None:
-    assert default_loss("classification", 10) == "CrossEntropy"
-    assert default_loss("classification", 1) == "BinaryCrossEntropy"
-    assert default_loss("regression", 1) == "MSE"

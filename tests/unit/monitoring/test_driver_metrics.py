@@ -101,7 +101,7 @@ def test_a_commit_shows_where_the_job_stands(registry: CollectorRegistry, metric
     measured = Measured(loss=0.5, accuracy=0.75, gradient_norm=2.0, learning_rate=0.1, seconds=0.04)
     metrics.committed(commit(0))
     metrics.committed(commit(2, account=account, measured=measured, cursor=Cursor(epoch=1), skipped=True))
-    metrics.evaluated(2, 0.25, 0.875)
+    metrics.evaluated(2, {"loss": 0.25, "accuracy": 0.875, "macroF1": 0.5})
     metrics.checkpointed(2)
     seen = Scraped(registry)
     expected = {
@@ -109,6 +109,7 @@ def test_a_commit_shows_where_the_job_stands(registry: CollectorRegistry, metric
         "cost_dollars": 0.25, "validation_loss": 0.25, "validation_accuracy": 0.875, "workers": 4,
     }  # fmt: skip
     assert {name: seen.value(f"sapflow_job_{name}") for name in expected} == expected
+    assert seen.value("sapflow_job_validation_metric", metric="macroF1") == 0.5
     assert seen.value("sapflow_commits_total") == 1
     assert seen.value("sapflow_skipped_steps_total") == 1
     assert seen.value("sapflow_retries_total") == 3

@@ -1,5 +1,6 @@
 """The report's page: what it shows of which facts, and that it stands alone."""
 
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -74,7 +75,10 @@ def facts(**changes: Any) -> Facts:
         start=commit(0, cold=5),
         commits=commits,
         plan=Plan(structure=(1, 2, 4), shards=1),
-        evaluations=[Evaluation(10, 0.3, 0.8), Evaluation(20, 0.2, 0.9)],
+        evaluations=[
+            Evaluation(10, {"loss": 0.3, "accuracy": 0.8}),
+            Evaluation(20, {"loss": 0.2, "accuracy": 0.9}),
+        ],
         checkpoints=[20],
         outcome={
             "version": 20,
@@ -170,6 +174,33 @@ def test_shows_every_section_with_its_chart() -> None:
         "dollars against step",
         "events by time",
     ]
+
+
+def test_draws_every_metric_with_the_target_of_the_one_that_has_it() -> None:
+    job = tiny_job(algorithm_target={"metric": "r2", "value": 0.75})
+    evaluations = [
+        Evaluation(10, {"loss": 0.3, "r2": 0.5, "mae": 2.0}),
+        Evaluation(20, {"loss": math.nan, "r2": 0.7}),
+    ]
+    commits = [
+        each.model_copy(update={"measured": each.measured.model_copy(update={"accuracy": None})})
+        for each in facts().commits
+    ]
+    page = render(replace(facts(), job=job, evaluations=evaluations, commits=commits, outcome=None))
+    labels = [each["aria-label"] for tag, each in Elements(page).found if tag == "svg"]
+    assert labels[:3] == ["loss against time", "R² against time", "MAE against time"]
+    assert ">target<" in page
+    assert "<dt>validation R²</dt><dd>0.7000</dd>" in page
+
+
+def test_says_why_a_version_is_the_result() -> None:
+    outcome = {
+        "version": 9, "uri": "file:///m", "sha256": "ab", "account": {}, "chosenBy": "Best", "targetReached": False,
+        "validationLoss": 0.25, "validationMetrics": {"macroF1": 0.5},
+    }  # fmt: skip
+    page = render(replace(facts(), outcome=outcome))
+    assert "version 9, the best that was evaluated" in page
+    assert "<dt>validation macro F1</dt><dd>50.00 %</dd>" in page
 
 
 def test_shows_the_cells_of_a_placed_job_by_node_and_what_passed_through_the_store() -> None:

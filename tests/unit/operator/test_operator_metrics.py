@@ -78,6 +78,13 @@ def test_a_jobs_progress_has_the_names_and_the_label_of_the_drivers_series() -> 
         assert seen[series(f"sapflow_job_{name}", namespace="team", training_job="digits")] == value
 
 
+def test_other_metrics_are_told_apart_by_their_names() -> None:
+    seen = scrape_jobs(job("digits", {"progress": {"validationMetrics": {"r2": 0.5, "mae": 3.0}}}))
+    for name, value in {"r2": 0.5, "mae": 3.0}.items():
+        labels = {"namespace": "team", "training_job": "digits", "metric": name}
+        assert seen[series("sapflow_job_validation_metric", **labels)] == value
+
+
 def test_two_jobs_of_one_name_are_told_apart_by_namespace() -> None:
     here, there = job("digits", {"progress": {"step": 1}}), job("digits", {"progress": {"step": 2}}, "other")
     seen = scrape_jobs(here, there)

@@ -101,7 +101,7 @@ def test_reports_what_is_known_under_the_drivers_own_field_manager(tmp_path: Pat
             reporter.planned(Plan(structure=(1, 2, 4), shards=2), FORECAST)
             reporter.planned(Plan(structure=(1, 4), shards=3), None)
             reporter.committed(commit(6, loss=0.5, accuracy=0.75))
-            reporter.evaluated(6, 0.25, 0.875)
+            reporter.evaluated(6, {"loss": 0.25, "accuracy": 0.875, "macroF1": 0.5, "auc": math.nan})
             reporter.checkpointed(4)
 
     asyncio.run(test())
@@ -116,6 +116,7 @@ def test_reports_what_is_known_under_the_drivers_own_field_manager(tmp_path: Pat
     assert (known["step"], known["steps"], known["percent"], known["epoch"]) == (6, 8, 75.0, 1)
     assert (known["loss"], known["accuracy"]) == (0.5, 0.75)
     assert (known["validationLoss"], known["validationAccuracy"]) == (0.25, 0.875)
+    assert known["validationMetrics"] == {"macroF1": 0.5}
     assert (known["costUSD"], known["invocations"], known["coldStarts"], known["retries"]) == (
         0.006,
         42,
@@ -169,7 +170,7 @@ def test_every_field_it_reports_is_one_that_the_crd_declares(tmp_path: Path) -> 
         reporter.planned(Plan(structure=(1, 2, 4), shards=1), FORECAST)
         for version in range(8):
             reporter.committed(commit(version, loss=0.5, accuracy=0.5))
-        reporter.evaluated(6, 0.5, 0.5)
+        reporter.evaluated(6, {"loss": 0.5, "accuracy": 0.5, "auc": 0.5})
         reporter.finished(OUTCOME)
         return reporter.fields()
 

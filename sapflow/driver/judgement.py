@@ -1,0 +1,103 @@
+"""Which version is a job's result, by what is measured of versions on the held-out samples. Pure.
+
+Evaluations run beside the steps and end in any order, while steps go on. So versions are judged in their own order,
+each once and by numbers that are in the store for good: every driver of a job comes to the same result, whatever the
+one before it was doing when it died.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sapflow.spec.training_job import Spec
+from sapflow.tasks.metric import METRICS, Metric
+
+ChosenBy = Literal["Target", "Best", "EarlyStopping", "LastStep"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A version, and what made it the result."""
+
+    version: int
+    by: ChosenBy
+
+
+class Judgement:
+    """Takes in the metrics of evaluated versions, in the order of versions.
+
+    The first that meets the target is the result. Early stopping ends the job at the version that used up its patience;
+    the result is then the best version up to there, where the best is asked for, else that version itself.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        algorithm = spec.algorithm
+        self._target, self._stopping = algorithm.wanted, algorithm.early_stopping
+        self._best_by = None if spec.evaluation.keep_best is None else _metric(spec.evaluation.keep_best)
+        self.reached: int | None = None
+        """The version that meets the target."""
+        self.stopped: int | None = None
+        """The version at which early stopping ends the job."""
+        self.best: int | None = None
+        """The best version so far, where the best is asked for; of equals the earlier."""
+        self._best_value: float | None = None
+        self._watched: float | None = None
+        self._waited = 0
+
+    @property
+    def decided(self) -> bool:
+        """Whether no later version can change the result."""
+        return self.reached is not None or self.stopped is not None
+
+    @property
+    def candidates(self) -> set[int]:
+        """Judged versions of which one may be the result: their objects must stay."""
+        if self.reached is not None:
+            return {self.reached}
+        if self.best is not None:
+            return {self.best}
+        return set() if self.stopped is None else {self.stopped}
+
+    def judge(self, version: int, values: Mapping[str, float]) -> None:
+        """Take in the next version. A value that is missing or not finite meets nothing and betters nothing."""
+        if self.decided:
+            return
+        target = self._target
+        if target is not None and _metric(target.metric).meets(_of(values, target.metric), target.value):
+            self.reached = version
+            return
+        best = self._best_by
+        if best is not None and best.improves(_of(values, best.name), self._best_value):
+            self.best, self._best_value = version, values[best.name]
+        self._watch(version, values)
+
+    def _watch(self, version: int, values: Mapping[str, float]) -> None:
+        stopping = self._stopping
+        if stopping is None:
+            return
+        value = _of(values, stopping.metric)
+        if _metric(stopping.metric).improves(value, self._watched, stopping.min_delta):
+            self._watched, self._waited = value, 0
+            return
+        self._waited += 1
+        if self._waited >= stopping.patience:
+            self.stopped = version
+
+    def choice(self, last: int) -> Choice:
+        """The result of a job whose last version is `last`, once all that are evaluated are judged."""
+        if self.reached is not None:
+            return Choice(self.reached, "Target")
+        if self.best is not None:
+            return Choice(self.best, "Best")
+        if self.stopped is not None:
+            return Choice(self.stopped, "EarlyStopping")
+        return Choice(last, "LastStep")
+
+
+def _metric(name: str) -> Metric:
+    return METRICS[name]
+
+
+def _of(values: Mapping[str, float], name: str) -> float:
+    return values.get(name, math.nan)

@@ -1,0 +1,39 @@
+"""Mean and deviation of numbers that are seen piece by piece."""
+
+import numpy as np
+
+_LOWEST_DEVIATION = 1e-7
+
+
+class Moments:
+    """Means and variances of columns, over batches of rows, in float64.
+
+    They are joined as in Chan, Golub, LeVeque, *Updating formulae and a pairwise algorithm for computing sample
+    variances* (1979).
+    """
+
+    def __init__(self, width: int) -> None:
+        self.mean = np.zeros(width)
+        self._count = 0
+        self._squares = np.zeros(width)
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in rows float64 [n, width]; the array is used up."""
+        count = len(values)
+        mean = values.mean(axis=0)
+        values -= mean
+        squares = np.einsum("ij,ij->j", values, values)
+        delta, total = mean - self.mean, self._count + count
+        self.mean += delta * (count / total)
+        self._squares += squares + delta**2 * (self._count * count / total)
+        self._count = total
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """float64 [width]: of all rows, not of a sample of them."""
+        return np.asarray(np.sqrt(self._squares / self._count))
+
+    @property
+    def steady(self) -> np.ndarray:
+        """bool [width]: whether a column never changes, rounding errors apart."""
+        return np.asarray(self.deviation <= _LOWEST_DEVIATION * np.maximum(np.abs(self.mean), 1e-30))

@@ -1,0 +1,241 @@
+"""What a task is: everything about a learning problem that is neither data format nor network.
+
+A task is a class of its own module, named in registry.py; its metrics are measures (measures.py), its losses are named
+here and computed by `tasks.torch.losses`. Nothing else in Sapflow asks which task a job has.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from sapflow.errors import DataError
+from sapflow.tasks.measures import Measure, SumsByName
+from sapflow.tasks.metric import METRICS
+from sapflow.tasks.targets import Counted, Rows, Targets
+
+if TYPE_CHECKING:
+    from sapflow.spec.learning import ModelSpec
+    from sapflow.spec.training_job import Spec
+
+Problem = tuple[str, str]
+"""A field's path and a message."""
+
+MOST_COUNTED = 4096
+"""Classes, labels or values up to which they are counted one by one: each adds some 100 bytes to an evaluation's
+replies."""
+COUNTED_UNASKED = 256
+"""Up to so many, metrics that count them are computed without being asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossSettings:
+    """A loss, as the worker is to compute it."""
+
+    name: str
+    entrypoint: str | None = None
+    """The user's own loss, in place of the named one."""
+    weights: tuple[float, ...] | None = None
+    """Of classes [classes], or of a label's presence [labels]."""
+    smoothing: float = 0.0
+    delta: float = 1.0
+    """Huber: the error from which on it grows linearly."""
+    shift: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
+    """The loss sees targets as (target − shift) / scale, float32 [values]; None: as they are."""
+
+
+class Task(ABC):
+    """A learning problem. Its life:
+
+    1. While a source is read nothing is known yet, and class methods do the work: `fits` tells by the first targets
+       whether the problem is one of this kind, `checked` checks each batch and gives it the type of the blocks,
+       `counted` gathers what the manifest keeps of the training targets.
+    2. With the manifest there is an instance: `outputs` sizes the network, `problems` holds the spec against the data,
+       `loss` and `measures` are what a worker computes.
+    3. The driver makes metrics of sums: `training_metrics` after each step, `measures` after each evaluation.
+    4. A trained network's outputs become `predictions`, and `answers` for the command line.
+    """
+
+    name: ClassVar[str]
+    """As manifests and model files say it."""
+    family: ClassVar[str]
+    """What a source, or `data.options.task` with a capital, asks for: this task or one of its kin."""
+    stored: ClassVar[Literal["int32", "float32"]]
+    """The type of targets in blocks: of 4 bytes, which leaves the features behind them aligned."""
+    batched: ClassVar[Literal["int64", "float32"]]
+    """The type of targets in batches."""
+
+    def __init__(self, targets: Targets, *, scale_target: bool = False) -> None:
+        self.targets = targets
+        self._scale_target = scale_target
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, targets: np.ndarray, *, asked: bool) -> bool:
+        """Whether targets [n] or [n, k] look like this task's; `asked`: its family was asked for by name."""
+
+    @classmethod
+    @abstractmethod
+    def checked(cls, targets: np.ndarray, rows: Rows, classes: int | None) -> np.ndarray:
+        """Targets [n] or [n, k] of any numeric type as `stored`.
+
+        `classes`: their number, where the source says it. Raises DataError, naming the row.
+        """
+
+    @classmethod
+    def highest_class(cls, targets: np.ndarray) -> int | None:
+        """The highest class number among checked targets; None where targets are no class numbers."""
+        return None
+
+    @classmethod
+    @abstractmethod
+    def counted(cls) -> Counted:
+        """New statistics of training targets."""
+
+    @classmethod
+    @abstractmethod
+    def wrong(cls, targets: Targets) -> str | None:
+        """The field of a manifest that cannot be this task's, or None."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Numbers that a network gives for one sample."""
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """The targets in words: `10 classes`."""
+
+    @property
+    @abstractmethod
+    def losses(self) -> tuple[str, ...]:
+        """The losses that fit, the default first."""
+
+    def loss(self, model: "ModelSpec") -> LossSettings:
+        """The loss of a job that has no problems."""
+        return LossSettings(
+            name=model.loss or self.losses[0],
+            entrypoint=model.loss_entrypoint,
+            weights=self._weights(model),
+            smoothing=model.label_smoothing or 0.0,
+            delta=model.huber_delta or 1.0,
+        )
+
+    @abstractmethod
+    def training_sums(self, outputs: np.ndarray, targets: np.ndarray) -> SumsByName:
+        """What a batch adds to the sums that a contribution carries beside the loss: few, and the same names always."""
+
+    @abstractmethod
+    def training_metrics(self, sums: Mapping[str, float], samples: int) -> dict[str, float]:
+        """Metrics of a step's own samples, from the sums of `training_sums`; empty where there are none."""
+
+    def metric_values(self, outputs: np.ndarray) -> np.ndarray:
+        """What measures are given of a network's outputs: they as they are, unless targets are scaled."""
+        return outputs
+
+    def measures(self, spec: "Spec", held_out: int) -> list[Measure]:
+        """What an evaluation on so many samples computes beside the loss: what is asked for, else the usual."""
+        named = spec.evaluation.metrics
+        unasked = self._usual() if named is None else ()
+        names = {*unasked, *(name for _, name in asked_metrics(spec))} - {"loss"}
+        return [self._measure(name, held_out) for name in self.metrics if name in names]
+
+    @property
+    @abstractmethod
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that there are, the loss among them, those that count more than MOST_COUNTED left out."""
+
+    @abstractmethod
+    def _usual(self) -> tuple[str, ...]:
+        """The metrics that are computed where evaluation.metrics is left out."""
+
+    @abstractmethod
+    def _measure(self, name: str, held_out: int) -> Measure: ...
+
+    def problems(self, spec: "Spec", held_out: int) -> list[Problem]:
+        """What does not hold between a spec and the data, of which `held_out` samples are for evaluation."""
+        return [
+            *self._metric_problems(spec, held_out),
+            *self._loss_problems(spec.model),
+            *self._target_problems(spec),
+        ]
+
+    def _metric_problems(self, spec: "Spec", held_out: int) -> Iterator[Problem]:
+        for field, name in asked_metrics(spec):
+            if name not in self.metrics:
+                if field == _TARGET_ACCURACY:
+                    yield field, f"is for classification; the data is {self.name}"
+                else:
+                    known = f"{self.name} of {self.summary} has {', '.join(self.metrics)}"
+                    yield field, f"there is no metric {name!r}: {known}"
+            elif held_out == 0:
+                yield field, "needs held-out samples: set spec.data.validationFraction above 0"
+        target = spec.algorithm.target
+        if target is not None and target.metric in METRICS:
+            metric = METRICS[target.metric]
+            if not metric.least <= target.value <= metric.most:
+                yield "spec.algorithm.target.value", f"{metric.name} is {metric.bounds}, not {target.value:g}"
+
+    def _loss_problems(self, model: "ModelSpec") -> Iterator[Problem]:
+        if model.loss is not None and model.loss not in self.losses:
+            fitting = " or ".join(self.losses)
+            yield "spec.model.loss", f"must be {fitting} for {self.summary}, not {model.loss}"
+
+    @abstractmethod
+    def _target_problems(self, spec: "Spec") -> Iterator[Problem]:
+        """What else of the spec does not fit the targets."""
+
+    def _weights(self, model: "ModelSpec") -> tuple[float, ...] | None:
+        """The loss's weights."""
+        return None
+
+    @property
+    def needed_to_predict(self) -> dict[str, list[float]]:
+        """Statistics without which a network's outputs cannot be read: what its file must say."""
+        return {}
+
+    def predictions(self, outputs: np.ndarray) -> np.ndarray:
+        """What a network's outputs float32 [n, outputs] say, in the units of the data's targets."""
+        return outputs
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """The probability of each class or label, float64. Raises DataError where there are none."""
+        raise DataError("the model predicts values, not classes: it has no probabilities")
+
+    @abstractmethod
+    def answers(self, outputs: np.ndarray, top: int) -> list[dict[str, Any]]:
+        """One JSON object a sample: what is predicted, of classes the `top` likeliest."""
+
+    @abstractmethod
+    def in_words(self, answer: Mapping[str, Any]) -> str:
+        """An answer for people."""
+
+
+_TARGET_ACCURACY = "spec.algorithm.targetAccuracy"
+
+
+def asked_metrics(spec: "Spec") -> Sequence[Problem]:
+    """(field, metric) of every metric that a spec names."""
+    algorithm, evaluation = spec.algorithm, spec.evaluation
+    found = [
+        (f"spec.evaluation.metrics[{index}]", name) for index, name in enumerate(evaluation.metrics or ())
+    ]
+    if evaluation.keep_best is not None:
+        found.append(("spec.evaluation.keepBest", evaluation.keep_best))
+    if algorithm.target_accuracy is not None:
+        found.append((_TARGET_ACCURACY, "accuracy"))
+    if algorithm.target is not None:
+        found.append(("spec.algorithm.target.metric", algorithm.target.metric))
+    if algorithm.early_stopping is not None:
+        found.append(("spec.algorithm.earlyStopping.metric", algorithm.early_stopping.metric))
+    return found
+
+
+def values_of(measures: Sequence[Measure], sums: SumsByName, samples: int) -> dict[str, float]:
+    """Metrics by name, the loss first."""
+    values = {each.metric.name: each.value(sums, samples) for each in measures}
+    return {"loss": sums["loss"] / samples, **values}
