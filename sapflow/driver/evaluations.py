@@ -78,6 +78,13 @@ class Evaluations:
                 self._take_in(version, record)
         self._settle_in_order()
 
+    async def loss_of(self, version: int) -> float:
+        """The validation loss of a version that is under evaluation, or was; waits for it."""
+        while version not in self.losses:
+            await asyncio.wait({self._tasks[version]})
+            self.check()
+        return self.losses[version]
+
     async def settle(self) -> None:
         """Wait for the evaluations under way, as far as they may change the result."""
         try:
