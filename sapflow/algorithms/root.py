@@ -11,12 +11,12 @@ import numpy as np
 
 from sapflow.algorithms import optimizers
 from sapflow.algorithms.merge import Cursor, Workspace, read, sum_children, write
-from sapflow.algorithms.optimizers import OptimizerSettings
+from sapflow.algorithms.optimizers import Group, Grouping, OptimizerSettings
 from sapflow.channels.channels import Channels
 from sapflow.errors import CorruptObject
 from sapflow.messages.refs import Ref
 from sapflow.messages.replies import RootReply
-from sapflow.messages.requests import RootRequest
+from sapflow.messages.requests import RootRequest, Update
 from sapflow.messages.vectors import Part
 from sapflow.objects import contribution
 from sapflow.objects.contribution import Sums
@@ -187,6 +187,14 @@ def _separate(
     )
 
 
+def _grouping(update: Update) -> Grouping | None:
+    """The parameter groups of the request's range."""
+    if update.groups is None or update.ranges is None:
+        return None
+    groups = tuple(Group(each.weight_decay, each.learning_rate_factor) for each in update.groups)
+    return Grouping(groups, tuple(update.ranges))
+
+
 class _State:
     """Parameters and optimiser state of one range, on their way from one version to the next."""
 
@@ -197,6 +205,7 @@ class _State:
         self._settings = (
             OptimizerSettings(**request.update.settings) if request.update.kind == "optimizer" else None
         )
+        self._grouping = _grouping(request.update)
         slots = optimizers.slots(self._settings) if self._settings is not None else ()
         with timing.phase("read"):
             self._params, self._metadata = warm.take(store, request.params, start, stop, 1)
@@ -239,6 +248,7 @@ class _State:
                 state=list(self._slots),
                 learning_rate=learning_rate,
                 step=step,
+                grouping=self._grouping,
             )
         np.copyto(self._params[trained:], mean[trained:])
         if sums.integers:

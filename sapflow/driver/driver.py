@@ -14,6 +14,7 @@ from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.keeper import Keeper
 from sapflow.driver.memory_search import Sizing
 from sapflow.driver.plans import Planning, Surroundings
+from sapflow.driver.plateau import Plateau
 from sapflow.driver.repeats import StepRepeats
 from sapflow.errors import JobFailed, SapflowError
 from sapflow.messages.replies import InitializeReply
@@ -26,6 +27,7 @@ from sapflow.quantities import structure
 from sapflow.quantities.memory import parse_quantity
 from sapflow.records.commits import INTERRUPTED, Account, Commit, Plan, Records
 from sapflow.records.memory_search import SearchSettings
+from sapflow.records.plateau import PlateauState
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.algorithm import AlgorithmDriver
@@ -91,7 +93,7 @@ class Driver:
             if last is None:
                 last = await self._initialize(context, planning)
             else:
-                await self._resume_plan(planning, last)
+                await self._resume_plan(context, planning, last)
                 self._observer.resumed(last)
             plan = await self._records.plan(last.plan)
             algorithm = driver_of(context.facts.name)(
@@ -181,6 +183,7 @@ class Driver:
             plan = plan.model_copy(update={"cells": self._placed.cells})
         await self._records.write(keys.plan(self._prefix, plan.name), plan.body())
         workers = job.spec.workers
+        context.lay_out(reply.layout)
         commit = Commit(
             version=0,
             id=ident,
@@ -192,6 +195,7 @@ class Driver:
             optimizer=[],
             counters=[0] * workers if context.facts.counts_ranks else [],
             layout=reply.layout,
+            plateau=PlateauState() if context.schedule.name == "Plateau" else None,
             account=context.caller.account,
             measured=context.measured(None, 0.0, None),
             forecast=forecast,
@@ -204,10 +208,11 @@ class Driver:
         self._observer.committed(standing)
         return standing
 
-    async def _resume_plan(self, planning: Planning, last: Commit) -> None:
+    async def _resume_plan(self, context: Context, planning: Planning, last: Commit) -> None:
         """Go on by the plan of the last commit."""
         first = await self._records.commit(0)
         if first is not None:
+            context.lay_out(first.layout)
             planning.resume(first, last)
         self._observer.planned(await self._records.plan(last.plan), first.forecast if first else None)
 
@@ -256,12 +261,14 @@ class _Walk:
         self._commit = algorithm.commit
         self._plans: dict[str, Plan] = {}
         self._repeats = StepRepeats()
+        self._plateau = Plateau(context, evaluations)
 
     async def to_the_end(self) -> Commit:
         """Train; the version that is the result."""
         self._settle(self._commit, await self._plan())
         try:
             while not self._algorithm.finished:
+                self._algorithm.plateau = await self._plateau.before_step_after(self._commit)
                 self._evaluations.check()
                 if self._evaluations.decided:
                     break
@@ -319,6 +326,8 @@ class _Walk:
         if self._sizing is not None:
             new = self._sizing.next(old, new)
         changes = {"kept": self._keeper.kept, **await self._planned_anew(old, new)}
+        if algorithm.plateau is not None:
+            changes["plateau"] = self._plateau.after(algorithm.plateau, old, new)
         self._commit, ours = await records.settle(new.model_copy(update=changes))
         if self._commit.plan != old.plan:
             self._planning.settle()

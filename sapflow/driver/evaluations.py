@@ -1,6 +1,7 @@
 """Evaluation as a function, beside training: versions are evaluated in the background and judged in order."""
 
 import asyncio
+import math
 from typing import Any
 
 from sapflow.driver.judgement import Choice, Judgement
@@ -114,6 +115,13 @@ class Evaluations:
             else:
                 self._await_turn(commit)
                 self._take_in(version, record)
+
+    async def loss_of(self, version: int) -> float:
+        """The validation loss of a version that is under evaluation, or was; waits for it."""
+        while version not in self.metrics:
+            await asyncio.wait({self._tasks[version]})
+            self.check()
+        return float(self.metrics[version].get("loss", math.nan))
 
     async def settle(self) -> None:
         """Wait for the evaluations under way, as far as they may change the result."""

@@ -81,6 +81,8 @@ class TrainRequest(Request):
     schedule_step: int = Field(0, ge=0)
     """For local steps: the number of earlier local steps, for the learning-rate schedule."""
     schedule_total: int | None = None
+    schedule_factor: float | None = None
+    """Local steps: the factor that a schedule by the loss has come to. Left out where there is none."""
     outputs: list[Ref]
     """The contribution to write, one object per shard."""
     state: str | None = None
@@ -111,6 +113,13 @@ class MergeRequest(_Summing):
     output: Ref
 
 
+class ParameterGroup(Message):
+    """What the parameters of one group have of their own."""
+
+    weight_decay: float = Field(ge=0)
+    learning_rate_factor: float = Field(1.0, ge=0)
+
+
 class Update(Message):
     """How a version follows from the previous one: by an optimiser with its settings, or as the mean of models."""
 
@@ -120,6 +129,10 @@ class Update(Message):
     step: int = Field(1, ge=1)
     """Number of this optimiser update, from 1 (for Adam's bias correction)."""
     clip_norm: float | None = None
+    groups: list[ParameterGroup] | None = None
+    """Left out, with `ranges`, where all parameters are updated alike."""
+    ranges: list[tuple[int, int]] | None = None
+    """Consecutive ranges of the request's trained elements, from its `start` on: (stop, index of the group)."""
 
 
 class RootRequest(_Summing):

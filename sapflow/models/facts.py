@@ -24,6 +24,8 @@ class ModelFacts:
     """float32 values that autograd keeps per sample between forward and backward."""
     has_batch_statistics: bool
     has_dropout: bool
+    names: tuple[str, ...]
+    """Of the parameters, tied ones under each of their names."""
 
 
 def describe(model: nn.Module, inputs: tuple[int, ...]) -> ModelFacts:
@@ -45,6 +47,7 @@ def describe(model: nn.Module, inputs: tuple[int, ...]) -> ModelFacts:
             isinstance(each, nn.modules.batchnorm._BatchNorm) for each in model.modules()
         ),
         has_dropout=any(_drops(each) for each in model.modules()),
+        names=tuple(sorted(own)),
     )
 
 

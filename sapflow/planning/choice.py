@@ -79,8 +79,8 @@ def candidates(
     if not job.planned:
         return iter([search.candidate(work, constants, price, job.structure, job.shards)])
     tree = None if merge.structure is None else tuple(merge.structure)
-    if merge.shards is not None:
-        shards = [merge.shards]
+    if job.fixed_shards is not None:
+        shards = [job.fixed_shards]
     else:
         shards = search.feasible_shards(memory_limited(job, work), most_shards(size))
     # A level may have no more mergers than can be at work at once, unless the job itself or memory demands it.

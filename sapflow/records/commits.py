@@ -18,6 +18,7 @@ from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.memory_search import SizeSearch
+from sapflow.records.plateau import PlateauState
 from sapflow.records.rank_states import RankStates, all_keys
 
 INTERRUPTED = "Interrupted"
@@ -158,6 +159,9 @@ class Commit(Message):
     applied: list[Applied] = []
     skipped: bool = False
     """Whether the step was not finite, and `onNaN: Skip` kept the previous version."""
+    plateau: PlateauState | None = None
+    """Where the schedule Plateau stands, of jobs that ask for one: after this version's training loss, or after the
+    evaluations of versions before it."""
     layout: list[dict[str, Any]] = []
     """Names and places of the model's state on the flat vector; in commit 0 only."""
     kept: list[int] = []

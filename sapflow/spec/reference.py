@@ -16,7 +16,8 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from sapflow.spec.rules import RULES, Rule
+from sapflow.spec.rule import Rule
+from sapflow.spec.rules import RULES
 from sapflow.spec.training_job import API_VERSION, CLUSTER_ONLY, KIND, Metadata, Spec
 
 DEFAULT_PATH = Path("docs/reference/spec.md")
@@ -33,6 +34,8 @@ _MORE_RULES = (
     "labels, CrossEntropy for more classes.",
     "`spec.model.classWeights` and `labelSmoothing` are for classes and labels, `spec.data.scaleTarget` is for values.",
     "`spec.memory.worker` and `spec.memory.merger` must not be below what the model is estimated to need.",
+    "`spec.optimizer.groups`: each pattern must match a parameter of the model.",
+    "`spec.optimizer.schedule.metric: ValidationLoss` needs held-out samples.",
     "`spec.merge.shards` is at most the number of blocks that the model's parameters make.",
 )
 """What is computed, from the structure or from data and model; `sapflow validate` does it too."""

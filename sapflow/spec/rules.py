@@ -5,16 +5,16 @@ the field it concerns and the words for people.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from sapflow.quantities import memory
 from sapflow.quantities import structure as trees
+from sapflow.spec.optimizer_rules import OPTIMIZER_RULES
+from sapflow.spec.rule import Rule
 
 if TYPE_CHECKING:
-    from sapflow.spec.training_job import Runtime, Spec, TrainingJob
+    from sapflow.spec.training_job import Runtime, TrainingJob
 
 MIN_MEMORY = "64Mi"
 CLUSTER_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
@@ -25,17 +25,6 @@ S3_SOURCE = rf"^s3://[a-z0-9][a-z0-9.-]+(/{_SEGMENT})+/?(\?[A-Za-z0-9._~:/%&=-]*
 """No wildcard can get from a source's name into a policy, and no prefix can be written in two ways."""
 JOBS_SOURCE = r"^s3://[^/]*/jobs(/|\?|$)"
 """The prefix under which jobs keep their state."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """`field` is below `spec`; `holds` and `cel` say the same of it, `cel` with `self` as the spec."""
-
-    field: str
-    message: str
-    holds: "Callable[[Spec], bool]"
-    cel: str
-    runtime: Literal["both", "kubernetes"] = "both"
 
 
 def problems(job: "TrainingJob", runtime: "Runtime") -> list[tuple[str, str]]:
@@ -67,37 +56,6 @@ def s3_location(source: str) -> tuple[str, str, dict[str, str]] | None:
 def _at_least(quantity: str, least: str = MIN_MEMORY) -> bool:
     return memory.parse_quantity(quantity) >= memory.parse_quantity(least)
 
-
-def _only_for(
-    field: str, owners: tuple[str, ...], holder: str, given: "Callable[[Spec], object]", of: str
-) -> Rule:
-    """A field that only some kinds of `holder` take."""
-
-    def holds(spec: "Spec") -> bool:
-        return given(spec) is None or _name(spec, holder) in owners
-
-    listed = ", ".join(f"'{owner}'" for owner in owners)
-    message = f"is for {' and '.join(owners)} only: leave it out, or take one of these {of}"
-    return Rule(field, message, holds, f"!has(self.{field}) || self.{holder}.name in [{listed}]")
-
-
-def _required_for(field: str, owner: str, given: "Callable[[Spec], object]") -> Rule:
-    def holds(spec: "Spec") -> bool:
-        return given(spec) is not None or spec.optimizer.schedule.name != owner
-
-    return Rule(
-        field,
-        f"is required for {owner}",
-        holds,
-        f"has(self.{field}) || self.optimizer.schedule.name != '{owner}'",
-    )
-
-
-def _name(spec: "Spec", holder: str) -> str:
-    return spec.optimizer.name if holder == "optimizer" else spec.optimizer.schedule.name
-
-
-_SCHEDULE = "optimizer.schedule"
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -351,56 +309,7 @@ RULES: tuple[Rule, ...] = (
         "!has(self.memory.optimize) || !has(self.memory.optimize.max) || "
         "quantity(self.memory.optimize.max).compareTo(quantity(self.memory.worker)) >= 0",
     ),
-    _only_for(
-        "optimizer.momentum",
-        ("Momentum", "Nesterov"),
-        "optimizer",
-        lambda spec: spec.optimizer.momentum,
-        "optimizers",
-    ),
-    _only_for(
-        "optimizer.beta1", ("Adam", "AdamW"), "optimizer", lambda spec: spec.optimizer.beta1, "optimizers"
-    ),
-    _only_for(
-        "optimizer.beta2", ("Adam", "AdamW"), "optimizer", lambda spec: spec.optimizer.beta2, "optimizers"
-    ),
-    _only_for(
-        "optimizer.epsilon",
-        ("Adagrad", "Adam", "AdamW"),
-        "optimizer",
-        lambda spec: spec.optimizer.epsilon,
-        "optimizers",
-    ),
-    _only_for(
-        f"{_SCHEDULE}.stepSize",
-        ("Step",),
-        _SCHEDULE,
-        lambda spec: spec.optimizer.schedule.step_size,
-        "schedules",
-    ),
-    _only_for(
-        f"{_SCHEDULE}.gamma",
-        ("Exponential", "Step"),
-        _SCHEDULE,
-        lambda spec: spec.optimizer.schedule.gamma,
-        "schedules",
-    ),
-    _only_for(
-        f"{_SCHEDULE}.endFactor",
-        ("Linear",),
-        _SCHEDULE,
-        lambda spec: spec.optimizer.schedule.end_factor,
-        "schedules",
-    ),
-    _only_for(
-        f"{_SCHEDULE}.minFactor",
-        ("Cosine",),
-        _SCHEDULE,
-        lambda spec: spec.optimizer.schedule.min_factor,
-        "schedules",
-    ),
-    _required_for(f"{_SCHEDULE}.stepSize", "Step", lambda spec: spec.optimizer.schedule.step_size),
-    _required_for(f"{_SCHEDULE}.gamma", "Exponential", lambda spec: spec.optimizer.schedule.gamma),
+    *OPTIMIZER_RULES,
     Rule(
         "data.source",
         "must be sklearn:NAME, synthetic:NAME, generated:NAME or s3://bucket/prefix: functions in a cluster see no "

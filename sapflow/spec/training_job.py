@@ -3,27 +3,34 @@
 The CRD is generated from these models; document.py reads YAML into them.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from sapflow.algorithms.hyperparameters import OptimizerSettings
 from sapflow.algorithms.schedules import Schedule
 from sapflow.quantities import memory, structure
 from sapflow.quantities.prices import Price
 from sapflow.quantities.roles import Role
-from sapflow.spec.learning import AlgorithmSpec, DataSpec, MetricName, ModelSpec, OptimizerSpec
+from sapflow.spec.learning import AlgorithmSpec, DataSpec, MetricName, ModelSpec
+from sapflow.spec.optimizer import OptimizerSpec
 from sapflow.spec.placement import AffinitySpec, PlacementSpec
 from sapflow.spec.prices import PricesSpec
 from sapflow.spec.types import URL_PATTERN, Count, Cpu, Memory, Model, Name, ObjectName, Seconds, parse_cpu
 
 if TYPE_CHECKING:
-    from sapflow.algorithms.optimizers import OptimizerSettings
+    from sapflow.algorithms.optimizers import Grouping
+    from sapflow.algorithms.parameter_groups import Asked
 
 API_VERSION = "sapflow.dev/v1alpha1"
 KIND = "TrainingJob"
 MAX_WORKERS = 10_000
 PLANNED_MERGERS = 32
 """Mergers of all shards that a planned job may have on a level, where half its workers are fewer."""
+
+OPTIMIZER_FIELDS = {"momentum", "beta1", "beta2", "epsilon", "alpha", "centered", "weight_decay"}
+"""Fields of `spec.optimizer` that the update rule itself takes."""
 
 Runtime = Literal["local", "kubernetes"]
 
@@ -275,12 +282,19 @@ class TrainingJob(Model):
         Those of a placed job are fixed before: its cells are made for them.
         """
         merge, free = self.spec.merge, self.spec.algorithm.facts.merged and self.spec.affinity is None
-        return free and (merge.structure is None or merge.shards is None)
+        return free and (merge.structure is None or self.fixed_shards is None)
+
+    @property
+    def fixed_shards(self) -> int | None:
+        """The shards asked for, or that the optimiser asks for at the root; None: a planner chooses."""
+        if self.optimizer_settings.layerwise and self.spec.algorithm.facts.root_state:
+            return 1
+        return self.spec.merge.shards
 
     @property
     def shards(self) -> int:
         """The shards asked for, else 1, which a planner may better."""
-        return self.spec.merge.shards or 1
+        return self.fixed_shards or 1
 
     @property
     def instances(self) -> dict[Role, int]:
@@ -308,17 +322,46 @@ class TrainingJob(Model):
         return structure.closed_form(self.spec.workers)
 
     @property
-    def optimizer_settings(self) -> "OptimizerSettings":
-        from sapflow.algorithms.optimizers import OptimizerSettings  # numpy, which the operator does without
-
+    def optimizer_settings(self) -> OptimizerSettings:
         asked = self.spec.optimizer
-        given = asked.model_dump(
-            include={"momentum", "beta1", "beta2", "epsilon", "weight_decay"}, exclude_none=True
-        )
-        if asked.name == "AdamW":
-            given.setdefault("weight_decay", 0.01)
-        return OptimizerSettings(name=asked.name, **given)
+        given = asked.model_dump(include=OPTIMIZER_FIELDS, exclude_none=True)
+        return OptimizerSettings.of(asked.name, **given)
+
+    def grouping(self, layout: Sequence[Mapping[str, Any]]) -> "Grouping | None":
+        """The parameter groups as ranges of the vector that commit 0's `layout` describes; None: all are treated alike.
+
+        Raises SpecError for patterns that match nothing.
+        """
+        from sapflow.algorithms import parameter_groups  # numpy, which the operator does without
+
+        return parameter_groups.resolve(self.asked_groups, layout, self.optimizer_settings)
 
     @property
-    def schedule(self) -> Schedule:
-        return Schedule(**self.spec.optimizer.schedule.model_dump(exclude_none=True))
+    def asked_groups(self) -> "list[Asked]":
+        """The parameter groups as the spec asks for them."""
+        from sapflow.algorithms.parameter_groups import Asked
+
+        return [
+            Asked(
+                tuple(group.match),
+                group.weight_decay,
+                1.0 if group.learning_rate_factor is None else group.learning_rate_factor,
+            )
+            for group in self.spec.optimizer.groups or ()
+        ]
+
+    def schedule(self, updates_per_epoch: int) -> Schedule:
+        """The learning-rate schedule, its lengths in updates: (local) steps, or applied contributions."""
+        asked = self.spec.optimizer.schedule
+        given = asked.model_dump(exclude_none=True, exclude={"warmup_epochs", "step_epochs"})
+        if asked.warmup_epochs is not None:
+            given["warmup_steps"] = _updates(asked.warmup_epochs, updates_per_epoch)
+        if asked.step_epochs is not None:
+            given["step_size"] = _updates(asked.step_epochs, updates_per_epoch)
+        elif asked.name == "Plateau":
+            given.setdefault("step_size", updates_per_epoch)
+        return Schedule(**given)
+
+
+def _updates(epochs: float, updates_per_epoch: int) -> int:
+    return max(1, round(epochs * updates_per_epoch))

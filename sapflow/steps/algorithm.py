@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from sapflow.records.commits import Commit, Plan
+from sapflow.records.plateau import PlateauState
 from sapflow.steps.context import Context
 from sapflow.steps.leftovers import Leftovers
 
@@ -15,6 +16,8 @@ class AlgorithmDriver(ABC):
     stands by `settle`. An algorithm keeps nothing that could not be made again from the last commit.
     """
 
+    plateau: PlateauState | None = None
+    """Where a schedule by the loss stands, for the learning rate of the next step; set before each `next_commit`."""
     repeatable = True
     """Whether a step for which something was lost may be asked for again."""
 

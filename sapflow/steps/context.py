@@ -1,18 +1,25 @@
 """What every part of the driver needs to know of its job, and the numbers that follow from it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 from sapflow.algorithms import schedules
 from sapflow.algorithms.facts import Facts
+from sapflow.algorithms.optimizers import Grouping
+from sapflow.algorithms.schedules import Schedule
 from sapflow.data.blocks import Manifest
 from sapflow.data.manifest import manifest_key
 from sapflow.data.sampler import split, steps_per_epoch
 from sapflow.messages.replies import RootReply
+from sapflow.messages.requests import ParameterGroup, Update
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities import structure
 from sapflow.records.commits import Commit, Cursor, LevelUsage, Measured, Records
+from sapflow.records.plateau import PlateauState
 from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.calls import Caller
 from sapflow.steps.observer import Observer
@@ -41,6 +48,8 @@ class Context:
     records: Records
     caller: Caller
     observer: Observer
+    layout: list[Mapping[str, Any]] = field(default_factory=list)
+    """Names of the model's state on the vector; empty until version 0 is known."""
 
     @property
     def spec_key(self) -> str:
@@ -90,10 +99,49 @@ class Context:
         """Optimiser updates of the whole job, as the learning-rate schedule counts them."""
         return self.total_steps * self.facts.updates(self.job.spec.workers)
 
-    def learning_rate(self, update: int) -> float:
-        """Learning rate of update `update`, from 0."""
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The learning-rate schedule, its lengths in updates."""
+        return self.job.schedule(self.steps_per_epoch * self.facts.updates(self.job.spec.workers))
+
+    def learning_rate(self, update: int, plateau: PlateauState | None = None) -> float:
+        """Learning rate of update `update`, from 0. `plateau`: where a schedule by the loss stands."""
         return schedules.learning_rate(
-            self.job.spec.optimizer.learning_rate, self.job.schedule, update, self.schedule_total
+            self.job.spec.optimizer.learning_rate,
+            self.schedule,
+            update,
+            self.schedule_total,
+            1.0 if plateau is None else plateau.factor,
+        )
+
+    def lay_out(self, layout: Sequence[Mapping[str, Any]]) -> None:
+        """Version 0 is known, and with it where each parameter lies. Raises SpecError for groups without any."""
+        self.layout[:] = layout
+        _ = self.grouping
+
+    @cached_property
+    def grouping(self) -> Grouping | None:
+        """The parameter groups on the whole vector, once it is laid out; None: all parameters are treated alike."""
+        return self.job.grouping(self.layout)
+
+    def update(self, number: int, rate: float, start: int, stop: int) -> Update:
+        """The optimiser's update `number`, from 1, of elements `start` to `stop`."""
+        grouping = None if self.grouping is None else self.grouping.between(start, stop)
+        groups = ranges = None
+        if grouping is not None:
+            ranges = list(grouping.ranges)
+            groups = [
+                ParameterGroup(weight_decay=each.weight_decay, learning_rate_factor=each.factor)
+                for each in grouping.groups
+            ]
+        return Update(
+            kind="optimizer",
+            settings=self.job.optimizer_settings.to_json(),
+            learning_rate=rate,
+            step=number,
+            clip_norm=self.job.spec.optimizer.clip_norm,
+            groups=groups,
+            ranges=ranges,
         )
 
     def slices(self, cursor: Cursor) -> Slices:

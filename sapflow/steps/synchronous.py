@@ -37,8 +37,8 @@ class SynchronousDriver(AlgorithmDriver):
     _step: "Step | None" = None
 
     @abstractmethod
-    def update(self, commit: Commit) -> Update:
-        """How the version after `commit` follows from the sums at the root."""
+    def update(self, commit: Commit, start: int, stop: int) -> Update:
+        """How elements `start` to `stop` of the version after `commit` follow from the sums at the root."""
 
     @abstractmethod
     def batch(self, begin: int, end: int) -> int:
@@ -117,7 +117,7 @@ class Step:
 
     @property
     def _rate(self) -> float:
-        return self.context.learning_rate(self.commit.updates)
+        return self.context.learning_rate(self.commit.updates, self.algorithm.plateau)
 
     def _ref(self, level: int, index: int, shard: int) -> Ref:
         key = keys.contribution(self.context.prefix, self.version, self.ident, level, index, shard)
@@ -132,7 +132,7 @@ class Step:
 
     async def _worker(self, rank: int) -> None:
         begin, end = self.slices.ranks[rank]
-        context = self.context
+        context, plateau = self.context, self.algorithm.plateau
         request = TrainRequest(
             job=context.uid,
             version=self.version,
@@ -148,6 +148,7 @@ class Step:
             end=end,
             schedule_step=self.commit.updates,
             schedule_total=context.schedule_total,
+            schedule_factor=None if context.facts.root_state or plateau is None else plateau.factor,
             outputs=[self._ref(0, rank, shard) for shard in range(self.plan.shards)],
             state=rank_states.find(self.commit.states, context.prefix, rank),
             state_output=self._state(rank),
@@ -221,7 +222,7 @@ class Step:
                 "stop": stop,
                 "params": _touching(commit.params, start, stop),
                 "optimizer": _touching(commit.optimizer, start, stop),
-                "update": self.algorithm.update(commit),
+                "update": self.algorithm.update(commit, start, stop),
                 "norms": norms,
                 "paramsOutput": self.params[shard].key,
                 "optimizerOutput": keys.optimizer(context.prefix, self.version, self.ident, shard),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sapflow.algorithms import optimizers
+from sapflow.algorithms import optimizers, parameter_groups
 from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import split
 from sapflow.errors import SpecError
@@ -63,13 +63,14 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
         total=facts.parameters + averaged,
         parameters=facts.parameters,
         slots=slots,
-        shards=most if job.planned and spec.merge.shards is None else job.shards,
+        shards=most if job.planned and job.fixed_shards is None else job.shards,
     )
     problems = [
         *_shortage("worker", worker, spec.memory.worker, ", or lower spec.data.microBatchSize"),
         *_shortage("merger", merger, spec.memory.merger, ""),
         *_shards(facts.parameters + averaged, job.shards, optimizers.block_size(facts.parameters)),
         *_batches(job, manifest, least_batch),
+        *_optimizer(job, manifest, facts),
     ]
     if problems:
         raise SpecError(problems)
@@ -90,7 +91,7 @@ def measure(job: TrainingJob, manifest: Manifest) -> Size:
     """
     facts, least_batch = _facts(job, manifest)
     memory = job.spec.memory
-    problems = list(_batches(job, manifest, least_batch))
+    problems = [*_batches(job, manifest, least_batch), *_optimizer(job, manifest, facts)]
     if not memory.grow_on_oom:
         worker = _worker_needs(job, manifest, facts)
         problems += _shortage("worker", worker, memory.worker, ", or lower spec.data.microBatchSize")
@@ -224,6 +225,17 @@ def _batches(job: TrainingJob, manifest: Manifest, least: int) -> Iterator[tuple
             "leaves a worker with a micro-batch of 1 sample, on which this model's batch statistics are not "
             f"defined ({manifest.train_samples:,} samples, {job.spec.workers} workers); choose another "
             "batchSize, microBatchSize or number of workers",
+        )
+
+
+def _optimizer(job: TrainingJob, manifest: Manifest, facts: "ModelFacts") -> Iterator[tuple[str, str]]:
+    """Parameter groups without parameters, and a validation loss to follow where nothing is held out."""
+    yield from parameter_groups.unmatched(job.asked_groups, facts.names)
+    if job.spec.optimizer.schedule.metric == "ValidationLoss" and not manifest.validation_samples:
+        yield (
+            "spec.optimizer.schedule.metric",
+            "ValidationLoss needs held-out samples and there are none: raise spec.data.validationFraction, or follow "
+            "TrainingLoss",
         )
 
 

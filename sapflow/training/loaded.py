@@ -18,6 +18,7 @@ from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import contribution
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store
+from sapflow.planning.extent import Extent
 from sapflow.spec.document import parse
 from sapflow.spec.training_job import TrainingJob
 from sapflow.tasks.torch.losses import TrainingLoss
@@ -57,7 +58,10 @@ class LoadedJob:
         self.facts = spec.algorithm.facts
         self.settings = job.optimizer_settings
         self.slots = optimizers.slots(self.settings)
+        extent = Extent.of(job, manifest.train_samples)
+        self.schedule = job.schedule(extent.steps_per_epoch * self.facts.updates(spec.workers))
         self.model = FlatModel(module, extra=len(self.slots) if self.facts.averaged_state else 0)
+        self.grouping = job.grouping([entry.to_json() for entry in self.model.layout])
         self.task = manifest.task_for(scale_target=bool(spec.data.scale_target))
         self.loss = TrainingLoss(self.task, self.task.loss(spec.model))
         self.reader = Reader(store, data_prefix, manifest)

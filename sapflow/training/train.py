@@ -231,7 +231,11 @@ class LocalSteps(Gradient):
         np.multiply(gradient, np.float32(scale / samples), out=gradient)
         step = request.schedule_step + local_step
         rate = schedules.learning_rate(
-            optimizer.learning_rate, loaded.job.schedule, step, request.schedule_total
+            optimizer.learning_rate,
+            loaded.schedule,
+            step,
+            request.schedule_total,
+            1.0 if request.schedule_factor is None else request.schedule_factor,
         )
         optimizers.apply(
             loaded.settings,
@@ -240,6 +244,7 @@ class LocalSteps(Gradient):
             state=list(self.slots),
             learning_rate=rate,
             step=(step if loaded.facts.averaged_state else self.taken + local_step) + 1,
+            grouping=loaded.grouping,
         )
         model.zero_gradient()
 

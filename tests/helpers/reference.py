@@ -19,6 +19,7 @@ OPTIMIZERS: dict[str, Any] = {
     "Adam": lambda parameters, rate: torch.optim.Adam(parameters, lr=rate),
     "AdamW": lambda parameters, rate: torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01),
     "Adagrad": lambda parameters, rate: torch.optim.Adagrad(parameters, lr=rate),
+    "RMSprop": lambda parameters, rate: torch.optim.RMSprop(parameters, lr=rate),
 }
 
 

@@ -76,6 +76,59 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"placement": {"cells": 2}},
         ["spec.placement: goes with affinity: say which edges are to stay on one node, or leave it out"],
     ),
+    "shards for norms of whole tensors": (
+        {"optimizer_name": "LAMB", "merge_shards": 2},
+        ["spec.merge.shards: must be 1 or left out with LAMB, whose steps need norms of whole tensors"],
+    ),
+    "a goal without a choice": (
+        {"optimizer_name": "LAMB", "limits_goal": "LeastCost"},
+        [
+            "spec.limits.goal: has nothing to choose: LAMB takes one shard; leave out merge.structure, or the goal"
+        ],
+    ),
+    "a field of another optimizer": (
+        {"optimizer_alpha": 0.9},
+        ["spec.optimizer.alpha: is for RMSprop only: leave it out, or take one of these optimizers"],
+    ),
+    "a field of another schedule": (
+        {"optimizer_schedule": {"name": "Step", "gamma": 0.5, "stepSize": 2, "patience": 3}},
+        ["spec.optimizer.schedule.patience: is for Plateau only: leave it out"],
+    ),
+    "lengths in two units": (
+        {
+            "optimizer_schedule": {
+                "name": "Step",
+                "stepSize": 2,
+                "stepEpochs": 1,
+                "warmupSteps": 1,
+                "warmupEpochs": 1,
+            }
+        },
+        [
+            "spec.optimizer.schedule.stepEpochs: is stepSize in epochs: give one of them",
+            "spec.optimizer.schedule.warmupEpochs: is warmupSteps in epochs: give one of them",
+        ],
+    ),
+    "a step without its length": (
+        {"optimizer_schedule": {"name": "Step"}},
+        ["spec.optimizer.schedule.stepSize: or stepEpochs is required for Step"],
+    ),
+    "a second warm-up": (
+        {"optimizer_schedule": {"name": "OneCycle", "warmupEpochs": 1}},
+        ["spec.optimizer.schedule.name: OneCycle has a warm-up of its own", "and set pctStart"],
+    ),
+    "a wait for evaluations that would hold up all": (
+        {
+            "algorithm_mode": "Async",
+            "merge_structure": [1, 4],
+            "optimizer_schedule": {"name": "Plateau", "metric": "ValidationLoss"},
+        },
+        ["spec.optimizer.schedule.metric: must be TrainingLoss with algorithm.mode Async"],
+    ),
+    "steps for a loss that has evaluations": (
+        {"optimizer_schedule": {"name": "Plateau", "metric": "ValidationLoss", "stepEpochs": 1}},
+        ["spec.optimizer.schedule.stepSize: goes with metric TrainingLoss"],
+    ),
     "an unknown model": ({"model_name": "vgg"}, ["spec.model.name: must be 'mlp', 'cnn' or 'lenet'"]),
     "a name in the wrong case": ({"optimizer_name": "momentum"}, ["got 'momentum' (do you mean Momentum?)"]),
     "a name of Python's": (
@@ -138,6 +191,21 @@ BAD_FITS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "more shards than blocks": (
         {"merge_shards": 7},
         ["spec.merge.shards: 67 elements can be cut into 1 to 1 shards, not 7"],
+    ),
+    "groups of nothing": (
+        {"optimizer_groups": [{"match": ["*.bias"]}, {"match": ["2.wieght", "norm*"], "weightDecay": 0}]},
+        [
+            "spec.optimizer.groups[1].match[0]: '2.wieght' matches none of the model's 4 parameters; "
+            "the nearest names are 2.weight",
+            "spec.optimizer.groups[1].match[1]: 'norm*' matches none",
+        ],
+    ),
+    "a validation loss with nothing held out": (
+        {
+            "optimizer_schedule": {"name": "Plateau", "metric": "ValidationLoss"},
+            "data_validationFraction": 0,
+        },
+        ["spec.optimizer.schedule.metric: ValidationLoss needs held-out samples and there are none"],
     ),
     "a model for images": (
         {"model": {"name": "lenet"}},

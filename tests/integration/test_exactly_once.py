@@ -52,6 +52,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "algorithm_steps": 4,
         "checkpoint_everySteps": 2,
     },
+    "groups, and a rate that waits for evaluations": {
+        "merge_shards": 2,
+        "model_args": {"hidden": [32, 32]},
+        "optimizer": {
+            "name": "RMSprop",
+            "learningRate": 0.02,
+            "weightDecay": 0.1,
+            "groups": [{"match": ["*.bias"], "weightDecay": 0}],
+            "schedule": {"name": "Plateau", "metric": "ValidationLoss", "patience": 0, "threshold": 0.5},
+        },
+    },
     "checkpoints and a target": {
         "checkpoint_everySteps": 2,
         "evaluation_everySteps": 1,

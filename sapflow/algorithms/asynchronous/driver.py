@@ -9,13 +9,13 @@ and a rank starts again only when its last contribution is. Nothing is dropped.
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sapflow.errors import ObjectMissing, SapflowError
 from sapflow.messages.refs import Ref
 from sapflow.messages.replies import RootReply, TrainReply
-from sapflow.messages.requests import RootRequest, TrainRequest, Update
+from sapflow.messages.requests import RootRequest, TrainRequest
 from sapflow.objects import keys
 from sapflow.records.commits import Applied, Commit, Plan
 from sapflow.steps.algorithm import AlgorithmDriver
@@ -211,7 +211,7 @@ class Driver(AlgorithmDriver):
     async def _apply(self, batch: list[Pending], ident: str) -> RootReply:
         context, commit = self.context, self.commit
         sizes, version = commit.sizes, commit.version + 1
-        rates = [context.learning_rate(commit.updates + index) for index in range(len(batch))]
+        rates = [context.learning_rate(commit.updates + each, self.plateau) for each in range(len(batch))]
         request = RootRequest(
             job=context.uid,
             version=version,
@@ -223,12 +223,7 @@ class Driver(AlgorithmDriver):
             stop=sizes.total,
             params=commit.params,
             optimizer=commit.optimizer,
-            update=Update(
-                kind="optimizer",
-                settings=asdict(context.job.optimizer_settings),
-                step=commit.updates + 1,
-                clip_norm=context.job.spec.optimizer.clip_norm,
-            ),
+            update=context.update(commit.updates + 1, 0.0, 0, sizes.total),
             schedule=rates,
             separate=True,
             params_output=keys.params(context.prefix, version, ident, 0),
@@ -261,7 +256,7 @@ class Driver(AlgorithmDriver):
             applied=applied,
             skipped=not all(outcomes),
             account=context.caller.account,
-            measured=context.measured(reply, seconds, context.learning_rate(commit.updates)),
+            measured=context.measured(reply, seconds, context.learning_rate(commit.updates, self.plateau)),
         )
 
 

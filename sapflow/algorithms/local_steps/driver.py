@@ -8,7 +8,7 @@ from sapflow.steps.synchronous import SynchronousDriver
 class Driver(SynchronousDriver):
     """The driver's side."""
 
-    def update(self, commit: Commit) -> Update:
+    def update(self, commit: Commit, start: int, stop: int) -> Update:
         return Update(kind="average")
 
     def batch(self, begin: int, end: int) -> int:

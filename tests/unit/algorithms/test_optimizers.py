@@ -8,9 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sapflow.algorithms.hyperparameters import KINDS
 from sapflow.algorithms.optimizers import (
     NAMES,
+    RULES,
     Float32,
+    Group,
+    Grouping,
     OptimizerSettings,
     apply,
     block_size,
@@ -48,6 +52,16 @@ CASES: dict[str, tuple[OptimizerSettings, Callable[[list[torch.Tensor]], T.Optim
     "Adagrad-decay-start": (
         O("Adagrad", weight_decay=0.01, initial_accumulator=0.1),
         lambda p: T.Adagrad(p, RATE, weight_decay=0.01, initial_accumulator_value=0.1),
+    ),
+    "RMSprop": (O.of("RMSprop"), lambda p: T.RMSprop(p, RATE)),
+    "RMSprop-decay": (
+        O.of("RMSprop", alpha=0.9, epsilon=1e-6, weight_decay=0.01),
+        lambda p: T.RMSprop(p, RATE, alpha=0.9, eps=1e-6, weight_decay=0.01),
+    ),
+    "RMSprop-momentum": (O.of("RMSprop", momentum=0.8), lambda p: T.RMSprop(p, RATE, momentum=0.8)),
+    "RMSprop-centered-momentum": (
+        O.of("RMSprop", momentum=0.8, centered=True, epsilon=1e-3),
+        lambda p: T.RMSprop(p, RATE, momentum=0.8, centered=True, eps=1e-3),
     ),
 }
 
@@ -93,13 +107,27 @@ def test_state_equals_torch_s_too(case: str) -> None:
         np.testing.assert_allclose(ours, their.numpy(), rtol=2e-5, atol=2e-6)
 
 
+def test_each_optimizer_that_the_spec_knows_has_a_rule() -> None:
+    assert set(NAMES) == set(KINDS) == set(RULES)
+
+
 @pytest.mark.parametrize("name", NAMES)
+def test_a_request_carries_what_an_optimizer_takes_and_no_more(name: Any) -> None:
+    chosen = OptimizerSettings.of(name)
+    assert OptimizerSettings(**chosen.to_json()) == chosen
+    assert len(chosen.to_json()) == 2 + len(KINDS[name].defaults)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not KINDS[name].layerwise])
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_cut_of_the_vector_gives_the_same_bits(name: Any, data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 70_000))
     cuts = sorted(data.draw(st.lists(st.integers(0, size), max_size=5)))
-    chosen = OptimizerSettings(name, weight_decay=0.01)
+    stops = sorted({*data.draw(st.lists(st.integers(1, size), max_size=5)), size})
+    groups = (Group(0.01), Group(0.0), Group(0.1, factor=0.5))
+    grouping = Grouping(groups, tuple((stop, index % 3) for index, stop in enumerate(stops)))
+    chosen = OptimizerSettings.of(name)
     whole, cut = (np.linspace(-1, 1, size, dtype=np.float32) for _ in range(2))
     whole_state, cut_state = (fresh_state(chosen, size) for _ in range(2))
     for step, gradient in enumerate(gradients(size, 3), start=1):
@@ -111,8 +139,17 @@ def test_any_cut_of_the_vector_gives_the_same_bits(name: Any, data: st.DataObjec
                 state=[vector[start:stop] for vector in cut_state],
                 learning_rate=RATE,
                 step=step,
+                grouping=grouping.between(start, stop),
             )
-        apply(chosen, params=whole, grads=gradient, state=whole_state, learning_rate=RATE, step=step)
+        apply(
+            chosen,
+            params=whole,
+            grads=gradient,
+            state=whole_state,
+            learning_rate=RATE,
+            step=step,
+            grouping=grouping,
+        )
     assert whole.tobytes() == cut.tobytes()
     assert [v.tobytes() for v in whole_state] == [v.tobytes() for v in cut_state]
 
@@ -121,8 +158,10 @@ def test_memory_does_not_grow_with_the_vector() -> None:
     chosen, size = OptimizerSettings("Adam", weight_decay=0.01), 4_000_000
     params, grads = np.ones(size, np.float32), np.ones(size, np.float32)
     state = fresh_state(chosen, size)
+    groups = tuple(Group(0.01 * index) for index in range(16))
+    grouping = Grouping(groups, tuple((size // 64 * (each + 1), each % 16) for each in range(64)))
     tracemalloc.start()
-    apply(chosen, params=params, grads=grads, state=state, learning_rate=RATE, step=1)
+    apply(chosen, params=params, grads=grads, state=state, learning_rate=RATE, step=1, grouping=grouping)
     squared_norms(params, block_size(size))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -137,6 +176,7 @@ def test_memory_does_not_grow_with_the_vector() -> None:
         {"name": "Nesterov", "momentum": 0.0},
         {"name": "Adam", "beta1": 1.0},
         {"name": "SGD", "weight_decay": -1.0},
+        {"name": "RMSprop", "alpha": 1.0},
     ],
 )
 def test_settings_that_torch_refuses_are_refused(wrong: dict[str, Any]) -> None:

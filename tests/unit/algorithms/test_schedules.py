@@ -35,8 +35,36 @@ def torch_rates(make: Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler
             Schedule("Cosine", min_factor=0.1),
             lambda o: lr_scheduler.CosineAnnealingLR(o, STEPS, eta_min=0.1 * BASE),
         ),
+        (
+            Schedule("OneCycle"),
+            lambda o: lr_scheduler.OneCycleLR(o, BASE, total_steps=STEPS, cycle_momentum=False),
+        ),
+        (
+            Schedule("OneCycle", pct_start=0.11, div_factor=4, final_div_factor=7),
+            lambda o: lr_scheduler.OneCycleLR(
+                o,
+                BASE,
+                total_steps=STEPS,
+                pct_start=0.11,
+                div_factor=4,
+                final_div_factor=7,
+                cycle_momentum=False,
+            ),
+        ),
+        (
+            Schedule("OneCycle", pct_start=0),
+            lambda o: lr_scheduler.OneCycleLR(
+                o, BASE, total_steps=STEPS, pct_start=0.0, cycle_momentum=False
+            ),
+        ),
+        (
+            Schedule("OneCycle", pct_start=0.99),
+            lambda o: lr_scheduler.OneCycleLR(
+                o, BASE, total_steps=STEPS, pct_start=0.99, cycle_momentum=False
+            ),
+        ),
     ],
-    ids=["Step", "Exponential", "Linear", "Cosine"],
+    ids=["Step", "Exponential", "Linear", "Cosine", "OneCycle", "OneCycle-given", "falling", "climbing"],
 )
 def test_rates_equal_torch_s_schedulers(
     schedule: Schedule, make: Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler]
@@ -50,7 +78,7 @@ def test_without_a_schedule_the_rate_is_constant() -> None:
     assert learning_rate(BASE, Schedule("Constant"), 17, None) == BASE
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "OneCycle"])
 def test_warm_up_climbs_evenly_to_the_base_rate_from_which_the_schedule_starts(name: str) -> None:
     schedule = Schedule(name, gamma=0.5, warmup_steps=4)  # type: ignore[arg-type]
     rates = [learning_rate(1.0, schedule, step, STEPS) for step in range(5)]
@@ -63,14 +91,29 @@ def test_cosine_with_warm_up_ends_with_the_job_and_stays_there() -> None:
     assert learning_rate(BASE, schedule, STEPS + 5, STEPS) == pytest.approx(0.01 * BASE)
 
 
-@pytest.mark.parametrize("name", ["Linear", "Cosine"])
+@pytest.mark.parametrize("total", [1, 2, 3])
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.5, 1.0])
+def test_the_shortest_cycles_have_rates_too(total: int, part: float) -> None:
+    schedule = Schedule("OneCycle", pct_start=part)
+    rates = [learning_rate(BASE, schedule, step, total) for step in range(total + 2)]
+    assert all(0 < rate <= BASE for rate in rates)
+    assert rates[-1] == rates[-2]
+
+
+@pytest.mark.parametrize("name", ["Linear", "Cosine", "OneCycle"])
 def test_a_schedule_over_the_whole_job_must_know_its_length(name: str) -> None:
     with pytest.raises(ValueError, match="number of steps"):
         learning_rate(BASE, Schedule(name), 0, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"name": "Cosinus"}, {"name": "Step", "step_size": 0}, {"name": "Step", "warmup_steps": -1}]
+    "wrong",
+    [
+        {"name": "Cosinus"},
+        {"name": "Step", "step_size": 0},
+        {"name": "Step", "warmup_steps": -1},
+        {"name": "OneCycle", "warmup_steps": 1},
+    ],
 )
 def test_schedules_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
@@ -79,5 +122,6 @@ def test_schedules_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
 
 @given(st.sampled_from(NAMES), st.integers(0, 200), st.integers(1, 100), st.integers(0, 120))
 def test_rates_stay_between_nothing_and_the_base(name: str, step: int, total: int, warmup: int) -> None:
-    schedule = Schedule(name, gamma=0.9, warmup_steps=warmup)  # type: ignore[arg-type]
+    steps = 0 if name == "OneCycle" else warmup
+    schedule = Schedule(name, gamma=0.9, warmup_steps=steps)  # type: ignore[arg-type]
     assert 0 <= learning_rate(BASE, schedule, step, total) <= BASE * (1 + 1e-12)

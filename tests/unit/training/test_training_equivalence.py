@@ -43,7 +43,7 @@ class TestOneProcess:
 
     @pytest.mark.parametrize("name", OPTIMIZERS)
     def test_each_optimizer(self, places: Places, name: str) -> None:
-        rate = 0.01 if name.startswith("Ada") else 0.1
+        rate = 0.01 if name.startswith(("Ada", "RMS")) else 0.1
         place = trained(places, optimizer_name=name, optimizer_learningRate=rate, algorithm_steps=self.STEPS)
         reference = Reference(place)
         module = reference.model()
