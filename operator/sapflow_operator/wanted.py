@@ -12,14 +12,14 @@ from sapflow.quantities.memory import MIB, format_quantity, parse_quantity
 from sapflow.quantities.prices import AWS_LAMBDA, vcpus_of
 from sapflow.quantities.roles import Role
 from sapflow.records.memory_search import SearchSettings
+from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.rules import s3_location
-from sapflow.spec.training_job import CLUSTER_ONLY, TrainingJob
+from sapflow.spec.training_job import Metadata, StorageSpec, TrainingJob
 from sapflow_operator.nodes import Ground
 from sapflow_operator.settings import Settings
 
 SIDECAR_MILLIS = 25
 """What Knative's queue-proxy asks for beside each function (`queue-sidecar-cpu-request`)."""
-_IN_A_CLUSTER_ONLY = (*CLUSTER_ONLY, "spec.storage.secretName")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +78,23 @@ class Wanted:
         ]
 
     @property
-    def document(self) -> dict[str, Any]:
-        """The job as driver and functions read it, without what they have no say in."""
-        document = self.job.to_json()
-        for path in _IN_A_CLUSTER_ONLY:
-            _drop(document, path.split("."))
+    def resolved(self) -> ResolvedJob:
+        """The job as driver and functions read it: in its store, and named by its uid there."""
+        spec, place = self.job.spec, self.place
+        update: dict[str, Any] = {
+            "storage": StorageSpec(endpoint=place.endpoint, bucket=place.bucket, region=place.region)
+        }
         if self.search is not None:
-            document["spec"]["memory"]["worker"] = format_quantity(self.search.start * MIB)
-        document["metadata"] = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
-        storage = {"endpoint": self.place.endpoint, "bucket": self.place.bucket, "region": self.place.region}
-        document["spec"]["storage"] = storage
-        return document
+            start = format_quantity(self.search.start * MIB)
+            update["memory"] = spec.memory.model_copy(update={"worker": start})
+        metadata = Metadata.model_validate({"name": self.name, "namespace": self.namespace, "uid": self.uid})
+        job = self.job.model_copy(update={"metadata": metadata, "spec": spec.model_copy(update=update)})
+        return ResolvedJob(job, keys.job(self.uid), "kubernetes", self.search)
 
     @property
     def digest(self) -> str:
         """Changes with everything that a running driver would have to be told."""
-        told = [self.document, self.settings.operator_image.name]
-        return keys.digest(told if self.search is None else [*told, self.search.body()])
+        return keys.digest([self.resolved.to_json(), self.settings.operator_image.name])
 
     def memory(self, role: Role) -> str:
         sizes = self.job.spec.memory
@@ -161,9 +161,3 @@ def check(wanted: Wanted) -> None:
             problems.append(("spec.data.source", message))
     if problems:
         raise SpecError(problems)
-
-
-def _drop(document: dict[str, Any], path: list[str]) -> None:
-    for name in path[:-1]:
-        document = document.get(name, {})
-    document.pop(path[-1], None)

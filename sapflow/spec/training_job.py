@@ -239,8 +239,14 @@ class TrainingJob(Model):
     spec: Spec
 
     def to_json(self) -> dict[str, Any]:
-        """The resolved job as a JSON value; `parse` reads it back."""
+        """The job as a JSON value; `parse` reads it back."""
         return self.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+    @property
+    def memory_bytes(self) -> dict[Role, int]:
+        """The memory limit of each role, in bytes."""
+        asked = self.spec.memory
+        return {"worker": memory.parse_quantity(asked.worker), "merger": memory.parse_quantity(asked.merger)}
 
     @property
     def cpus(self) -> dict[Role, float | None]:

@@ -15,10 +15,10 @@ from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import EpochOrder, Reader
 from sapflow.errors import CorruptObject
 from sapflow.messages.vectors import Part, Sizes
-from sapflow.objects import contribution
+from sapflow.objects import contribution, keys
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store
-from sapflow.spec.document import parse
+from sapflow.spec import resolved
 from sapflow.spec.training_job import TrainingJob
 from sapflow.training.flat import FlatModel
 
@@ -124,7 +124,7 @@ class JobCache:
         if name not in self._jobs:
             while len(self._jobs) >= KEPT_JOBS:
                 self._jobs.popitem(last=False)
-            job = parse(self._json(spec))
+            job = resolved.read(self._json(spec), keys.prefix_of(spec)).job
             described = Manifest.from_json(self._json(manifest))
             importlib.invalidate_caches()
             self._jobs[name] = LoadedJob(self._store, job, described, manifest.removesuffix("manifest.json"))

@@ -9,7 +9,7 @@ from sapflow_operator.wanted import Wanted
 
 
 def build(wanted: Wanted) -> dict[str, Any]:
-    data = {names.JOB_KEY: json.dumps(wanted.document, sort_keys=True, indent=1)}
+    data = {names.JOB_KEY: json.dumps(wanted.resolved.to_json(), sort_keys=True, indent=1)}
     if wanted.placed is not None:
         data[names.PLACEMENT_KEY] = json.dumps(wanted.placed.to_json(), separators=(",", ":"))
     return {

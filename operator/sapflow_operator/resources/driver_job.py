@@ -1,6 +1,5 @@
 """The Job that runs a job's driver: started again after any end but its own word, one at a time."""
 
-import json
 from typing import Any
 
 from sapflow_operator import names
@@ -73,16 +72,7 @@ def _container(wanted: Wanted) -> dict[str, Any]:
         "command": ["python3", "-m", "sapflow_operator.driver_pod.driver"],
         "env": pod.environment(
             names.pool_environment(wanted.place.url)
-            | {
-                "SAPFLOW_GROW_ON_OOM": str(wanted.job.spec.memory.grow_on_oom).lower(),
-                "SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances),
-            }
-            | (
-                {}
-                if wanted.job.spec.cpu is None
-                else {"SAPFLOW_CPU": wanted.job.spec.cpu.model_dump_json(exclude_none=True)}
-            )
-            | ({} if wanted.search is None else {"SAPFLOW_MEMORY_SEARCH": json.dumps(wanted.search.body())})
+            | {"SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances)}
         ),
         "ports": [{"name": "metrics", "containerPort": names.DRIVER_METRICS_PORT}],
         # No CPU limit: every step waits for the driver.

@@ -436,8 +436,7 @@ def limit(world: World, role: str = "worker") -> str:
 
 def told(world: World) -> dict[str, Any]:
     """What the driver is told of its search."""
-    (container,) = world.objects["Job", "a-driver"]["spec"]["template"]["spec"]["containers"]
-    return dict(json.loads(variables_of(container)["SAPFLOW_MEMORY_SEARCH"]))
+    return dict(json.loads(world.objects["ConfigMap", "a-spec"]["data"]["job.json"])["memorySearch"])
 
 
 def asks(world: World, size: str) -> None:
@@ -464,7 +463,8 @@ def test_driver_and_functions_read_the_first_size_whatever_is_in_force() -> None
     asks(world, "768Mi")
     world.settle()
     job = json.loads(world.objects["ConfigMap", "a-spec"]["data"]["job.json"])
-    assert job["spec"]["memory"] == {"worker": "512Mi", "merger": "256Mi"}
+    sizes = {role: job["spec"]["memory"][role] for role in ("worker", "merger")}
+    assert sizes == {"worker": "512Mi", "merger": "256Mi"}
 
 
 @pytest.mark.parametrize("size", ["300Mi", "2Gi", "much", ""])

@@ -10,6 +10,7 @@ from helpers.manifests import variables_of
 from sapflow.objects.stores.credentials import Credentials
 from sapflow.planning import placement
 from sapflow.quantities.roles import Role
+from sapflow.spec import resolved
 from sapflow.spec.document import parse
 from sapflow_operator import cells, names, resources
 from sapflow_operator.api.cluster import KINDS, NODE_RULES, RULES
@@ -245,7 +246,7 @@ def test_the_driver_is_started_again_after_a_crash_and_not_after_its_own_word() 
     assert "cpu" not in spec["template"]["spec"]["containers"][0]["resources"]["limits"]
 
 
-def test_driver_and_functions_read_a_job_without_what_is_the_clusters_affair() -> None:
+def test_driver_and_functions_read_all_of_a_job_but_what_the_operator_alone_acts_on() -> None:
     storage = {
         "endpoint": "http://other:9000",
         "bucket": "mine",
@@ -261,13 +262,19 @@ def test_driver_and_functions_read_a_job_without_what_is_the_clusters_affair() -
         "bucket": "mine",
         "region": "us-east-1",
     }
-    assert parse(document).spec.workers == 22
+    assert not {"suspend", "ttlSecondsAfterFinished"} & set(document["spec"])
+    read = resolved.read(document, "jobs/u1/")
+    assert read.to_json() == of.resolved.to_json()
+    assert (read.job.spec.workers, read.runtime, read.uid) == (22, "kubernetes", "u1")
+    assert read.job.cpus == {"worker": 1.0, "merger": None}
 
 
 def test_what_a_driver_need_not_know_does_not_start_it_anew() -> None:
-    one, other = wanted(), wanted(cpu={"worker": "1"}, ttlSecondsAfterFinished=5)
+    storage = {"endpoint": "http://minio:9000", "bucket": "sapflow", "deletionPolicy": "Delete"}
+    one, other = wanted(), wanted(suspend=True, ttlSecondsAfterFinished=5, storage=storage)
     assert one.digest == other.digest
     assert one.digest != wanted(limits={"retries": 9}).digest
+    assert one.digest != wanted(cpu={"worker": "1"}).digest, "it makes the bill"
 
 
 def test_functions_are_called_through_knative_and_call_names_and_store_only() -> None:
@@ -384,8 +391,8 @@ def test_driver_and_operator_read_the_same_packing() -> None:
     of = wanted_in_cells()
     data = config_map.build(of)["data"]
     assert cells.standing({"data": data}) == of.placed
-    document = parse(json.loads(data["job.json"]))
-    assert placement.of(document) == of.placed
+    document = resolved.read(json.loads(data["job.json"]), "jobs/u1/")
+    assert placement.of(document.job) == of.placed
 
 
 def test_what_is_read_of_no_namespace_is_read_only() -> None:
