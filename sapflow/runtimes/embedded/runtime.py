@@ -107,7 +107,7 @@ class EmbeddedRuntime:
         """See Sender.invoke. Waiting merge calls go before waiting worker calls, so that steps under way finish."""
         cell = request.get("cell") or 0
         asked = time.perf_counter()
-        await self._slots.acquire(urgent=role == "merger")
+        await self._slots.acquire(urgent=role == "merger", job=str(request.get("job", "")))
         try:
             granted = time.perf_counter()
             instance = self._take_warm(role, cell)
