@@ -153,7 +153,9 @@ class JobCache:
 
     def _make_room(self) -> None:
         """Drop the jobs that were served longest ago, until what is left may stay beside the one to be served."""
-        while len(self._jobs) >= KEPT_JOBS or sum(each.held_bytes for each in self._jobs.values()) > KEPT_BYTES:
+        while (
+            len(self._jobs) >= KEPT_JOBS or sum(each.held_bytes for each in self._jobs.values()) > KEPT_BYTES
+        ):
             self._jobs.popitem(last=False)
 
     def _json(self, key: str) -> Any:
