@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 API_VERSION = "sapflow.dev/v1alpha1"
 KIND = "TrainingJob"
+ROLES: tuple[Role, ...] = ("worker", "merger")
+"""The functions that a TrainingJob's pool has; other kinds may have others."""
 MAX_WORKERS = 10_000
 PLANNED_MERGERS = 32
 """Mergers of all shards that a planned job may have on a level, where half its workers are fewer."""
@@ -243,10 +245,14 @@ class TrainingJob(Model):
         return self.model_dump(by_alias=True, mode="json", exclude_none=True)
 
     @property
+    def memory_sizes(self) -> dict[Role, str]:
+        """The memory limit of each role, as a Kubernetes quantity."""
+        return {"worker": self.spec.memory.worker, "merger": self.spec.memory.merger}
+
+    @property
     def memory_bytes(self) -> dict[Role, int]:
         """The memory limit of each role, in bytes."""
-        asked = self.spec.memory
-        return {"worker": memory.parse_quantity(asked.worker), "merger": memory.parse_quantity(asked.merger)}
+        return {role: memory.parse_quantity(size) for role, size in self.memory_sizes.items()}
 
     @property
     def cpus(self) -> dict[Role, float | None]:

@@ -13,7 +13,7 @@ GRACE_SECONDS = 20
 
 def build(wanted: Wanted) -> dict[str, Any]:
     """A batch/v1 Job; its digest annotation tells which spec its pods have read."""
-    name = names.driver(wanted.name)
+    name = names.driver(wanted.pool)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -38,7 +38,7 @@ def build(wanted: Wanted) -> dict[str, Any]:
             },
             "template": {
                 "metadata": {
-                    "labels": names.labels(wanted.name, names.DRIVER),
+                    "labels": wanted.labels(names.DRIVER),
                     "annotations": {
                         "prometheus.io/scrape": "true",
                         "prometheus.io/port": str(names.DRIVER_METRICS_PORT),
@@ -54,7 +54,7 @@ def build(wanted: Wanted) -> dict[str, Any]:
                     "containers": [_container(wanted)],
                     "volumes": [
                         *pod.volumes(wanted),
-                        {"name": "job", "configMap": {"name": names.spec_config_map(wanted.name)}},
+                        {"name": "job", "configMap": {"name": names.spec_config_map(wanted.pool)}},
                     ],
                     **pod.pull_secrets(wanted.settings),
                 },
@@ -69,7 +69,7 @@ def _container(wanted: Wanted) -> dict[str, Any]:
         "name": names.DRIVER,
         "image": image.name,
         "imagePullPolicy": image.pull_policy,
-        "command": ["python3", "-m", "sapflow_operator.driver_pod.driver"],
+        "command": ["python3", "-m", wanted.driver_module],
         "env": pod.environment(
             names.pool_environment(wanted.place.url)
             | {"SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances)}

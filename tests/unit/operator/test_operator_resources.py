@@ -14,6 +14,7 @@ from sapflow.spec import resolved
 from sapflow.spec.document import parse
 from sapflow_operator import cells, names, resources
 from sapflow_operator.api.cluster import KINDS, NODE_RULES, RULES
+from sapflow_operator.kinds.training_pool import TrainingPool
 from sapflow_operator.resources import (
     config_map,
     driver_job,
@@ -24,7 +25,7 @@ from sapflow_operator.resources import (
 )
 from sapflow_operator.settings import Settings
 from sapflow_operator.store.credentials import Issued
-from sapflow_operator.wanted import Group, Wanted, place_of
+from sapflow_operator.wanted import Group, place_of
 
 ENVIRONMENT = {
     "SAPFLOW_OPERATOR_IMAGE": "dev.local/operator:1",
@@ -41,7 +42,7 @@ ENVIRONMENT = {
 ROLES: tuple[Role, ...] = ("worker", "merger")
 
 
-def wanted(environment: dict[str, str] | None = None, **spec: Any) -> Wanted:
+def wanted(environment: dict[str, str] | None = None, **spec: Any) -> TrainingPool:
     base = {"model": {"name": "mlp"}, "data": {"source": "sklearn:digits"}, "workers": 22}
     document = {
         "apiVersion": names.API_VERSION,
@@ -51,10 +52,10 @@ def wanted(environment: dict[str, str] | None = None, **spec: Any) -> Wanted:
     }
     settings = Settings.from_environment(ENVIRONMENT | (environment or {}))
     job = parse(document, "kubernetes")
-    return Wanted("digits", "team", "u1", job, place_of(job, settings), settings)
+    return TrainingPool("digits", "team", "u1", place_of(job.spec.storage, settings), settings, job)
 
 
-def service_of(of: Wanted, role: Role, cell: int | None = None) -> dict[str, Any]:
+def service_of(of: TrainingPool, role: Role, cell: int | None = None) -> dict[str, Any]:
     """The Knative Service of a role, in a cell."""
     (group,) = [each for each in of.groups if (each.role, each.cell) == (role, cell)]
     return knative_service.build(of, group)
@@ -73,7 +74,7 @@ def scaling(service: dict[str, Any]) -> dict[str, str]:
     return {name.removeprefix("autoscaling.knative.dev/"): value for name, value in notes.items()}
 
 
-def everything(of: Wanted) -> list[dict[str, Any]]:
+def everything(of: TrainingPool) -> list[dict[str, Any]]:
     issued = Issued("shared", Credentials("a", "b"))
     return [
         *resources.foundations(of),
@@ -192,7 +193,7 @@ def test_cpu_follows_memory_unless_it_is_given_and_a_tenth_is_requested(
     assert found["limits"]["memory"] == found["requests"]["memory"]
 
 
-def pods(of: Wanted) -> list[dict[str, Any]]:
+def pods(of: TrainingPool) -> list[dict[str, Any]]:
     found = [template(service_of(of, each))["spec"] for each in ROLES]
     return [*found, driver_job.build(of)["spec"]["template"]["spec"]]
 
@@ -304,7 +305,7 @@ AFFINITY = [
 ]
 
 
-def wanted_in_cells(**spec: Any) -> Wanted:
+def wanted_in_cells(**spec: Any) -> TrainingPool:
     given: dict[str, Any] = {
         "affinity": AFFINITY,
         "placement": {"cells": 2},
@@ -312,7 +313,7 @@ def wanted_in_cells(**spec: Any) -> Wanted:
         "merge": {"structure": [1, 2, 8]},
     }
     of = wanted(**(given | spec))
-    return replace(of, placed=placement.of(of.job))
+    return replace(of, packed=placement.of(of.job))
 
 
 def test_a_placed_job_has_services_and_a_claim_for_each_cell_all_owned_and_allowed() -> None:
