@@ -176,7 +176,7 @@ def _immutable(schema: dict[str, Any], mutable: Sequence[str]) -> Iterator[dict[
         if name in mutable:
             continue
         rule = f"self.{name} == oldSelf.{name}"
-        if name not in schema["required"] and "default" not in field:
+        if name not in schema.get("required", ()) and "default" not in field:
             rule = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {rule})"
         yield {
             "rule": rule,
