@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 API_VERSION = "sapflow.dev/v1alpha1"
 KIND = "TrainingJob"
-ROLES: tuple[Role, ...] = ("worker", "merger")
-"""The functions that a TrainingJob's pool has; other kinds may have others."""
 MAX_WORKERS = 10_000
 PLANNED_MERGERS = 32
 """Mergers of all shards that a planned job may have on a level, where half its workers are fewer."""

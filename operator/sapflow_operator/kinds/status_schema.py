@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from sapflow.quantities.roles import TRAINING_ROLES
 from sapflow.records.memory_search import MOST_TRIALS
 from sapflow.spec.placement import MAX_CELLS
-from sapflow.spec.training_job import ROLES
 
 _INTEGER = {"type": "integer", "format": "int64", "minimum": 0}
 _NUMBER = {"type": "number"}
@@ -28,11 +28,11 @@ def status_schema() -> dict[str, Any]:
             "completionTime": _TIME,
             "images": _object(
                 "Images that the job runs on to its end, whatever the chart is upgraded to.",
-                {"driver": _text(1024)} | {role: _text(1024) for role in ROLES},
+                {"driver": _text(1024)} | {role: _text(1024) for role in TRAINING_ROLES},
             ),
             "memory": _object(
                 "Memory limits in force, and the largest that a worker was killed over.",
-                {role: _text(32) for role in ROLES} | {"workerKilled": _text(32)},
+                {role: _text(32) for role in TRAINING_ROLES} | {"workerKilled": _text(32)},
             ),
             "placement": _object(
                 "The cells of a job with affinity, fixed when it starts.",

@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from sapflow.planning import placement
-from sapflow.quantities.roles import Role
+from sapflow.quantities.roles import TRAINING_ROLES, Role
 from sapflow.spec.document import parse
 from sapflow.spec.rules import RULES
-from sapflow.spec.training_job import ROLES, Spec
+from sapflow.spec.training_job import Spec
 from sapflow_operator import cells, growth, names
 from sapflow_operator.kind import Definition, Kind
 from sapflow_operator.kinds import memory_search
@@ -29,7 +29,7 @@ class TrainingJobKind(Kind[TrainingPool]):
     """A job that trains one model by a pool of workers and mergers of its own."""
 
     resource: ClassVar[Resource] = names.TRAINING_JOB
-    roles: ClassVar[tuple[Role, ...]] = ROLES
+    roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
     kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "placement")
     result: ClassVar[tuple[str, ...]] = tuple(RESULT)
 

@@ -9,12 +9,12 @@ from sapflow.errors import SpecError
 from sapflow.objects import keys
 from sapflow.planning.placement import Placement
 from sapflow.quantities.memory import MIB, format_quantity, parse_quantity
-from sapflow.quantities.roles import Role
+from sapflow.quantities.roles import TRAINING_ROLES, Role
 from sapflow.records.memory_search import SearchSettings
 from sapflow.spec.placement import CELL_SIZE
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.rules import s3_location
-from sapflow.spec.training_job import ROLES, Metadata, StorageSpec, TrainingJob
+from sapflow.spec.training_job import Metadata, StorageSpec, TrainingJob
 from sapflow_operator import names
 from sapflow_operator.nodes import Ground
 from sapflow_operator.settings import Image
@@ -37,7 +37,7 @@ class TrainingPool(Wanted):
     """How the functions are packed into cells, once that is decided; None where they may run anywhere."""
 
     resource: ClassVar = names.TRAINING_JOB
-    roles: ClassVar[tuple[Role, ...]] = ROLES
+    roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
     driver_module: ClassVar[str] = "sapflow_operator.driver_pod.driver"
 
     @property

@@ -1,10 +1,10 @@
 """A second kind beside TrainingJob: a pool of its own roles, and children of its own names."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import kopf
 import pytest
@@ -247,9 +247,10 @@ def test_a_childs_event_reaches_the_controller_of_its_kind() -> None:
     registry, controllers = kopf.OperatorRegistry(), [Watched(TRAINING_JOB), Watched(KIND)]
     register(registry, controllers)
     handlers = registry._watching.get_all_handlers()
-    (pods,) = [each.fn for each in handlers if each.selector and each.selector.any_name == "pods"]
+    (fn,) = [each.fn for each in handlers if each.selector and each.selector.any_name == "pods"]
     watched = {each.selector.any_name for each in handlers if each.selector}
     assert {"trainingjobs", "sums"} <= watched
+    pods: Callable[..., Coroutine[Any, Any, None]] = cast("Any", fn)
     events: list[dict[str, str]] = [
         names.labels("one", "worker"),
         {**names.labels("two", "merger"), **SUM.labels},
