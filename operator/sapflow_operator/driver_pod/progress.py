@@ -172,7 +172,7 @@ class ProgressReporter(Observer):
     def _memory(self) -> dict[str, Any] | None:
         """Limits of the functions, and what the search has found of the workers'."""
         search = self._search
-        sizes: dict[str, Any] = {**self._job.memory_sizes}
+        sizes = dict[str, Any](self._job.memory_sizes.items())
         if not self._searches:
             return sizes
         if search is None:

@@ -85,7 +85,7 @@ class TrainingPool(Wanted):
         return self.job.memory_sizes
 
     def with_sizes(self, sizes: Mapping[Role, str]) -> Self:
-        memory = self.job.spec.memory.model_copy(update={**sizes})
+        memory = self.job.spec.memory.model_copy(update=dict[str, str](sizes.items()))
         spec = self.job.spec.model_copy(update={"memory": memory})
         return replace(self, job=self.job.model_copy(update={"spec": spec}))
 

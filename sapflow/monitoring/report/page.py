@@ -248,7 +248,7 @@ def _levels(facts: Facts) -> str:
 
 
 def _memory_and_cost(facts: Facts) -> list[str]:
-    limits: dict[str, int] = {**facts.job.memory_bytes}
+    limits = dict[str, int](facts.job.memory_bytes.items())
     series, bounds = [], []
     for role, kind in (("worker", "s1"), ("merger", "s2")):
         points = [

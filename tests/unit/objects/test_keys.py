@@ -18,8 +18,6 @@ def test_a_key_tells_the_prefix_below_which_it_lies_and_whether_it_is_of_paramet
         keys.data(prefix),
     ]
     assert not any(keys.is_params(key) for key in others)
-    cell = keys.in_cell(1, keys.params(prefix, 3, "abc", 0))
-    assert (keys.cell_of(cell), keys.is_params(cell)) == (1, False)
 
 
 def test_a_job_is_called_by_its_uid_and_a_trial_by_its_searchs_and_its_number() -> None:
