@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.jobs import prepare, tiny_job
+from helpers.jobs import make_place, tiny_job
 
 from sapflow.data.blocks import Manifest
 from sapflow.data.cut import cut, write_spec
@@ -35,7 +35,7 @@ def job_of(threads: int, **changes: Any) -> dict[str, Any]:
 
 def placed(folder: Path, job: TrainingJob) -> tuple[ResolvedJob, Manifest]:
     """A job of its own with its data cut."""
-    place = prepare(folder, job)
+    place = make_place(folder, job)
     return place.resolved, place.manifest
 
 

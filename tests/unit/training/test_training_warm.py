@@ -111,7 +111,7 @@ def keys_of(place: Place) -> tuple[str, str]:
 
 def test_each_call_computes_with_its_own_jobs_threads_and_deterministically(tmp_path: Path) -> None:
     jobs = JobCache(open_store(str(tmp_path)))
-    one, two = (prepare(tmp_path, tiny_job(threads=threads)) for threads in (1, 2))
+    one, two = (make_place(tmp_path, tiny_job(threads=threads)) for threads in (1, 2))
     before = torch.get_num_threads()
     try:
         for place in (one, two, one, two):
@@ -130,7 +130,7 @@ def test_jobs_beside_the_one_that_is_served_stay_while_they_are_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = JobCache(open_store(str(tmp_path)))
-    places = [prepare(tmp_path, tiny_job(algorithm_seed=seed)) for seed in (1, 2, 3)]
+    places = [make_place(tmp_path, tiny_job(algorithm_seed=seed)) for seed in (1, 2, 3)]
     first, second, third = (jobs.get(*keys_of(place)) for place in places)
     assert [jobs.get(*keys_of(place)) for place in places] == [first, second, third]
     monkeypatch.setattr(loaded, "KEPT_BYTES", 0)
