@@ -23,8 +23,7 @@ def grown(wanted: AnyWanted, role: Role, look: Look) -> AnyWanted:
         return wanted
     said = f"a {role} was killed over its memory limit of {limit}"
     if not wanted.grows:
-        remedy = f"raise spec.memory.{role}, lower spec.data.microBatchSize, or set spec.memory.growOnOOM"
-        look.conditions.mark_functions_not_ready(KILLED, f"{said}: {remedy}")
+        look.conditions.mark_functions_not_ready(KILLED, f"{said}: {wanted.more_memory(role)}")
         return wanted
     most = wanted.settings.max_memory
     size = larger(limit, most)

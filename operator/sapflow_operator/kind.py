@@ -73,6 +73,10 @@ class Kind(ABC, Generic[AnyWanted]):
     def describe(self, wanted: AnyWanted) -> str:
         """What is going to run, for the condition Planned."""
 
+    def finished(self, outcome: Mapping[str, Any]) -> str:
+        """What the condition Succeeded says of a resource that is done, with what its driver has left."""
+        return f"done: {outcome['uri']}" if "uri" in outcome else "done"
+
     def sized(self, wanted: AnyWanted, look: Look) -> AnyWanted:
         """With the memory that functions are to have now."""
         for role in self.roles:

@@ -30,6 +30,8 @@ class Resource:
 
 TRAINING_JOB = Resource("TrainingJob", PLURAL)
 KIND = TRAINING_JOB.kind
+RESOURCES = (TRAINING_JOB,)
+"""All of ours: what the operator may touch follows from them."""
 
 OPERATOR_MANAGER = "sapflow-operator"
 DRIVER_MANAGER = "sapflow-driver"

@@ -249,8 +249,7 @@ class _Reconciliation:
         outcome = self._observed.outcome or {}
         self._status["result"] = {name: outcome[name] for name in self._kind.result if name in outcome}
         self._status["completionTime"] = times.write(self._now)
-        where = f": {outcome['uri']}" if "uri" in outcome else ""
-        self._conditions.mark_succeeded(f"trained{where}")
+        self._conditions.mark_succeeded(self._kind.finished(outcome))
 
     def _judge(self, driver: Driver) -> None:
         """The driver's own word that the job cannot go on, with the cause where only the cluster could see it: why

@@ -97,6 +97,10 @@ class Wanted(ABC):
         """Whether a function killed for memory is given more."""
         return False
 
+    def more_memory(self, role: Role) -> str:
+        """What a user can do about functions of a role that are killed for memory, as a sentence ends with it."""
+        return f"raise spec.memory.{role}"
+
     @property
     def cpus(self) -> Mapping[Role, float | None]:
         """The CPU limit of each role that names one."""

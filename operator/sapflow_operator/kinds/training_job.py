@@ -13,8 +13,8 @@ from sapflow.spec.training_job import Spec
 from sapflow_operator import cells, growth, names
 from sapflow_operator.kind import Definition, Kind
 from sapflow_operator.kinds import memory_search
-from sapflow_operator.kinds.status_schema import RESULT, status_schema
 from sapflow_operator.kinds.training_pool import TrainingPool, check
+from sapflow_operator.kinds.training_status import RESULT, training_status
 from sapflow_operator.look import Look
 from sapflow_operator.names import Resource
 from sapflow_operator.nodes import Ground
@@ -49,7 +49,7 @@ class TrainingJobKind(Kind[TrainingPool]):
                 {"name": "Workers", "type": "integer", "jsonPath": ".spec.workers"},
                 {"name": "Cost", "type": "number", "jsonPath": ".status.progress.costUSD"},
             ),
-            status=status_schema(),
+            status=training_status(),
         )
 
     def wanted(self, job: JobObject, status: Mapping[str, Any], settings: Settings) -> TrainingPool:
@@ -75,6 +75,9 @@ class TrainingJobKind(Kind[TrainingPool]):
         cut = f" in {job.shards} shards" if job.shards > 1 else ""
         where = f" in {wanted.packed.count} cells" if wanted.packed is not None else ""
         return f"merges by {list(job.structure)}{cut}{where}"
+
+    def finished(self, outcome: Mapping[str, Any]) -> str:
+        return f"trained: {outcome['uri']}" if "uri" in outcome else "trained"
 
     def sized(self, wanted: TrainingPool, look: Look) -> TrainingPool:
         """Where a search is under way the workers have its size, above every one that was killed."""

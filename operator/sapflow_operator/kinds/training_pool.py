@@ -93,6 +93,9 @@ class TrainingPool(Wanted):
     def grows(self) -> bool:
         return self.job.spec.memory.grow_on_oom
 
+    def more_memory(self, role: Role) -> str:
+        return f"raise spec.memory.{role}, lower spec.data.microBatchSize, or set spec.memory.growOnOOM"
+
     @property
     def cpus(self) -> dict[Role, float | None]:
         return self.job.cpus

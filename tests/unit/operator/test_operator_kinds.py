@@ -92,7 +92,7 @@ class SumKind(Kind[SumPool]):
         mutable=("suspend",),
         rules=(),
         columns=({"name": "Total", "type": "number", "jsonPath": ".status.result.total"},),
-        status=status_schema(),
+        status=status_schema(("merger",), {}),
     )
 
     def wanted(self, job: JobObject, status: Mapping[str, Any], settings: Settings) -> SumPool:
@@ -230,6 +230,9 @@ def test_its_definition_is_generated_as_the_first_ones_is() -> None:
     assert columns == ["Succeeded", "Reason", "Total", "Age"]
     rules = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"]
     assert [each["fieldPath"] for each in rules] == [".mergers"]
+    status = version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+    assert set(status["images"]["properties"]) == {"driver", "merger"}
+    assert set(status["memory"]["properties"]) == {"merger"}
 
 
 class Watched(Controller):
