@@ -19,6 +19,7 @@ from sapflow.quantities.roles import Role
 from sapflow.spec.document import parse
 from sapflow.spec.training_job import API_VERSION, KIND
 from sapflow_operator import names
+from sapflow_operator.kinds.training_pool import TrainingPool
 from sapflow_operator.resources import functions
 from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Place, Wanted
@@ -78,7 +79,7 @@ def _get(port: int, host: str) -> None:
         time.sleep(0.02)
 
 
-def _wanted(name: str, namespace: str, cpu: dict[str, str] | None) -> Wanted:
+def _wanted(name: str, namespace: str, cpu: dict[str, str] | None) -> TrainingPool:
     values = operator_environment()
     plain = {name: value for name, value in values.items() if "S3" not in name}
     settings = Settings.from_environment(plain | {"SAPFLOW_WINDOW_SECONDS": str(WINDOW_SECONDS)})
@@ -93,7 +94,7 @@ def _wanted(name: str, namespace: str, cpu: dict[str, str] | None) -> Wanted:
         spec["cpu"] = cpu
     document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec}
     place = Place(values["SAPFLOW_S3_ENDPOINT"], values["SAPFLOW_S3_BUCKET"], values["SAPFLOW_S3_REGION"])
-    return Wanted(name, namespace, secrets.token_hex(8), parse(document, "kubernetes"), place, settings)
+    return TrainingPool(name, namespace, secrets.token_hex(8), place, settings, parse(document, "kubernetes"))
 
 
 def _deploy(wanted: Wanted) -> None:

@@ -53,7 +53,7 @@ async def _train(environ: Mapping[str, str]) -> float:
         )
         watch = _CpuWatch()
         try:
-            await Driver(opened.uid, opened.job, manifest, opened.store, runtime, watch).run()
+            await Driver(opened.resolved, manifest, opened.store, runtime, watch).run()
         finally:
             await runtime.close()
     return statistics.median(watch.seconds[SETTLE:]) / (WORKERS + MERGERS + 1)

@@ -65,7 +65,7 @@ async def _train(place: MinioPlace, environ: Mapping[str, str], parameters: int,
         environ={**environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     try:
-        await Driver(opened.uid, opened.job, manifest, opened.store, runtime, watch).run()
+        await Driver(opened.resolved, manifest, opened.store, runtime, watch).run()
     finally:
         await runtime.close()
 

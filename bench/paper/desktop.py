@@ -16,7 +16,7 @@ from sapflow.data.sampler import EpochOrder, Reader
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
-from sapflow.spec.document import parse
+from sapflow.spec import resolved
 from sapflow.spec.training_job import TrainingJob
 from sapflow.tasks.torch.losses import TrainingLoss
 
@@ -85,7 +85,7 @@ def main() -> None:
     url, uid, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
     store = open_store(url)
-    job = parse(json.loads(bytes(store.read(keys.spec(keys.job(uid))))))
+    job = resolved.read(json.loads(bytes(store.read(keys.spec(keys.job(uid))))), keys.job(uid)).job
     manifest = Manifest.from_json(json.loads(bytes(store.read(keys.data(keys.job(uid)) + "manifest.json"))))
     train(job, manifest, store, uid)
 

@@ -10,15 +10,14 @@ from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any
 from weakref import WeakValueDictionary
 
 from sapflow import logs
 from sapflow.errors import SapflowError
 from sapflow.kube.errors import ClusterError
 from sapflow.objects.stores.credentials import Credentials
-from sapflow.quantities.roles import Role
-from sapflow_operator import memory_search, names
+from sapflow_operator import names
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -32,10 +31,12 @@ from sapflow_operator.actions import (
 )
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.errors import CredentialsRefused, SecretUnusable
+from sapflow_operator.kind import Kind
+from sapflow_operator.names import Resource
 from sapflow_operator.nodes import Ground, Node
 from sapflow_operator.observed import JobObject, Observed
 from sapflow_operator.queue import Entry, Queue
-from sapflow_operator.reconcile import farewell, place_and_policy, reconcile, troubled
+from sapflow_operator.reconcile import farewell, reconcile, troubled
 from sapflow_operator.resources import pool_secret
 from sapflow_operator.settings import Settings
 from sapflow_operator.store import credentials, objects
@@ -53,10 +54,11 @@ Key = tuple[str, str]
 
 
 class Controller:
-    """To be used within one event loop."""
+    """Of the resources of one kind, which are called jobs here. To be used within one event loop."""
 
-    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+    def __init__(self, settings: Settings, cluster: Cluster, kind: Kind[Any]) -> None:
         self._settings, self._cluster = settings, cluster
+        self._kind, self._resource = kind, kind.resource
         self._queue = Queue(settings.max_running_jobs)
         # A lock lives as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -68,6 +70,11 @@ class Controller:
         self._stopped = False
 
     @property
+    def resource(self) -> Resource:
+        """What it looks after."""
+        return self._resource
+
+    @property
     def jobs(self) -> list[JobObject]:
         """All jobs, as last seen, with no more of their specs than `seen` compares."""
         return list(self._jobs.values())
@@ -75,7 +82,7 @@ class Controller:
     async def start(self) -> None:
         """Learn of all jobs, so that no queued one is started beside those that run. Raises ClusterError."""
         for namespace in self._settings.namespaces or (None,):
-            for body in await self._cluster.list(names.KIND, namespace):
+            for body in await self._cluster.list(self._resource.kind, namespace):
                 self.seen(body)
 
     async def stop(self) -> None:
@@ -90,7 +97,7 @@ class Controller:
 
     def seen(self, body: Mapping[str, Any], *, gone: bool = False) -> None:
         """A job has changed, or is gone: its place in the queue, and the turn of others."""
-        job = JobObject.read(body)
+        job = JobObject.read(body, self._resource)
         if gone:
             self._jobs.pop(job.uid, None)
             self._set_alarm((job.namespace, job.name), None)
@@ -98,10 +105,10 @@ class Controller:
         else:
             before = self._jobs.get(job.uid)
             # Of many finished jobs the specs are what takes memory, and no more of them is needed here.
-            self._jobs[job.uid] = replace(job, spec={"memory": job.spec.get("memory", {})})
+            self._jobs[job.uid] = replace(job, spec=self._kind.remembered(job))
             self._wake(self._queue.put(job))
             # Of all that a driver reports only this asks for something; the rest is no reason to look.
-            if before is not None and memory_search.asked(before) != memory_search.asked(job):
+            if before is not None and self._kind.asked(before) != self._kind.asked(job):
                 self.touch(job.namespace, job.name)
 
     def touch(self, namespace: str, name: str) -> None:
@@ -128,7 +135,7 @@ class Controller:
             # A look that fails, in whatever way, is followed by another.
             again: float | None = RETRY_SECONDS
             try:
-                body = await self._cluster.get(names.KIND, namespace, name)
+                body = await self._cluster.get(self._resource.kind, namespace, name)
                 outcome, again = await self._go_on(body)
             finally:
                 self._set_alarm(key, again)
@@ -137,12 +144,12 @@ class Controller:
     async def bid_farewell(self, namespace: str, name: str) -> bool:
         """Go on with a job's deletion; whether nothing of it is left. Raises SapflowError."""
         async with self._lock((namespace, name)):
-            body = await self._cluster.get(names.KIND, namespace, name)
+            body = await self._cluster.get(self._resource.kind, namespace, name)
             if body is None:
                 return True
-            job = JobObject.read(body)
+            job = JobObject.read(body, self._resource)
             self.seen(body)
-            plan = farewell(job, await self._observe(job), self._settings)
+            plan = farewell(self._kind, job, await self._observe(job), self._settings)
             for action in plan.actions:
                 await self._do_last(job, action)
             return plan.done
@@ -151,7 +158,7 @@ class Controller:
         """As `_advance`, with what the API server has of a job, which may be gone or going."""
         if body is None:
             return "ok", None
-        job = JobObject.read(body)
+        job = JobObject.read(body, self._resource)
         self.seen(body)
         return ("ok", None) if job.deleting else await self._advance(job)
 
@@ -162,14 +169,14 @@ class Controller:
             observed, turn = await self._observe(job), self._queue.turn(job.uid)
             if turn.may_start and self._asks_for_room(job, observed):
                 observed = replace(observed, ground=await self._room(job))
-            plan = reconcile(job, observed, now, self._settings, turn)
+            plan = reconcile(self._kind, job, observed, now, self._settings, turn)
             for action in plan.actions:
                 await self._do(job, action)
         except SapflowError as error:
             logs.event(
                 logger, logging.WARNING, "trouble", job=job.name, reason=error.reason, message=str(error)
             )
-            plan, outcome = troubled(job, error, now), error.reason
+            plan, outcome = troubled(self._kind, job, error, now), error.reason
         await self._say(job, plan)
         return outcome, plan.again
 
@@ -196,16 +203,16 @@ class Controller:
         """The job's children. What has a label is listed, what has only a name is asked for."""
         selector = names.selector(job.name)
         wanted = [
-            ("Secret", names.pool_secret(job.name)),
-            ("ConfigMap", names.spec_config_map(job.name)),
-            ("ServiceAccount", names.driver(job.name)),
-            ("Role", names.driver(job.name)),
-            ("RoleBinding", names.driver(job.name)),
-            ("NetworkPolicy", names.functions_policy(job.name)),
+            ("Secret", names.pool_secret(job.pool)),
+            ("ConfigMap", names.spec_config_map(job.pool)),
+            ("ServiceAccount", names.driver(job.pool)),
+            ("Role", names.driver(job.pool)),
+            ("RoleBinding", names.driver(job.pool)),
+            ("NetworkPolicy", names.functions_policy(job.pool)),
         ]
         async with self._observing:
             claims, ground = [], Ground()
-            if "affinity" in job.spec:
+            if self._kind.has_cells(job):
                 claims = await self._cluster.list("PersistentVolumeClaim", job.namespace, selector)
                 ground = await self._ground(claims)
             services, drivers, pods, *named = await asyncio.gather(
@@ -216,10 +223,13 @@ class Controller:
             )
         found = [*services, *drivers, *claims, *(each for each in named if each is not None)]
         # Children of an earlier job of this name are none of ours: the garbage collector is on its way to them.
-        observed = Observed.of([each for each in found if _owner(each) == job.uid], pods)
+        mine = [
+            pod for pod in pods if names.kind_of(pod["metadata"].get("labels", {})) == self._resource.kind
+        ]
+        observed = Observed.of([each for each in found if _owner(each) == job.uid], mine)
         observed = replace(observed, ground=ground)
-        if observed.driver(job.name).state == "succeeded" and "result" not in job.status:
-            place, _ = place_and_policy(job, self._settings)
+        if observed.driver(job.pool).state == "succeeded" and "result" not in job.status:
+            place, _ = self._kind.place_and_policy(job, self._settings)
             owner = await self._owner(place, job.namespace)
             outcome = await asyncio.to_thread(objects.read_outcome, place, owner, job.uid)
             observed = replace(observed, outcome=outcome)
@@ -227,10 +237,7 @@ class Controller:
 
     def _asks_for_room(self, job: JobObject, observed: Observed) -> bool:
         """Whether a driver is about to start that is to be told how many functions the nodes hold."""
-        if self._settings.max_instances or "affinity" in job.spec:
-            return False
-        services = [names.function(job.name, role) for role in get_args(Role)]
-        return observed.driver(job.name).state == "absent" and observed.known(services)
+        return not self._settings.max_instances and self._kind.asks_for_room(job, observed)
 
     async def _room(self, job: JobObject) -> Ground:
         """Nodes to plan for. A job starts also where they cannot be read."""
@@ -275,7 +282,7 @@ class Controller:
                 await asyncio.to_thread(objects.remove, place, owner, uid, keep=keep)
             case DeleteJob():
                 await self._tell(job, Event("Expired", "spec.ttlSecondsAfterFinished is over"))
-                await self._cluster.delete(names.KIND, job.namespace, job.name, job.uid)
+                await self._cluster.delete(self._resource.kind, job.namespace, job.name, job.uid)
 
     async def _do_last(self, job: JobObject, action: Action) -> None:
         """As `_do`, where the Secret that opens the store may be gone: what it alone could reach is left then."""
@@ -292,13 +299,13 @@ class Controller:
         trial = pool_secret.build(wanted, "", credentials.Issued("shared", owner))
         await self._cluster.apply({**trial, "data": {}}, dry_run=True)
         issuer = credentials.Issuer(wanted.place, owner)
-        seconds, source = self._settings.credentials_seconds, wanted.job.spec.data.source
+        seconds, source = self._settings.credentials_seconds, wanted.source
         issued = await asyncio.to_thread(issuer.issue, wanted.uid, source, seconds)
-        secret = await self._cluster.get("Secret", wanted.namespace, names.pool_secret(wanted.name))
+        secret = await self._cluster.get("Secret", wanted.namespace, names.pool_secret(wanted.pool))
         mine = secret if secret is not None and _owner(secret) == wanted.uid else None
         data = mine.get("data", {}) if mine else {}
         token = b64decode(data.get(names.TOKEN_KEY, "")).decode() or secrets.token_urlsafe(32)
-        pool = Observed.of([mine], ()).pool(wanted.name) if mine else None
+        pool = Observed.of([mine], ()).pool(wanted.pool) if mine else None
         earlier = pool.access_keys if pool else ()
         await self._cluster.apply(pool_secret.build(wanted, token, issued, earlier))
 

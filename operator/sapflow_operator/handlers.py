@@ -1,6 +1,7 @@
 """kopf's handlers: each hands on what it was told, and translates errors."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import kopf
@@ -18,8 +19,8 @@ _CHILDREN = (("serving.knative.dev", "v1", "services"), ("batch", "v1", "jobs"),
 """What is watched for the sake of the jobs that own it."""
 
 
-def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:
-    """Add the handlers to a registry."""
+def register(registry: kopf.OperatorRegistry, controllers: Sequence[Controller]) -> None:
+    """Add the handlers to a registry: those of the operator itself, of each controller's kind, and of all children."""
 
     @kopf.on.login(registry=registry)
     async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
@@ -31,29 +32,48 @@ def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:
     @kopf.on.startup(registry=registry)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         configure(settings)
-        await controller.start()
+        for controller in controllers:
+            await controller.start()
         background.append(asyncio.create_task(keep_small()))
 
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:
         for task in background:
             task.cancel()
-        await controller.stop()
+        for controller in controllers:
+            await controller.stop()
 
-    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    for each in controllers:
+        _register_kind(registry, each)
+    by_kind = {each.resource.kind: each for each in controllers}
+
+    async def child_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+        job, controller = labels.get(names.JOB_LABEL), by_kind.get(names.kind_of(labels))
+        if job and controller is not None:
+            controller.touch(str(namespace), job)
+
+    for child in _CHILDREN:
+        kopf.on.event(*child, registry=registry)(child_changed)
+
+
+def _register_kind(registry: kopf.OperatorRegistry, controller: Controller) -> None:
+    """The handlers of the resources of one kind."""
+    watched = (names.GROUP, names.VERSION, controller.resource.plural)
+
+    @kopf.on.event(*watched, registry=registry)
     async def seen(type: str | None, body: kopf.Body, **_: Any) -> None:
         controller.seen(body, gone=type == "DELETED")
 
-    @kopf.on.resume(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-    @kopf.on.create(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-    @kopf.on.update(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    @kopf.on.resume(*watched, registry=registry)
+    @kopf.on.create(*watched, registry=registry)
+    @kopf.on.update(*watched, registry=registry)
     async def changed(namespace: str | None, name: str | None, **_: Any) -> None:
         try:
             await controller.look(str(namespace), str(name))
         except SapflowError as error:
             raise kopf.TemporaryError(str(error), delay=_RETRY_SECONDS) from error
 
-    @kopf.on.delete(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    @kopf.on.delete(*watched, registry=registry)
     async def deleted(namespace: str | None, name: str | None, **_: Any) -> None:
         try:
             done = await controller.bid_farewell(str(namespace), str(name))
@@ -61,13 +81,6 @@ def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:
             raise kopf.TemporaryError(str(error), delay=_RETRY_SECONDS) from error
         if not done:
             raise kopf.TemporaryError("its driver still ends", delay=_RETRY_SECONDS / 2)
-
-    async def child_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
-        if job := labels.get(names.JOB_LABEL):
-            controller.touch(str(namespace), job)
-
-    for child in _CHILDREN:
-        kopf.on.event(*child, registry=registry)(child_changed)
 
 
 def configure(settings: kopf.OperatorSettings) -> None:

@@ -29,9 +29,9 @@ def main(environ: Mapping[str, str]) -> int:
     # Nor of every liveness probe.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     metrics_registry = metrics_server.make_registry()
-    controller = metrics.measured(settings, metrics_registry)
+    controllers = metrics.measured(settings, metrics_registry)
     registry = kopf.OperatorRegistry()
-    register(registry, controller)
+    register(registry, controllers)
     with metrics_server.serve(settings.metrics_port, metrics_registry):
         kopf.run(
             registry=registry,

@@ -27,6 +27,8 @@ from sapflow_operator import names
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.conditions import SUCCEEDED
 from sapflow_operator.controller import Controller
+from sapflow_operator.kind import Kind
+from sapflow_operator.kinds.registry import KINDS
 from sapflow_operator.observed import JobObject
 from sapflow_operator.settings import Settings
 
@@ -152,8 +154,10 @@ class MeasuredCluster(Cluster):
 class MeasuredController(Controller):
     """Times its looks at jobs; the wait for another look at the same job is part of it."""
 
-    def __init__(self, settings: Settings, cluster: Cluster, instruments: Instruments) -> None:
-        super().__init__(settings, cluster)
+    def __init__(
+        self, settings: Settings, cluster: Cluster, kind: Kind[Any], instruments: Instruments
+    ) -> None:
+        super().__init__(settings, cluster, kind)
         self._instruments = instruments
 
     async def look(self, namespace: str, name: str, touch: asyncio.Task[None] | None = None) -> str:
@@ -166,12 +170,15 @@ class MeasuredController(Controller):
         return "ok" if await super().bid_farewell(namespace, name) else "waits"
 
 
-def measured(settings: Settings, registry: CollectorRegistry) -> Controller:
-    """A controller whose jobs and whose work are in the registry."""
+def measured(settings: Settings, registry: CollectorRegistry) -> list[Controller]:
+    """A controller for each kind; their jobs and their work are in the registry."""
     instruments = Instruments(registry)
-    controller = MeasuredController(settings, MeasuredCluster(instruments), instruments)
-    registry.register(JobCollector(lambda: controller.jobs))
-    return controller
+    cluster = MeasuredCluster(instruments)
+    controllers: list[Controller] = [
+        MeasuredController(settings, cluster, kind, instruments) for kind in KINDS
+    ]
+    registry.register(JobCollector(lambda: [job for each in controllers for job in each.jobs]))
+    return controllers
 
 
 def reason_of(job: JobObject) -> str:

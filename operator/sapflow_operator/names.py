@@ -1,6 +1,7 @@
 """Every name, label, annotation, path and variable that parts of a job in a cluster know each other by."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sapflow.quantities.roles import Role
@@ -9,13 +10,35 @@ from sapflow.spec.labels import CELL, GROUP, JOB, PLURAL, ROLE, VERSION, selecto
 __all__ = ["GROUP", "PLURAL", "VERSION", "selector"]
 
 API_VERSION = f"{GROUP}/{VERSION}"
-KIND = "TrainingJob"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A custom resource of ours, as paths, owner references and children's names know it."""
+
+    kind: str
+    plural: str
+    suffix: str = ""
+    """Behind a resource's name in its children's, so that resources of two kinds may have one name."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of its children, beside those that all have: KIND_LABEL. TrainingJob, the first kind, goes without."""
+
+    def pool(self, name: str) -> str:
+        """What the names of a resource's children begin with."""
+        return f"{name}{self.suffix}"
+
+
+TRAINING_JOB = Resource("TrainingJob", PLURAL)
+KIND = TRAINING_JOB.kind
+RESOURCES = (TRAINING_JOB,)
+"""All of ours: what the operator may touch follows from them."""
 
 OPERATOR_MANAGER = "sapflow-operator"
 DRIVER_MANAGER = "sapflow-driver"
 FINALIZER = f"{GROUP}/cleanup"
 
 JOB_LABEL, ROLE_LABEL, CELL_LABEL = JOB, ROLE, CELL
+KIND_LABEL = f"{GROUP}/kind"
 SPEC_DIGEST = f"{GROUP}/spec-digest"
 CREDENTIALS_KIND = f"{GROUP}/credentials"
 CREDENTIALS_KEYS = f"{GROUP}/access-keys"
@@ -103,16 +126,21 @@ def cell_environment(cell: int) -> dict[str, str]:
     return {"SAPFLOW_CELL": str(cell), "SAPFLOW_CELL_DIRECTORY": CELL_FOLDER}
 
 
-def owner(name: str, uid: str) -> dict[str, Any]:
-    """The ownerReference to a TrainingJob: its children go with it."""
+def owner(resource: Resource, name: str, uid: str) -> dict[str, Any]:
+    """The ownerReference to a resource: its children go with it."""
     return {
         "apiVersion": API_VERSION,
-        "kind": KIND,
+        "kind": resource.kind,
         "name": name,
         "uid": uid,
         "controller": True,
         "blockOwnerDeletion": True,
     }
+
+
+def kind_of(labels: Mapping[str, str]) -> str:
+    """The kind of resource that a child belongs to."""
+    return labels.get(KIND_LABEL, KIND)
 
 
 def role_of(labels: Mapping[str, str]) -> str:

@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
 from sapflow_operator import names, times
+from sapflow_operator.names import Resource
 from sapflow_operator.nodes import Ground
 
 Object = Mapping[str, Any]
@@ -21,7 +22,7 @@ _STARTING = {"ContainerCreating", "PodInitializing"}
 
 @dataclass(frozen=True, slots=True)
 class JobObject:
-    """A TrainingJob as it stands in the cluster; its spec is not checked yet."""
+    """A resource of one of our kinds as it stands in the cluster; its spec is not checked yet."""
 
     name: str
     namespace: str
@@ -31,9 +32,10 @@ class JobObject:
     deleting: bool
     spec: Mapping[str, Any]
     status: Mapping[str, Any]
+    resource: Resource = names.TRAINING_JOB
 
     @classmethod
-    def read(cls, body: Object) -> "JobObject":
+    def read(cls, body: Object, resource: Resource = names.TRAINING_JOB) -> "JobObject":
         metadata = body["metadata"]
         return cls(
             metadata["name"],
@@ -44,13 +46,24 @@ class JobObject:
             "deletionTimestamp" in metadata,
             body.get("spec", {}),
             body.get("status", {}),
+            resource,
         )
+
+    @property
+    def pool(self) -> str:
+        """What the names of its children begin with."""
+        return self.resource.pool(self.name)
 
     @property
     def document(self) -> dict[str, Any]:
         """What `sapflow.spec.document.parse` reads."""
         metadata = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
-        return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": self.spec}
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": self.resource.kind,
+            "metadata": metadata,
+            "spec": self.spec,
+        }
 
     @property
     def suspended(self) -> bool:
@@ -179,11 +192,11 @@ class Observed:
                     return _parse_verdict(ended.get("message", ""))
         return Verdict()
 
-    def troubles(self) -> list[Trouble]:
-        """Function pods that cannot start."""
+    def troubles(self, roles: Iterable[Role]) -> list[Trouble]:
+        """Function pods of these roles that cannot start."""
         return [
             Trouble(role, *trouble)
-            for role in get_args(Role)
+            for role in roles
             for pod in self.pods_of(role)
             if (trouble := _trouble(pod, FUNCTION_CONTAINER))
         ]

@@ -1,12 +1,13 @@
 """What the operator is told by its environment: the chart's values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from sapflow.errors import SpecError
+from sapflow.quantities.roles import Role
 
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 Text = Annotated[str, Field(min_length=1)]
@@ -56,18 +57,18 @@ class Settings(BaseModel):
     metrics_port: Positive = 9090
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @property
-    def images(self) -> dict[str, str]:
-        """What a job that starts now runs on, by role."""
-        return {
-            "driver": self.operator_image.name,
-            "worker": self.worker_image.name,
-            "merger": self.merger_image.name,
-        }
+    def image(self, role: Role) -> Image:
+        """What functions of a role run."""
+        found: Image = getattr(self, f"{role}_image")
+        return found
+
+    def images(self, roles: Iterable[Role]) -> dict[str, str]:
+        """What a resource that starts now runs on: its driver, and functions of these roles."""
+        return {"driver": self.operator_image.name} | {role: self.image(role).name for role in roles}
 
     def pinned(self, images: Mapping[str, str]) -> "Settings":
         """With these images, as `images` gives them, in place of those that a newer chart has brought."""
-        fields = {"driver": "operator_image", "worker": "worker_image", "merger": "merger_image"}
+        fields = {role: "operator_image" if role == "driver" else f"{role}_image" for role in images}
         update = {
             fields[role]: getattr(self, fields[role]).model_copy(update={"name": name})
             for role, name in images.items()

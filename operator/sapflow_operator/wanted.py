@@ -1,25 +1,25 @@
-"""A job as its children are to be built: the spec in force, the store, the operator's settings."""
+"""What the children of one resource follow from: its pool of functions, its driver, its store. The kinds fill it in.
 
+A pool owns functions, token, credentials, names and network policy; all that its functions write lies below one prefix.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, get_args
+from typing import Any, ClassVar, Self
 from urllib.parse import urlencode
 
 from sapflow.errors import SpecError
 from sapflow.objects import keys
 from sapflow.planning.placement import Placement
-from sapflow.quantities.memory import MIB, format_quantity, parse_quantity
+from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.prices import AWS_LAMBDA, vcpus_of
 from sapflow.quantities.roles import Role
-from sapflow.records.memory_search import SearchSettings
-from sapflow.spec.rules import s3_location
-from sapflow.spec.training_job import CLUSTER_ONLY, TrainingJob
-from sapflow_operator.nodes import Ground
-from sapflow_operator.settings import Settings
-
-SIDECAR_MILLIS = 25
-"""What Knative's queue-proxy asks for beside each function (`queue-sidecar-cpu-request`)."""
-_IN_A_CLUSTER_ONLY = (*CLUSTER_ONLY, "spec.storage.secretName")
+from sapflow.spec.training_job import StorageSpec
+from sapflow_operator import names
+from sapflow_operator.names import Resource
+from sapflow_operator.settings import Image, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,62 +47,125 @@ class Group:
     instances: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a job's children follow from."""
+@dataclass(frozen=True)
+class Wanted(ABC):
+    """One resource as its children are to be built."""
 
     name: str
     namespace: str
     uid: str
-    job: TrainingJob
-    """The spec in force: memory sizes may have grown since it was written."""
     place: Place
     settings: Settings
-    search: SearchSettings | None = None
-    """For the workers' best size: then `job` has the size in force, and driver and functions read the first one, so
-    that no change of it starts a driver anew."""
-    placed: Placement | None = None
-    """How the functions are packed into cells, once that is decided; None where they may run anywhere."""
+
+    resource: ClassVar[Resource]
+    roles: ClassVar[tuple[Role, ...]]
+    """Of the pool: a resource has functions of these and of no others."""
+    driver_module: ClassVar[str]
+    """The Python module that the driver's pod runs."""
 
     @property
-    def groups(self) -> list[Group]:
-        """The Knative Services, each with how many instances a step can use."""
-        roles: tuple[Role, ...] = get_args(Role)
-        if self.placed is None:
-            return [Group(role, None, self.job.instances[role]) for role in roles]
-        return [
-            Group(role, cell, count)
-            for cell in range(self.placed.count)
-            for role, count in self.placed.instances(cell).items()
-            if count
-        ]
+    def pool(self) -> str:
+        """What the names of all children begin with."""
+        return self.resource.pool(self.name)
 
     @property
-    def document(self) -> dict[str, Any]:
-        """The job as driver and functions read it, without what they have no say in."""
-        document = self.job.to_json()
-        for path in _IN_A_CLUSTER_ONLY:
-            _drop(document, path.split("."))
-        if self.search is not None:
-            document["spec"]["memory"]["worker"] = format_quantity(self.search.start * MIB)
-        document["metadata"] = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
-        storage = {"endpoint": self.place.endpoint, "bucket": self.place.bucket, "region": self.place.region}
-        document["spec"]["storage"] = storage
-        return document
+    @abstractmethod
+    def groups(self) -> Sequence[Group]:
+        """The Knative Services, each with how many instances can be of use."""
+
+    @property
+    @abstractmethod
+    def documents(self) -> Mapping[str, str]:
+        """The driver's files, by name."""
+
+    @property
+    @abstractmethod
+    def told(self) -> object:
+        """As a JSON value, all that a running driver would have to be told if it changed."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> Mapping[Role, str]:
+        """The memory limit of each role, as a Kubernetes quantity."""
+
+    @abstractmethod
+    def with_sizes(self, sizes: Mapping[Role, str]) -> Self:
+        """With these memory limits."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether a function killed for memory is given more."""
+        return False
+
+    def more_memory(self, role: Role) -> str:
+        """What a user can do about functions of a role that are killed for memory, as a sentence ends with it."""
+        return f"raise spec.memory.{role}"
+
+    @property
+    def cpus(self) -> Mapping[Role, float | None]:
+        """The CPU limit of each role that names one."""
+        return {}
+
+    @property
+    @abstractmethod
+    def threads(self) -> int:
+        """Threads that each function computes with where a call does not say."""
+
+    @property
+    @abstractmethod
+    def invocation_seconds(self) -> float:
+        """The longest that a function may take for one call."""
+
+    @property
+    @abstractmethod
+    def source(self) -> str:
+        """What the functions may read beside their own prefix: an s3:// URL, or anything else for nothing."""
+
+    @property
+    def placed(self) -> Placement | None:
+        """How the functions are packed into cells; None where they may run anywhere."""
+        return None
+
+    def image(self, role: Role) -> Image:
+        """What the functions of a role run."""
+        return self.settings.image(role)
+
+    def command(self, role: Role) -> list[str]:
+        """What a container of the role runs; nothing where its image says that."""
+        return []
+
+    def environment(self, role: Role) -> dict[str, str]:
+        """Variables of a role's functions beside those that all pools have."""
+        return {}
+
+    def weight(self, role: Role) -> int:
+        """Of a placed job: how much it matters that such a function is beside the others of its cell, 1 to 100."""
+        return 1
+
+    def cell_storage(self) -> tuple[str, str | None]:
+        """Of a placed job: the size of a cell's volume, and its storage class where one is named."""
+        raise NotImplementedError
+
+    def labels(self, role: str | None = None, cell: int | None = None) -> dict[str, str]:
+        """The labels of a child."""
+        return {**names.labels(self.name, role, cell), **self.resource.labels}
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """The labels that all children have and nobody else's."""
+        return {names.JOB_LABEL: self.name, **self.resource.labels}
 
     @property
     def digest(self) -> str:
         """Changes with everything that a running driver would have to be told."""
-        told = [self.document, self.settings.operator_image.name]
-        return keys.digest(told if self.search is None else [*told, self.search.body()])
+        return keys.digest([self.told, self.settings.operator_image.name])
 
     def memory(self, role: Role) -> str:
-        sizes = self.job.spec.memory
-        return sizes.worker if role == "worker" else sizes.merger
+        return self.sizes[role]
 
     def cpu_limit(self, role: Role) -> int:
-        """Thousandths of a CPU: where the spec names none, what comes with the memory on public clouds."""
-        named = self.job.cpus[role]
+        """Thousandths of a CPU: where none is named, what comes with the memory on public clouds."""
+        named = self.cpus.get(role)
         if named is not None:
             return round(1000 * named)
         return ceil(1000 * vcpus_of(AWS_LAMBDA, parse_quantity(self.memory(role))))
@@ -111,16 +174,14 @@ class Wanted:
         """A tenth of the limit."""
         return ceil(self.cpu_limit(role) / 10)
 
-    def on(self, ground: Ground) -> "Wanted":
-        """With the workers that the nodes would hold as `maxInstances`, where the chart names none."""
-        memory, millis = parse_quantity(self.memory("worker")), self.cpu_request("worker") + SIDECAR_MILLIS
-        room = self.settings.max_instances or ground.room(memory, millis)
-        return replace(self, settings=self.settings.model_copy(update={"max_instances": room or 0}))
+    def with_room_for(self, instances: int) -> Self:
+        """With the functions that the cluster can run at once, for the planner; 0: any number."""
+        return replace(self, settings=self.settings.model_copy(update={"max_instances": instances}))
 
 
-def place_of(job: TrainingJob, settings: Settings) -> Place:
-    """Where a job's state goes. Raises SpecError where that is nowhere, or not with whose credentials."""
-    asked, own = job.spec.storage, settings.storage
+def place_of(asked: StorageSpec | None, settings: Settings) -> Place:
+    """Where a resource's state goes. Raises SpecError where that is nowhere, or not with whose credentials."""
+    own = settings.storage
     if asked is None:
         if own is None:
             remedy = "name a store here, or have objectStorage set in the operator's chart"
@@ -142,28 +203,11 @@ def place_of(job: TrainingJob, settings: Settings) -> Place:
     return place
 
 
-def check(wanted: Wanted) -> None:
-    """What only the cluster can tell of a spec. Raises SpecError."""
-    problems = []
-    seconds, most = wanted.job.spec.limits.invocation_seconds, wanted.settings.max_invocation_seconds
-    if seconds > most:
-        message = (
-            f"is {seconds:g}, and Knative allows {most} here: work that needs longer goes on in the next"
-        )
-        problems.append(("spec.limits.invocationSeconds", message))
-    location = s3_location(wanted.job.spec.data.source)
-    if location is not None and location[2]:
-        endpoint = location[2].get("endpoint", "").rstrip("/")
-        if endpoint != wanted.place.endpoint:
-            message = (
-                f"must be in the job's own store, {wanted.place.endpoint}: leave out what follows the '?'"
-            )
-            problems.append(("spec.data.source", message))
-    if problems:
-        raise SpecError(problems)
+def stored(place: Place) -> dict[str, Any]:
+    """`spec.storage` as a driver is told it: where the store is, and nothing of credentials."""
+    return {"endpoint": place.endpoint, "bucket": place.bucket, "region": place.region}
 
 
-def _drop(document: dict[str, Any], path: list[str]) -> None:
-    for name in path[:-1]:
-        document = document.get(name, {})
-    document.pop(path[-1], None)
+def services(wanted: Wanted) -> list[str]:
+    """The names of the pool's Knative Services."""
+    return [names.function(wanted.pool, group.role, group.cell) for group in wanted.groups]

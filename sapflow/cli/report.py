@@ -15,7 +15,7 @@ from sapflow.cli.output import print_json
 from sapflow.cli.stop import run_until_stopped
 from sapflow.client.cluster import Object
 from sapflow.client.kubeconfig import has_cluster
-from sapflow.client.session import Session, find_session, runtime_of
+from sapflow.client.session import Session, find_session
 from sapflow.errors import DataError, SpecError
 from sapflow.monitoring.report import Facts, gather, render
 from sapflow.monitoring.report.facts import Predicted
@@ -111,7 +111,7 @@ def _with_prediction(facts: Facts, session: Session, named: str, environ: Mappin
         return replace(facts, not_predicted="the cost model covers synchronous steps only")
     if manifest is None:
         return replace(facts, not_predicted="the manifest of the job's data is not in the store any more")
-    runtime = runtime_of(session.uid)
+    runtime = session.runtime
     try:
         if is_file(named):
             environ = make_importable(job, named, environ)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sapflow.monitoring.display import Event, forecast_line
 from sapflow.quantities.prices import PRICES
+from sapflow.quantities.roles import TRAINING_ROLES
 from sapflow.records.evaluations import PLAIN, chosen_in_words, of_held_out
 from sapflow.spec import labels
 from sapflow.tasks.metric import in_words
@@ -15,7 +16,8 @@ from sapflow.text import dollars, duration, percent, printable
 Object = Mapping[str, Any]
 
 SUCCEEDED = "Succeeded"
-ROLES = ("driver", "worker", "merger")
+ROLES = ("driver", *TRAINING_ROLES)
+"""Of a job's pods."""
 MOST_WARNINGS = 5
 _QUIET = {"Finished", "Deploying", "Suspended", "Resumed"}
 """Reasons that add nothing to the job's own state."""
@@ -141,7 +143,7 @@ def describe(
     if (tree := levels(job)) is not None:
         body["structure"] = list(tree)
     if memory := status.get("memory") or status.get("progress", {}).get("memory") or spec.get("memory"):
-        body["memory"] = {role: memory[role] for role in ("worker", "merger") if role in memory}
+        body["memory"] = {role: memory[role] for role in TRAINING_ROLES if role in memory}
     if spec.get("memory", {}).get("optimize"):
         body["search"] = _search(spec["memory"]["optimize"], status)
     if "startTime" in status:

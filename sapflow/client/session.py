@@ -20,16 +20,15 @@ from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_from_environment, open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
-from sapflow.quantities.memory import parse_quantity
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.runtimes.sender import Sender
-from sapflow.spec.document import parse
+from sapflow.spec import resolved
+from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Runtime, TrainingJob
 from sapflow.steps.observer import Observer
 
 MUTABLE = {"limits", "checkpoint"}
 DEFAULT_STORE = ".sapflow"
-_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def uid_of(job: TrainingJob) -> str:
@@ -39,11 +38,6 @@ def uid_of(job: TrainingJob) -> str:
     """
     spec = {name: value for name, value in job.to_json()["spec"].items() if name not in MUTABLE}
     return f"{job.metadata.name}-{keys.digest(spec, 8)}"
-
-
-def runtime_of(uid: str) -> Runtime:
-    """Where a job ran: Kubernetes gives its objects UUIDs, and ours end in eight digits behind the job's name."""
-    return "kubernetes" if re.fullmatch(_UUID, uid) else "local"
 
 
 def store_url(job: TrainingJob, asked: str | None) -> str:
@@ -65,6 +59,13 @@ class Session:
     job: TrainingJob
     store: Store
     url: str
+    runtime: Runtime = "local"
+    """Where the job runs, or ran."""
+
+    @property
+    def resolved(self) -> ResolvedJob:
+        """The job as driver and functions read it."""
+        return ResolvedJob(self.job, self.prefix, self.runtime)
 
     @property
     def prefix(self) -> str:
@@ -94,8 +95,8 @@ class Session:
 
     def cut_data(self, progress: Callable[[int], None] | None = None) -> Manifest:
         """Cut the job's data into blocks, unless that is done. Raises DataError."""
-        cut.write_spec(self.uid, self.job, self.store)
-        return cut.cut(self.uid, self.job, self.store, progress)
+        cut.write_spec(self.resolved, self.store)
+        return cut.cut(self.resolved, self.store, progress)
 
     def _json(self, key: str) -> Any | None:
         try:
@@ -132,7 +133,8 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
     url = absolute(store or DEFAULT_STORE)
     opened = open_store(url, credentials_from_environment(environ))
     try:
-        job = parse(json.loads(bytes(opened.read(keys.spec(keys.job(uid))))), runtime_of(uid))
+        prefix = keys.job(uid)
+        found = resolved.read(json.loads(bytes(opened.read(keys.spec(prefix)))), prefix)
     except (ObjectMissing, ValueError) as error:
         opened.close()
         others = f", but {', '.join(alike)}" if (alike := _alike(uid, url)) else ""
@@ -142,7 +144,7 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
     except SapflowError:
         opened.close()
         raise
-    return Session(uid, job, opened, url)
+    return Session(uid, found.job, opened, url, found.runtime)
 
 
 def jobs_in(store: str) -> list[str] | None:
@@ -178,13 +180,12 @@ async def train(
 
     `forward_flops` are the model's for one sample, 0 where they are not known: a forecast is made from them.
     """
-    memory = session.job.spec.memory
     placed = placement.of(session.job)
     credentials = {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
     runtime = EmbeddedRuntime(
         session.url,
         credentials,
-        memory={"worker": parse_quantity(memory.worker), "merger": parse_quantity(memory.merger)},
+        memory=session.job.memory_bytes,
         threads=session.job.spec.threads,
         max_instances=max_instances,
         environ=environ,
@@ -205,7 +206,7 @@ async def train_by(
 ) -> dict[str, Any]:
     """Train a job whose data is cut, on the sender's functions, and close it; the outcome record. Raises JobFailed."""
     try:
-        driver = Driver(session.uid, session.job, manifest, session.store, sender, observer, around=around)
+        driver = Driver(session.resolved, manifest, session.store, sender, observer, around=around)
         return await driver.run()
     finally:
         await asyncio.shield(sender.close())

@@ -11,13 +11,14 @@ from sapflow.data.source import open_source
 from sapflow.errors import DataError, SpecError
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
+from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import TrainingJob
 
 
-def write_spec(uid: str, job: TrainingJob, store: Store) -> None:
+def write_spec(resolved: ResolvedJob, store: Store) -> None:
     """Write the resolved job where functions read it, unless it is there already. Raises StoreError."""
-    body = json.dumps(job.to_json(), sort_keys=True, indent=1).encode()
-    store.create(keys.spec(keys.job(uid)), body, durable=True)
+    body = json.dumps(resolved.to_json(), sort_keys=True, indent=1).encode()
+    store.create(keys.spec(resolved.prefix), body, durable=True)
 
 
 @contextmanager
@@ -30,13 +31,14 @@ def naming_the_field() -> Iterator[None]:
 
 
 @naming_the_field()
-def cut(uid: str, job: TrainingJob, store: Store, progress: Callable[[int], None] | None = None) -> Manifest:
+def cut(resolved: ResolvedJob, store: Store, progress: Callable[[int], None] | None = None) -> Manifest:
     """Cut the job's data into blocks, unless that is done. Raises DataError, StoreError.
 
     An s3:// source without an endpoint is read from the store's endpoint. `progress` is called with the number of
     samples so far.
     """
-    data = job.spec.data
+    spec = resolved.job.spec
+    data = spec.data
 
     def files(url: str) -> list[DataFile]:
         from sapflow.data.remote import s3_files  # only this needs its client
@@ -47,9 +49,9 @@ def cut(uid: str, job: TrainingJob, store: Store, progress: Callable[[int], None
     return cut_blocks(
         source,
         store,
-        keys.data(keys.job(uid)),
+        keys.data(resolved.prefix),
         validation_fraction=data.validation_fraction,
-        seed=job.spec.algorithm.seed,
+        seed=spec.algorithm.seed,
         normalize=data.normalize,
         progress=progress,
     )

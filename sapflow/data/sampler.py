@@ -197,6 +197,11 @@ class Reader:
         self._rows, self._ordered = _Scratch(), _Scratch()
         self._validation_starts = [0, *accumulate(manifest.validation)]
 
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of the blocks that are kept."""
+        return self._cached_bytes
+
     def batch(self, order: EpochOrder, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Samples `begin` to `end` of the epoch, in its order.
 

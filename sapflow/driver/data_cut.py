@@ -11,10 +11,9 @@ from sapflow.messages.replies import CutReply
 from sapflow.messages.requests import CutRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
-from sapflow.quantities.memory import parse_quantity
 from sapflow.records.commits import Account, Records
 from sapflow.runtimes.sender import Sender
-from sapflow.spec.training_job import TrainingJob
+from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.calls import Caller
 from sapflow.steps.observer import Observer
 
@@ -34,22 +33,18 @@ class CutData:
 
 
 async def cut_by_worker(
-    uid: str,
-    job: TrainingJob,
+    resolved: ResolvedJob,
     store: Store,
     sender: Sender,
     observer: Observer | None = None,
-    *,
-    check_memory: bool = True,
 ) -> CutData:
     """Have a worker cut the job's data, unless that is done.
 
-    For `check_memory` see CutRequest. A failure is recorded in the store. Raises JobFailed, which says what is wrong
-    with job or data, and StoreError.
+    A failure is recorded in the store. Raises JobFailed, which says what is wrong with job or data, and StoreError.
     """
-    prefix = keys.job(uid)
+    job, prefix = resolved.job, resolved.prefix
     key = manifest_key(keys.data(prefix))
-    await asyncio.to_thread(write_spec, uid, job, store)
+    await asyncio.to_thread(write_spec, resolved, store)
     try:
         return CutData(await asyncio.to_thread(load_manifest, store, key), Account())
     except ObjectMissing:
@@ -61,16 +56,11 @@ async def cut_by_worker(
         retries=spec.limits.retries,
         price=job.price,
         cpus=job.cpus,
-        memory={
-            "worker": parse_quantity(spec.memory.worker),
-            "merger": parse_quantity(spec.memory.merger),
-        },
+        memory=job.memory_bytes,
         observer=observer or Observer(),
         account=Account(),
     )
-    request = CutRequest(
-        job=uid, version=0, seconds_left=1, spec=keys.spec(prefix), check_memory=check_memory
-    )
+    request = CutRequest(job=resolved.uid, version=0, seconds_left=1, spec=keys.spec(prefix))
     try:
         reply = await caller.call("worker", request, CutReply)
     except JobFailed as failure:

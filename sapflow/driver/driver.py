@@ -24,12 +24,10 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
 from sapflow.planning.placement import Placement
 from sapflow.quantities import structure
-from sapflow.quantities.memory import parse_quantity
 from sapflow.records.commits import INTERRUPTED, Account, Commit, Plan, Records
-from sapflow.records.memory_search import SearchSettings
 from sapflow.records.plateau import PlateauState
 from sapflow.runtimes.sender import Sender
-from sapflow.spec.training_job import TrainingJob
+from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.algorithm import AlgorithmDriver
 from sapflow.steps.calls import Caller
 from sapflow.steps.context import Context, shard_parts
@@ -43,35 +41,30 @@ class Driver:
 
     def __init__(
         self,
-        uid: str,
-        job: TrainingJob,
+        resolved: ResolvedJob,
         manifest: Manifest,
         store: Store,
         sender: Sender,
         observer: Observer | None = None,
         account: Account | None = None,
         around: Surroundings | None = None,
-        search: SearchSettings | None = None,
         placed: Placement | None = None,
         stopped: str | None = None,
-        prefix: str | None = None,
     ) -> None:
         """`account`: what was used before there was a version, for the data. `around`: what planning needs to know.
 
-        `search`: for the workers' best size. `placed`: how the job's functions are packed into cells, where that has
-        been decided already. `stopped`: why the driver before this one has stopped, where it may not have told the
-        store.
-        `prefix`: below which its keys lie, where that is not a job's own.
+        `placed`: how the job's functions are packed into cells, where that has been decided already. `stopped`: why
+        the driver before this one has stopped, where it may not have told the store.
         Raises SpecError where the functions cannot be packed.
         """
-        self._search = search
+        self._search = resolved.search
         self._earlier_account, self._around = account or Account(), around or Surroundings()
         self._sender, self._observer = sender, observer or Observer()
-        self._uid, self._job, self._manifest, self._store = uid, job, manifest, store
-        self._prefix = prefix or keys.job(uid)
+        self._uid, self._prefix, self._job = resolved.uid, resolved.prefix, resolved.job
+        self._manifest, self._store = manifest, store
         self._records = Records(store, self._prefix)
         self._stopped = stopped
-        self._placed = placed or placement.of(job)
+        self._placed = placed or placement.of(self._job)
         self._garbage = None if self._placed is None else CellGarbage(self._placed.count)
 
     async def run(self) -> dict[str, Any]:
@@ -133,11 +126,8 @@ class Driver:
             seconds=spec.limits.invocation_seconds,
             retries=spec.limits.retries,
             price=self._job.price,
-            cpus=(self._around.job or self._job).cpus,
-            memory={
-                "worker": parse_quantity(spec.memory.worker),
-                "merger": parse_quantity(spec.memory.merger),
-            },
+            cpus=self._job.cpus,
+            memory=self._job.memory_bytes,
             observer=self._observer,
             account=account,
             garbage=self._garbage,

@@ -20,7 +20,7 @@ from sapflow.planning.workload import Size
 from sapflow.quantities.memory import MIB
 from sapflow.records.commits import Commit, Forecast, Plan
 from sapflow.records.typical import typical
-from sapflow.spec.training_job import Runtime, TrainingJob
+from sapflow.spec.training_job import Runtime
 from sapflow.steps.context import Context
 
 SETTLING = 3
@@ -40,8 +40,6 @@ class Surroundings:
     """Calls that can be at work at once; None: any number."""
     forward_flops: int | None = 0
     """Of the model, for one sample; None: not known, and nothing is forecast."""
-    job: TrainingJob | None = None
-    """The job with what functions are not told (CPU limits, whether they grow), where the driver's own lacks it."""
     request_bytes: int = REQUEST
     """Bytes of contributions that one request may carry, at most."""
 
@@ -51,7 +49,7 @@ class Planning:
 
     def __init__(self, context: Context, around: Surroundings) -> None:
         self._context, self._around = context, around
-        self._job = around.job or context.job
+        self._job = context.job
         self._seen: deque[tuple[Commit, Commit]] = deque(maxlen=WINDOW)
         self._steps = 0
         self._settled = not context.job.planned

@@ -50,8 +50,6 @@ class CutRequest(Request):
 
     op: Literal["cut"] = "cut"
     spec: str
-    check_memory: bool = True
-    """Whether too little memory for a function is an error. It is none if functions get more when they run out."""
 
 
 class InitializeRequest(Request):

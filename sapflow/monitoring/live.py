@@ -14,6 +14,7 @@ from rich.text import Text
 
 from sapflow.monitoring.display import Display, Event, plain_line
 from sapflow.quantities import structure
+from sapflow.quantities.roles import TRAINING_ROLES
 from sapflow.records.commits import Forecast, Plan
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.tasks.metric import in_order, in_words
@@ -147,7 +148,7 @@ def rate(each: float | None, left: float | None) -> str:
 def functions(found: Sequence[tuple[str, str]], marks: Mapping[str, tuple[str, str]]) -> RenderableType:
     """A dot for each function, given as (role, state), with its state's mark and colour; and the numbers in words."""
     table = grid(3, 2)
-    for role in ("worker", "merger"):
+    for role in TRAINING_ROLES:
         states = [state for of, state in found if of == role]
         dots = Text()
         for state in states[:MOST_DOTS]:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -18,8 +18,7 @@ from sapflow.monitoring.series import (
     of_job,
 )
 from sapflow.planning.extent import Extent
-from sapflow.quantities.memory import parse_quantity
-from sapflow.quantities.roles import Role
+from sapflow.quantities.roles import TRAINING_ROLES, Role
 from sapflow.records.commits import Account, Commit, Forecast, Plan
 from sapflow.records.evaluations import held_out
 from sapflow.runtimes.sender import Answered
@@ -88,14 +87,13 @@ class MetricsObserver(Observer):
         # A driver that never commits, perhaps because its first function never starts, must look stalled, too.
         self._set("last_commit_timestamp_seconds", time.time())
         self._limit = self._gauge("sapflow_memory_limit_bytes", "Memory limit of a function.", "role")
-        memory = job.spec.memory
-        self._limit.labels(self._name, "worker").set(parse_quantity(memory.worker))
-        self._limit.labels(self._name, "merger").set(parse_quantity(memory.merger))
+        for role, limit in job.memory_bytes.items():
+            self._limit.labels(self._name, role).set(limit)
         self._gauge("sapflow_job_workers", "Workers of the job.").labels(self._name).set(job.spec.workers)
         # Counters start at 0, so that Prometheus sees the first of a rare event as an increase.
         for counter in (self._retries, self._hedges, self._commits, self._skipped, self._checkpoints):
             counter.labels(self._name)
-        for role in get_args(Role):
+        for role in TRAINING_ROLES:
             self._cold_starts.labels(self._name, role)
 
     def begin(self, extent: Extent) -> None:

@@ -38,8 +38,18 @@ def trial(prefix: str, number: int) -> str:
     return f"{prefix}trials/{number}/"
 
 
+def uid_of(prefix: str) -> str:
+    """What a job is called whose prefix is this: its uid, behind it the trial that it is of a search."""
+    return prefix.removeprefix("jobs/").rstrip("/")
+
+
 def spec(prefix: str) -> str:
     return f"{prefix}spec.json"
+
+
+def prefix_of(spec_key: str) -> str:
+    """The prefix of the job whose spec lies under this key: the opposite of `spec`."""
+    return spec_key.removesuffix("spec.json")
 
 
 def plan(prefix: str, name: str) -> str:

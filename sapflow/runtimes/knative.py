@@ -72,7 +72,7 @@ class KnativeSender:
         """See Sender.invoke. The reply's `seconds` are those of the handler; the rest counts as start or queue."""
         asked = time.monotonic()
         slots = self._slots[role]
-        await slots.acquire(urgent=False)
+        await slots.acquire(urgent=False, job=str(request.get("job", "")))
         try:
             sent = time.monotonic()
             answer = await self._until_seen(role, request, seconds, sent + seconds + self._start_seconds)

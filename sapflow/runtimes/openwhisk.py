@@ -134,7 +134,7 @@ class OpenWhiskSender:
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
         """See Sender.invoke. The times of handler, start and queue are those that OpenWhisk measures."""
         asked = time.monotonic()
-        await self._slots.acquire(urgent=role == "merger")
+        await self._slots.acquire(urgent=role == "merger", job=str(request.get("job", "")))
         try:
             waited = time.monotonic() - asked
             deadline = time.monotonic() + seconds + self._start_seconds

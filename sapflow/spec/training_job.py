@@ -260,8 +260,18 @@ class TrainingJob(Model):
     spec: Spec
 
     def to_json(self) -> dict[str, Any]:
-        """The resolved job as a JSON value; `parse` reads it back."""
+        """The job as a JSON value; `parse` reads it back."""
         return self.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+    @property
+    def memory_sizes(self) -> dict[Role, str]:
+        """The memory limit of each role, as a Kubernetes quantity."""
+        return {"worker": self.spec.memory.worker, "merger": self.spec.memory.merger}
+
+    @property
+    def memory_bytes(self) -> dict[Role, int]:
+        """The memory limit of each role, in bytes."""
+        return {role: memory.parse_quantity(size) for role, size in self.memory_sizes.items()}
 
     @property
     def cpus(self) -> dict[Role, float | None]:

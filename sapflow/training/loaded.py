@@ -15,16 +15,18 @@ from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import EpochOrder, Reader
 from sapflow.errors import CorruptObject
 from sapflow.messages.vectors import Part, Sizes
-from sapflow.objects import contribution
+from sapflow.objects import contribution, keys
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning.extent import Extent
-from sapflow.spec.document import parse
+from sapflow.spec import resolved
 from sapflow.spec.training_job import TrainingJob
 from sapflow.tasks.torch.losses import TrainingLoss
 from sapflow.training.flat import FlatModel
 
-KEPT_JOBS = 2
+KEPT_JOBS = 8
+KEPT_BYTES = 32 << 20
+"""What the jobs that an instance keeps beside the one that it serves may hold together: its memory is for one."""
 KEPT_ORDERS = 2
 
 
@@ -42,10 +44,6 @@ class LoadedJob:
 
     def __init__(self, store: Store, job: TrainingJob, manifest: Manifest, data_prefix: str) -> None:
         spec = job.spec
-        torch.set_num_threads(spec.threads)
-        # use_deterministic_algorithms would set the same flag and load a compiler for it: 80 MiB and a second.
-        torch.set_deterministic_debug_mode("error")
-        setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (no stub knows it)
         self.store, self.job, self.manifest = store, job, manifest
         self.seed = spec.algorithm.seed
         module = models.build(
@@ -72,6 +70,12 @@ class LoadedJob:
         self._integers = ""
         self.rank_state: RankState | None = None
         """Taken out while a call changes it: a call that is given up leaves none."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the model's vectors and of the data that is kept."""
+        base = 0 if self._base is None else self._base.nbytes
+        return self.model.values.nbytes + self.model.output.nbytes + base + self.reader.cached_bytes
 
     @property
     def sizes(self) -> Sizes:
@@ -117,6 +121,19 @@ class LoadedJob:
         return self._base
 
 
+def compute_with(threads: int) -> None:
+    """Let this process compute with so many threads, and by deterministic algorithms only.
+
+    To be called before every call's work: other jobs that the process serves have other numbers of threads, and with
+    those the bits would be others; their models' code may have changed the rest.
+    """
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    # use_deterministic_algorithms would set the same flag and load a compiler for it: 80 MiB and a second.
+    torch.set_deterministic_debug_mode("error")
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (no stub knows it)
+
+
 class JobCache:
     """The jobs that an instance has served last."""
 
@@ -125,17 +142,27 @@ class JobCache:
         self._jobs: OrderedDict[tuple[str, str], LoadedJob] = OrderedDict()
 
     def get(self, spec: str, manifest: str) -> LoadedJob:
-        """The job whose spec and data manifest lie under these keys."""
+        """The job whose spec and data manifest lie under these keys; this process now computes as it asks."""
         name = (spec, manifest)
-        if name not in self._jobs:
-            while len(self._jobs) >= KEPT_JOBS:
-                self._jobs.popitem(last=False)
-            job = parse(self._json(spec))
+        loaded = self._jobs.pop(name, None)
+        self._make_room()
+        if loaded is None:
+            job = resolved.read(self._json(spec), keys.prefix_of(spec)).job
             described = Manifest.from_json(self._json(manifest))
             importlib.invalidate_caches()
-            self._jobs[name] = LoadedJob(self._store, job, described, manifest.removesuffix("manifest.json"))
-        self._jobs.move_to_end(name)
-        return self._jobs[name]
+            compute_with(job.spec.threads)
+            loaded = LoadedJob(self._store, job, described, manifest.removesuffix("manifest.json"))
+        else:
+            compute_with(loaded.job.spec.threads)
+        self._jobs[name] = loaded
+        return loaded
+
+    def _make_room(self) -> None:
+        """Drop the jobs that were served longest ago, until what is left may stay beside the one to be served."""
+        while (
+            len(self._jobs) >= KEPT_JOBS or sum(each.held_bytes for each in self._jobs.values()) > KEPT_BYTES
+        ):
+            self._jobs.popitem(last=False)
 
     def _json(self, key: str) -> Any:
         try:

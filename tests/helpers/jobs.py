@@ -6,7 +6,7 @@ import itertools
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Account, Commit
 from sapflow.records.memory_search import SearchSettings
 from sapflow.spec.document import parse
+from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.observer import Observer
 
@@ -77,6 +78,11 @@ class Place:
     manifest: Manifest
     store: Store
     path: Path
+
+    @property
+    def resolved(self) -> ResolvedJob:
+        """The job as driver and functions read it."""
+        return ResolvedJob(self.job, keys.job(self.uid))
 
     def listing(self) -> list[str]:
         """The keys of all objects, without the job's prefix; data left out."""
@@ -205,14 +211,12 @@ class _OneDriver:
         """The outcome, or None where it died."""
         place = self._simulation.place
         driver = Driver(
-            place.uid,
-            place.job,
+            replace(place.resolved, search=self._simulation.search),
             place.manifest,
             self._store,
             self._simulation.functions,
             self._simulation.observer,
             self._simulation.account,
-            search=self._simulation.search,
         )
         self._task = asyncio.create_task(driver.run())
         await asyncio.wait({self._task})

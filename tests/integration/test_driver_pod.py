@@ -25,7 +25,7 @@ from sapflow.quantities.roles import Role
 from sapflow.records.memory_search import SearchSettings
 from sapflow.runtimes.knative import KnativeSender
 from sapflow.spec.document import parse
-from sapflow.spec.training_job import TrainingJob
+from sapflow.spec.resolved import ResolvedJob
 from sapflow_operator.driver_pod import driver
 from sapflow_operator.driver_pod.driver import JobDriver, Outage, exit_code_of
 from sapflow_operator.driver_pod.progress import StatusApi
@@ -34,10 +34,10 @@ from sapflow_operator.driver_pod.settings import DriverSettings
 TOKEN = "a-token"
 
 
-def job(**changes: Any) -> TrainingJob:
+def job(uid: str = "an-uid", search: SearchSettings | None = None, **changes: Any) -> ResolvedJob:
     body = document(merge_structure=[1, 2], workers=2, algorithm_steps=3, **changes)
-    body["metadata"] |= {"namespace": "here", "uid": "an-uid"}
-    return parse(body)
+    body["metadata"] |= {"namespace": "here", "uid": uid}
+    return ResolvedJob(parse(body, "kubernetes"), keys.job(uid), "kubernetes", search)
 
 
 class Service:
@@ -88,16 +88,13 @@ class ApiServer:
 
 
 def drive(
-    job: TrainingJob,
+    job: ResolvedJob,
     store: Store,
     urls: dict[Role, str],
     account: Path,
-    search: SearchSettings | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The outcome and the reports of a driver on these functions."""
-    settings = DriverSettings(
-        store=store.url, token_file="token", api_host="unused", metrics_port=0, memory_search=search
-    )
+    settings = DriverSettings(store=store.url, token_file="token", api_host="unused", metrics_port=0)
     (account / "token").write_text("t")
     server = ApiServer()
 
@@ -108,7 +105,7 @@ def drive(
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        api = StatusApi(url, account, namespace="here", name=job.metadata.name, uid="an-uid")
+        api = StatusApi(url, account, namespace="here", name=job.job.metadata.name, uid="an-uid")
         sender = KnativeSender(urls, lambda: TOKEN, instances=dict.fromkeys(urls, 1), start_seconds=20)
         try:
             return await JobDriver(job, store, sender, settings).run(api)
@@ -139,10 +136,9 @@ def test_a_search_asks_for_another_size_once_the_first_is_measured(
     search = SearchSettings(
         goal="Cost", every_steps=2, max_updates=5, start=512, least=64, most=1024, settle_seconds=0
     )
-    sought = job(algorithm_seed=5)
-    object.__setattr__(sought.metadata, "uid", "sought")
+    sought = job("sought", search, algorithm_seed=5)
     with closing(Service("worker", folder, SAPFLOW_MEMORY_BYTES=str(512 << 20))) as worker:
-        _, reports = drive(sought, open_store(str(folder)), {**urls, "worker": worker.url}, tmp_path, search)
+        _, reports = drive(sought, open_store(str(folder)), {**urls, "worker": worker.url}, tmp_path)
     asked = reports[-1]["memory"]
     assert asked["searching"]
     assert asked["worker"] != "512Mi"
@@ -174,8 +170,7 @@ def test_waits_for_a_store_that_is_away_and_leaves_no_record_of_a_failure(
     place: tuple[Path, dict[Role, str]], tmp_path: Path
 ) -> None:
     folder, urls = place
-    waited = job(algorithm_seed=9)
-    object.__setattr__(waited.metadata, "uid", "waited")
+    waited = job("waited", algorithm_seed=9)
     store = AwayOnce(open_store(str(folder)))
     outcome, _ = drive(waited, store, urls, tmp_path)
     assert store.failed
@@ -194,8 +189,7 @@ def test_objects_that_seem_to_be_gone_are_waited_for_a_while() -> None:
 
 def test_a_job_that_cannot_go_on_fails_at_once(place: tuple[Path, dict[Role, str]], tmp_path: Path) -> None:
     folder, urls = place
-    bad = job(data_source="sklearn:nothing")
-    object.__setattr__(bad.metadata, "uid", "bad")
+    bad = job("bad", data_source="sklearn:nothing")
     with pytest.raises(JobFailed, match="nothing"):
         drive(bad, open_store(str(folder)), urls, tmp_path)
 
@@ -278,23 +272,21 @@ def test_a_pod_that_is_told_nothing_is_a_crash_and_says_what_is_missing() -> Non
     assert "SAPFLOW_STORE" in json.loads(ended.stderr)["message"]
 
 
-def test_the_search_that_the_operator_asks_for_is_read_from_its_variable() -> None:
-    environ = {"SAPFLOW_STORE": "s", "SAPFLOW_TOKEN_FILE": "t", "KUBERNETES_SERVICE_HOST": "h"}
+def settings_of(folder: Path, written: object) -> DriverSettings:
+    """Of a pod in which the operator has written this."""
+    (folder / "job.json").write_text(json.dumps(written))
+    return DriverSettings(store="s", token_file="t", api_host="h", job_file=folder / "job.json")
+
+
+def test_a_driver_reads_the_whole_job_with_its_search_from_one_file(tmp_path: Path) -> None:
     search = SearchSettings(goal="Cost", every_steps=2, max_updates=5, start=512, least=64, most=1024)
-    given = environ | {"SAPFLOW_MEMORY_SEARCH": json.dumps(search.body())}
-    assert DriverSettings.from_environment(given).memory_search == search
-    assert DriverSettings.from_environment(environ).memory_search is None
-    for wrong in ("{", '{"goal": "Speed"}'):
-        with pytest.raises(SpecError, match="SAPFLOW_MEMORY_SEARCH"):
-            DriverSettings.from_environment(environ | {"SAPFLOW_MEMORY_SEARCH": wrong})
-
-
-def test_what_functions_are_not_told_is_read_from_variables() -> None:
-    environ = {"SAPFLOW_STORE": "s", "SAPFLOW_TOKEN_FILE": "t", "KUBERNETES_SERVICE_HOST": "h"}
-    given = environ | {"SAPFLOW_CPU": json.dumps({"worker": "2"}), "SAPFLOW_GROW_ON_OOM": "true"}
-    whole = DriverSettings.from_environment(given).whole(job())
-    assert (whole.cpus, whole.spec.memory.grow_on_oom) == ({"worker": 2.0, "merger": None}, True)
-    assert DriverSettings.from_environment(environ).whole(job()) == job()
+    asked = job("one", search, cpu={"merger": "2"}, memory={"growOnOOM": True, "optimize": {"goal": "Cost"}})
+    read = settings_of(tmp_path, asked.to_json()).read_job()
+    assert read == asked
+    assert (read.uid, read.search, read.job.cpus["merger"]) == ("one", search, 2.0)
+    assert settings_of(tmp_path, job().to_json()).read_job().search is None
+    with pytest.raises(SpecError, match=r"memorySearch\.goal"):
+        settings_of(tmp_path, asked.to_json() | {"memorySearch": {"goal": "Speed"}}).read_job()
 
 
 def test_the_api_servers_address_may_be_of_either_kind() -> None:
@@ -303,7 +295,5 @@ def test_the_api_servers_address_may_be_of_either_kind() -> None:
 
 
 def test_a_job_file_without_uid_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "job.json").write_text(json.dumps(document()))
-    settings = DriverSettings(store="s", token_file="t", api_host="h", job_file=tmp_path / "job.json")
     with pytest.raises(SpecError, match=r"metadata\.uid"):
-        settings.read_job()
+        settings_of(tmp_path, document()).read_job()

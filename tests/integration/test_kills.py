@@ -67,7 +67,7 @@ def train(place: Place, watcher: Watcher, *, max_instances: int = 3, memory: str
         )
         watcher.runtime = runtime
         try:
-            driver = Driver(place.uid, place.job, place.manifest, place.store, runtime, watcher)
+            driver = Driver(place.resolved, place.manifest, place.store, runtime, watcher)
             return await driver.run()
         finally:
             await runtime.close()

@@ -9,7 +9,7 @@ from sapflow.messages.replies import CutReply
 from sapflow.messages.requests import CutRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
-from sapflow.spec.document import parse
+from sapflow.spec import resolved
 from sapflow.spec.training_job import TrainingJob
 from sapflow.timing import Timing
 from sapflow.training.estimate import examine, forward_flops
@@ -23,7 +23,8 @@ def cut_for_job(store: Store, request: CutRequest, timing: Timing) -> CutReply:
     Raises DataError, SpecError (also if the model does not fit the data or the functions' memory), StoreError, and
     InvocationError if the cut exceeds the invocation's time limit.
     """
-    job = parse(json.loads(bytes(store.read(request.spec))))
+    found = resolved.read(json.loads(bytes(store.read(request.spec))), keys.prefix_of(request.spec))
+    job = found.job
     if not job.spec.data.source.startswith(_REACHABLE):
         raise DataError(
             f"spec.data.source {job.spec.data.source!r} is a path, and functions elsewhere do not see your files: "
@@ -39,14 +40,14 @@ def cut_for_job(store: Store, request: CutRequest, timing: Timing) -> CutReply:
             )
 
     with timing.phase("read"):
-        manifest = cut(request.job, job, store, go_on)
+        manifest = cut(found, store, go_on)
     check_data(job, manifest)
     with timing.phase("compute"):
-        _examine(job, manifest, check_memory=request.check_memory)
+        _examine(job, manifest)
         flops = forward_flops(job, manifest)
     return CutReply(
         done=True,
-        manifest=manifest_key(keys.data(keys.job(request.job))),
+        manifest=manifest_key(keys.data(found.prefix)),
         train=manifest.train_samples,
         validation=manifest.validation_samples,
         forward_flops=flops,
@@ -54,10 +55,12 @@ def cut_for_job(store: Store, request: CutRequest, timing: Timing) -> CutReply:
     )
 
 
-def _examine(job: TrainingJob, manifest: Manifest, *, check_memory: bool) -> None:
+def _examine(job: TrainingJob, manifest: Manifest) -> None:
+    """Raises SpecError; too little memory is none where functions are given more when they need it."""
     try:
         examine(job, manifest)
     except SpecError as error:
-        problems = [each for each in error.problems if check_memory or not each[0].startswith("spec.memory.")]
+        grows = job.spec.memory.grow_on_oom
+        problems = [each for each in error.problems if not grows or not each[0].startswith("spec.memory.")]
         if problems:
             raise SpecError(problems) from error

@@ -43,19 +43,27 @@ KINDS = {
     "Secret": Kind("v1", "secrets"),
     "Service": Kind("serving.knative.dev/v1", "services"),
     "ServiceAccount": Kind("v1", "serviceaccounts"),
-    names.KIND: Kind(names.API_VERSION, names.PLURAL),
+    **{each.kind: Kind(names.API_VERSION, each.plural) for each in names.RESOURCES},
 }
 """The kinds that the operator touches; `Service` is Knative's."""
 
 RULES: tuple[dict[str, list[str]], ...] = (
     {
         "apiGroups": [names.GROUP],
-        "resources": [names.PLURAL],
+        "resources": [each.plural for each in names.RESOURCES],
         "verbs": ["get", "list", "watch", "patch", "delete"],
     },
-    {"apiGroups": [names.GROUP], "resources": [f"{names.PLURAL}/status"], "verbs": ["patch"]},
+    {
+        "apiGroups": [names.GROUP],
+        "resources": [f"{each.plural}/status" for each in names.RESOURCES],
+        "verbs": ["patch"],
+    },
     # Owner references that block deletion need this where that is enforced.
-    {"apiGroups": [names.GROUP], "resources": [f"{names.PLURAL}/finalizers"], "verbs": ["update"]},
+    {
+        "apiGroups": [names.GROUP],
+        "resources": [f"{each.plural}/finalizers" for each in names.RESOURCES],
+        "verbs": ["update"],
+    },
     {
         "apiGroups": ["serving.knative.dev"],
         "resources": ["services"],
@@ -184,11 +192,11 @@ class Cluster:
         """Make our part of a job's status what is given. Raises ClusterError; a job that is gone is passed over."""
         manifest = {
             "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
+            "kind": job.resource.kind,
             "metadata": {"name": job.name, "namespace": job.namespace, "uid": job.uid},
             "status": status,
         }
-        path = KINDS[names.KIND].path(job.namespace, job.name, "status")
+        path = KINDS[job.resource.kind].path(job.namespace, job.name, "status")
         try:
             await self._api.apply(path, manifest, names.OPERATOR_MANAGER)
         except ClusterError as error:
@@ -217,7 +225,7 @@ class Cluster:
             "metadata": {"name": f"{job.name}.{secrets.token_hex(8)}", "namespace": job.namespace},
             "involvedObject": {
                 "apiVersion": names.API_VERSION,
-                "kind": names.KIND,
+                "kind": job.resource.kind,
                 "name": job.name,
                 "namespace": job.namespace,
                 "uid": job.uid,

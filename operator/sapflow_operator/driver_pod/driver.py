@@ -35,7 +35,7 @@ from sapflow.planning.placement import Placement
 from sapflow.runtimes.cells import CellSender
 from sapflow.runtimes.knative import KnativeSender
 from sapflow.runtimes.sender import Sender
-from sapflow.spec.training_job import TrainingJob
+from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.observer import Observer, Observers
 from sapflow_operator import names
 from sapflow_operator.driver_pod.log import DriverLog
@@ -92,23 +92,23 @@ class JobDriver:
 
     def __init__(
         self,
-        job: TrainingJob,
+        resolved: ResolvedJob,
         store: Store,
         sender: Sender,
         settings: DriverSettings,
         placed: Placement | None = None,
     ) -> None:
-        self._job, self._store, self._sender, self._settings = job, store, sender, settings
+        self._resolved, self._job = resolved, resolved.job
+        self._store, self._sender, self._settings = store, sender, settings
         self._placed = placed
-        self._uid = uid_of(job)
         self._registry = metrics_server.make_registry()
-        self._metrics = MetricsObserver(job, self._registry)
+        self._metrics = MetricsObserver(self._job, self._registry)
         self._outage = Outage()
 
     async def run(self, api: StatusApi) -> dict[str, Any]:
         """Train to the end; the outcome record. Raises SapflowError."""
         with metrics_server.serve(self._settings.metrics_port, self._registry):
-            searches = self._settings.memory_search is not None
+            searches = self._resolved.search is not None
             async with ProgressReporter(self._job, api, searches=searches) as reporter:
                 observer = Observers(
                     self._outage, self._metrics, DriverLog(self._job.metadata.name), reporter
@@ -137,20 +137,17 @@ class JobDriver:
         extent = Extent.of(self._job, manifest.train_samples)
         self._metrics.begin(extent)
         reporter.begin(extent)
-        settings = self._settings
         around = Surroundings(
-            "kubernetes", settings.max_instances or None, cut_data.forward_flops, settings.whole(self._job)
+            self._resolved.runtime, self._settings.max_instances or None, cut_data.forward_flops
         )
         driver = Driver(
-            self._uid,
-            self._job,
+            self._resolved,
             manifest,
             self._store,
             self._sender,
             observer,
             cut_data.account,
             around,
-            self._settings.memory_search,
             self._placed,
             stopped,
         )
@@ -162,14 +159,7 @@ class JobDriver:
             async with asyncio.TaskGroup() as group:
                 group.create_task(asyncio.to_thread(self._probe))
                 cut_data = group.create_task(
-                    data_cut.cut_by_worker(
-                        self._uid,
-                        self._job,
-                        self._store,
-                        self._sender,
-                        observer,
-                        check_memory=not self._settings.grow_on_oom,
-                    )
+                    data_cut.cut_by_worker(self._resolved, self._store, self._sender, observer)
                 )
         except ExceptionGroup as errors:
             # The first of them ended the other.
@@ -178,18 +168,15 @@ class JobDriver:
 
     def _probe(self) -> None:
         """Once in a job's life. Raises StoreUnsafe, StoreError."""
-        if not self._store.exists(keys.commit(keys.job(self._uid), 0)):
-            self._store.probe(keys.job(self._uid))
-
-
-def uid_of(job: TrainingJob) -> str:
-    """The TrainingJob's own uid, which the operator has written into the job."""
-    return str(getattr(job.metadata, "uid", ""))
+        prefix = self._resolved.prefix
+        if not self._store.exists(keys.commit(prefix, 0)):
+            self._store.probe(prefix)
 
 
 async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[str, Any]:
     """Train the job of this pod; the outcome record. Raises SapflowError."""
-    job = settings.read_job()
+    resolved = settings.read_job()
+    job = resolved.job
     logs.event(logger, logging.INFO, "started", job=job.metadata.name)
     name, namespace = job.metadata.name, str(getattr(job.metadata, "namespace", ""))
     store = open_store(settings.store, credentials_from_environment(environ))
@@ -207,13 +194,13 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     ]
     sender = CellSender(senders)
     api = StatusApi(
-        settings.api_url, settings.service_account, namespace=namespace, name=name, uid=uid_of(job)
+        settings.api_url, settings.service_account, namespace=namespace, name=name, uid=resolved.uid
     )
     # While a worker cuts the data. More would only take its CPU: a few may serve all that the first step asks.
     for each, most in zip(senders, instances, strict=True):
         each.start({"merger": min(WOKEN, job.first_mergers if job.planned else most["merger"])})
     try:
-        return await JobDriver(job, store, sender, settings, placed).run(api)
+        return await JobDriver(resolved, store, sender, settings, placed).run(api)
     finally:
         await sender.close()
         await asyncio.to_thread(store.close)

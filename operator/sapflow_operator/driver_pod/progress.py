@@ -172,9 +172,10 @@ class ProgressReporter(Observer):
 
     def _memory(self) -> dict[str, Any] | None:
         """Limits of the functions, and what the search has found of the workers'."""
-        spec, search = self._job.spec.memory, self._search
+        search = self._search
+        sizes = dict[str, Any](self._job.memory_sizes.items())
         if not self._searches:
-            return {"worker": spec.worker, "merger": spec.merger}
+            return sizes
         if search is None:
             return None
         trials = [
@@ -186,7 +187,7 @@ class ProgressReporter(Observer):
             }
             for each in search.trials
         ]
-        found = {"worker": search.quantity, "merger": spec.merger, "searching": not search.done}
+        found = {**sizes, "worker": search.quantity, "searching": not search.done}
         return {**found, "trials": trials}
 
     async def _report_changes(self) -> None:

@@ -1,7 +1,8 @@
-"""The CustomResourceDefinition, generated from the spec's models and rules.
+"""A kind's CustomResourceDefinition, generated from its spec's models and rules.
 
 python -m sapflow_operator.kinds.crd > manifests/crds/sapflow.dev_trainingjobs.yaml
 python -m sapflow_operator.kinds.crd --check FILE
+python -m sapflow_operator.kinds.crd --kind KIND …
 """
 
 import argparse
@@ -12,37 +13,37 @@ from typing import Any
 
 import yaml
 
-from sapflow.spec.rules import CLUSTER_NAME, RULES
-from sapflow.spec.training_job import Spec
+from sapflow.spec.rules import CLUSTER_NAME
 from sapflow.spec.types import MAX_NAME
 from sapflow_operator import names
-from sapflow_operator.kinds.status_schema import status_schema
+from sapflow_operator.kind import Definition, Kind
+from sapflow_operator.kinds.registry import KINDS
+from sapflow_operator.kinds.training_job import TRAINING_JOB
 
-MUTABLE = ("checkpoint", "limits", "suspend", "ttlSecondsAfterFinished")
-"""Fields of the spec that may be changed; no other may."""
 _KEPT = (
     "description", "type", "format", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems",
     "maxItems", "required",
 )  # fmt: skip
 _INT64 = 2**63
-_HEADER = "# Generated from sapflow/spec/training_job.py by `python -m sapflow_operator.kinds.crd`.\n"
+_HEADER = "# Generated from {} by `python -m sapflow_operator.kinds.crd`.\n"
 
 
-def crd() -> dict[str, Any]:
+def crd(kind: Kind[Any] = TRAINING_JOB) -> dict[str, Any]:
     """The CustomResourceDefinition as a JSON value."""
+    resource, definition = kind.resource, kind.definition
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
+        "metadata": {"name": f"{resource.plural}.{names.GROUP}"},
         "spec": {
             "group": names.GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": names.KIND,
-                "listKind": f"{names.KIND}List",
-                "plural": names.PLURAL,
-                "singular": names.KIND.lower(),
-                "shortNames": ["tj"],
+                "kind": resource.kind,
+                "listKind": f"{resource.kind}List",
+                "plural": resource.plural,
+                "singular": resource.kind.lower(),
+                "shortNames": list(definition.short_names),
                 "categories": ["sapflow"],
             },
             "versions": [
@@ -51,39 +52,41 @@ def crd() -> dict[str, Any]:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": _columns(),
-                    "schema": {"openAPIV3Schema": _root_schema()},
+                    "additionalPrinterColumns": _columns(definition),
+                    "schema": {"openAPIV3Schema": _root_schema(definition)},
                 }
             ],
         },
     }
 
 
-def render() -> str:
+def render(kind: Kind[Any] = TRAINING_JOB) -> str:
     """The CRD as YAML."""
-    return _HEADER + yaml.safe_dump(crd(), sort_keys=False, width=110, allow_unicode=True)
+    header = _HEADER.format(kind.definition.made_from)
+    return header + yaml.safe_dump(crd(kind), sort_keys=False, width=110, allow_unicode=True)
 
 
-def spec_schema() -> dict[str, Any]:
+def spec_schema(definition: Definition = TRAINING_JOB.definition) -> dict[str, Any]:
     """The structural schema of `spec`, its rules included."""
-    whole = Spec.model_json_schema(by_alias=True, mode="validation")
+    whole = definition.spec.model_json_schema(by_alias=True, mode="validation")
     schema = _structural(whole, whole.get("$defs", {}))
-    schema["description"] = "What to train, on what, and how."
-    schema["x-kubernetes-validations"] = [*_rules(), *_immutable(schema)]
+    schema["description"] = definition.spec_description
+    rules = map(dict, definition.rules)
+    schema["x-kubernetes-validations"] = [*rules, *_immutable(schema, definition.mutable)]
     return schema
 
 
-def _root_schema() -> dict[str, Any]:
+def _root_schema(definition: Definition) -> dict[str, Any]:
     return {
         "type": "object",
-        "description": "A neural network trained on serverless functions.",
+        "description": definition.description,
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": spec_schema(),
-            "status": status_schema(),
+            "spec": spec_schema(definition),
+            "status": dict(definition.status),
         },
         "x-kubernetes-validations": [
             {
@@ -99,17 +102,14 @@ def _root_schema() -> dict[str, Any]:
     }
 
 
-def _columns() -> list[dict[str, Any]]:
+def _columns(definition: Definition) -> list[dict[str, Any]]:
     def condition(field: str) -> str:
         return f'.status.conditions[?(@.type=="Succeeded")].{field}'
 
     return [
         {"name": "Succeeded", "type": "string", "jsonPath": condition("status")},
         {"name": "Reason", "type": "string", "jsonPath": condition("reason")},
-        {"name": "Step", "type": "integer", "jsonPath": ".status.progress.step"},
-        {"name": "Loss", "type": "number", "jsonPath": ".status.progress.loss"},
-        {"name": "Workers", "type": "integer", "jsonPath": ".spec.workers"},
-        {"name": "Cost", "type": "number", "jsonPath": ".status.progress.costUSD"},
+        *map(dict, definition.columns),
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
     ]
 
@@ -171,33 +171,17 @@ def _default(schema: dict[str, Any]) -> Any:
     } | (schema["default"])
 
 
-def _rules() -> Iterator[dict[str, Any]]:
-    for rule in RULES:
-        yield {"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"}
-    structure = "self.merge.structure"
-    for condition, message in (
-        (f"{structure}[0] == 1", "must start at 1: there is one root"),
-        (f"{structure}[size({structure}) - 1] == self.workers", "must end at the number of workers"),
-        (f"{structure}.isSorted()", "may not have a level wider than the one below it"),
-    ):
-        yield {
-            "rule": f"!has({structure}) || {condition}",
-            "message": message,
-            "fieldPath": ".merge.structure",
-        }
-
-
-def _immutable(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _immutable(schema: dict[str, Any], mutable: Sequence[str]) -> Iterator[dict[str, Any]]:
     for name, field in schema["properties"].items():
-        if name in MUTABLE:
+        if name in mutable:
             continue
         rule = f"self.{name} == oldSelf.{name}"
-        if name not in schema["required"] and "default" not in field:
+        if name not in schema.get("required", ()) and "default" not in field:
             rule = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {rule})"
         yield {
             "rule": rule,
             "message": f"cannot be changed: delete the job and create it anew, or create another; only "
-            f"{', '.join(MUTABLE)} can be changed",
+            f"{', '.join(mutable)} can be changed",
             "fieldPath": f".{name}",
         }
 
@@ -206,11 +190,14 @@ def main(argv: Sequence[str]) -> int:
     """Print the CRD, or compare it with a file."""
     parser = argparse.ArgumentParser(prog="python -m sapflow_operator.kinds.crd", description=crd.__doc__)
     parser.add_argument("--check", metavar="FILE", help="exit with 1 unless FILE is what would be printed")
+    kinds = {kind.resource.kind: kind for kind in KINDS}
+    parser.add_argument("--kind", choices=sorted(kinds), default=names.KIND, help="default: %(default)s")
     given = parser.parse_args(argv)
+    text = render(kinds[given.kind])
     if given.check is None:
-        sys.stdout.write(render())
+        sys.stdout.write(text)
         return 0
-    if Path(given.check).read_text(encoding="utf-8") == render():
+    if Path(given.check).read_text(encoding="utf-8") == text:
         return 0
     sys.stderr.write(f"{given.check} is out of date: python -m sapflow_operator.kinds.crd > {given.check}\n")
     return 1

@@ -20,7 +20,7 @@ def fields(wanted: Wanted, role: Role, cell: int) -> dict[str, Any]:
     return {
         "securityContext": pod.SECURITY | {"fsGroup": GROUP},
         "affinity": {
-            "podAffinity": _beside(wanted, cell, _weight(wanted, role)),
+            "podAffinity": _beside(wanted, cell, wanted.weight(role)),
             "podAntiAffinity": {
                 "preferredDuringSchedulingIgnoredDuringExecution": [
                     {"weight": _APART, "podAffinityTerm": _others(wanted, cell)}
@@ -31,7 +31,7 @@ def fields(wanted: Wanted, role: Role, cell: int) -> dict[str, Any]:
 
 
 def volume(wanted: Wanted, cell: int) -> dict[str, Any]:
-    return {"name": "cell", "persistentVolumeClaim": {"claimName": names.cell_volume(wanted.name, cell)}}
+    return {"name": "cell", "persistentVolumeClaim": {"claimName": names.cell_volume(wanted.pool, cell)}}
 
 
 def mount() -> dict[str, Any]:
@@ -43,16 +43,9 @@ def environment(cell: int) -> list[dict[str, Any]]:
     return [*pod.environment(names.cell_environment(cell)), node]
 
 
-def _weight(wanted: Wanted, role: Role) -> int:
-    """Of the heaviest edge that such a function is an end of."""
-    edges = wanted.job.spec.affinity or ()
-    mine = (each.weight for each in edges if role == "merger" or each.child == "Worker")
-    return max(mine, default=1)
-
-
 def _beside(wanted: Wanted, cell: int, weight: int) -> dict[str, Any]:
     """To the cell's other pods. The first one matches the term itself, so that it may run anywhere."""
-    labels = {names.JOB_LABEL: wanted.name, names.CELL_LABEL: str(cell)}
+    labels = wanted.selector | {names.CELL_LABEL: str(cell)}
     term = {"topologyKey": _NODE, "labelSelector": {"matchLabels": labels}}
     if weight >= REQUIRED:
         return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
@@ -64,7 +57,7 @@ def _others(wanted: Wanted, cell: int) -> dict[str, Any]:
     return {
         "topologyKey": _NODE,
         "labelSelector": {
-            "matchLabels": {names.JOB_LABEL: wanted.name},
+            "matchLabels": wanted.selector,
             "matchExpressions": [
                 {"key": names.CELL_LABEL, "operator": "Exists"},
                 {"key": names.CELL_LABEL, "operator": "NotIn", "values": [str(cell)]},

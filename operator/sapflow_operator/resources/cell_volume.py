@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from sapflow.spec.placement import CELL_SIZE
 from sapflow_operator import names
 from sapflow_operator.resources import metadata
 from sapflow_operator.wanted import Wanted
@@ -10,16 +9,16 @@ from sapflow_operator.wanted import Wanted
 
 def build(wanted: Wanted, cell: int) -> dict[str, Any]:
     """A PersistentVolumeClaim, whose StorageClass must wait for the first consumer."""
-    asked = wanted.job.spec.placement
+    size, storage_class = wanted.cell_storage()
     spec: dict[str, Any] = {
         "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": (asked and asked.size) or CELL_SIZE}},
+        "resources": {"requests": {"storage": size}},
     }
-    if asked is not None and asked.storage_class_name is not None:
-        spec["storageClassName"] = asked.storage_class_name
+    if storage_class is not None:
+        spec["storageClassName"] = storage_class
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": metadata.build(wanted, names.cell_volume(wanted.name, cell), cell=cell),
+        "metadata": metadata.build(wanted, names.cell_volume(wanted.pool, cell), cell=cell),
         "spec": spec,
     }

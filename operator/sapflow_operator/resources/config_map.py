@@ -1,6 +1,5 @@
-"""The ConfigMap with the resolved job, and with how it is packed into cells."""
+"""The ConfigMap with what the driver reads: a TrainingJob's resolved, and how it is packed into cells."""
 
-import json
 from typing import Any
 
 from sapflow_operator import names
@@ -9,12 +8,9 @@ from sapflow_operator.wanted import Wanted
 
 
 def build(wanted: Wanted) -> dict[str, Any]:
-    data = {names.JOB_KEY: json.dumps(wanted.document, sort_keys=True, indent=1)}
-    if wanted.placed is not None:
-        data[names.PLACEMENT_KEY] = json.dumps(wanted.placed.to_json(), separators=(",", ":"))
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata.build(wanted, names.spec_config_map(wanted.name)),
-        "data": data,
+        "metadata": metadata.build(wanted, names.spec_config_map(wanted.pool)),
+        "data": dict(wanted.documents),
     }

@@ -1,6 +1,5 @@
 """The Job that runs a job's driver: started again after any end but its own word, one at a time."""
 
-import json
 from typing import Any
 
 from sapflow_operator import names
@@ -14,7 +13,7 @@ GRACE_SECONDS = 20
 
 def build(wanted: Wanted) -> dict[str, Any]:
     """A batch/v1 Job; its digest annotation tells which spec its pods have read."""
-    name = names.driver(wanted.name)
+    name = names.driver(wanted.pool)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -39,7 +38,7 @@ def build(wanted: Wanted) -> dict[str, Any]:
             },
             "template": {
                 "metadata": {
-                    "labels": names.labels(wanted.name, names.DRIVER),
+                    "labels": wanted.labels(names.DRIVER),
                     "annotations": {
                         "prometheus.io/scrape": "true",
                         "prometheus.io/port": str(names.DRIVER_METRICS_PORT),
@@ -55,7 +54,7 @@ def build(wanted: Wanted) -> dict[str, Any]:
                     "containers": [_container(wanted)],
                     "volumes": [
                         *pod.volumes(wanted),
-                        {"name": "job", "configMap": {"name": names.spec_config_map(wanted.name)}},
+                        {"name": "job", "configMap": {"name": names.spec_config_map(wanted.pool)}},
                     ],
                     **pod.pull_secrets(wanted.settings),
                 },
@@ -70,19 +69,10 @@ def _container(wanted: Wanted) -> dict[str, Any]:
         "name": names.DRIVER,
         "image": image.name,
         "imagePullPolicy": image.pull_policy,
-        "command": ["python3", "-m", "sapflow_operator.driver_pod.driver"],
+        "command": ["python3", "-m", wanted.driver_module],
         "env": pod.environment(
             names.pool_environment(wanted.place.url)
-            | {
-                "SAPFLOW_GROW_ON_OOM": str(wanted.job.spec.memory.grow_on_oom).lower(),
-                "SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances),
-            }
-            | (
-                {}
-                if wanted.job.spec.cpu is None
-                else {"SAPFLOW_CPU": wanted.job.spec.cpu.model_dump_json(exclude_none=True)}
-            )
-            | ({} if wanted.search is None else {"SAPFLOW_MEMORY_SEARCH": json.dumps(wanted.search.body())})
+            | {"SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances)}
         ),
         "ports": [{"name": "metrics", "containerPort": names.DRIVER_METRICS_PORT}],
         # No CPU limit: every step waits for the driver.

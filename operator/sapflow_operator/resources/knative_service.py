@@ -3,7 +3,6 @@
 from math import ceil
 from typing import Any
 
-from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
 from sapflow_operator import names
 from sapflow_operator.resources import cell_pod, metadata, pod
@@ -18,9 +17,9 @@ _START_SECONDS = 300
 
 def build(wanted: Wanted, group: Group) -> dict[str, Any]:
     """One call an instance, from zero, to as many instances as one step can use."""
-    spec, role, cell = wanted.job.spec, group.role, group.cell
+    role, cell = group.role, group.cell
     # The function keeps the job's limit itself. Knative counts the wait for an instance to start as well.
-    limit = max(ceil(spec.limits.invocation_seconds), _START_SECONDS)
+    limit = max(ceil(wanted.invocation_seconds), _START_SECONDS)
     timeout = min(limit + _ANSWER_SECONDS, wanted.settings.max_invocation_seconds)
     template: dict[str, Any] = {
         "containerConcurrency": 1,
@@ -36,7 +35,7 @@ def build(wanted: Wanted, group: Group) -> dict[str, Any]:
         template["volumes"].append(cell_pod.volume(wanted, cell))
     if timeout > _START_SECONDS:
         template["responseStartTimeoutSeconds"] = timeout
-    own = metadata.build(wanted, names.function(wanted.name, role, cell), role, cell=cell)
+    own = metadata.build(wanted, names.function(wanted.pool, role, cell), role, cell=cell)
     own["labels"] = own["labels"] | {"networking.knative.dev/visibility": "cluster-local"}
     return {
         "apiVersion": "serving.knative.dev/v1",
@@ -45,7 +44,7 @@ def build(wanted: Wanted, group: Group) -> dict[str, Any]:
         "spec": {
             "template": {
                 "metadata": {
-                    "labels": names.labels(wanted.name, role, cell),
+                    "labels": wanted.labels(role, cell),
                     "annotations": _scaling(group.instances, wanted.settings.window_seconds),
                 },
                 "spec": template,
@@ -70,20 +69,14 @@ def _scaling(most: int, window_seconds: int) -> dict[str, str]:
 
 
 def _container(wanted: Wanted, role: Role, cell: int | None) -> dict[str, Any]:
-    spec, settings = wanted.job.spec, wanted.settings
-    image = settings.worker_image if role == "worker" else settings.merger_image
-    threads = str(spec.threads)
+    image, threads = wanted.image(role), str(wanted.threads)
     container: dict[str, Any] = {
         "image": image.name,
         "imagePullPolicy": image.pull_policy,
         "env": pod.environment(
             names.pool_environment(wanted.place.url)
             | {"PYTHONHASHSEED": "0"}
-            | (
-                {}
-                if wanted.search is None
-                else {"SAPFLOW_MEMORY_BYTES": str(parse_quantity(wanted.memory(role)))}
-            )
+            | wanted.environment(role)
             | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
         ),
         "ports": [{"containerPort": names.FUNCTION_PORT}],
@@ -94,10 +87,6 @@ def _container(wanted: Wanted, role: Role, cell: int | None) -> dict[str, Any]:
     if cell is not None:
         container["env"] += cell_pod.environment(cell)
         container["volumeMounts"].append(cell_pod.mount())
-    if role == "worker" and spec.model.image is not None:
-        # An image of one's own is made from Sapflow's, and may have another entrypoint.
-        container |= {
-            "image": spec.model.image,
-            "command": ["python3", "-m", "sapflow_functions.roles.worker"],
-        }
+    if command := wanted.command(role):
+        container["command"] = command
     return container

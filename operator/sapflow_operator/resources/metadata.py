@@ -19,7 +19,7 @@ def build(
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": wanted.namespace,
-        "labels": names.labels(wanted.name, role, cell),
-        "ownerReferences": [names.owner(wanted.name, wanted.uid)],
+        "labels": wanted.labels(role, cell),
+        "ownerReferences": [names.owner(wanted.resource, wanted.name, wanted.uid)],
     }
     return metadata | {"annotations": dict(annotations)} if annotations else metadata

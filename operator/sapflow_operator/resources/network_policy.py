@@ -18,12 +18,12 @@ def build(wanted: Wanted) -> dict[str, Any]:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": metadata.build(wanted, names.functions_policy(wanted.name)),
+        "metadata": metadata.build(wanted, names.functions_policy(wanted.pool)),
         "spec": {
             "podSelector": {
-                "matchLabels": {names.JOB_LABEL: wanted.name},
+                "matchLabels": wanted.selector,
                 "matchExpressions": [
-                    {"key": names.ROLE_LABEL, "operator": "In", "values": ["worker", "merger"]}
+                    {"key": names.ROLE_LABEL, "operator": "In", "values": list(wanted.roles)}
                 ],
             },
             "policyTypes": ["Ingress", "Egress"],
@@ -41,7 +41,7 @@ def build(wanted: Wanted) -> dict[str, Any]:
                                 ]
                             }
                         },
-                        {"podSelector": {"matchLabels": names.labels(wanted.name, names.DRIVER)}},
+                        {"podSelector": {"matchLabels": wanted.labels(names.DRIVER)}},
                     ]
                 }
             ],

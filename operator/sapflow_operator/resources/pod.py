@@ -33,7 +33,7 @@ def mounts() -> list[dict[str, Any]]:
 def volumes(wanted: Wanted) -> list[dict[str, Any]]:
     return [
         {"name": "tmp", "emptyDir": {"sizeLimit": SCRATCH_SIZE}},
-        {"name": "pool", "secret": {"secretName": names.pool_secret(wanted.name)}},
+        {"name": "pool", "secret": {"secretName": names.pool_secret(wanted.pool)}},
     ]
 
 

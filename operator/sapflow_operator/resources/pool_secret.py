@@ -35,6 +35,6 @@ def build(wanted: Wanted, token: str, issued: Issued, earlier: Sequence[str] = (
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "Opaque",
-        "metadata": metadata.build(wanted, names.pool_secret(wanted.name), None, annotations),
+        "metadata": metadata.build(wanted, names.pool_secret(wanted.pool), None, annotations),
         "data": {name: b64encode(value.encode()).decode() for name, value in values.items()},
     }

@@ -11,11 +11,11 @@ def build(wanted: Wanted) -> dict[str, Any]:
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
-        "metadata": metadata.build(wanted, names.driver(wanted.name), names.DRIVER),
+        "metadata": metadata.build(wanted, names.driver(wanted.pool), names.DRIVER),
         "rules": [
             {
                 "apiGroups": [names.GROUP],
-                "resources": [f"{names.PLURAL}/status"],
+                "resources": [f"{wanted.resource.plural}/status"],
                 "resourceNames": [wanted.name],
                 "verbs": ["patch"],
             }

@@ -8,7 +8,7 @@ from sapflow_operator.wanted import Wanted
 
 
 def build(wanted: Wanted) -> dict[str, Any]:
-    name = names.driver(wanted.name)
+    name = names.driver(wanted.pool)
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",

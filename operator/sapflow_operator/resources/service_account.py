@@ -11,5 +11,5 @@ def build(wanted: Wanted) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": metadata.build(wanted, names.driver(wanted.name), names.DRIVER),
+        "metadata": metadata.build(wanted, names.driver(wanted.pool), names.DRIVER),
     }

@@ -11,7 +11,7 @@ from sapflow.monitoring.report import cells, charts, events, prediction
 from sapflow.monitoring.report.charts import Line
 from sapflow.monitoring.report.elements import money, number, share, table, time, whole
 from sapflow.monitoring.report.facts import Facts
-from sapflow.quantities.memory import format_bytes, format_quantity, parse_quantity
+from sapflow.quantities.memory import format_bytes, format_quantity
 from sapflow.quantities.prices import MIB
 from sapflow.records.commits import Account, Commit, LevelUsage
 from sapflow.records.evaluations import chosen_in_words, of_held_out
@@ -277,8 +277,7 @@ def _levels(facts: Facts) -> str:
 
 
 def _memory_and_cost(facts: Facts) -> list[str]:
-    spec = facts.job.spec.memory
-    limits = {"worker": parse_quantity(spec.worker), "merger": parse_quantity(spec.merger)}
+    limits = dict[str, int](facts.job.memory_bytes.items())
     series, bounds = [], []
     for role, kind in (("worker", "s1"), ("merger", "s2")):
         points = [

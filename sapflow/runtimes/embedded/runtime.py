@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from sapflow.errors import InvocationError, InvocationTimeout, OutOfMemory
-from sapflow.quantities.roles import Role
+from sapflow.quantities.roles import ALL_ROLES, Role
 from sapflow.runtimes.embedded.cell_folders import CellFolders
 from sapflow.runtimes.embedded.directory import RuntimeDirectory
 from sapflow.runtimes.embedded.instance import Instance, State
@@ -79,8 +79,7 @@ class EmbeddedRuntime:
             **(credentials_env or {}),
         }
         self._commands: Mapping[Role, Sequence[str]] = commands or {
-            "worker": [sys.executable, "-m", "sapflow_functions.roles.worker"],
-            "merger": [sys.executable, "-m", "sapflow_functions.roles.merger"],
+            role: [sys.executable, "-m", f"sapflow_functions.roles.{role}"] for role in ALL_ROLES
         }
         self._memory: Mapping[Role, int | None] = memory or {}
         self._idle_seconds = idle_seconds
@@ -107,7 +106,7 @@ class EmbeddedRuntime:
         """See Sender.invoke. Waiting merge calls go before waiting worker calls, so that steps under way finish."""
         cell = request.get("cell") or 0
         asked = time.perf_counter()
-        await self._slots.acquire(urgent=role == "merger")
+        await self._slots.acquire(urgent=role == "merger", job=str(request.get("job", "")))
         try:
             granted = time.perf_counter()
             instance = self._take_warm(role, cell)

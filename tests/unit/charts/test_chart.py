@@ -17,9 +17,10 @@ from sapflow.spec.document import parse
 from sapflow_operator import names
 from sapflow_operator.api.cluster import NODE_RULES, RULES
 from sapflow_operator.kinds.crd import crd
+from sapflow_operator.kinds.training_pool import TrainingPool
 from sapflow_operator.resources import driver_job, role
 from sapflow_operator.settings import VARIABLES, Image, ObjectStorage, Settings
-from sapflow_operator.wanted import Place, Wanted
+from sapflow_operator.wanted import Place
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts" / "sapflow"
@@ -90,7 +91,7 @@ EVERYTHING = (
 )  # fmt: skip
 
 
-def wanted() -> Wanted:
+def wanted() -> TrainingPool:
     """A job, as the operator builds its children from it."""
     image = Image(name="dev.local/any:1")
     document = {
@@ -99,13 +100,13 @@ def wanted() -> Wanted:
         "metadata": {"name": "digits", "namespace": "team", "uid": "u-1"},
         "spec": {"model": {"name": "mlp"}, "data": {"source": "sklearn:digits"}, "workers": 2},
     }
-    return Wanted(
+    return TrainingPool(
         "digits",
         "team",
         "u-1",
-        parse(document, "kubernetes"),
         Place("http://store:9000", "sapflow", "us-east-1"),
         Settings(operator_image=image, worker_image=image, merger_image=image),
+        parse(document, "kubernetes"),
     )
 
 

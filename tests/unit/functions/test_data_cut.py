@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from helpers.functions import Functions
-from helpers.jobs import tiny_job
+from helpers.jobs import document, tiny_job
 
 from sapflow.data.chunks import Part
 from sapflow.data.cut import beside, cut, write_spec
@@ -21,23 +21,29 @@ from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Account
-from sapflow.spec.training_job import TrainingJob
+from sapflow.spec.document import parse
+from sapflow.spec.resolved import ResolvedJob
+from sapflow.spec.training_job import Runtime, TrainingJob
 from sapflow.timing import Timing
 from sapflow_functions.roles import data_cut
 
 PARTS: tuple[Part, ...] = ("train", "validation")
 
 
-def cut_on(store: Store, job: TrainingJob, **options: Any) -> tuple[Any, Account, Functions]:
+def resolved(job: TrainingJob, runtime: Runtime = "local") -> ResolvedJob:
+    return ResolvedJob(job, keys.job("uid"), runtime)
+
+
+def cut_on(store: Store, job: ResolvedJob) -> tuple[Any, Account, Functions]:
     functions = Functions(store)
-    found = asyncio.run(cut_by_worker("uid", job, store, functions, **options))
+    found = asyncio.run(cut_by_worker(job, store, functions))
     return found.manifest, found.account, functions
 
 
 def test_a_worker_cuts_the_same_blocks_as_a_local_run(tmp_path: Path, directory_store: Store) -> None:
-    job, local = tiny_job(), open_store(str(tmp_path / "local"))
+    job, local = resolved(tiny_job()), open_store(str(tmp_path / "local"))
     manifest, account, _ = cut_on(directory_store, job)
-    assert manifest == cut("uid", job, local)
+    assert manifest == cut(job, local)
     for part in PARTS:
         for index in range(len(manifest.blocks(part))):
             key = block_key(keys.data(keys.job("uid")), part, index)
@@ -47,8 +53,8 @@ def test_a_worker_cuts_the_same_blocks_as_a_local_run(tmp_path: Path, directory_
 
 
 def test_data_that_is_cut_wakes_no_worker(directory_store: Store) -> None:
-    first, _, _ = cut_on(directory_store, tiny_job())
-    again, account, functions = cut_on(directory_store, tiny_job())
+    first, _, _ = cut_on(directory_store, resolved(tiny_job()))
+    again, account, functions = cut_on(directory_store, resolved(tiny_job()))
     assert again == first
     assert functions.log == []
     assert account == Account()
@@ -56,7 +62,7 @@ def test_data_that_is_cut_wakes_no_worker(directory_store: Store) -> None:
 
 def test_the_answer_names_the_manifest_and_counts_the_samples(directory_store: Store) -> None:
     job = tiny_job()
-    write_spec("uid", job, directory_store)
+    write_spec(resolved(job), directory_store)
     request = CutRequest(job="uid", version=0, seconds_left=60, spec=keys.spec(keys.job("uid")))
     reply = data_cut.cut_for_job(directory_store, request, Timing(time.monotonic() + 60))
     assert (reply.done, reply.train, reply.validation) == (True, 120, 30)
@@ -80,21 +86,21 @@ def test_what_is_wrong_fails_the_job_in_the_workers_words(
     directory_store: Store, changes: dict[str, Any], reason: str, words: str
 ) -> None:
     with pytest.raises(JobFailed, match=words) as caught:
-        cut_on(directory_store, tiny_job(**changes))
+        cut_on(directory_store, resolved(tiny_job(**changes)))
     assert (caught.value.reason, caught.value.version) == (reason, -1)
     kept = json.loads(bytes(directory_store.read(keys.failure(keys.job("uid"), 0))))
     assert (kept["reason"], kept["message"]) == (reason, str(caught.value))
 
 
 def test_too_little_memory_is_no_error_where_functions_are_given_more(directory_store: Store) -> None:
-    job = tiny_job(model_args={"hidden": [4000, 4000]}, memory_worker="128Mi")
-    manifest, _, _ = cut_on(directory_store, job, check_memory=False)
+    spec = document(model_args={"hidden": [4000, 4000]}, memory_worker="128Mi", memory_growOnOOM=True)
+    manifest, _, _ = cut_on(directory_store, resolved(parse(spec, "kubernetes"), "kubernetes"))
     assert manifest.train_samples == 120
 
 
 def test_a_cut_that_takes_too_long_says_which_limit_to_raise(directory_store: Store) -> None:
     job = tiny_job(data_source="synthetic:binary", data_options={"samples": 5000})
-    write_spec("uid", job, directory_store)
+    write_spec(resolved(job), directory_store)
     request = CutRequest(job="uid", version=0, seconds_left=1, spec=keys.spec(keys.job("uid")))
     with pytest.raises(InvocationError, match=r"raise spec\.limits\.invocationSeconds") as caught:
         data_cut.cut_for_job(directory_store, request, Timing(time.monotonic()))
@@ -103,7 +109,7 @@ def test_a_cut_that_takes_too_long_says_which_limit_to_raise(directory_store: St
 
 def test_a_cut_is_given_up_when_the_instance_is_told_to_stop(directory_store: Store) -> None:
     job = tiny_job(data_source="synthetic:binary", data_options={"samples": 5000})
-    write_spec("uid", job, directory_store)
+    write_spec(resolved(job), directory_store)
     request = CutRequest(job="uid", version=0, seconds_left=1, spec=keys.spec(keys.job("uid")))
     cancelled = threading.Event()
     cancelled.set()

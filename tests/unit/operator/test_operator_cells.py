@@ -10,6 +10,7 @@ from sapflow.spec.document import parse
 from sapflow_operator import names
 from sapflow_operator.actions import Apply, Delete, Plan
 from sapflow_operator.cells import decide, lost
+from sapflow_operator.kinds.training_job import TRAINING_JOB
 from sapflow_operator.nodes import Ground, Node
 from sapflow_operator.observed import Observed
 from sapflow_operator.reconcile import farewell
@@ -217,7 +218,7 @@ def test_volumes_go_with_the_functions(end: str) -> None:
         world.driver_ends(0)
         world.settle()
     else:
-        plan = farewell(world.job, world.observed, world.settings)
+        plan = farewell(TRAINING_JOB, world.job, world.observed, world.settings)
         world.take(Plan(plan.actions))
     assert world.names_of("PersistentVolumeClaim") == []
     assert world.names_of("Service") == []

@@ -8,7 +8,8 @@ import yaml
 
 from sapflow.spec.rules import RULES
 from sapflow.spec.training_job import Spec
-from sapflow_operator.kinds.crd import MUTABLE, crd, main, render, spec_schema
+from sapflow_operator.kinds.crd import crd, main, render, spec_schema
+from sapflow_operator.kinds.training_job import MUTABLE
 
 FILE = Path(__file__).parents[3] / "manifests" / "crds" / "sapflow.dev_trainingjobs.yaml"
 

@@ -10,6 +10,7 @@ from sapflow.kube.errors import ClusterError
 from sapflow_operator import controller as module
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.controller import Controller
+from sapflow_operator.kinds.training_job import TRAINING_JOB
 
 
 class SlowCluster(Cluster):
@@ -48,7 +49,7 @@ def looks_of(changes: int, refusals: int = 0) -> int:
     async def scenario() -> int:
         cluster = SlowCluster()
         cluster.refusals = refusals
-        controller = Controller(SETTINGS, cluster)
+        controller = Controller(SETTINGS, cluster, TRAINING_JOB)
         controller.touch("team", "a")
         while not cluster.asked:
             await asyncio.sleep(0)
@@ -70,7 +71,7 @@ def test_changes_during_a_look_ask_for_one_more() -> None:
 def test_a_look_that_began_after_a_change_saves_that_changes_own() -> None:
     async def scenario() -> tuple[int, str]:
         cluster = SlowCluster()
-        controller = Controller(SETTINGS, cluster)
+        controller = Controller(SETTINGS, cluster, TRAINING_JOB)
         cluster.answers.set()
         controller.touch("team", "a")
         outcome = await controller.look("team", "a")
@@ -87,7 +88,7 @@ def test_a_look_that_fails_is_followed_by_those_that_wait() -> None:
 def test_a_look_that_fails_is_followed_by_another_whoever_asked_for_it() -> None:
     async def scenario() -> tuple[bool, bool]:
         cluster = SlowCluster()
-        controller = Controller(SETTINGS, cluster)
+        controller = Controller(SETTINGS, cluster, TRAINING_JOB)
         cluster.answers.set()
         alarmed = []
         for _ in range(2):
@@ -106,7 +107,7 @@ def test_one_look_at_a_time_also_at_a_job_that_is_gone() -> None:
     async def scenario() -> tuple[int, int]:
         cluster = SlowCluster()
         cluster.answers.set()
-        controller = Controller(SETTINGS, cluster)
+        controller = Controller(SETTINGS, cluster, TRAINING_JOB)
 
         async def first_then_another() -> None:
             await controller.look("team", "a")
@@ -123,7 +124,7 @@ def test_no_lock_is_left_when_the_looks_are_over() -> None:
     async def scenario() -> int:
         cluster = SlowCluster()
         cluster.answers.set()
-        controller = Controller(SETTINGS, cluster)
+        controller = Controller(SETTINGS, cluster, TRAINING_JOB)
         await asyncio.gather(*(controller.look("team", name) for name in "abc"))
         return len(controller._locks)
 

@@ -6,13 +6,14 @@ from helpers.operator_settings import SETTINGS
 
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.controller import Controller
+from sapflow_operator.kinds.training_job import TRAINING_JOB
 
 
 class Watched(Controller):
     """A controller whose looks are only counted."""
 
     def __init__(self) -> None:
-        super().__init__(SETTINGS, Cluster())
+        super().__init__(SETTINGS, Cluster(), TRAINING_JOB)
         self.touched: list[str] = []
 
     def touch(self, namespace: str, name: str) -> None:

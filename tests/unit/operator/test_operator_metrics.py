@@ -22,6 +22,7 @@ import sapflow
 from sapflow.kube.errors import ClusterError
 from sapflow_operator import main, names
 from sapflow_operator.api import cluster as api
+from sapflow_operator.kinds.training_job import TRAINING_JOB
 from sapflow_operator.metrics import Instruments, JobCollector, MeasuredCluster, MeasuredController
 from sapflow_operator.observed import JobObject
 
@@ -148,7 +149,7 @@ def work_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             with kubeconfig(tmp_path, monkeypatch, runner.addresses[0][1]):
                 cluster = MeasuredCluster(instruments)
                 try:
-                    await work(MeasuredController(SETTINGS, cluster, instruments), cluster)
+                    await work(MeasuredController(SETTINGS, cluster, TRAINING_JOB, instruments), cluster)
                 finally:
                     await cluster.close()
                     await runner.cleanup()

@@ -10,8 +10,8 @@ from test_operator_reconcile import World
 
 from sapflow.spec.document import parse
 from sapflow_operator.cells import decide
+from sapflow_operator.kinds.training_pool import SIDECAR_MILLIS
 from sapflow_operator.nodes import Ground, Node, amount
-from sapflow_operator.wanted import SIDECAR_MILLIS
 
 GIB = 1 << 30
 

@@ -22,6 +22,7 @@ from sapflow_operator.actions import (
     RevokeCredentials,
 )
 from sapflow_operator.errors import CredentialsRefused
+from sapflow_operator.kinds.training_job import TRAINING_JOB
 from sapflow_operator.nodes import Ground
 from sapflow_operator.observed import JobObject, Observed
 from sapflow_operator.reconcile import Turn, farewell, reconcile, troubled
@@ -80,7 +81,7 @@ class World:
 
     def look(self, turn: Turn = RUN) -> Plan:
         """One reconciliation, carried out."""
-        plan = reconcile(self.job, self.observed, self.now, self.settings, turn)
+        plan = reconcile(TRAINING_JOB, self.job, self.observed, self.now, self.settings, turn)
         self.take(plan)
         return plan
 
@@ -313,8 +314,8 @@ def images(world: World) -> set[str]:
 
 def test_a_job_ends_on_the_images_it_began_on_and_takes_new_ones_when_it_is_resumed(running: World) -> None:
     before = images(running)
-    assert before == set(SETTINGS.images.values())
-    newer = {role: f"dev.local/{role}:2" for role in SETTINGS.images}
+    assert before == set(SETTINGS.images(TRAINING_JOB.roles).values())
+    newer = {role: f"dev.local/{role}:2" for role in SETTINGS.images(TRAINING_JOB.roles)}
 
     running.settings = SETTINGS.pinned(newer)
     done = len(running.done)
@@ -378,7 +379,7 @@ def test_what_is_in_vain_is_tried_less_and_less_often() -> None:
     pauses = []
     for minutes in (0, 1, 10):
         world.now = NOW + timedelta(minutes=minutes)
-        plan = troubled(world.job, error, world.now)
+        plan = troubled(TRAINING_JOB, world.job, error, world.now)
         world.take(plan)
         pauses.append(plan.again)
     assert pauses == [5.0, 15.0, 60.0]
@@ -436,8 +437,7 @@ def limit(world: World, role: str = "worker") -> str:
 
 def told(world: World) -> dict[str, Any]:
     """What the driver is told of its search."""
-    (container,) = world.objects["Job", "a-driver"]["spec"]["template"]["spec"]["containers"]
-    return dict(json.loads(variables_of(container)["SAPFLOW_MEMORY_SEARCH"]))
+    return dict(json.loads(world.objects["ConfigMap", "a-spec"]["data"]["job.json"])["memorySearch"])
 
 
 def asks(world: World, size: str) -> None:
@@ -464,7 +464,8 @@ def test_driver_and_functions_read_the_first_size_whatever_is_in_force() -> None
     asks(world, "768Mi")
     world.settle()
     job = json.loads(world.objects["ConfigMap", "a-spec"]["data"]["job.json"])
-    assert job["spec"]["memory"] == {"worker": "512Mi", "merger": "256Mi"}
+    sizes = {role: job["spec"]["memory"][role] for role in ("worker", "merger")}
+    assert sizes == {"worker": "512Mi", "merger": "256Mi"}
 
 
 @pytest.mark.parametrize("size", ["300Mi", "2Gi", "much", ""])
@@ -614,21 +615,21 @@ def test_a_refused_spec_that_is_corrected_starts() -> None:
 
 def test_a_store_that_is_away_is_waited_for_and_refused_credentials_are_not() -> None:
     world = World()
-    plan = troubled(world.job, StoreUnavailable("no answer"), NOW)
+    plan = troubled(TRAINING_JOB, world.job, StoreUnavailable("no answer"), NOW)
     world.take(plan)
     assert world.reason("Planned") == ("False", "StoreUnavailable")
     assert world.reason() == ("Unknown", "StoreUnavailable")
     assert plan.again
     world.settle()
     assert world.reason() == ("Unknown", "Starting")
-    world.take(troubled(world.job, CredentialsRefused("say shareCredentials"), NOW))
+    world.take(troubled(TRAINING_JOB, world.job, CredentialsRefused("say shareCredentials"), NOW))
     assert world.reason() == ("False", "CredentialsRefused")
 
 
 def test_what_the_api_server_refuses_is_tried_again_once_it_is_mended() -> None:
     """Seen right after an installation: the admission of owner references did not know the kind yet."""
     world = World()
-    plan = troubled(world.job, ClusterError("403: cannot set blockOwnerDeletion", 403), NOW)
+    plan = troubled(TRAINING_JOB, world.job, ClusterError("403: cannot set blockOwnerDeletion", 403), NOW)
     world.take(plan)
     assert world.reason("Planned") == ("False", "ClusterRefused")
     assert world.reason() == ("Unknown", "ClusterRefused")
@@ -638,7 +639,7 @@ def test_what_the_api_server_refuses_is_tried_again_once_it_is_mended() -> None:
 
 
 def test_a_deleted_job_ends_its_driver_first_then_credentials_then_objects(running: World) -> None:
-    first = farewell(running.job, running.observed, SETTINGS)
+    first = farewell(TRAINING_JOB, running.job, running.observed, SETTINGS)
     assert not first.done
     assert set(first.actions) == {
         Delete("Job", "a-driver"),
@@ -647,7 +648,7 @@ def test_a_deleted_job_ends_its_driver_first_then_credentials_then_objects(runni
     }
     running.pods = []
     running.objects = {key: each for key, each in running.objects.items() if key[0] == "Secret"}
-    last = farewell(running.job, running.observed, SETTINGS)
+    last = farewell(TRAINING_JOB, running.job, running.observed, SETTINGS)
     assert last.done
     assert [type(each) for each in last.actions] == [RevokeCredentials, Delete, RemoveObjects]
     removal = last.actions[-1]
@@ -658,22 +659,22 @@ def test_a_deleted_job_ends_its_driver_first_then_credentials_then_objects(runni
 def test_with_shared_credentials_functions_too_must_have_ended_before_objects_go(running: World) -> None:
     notes = running.objects["Secret", "a-pool"]["metadata"]["annotations"]
     running.pods = [pod("worker", phase="Running")]
-    assert farewell(running.job, running.observed, SETTINGS).done
+    assert farewell(TRAINING_JOB, running.job, running.observed, SETTINGS).done
     notes[names.CREDENTIALS_KIND] = "shared"
-    assert not farewell(running.job, running.observed, SETTINGS).done
+    assert not farewell(TRAINING_JOB, running.job, running.observed, SETTINGS).done
 
 
 def test_deletion_policy_delete_keeps_nothing() -> None:
     storage = {"endpoint": "http://minio:9000", "bucket": "sapflow", "deletionPolicy": "Delete"}
     world = World(storage=storage)
-    (removal,) = farewell(world.job, world.observed, SETTINGS).actions
+    (removal,) = farewell(TRAINING_JOB, world.job, world.observed, SETTINGS).actions
     assert isinstance(removal, RemoveObjects)
     assert not removal.keep
 
 
 def test_a_job_that_was_never_valid_is_let_go_at_once() -> None:
     world = World(storage={"endpoint": "http://evil", "bucket": "x-bucket"})
-    said = farewell(world.job, world.observed, SETTINGS)
+    said = farewell(TRAINING_JOB, world.job, world.observed, SETTINGS)
     assert (said.actions, said.done) == ((), True)
 
 

@@ -10,9 +10,11 @@ from helpers.manifests import variables_of
 from sapflow.objects.stores.credentials import Credentials
 from sapflow.planning import placement
 from sapflow.quantities.roles import Role
+from sapflow.spec import resolved
 from sapflow.spec.document import parse
 from sapflow_operator import cells, names, resources
 from sapflow_operator.api.cluster import KINDS, NODE_RULES, RULES
+from sapflow_operator.kinds.training_pool import TrainingPool
 from sapflow_operator.resources import (
     config_map,
     driver_job,
@@ -23,7 +25,7 @@ from sapflow_operator.resources import (
 )
 from sapflow_operator.settings import Settings
 from sapflow_operator.store.credentials import Issued
-from sapflow_operator.wanted import Group, Wanted, place_of
+from sapflow_operator.wanted import Group, place_of
 
 ENVIRONMENT = {
     "SAPFLOW_OPERATOR_IMAGE": "dev.local/operator:1",
@@ -40,7 +42,7 @@ ENVIRONMENT = {
 ROLES: tuple[Role, ...] = ("worker", "merger")
 
 
-def wanted(environment: dict[str, str] | None = None, **spec: Any) -> Wanted:
+def wanted(environment: dict[str, str] | None = None, **spec: Any) -> TrainingPool:
     base = {"model": {"name": "mlp"}, "data": {"source": "sklearn:digits"}, "workers": 22}
     document = {
         "apiVersion": names.API_VERSION,
@@ -50,10 +52,10 @@ def wanted(environment: dict[str, str] | None = None, **spec: Any) -> Wanted:
     }
     settings = Settings.from_environment(ENVIRONMENT | (environment or {}))
     job = parse(document, "kubernetes")
-    return Wanted("digits", "team", "u1", job, place_of(job, settings), settings)
+    return TrainingPool("digits", "team", "u1", place_of(job.spec.storage, settings), settings, job)
 
 
-def service_of(of: Wanted, role: Role, cell: int | None = None) -> dict[str, Any]:
+def service_of(of: TrainingPool, role: Role, cell: int | None = None) -> dict[str, Any]:
     """The Knative Service of a role, in a cell."""
     (group,) = [each for each in of.groups if (each.role, each.cell) == (role, cell)]
     return knative_service.build(of, group)
@@ -72,7 +74,7 @@ def scaling(service: dict[str, Any]) -> dict[str, str]:
     return {name.removeprefix("autoscaling.knative.dev/"): value for name, value in notes.items()}
 
 
-def everything(of: Wanted) -> list[dict[str, Any]]:
+def everything(of: TrainingPool) -> list[dict[str, Any]]:
     issued = Issued("shared", Credentials("a", "b"))
     return [
         *resources.foundations(of),
@@ -191,7 +193,7 @@ def test_cpu_follows_memory_unless_it_is_given_and_a_tenth_is_requested(
     assert found["limits"]["memory"] == found["requests"]["memory"]
 
 
-def pods(of: Wanted) -> list[dict[str, Any]]:
+def pods(of: TrainingPool) -> list[dict[str, Any]]:
     found = [template(service_of(of, each))["spec"] for each in ROLES]
     return [*found, driver_job.build(of)["spec"]["template"]["spec"]]
 
@@ -245,7 +247,7 @@ def test_the_driver_is_started_again_after_a_crash_and_not_after_its_own_word() 
     assert "cpu" not in spec["template"]["spec"]["containers"][0]["resources"]["limits"]
 
 
-def test_driver_and_functions_read_a_job_without_what_is_the_clusters_affair() -> None:
+def test_driver_and_functions_read_all_of_a_job_but_what_the_operator_alone_acts_on() -> None:
     storage = {
         "endpoint": "http://other:9000",
         "bucket": "mine",
@@ -261,13 +263,19 @@ def test_driver_and_functions_read_a_job_without_what_is_the_clusters_affair() -
         "bucket": "mine",
         "region": "us-east-1",
     }
-    assert parse(document).spec.workers == 22
+    assert not {"suspend", "ttlSecondsAfterFinished"} & set(document["spec"])
+    read = resolved.read(document, "jobs/u1/")
+    assert read.to_json() == of.resolved.to_json()
+    assert (read.job.spec.workers, read.runtime, read.uid) == (22, "kubernetes", "u1")
+    assert read.job.cpus == {"worker": 1.0, "merger": None}
 
 
 def test_what_a_driver_need_not_know_does_not_start_it_anew() -> None:
-    one, other = wanted(), wanted(cpu={"worker": "1"}, ttlSecondsAfterFinished=5)
+    storage = {"endpoint": "http://minio:9000", "bucket": "sapflow", "deletionPolicy": "Delete"}
+    one, other = wanted(), wanted(suspend=True, ttlSecondsAfterFinished=5, storage=storage)
     assert one.digest == other.digest
     assert one.digest != wanted(limits={"retries": 9}).digest
+    assert one.digest != wanted(cpu={"worker": "1"}).digest, "it makes the bill"
 
 
 def test_functions_are_called_through_knative_and_call_names_and_store_only() -> None:
@@ -297,7 +305,7 @@ AFFINITY = [
 ]
 
 
-def wanted_in_cells(**spec: Any) -> Wanted:
+def wanted_in_cells(**spec: Any) -> TrainingPool:
     given: dict[str, Any] = {
         "affinity": AFFINITY,
         "placement": {"cells": 2},
@@ -305,7 +313,7 @@ def wanted_in_cells(**spec: Any) -> Wanted:
         "merge": {"structure": [1, 2, 8]},
     }
     of = wanted(**(given | spec))
-    return replace(of, placed=placement.of(of.job))
+    return replace(of, packed=placement.of(of.job))
 
 
 def test_a_placed_job_has_services_and_a_claim_for_each_cell_all_owned_and_allowed() -> None:
@@ -384,8 +392,8 @@ def test_driver_and_operator_read_the_same_packing() -> None:
     of = wanted_in_cells()
     data = config_map.build(of)["data"]
     assert cells.standing({"data": data}) == of.placed
-    document = parse(json.loads(data["job.json"]))
-    assert placement.of(document) == of.placed
+    document = resolved.read(json.loads(data["job.json"]), "jobs/u1/")
+    assert placement.of(document.job) == of.placed
 
 
 def test_what_is_read_of_no_namespace_is_read_only() -> None:

@@ -15,6 +15,7 @@ from sapflow_operator import names, times
 from sapflow_operator.actions import Event
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.controller import Controller
+from sapflow_operator.kinds.training_job import TRAINING_JOB
 from sapflow_operator.observed import JobObject
 from sapflow_operator.settings import Settings
 
@@ -83,7 +84,7 @@ def looked(cluster: OneNode, *jobs: str, settings: Settings = SETTINGS) -> OneNo
     """The cluster after some looks at each job."""
 
     async def looks() -> None:
-        controller = Controller(settings, cluster)
+        controller = Controller(settings, cluster, TRAINING_JOB)
         for job in jobs * 4:
             assert await controller.look("team", job) == "ok"
         await controller.stop()

@@ -17,7 +17,7 @@ from sapflow.planning.extent import Extent
 from sapflow.records.commits import Account, Commit, Cursor, Forecast, Measured, Plan
 from sapflow.records.memory_search import SizeSearch, SizeTrial
 from sapflow_operator.driver_pod.progress import LEAST_SECONDS, NotReported, ProgressReporter, StatusApi
-from sapflow_operator.kinds.status_schema import status_schema
+from sapflow_operator.kinds.training_status import training_status
 
 PATH = "/apis/sapflow.dev/v1alpha1/namespaces/here/trainingjobs/tiny/status"
 
@@ -154,13 +154,13 @@ def test_a_search_reports_the_size_that_it_wants_and_none_before_the_store_has_t
         "searching": True,
         "trials": [{"worker": "512Mi", "step": 5, "secondsPerStep": 0.5, "costUSD": 1e-5}],
     }
-    declared = status_schema()["properties"]["progress"]["properties"]["memory"]["properties"]
+    declared = training_status()["properties"]["progress"]["properties"]["memory"]["properties"]
     assert set(server.last["memory"]) == set(declared)
     assert set(server.last["memory"]["trials"][0]) == set(declared["trials"]["items"]["properties"])
 
 
 def test_every_field_it_reports_is_one_that_the_crd_declares(tmp_path: Path) -> None:
-    declared = status_schema()["properties"]["progress"]["properties"]
+    declared = training_status()["properties"]["progress"]["properties"]
     (tmp_path / "token").write_text("t")
     api = StatusApi("http://127.0.0.1:1", tmp_path, namespace="here", name="tiny", uid="u")
 

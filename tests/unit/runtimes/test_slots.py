@@ -34,6 +34,29 @@ def test_serves_urgent_waiters_first_and_each_class_in_order() -> None:
     asyncio.run(test())
 
 
+def test_jobs_take_turns_whoever_has_asked_for_more() -> None:
+    async def test() -> None:
+        slots = Slots(1)
+        await slots.acquire(urgent=False, job="a")
+        order: list[str] = []
+
+        async def wait(name: str) -> None:
+            await slots.acquire(urgent=False, job=name[0])
+            order.append(name)
+            slots.release()
+
+        names = ("a1", "a2", "a3", "a4", "b1", "b2", "c1")
+        waiters = [asyncio.create_task(wait(name)) for name in names]
+        await asyncio.sleep(0)
+        waiters[2].cancel()
+        await asyncio.gather(waiters[2], return_exceptions=True)
+        slots.release()
+        await asyncio.gather(*waiters, return_exceptions=True)
+        assert order == ["a1", "b1", "c1", "a2", "b2", "a4"]
+
+    asyncio.run(test())
+
+
 @given(
     count=st.integers(1, 3),
     calls=st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=20),

@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.functions import requests
 from helpers.jobs import Place, Simulation, make_place, tiny_job
 
 from sapflow.channels.channels import open_channels
+from sapflow.data.manifest import manifest_key
 from sapflow.errors import InvocationError
 from sapflow.messages.requests import TrainRequest
+from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.timing import Timing
-from sapflow.training import train
+from sapflow.training import loaded, train
 from sapflow.training.loaded import JobCache
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -99,3 +102,37 @@ def test_whatever_it_computed_before(place: Place) -> None:
     for _ in range(2):
         for request, expected in reversed(list(zip(asked, fresh, strict=True))):
             assert contribution(store, warm, request) == expected
+
+
+def keys_of(place: Place) -> tuple[str, str]:
+    prefix = place.resolved.prefix
+    return keys.spec(prefix), manifest_key(keys.data(prefix))
+
+
+def test_each_call_computes_with_its_own_jobs_threads_and_deterministically(tmp_path: Path) -> None:
+    jobs = JobCache(open_store(str(tmp_path)))
+    one, two = (make_place(tmp_path, tiny_job(threads=threads)) for threads in (1, 2))
+    before = torch.get_num_threads()
+    try:
+        for place in (one, two, one, two):
+            served = jobs.get(*keys_of(place))
+            assert torch.get_num_threads() == served.job.spec.threads == place.job.spec.threads
+            assert torch.get_deterministic_debug_mode() == 2
+            # As a model's own code may do.
+            torch.set_deterministic_debug_mode("default")
+            torch.set_num_threads(3)
+    finally:
+        torch.set_num_threads(before)
+        torch.set_deterministic_debug_mode("error")
+
+
+def test_jobs_beside_the_one_that_is_served_stay_while_they_are_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = JobCache(open_store(str(tmp_path)))
+    places = [make_place(tmp_path, tiny_job(algorithm_seed=seed)) for seed in (1, 2, 3)]
+    first, second, third = (jobs.get(*keys_of(place)) for place in places)
+    assert [jobs.get(*keys_of(place)) for place in places] == [first, second, third]
+    monkeypatch.setattr(loaded, "KEPT_BYTES", 0)
+    assert jobs.get(*keys_of(places[2])) is third
+    assert jobs.get(*keys_of(places[0])) is not first

@@ -4,10 +4,16 @@ The driver says in status.progress which size it wants; the operator gives it, w
 above every size that a worker was killed over.
 """
 
+from dataclasses import replace
+
 from sapflow.quantities.memory import MIB, format_quantity, parse_quantity
 from sapflow.quantities.prices import AWS_LAMBDA
 from sapflow.records.memory_search import SearchSettings
+from sapflow.spec.document import parse
 from sapflow.spec.training_job import TrainingJob
+from sapflow_operator import growth
+from sapflow_operator.kinds.training_pool import TrainingPool
+from sapflow_operator.look import Look
 from sapflow_operator.observed import JobObject
 
 STEP = 16
@@ -62,6 +68,43 @@ def asked(job: JobObject) -> str:
     if not job.spec.get("memory", {}).get("optimize"):
         return ""
     return str(job.status.get("progress", {}).get("memory", {}).get("worker", ""))
+
+
+def above_the_killed(wanted: TrainingPool, search: SearchSettings, look: Look) -> TrainingPool:
+    """A search never comes back to a size that a worker was killed over, nor to one below; its driver, started
+    anew, knows that by its bounds."""
+    killed = look.observed.largest_killed("worker")
+    if killed < search.least * MIB:
+        return wanted
+    said = f"a worker was killed over its memory limit of {format_quantity(killed)}"
+    limit = wanted.memory("worker")
+    parsed = parse(look.job.document, "kubernetes")
+    bounds = settings(parsed, format_quantity(killed), look.settings.max_memory)
+    # Also a size in force above the killed one that the search may not try any more: the driver waits for another.
+    if parse_quantity(limit) <= killed or (bounds and parse_quantity(limit) < bounds.least * MIB):
+        size = growth.larger(format_quantity(killed), format_quantity(search.most * MIB))
+        if size is None:
+            remedy = "raise spec.memory.optimize.max, or lower spec.data.microBatchSize"
+            look.fail(growth.KILLED, f"{said}, and none above it may be given: {remedy}")
+            return wanted
+        said += f"; it is given {size}"
+        look.conditions.mark_functions_waiting(said)
+        wanted = growth.resized(wanted, {"worker": size}, look)
+    look.say("MemoryGrown", f"{said}; no size up to that is tried again", "Warning")
+    memory = look.status.get("memory", dict(wanted.sizes))
+    look.status["memory"] = memory | {"workerKilled": format_quantity(killed)}
+    return replace(wanted, search=bounds)
+
+
+def followed(pool: TrainingPool, look: Look) -> TrainingPool:
+    """The pool with the size that the driver's search has come to."""
+    if pool.search is None or look.failed:
+        return pool
+    size, limit = wanted(look.job, pool.search), pool.memory("worker")
+    if size is None or parse_quantity(size) == parse_quantity(limit):
+        return pool
+    look.say("MemoryChanged", f"workers are given {size} after {limit}")
+    return growth.resized(pool, {"worker": size}, look)
 
 
 def _mebibytes(quantity: str) -> int:

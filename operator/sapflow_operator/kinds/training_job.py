@@ -1,0 +1,141 @@
+"""The kind TrainingJob: what it owns, what its driver runs, how it grows, and what is said of it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+from sapflow.planning import placement
+from sapflow.quantities.roles import TRAINING_ROLES, Role
+from sapflow.spec.document import parse
+from sapflow.spec.rules import RULES
+from sapflow.spec.training_job import Spec
+from sapflow_operator import cells, growth, names
+from sapflow_operator.kind import Definition, Kind
+from sapflow_operator.kinds import memory_search
+from sapflow_operator.kinds.training_pool import TrainingPool, check
+from sapflow_operator.kinds.training_status import RESULT, training_status
+from sapflow_operator.look import Look
+from sapflow_operator.names import Resource
+from sapflow_operator.nodes import Ground
+from sapflow_operator.observed import JobObject, Observed
+from sapflow_operator.settings import Settings
+from sapflow_operator.wanted import Place, place_of
+
+MUTABLE = ("checkpoint", "limits", "suspend", "ttlSecondsAfterFinished")
+
+
+class TrainingJobKind(Kind[TrainingPool]):
+    """A job that trains one model by a pool of workers and mergers of its own."""
+
+    resource: ClassVar[Resource] = names.TRAINING_JOB
+    roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
+    kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "placement")
+    result: ClassVar[tuple[str, ...]] = tuple(RESULT)
+
+    @cached_property
+    def definition(self) -> Definition:
+        return Definition(
+            short_names=("tj",),
+            description="A neural network trained on serverless functions.",
+            spec=Spec,
+            spec_description="What to train, on what, and how.",
+            made_from="sapflow/spec/training_job.py",
+            mutable=MUTABLE,
+            rules=tuple(_rules()),
+            columns=(
+                {"name": "Step", "type": "integer", "jsonPath": ".status.progress.step"},
+                {"name": "Loss", "type": "number", "jsonPath": ".status.progress.loss"},
+                {"name": "Workers", "type": "integer", "jsonPath": ".spec.workers"},
+                {"name": "Cost", "type": "number", "jsonPath": ".status.progress.costUSD"},
+            ),
+            status=training_status(),
+        )
+
+    def wanted(self, job: JobObject, status: Mapping[str, Any], settings: Settings) -> TrainingPool:
+        parsed, memory = parse(job.document, "kubernetes"), status.get("memory", {})
+        search = memory_search.settings(parsed, memory.get("workerKilled"), settings.max_memory)
+        sizes = {role: memory.get(role, size) for role, size in parsed.memory_sizes.items()}
+        if search is not None:
+            sizes["worker"] = memory_search.in_force(search, memory.get("worker"))
+        pinned = settings.pinned(status.get("images", {}))
+        place = place_of(parsed.spec.storage, pinned)
+        pool = TrainingPool(job.name, job.namespace, job.uid, place, pinned, parsed, search).with_sizes(sizes)
+        check(pool)
+        return pool
+
+    def place_and_policy(self, job: JobObject, settings: Settings) -> tuple[Place, bool]:
+        storage = parse(job.document, "kubernetes").spec.storage
+        return place_of(storage, settings), storage is None or storage.deletion_policy == "Retain"
+
+    def describe(self, wanted: TrainingPool) -> str:
+        job = wanted.job
+        if job.planned and job.spec.merge.structure is None:
+            return "its driver chooses the merge tree (status.progress.structure)"
+        cut = f" in {job.shards} shards" if job.shards > 1 else ""
+        where = f" in {wanted.packed.count} cells" if wanted.packed is not None else ""
+        return f"merges by {list(job.structure)}{cut}{where}"
+
+    def finished(self, outcome: Mapping[str, Any]) -> str:
+        return f"trained: {outcome['uri']}" if "uri" in outcome else "trained"
+
+    def sized(self, wanted: TrainingPool, look: Look) -> TrainingPool:
+        """Where a search is under way the workers have its size, above every one that was killed."""
+        for role in self.roles:
+            if look.failed:
+                return wanted
+            if role == "worker" and wanted.search is not None:
+                wanted = memory_search.above_the_killed(wanted, wanted.search, look)
+            else:
+                wanted = growth.grown(wanted, role, look)
+        return memory_search.followed(wanted, look)
+
+    def packed(self, wanted: TrainingPool, look: Look) -> TrainingPool:
+        job = wanted.job
+        if job.spec.affinity is None:
+            return wanted
+        if "placement" not in look.status:
+            look.status["placement"] = cells.decide(job, look.observed.ground)
+        status = look.status["placement"]
+        config = look.observed.get("ConfigMap", names.spec_config_map(wanted.pool))
+        found = cells.standing(config) or placement.of(cells.decided(job, status))
+        if homes := cells.whereabouts(look.observed.pods):
+            known = {each["cell"]: each["node"] for each in status.get("nodes", ())} | homes
+            nodes = [{"cell": cell, "node": known[cell]} for cell in sorted(known)]
+            look.status["placement"] = {**status, "nodes": nodes}
+        return replace(wanted, job=cells.decided(job, status), packed=found)
+
+    def planned_on(self, wanted: TrainingPool, ground: Ground) -> TrainingPool:
+        return wanted.on(ground)
+
+    def has_cells(self, job: JobObject) -> bool:
+        return "affinity" in job.spec
+
+    def asked(self, job: JobObject) -> str:
+        return memory_search.asked(job)
+
+    def remembered(self, job: JobObject) -> Mapping[str, Any]:
+        return {"memory": job.spec.get("memory", {})}
+
+    def asks_for_room(self, job: JobObject, observed: Observed) -> bool:
+        if self.has_cells(job):
+            return False
+        services = [names.function(job.pool, role) for role in self.roles]
+        return observed.driver(job.pool).state == "absent" and observed.known(services)
+
+
+TRAINING_JOB = TrainingJobKind()
+
+
+def _rules() -> list[dict[str, Any]]:
+    """The library's rules of the spec, and those of the merge tree, which CEL says otherwise."""
+    found = [{"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"} for rule in RULES]
+    structure = "self.merge.structure"
+    for condition, message in (
+        (f"{structure}[0] == 1", "must start at 1: there is one root"),
+        (f"{structure}[size({structure}) - 1] == self.workers", "must end at the number of workers"),
+        (f"{structure}.isSorted()", "may not have a level wider than the one below it"),
+    ):
+        rule = f"!has({structure}) || {condition}"
+        found.append({"rule": rule, "message": message, "fieldPath": ".merge.structure"})
+    return found

@@ -1,0 +1,164 @@
+"""What a TrainingJob's children follow from: workers and mergers, and a driver that trains by them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from sapflow.errors import SpecError
+from sapflow.objects import keys
+from sapflow.planning.placement import Placement
+from sapflow.quantities.memory import MIB, format_quantity, parse_quantity
+from sapflow.quantities.roles import TRAINING_ROLES, Role
+from sapflow.records.memory_search import SearchSettings
+from sapflow.spec.placement import CELL_SIZE
+from sapflow.spec.resolved import ResolvedJob
+from sapflow.spec.rules import s3_location
+from sapflow.spec.training_job import Metadata, StorageSpec, TrainingJob
+from sapflow_operator import names
+from sapflow_operator.nodes import Ground
+from sapflow_operator.settings import Image
+from sapflow_operator.wanted import Group, Wanted, stored
+
+SIDECAR_MILLIS = 25
+"""What Knative's queue-proxy asks for beside each function (`queue-sidecar-cpu-request`)."""
+
+
+@dataclass(frozen=True)
+class TrainingPool(Wanted):
+    """A TrainingJob's functions and driver."""
+
+    job: TrainingJob
+    """The spec in force: memory sizes may have grown since it was written."""
+    search: SearchSettings | None = None
+    """For the workers' best size: then `job` has the size in force, and driver and functions read the first one, so
+    that no change of it starts a driver anew."""
+    packed: Placement | None = None
+    """How the functions are packed into cells, once that is decided; None where they may run anywhere."""
+
+    resource: ClassVar = names.TRAINING_JOB
+    roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
+    driver_module: ClassVar[str] = "sapflow_operator.driver_pod.driver"
+
+    @property
+    def placed(self) -> Placement | None:
+        return self.packed
+
+    @property
+    def groups(self) -> list[Group]:
+        """The Knative Services, each with how many instances a step can use."""
+        if self.packed is None:
+            return [Group(role, None, self.job.instances[role]) for role in self.roles]
+        return [
+            Group(role, cell, count)
+            for cell in range(self.packed.count)
+            for role, count in self.packed.instances(cell).items()
+            if count
+        ]
+
+    @property
+    def resolved(self) -> ResolvedJob:
+        """The job as driver and functions read it: in its store, and named by its uid there."""
+        spec = self.job.spec
+        update: dict[str, Any] = {"storage": StorageSpec.model_validate(stored(self.place))}
+        if self.search is not None:
+            start = format_quantity(self.search.start * MIB)
+            update["memory"] = spec.memory.model_copy(update={"worker": start})
+        metadata = Metadata.model_validate({"name": self.name, "namespace": self.namespace, "uid": self.uid})
+        job = self.job.model_copy(update={"metadata": metadata, "spec": spec.model_copy(update=update)})
+        return ResolvedJob(job, keys.job(self.uid), "kubernetes", self.search)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        return self.resolved.to_json()
+
+    @property
+    def documents(self) -> dict[str, str]:
+        """The resolved job, and how it is packed into cells."""
+        found = {names.JOB_KEY: json.dumps(self.told, sort_keys=True, indent=1)}
+        if self.packed is not None:
+            found[names.PLACEMENT_KEY] = json.dumps(self.packed.to_json(), separators=(",", ":"))
+        return found
+
+    @property
+    def sizes(self) -> dict[Role, str]:
+        return self.job.memory_sizes
+
+    def with_sizes(self, sizes: Mapping[Role, str]) -> Self:
+        memory = self.job.spec.memory.model_copy(update=dict[str, str](sizes.items()))
+        spec = self.job.spec.model_copy(update={"memory": memory})
+        return replace(self, job=self.job.model_copy(update={"spec": spec}))
+
+    @property
+    def grows(self) -> bool:
+        return self.job.spec.memory.grow_on_oom
+
+    def more_memory(self, role: Role) -> str:
+        return f"raise spec.memory.{role}, lower spec.data.microBatchSize, or set spec.memory.growOnOOM"
+
+    @property
+    def cpus(self) -> dict[Role, float | None]:
+        return self.job.cpus
+
+    @property
+    def threads(self) -> int:
+        return self.job.spec.threads
+
+    @property
+    def invocation_seconds(self) -> float:
+        return self.job.spec.limits.invocation_seconds
+
+    @property
+    def source(self) -> str:
+        return self.job.spec.data.source
+
+    def image(self, role: Role) -> Image:
+        own, given = self.job.spec.model.image, self.settings.image(role)
+        return given.model_copy(update={"name": own}) if role == "worker" and own is not None else given
+
+    def command(self, role: Role) -> list[str]:
+        """An image of one's own is made from Sapflow's, and may have another entrypoint."""
+        if role == "worker" and self.job.spec.model.image is not None:
+            return ["python3", "-m", "sapflow_functions.roles.worker"]
+        return []
+
+    def environment(self, role: Role) -> dict[str, str]:
+        if self.search is None:
+            return {}
+        return {"SAPFLOW_MEMORY_BYTES": str(parse_quantity(self.memory(role)))}
+
+    def weight(self, role: Role) -> int:
+        """Of the heaviest edge that such a function is an end of."""
+        edges = self.job.spec.affinity or ()
+        mine = (each.weight for each in edges if role == "merger" or each.child == "Worker")
+        return max(mine, default=1)
+
+    def cell_storage(self) -> tuple[str, str | None]:
+        asked = self.job.spec.placement
+        return (asked and asked.size) or CELL_SIZE, asked.storage_class_name if asked else None
+
+    def on(self, ground: Ground) -> Self:
+        """With the workers that the nodes would hold as `maxInstances`, where the chart names none."""
+        memory, millis = parse_quantity(self.memory("worker")), self.cpu_request("worker") + SIDECAR_MILLIS
+        return self.with_room_for(self.settings.max_instances or ground.room(memory, millis) or 0)
+
+
+def check(wanted: TrainingPool) -> None:
+    """What only the cluster can tell of a spec. Raises SpecError."""
+    problems = []
+    seconds, most = wanted.invocation_seconds, wanted.settings.max_invocation_seconds
+    if seconds > most:
+        message = (
+            f"is {seconds:g}, and Knative allows {most} here: work that needs longer goes on in the next"
+        )
+        problems.append(("spec.limits.invocationSeconds", message))
+    location = s3_location(wanted.source)
+    if location is not None and location[2]:
+        endpoint = location[2].get("endpoint", "").rstrip("/")
+        if endpoint != wanted.place.endpoint:
+            message = (
+                f"must be in the job's own store, {wanted.place.endpoint}: leave out what follows the '?'"
+            )
+            problems.append(("spec.data.source", message))
+    if problems:
+        raise SpecError(problems)
