@@ -21,7 +21,7 @@ from sapflow.data.cut import check_data
 from sapflow.driver import data_cut
 from sapflow.driver.data_cut import CutData
 from sapflow.driver.driver import Driver
-from sapflow.driver.plans import Surroundings
+from sapflow.driver.plans import Environment
 from sapflow.errors import CorruptObject, JobFailed, ObjectMissing, SapflowError, StoreError, StoreUnavailable
 from sapflow.monitoring import metrics_server
 from sapflow.monitoring.metrics import MetricsObserver
