@@ -105,7 +105,9 @@ class Light:
         with session.open_session(job, environ, store=self._direct.url, probe=False) as opened:
             manifest = await asyncio.to_thread(opened.cut_data)
             watch = _Watch()
-            driver = Driver(opened.resolved, manifest, self._store, self._runtime, watch, around=_AROUND)
+            driver = Driver(
+                opened.resolved, manifest, self._store, self._runtime, watch, environment=_ENVIRONMENT
+            )
             await driver.run()
             await asyncio.to_thread(opened.store.delete_prefix, f"{keys.job(opened.uid)}")
         return watch.steps

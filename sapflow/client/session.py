@@ -206,7 +206,7 @@ async def train_by(
 ) -> dict[str, Any]:
     """Train a job whose data is cut, on the sender's functions, and close it; the outcome record. Raises JobFailed."""
     try:
-        driver = Driver(session.resolved, manifest, session.store, sender, observer, around=around)
+        driver = Driver(session.resolved, manifest, session.store, sender, observer, environment=environment)
         return await driver.run()
     finally:
         await asyncio.shield(sender.close())

@@ -47,7 +47,7 @@ class Driver:
         sender: Sender,
         observer: Observer | None = None,
         account: Account | None = None,
-        around: Surroundings | None = None,
+        environment: Environment | None = None,
         placed: Placement | None = None,
         stopped: str | None = None,
     ) -> None:
@@ -55,10 +55,10 @@ class Driver:
 
         `placed`: how the job's functions are packed into cells, where that has been decided already. `stopped`: why
         the driver before this one has stopped, where it may not have told the store.
-        Raises SpecError where the functions cannot be packed.
+        Raises SpecError if the functions cannot be packed.
         """
         self._search = resolved.search
-        self._earlier_account, self._around = account or Account(), around or Surroundings()
+        self._earlier_account, self._environment = account or Account(), environment or Environment()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._prefix, self._job = resolved.uid, resolved.prefix, resolved.job
         self._manifest, self._store = manifest, store

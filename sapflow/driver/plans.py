@@ -39,7 +39,7 @@ class Environment:
     instances: int | None = None
     """Calls that can be at work at once; None means any number."""
     forward_flops: int | None = 0
-    """Of the model, for one sample; None: not known, and nothing is forecast."""
+    """Operations of the model's forward pass for one sample; None if unknown, and then nothing is forecast."""
     request_bytes: int = REQUEST
     """Bytes of contributions that one request may carry, at most."""
 
@@ -47,8 +47,8 @@ class Environment:
 class Planning:
     """Chooses the plans of a job."""
 
-    def __init__(self, context: Context, around: Surroundings) -> None:
-        self._context, self._around = context, around
+    def __init__(self, context: Context, environment: Environment) -> None:
+        self._context, self._environment = context, environment
         self._job = context.job
         self._seen: deque[tuple[Commit, Commit]] = deque(maxlen=WINDOW)
         self._steps = 0

@@ -129,7 +129,7 @@ def compute_with(threads: int) -> None:
     """
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    # use_deterministic_algorithms would set the same flag and load a compiler for it: 80 MiB and a second.
+    # use_deterministic_algorithms would set the same flag, but also load a compiler, which takes 80 MiB and a second.
     torch.set_deterministic_debug_mode("error")
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (no stub knows it)
 
