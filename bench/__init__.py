@@ -1,1 +1,1 @@
-"""Speed and size against their goals: `python -m bench [row …]` measures both sides of each ratio in one run."""
+"""Benchmarks of speed and size with goals: `python -m bench [row …]` measures both sides of each ratio in one run."""

@@ -17,27 +17,27 @@ Rows = Callable[[], Iterator[Result]]
 
 
 def step() -> Iterator[Result]:
-    """A step of the released path against one of torch DDP on gloo."""
+    """A step of a job, compared with one of torch DDP on gloo."""
     for case in steps.CASES:
         yield steps.measure(case, os.environ)
 
 
 def merge() -> Iterator[Result]:
-    """A tree of merges against the textbook handler, and between the two stores."""
+    """A tree of merges, compared with a textbook handler, and between the two stores."""
     with stores.minio() as minio, stores.directory() as directory:
         yield from merging.measure(minio, directory, shards=1, goal=0.65, goal_directory=0.25)
         yield from merging.measure(minio, directory, shards=4, goal=0.7, goal_directory=0.25)
 
 
 def synchronisation() -> Iterator[Result]:
-    """A step without computation, beside LambdaML's two patterns."""
+    """A step without computation, compared with LambdaML's two patterns."""
     with stores.minio() as minio:
         yield synchronise.measure(minio, os.environ, parameters=42_601, goal=0.06)
         yield synchronise.measure(minio, os.environ, parameters=3_225_000, goal=0.45)
 
 
 def t_m() -> Iterator[Result]:
-    """What one more child costs a merger."""
+    """The time of one more child of a merger."""
     with stores.directory() as directory:
         yield gradient_sets.measure(directory, goal=0.3)
     with stores.minio() as minio:
@@ -45,25 +45,25 @@ def t_m() -> Iterator[Result]:
 
 
 def size() -> Iterator[Result]:
-    """How fast a merger starts and how small it stays."""
+    """A merger's start time and memory."""
     for place in (stores.directory, stores.minio):
         with place() as store:
             yield from merger.measure(store)
 
 
 def overhead() -> Iterator[Result]:
-    """What an invocation costs the driver."""
+    """The driver's CPU time for an invocation."""
     yield driver.measure(os.environ)
 
 
 def cells() -> Iterator[Result]:
-    """A placed job against the same without cells."""
+    """A placed job, compared with the same job without cells."""
     with stores.minio() as minio:
         yield from placement.measure(minio, os.environ)
 
 
 PAPER = ("table3", "fig3", "steptime", "choice", "fig6", "accuracy", "memory", "month")
-"""Of bench/paper: what `python -m bench.paper.NAME` prints, one by one, is in docs/paper.md."""
+"""Modules of bench/paper. The outputs of `python -m bench.paper.NAME` are in docs/paper.md."""
 
 ROWS: dict[str, Rows] = {
     "step": step,
@@ -77,7 +77,7 @@ ROWS: dict[str, Rows] = {
 
 
 def main() -> int:
-    """Print the table. A goal that is missed is no failure: the table says so."""
+    """Print the table. A missed goal is shown there, and is no failure of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""`python -m bench.cluster [row …]`: what jobs take on the cluster that KUBECONFIG names, with Sapflow installed.
+"""`python -m bench.cluster [row …]`: measures jobs on the cluster that KUBECONFIG names, with Sapflow installed.
 
 Function images must be on the nodes already. The machine should do nothing else. A full run takes half an hour, most
 of it waiting for functions to go to zero between cold starts.
@@ -44,7 +44,7 @@ from sapflow.spec.training_job import API_VERSION, KIND
 
 CPUS: tuple[tuple[str, dict[str, str] | None], ...] = (("1 CPU", ONE_CPU), ("CPU by memory", None))
 SETTLE = 60
-"""Steps at the start of a job that are not counted: instances still start."""
+"""Number of steps at the start of a job that are not counted, because instances still start."""
 Line = tuple[str, str, str]
 """What, figure, goal."""
 
@@ -73,14 +73,14 @@ def job(name: str, cpu: dict[str, str] | None, steps: int) -> dict[str, Any]:
 
 
 def cold_starts(given: argparse.Namespace) -> Iterator[Line]:
-    """From a call that finds no instance to its answer; window 6 s, so that functions go to zero in between."""
+    """The time from a call without an instance to its answer. With a window of 6 s functions go to zero in between."""
     goals = {"merger": "p50 ≤ 1.8 s", "worker": "p50 ≤ 4 s"}
     for (label, role), values in cold.starts(dict(CPUS), given.rounds).items():
         yield f"cold start of a {role}, {label}", seconds(values), goals[role] if label == CPUS[0][0] else "—"
 
 
 def first_step(given: argparse.Namespace) -> Iterator[Line]:
-    """From `kubectl apply` to the driver's word that step 1 is committed."""
+    """The time from `kubectl apply` until the driver logs that step 1 is committed."""
     for label, cpu in CPUS:
         values = []
         for _ in range(given.jobs):
@@ -99,7 +99,7 @@ def first_step(given: argparse.Namespace) -> Iterator[Line]:
 
 
 def first_commit(applied: Job) -> float:
-    """When step 1 was committed, as seconds since 1970, by the driver's log."""
+    """The Unix time at which step 1 was committed, from the driver's log."""
     log = kubectl("logs", "-n", applied.namespace, "-l", selector(applied.name, "driver"), "--tail=-1")
     events = [json.loads(line) for line in log.splitlines()]
     (first,) = [each for each in events if each["event"] == "step" and each["step"] == 1]
@@ -107,7 +107,7 @@ def first_commit(applied: Job) -> float:
 
 
 def step(given: argparse.Namespace) -> Iterator[Line]:
-    """Between two commits on Knative, beside the embedded runtime in one container of the same image."""
+    """The time between two commits on Knative, and on the embedded runtime in one container of the same image."""
     for label, cpu in CPUS:
         with namespace_of_its_own("bench") as namespace:
             document = job("warm", cpu, given.steps)
@@ -130,7 +130,7 @@ def step(given: argparse.Namespace) -> Iterator[Line]:
 
 
 def commits(applied: Job, steps: int) -> list[Commit]:
-    """All of a job's commits, that of the first parameters among them."""
+    """All commits of a job, including that of version 0."""
     uid = applied.read()["metadata"]["uid"]
     with owned_store() as store:
         found = (store.read(keys.commit(keys.job(uid), version)) for version in range(steps + 1))
@@ -138,12 +138,12 @@ def commits(applied: Job, steps: int) -> list[Commit]:
 
 
 def step_seconds(ends: Sequence[float]) -> float:
-    """The median of the time between two commits, from the second of each."""
+    """The median time between two commits."""
     return statistics.median(after - before for before, after in pairwise(ends))
 
 
 def operator(given: argparse.Namespace) -> Iterator[Line]:
-    """What the operator takes beside finished jobs: refused ones, all at once, and ones that ran, ten at a time."""
+    """The operator's memory with finished jobs: refused ones, all at once, and successful ones, ten at a time."""
     refused = {"limits": {"invocationSeconds": 86_000}}
     small = {
         "model": {"name": "mlp", "args": {"hidden": [16]}},
@@ -161,7 +161,7 @@ def operator(given: argparse.Namespace) -> Iterator[Line]:
             text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
             kubectl("apply", "-n", namespace, "-f", "-", text=text)
             wait_until(lambda seen=namespace: _all_finished(seen), "all", 1500)  # type: ignore[misc]
-            # Knative drains pods for half a minute, and each that goes is an event.
+            # Knative drains pods for half a minute, and each deleted pod is an event.
             time.sleep(90)
             with forwarded(SYSTEM, "deploy/sapflow-operator", 9090) as port:
                 before, began = _own(port), time.monotonic()

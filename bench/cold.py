@@ -1,4 +1,4 @@
-"""Cold starts: functions as the operator builds them, called when there is none."""
+"""Cold starts of functions that are deployed as the operator does it."""
 
 import http.client
 import json
@@ -25,12 +25,12 @@ from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Place, Wanted
 
 WINDOW_SECONDS = 6
-"""The least that Knative allows."""
+"""The smallest value that Knative allows."""
 ROLES: tuple[Role, ...] = ("merger", "worker")
 
 
 def starts(cpus: Mapping[str, dict[str, str] | None], rounds: int) -> dict[tuple[str, Role], list[float]]:
-    """Seconds of each start, by kind of CPU and role. All take turns: while one starts, the others go to zero."""
+    """Seconds of each start, by CPU setting and role. They alternate: while one starts, the others go to zero."""
     with (
         namespace_of_its_own("bench") as namespace,
         forwarded("kourier-system", "deploy/3scale-kourier-gateway", 8081) as port,
@@ -53,7 +53,7 @@ def _start(wanted: Wanted, role: Role, port: int) -> float:
     def none_is_there() -> bool:
         selector = names.selector(wanted.name, role)
         pods = read("pods", "-n", wanted.namespace, "-l", selector)["items"]
-        # One that ends takes no more calls; it waits half a minute for Knative's drain.
+        # A pod that ends accepts no more calls, although it waits half a minute for Knative's drain.
         return all("deletionTimestamp" in pod["metadata"] for pod in pods)
 
     wait_until(none_is_there, f"the end of every {role}", 180, pause=0.5)
@@ -68,7 +68,7 @@ def _get(port: int, host: str) -> None:
     """GET /healthz until it is answered with 200."""
     deadline = time.monotonic() + 60
     while True:
-        # To the end of the connection would be too far: a port-forward passes that on a second later.
+        # Reading until the connection closes would take too long: a port-forward passes that on a second later.
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("GET", "/healthz", headers={"Host": host})
         status = connection.getresponse().status
@@ -98,7 +98,7 @@ def _wanted(name: str, namespace: str, cpu: dict[str, str] | None) -> TrainingPo
 
 
 def _deploy(wanted: Wanted) -> None:
-    """The services as the operator builds them, with no job that owns them."""
+    """Create the Services as the operator builds them, but without an owner."""
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",

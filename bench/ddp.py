@@ -1,4 +1,4 @@
-"""Torch DistributedDataParallel on gloo, one thread a process, on batches that lie in memory as float tensors.
+"""Torch DistributedDataParallel on gloo with one thread per process, on batches that are in memory as float tensors.
 
 python -m bench.ddp RANK WORLD RENDEZVOUS BATCH: each job is a number of steps, its answer the seconds of each.
 """

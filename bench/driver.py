@@ -1,4 +1,4 @@
-"""The last row: CPU seconds of the driver's own process for one invocation, with functions that do nothing."""
+"""The last row: CPU seconds of the driver's process for one invocation, with functions that do nothing."""
 
 import asyncio
 import os

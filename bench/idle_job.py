@@ -1,4 +1,4 @@
-"""A job of which only the protocol is measured: its data is one sample a worker, and its functions compute nothing."""
+"""A job that measures only the protocol: it has one sample per worker, and its functions compute nothing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from sapflow.spec import document, training_job
 def idle_job(
     name: str, structure: Sequence[int], steps: int, *, shards: int = 1, **spec: Any
 ) -> training_job.TrainingJob:
-    """A job by this tree and number of shards, root first; `spec` are further fields of its spec."""
+    """A job with this tree (root first) and number of shards; `spec` has further fields of its spec."""
     workers = structure[-1]
     data = {
         "source": "synthetic:binary",

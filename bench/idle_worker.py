@@ -1,7 +1,6 @@
 """A worker that computes nothing: python -m bench.idle_worker worker …
 
-It reads the parameters that it is to start from and writes a ready contribution, as the real one does before and
-after its computation.
+It reads the parameters and writes a constant contribution, as a real worker does before and after its computation.
 """
 
 import os
@@ -24,11 +23,11 @@ from sapflow_functions.process import serve
 from sapflow_functions.runner import Context
 
 PARAMETERS = "BENCH_PARAMETERS"
-"""The environment variable that says how many there are."""
+"""The environment variable with the number of parameters."""
 
 
 class IdleWorker:
-    """Buffers are kept between calls, and so is the version held, by its keys."""
+    """Keeps its buffers and the current version between calls."""
 
     def __init__(self, count: int) -> None:
         self.count = count

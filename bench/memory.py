@@ -1,10 +1,10 @@
-"""`python -m bench.memory`: where searches for the workers' memory end on a cluster, beside a sweep of all sizes.
+"""`python -m bench.memory`: compares the results of searches for the workers' memory size with a sweep of all sizes.
 
-On the cluster that KUBECONFIG names, with Sapflow installed and its images on the nodes; the machine should do nothing
-else. CPU follows memory. A job of each size of the sweep trains on it to its end; what a step costs and takes is the
-median over its warm steps. Then jobs search from different first sizes, and the sizes that they end with are measured
-as those of the sweep are. The sweep is made in rounds, before and after the searches: how far those differ is what a
-few per cent mean. Ten sizes in three rounds and six searches take half an hour.
+It uses the cluster that KUBECONFIG names, with Sapflow installed and its images on the nodes. The machine should do
+nothing else. CPU follows memory. For each size of the sweep a job trains to its end, and the medians of its warm steps
+count. Then jobs search from different first sizes, and the sizes that they end with are measured like those of the
+sweep. The sweep is made in rounds before and after the searches, whose differences show how much a few per cent mean.
+Ten sizes in three rounds and six searches take half an hour.
 """
 
 import argparse
@@ -42,14 +42,14 @@ SECONDS = 900
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One search: the trials that it made, and the size that it ended with, in MiB."""
+    """A search: its trials, and the size that it ended with, in MiB."""
 
     goal: Goal
     start: int
     tried: Sequence[int]
     end: int
     slow: int
-    """Steps in which workers had to be started, the first left out."""
+    """Number of steps in which workers had to be started, without the first step."""
 
 
 def job(name: str, memory: dict[str, Any], steps: int) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def job(name: str, memory: dict[str, Any], steps: int) -> dict[str, Any]:
 
 
 def measured(size: int, steps: int) -> Trial:
-    """A step with workers of so many MiB: its medians over one job of theirs."""
+    """The medians of a step with workers of `size` MiB, from one job."""
     with namespace_of_its_own("bench") as namespace:
         done = Job.apply(namespace, job("sweep", {"worker": f"{size}Mi"}, steps))
         done.until_succeeded(SECONDS)
@@ -84,7 +84,7 @@ def measured(size: int, steps: int) -> Trial:
 
 
 def searched(goal: Goal, start: int, steps: int) -> Search:
-    """One job that searches to its end."""
+    """Run a job that searches, to its end."""
     asked = {
         "goal": goal,
         "everySteps": EVERY,
@@ -105,7 +105,7 @@ def searched(goal: Goal, start: int, steps: int) -> Search:
 
 
 def _settled(commits: Sequence[Commit]) -> list[Commit]:
-    """Those of steps that began when all functions had been at work for some time."""
+    """The commits of steps that began after all functions had been running for some time."""
     started = max(
         new.account.seconds
         for old, new in pairwise(commits)
@@ -115,7 +115,7 @@ def _settled(commits: Sequence[Commit]) -> list[Commit]:
 
 
 def middle(rounds: Sequence[Trial]) -> Trial:
-    """What all rounds of a size say."""
+    """The medians over all rounds of a size."""
     seconds, dollars = [each.seconds for each in rounds], [each.dollars for each in rounds]
     return Trial(rounds[0].size, statistics.median(seconds), statistics.median(dollars))
 

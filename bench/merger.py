@@ -1,6 +1,6 @@
 """Row 10: how fast a merger starts and how small it stays.
 
-Resident memory is all that /proc counts: a process's own pages and those of files that it maps, shared or not.
+Resident memory is what /proc counts: a process's own pages and those of files that it maps, shared or not.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ GOAL_PEAK = GOAL_AFTER + 2 * 4 * LARGE / MEBIBYTE
 _IMPORTS = """
 import time
 started = time.perf_counter()
-from sapflow_functions import merger
-from sapflow_functions.serve import quick_imports
+from sapflow_functions.process import quick_imports
+from sapflow_functions.roles import merger
 with quick_imports():
-    import sapflow_functions.app, sapflow_functions.merging, uvicorn, sapflow.stores.{store}
+    import sapflow_functions.app, sapflow_functions.roles.merging, uvicorn, sapflow.objects.stores.{store}
 print(time.perf_counter() - started)
 """
-"""All that a merger imports on its way to its first call, under the conditions of its own start."""
+"""Everything that a merger imports before its first call, in the same way as it does at its start."""
 
 _LIBRARIES = """
 import time
@@ -48,7 +48,7 @@ print(time.perf_counter() - started)
 
 
 def measure(place: Place) -> list[Result]:
-    """Import time with this store's client, resident memory after a call, and its peak in a large merge."""
+    """Import time with the store's client, resident memory after a call, and peak memory in a large merge."""
     imports, libraries = _import_milliseconds("s3" if place.environ else "directory")
     after, peak = asyncio.run(_memory(place))
     return [
@@ -75,7 +75,7 @@ def measure(place: Place) -> list[Result]:
 
 
 def _import_milliseconds(store: str) -> tuple[float, float]:
-    """Medians over fresh interpreters, with the variables that a function gets: ours, and the libraries alone."""
+    """Medians over new interpreters with a function's environment: of a merger, and of the libraries alone."""
     environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     programs = (_IMPORTS.format(store=store), _LIBRARIES)
     seconds: list[list[float]] = [[], []]
@@ -89,7 +89,7 @@ def _import_milliseconds(store: str) -> tuple[float, float]:
 
 
 async def _memory(place: Place) -> tuple[float, float]:
-    """MiB resident after a call that merges two small contributions, and at most while it merges 50 large ones."""
+    """Resident MiB after a call that merges two small contributions, and their peak while it merges 50 large ones."""
     runtime = EmbeddedRuntime(place.url, place.environ)
     try:
         await _merge(place, runtime, SMALL, 2)
@@ -101,7 +101,7 @@ async def _memory(place: Place) -> tuple[float, float]:
 
 
 async def _merge(place: Place, runtime: EmbeddedRuntime, count: int, children: int) -> None:
-    """Merge one stored contribution so many times over: to the merger they are as many children."""
+    """Merge the same stored contribution `count` times; to the merger they are different children."""
     child, output = f"child-{count}", f"sum-{count}"
     store = place.open()
     vector = np.ones(count, np.float32)

@@ -1,4 +1,4 @@
-"""Rows 4 to 6: a tree of merges by two mergers at once, against the textbook handler and between our two stores."""
+"""Rows 4 to 6: a tree of merges by two concurrent mergers, compared with a textbook handler and between both stores."""
 
 import asyncio
 import statistics
@@ -23,16 +23,16 @@ PARAMETERS = 10_750_000
 AT_ONCE = 2
 REPEATS = 5
 REST_SECONDS = 0.5
-"""Before each tree: MinIO goes on to tidy up after the one before."""
+"""Pause before each tree, because MinIO still cleans up after the one before."""
 
 Merge = Callable[[list[str], str, int], Awaitable[None]]
-"""(children, output, number of elements) → done."""
+"""A merge of (children, output, number of elements)."""
 
 
 def measure(
     minio: MinioPlace, directory: Place, shards: int, goal: float, goal_directory: float
 ) -> list[Result]:
-    """Median seconds of the tree [1, 4, 20] over `shards` ranges; each round runs all sides once."""
+    """Median seconds of the tree [1, 4, 20] with `shards` ranges. Each round runs all sides once."""
     ours, theirs, local = asyncio.run(_rounds(minio, directory, shards))
     cut = f", {shards} shards" if shards > 1 else ""
     what = f"merge {CHILDREN} × {4 * PARAMETERS // 10**6} MB, [1, {MERGERS}, {CHILDREN}]{cut}"
@@ -95,7 +95,7 @@ def _names(shards: int) -> Iterator[str]:
 
 
 async def _tree(merge: Merge, prefix: str, shards: int, size: int, store: Store) -> float:
-    """Seconds of all trees at once: groups first, each shard's last merge as soon as its groups are done."""
+    """Seconds of all trees at once; the last merge of each shard starts as soon as its groups are done."""
     fan_in = CHILDREN // MERGERS
     outputs: list[str] = []
 

@@ -1,4 +1,4 @@
-"""A minio-py client in a process of the other side, and how that side waits for an object: it looks again and again."""
+"""The minio-py client of the other side, which waits for an object by polling."""
 
 import os
 import time
@@ -13,7 +13,7 @@ POLL_SECONDS = 0.005
 
 
 class Client:
-    """GET and PUT of whole objects, as examples everywhere do it."""
+    """GET and PUT of complete objects, as in common examples."""
 
     def __init__(self) -> None:
         endpoint = os.environ["BENCH_ENDPOINT"].removeprefix("http://")

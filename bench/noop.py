@@ -1,6 +1,6 @@
 """Functions that answer every operation at once and do nothing: python -m bench.noop ROLE …
 
-What they say is what real ones would, so that the driver has all of its own work to do.
+They answer like real ones, so that the driver has all of its work to do.
 """
 
 import base64

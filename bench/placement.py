@@ -24,7 +24,7 @@ from sapflow.spec.document import parse
 from sapflow.steps.observer import Observer
 
 WORKERS, TREE, CELLS = 8, [1, 2, 8], 2
-STEPS, SETTLE, TURNS = 14, 4, 3
+STEPS, SETTLE, ROUNDS = 14, 4, 3
 PARAMETERS = 64 * 1000 + 1000 + 1000 * 1000 + 1000 + 1000 * 10 + 10
 AFFINITY = [
     {"from": "Worker", "to": "Merger", "weight": 100},
@@ -36,9 +36,9 @@ def measure(place: MinioPlace, environ: Mapping[str, str]) -> Iterator[Result]:
     """Median seconds of a warm step, and bytes of a placed one through the store against the prediction."""
     seconds: dict[bool, list[float]] = {True: [], False: []}
     through: list[int] = []
-    for turn, placed in itertools.product(range(TURNS), (False, True)):
+    for number, placed in itertools.product(range(ROUNDS), (False, True)):
         watch = _Steps()
-        _run(place, environ, document(f"turn-{turn}", STEPS, placed=placed), watch)
+        _run(place, environ, document(f"turn-{number}", STEPS, placed=placed), watch)
         seconds[placed] += watch.seconds[SETTLE:]
         through += watch.through[SETTLE:]
     ours, theirs = statistics.median(seconds[True]), statistics.median(seconds[False])

@@ -165,7 +165,7 @@ class Obstore(Client):
             at += len(piece)
 
 
-class ObstoreWhole(Obstore):
+class ObstoreGet(Obstore):
     what = "obstore: create mode, GET whole"
 
     def read(self, key: str, target: memoryview) -> None:
@@ -173,7 +173,7 @@ class ObstoreWhole(Obstore):
 
 
 CLIENTS: dict[str, type[Client]] = {
-    kind.__name__: kind for kind in (Sapflow, MinioPublic, MinioSigner, Obstore, ObstoreWhole)
+    kind.__name__: kind for kind in (Sapflow, MinioPublic, MinioSigner, Obstore, ObstoreGet)
 }
 
 
@@ -196,11 +196,11 @@ def serve(name: str, *service: str) -> None:
     print(json.dumps(time.perf_counter() - start), flush=True)
     buffers: dict[int, memoryview] = {}
     for line in sys.stdin:
-        operation, size, turn = json.loads(line)
+        operation, size, round_number = json.loads(line)
         if size not in buffers:
             buffers[size] = aligned(size, "u1").data
             buffers[size][:] = bytes(size)
-        buffer, key = buffers[size], f"{name}/{size}-{turn}"
+        buffer, key = buffers[size], f"{name}/{size}-{round_number}"
         peak, wall, cpu = _peak(), time.perf_counter(), time.process_time()
         if operation == "PUT":
             client.create(key, [buffer[:HEADER], buffer[HEADER:]])
@@ -219,10 +219,10 @@ class Process:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.opened = self._answer()
 
-    def ask(self, operation: str, size: int, turn: int) -> list[float]:
+    def ask(self, operation: str, size: int, round_number: int) -> list[float]:
         """Seconds, CPU seconds and further MB of peak memory of one object written or read."""
         assert self._process.stdin
-        print(json.dumps([operation, size, turn]), file=self._process.stdin, flush=True)
+        print(json.dumps([operation, size, round_number]), file=self._process.stdin, flush=True)
         return list(self._answer())
 
     def _answer(self) -> Any:
@@ -272,9 +272,9 @@ def main() -> None:
 
 def _compare(table: Table, processes: list[Process], operation: str, size: int) -> None:
     costs: dict[Process, list[list[float]]] = {process: [] for process in processes}
-    for turn in range(SIZES[size]):
+    for round_number in range(SIZES[size]):
         for process in processes:
-            costs[process].append(process.ask(operation, size, turn))
+            costs[process].append(process.ask(operation, size, round_number))
     medians = {
         process: [statistics.median(column) for column in zip(*rows, strict=True)]
         for process, rows in costs.items()

@@ -1,4 +1,4 @@
-"""Everything Sapflow raises on purpose.
+"""The exceptions that Sapflow raises on purpose.
 
     SapflowError                     has `reason` (CamelCase, stable), `retryable`
     ├── SpecError                    a field of a TrainingJob is wrong: `field`, what is wrong, what is allowed
@@ -6,15 +6,15 @@
     ├── StoreError                   the object store failed
     │   ├── BucketMissing            no such bucket
     │   ├── ObjectMissing            no such key
-    │   │   └── CellLost             a cell's volume no longer has what was written there
-    │   ├── CorruptObject            an object is not what its name promises
-    │   ├── StoreUnavailable         no answer, or an answer to try again for (retryable)
-    │   └── StoreUnsafe              the store lets two writers both win, or refuses us
+    │   │   └── CellLost             a cell's volume has lost an object
+    │   ├── CorruptObject            an object has the wrong size, type or content
+    │   ├── StoreUnavailable         no answer, or an answer that asks to try again (retryable)
+    │   └── StoreUnsafe              the store lets two writers both win, or refuses access
     ├── InvocationError              a function answered with an error, or not at all
     │   ├── OutOfMemory              the instance was killed over its memory limit
     │   ├── InvocationTimeout        no answer within the seconds given (retryable)
     │   └── InstanceLost             the instance died or hung up (retryable)
-    └── JobFailed                    the job cannot go on: `version` is its last good step
+    └── JobFailed                    the job cannot continue: `version` is its last good step
 
 Each message says what was wrong, where, and what to do. Whether a retry may help is in the type.
 """
@@ -44,7 +44,7 @@ class DataError(SapflowError):
 
 
 class StoreError(SapflowError):
-    """The object store could not do what was asked."""
+    """The object store could not serve a request."""
 
     reason = "StoreFailed"
 
@@ -60,13 +60,13 @@ class ObjectMissing(StoreError):
 
 
 class CellLost(ObjectMissing):
-    """A cell's volume no longer has what its functions wrote there: the step in flight is to be made again."""
+    """A cell's volume has lost an object of its functions; the step in flight must be repeated."""
 
     reason = "CellLost"
 
 
 class CorruptObject(StoreError):
-    """An object's size, header, dtype or shape is not what its reader was promised."""
+    """An object's size, header, dtype or shape is not the expected one."""
 
     reason = "CorruptObject"
 
@@ -79,7 +79,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreUnsafe(StoreError):
-    """The store ignores create-only preconditions or denies access: exactly-once cannot be kept on it."""
+    """The store ignores create-only preconditions or denies access, so exactly-once is impossible with it."""
 
     reason = "StoreUnsafe"
 
@@ -98,13 +98,13 @@ class InvocationError(SapflowError):
 
 
 class OutOfMemory(InvocationError):
-    """The instance was killed because it went over its memory limit."""
+    """The instance was killed because it exceeded its memory limit."""
 
     reason = "OutOfMemory"
 
 
 class InvocationTimeout(InvocationError):
-    """The function did not answer within the seconds it was given."""
+    """The function did not answer within its time limit."""
 
     reason = "InvocationTimeout"
     retryable = True
@@ -118,7 +118,7 @@ class InstanceLost(InvocationError):
 
 
 class JobFailed(SapflowError):
-    """The job cannot go on. `version` is the last committed version, or -1 where there is none."""
+    """The job cannot continue. `version` is the last committed version, or -1 if there is none."""
 
     reason = "JobFailed"
 

@@ -1,7 +1,7 @@
-"""Structured logs: one JSON object a line on stderr, one line an event.
+"""Structured logs: each event is one line on stderr with a JSON object.
 
-A record's own fields are `time`, `level`, `logger` and `event`; what `extra={"fields": {...}}` holds stands beside
-them (job, step, rank, op, seconds …). A traceback goes into `error`, so that an event stays one line.
+Every record has the fields `time`, `level`, `logger` and `event`, and those in `extra={"fields": {...}}` (job, step,
+rank, op, seconds …). A traceback is in the field `error`, so an event is always a single line.
 """
 
 import json
@@ -15,7 +15,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON. `fields` go into every line (role, instance)."""
+    """Formats a record as a line of JSON. `fields` are added to every line (role, instance)."""
 
     def __init__(self, fields: Mapping[str, Any] | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Numbers and messages as people and machines read them."""
+"""Formats numbers and messages for people and machines."""
 
 import json
 import math
@@ -6,24 +6,24 @@ from typing import Any
 
 
 def printable(text: str) -> str:
-    """Text without control characters, line ends apart: functions may print anything."""
+    """The text without control characters except for line ends, because functions may print anything."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: 8 ms, 3.2 s, 4 min 05 s, 2 h 03 min."""
+    """Seconds as text for people: 8 ms, 3.2 s, 4 min 05 s, 2 h 03 min."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.3g} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    rounded = round(seconds)
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"
 
 
 def dollars(value: float) -> str:
-    """USD with three digits that count, and never as a power of ten."""
+    """USD with three significant digits, never as a power of ten."""
     digits = 2
     while 0 < value < 10 ** (2 - digits) and digits < 10:
         digits += 1
@@ -35,12 +35,12 @@ def percent(part: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """A number and its noun in the right number: 1 step, 1,000 steps."""
+    """A number and its noun in singular or plural: 1 step, 1,000 steps."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON that every parser takes: numbers that are not finite, which JSON does not have, become null."""
+    """JSON that every parser accepts. Numbers that are not finite become null, because JSON has none."""
     return json.dumps(_finite(value), indent=indent, sort_keys=True, allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""Time inside one invocation: what is left of its limit, and where it went by phase."""
+"""Time inside an invocation: the rest of its limit, and the seconds of each phase."""
 
 import resource
 import sys
@@ -15,7 +15,7 @@ MARGIN = 1.5
 
 
 class Timing:
-    """The clock of one invocation.
+    """The clock of an invocation.
 
     `deadline` is a time.monotonic() value; `cancelled` is set when the instance is told to stop.
     """
@@ -38,10 +38,10 @@ class Timing:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
     def may_start(self) -> bool:
-        """Whether another unit of work (a micro-batch, a group of children) fits into what is left.
+        """Whether another unit of work (a micro-batch, a group of children) fits into the remaining time.
 
-        The first unit always may: an invocation that cannot do one is for its platform to end.
-        Raises a retryable InvocationError when the instance is shutting down.
+        The first unit may always start; if it takes too long, the platform ends the invocation.
+        Raises a retryable InvocationError if the instance is shutting down.
         """
         if self._cancelled is not None and self._cancelled.is_set():
             raise InvocationError(
@@ -58,12 +58,12 @@ class Timing:
         return self.deadline - now > MARGIN * self._longest_unit
 
     def report(self) -> dict[str, Any]:
-        """The part of an answer that says where time, bytes and memory went."""
+        """The part of an answer with time, bytes and memory."""
         return {"seconds": self.seconds, "bytes": self.bytes, "peakMemoryBytes": peak_memory()}
 
 
 def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
+    """The largest resident memory of this process so far, in bytes."""
     peak = _peak()
     return peak if peak > _INHERITED or sys.platform != "linux" else _high_water_mark()
 

@@ -36,7 +36,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A sample of ours, as the paper ran it as far as minutes allow. `smooth`: steps that a point is a mean of."""
+    """A sample with the paper's sizes, as far as a few minutes allow. Each point is the mean of `smooth` steps."""
 
     name: str
     figure: str
@@ -56,7 +56,7 @@ CASES = (
 
 @dataclass
 class _Watch(Observer):
-    """Seconds since version 0 stood, and the accuracy on each step's samples."""
+    """Records seconds since version 0 and the accuracy on each step's samples."""
 
     points: list[Point] = field(default_factory=list)
     _started: float = 0.0
@@ -69,7 +69,7 @@ class _Watch(Observer):
 
 
 def job_of(case: Case) -> TrainingJob:
-    """The sample with the case's size, in one run of steps, nothing held out."""
+    """The sample's job with the case's size, without held-out samples."""
     body: dict[str, Any] = yaml.safe_load((SAMPLES / case.file).read_text())
     spec = body["spec"]
     spec["workers"], spec["algorithm"] = case.workers, {"steps": case.steps}
@@ -104,7 +104,7 @@ def _alone(url: str, uid: str, threads: int) -> list[Point]:
 
 
 def smoothed(points: Sequence[Point], width: int) -> list[Point]:
-    """Each point's accuracy as the mean of the last `width`; the first ones' of as many as there are."""
+    """Each point's accuracy as the mean of the last `width` points, or of fewer at the beginning."""
     sums = [0.0, *accumulate(accuracy for _, accuracy in points)]
     return [
         (seconds, (sums[end] - sums[max(0, end - width)]) / min(width, end))

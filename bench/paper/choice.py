@@ -2,9 +2,9 @@
 
 Four sizes of parameters, from 1 kB to 100 MB; workers that do no arithmetic, real mergers and driver, MinIO behind
 `LINK`. For each size some ways to merge are measured. The cost model is fitted to three of them, and the planner
-chooses among all structures and shard counts. And a job that names no tree runs for as long as it takes to plan itself
-anew from its own steps. Then both choices and the best of those measured take turns: which of many is best in one
-table is partly luck.
+chooses among all structures and shard counts. Also, a job that names no tree runs until it has planned again from its
+own steps. Then both choices and the best of those measured are measured alternately, because it is partly luck which
+of many is the best in one table.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from sapflow.quantities.prices import AWS_LAMBDA
 
 LINK = Link(latency=0.2, bandwidth=25e6)
 MOST_FUNCTIONS = 64
-"""Mergers of a level that this machine has memory for."""
+"""The most mergers on a level for which this machine has memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One size. The first three trees are those that the cost model is fitted to."""
+    """A size. The cost model is fitted to the first three trees."""
 
     name: str
     parameters: int
@@ -115,7 +115,7 @@ CALIBRATION = 3
 
 
 def choose(constants: Constants, workers: int, parameters: int) -> Tree:
-    """The planner's best of all trees and shard counts that the machine has room for."""
+    """The planner's best of all trees and shard counts for which the machine has memory."""
     work = Work(workers=workers, parameters=parameters, compute_seconds=0.0, merger_memory=1 << 34)
     shards = search.feasible_shards(work, most_shards(Size(parameters, 0, 0, 0)))
     for found in search.search(work, constants, AWS_LAMBDA, shards=shards, most=500):
@@ -126,13 +126,13 @@ def choose(constants: Constants, workers: int, parameters: int) -> Tree:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was measured of one size; `duel` has the best of `found` and the choice, measured in turns."""
+    """The measurements of a size; `duel` has the best of `found` and the choice, measured alternately."""
 
     case: Case
     constants: Constants
     chosen: Tree
     automatic: Tree
-    """What a job that names no tree comes to by itself."""
+    """The tree that a job without a tree arrives at."""
     found: dict[Tree, Steps]
     duel: dict[Tree, Steps]
 
@@ -141,7 +141,7 @@ class Outcome:
         return fastest(self.found)
 
     def ratio(self, tree: Tree) -> float:
-        """Seconds of a tree over those of the best."""
+        """Seconds of a tree divided by those of the best."""
         return 1.0 if tree == self.best else self.duel[tree].median / self.duel[self.best].median
 
     def rows(self) -> Iterator[str]:
@@ -163,12 +163,12 @@ class Outcome:
 
 
 def fastest(found: Mapping[Tree, Steps]) -> Tree:
-    """The tree of the least median."""
+    """The tree with the least median."""
     return min(found, key=lambda tree: found[tree].median)
 
 
 async def measure(case: Case) -> Outcome:
-    """All trees of one size, the choice, and both in turns."""
+    """Measure all trees of a size, the choice, and then the best and the choice alternately."""
     with stores.minio() as direct, behind(direct, LINK) as place:
         async with Light(direct, place, case.parameters, os.environ) as light:
             await light.warm(case.workers, min(case.mergers, case.workers))

@@ -1,7 +1,7 @@
-"""A network trained by torch alone, in one process: python -m bench.paper.desktop STORE UID THREADS.
+"""Trains a job's network with torch alone in one process: python -m bench.paper.desktop STORE UID THREADS.
 
-It takes the job's network, samples and their order from its store, reads all samples into memory before the clock
-starts, and prints JSON lines: seconds so far and the accuracy on the samples of each step.
+It takes the network, the samples and their order from the job's store, reads all samples into memory before the clock
+starts, and prints JSON lines with the seconds so far and the accuracy on the samples of each step.
 """
 
 import json
@@ -24,11 +24,11 @@ OPTIMIZERS = {
     "Adam": torch.optim.Adam,
     "SGD": torch.optim.SGD,
 }
-"""By the spec's name; those that the cases use."""
+"""The optimisers that the cases use, by their names in the spec."""
 
 
 def train(job: TrainingJob, manifest: Manifest, store: Store, uid: str) -> None:
-    """As many steps as the job takes, of as many samples each."""
+    """Take the same number of steps as the job, with the same samples in each."""
     spec = job.spec
     outputs, steps = manifest.outputs, int(spec.algorithm.steps or 0)
     network = models.build(

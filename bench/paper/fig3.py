@@ -1,7 +1,7 @@
 """`python -m bench.paper.fig3`: Fig. 3, gathering is linear in the number of gradient sets, broadcasting is constant.
 
 A merger sums n sets of 42,601 values from MinIO; n workers read the same parameters at once. Each connection to the
-store has the latency and bandwidth of `LINK`, as one across a data centre's network to an object store has.
+store has the latency and bandwidth of `LINK`, like a connection to an object store across a data centre's network.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ ROUNDS = 7
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A straight line through seconds by n."""
+    """A straight line through the seconds over n."""
 
     fixed: float
     each: float
@@ -78,7 +78,7 @@ async def measure(direct: MinioPlace, place: MinioPlace) -> tuple[list[float], l
 
 
 async def _gather(functions: EmbeddedRuntime, name: str, count: int) -> float:
-    """Seconds in which a merger reads and sums so many sets."""
+    """Seconds in which a merger reads and sums `count` sets."""
     request = MergeRequest(
         job="fig3",
         version=1,
@@ -91,7 +91,7 @@ async def _gather(functions: EmbeddedRuntime, name: str, count: int) -> float:
 
 
 async def _broadcast(functions: EmbeddedRuntime, key: str, count: int) -> float:
-    """Seconds in which the slowest of so many workers, all called at once, has read the parameters."""
+    """Seconds until the slowest of `count` workers, all called at once, has read the parameters."""
     sizes = Sizes(parameters=PARAMETERS, averaged=0, block=optimizers.block_size(PARAMETERS))
     requests = [
         TrainRequest(

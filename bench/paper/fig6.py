@@ -1,12 +1,11 @@
-"""`python -m bench.paper.fig6`: Fig. 6, merging in warm workers against mergers of its own.
+"""`python -m bench.paper.fig6`: Fig. 6, merging in warm workers compared with separate mergers.
 
-Case A's network on the embedded runtime, the functions real ones. Each run starts without any function: its first step
-is cold. The two ways take turns.
+It runs case A's network with real functions on the embedded runtime. Each run starts without any function, so its first
+step is cold. The two ways alternate.
 
-With `--cluster` the jobs run on the cluster that KUBECONFIG names, with Sapflow installed and its images on the nodes:
-the first step is counted from `kubectl apply`. The job is over before all pods that Knative starts for it are up, so
-few of them are seen to start; one job before all others, which reads the images, is not counted. The machine should do
-nothing else.
+With `--cluster` the jobs run on the cluster that KUBECONFIG names, with Sapflow installed and its images on the nodes.
+Then the first step is measured from `kubectl apply`. A job ends before all pods that Knative starts for it are up, so
+few starts are seen. A first job, which loads the images, is not counted. The machine should do nothing else.
 """
 
 import argparse
@@ -38,18 +37,18 @@ RUNS = 4
 
 @dataclass
 class Way:
-    """What was seen of one structure with or without reuse. Seconds; functions started in a whole run."""
+    """The measurements of a structure with or without reuse: seconds, and functions started in a run."""
 
     first: list[float] = field(default_factory=list)
-    """The first step of each run."""
+    """Seconds of the first step of each run."""
     warm: list[float] = field(default_factory=list)
-    """Warm steps of all runs."""
+    """Seconds of the warm steps of all runs."""
     starts: list[int] = field(default_factory=list)
     dollars: list[float] = field(default_factory=list)
-    """Of a warm step's functions."""
+    """The cost of the functions in a warm step."""
 
     def add(self, commits: Sequence[Commit]) -> None:
-        """A run's starts and warm steps."""
+        """Add a run's starts and warm steps."""
         self.starts.append(commits[-1].account.cold_starts)
         for before, after in itertools.pairwise(commits):
             if before.version >= SETTLE:
@@ -58,7 +57,7 @@ class Way:
 
 
 Found = dict[tuple[int, bool], Way]
-"""By structure's place and reuse."""
+"""The measurements by the structure's index and reuse."""
 
 
 class _Watch(Observer):
@@ -72,7 +71,7 @@ class _Watch(Observer):
 
 
 async def run(structure: list[int], way: Way, *, reuse: bool) -> None:
-    """One job on functions of its own."""
+    """Run a job with its own functions."""
     watch = _Watch()
     with (
         tempfile.TemporaryDirectory(dir=stores.SHARED_MEMORY) as folder,
@@ -87,7 +86,7 @@ async def run(structure: list[int], way: Way, *, reuse: bool) -> None:
 
 
 def run_on_the_cluster(structure: list[int], way: Way, *, reuse: bool) -> None:
-    """One job, until its functions are gone."""
+    """Run a job, and wait until its functions are gone."""
     from helpers.kube import ONE_CPU, Job, namespace_of_its_own, wait_until
 
     from bench import cluster
@@ -126,9 +125,9 @@ def _document(structure: list[int], *, reuse: bool) -> dict[str, Any]:
 
 
 def measure(runs: int, *, on_the_cluster: bool) -> Found:
-    """Every structure with and without reuse, in turns."""
+    """Measure every structure with and without reuse, alternately."""
     if on_the_cluster:
-        run_on_the_cluster(STRUCTURES[0], Way(), reuse=False)  # images are read for the first time
+        run_on_the_cluster(STRUCTURES[0], Way(), reuse=False)  # this loads the images
     found = {(place, reuse): Way() for place in range(len(STRUCTURES)) for reuse in (False, True)}
     for number in range(runs):
         for (place, reuse), way in found.items() if number % 2 == 0 else reversed(found.items()):

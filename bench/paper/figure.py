@@ -1,4 +1,4 @@
-"""Charts of the report as SVG files that stand alone, for the pages of docs/."""
+"""Writes charts of the report as separate SVG files for the pages of docs/."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from sapflow.monitoring.report.charts import Line
 
 FOLDER = Path(__file__).parents[2] / "docs" / "figures"
 POINTS = "points"
-"""Class of a series that is drawn without a line between its marks."""
+"""The class of a series without a line between its marks."""
 _LEGEND = 18
 """Height of one line of the legend."""
 
@@ -19,7 +19,7 @@ _LEGEND = 18
 def draw(
     series: Sequence[Line], *, x: str, y: str, x_digits: int = 0, y_digits: int = 2, from_zero: bool = True
 ) -> str:
-    """A line chart with its legend below and its style inside."""
+    """A line chart with a legend and its own style."""
     chart = charts.lines(
         series,
         x=x,
@@ -41,7 +41,7 @@ def draw(
 
 
 def draw_predicted(series: Mapping[str, Sequence[tuple[float, float]]], *, digits: int) -> str:
-    """Predicted against measured seconds: points of one or two series by name, and the line on which both are equal."""
+    """Predicted over measured seconds: the points of one or two named series, and the line of equality."""
     points = [
         Line(name, f"{kind} {POINTS}", list(found), marks=True)
         for (name, found), kind in zip(series.items(), ("s1", "s2"), strict=False)
@@ -53,7 +53,7 @@ def draw_predicted(series: Mapping[str, Sequence[tuple[float, float]]], *, digit
 
 
 def save(name: str, drawing: str) -> None:
-    """Write docs/figures/NAME.svg, and say so."""
+    """Write docs/figures/NAME.svg, and print its name."""
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.svg"
     path.write_text(drawing, encoding="utf-8")
@@ -69,7 +69,7 @@ def _key(number: int, line: Line) -> str:
 
 
 def _style() -> str:
-    """What the report's style says of drawings, and what a drawing alone needs."""
+    """The report's style for drawings, and what a separate drawing needs."""
     text = (resources.files("sapflow.monitoring.report") / "style.css").read_text(encoding="utf-8")
     kept = [line for line in text.splitlines() if re.match(r":root|@media \(prefers|svg |\.s\d", line)]
     return "\n".join([*kept, f"svg .{POINTS}.line {{ stroke: none; }}", "svg .paper { fill: var(--card); }"])

@@ -1,6 +1,6 @@
-"""Steps without arithmetic: real driver, mergers and store; workers read parameters and write contributions.
+"""Steps without arithmetic: driver, mergers and store are real, workers only read parameters and write contributions.
 
-One set of processes serves one job after the other, so that structures can take turns on warm functions.
+The same processes serve one job after the other, so that structures can alternate on warm functions.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from bench.stores import MinioPlace
 from sapflow.client import session
 from sapflow.driver import plans
 from sapflow.driver.driver import Driver
-from sapflow.driver.plans import Surroundings
+from sapflow.driver.plans import Environment
 from sapflow.objects import keys
 from sapflow.quantities.roles import Role
 from sapflow.quantities.structure import Structure
@@ -29,13 +29,13 @@ from sapflow.spec.training_job import Metadata, TrainingJob
 from sapflow.steps.observer import Observer
 
 STARTED_AT_ONCE = 16
-"""Functions that start together: more would run into their time limit on few cores."""
-_AROUND = Surroundings(instances=None)
+"""Number of functions that start together; more would exceed their time limit on few cores."""
+_ENVIRONMENT = Environment(instances=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A way to merge: what is measured."""
+    """A way to merge, which is measured."""
 
     structure: Structure
     shards: int = 1
@@ -47,14 +47,14 @@ class Tree:
 
 @dataclass
 class Steps:
-    """What was measured of one tree. Seconds between commits; `loads` are the machine's, of each."""
+    """The measurements of a tree: seconds between commits, and the machine's load at each."""
 
     seconds: list[float] = field(default_factory=list)
     loads: list[float] = field(default_factory=list)
     cold: int = 0
     hedges: int = 0
     trees: list[Tree] = field(default_factory=list)
-    """What was planned, one after the other."""
+    """The trees that were planned, in order."""
 
     @property
     def median(self) -> float:
@@ -62,7 +62,7 @@ class Steps:
 
 
 def runtime(place: MinioPlace, parameters: int, environ: Mapping[str, str]) -> EmbeddedRuntime:
-    """Real mergers, and workers that compute nothing; all may be at work at once, as they mostly wait."""
+    """A runtime with real mergers and idle workers. All may be at work at once, because they mostly wait."""
     commands: dict[Role, list[str]] = {
         "worker": [sys.executable, "-m", "bench.idle_worker", "worker"],
         "merger": [sys.executable, "-m", "sapflow_functions.roles.merger"],
@@ -78,7 +78,7 @@ def runtime(place: MinioPlace, parameters: int, environ: Mapping[str, str]) -> E
 
 
 class Light:
-    """Functions for jobs of `parameters` values on `place`; data and records of no interest go to `direct`."""
+    """Functions for jobs with `parameters` values on `place`. Data and records that are not measured go to `direct`."""
 
     def __init__(
         self, direct: MinioPlace, place: MinioPlace, parameters: int, environ: Mapping[str, str]
@@ -95,7 +95,7 @@ class Light:
             await self.run(Tree((1, max(1, min(here, mergers)), here)), 1)
 
     async def run(self, tree: Tree, steps: int) -> Steps:
-        """A job of so many steps beside its first one, which is not counted."""
+        """Run a job with `steps` steps after its first one, which is not counted."""
         return await self._train(idle_job("light", tree.structure, steps + 1, shards=tree.shards))
 
     async def _train(self, job: TrainingJob) -> Steps:
@@ -105,28 +105,30 @@ class Light:
         with session.open_session(job, environ, store=self._direct.url, probe=False) as opened:
             manifest = await asyncio.to_thread(opened.cut_data)
             watch = _Watch()
-            driver = Driver(opened.resolved, manifest, self._store, self._runtime, watch, around=_AROUND)
+            driver = Driver(
+                opened.resolved, manifest, self._store, self._runtime, watch, environment=_ENVIRONMENT
+            )
             await driver.run()
             await asyncio.to_thread(opened.store.delete_prefix, f"{keys.job(opened.uid)}")
         return watch.steps
 
     async def planned(self, workers: int) -> Tree:
-        """The tree that a job which names none has come to, after as many steps as it plans itself anew from."""
+        """The tree of a job that names none, after it has planned again from its own steps."""
         steps = plans.SETTLING + plans.WINDOW + 2
-        whole = await self._train(idle_job("planned", (1, workers), steps, merge={}))
-        return whole.trees[-1]
+        total = await self._train(idle_job("planned", (1, workers), steps, merge={}))
+        return total.trees[-1]
 
     async def measure(self, trees: Sequence[Tree], *, rounds: int, steps: int) -> dict[Tree, Steps]:
-        """All trees in turn, round after round."""
+        """Measure all trees alternately, round after round."""
         found = {tree: Steps() for tree in trees}
         for number in range(rounds):
             for tree in trees if number % 2 == 0 else reversed(trees):
                 taken = await self.run(tree, steps)
-                whole = found[tree]
-                whole.seconds += taken.seconds
-                whole.loads += taken.loads
-                whole.cold += taken.cold
-                whole.hedges += taken.hedges
+                total = found[tree]
+                total.seconds += taken.seconds
+                total.loads += taken.loads
+                total.cold += taken.cold
+                total.hedges += taken.hedges
                 shown = ", ".join(f"{each:.2f}" for each in taken.seconds)
                 print(
                     f"  {len(taken.seconds)} steps of {tree}: {shown} s; load {taken.loads[-1]:.1f}",
@@ -149,7 +151,7 @@ class Light:
 
 
 class _Watch(Observer):
-    """Seconds between commits, from the second step on."""
+    """Records the seconds between commits from the second step on."""
 
     def __init__(self) -> None:
         self.steps = Steps()

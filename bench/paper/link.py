@@ -1,7 +1,7 @@
-"""A store behind a network: a proxy that gives each connection so much latency and bandwidth.
+"""A store behind a simulated network: a proxy that gives each connection a latency and a bandwidth.
 
-python -m bench.paper.link HOST PORT LATENCY BANDWIDTH prints its own port and passes bytes on until it is ended. A
-process of its own, so that neither the driver nor the store shares its event loop.
+python -m bench.paper.link HOST PORT LATENCY BANDWIDTH prints its own port and forwards bytes until it is ended. It is a
+separate process, so that it shares its event loop with neither driver nor store.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 from bench.stores import MinioPlace
 
 _SEND_BUFFER = 256 << 10
-"""Bytes that the kernel holds behind the link for a reader that is slow."""
+"""Bytes that the kernel buffers behind the link for a slow reader."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What each connection gets, both ways alike: seconds for a round trip, bytes a second."""
+    """The properties of each connection in both directions: seconds of a round trip, bytes per second."""
 
     latency: float
     bandwidth: float
@@ -33,7 +33,7 @@ class Link:
 
     @property
     def window(self) -> int:
-        """Bytes that are under way on one side at most."""
+        """The most bytes under way in one direction."""
         return int(self.bandwidth * self.latency) + (256 << 10)
 
 
@@ -45,13 +45,13 @@ class Lane:
         self._free = 0.0
 
     def arrival(self, now: float, size: int) -> float:
-        """When `size` bytes that are handed over at `now` have arrived. Seconds of the same clock."""
+        """The time at which `size` bytes that are sent at `now` have arrived, on the same clock."""
         self._free = max(now, self._free) + size / self._link.bandwidth
         return self._free + self._link.latency / 2
 
 
 class _Side(asyncio.Protocol):
-    """One end: what it receives goes to `peer` when it has come through the lane."""
+    """One end of a connection. What it receives goes to `peer` after it has passed the lane."""
 
     def __init__(self, link: Link, sides: "set[_Side]") -> None:
         self._link, self._lane, self._sides = link, Lane(link), sides
@@ -98,7 +98,7 @@ class _Side(asyncio.Protocol):
             self.peer._pace()
 
     def _pace(self) -> None:
-        """Read on while the lane has room and the other end takes what comes out of it."""
+        """Read while the lane has room and the other end accepts its output."""
         if self.transport is None or self.transport.is_closing():
             return
         if self._held or self._under_way > self._link.window:
@@ -107,7 +107,7 @@ class _Side(asyncio.Protocol):
             self.transport.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Hang up on the other end once it has what is still under way."""
+        """Close the other end once it has all bytes that are under way."""
         self._sides.discard(self)
         if self.peer is None or self.peer.transport is None:
             return
@@ -119,7 +119,7 @@ class _Side(asyncio.Protocol):
 
 @asynccontextmanager
 async def passing(host: str, port: int, link: Link) -> AsyncIterator[int]:
-    """Pass connections to a free port of this machine, which is given, on to a server; at the end hang up on all."""
+    """Forward connections to a free local port, which is yielded, to a server. At the end all are closed."""
     loop = asyncio.get_running_loop()
     sides: set[_Side] = set()
 
@@ -153,13 +153,13 @@ async def passing(host: str, port: int, link: Link) -> AsyncIterator[int]:
         for each in list(sides):
             if each.transport is not None:
                 each.transport.abort()
-        # Sockets are closed in the loop's next turn.
+        # Sockets are closed in the next iteration of the loop.
         await asyncio.sleep(0)
 
 
 @contextmanager
 def behind(place: MinioPlace, link: Link) -> Iterator[MinioPlace]:
-    """The same store as it is seen through the link."""
+    """The same store behind the link."""
     parts = urlsplit(place.endpoint)
     arguments = [str(parts.hostname), str(parts.port), str(link.latency), str(link.bandwidth)]
     process = subprocess.Popen(

@@ -1,9 +1,9 @@
 """`python -m bench.paper.memory`: Figs. 9 and 10, cost and performance per cost against memory, and where searches end.
 
-The paper's setting: case A, q = 10, at most 5 updates, 256 to 1,536 MB, ten searches, 100 runs a size, its prices. Its
-times were measured on Lambda in 2018 and are not in the text. Here a step takes `FIXED` seconds that memory does not
-change, and computes for `WORK` / z seconds, as CPU follows memory; both vary by a log-normal factor. So this shows
-the search on a noisy cost, not Lambda. Draws docs/figures/fig9.svg and fig10.svg.
+It uses the paper's setting: case A, q = 10, at most 5 updates, 256 to 1,536 MB, ten searches, 100 runs for each size,
+and the paper's prices. The paper's times, measured on Lambda in 2018, are not in its text. Here a step takes `FIXED`
+seconds independent of memory, and computes for `WORK` / z seconds, because CPU follows memory; both vary by a
+log-normal factor. So this shows the search on a noisy cost, not Lambda. It draws docs/figures/fig9.svg and fig10.svg.
 """
 
 import math
@@ -30,7 +30,7 @@ FIGURES: dict[Goal, tuple[str, str]] = {
     "Cost": ("fig9", "µ$ a step"),
     "PerformancePerCost": ("fig10", "10³ steps/($·s)"),
 }
-"""By goal: the figure's file, and what it shows."""
+"""For each goal the figure's file and its subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Row:
 
 
 def step(size: int, luck: random.Random) -> Trial:
-    """One step of all workers with so many MiB."""
+    """A step of all workers with `size` MiB."""
     seconds = (FIXED + WORK / size) * luck.lognormvariate(0, NOISE)
     return Trial(size, seconds, WORKERS * cost(PAPER_2018, size * MIB, seconds))
 
@@ -63,7 +63,7 @@ def trial(size: int, luck: random.Random) -> Trial:
 
 
 def search(goal: Goal, luck: random.Random) -> list[Trial]:
-    """One search as a job would make it."""
+    """A search, as in a job."""
     trials = [trial(size, luck) for size in first(SIZES, luck)]
     while len(trials) < FIRST + UPDATES and (size := following(trials, SIZES, goal)) is not None:
         trials.append(trial(size, luck))
@@ -71,7 +71,7 @@ def search(goal: Goal, luck: random.Random) -> list[Trial]:
 
 
 def chosen(goal: Goal, searches: int = SEARCHES) -> list[Trial]:
-    """What each of so many searches from random starts ends with, as it measured it."""
+    """The trials that searches from random starts end with."""
     return [best(search(goal, random.Random(seed)), goal) for seed in range(searches)]
 
 
@@ -81,7 +81,7 @@ def shown(trial: Trial, goal: Goal) -> float:
 
 
 def rows(more: Collection[int] = ()) -> list[Row]:
-    """Steps of every 128 MiB, and of the sizes named."""
+    """Rows for every 128 MiB and for the sizes `more`."""
     luck, found = random.Random(0), []
     for size in sorted({*range(256, 1537, 128), *more}):
         runs = [step(size, luck) for _ in range(RUNS)]
@@ -90,7 +90,7 @@ def rows(more: Collection[int] = ()) -> list[Row]:
 
 
 def drawing(goal: Goal, measured: Sequence[Row], ended: Sequence[Trial]) -> str:
-    """The mean against memory, its deviation, and a dot for each search where it ended, as high as it measured."""
+    """The mean over memory, its deviation, and a dot for the final trial of each search."""
     sizes = Counter(trial.size for trial in ended)
     places = ", ".join(f"{number} at {size} MiB" for size, number in sorted(sizes.items()))
     series = [
@@ -140,7 +140,7 @@ def main() -> None:
 
 
 def _expected(size: int) -> Trial:
-    """A step without noise, billed to the instant."""
+    """A step without noise, billed for its exact duration."""
     seconds = FIXED + WORK / size
     return Trial(size, seconds, WORKERS * PAPER_2018.usd_per_mb_second * size * seconds)
 

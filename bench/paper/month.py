@@ -1,8 +1,8 @@
-"""`python -m bench.paper.month`: the bill of a simulated month of jobs on functions, beside machines kept for them.
+"""`python -m bench.paper.month`: the cost of a simulated month of jobs on functions, compared with dedicated machines.
 
-Jobs of case A come at random (a Poisson process, seeded). On functions each is billed for what its steps take by the
-planner's cost model on Knative's constants. Machines are kept all month, as many as one job's workers need, and jobs
-wait in line for them. Break-even is the share of the month that machines must work for the functions to cost more.
+Jobs of case A arrive at random (a seeded Poisson process). On functions, each job is billed for the time that the cost
+model predicts with Knative's constants. Dedicated machines, enough for one job's workers, are paid for all month, and
+jobs queue for them. Break-even is the share of the month that machines must work for the functions to cost more.
 """
 
 import random
@@ -27,12 +27,12 @@ from sapflow.quantities.prices import (
 )
 
 HOURS = 730
-"""Of a month, as clouds count it."""
+"""Hours of a month, as clouds count it."""
 WORKERS, STEPS = 16, 2_000
 MEMORY = 1769
-"""MiB of a function: one virtual CPU on Lambda, and given to the others alike."""
+"""MiB of a function, which has one virtual CPU on Lambda and on the others."""
 VM_USD_PER_HOUR, VM_CPUS, VM_MIB = 0.096, 2, 8 * 1024
-"""AWS m6i.large, Linux, on demand, us-east-1: its list price as commonly quoted, not looked up at AWS."""
+"""AWS m6i.large, Linux, on demand, us-east-1: the list price as commonly quoted, not looked up at AWS."""
 WORK = Work(
     workers=WORKERS,
     parameters=42_601,
@@ -42,7 +42,7 @@ WORK = Work(
     merger_memory=MEMORY * MIB,
     cpu_limits=(1.0, 1.0),
 )
-"""Case A's network, half a second of gradients a step."""
+"""Case A's network with half a second of computing per step."""
 PRICES = (
     AWS_LAMBDA,
     AWS_LAMBDA_ARM,
@@ -57,11 +57,11 @@ LOADS = (30, 300, 1_500)
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """Jobs of one month. Hours; dollars."""
+    """A month of jobs, in hours and dollars."""
 
     jobs: int
     busy: float
-    """Hours in which at least one job is at work on the machines."""
+    """Hours in which the machines work on a job."""
     waited: float
     """Mean hours that a job waits for the machines."""
     functions: float
@@ -73,12 +73,12 @@ class Month:
 
 
 def vms() -> int:
-    """Machines that hold one job's workers, a CPU each."""
+    """The number of machines for one job's workers, with a CPU each."""
     return -(-WORKERS // VM_CPUS)
 
 
 def simulate(price: Price, jobs: int, seed: int = 0) -> Month:
-    """A month with about so many jobs."""
+    """Simulate a month with about `jobs` jobs."""
     best = search.search(WORK, KNATIVE, price, most=1)[0].prediction
     length = STEPS * best.seconds / 3600
     luck = random.Random(seed)
@@ -102,7 +102,7 @@ def simulate(price: Price, jobs: int, seed: int = 0) -> Month:
 
 
 def break_even(price: Price) -> float:
-    """Share of the month at which functions and machines cost the same; above 1: functions never cost more."""
+    """The share of the month at which functions and machines cost the same; above 1 functions never cost more."""
     best = search.search(WORK, KNATIVE, price, most=1)[0].prediction
     functions_per_hour = best.dollars / best.seconds * 3600
     return vms() * VM_USD_PER_HOUR / functions_per_hour

@@ -1,4 +1,4 @@
-"""`python -m bench.paper.steptime`: seconds per step of many structures, measured, and as the cost model predicts them.
+"""`python -m bench.paper.steptime`: measured and predicted seconds per step of many structures.
 
 16 and 64 workers that do no arithmetic, real mergers and driver, MinIO behind `LINK`. The cost model's constants are
 fitted to every other structure, and predict those between them: no step is predicted from itself. The fit starts from
@@ -51,12 +51,12 @@ TREES = tuple(
 )
 ROUNDS, STEPS = 3, 3
 PULL = 0.01
-"""What the fit starts from is known to a factor of three or so, where a measurement is known to three percent."""
+"""The starting constants are known to a factor of about three, a measurement to three percent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Seconds of a step: the median measured, and the cost model's."""
+    """The measured median and the prediction of a step's seconds."""
 
     tree: Tree
     measured: float
@@ -68,7 +68,7 @@ class Row:
 
 
 def nominal(link: Link) -> Constants:
-    """Constants as the link is set; the rest is that of local processes with MinIO."""
+    """Constants with the link's settings; all others are those of local processes with MinIO."""
     byte = 1 / link.bandwidth
     return LOCAL_MINIO.changed(
         f"nominal, {link}",
@@ -78,20 +78,20 @@ def nominal(link: Link) -> Constants:
             "read": byte,
             "write": byte,
             "fetch_byte": byte,
-            # What is left of a child once its bytes are here.
+            # The time of a child without the transfer of its bytes.
             "child_byte": 1e-9,
         },
     )
 
 
 def seconds(constants: Constants, tree: Tree, parameters: int) -> float:
-    """What the cost model says of a step of idle workers."""
+    """The prediction for a step of idle workers."""
     work = Work(workers=tree.structure[-1], parameters=parameters, compute_seconds=0.0)
     return CostModel(work, constants).predict(tree.structure, tree.shards, AWS_LAMBDA).seconds
 
 
 def fit(measured: Mapping[Tree, float], start: Constants, parameters: int) -> Constants:
-    """Constants from the median seconds of some trees."""
+    """Constants that are fitted to the median seconds of some trees."""
     steps = [
         Measurement(
             Work(workers=tree.structure[-1], parameters=parameters, compute_seconds=0.0),
@@ -105,7 +105,7 @@ def fit(measured: Mapping[Tree, float], start: Constants, parameters: int) -> Co
 
 
 def crossed(measured: Mapping[Tree, float], start: Constants, parameters: int) -> list[Row]:
-    """Each tree as it is predicted from the others of every second place; in the order measured."""
+    """The prediction of each tree from the trees in the other half of the places, in the order measured."""
     trees = list(measured)
     halves = [fit({tree: measured[tree] for tree in trees[odd::2]}, start, parameters) for odd in (0, 1)]
     return [

@@ -1,4 +1,4 @@
-"""A model of one's own: a factory that returns a torch module. `inputs` and `outputs` come from the data."""
+"""A model of your own: a factory that returns a torch module. `inputs` and `outputs` come from the data."""
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ class Block(nn.Module):
 
 
 def residual(inputs: tuple[int, ...], outputs: int, width: int = 64, blocks: int = 2) -> nn.Module:
-    """Samples [n, features] to [n, outputs] through `blocks` residual blocks of `width`."""
+    """A network from samples [n, features] to [n, outputs] with `blocks` residual blocks of `width`."""
     (features,) = inputs
     return nn.Sequential(
         nn.Linear(features, width), *(Block(width) for _ in range(blocks)), nn.Linear(width, outputs)

@@ -1,1 +1,1 @@
-"""The Kubernetes operator: TrainingJobs become Knative Services, a driver and credentials of their own."""
+"""The Kubernetes operator: makes Knative Services, a driver and credentials for each TrainingJob."""

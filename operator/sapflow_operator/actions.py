@@ -1,4 +1,4 @@
-"""What the reconciler asks for; the controller does it, in order."""
+"""Actions that the reconciler decides on and the controller carries out, in order."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,31 +9,31 @@ from sapflow_operator.wanted import Place, Wanted
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Bring a child to what the manifest says."""
+    """Create or change a child so that it matches the manifest."""
 
     manifest: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove a child, and what it owns."""
+    """Remove a child and everything that it owns."""
 
     kind: str
     name: str
     at_once: bool = False
-    """Without waiting for its node to end it: that one does not answer."""
+    """Whether to remove a pod without waiting for its node, which does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssueCredentials:
-    """Make credentials for the job, and put them into its pool's Secret."""
+    """Make credentials for the job and write them to its pool's Secret."""
 
     wanted: Wanted
 
 
 @dataclass(frozen=True, slots=True)
 class RevokeCredentials:
-    """End a job's credentials."""
+    """Revoke a job's credentials."""
 
     uid: str
     place: Place
@@ -43,7 +43,7 @@ class RevokeCredentials:
 
 @dataclass(frozen=True, slots=True)
 class RemoveObjects:
-    """Remove a job's objects from the store; `keep` leaves result and last checkpoint."""
+    """Remove a job's objects from the store; with `keep` result and last checkpoint stay."""
 
     uid: str
     place: Place
@@ -52,7 +52,7 @@ class RemoveObjects:
 
 @dataclass(frozen=True, slots=True)
 class DeleteJob:
-    """Remove the TrainingJob itself: it has outlived its time."""
+    """Remove the resource itself, because its `ttlSecondsAfterFinished` is over."""
 
 
 Action = Apply | Delete | IssueCredentials | RevokeCredentials | RemoveObjects | DeleteJob
@@ -60,7 +60,7 @@ Action = Apply | Delete | IssueCredentials | RevokeCredentials | RemoveObjects |
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A line in `kubectl describe`; `reason` is a CamelCase word."""
+    """An event, which `kubectl describe` shows; `reason` is a CamelCase word."""
 
     reason: str
     message: str
@@ -69,7 +69,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now, what to say, and when to look again (seconds; None: when something changes)."""
+    """The actions to take now, the status to write, and the seconds until the next reconciliation (None: after a
+    change)."""
 
     actions: tuple[Action, ...] = ()
     status: Mapping[str, Any] | None = None
@@ -78,8 +79,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
-    """What to do for a job that is being deleted; `done` when nothing is left afterwards."""
+class Deletion:
+    """The actions for a resource that is being deleted; `done` if nothing of it is left after them."""
 
     actions: tuple[Action, ...] = ()
     done: bool = False

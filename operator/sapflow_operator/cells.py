@@ -1,4 +1,4 @@
-"""The cells of a placed job: how many, how they are packed, where they are, and which of them are lost. Pure."""
+"""The cells of a placed job: their number, packing and nodes, and which of them are lost. Pure."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,20 +11,20 @@ from sapflow.spec.placement import MAX_CELLS, PlacementSpec
 from sapflow.spec.training_job import TrainingJob
 from sapflow_operator import names
 from sapflow_operator.actions import Action, Delete
-from sapflow_operator.nodes import Ground, Node
+from sapflow_operator.nodes import Inventory, Node
 
 Object = Mapping[str, Any]
 
 
-def decide(job: TrainingJob, ground: Ground) -> dict[str, Any]:
-    """`status.placement` of a job that starts: as many cells as nodes, each as large as the smallest of them.
+def decide(job: TrainingJob, inventory: Inventory) -> dict[str, Any]:
+    """`status.placement` for a job that starts: one cell per node, each as large as the smallest node.
 
-    Raises SpecError where that cannot be known.
+    Raises SpecError if nodes are not known.
     """
     asked = job.spec.placement or PlacementSpec()
-    usable = [node for node in ground.nodes or () if node.schedulable and node.memory]
+    usable = [node for node in inventory.nodes or () if node.schedulable and node.memory]
     cells = asked.cells
-    if cells is None and ground.nodes is None:
+    if cells is None and inventory.nodes is None:
         message = (
             "is required here: the operator may not count the nodes; name it, or set rbac.nodes in its chart"
         )
@@ -46,7 +46,7 @@ def decided(job: TrainingJob, status: Mapping[str, Any]) -> TrainingJob:
 
 
 def standing(config_map: Object | None) -> Placement | None:
-    """The packing that a job has been started with: another one would be that of another plan."""
+    """The packing that a job was started with, which must not change afterwards."""
     text = (config_map or {}).get("data", {}).get(names.PLACEMENT_KEY)
     return None if text is None else Placement.read(json.loads(text))
 
@@ -62,19 +62,19 @@ def whereabouts(pods: Iterable[Object]) -> dict[int, str]:
     return found
 
 
-def lost(claim: Object, pods: Sequence[Object], ground: Ground) -> str:
-    """Why a cell's volume cannot be reached any more, '' where it can, or nobody knows.
+def lost(claim: Object, pods: Sequence[Object], inventory: Inventory) -> str:
+    """Why a cell's volume cannot be reached any more; '' if it can be reached or this is not known.
 
-    Its node is gone or does not answer, or is cordoned while a pod waits for it.
+    The reasons are that its node is gone or does not answer, or is cordoned while a pod waits for it.
     """
     volume = claim.get("spec", {}).get("volumeName")
-    if not volume or ground.nodes is None:
+    if not volume or inventory.nodes is None:
         return ""
     if claim.get("status", {}).get("phase") == "Lost":
         return f"volume {volume} is gone"
-    if volume not in ground.volumes:
+    if volume not in inventory.volumes:
         return ""
-    homes = [node for node in ground.nodes if _reachable_from(ground.volumes[volume], node)]
+    homes = [node for node in inventory.nodes if _reachable_from(inventory.volumes[volume], node)]
     if not homes:
         return f"the node of volume {volume} is gone"
     if not any(node.ready for node in homes):
@@ -84,14 +84,14 @@ def lost(claim: Object, pods: Sequence[Object], ground: Ground) -> str:
     return ""
 
 
-def abandon(claim: Object, pods: Sequence[Object], ground: Ground) -> list[Action]:
-    """Take a lost cell away, so that it is made anew."""
-    return [Delete("PersistentVolumeClaim", claim["metadata"]["name"]), *release(pods, ground)]
+def abandon(claim: Object, pods: Sequence[Object], inventory: Inventory) -> list[Action]:
+    """The actions that remove a lost cell, so that it is created again elsewhere."""
+    return [Delete("PersistentVolumeClaim", claim["metadata"]["name"]), *release(pods, inventory)]
 
 
-def release(pods: Sequence[Object], ground: Ground) -> list[Action]:
-    """End the pods that hold a claim which is to go, also those whose node does not answer."""
-    ready = {node.name for node in ground.nodes or () if node.ready}
+def release(pods: Sequence[Object], inventory: Inventory) -> list[Action]:
+    """The actions that end the pods with a claim that is to be removed, even if their node does not answer."""
+    ready = {node.name for node in inventory.nodes or () if node.ready}
     found: list[Action] = []
     for pod in pods:
         node = pod.get("spec", {}).get("nodeName")
@@ -126,7 +126,7 @@ def _matches(expression: Object, node: Node) -> bool:
         case "DoesNotExist":
             return value is None
         case _:
-            # Greater and less, of numbers: no volume's place.
+            # The operators Gt and Lt compare numbers, which no volume's node affinity does.
             return True
 
 

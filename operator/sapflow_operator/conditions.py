@@ -33,7 +33,7 @@ class Condition:
 
 
 class Conditions:
-    """The conditions of one job as they stand, and as verbs change them."""
+    """The conditions of a job, which only the methods below change."""
 
     def __init__(self, standing: Sequence[Mapping[str, Any]], generation: int, now: datetime) -> None:
         self._generation, self._now = generation, times.write(now)
@@ -50,7 +50,7 @@ class Conditions:
         }
 
     def __getitem__(self, type: str) -> Condition:
-        """A condition; Unknown where nothing has been said yet."""
+        """A condition; Unknown if it was never set."""
         return self._found.get(type, Condition(type, "Unknown", "", "", self._now, 0))
 
     @property
@@ -61,18 +61,18 @@ class Conditions:
         return [self._found[type].to_json() for type in sorted(self._found)]
 
     def mark_queued(self, running: int) -> None:
-        """Waits until one of the running jobs has ended."""
+        """The job waits until one of the running jobs has ended."""
         message = f"waits: {running} jobs run, and no more may at once; jobs start in order of creation"
         self._set(SUCCEEDED, "Unknown", "Queued", message)
 
     def mark_planned(self, message: str) -> None:
-        """The spec is good, and what to run is known. A suspended job is suspended no more."""
+        """The spec is valid, and it is known what to run. The job is no longer suspended."""
         self._set(PLANNED, "True", "Planned", message)
         if self[SUSPENDED].status == "True":
             self._set(SUSPENDED, "False", "Resumed", "goes on from the last commit")
 
     def mark_not_planned(self, reason: str, message: str) -> None:
-        """Something outside the job is missing; it is tried again."""
+        """Something outside the job is missing; the operator tries again."""
         self._set(PLANNED, "False", reason, message)
         self._set(SUCCEEDED, "Unknown", reason, message)
 
@@ -86,14 +86,14 @@ class Conditions:
         self._set(FUNCTIONS_READY, "Unknown", "Deploying", message)
 
     def mark_starting(self, message: str) -> None:
-        """No driver is at work yet, or none at the moment."""
+        """No driver is running yet, or at the moment."""
         self._set(SUCCEEDED, "Unknown", "Starting", message)
 
     def mark_running(self) -> None:
         self._set(SUCCEEDED, "Unknown", "Running", "the driver is at work")
 
     def mark_suspended(self) -> None:
-        """Driver and functions are gone; the last commit stays."""
+        """Driver and functions are removed; the last commit stays."""
         message = "spec.suspend is true; set it to false to go on from the last commit"
         self._set(SUSPENDED, "True", "Suspended", message)
         self._set(SUCCEEDED, "Unknown", "Suspended", message)

@@ -1,6 +1,6 @@
-"""Carries out what the reconciler decides: looks, does, says, and looks again.
+"""Carries out what the reconciler decides: observes, acts, writes the status, and reconciles again.
 
-One task at a time looks at a job.
+Only one task at a time reconciles a job.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.errors import CredentialsRefused, SecretUnusable
 from sapflow_operator.kind import Kind
 from sapflow_operator.names import Resource
-from sapflow_operator.nodes import Ground, Node
+from sapflow_operator.nodes import Inventory, Node
 from sapflow_operator.observed import JobObject, Observed
 from sapflow_operator.queue import Entry, Queue
-from sapflow_operator.reconcile import farewell, reconcile, troubled
+from sapflow_operator.reconcile import plan_deletion, reconcile, troubled
 from sapflow_operator.resources import pool_secret
 from sapflow_operator.settings import Settings
 from sapflow_operator.store import credentials, objects
@@ -46,21 +46,21 @@ from sapflow_operator.wanted import Place, Wanted
 logger = logging.getLogger("sapflow.operator")
 
 SETTLE_SECONDS = 0.05
-"""After a change, for others that come with it."""
+"""Seconds to wait after a change for others that come with it."""
 RETRY_SECONDS = 5.0
 OBSERVING_AT_ONCE = 4
-"""Jobs whose children are being read: each takes up to a MiB meanwhile, and more at once would not be faster."""
+"""The most jobs whose children are read at once. Each takes up to a MiB meanwhile, and more would not be faster."""
 Key = tuple[str, str]
 
 
 class Controller:
-    """Of the resources of one kind, which are called jobs here. To be used within one event loop."""
+    """The controller of one kind of resources, which are called jobs here. It must be used in one event loop."""
 
     def __init__(self, settings: Settings, cluster: Cluster, kind: Kind[Any]) -> None:
         self._settings, self._cluster = settings, cluster
         self._kind, self._resource = kind, kind.resource
         self._queue = Queue(settings.max_running_jobs)
-        # A lock lives as long as somebody holds it or waits for it.
+        # A lock exists as long as a task holds it or waits for it.
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._touched: dict[Key, asyncio.Task[None]] = {}
         self._looking: set[asyncio.Task[None]] = set()
@@ -71,22 +71,22 @@ class Controller:
 
     @property
     def resource(self) -> Resource:
-        """What it looks after."""
+        """The resource that it controls."""
         return self._resource
 
     @property
     def jobs(self) -> list[JobObject]:
-        """All jobs, as last seen, with no more of their specs than `seen` compares."""
+        """All jobs as last seen, with only those parts of their specs that `seen` compares."""
         return list(self._jobs.values())
 
     async def start(self) -> None:
-        """Learn of all jobs, so that no queued one is started beside those that run. Raises ClusterError."""
+        """Read all jobs, so that no queued one is started beside those that run. Raises ClusterError."""
         for namespace in self._settings.namespaces or (None,):
             for body in await self._cluster.list(self._resource.kind, namespace):
                 self.seen(body)
 
     async def stop(self) -> None:
-        """Begin nothing more; what is under way may be given up at any point."""
+        """Start nothing more. Work under way may be cancelled at any point."""
         self._stopped = True
         for alarm in self._alarms.values():
             alarm.cancel()
@@ -96,7 +96,7 @@ class Controller:
         await self._cluster.close()
 
     def seen(self, body: Mapping[str, Any], *, gone: bool = False) -> None:
-        """A job has changed, or is gone: its place in the queue, and the turn of others."""
+        """Take note of a job that has changed or is gone, which may admit others from the queue."""
         job = JobObject.read(body, self._resource)
         if gone:
             self._jobs.pop(job.uid, None)
@@ -104,35 +104,35 @@ class Controller:
             self._wake(self._queue.drop(job.uid))
         else:
             before = self._jobs.get(job.uid)
-            # Of many finished jobs the specs are what takes memory, and no more of them is needed here.
+            # The specs of many finished jobs would take much memory, and no more of them is needed here.
             self._jobs[job.uid] = replace(job, spec=self._kind.remembered(job))
             self._wake(self._queue.put(job))
-            # Of all that a driver reports only this asks for something; the rest is no reason to look.
+            # Of all that a driver reports only this is a request; the rest is no reason to reconcile.
             if before is not None and self._kind.asked(before) != self._kind.asked(job):
                 self.touch(job.namespace, job.name)
 
     def touch(self, namespace: str, name: str) -> None:
-        """Something of a job has changed: look at it soon, once for many changes."""
+        """Reconcile a job soon, because something of it has changed; once for many changes."""
         key = (namespace, name)
         if key not in self._touched:
-            task = asyncio.create_task(self._look_soon(key))
+            task = asyncio.create_task(self._reconcile_soon(key))
             self._touched[key] = task
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)
 
-    async def look(self, namespace: str, name: str, touch: asyncio.Task[None] | None = None) -> str:
-        """Bring a job to where it should be, as far as can be now: ok, or the reason of what was in the way.
+    async def reconcile(self, namespace: str, name: str, touch: asyncio.Task[None] | None = None) -> str:
+        """Reconcile a job as far as possible now. Returns ok, or the reason why it was not possible.
 
-        `touch`: for whose sake; `seen` where another look has begun since, which then sees the same. Raises
-        ClusterError.
+        `touch` is the task of the change that asks for it. The result is `seen` if another reconciliation has begun
+        since, because that sees the change, too. Raises ClusterError.
         """
         key = (namespace, name)
         async with self._lock(key):
             if touch is not None and self._touched.get(key) is not touch:
                 return "seen"
-            # What has changed until here is seen by this look; what changes from here on asks for another.
+            # Changes until here are seen by this reconciliation; later ones ask for another.
             self._touched.pop(key, None)
-            # A look that fails, in whatever way, is followed by another.
+            # After a failure of any kind there is another reconciliation.
             again: float | None = RETRY_SECONDS
             try:
                 body = await self._cluster.get(self._resource.kind, namespace, name)
@@ -141,21 +141,21 @@ class Controller:
                 self._set_alarm(key, again)
         return outcome
 
-    async def bid_farewell(self, namespace: str, name: str) -> bool:
-        """Go on with a job's deletion; whether nothing of it is left. Raises SapflowError."""
+    async def finalize(self, namespace: str, name: str) -> bool:
+        """Continue a job's deletion. Returns whether nothing of it is left. Raises SapflowError."""
         async with self._lock((namespace, name)):
             body = await self._cluster.get(self._resource.kind, namespace, name)
             if body is None:
                 return True
             job = JobObject.read(body, self._resource)
             self.seen(body)
-            plan = farewell(self._kind, job, await self._observe(job), self._settings)
+            plan = plan_deletion(self._kind, job, await self._observe(job), self._settings)
             for action in plan.actions:
                 await self._do_last(job, action)
             return plan.done
 
     async def _go_on(self, body: Mapping[str, Any] | None) -> tuple[str, float | None]:
-        """As `_advance`, with what the API server has of a job, which may be gone or going."""
+        """Like `_advance`, for the API server's object of a job, which may be gone or being deleted."""
         if body is None:
             return "ok", None
         job = JobObject.read(body, self._resource)
@@ -163,13 +163,13 @@ class Controller:
         return ("ok", None) if job.deleting else await self._advance(job)
 
     async def _advance(self, job: JobObject) -> tuple[str, float | None]:
-        """One look at a job: how it went, and seconds until the next, None for none by itself."""
+        """Reconcile a job once. Returns the outcome, and the seconds until the next time (None: after a change)."""
         now, outcome = datetime.now(UTC), "ok"
         try:
-            observed, turn = await self._observe(job), self._queue.turn(job.uid)
-            if turn.may_start and self._asks_for_room(job, observed):
-                observed = replace(observed, ground=await self._room(job))
-            plan = reconcile(self._kind, job, observed, now, self._settings, turn)
+            observed, admission = await self._observe(job), self._queue.admit(job.uid)
+            if admission.may_start and self._asks_for_room(job, observed):
+                observed = replace(observed, inventory=await self._room(job))
+            plan = reconcile(self._kind, job, observed, now, self._settings, admission)
             for action in plan.actions:
                 await self._do(job, action)
         except SapflowError as error:
@@ -181,7 +181,7 @@ class Controller:
         return outcome, plan.again
 
     async def _say(self, job: JobObject, plan: Plan) -> None:
-        """Write the status where it has changed, then what happened, so that nothing is told twice."""
+        """Write the status if it has changed, and then the events, so that no event is created twice."""
         if plan.status is not None and plan.status != _ours(job.status):
             await self._cluster.apply_status(job, plan.status)
             for event in plan.events:
@@ -200,7 +200,7 @@ class Controller:
         await self._cluster.record(job, event)
 
     async def _observe(self, job: JobObject) -> Observed:
-        """The job's children. What has a label is listed, what has only a name is asked for."""
+        """The job's children. Those with labels are listed, the others are read by name."""
         selector = names.selector(job.name)
         wanted = [
             ("Secret", names.pool_secret(job.pool)),
@@ -211,10 +211,10 @@ class Controller:
             ("NetworkPolicy", names.functions_policy(job.pool)),
         ]
         async with self._observing:
-            claims, ground = [], Ground()
+            claims, inventory = [], Inventory()
             if self._kind.has_cells(job):
                 claims = await self._cluster.list("PersistentVolumeClaim", job.namespace, selector)
-                ground = await self._ground(claims)
+                inventory = await self._inventory(claims)
             services, drivers, pods, *named = await asyncio.gather(
                 self._cluster.list("Service", job.namespace, selector),
                 self._cluster.list("Job", job.namespace, selector),
@@ -222,12 +222,12 @@ class Controller:
                 *(self._cluster.get(kind, job.namespace, name) for kind, name in wanted),
             )
         found = [*services, *drivers, *claims, *(each for each in named if each is not None)]
-        # Children of an earlier job of this name are none of ours: the garbage collector is on its way to them.
+        # Children of an earlier job of this name do not count; the garbage collector will remove them.
         mine = [
             pod for pod in pods if names.kind_of(pod["metadata"].get("labels", {})) == self._resource.kind
         ]
         observed = Observed.of([each for each in found if _owner(each) == job.uid], mine)
-        observed = replace(observed, ground=ground)
+        observed = replace(observed, inventory=inventory)
         if observed.driver(job.pool).state == "succeeded" and "result" not in job.status:
             place, _ = self._kind.place_and_policy(job, self._settings)
             owner = await self._owner(place, job.namespace)
@@ -236,20 +236,20 @@ class Controller:
         return observed
 
     def _asks_for_room(self, job: JobObject, observed: Observed) -> bool:
-        """Whether a driver is about to start that is to be told how many functions the nodes hold."""
+        """Whether a driver is about to start and needs to know how many functions the nodes hold."""
         return not self._settings.max_instances and self._kind.asks_for_room(job, observed)
 
-    async def _room(self, job: JobObject) -> Ground:
-        """Nodes to plan for. A job starts also where they cannot be read."""
+    async def _room(self, job: JobObject) -> Inventory:
+        """The nodes to plan for. A job also starts if they cannot be read."""
         try:
             async with self._observing:
-                return Ground(await self._nodes())
+                return Inventory(await self._nodes())
         except ClusterError as error:
             logs.event(logger, logging.WARNING, "nodes not read", job=job.name, message=str(error))
-            return Ground()
+            return Inventory()
 
-    async def _ground(self, claims: Sequence[Mapping[str, Any]]) -> Ground:
-        """What cells stand on; empty where the chart grants no look at nodes."""
+    async def _inventory(self, claims: Sequence[Mapping[str, Any]]) -> Inventory:
+        """The nodes and volumes of cells; empty if the chart does not allow reading them."""
         wanted = {each.get("spec", {}).get("volumeName") for each in claims} - {None}
         try:
             nodes, *volumes = await asyncio.gather(
@@ -259,12 +259,12 @@ class Controller:
         except ClusterError as error:
             if error.status != 403:
                 raise
-            return Ground()
+            return Inventory()
         found = {each["metadata"]["name"]: each for each in volumes if each is not None}
-        return Ground(nodes, found)
+        return Inventory(nodes, found)
 
     async def _nodes(self) -> list[Node]:
-        """One after the other: of a node's object hardly anything is asked, and a cluster may have thousands."""
+        """All nodes, read one after the other, because their objects are large and a cluster may have thousands."""
         return [Node.read(each) async for each in self._cluster.each("Node", None)]
 
     async def _do(self, job: JobObject, action: Action) -> None:
@@ -285,7 +285,7 @@ class Controller:
                 await self._cluster.delete(self._resource.kind, job.namespace, job.name, job.uid)
 
     async def _do_last(self, job: JobObject, action: Action) -> None:
-        """As `_do`, where the Secret that opens the store may be gone: what it alone could reach is left then."""
+        """Like `_do`, but if the Secret with the store's credentials is gone, the objects in the store are left."""
         try:
             await self._do(job, action)
         except SecretUnusable as error:
@@ -293,9 +293,9 @@ class Controller:
             await self._tell(job, Event("ObjectsLeft", message, "Warning"))
 
     async def _issue(self, wanted: Wanted) -> None:
-        """Make credentials, and keep the token and the earlier access keys of a Secret that is there."""
+        """Make credentials, and keep the token and the earlier access keys of an existing Secret."""
         owner = await self._owner(wanted.place, wanted.namespace)
-        # Credentials that then could not be written down would be known to nobody, and last.
+        # Credentials that could not be written afterwards would stay valid without anybody knowing them.
         trial = pool_secret.build(wanted, "", credentials.Issued("shared", owner))
         await self._cluster.apply({**trial, "data": {}}, dry_run=True)
         issuer = credentials.Issuer(wanted.place, owner)
@@ -312,7 +312,7 @@ class Controller:
     async def _revoke(
         self, job: JobObject, uid: str, place: Place, kind: str, access_keys: tuple[str, ...]
     ) -> None:
-        """Credentials that cannot be revoked end by themselves: that holds nothing up."""
+        """Revoke credentials. A failure does not stop anything, because they expire by themselves."""
         issuer = credentials.Issuer(place, await self._owner(place, job.namespace))
         try:
             await asyncio.to_thread(issuer.revoke, uid, kind, access_keys)
@@ -322,12 +322,12 @@ class Controller:
     async def _owner(self, place: Place, namespace: str) -> Credentials:
         return await owner_of(place, namespace, self._cluster, self._settings)
 
-    async def _look_soon(self, key: Key) -> None:
+    async def _reconcile_soon(self, key: Key) -> None:
         await asyncio.sleep(SETTLE_SECONDS)
         try:
-            await self.look(*key, asyncio.current_task())
+            await self.reconcile(*key, asyncio.current_task())
         except SapflowError as error:
-            logs.event(logger, logging.WARNING, "look failed", job=key[1], message=str(error))
+            logs.event(logger, logging.WARNING, "reconciliation failed", job=key[1], message=str(error))
 
     def _lock(self, key: Key) -> asyncio.Lock:
         lock = self._locks.get(key)

@@ -1,11 +1,11 @@
-"""Whether an object is what was asked for: what others have filled in is no difference."""
+"""Compares an object with its manifest. Fields that others have added are no difference."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def differs(wanted: Any, standing: Any) -> bool:
-    """Whether anything that `wanted` says is otherwise in `standing`. Lists are compared element by element."""
+    """Whether any field of `wanted` is different in `standing`. Lists are compared element by element."""
     if isinstance(wanted, Mapping):
         if not isinstance(standing, Mapping):
             return True

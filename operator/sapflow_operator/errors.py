@@ -1,7 +1,7 @@
-"""What the operator raises on purpose.
+"""The exceptions that the operator raises on purpose.
 
 OperatorError                 a SapflowError: has `reason`, `retryable`
-├── CredentialsRefused        the store makes no credentials for one job, and the job shares none
+├── CredentialsRefused        the store makes no credentials for a single job, and the job does not share its own
 └── SecretUnusable            the Secret that spec.storage.secretName names is missing or incomplete
 
 Beside them stand the errors of its API client: ClusterError and ClusterUnavailable of sapflow.kube.errors.
@@ -15,7 +15,7 @@ class OperatorError(SapflowError):
 
 
 class CredentialsRefused(OperatorError):
-    """The store makes no credentials for this job alone, and the job does not share those it has."""
+    """The store makes no credentials for a single job, and the job does not share its own."""
 
     reason = "CredentialsRefused"
 

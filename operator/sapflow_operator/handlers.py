@@ -1,4 +1,4 @@
-"""kopf's handlers: each hands on what it was told, and translates errors."""
+"""kopf's handlers. Each calls the controller and translates errors."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _RETRY_SECONDS = 2.0
 
 
 _CHILDREN = (("serving.knative.dev", "v1", "services"), ("batch", "v1", "jobs"), ("", "v1", "pods"))
-"""What is watched for the sake of the jobs that own it."""
+"""The kinds of children that are watched."""
 
 
 def register(registry: kopf.OperatorRegistry, controllers: Sequence[Controller]) -> None:
@@ -24,7 +24,7 @@ def register(registry: kopf.OperatorRegistry, controllers: Sequence[Controller])
 
     @kopf.on.login(registry=registry)
     async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
-        # A registry of our own has none of kopf's ready-made handlers.
+        # This registry does not have kopf's predefined handlers.
         return log_in(settings)
 
     background: list[asyncio.Task[None]] = []
@@ -69,14 +69,14 @@ def _register_kind(registry: kopf.OperatorRegistry, controller: Controller) -> N
     @kopf.on.update(*watched, registry=registry)
     async def changed(namespace: str | None, name: str | None, **_: Any) -> None:
         try:
-            await controller.look(str(namespace), str(name))
+            await controller.reconcile(str(namespace), str(name))
         except SapflowError as error:
             raise kopf.TemporaryError(str(error), delay=_RETRY_SECONDS) from error
 
     @kopf.on.delete(*watched, registry=registry)
     async def deleted(namespace: str | None, name: str | None, **_: Any) -> None:
         try:
-            done = await controller.bid_farewell(str(namespace), str(name))
+            done = await controller.finalize(str(namespace), str(name))
         except SapflowError as error:
             raise kopf.TemporaryError(str(error), delay=_RETRY_SECONDS) from error
         if not done:
@@ -84,7 +84,7 @@ def _register_kind(registry: kopf.OperatorRegistry, controller: Controller) -> N
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
-    """Its own state in annotations of our prefix; no Events but our own; nothing watched that is not ours."""
+    """Configure kopf: its state is in annotations with our prefix, it makes no Events, and watches only our objects."""
     settings.persistence.finalizer = names.FINALIZER
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=f"operator.{names.GROUP}")
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=f"operator.{names.GROUP}")

@@ -1,10 +1,10 @@
-"""Gives back to the node what many jobs at once have taken.
+"""Returns memory to the node after many jobs ran at once.
 
-Every event of a pod is parsed into some ten thousand objects. What is freed among objects that stay is returned
-neither by Python's own allocator, which gives back only whole arenas of 1 MiB, nor by the C library's, whose heap is
-one sequence of pieces of all sizes. So the chart sets PYTHONMALLOC to malloc and preloads jemalloc, which keeps sizes
-apart and returns empty pages after a second (ADR 10). What is left to do here is to have garbage in cycles freed:
-Python itself collects it only when much more has come.
+Every event of a pod is parsed into about ten thousand objects. If they are freed among objects that stay, neither
+Python's allocator nor that of the C library returns the memory: the first returns only complete arenas of 1 MiB, and
+the heap of the second is one sequence of pieces of all sizes. So the chart sets PYTHONMALLOC to malloc and preloads
+jemalloc, which separates sizes and returns empty pages after a second (ADR 10). This module only has to collect
+garbage in cycles, which Python itself collects much later.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from pathlib import Path
 
 EVERY_SECONDS = 15.0
 GROWTH = 1 << 20
-"""Bytes: an operator that has grown by less since the last collection is left alone, so that an idle one idles."""
+"""Bytes by which the operator must have grown since the last collection, so that an idle one stays idle."""
 
 ROUNDS = 4
-"""Collections after each growth: pods are seen to go half a minute after their jobs have ended."""
+"""Number of collections after each growth, because pods disappear half a minute after their jobs have ended."""
 
 
 async def keep_small() -> None:
-    """Collect whenever that may be of use, for ever; to be cancelled."""
+    """Collect garbage whenever that may be useful. Runs until it is cancelled."""
     gc.collect()
-    # What is there now stays: with it set aside the collector, which waits for a quarter of what it walks, runs often.
+    # Existing objects are frozen: the collector waits for growth by a quarter of what it walks, so it then runs often.
     gc.freeze()
     seen = rounds = 0
     while True:
@@ -36,7 +36,7 @@ async def keep_small() -> None:
 
 
 def resident() -> int:
-    """Bytes of this process in memory; 0 where the system does not tell."""
+    """Resident bytes of this process; 0 if the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except FileNotFoundError:

@@ -16,7 +16,7 @@ logger = logging.getLogger("sapflow.operator")
 
 
 def main(environ: Mapping[str, str]) -> int:
-    """Run until SIGTERM; the exit code."""
+    """Run until SIGTERM. Returns the exit code."""
     logs.configure(role="operator")
     try:
         settings = Settings.from_environment(environ)
@@ -24,9 +24,9 @@ def main(environ: Mapping[str, str]) -> int:
         logs.event(logger, logging.ERROR, "failed", reason=error.reason, message=str(error))
         return 2
     logs.configure(settings.log_level, role="operator")
-    # kopf tells of every handler that ran; what became of a job is ours to say.
+    # kopf logs every handler; events of jobs are logged by the operator itself.
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    # Nor of every liveness probe.
+    # Liveness probes are not logged either.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     metrics_registry = metrics_server.make_registry()
     controllers = metrics.measured(settings, metrics_registry)

@@ -1,6 +1,6 @@
-"""The operator's metrics: every job's last progress, so that short and finished jobs are seen too, and its own work.
+"""The operator's metrics: every job's last progress, so that short and finished jobs are visible, and its own work.
 
-Its own work is counted by subclasses of what does it, so that controller and cluster know nothing of metrics.
+Its own work is measured in subclasses, so that controller and cluster do not depend on metrics.
 """
 
 import asyncio
@@ -43,15 +43,15 @@ _FIELDS = {
     "seconds_per_step": "secondsPerStep",
     "cost_dollars": "costUSD",
 }
-"""The fields of status.progress that the gauges show."""
+"""The field of status.progress for each gauge."""
 _LABELS = ("namespace", JOB)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ANSWERS = (404, 409)
-"""Refusals that only tell how things are: an object is not there, or has changed."""
+"""Statuses that are no failures: an object does not exist, or has changed."""
 
 
 class JobCollector(Collector):
-    """Reads the jobs when it is scraped, and holds nothing."""
+    """Reads the jobs when it is scraped, and stores nothing."""
 
     def __init__(self, jobs: Callable[[], Iterable[JobObject]]) -> None:
         self._jobs = jobs
@@ -86,16 +86,16 @@ class JobCollector(Collector):
 
 
 class Instruments:
-    """What the operator counts of its own work."""
+    """The instruments for the operator's own work."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         info = Gauge(
             "sapflow_operator_info", "1, with the operator's version.", ["version"], registry=registry
         )
         info.labels(sapflow.__version__).set(1)
-        self._looks = Histogram(
-            "sapflow_operator_look_seconds",
-            "Seconds of a look at a job, by outcome: ok, or the reason of what was in the way.",
+        self._durations = Histogram(
+            "sapflow_operator_reconcile_seconds",
+            "Seconds of a reconciliation of a job, by outcome: ok, or the reason why it was not possible.",
             ["op", "outcome"],
             registry=registry,
             buckets=_SECONDS,
@@ -113,16 +113,16 @@ class Instruments:
             registry=registry,
         )
 
-    async def look(self, op: str, look: Awaitable[str]) -> str:
-        """Time a look, and keep its outcome: its own word, the reason of its error, or that it crashed."""
+    async def timed(self, op: str, work: Awaitable[str]) -> str:
+        """Measure work, with its outcome: its result, the reason of its error, or that it crashed."""
         began, outcome = time.monotonic(), "crashed"
         try:
-            outcome = await look
+            outcome = await work
         except SapflowError as error:
             outcome = error.reason
             raise
         finally:
-            self._looks.labels(op, outcome).observe(time.monotonic() - began)
+            self._durations.labels(op, outcome).observe(time.monotonic() - began)
         return outcome
 
     def request_failed(self, method: str, status: int) -> None:
@@ -133,7 +133,7 @@ class Instruments:
 
 
 class MeasuredCluster(Cluster):
-    """Counts the requests that fail, each try of its own, and the credentials that are written."""
+    """Counts each failed try of a request, and the credentials that are written."""
 
     def __init__(self, instruments: Instruments) -> None:
         super().__init__(failed=self._request_failed)
@@ -152,7 +152,7 @@ class MeasuredCluster(Cluster):
 
 
 class MeasuredController(Controller):
-    """Times its looks at jobs; the wait for another look at the same job is part of it."""
+    """Measures reconciliations, including the wait for another reconciliation of the same job."""
 
     def __init__(
         self, settings: Settings, cluster: Cluster, kind: Kind[Any], instruments: Instruments
@@ -160,18 +160,18 @@ class MeasuredController(Controller):
         super().__init__(settings, cluster, kind)
         self._instruments = instruments
 
-    async def look(self, namespace: str, name: str, touch: asyncio.Task[None] | None = None) -> str:
-        return await self._instruments.look("look", super().look(namespace, name, touch))
+    async def reconcile(self, namespace: str, name: str, touch: asyncio.Task[None] | None = None) -> str:
+        return await self._instruments.timed("reconcile", super().reconcile(namespace, name, touch))
 
-    async def bid_farewell(self, namespace: str, name: str) -> bool:
-        return await self._instruments.look("farewell", self._farewell(namespace, name)) == "ok"
+    async def finalize(self, namespace: str, name: str) -> bool:
+        return await self._instruments.timed("finalize", self._finalize(namespace, name)) == "ok"
 
-    async def _farewell(self, namespace: str, name: str) -> str:
-        return "ok" if await super().bid_farewell(namespace, name) else "waits"
+    async def _finalize(self, namespace: str, name: str) -> str:
+        return "ok" if await super().finalize(namespace, name) else "waits"
 
 
 def measured(settings: Settings, registry: CollectorRegistry) -> list[Controller]:
-    """A controller for each kind; their jobs and their work are in the registry."""
+    """A controller for each kind, whose jobs and work are measured in the registry."""
     instruments = Instruments(registry)
     cluster = MeasuredCluster(instruments)
     controllers: list[Controller] = [

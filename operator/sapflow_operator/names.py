@@ -1,4 +1,4 @@
-"""Every name, label, annotation, path and variable that parts of a job in a cluster know each other by."""
+"""All names, labels, annotations, paths and variables by which the parts of a job in a cluster know each other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,24 +14,24 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A custom resource of ours, as paths, owner references and children's names know it."""
+    """A custom resource, as needed for paths, owner references and names of children."""
 
     kind: str
     plural: str
     suffix: str = ""
-    """Behind a resource's name in its children's, so that resources of two kinds may have one name."""
+    """Added to the resource's name in names of children, so that resources of two kinds may have the same name."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Of its children, beside those that all have: KIND_LABEL. TrainingJob, the first kind, goes without."""
+    """Further labels of its children (KIND_LABEL). TrainingJob, the first kind, has none."""
 
     def pool(self, name: str) -> str:
-        """What the names of a resource's children begin with."""
+        """The beginning of the names of a resource's children."""
         return f"{name}{self.suffix}"
 
 
 TRAINING_JOB = Resource("TrainingJob", PLURAL)
 KIND = TRAINING_JOB.kind
 RESOURCES = (TRAINING_JOB,)
-"""All of ours: what the operator may touch follows from them."""
+"""All custom resources of Sapflow; the operator's rights follow from them."""
 
 OPERATOR_MANAGER = "sapflow-operator"
 DRIVER_MANAGER = "sapflow-driver"
@@ -58,22 +58,22 @@ TOKEN_KEY, ACCESS_KEY, SECRET_KEY, SESSION_TOKEN = "token", "access-key", "secre
 
 EXIT_SUCCEEDED = 0
 EXIT_FAILED = 3
-"""The driver's word that the job cannot go on; any other exit code is a crash."""
+"""The driver's exit code if the job cannot continue. Other codes than this and 0 are crashes."""
 TERMINATION_LOG = "/dev/termination-log"
 
 
 def function(job: str, role: Role, cell: int | None = None) -> str:
-    """The Knative Service of a role, where the job is placed of a role in one cell."""
+    """The name of the Knative Service of a role, for a placed job in one cell."""
     return f"{job}-{role}" if cell is None else f"{job}-{role}-{cell}"
 
 
 def cell_volume(job: str, cell: int) -> str:
-    """The claim to the volume of a cell."""
+    """The name of the claim for a cell's volume."""
     return f"{job}-cell-{cell}"
 
 
 def driver(job: str) -> str:
-    """The driver's Job, ServiceAccount, Role and RoleBinding."""
+    """The name of the driver's Job, ServiceAccount, Role and RoleBinding."""
     return f"{job}-driver"
 
 
@@ -90,12 +90,12 @@ def functions_policy(job: str) -> str:
 
 
 def function_url(job: str, namespace: str, role: Role, cell: int | None = None) -> str:
-    """Where the functions of a role are invoked inside the cluster."""
+    """The URL inside the cluster at which functions of a role are invoked."""
     return f"http://{function(job, role, cell)}.{namespace}.svc.cluster.local/invoke"
 
 
 def labels(job: str, role: str | None = None, cell: int | None = None) -> dict[str, str]:
-    """The labels of a child; `role` worker, merger or driver."""
+    """The labels of a child; `role` is worker, merger or driver."""
     found = {
         "app.kubernetes.io/name": "sapflow",
         "app.kubernetes.io/component": role or "job",
@@ -111,7 +111,7 @@ def labels(job: str, role: str | None = None, cell: int | None = None) -> dict[s
 
 
 def pool_environment(store_url: str) -> dict[str, str]:
-    """What functions and driver are told of their pool; the files are those of the mounted Secret."""
+    """The environment variables of functions and driver about their pool. The files are in the mounted Secret."""
     return {
         "SAPFLOW_STORE": store_url,
         "SAPFLOW_TOKEN_FILE": f"{POOL_FOLDER}/{TOKEN_KEY}",
@@ -122,12 +122,12 @@ def pool_environment(store_url: str) -> dict[str, str]:
 
 
 def cell_environment(cell: int) -> dict[str, str]:
-    """What the functions of a cell are told besides."""
+    """Further environment variables for the functions of a cell."""
     return {"SAPFLOW_CELL": str(cell), "SAPFLOW_CELL_DIRECTORY": CELL_FOLDER}
 
 
 def owner(resource: Resource, name: str, uid: str) -> dict[str, Any]:
-    """The ownerReference to a resource: its children go with it."""
+    """The ownerReference to a resource, with which its children are deleted."""
     return {
         "apiVersion": API_VERSION,
         "kind": resource.kind,

@@ -1,4 +1,4 @@
-"""The cluster's nodes: which take pods, and how many functions have room on them. Pure."""
+"""The cluster's nodes: which accept pods, and how many functions they can hold. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ _QUANTITY = re.compile(r"(?P<number>[0-9.]+([eE][+-]?[0-9]+)?)(?P<unit>[A-Za-z]{
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node: whether it takes pods, and what they may have of it together."""
+    """A node: whether it accepts pods, and its memory and CPU for pods."""
 
     name: str
     labels: Mapping[str, str]
@@ -51,28 +51,27 @@ class Node:
         return self.ready and not self.cordoned and not self.tainted
 
     def room(self, memory: int, millis: int) -> int:
-        """Pods that ask for so much each that it would hold if it held nothing else."""
+        """The number of pods with these requests that it could hold if it held nothing else."""
         return min(self.memory // memory, self.millis // millis, self.pods)
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What jobs stand on: nodes, None where the operator has not read them or may not; of a placed job, volumes by
-    name, too."""
+class Inventory:
+    """The nodes (None if the operator has not read them or may not) and, for a placed job, volumes by name."""
 
     nodes: Sequence[Node] | None = None
     volumes: Mapping[str, Object] = field(default_factory=dict)
 
     def room(self, memory: int, millis: int) -> int | None:
-        """As `Node.room`, of all nodes together; None where nobody knows, or none is there yet."""
+        """Like `Node.room`, for all nodes together; None if nodes are not known or there are none yet."""
         usable = [node for node in self.nodes or () if node.schedulable]
         return sum(node.room(memory, millis) for node in usable) or None
 
 
 def amount(quantity: str) -> Decimal:
-    """What a quantity of any kind comes to, in whichever of its forms the API server writes it; 0 for what is none.
+    """The value of a quantity in any form that the API server may use; 0 if it is none.
 
-    Kubelets and their stand-ins write memory in thousandths of a byte, and pods in thousands.
+    Kubelets and similar programs write memory in thousandths of a byte, and pods in thousands.
     """
     match = _QUANTITY.fullmatch(quantity)
     try:

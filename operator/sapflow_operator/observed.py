@@ -1,4 +1,4 @@
-"""What is seen of a job in the cluster, read once from the API server's objects."""
+"""The observed state of a job in the cluster, read from the API server's objects."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,17 +12,17 @@ from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
 from sapflow_operator import names, times
 from sapflow_operator.names import Resource
-from sapflow_operator.nodes import Ground
+from sapflow_operator.nodes import Inventory
 
 Object = Mapping[str, Any]
 FUNCTION_CONTAINER = "user-container"
-"""Knative's name for the container that is ours."""
+"""Knative's name for the function's container."""
 _STARTING = {"ContainerCreating", "PodInitializing"}
 
 
 @dataclass(frozen=True, slots=True)
 class JobObject:
-    """A resource of one of our kinds as it stands in the cluster; its spec is not checked yet."""
+    """A resource of one of our kinds in the cluster; its spec is not checked yet."""
 
     name: str
     namespace: str
@@ -56,7 +56,7 @@ class JobObject:
 
     @property
     def document(self) -> dict[str, Any]:
-        """What `sapflow.spec.document.parse` reads."""
+        """The document for `sapflow.spec.document.parse`."""
         metadata = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
         return {
             "apiVersion": names.API_VERSION,
@@ -71,7 +71,7 @@ class JobObject:
 
 
 class Verdict(BaseModel):
-    """The driver's last words, from its termination message."""
+    """The driver's termination message."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     reason: str = ""
@@ -85,12 +85,12 @@ class Driver:
     digest: str = ""
     verdict: Verdict = field(default_factory=Verdict)
     trouble: str = ""
-    """Why no pod of it runs."""
+    """Why no pod of the driver runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A pod of a role that cannot start, or was killed."""
+    """A pod of a role that cannot start or was killed."""
 
     role: Role
     reason: str
@@ -108,14 +108,14 @@ class Pool:
 
 @dataclass(frozen=True)
 class Observed:
-    """A job's children: objects by kind and name, and pods."""
+    """The children of a job: objects by kind and name, and pods."""
 
     objects: Mapping[tuple[str, str], Object] = field(default_factory=dict)
     pods: Sequence[Object] = ()
     outcome: Object | None = None
-    """The outcome record of a job whose driver has succeeded."""
-    ground: Ground = field(default_factory=Ground)
-    """Nodes, where they matter: for a placed job, and for any whose driver is to start; a placed job's volumes."""
+    """The outcome record, if the driver has succeeded."""
+    inventory: Inventory = field(default_factory=Inventory)
+    """Nodes, for placed jobs and those whose driver is about to start; volumes for placed jobs."""
 
     @classmethod
     def of(cls, objects: Iterable[Object], pods: Sequence[Object]) -> "Observed":
@@ -125,7 +125,7 @@ class Observed:
         return self.objects.get((kind, name))
 
     def known(self, services: Iterable[str]) -> bool:
-        """Whether Knative has made revisions of functions: they have names by the time that a driver runs."""
+        """Whether Knative has made revisions of functions; they have DNS names by the time that a driver runs."""
         found = [self.get("Service", name) for name in services]
         return all(each and each.get("status", {}).get("latestReadyRevisionName") for each in found)
 
@@ -139,7 +139,7 @@ class Observed:
         return Pool(notes.get(names.CREDENTIALS_KIND, "shared"), keys, times.read(renew) if renew else None)
 
     def pods_of(self, *roles: str) -> list[Object]:
-        """Pods of these roles that have not ended."""
+        """The pods of these roles that have not ended."""
         return [
             pod
             for pod in self.pods
@@ -151,11 +151,11 @@ class Observed:
         return [name for each, name in self.objects if each == kind]
 
     def pods_in(self, cell: int) -> list[Object]:
-        """A cell's pods."""
+        """The pods of a cell."""
         return [pod for pod in self.pods if names.cell_of(pod["metadata"].get("labels", {})) == cell]
 
     def driver(self, job: str) -> Driver:
-        """The driver's Job, and what its pods said."""
+        """The state of the driver, from its Job and pods."""
         found = self.get("Job", names.driver(job))
         if found is None:
             return Driver("absent")
@@ -193,7 +193,7 @@ class Observed:
         return Verdict()
 
     def troubles(self, roles: Iterable[Role]) -> list[Trouble]:
-        """Function pods of these roles that cannot start."""
+        """The function pods of these roles that cannot start."""
         return [
             Trouble(role, *trouble)
             for role in roles
@@ -202,7 +202,7 @@ class Observed:
         ]
 
     def killed_for_memory(self, role: Role, limit: str) -> bool:
-        """Whether a function was killed that had this limit: a pod of an earlier size says nothing of this one."""
+        """Whether a function with this limit was killed for memory. Pods with other limits do not count."""
         return any(
             _oom_killed(pod) and _limit(pod) == parse_quantity(limit)
             for pod in self.pods
@@ -210,7 +210,7 @@ class Observed:
         )
 
     def largest_killed(self, role: Role) -> int:
-        """The largest limit in bytes that a function was killed over; 0 where none was."""
+        """The largest memory limit in bytes with which a function was killed; 0 if none was."""
         limits = (_limit(pod) for pod in self.pods if _role(pod) == role and _oom_killed(pod))
         return max(limits, default=0)
 
@@ -220,7 +220,7 @@ def _role(pod: Object) -> str:
 
 
 def _at_work(pod: Object) -> bool:
-    """Whether a driver runs in it, or has just done its work: its Job tells of that a moment later."""
+    """Whether a driver runs in the pod, or has just succeeded, which its Job shows a moment later."""
     return pod.get("status", {}).get("phase") in ("Running", "Succeeded")
 
 
@@ -250,7 +250,7 @@ def _limit(pod: Object) -> int:
 
 
 def _trouble(pod: Object, container: str) -> tuple[str, str] | None:
-    """(reason, message) where a pod waits for something that does not come by itself."""
+    """(reason, message) if a pod waits for something that will not happen by itself."""
     for condition in pod.get("status", {}).get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return "Unschedulable", condition.get("message", "no node has room for it")

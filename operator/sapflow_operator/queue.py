@@ -1,4 +1,4 @@
-"""Which jobs may run: so many at once, in order of creation."""
+"""The queue of jobs: a limited number runs at once, in order of creation."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from datetime import datetime
 
 from sapflow_operator.conditions import SUCCEEDED
 from sapflow_operator.observed import JobObject
-from sapflow_operator.reconcile import Turn
+from sapflow_operator.reconcile import Admission
 
 _WAITING = {"", "Queued", "Suspended"}
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the queue knows of a job."""
+    """A job in the queue."""
 
     uid: str
     namespace: str
     name: str
     created: datetime
     active: bool
-    """Neither finished nor suspended nor being deleted."""
+    """Whether it is neither finished nor suspended nor being deleted."""
     started: bool
-    """It runs, or did before the operator was started anew."""
+    """Whether it runs, or did before the operator was restarted."""
 
     @classmethod
     def of(cls, job: JobObject) -> "Entry":
@@ -34,7 +34,7 @@ class Entry:
 
 
 class Queue:
-    """All jobs of the cluster. An admission is remembered here until the job's status tells of it."""
+    """All jobs of the cluster. Admissions are remembered here until a job's status shows them."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -42,7 +42,7 @@ class Queue:
         self._admitted: set[str] = set()
 
     def put(self, job: JobObject) -> list[Entry]:
-        """Learn how a job stands; those whose turn this may have brought."""
+        """Update a job. Returns the jobs that may be admitted because of this."""
         before, entry = self._entries.get(job.uid), Entry.of(job)
         self._entries[job.uid] = entry
         if not entry.active:
@@ -50,20 +50,20 @@ class Queue:
         return self._next() if before != entry else []
 
     def drop(self, uid: str) -> list[Entry]:
-        """Forget a job that is gone; those whose turn this may have brought."""
+        """Remove a job that is gone. Returns the jobs that may be admitted because of this."""
         self._admitted.discard(uid)
         gone = self._entries.pop(uid, None)
         return self._next() if gone is not None and gone.active else []
 
-    def turn(self, uid: str) -> Turn:
-        """Whether a job may run now; one that may is counted as running from here on."""
+    def admit(self, uid: str) -> Admission:
+        """Whether a job may run now. If so, it counts as running from now on."""
         running = self._running()
         if uid in running:
-            return Turn(True, len(running))
+            return Admission(True, len(running))
         if uid in {entry.uid for entry in self._next()}:
             self._admitted.add(uid)
-            return Turn(True, len(running) + 1)
-        return Turn(False, len(running))
+            return Admission(True, len(running) + 1)
+        return Admission(False, len(running))
 
     def _running(self) -> set[str]:
         started = {entry.uid for entry in self._entries.values() if entry.started}

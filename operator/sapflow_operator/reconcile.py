@@ -1,6 +1,6 @@
-"""What is to be done for a resource: a pure function of it, what is seen of it, the time and the settings.
+"""Decides what to do for a resource: a pure function of the resource, its observed state, the time and the settings.
 
-What a kind has of its own it says by `Kind`; a resource is called a job here, as the first kind was.
+Differences between kinds are behind `Kind`. A resource is called a job here, as the first kind was.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from sapflow_operator.actions import (
     Apply,
     Delete,
     DeleteJob,
+    Deletion,
     Event,
-    Farewell,
     IssueCredentials,
     Plan,
     RemoveObjects,
@@ -25,40 +25,45 @@ from sapflow_operator.actions import (
 from sapflow_operator.conditions import FUNCTIONS_READY, PLANNED, SUCCEEDED, Condition, Conditions
 from sapflow_operator.differences import differs
 from sapflow_operator.kind import Kind
-from sapflow_operator.look import Look
 from sapflow_operator.observed import Driver, JobObject, Observed
+from sapflow_operator.reconciliation import Reconciliation
 from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Place, Wanted, services
 
 RESYNC_SECONDS = 30.0
-"""Between two looks at a job at work, in case no event tells of a change: a pod that waits, a clock that ran out."""
+"""Seconds between two reconciliations of a running job, for changes without an event, such as a deadline."""
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 5.0, 60.0
 MOVING_SECONDS = 1.0
-"""Between two looks at a cell whose volume is on its way out: nobody tells of that."""
+"""Seconds between two reconciliations while a cell's volume is being removed, of which there is no event."""
 CALL_FAILED = {"InvocationFailed", "InvocationTimeout", "InstanceLost", "Unavailable", growth.KILLED}
-"""What a driver says where functions did not answer, and cannot say why."""
+"""Reasons of a driver if functions did not answer, and it cannot know why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """A job's place among the others."""
+class Admission:
+    """Whether the queue admits a job, and the number of running jobs."""
 
     may_start: bool
     running: int = 0
 
 
 def reconcile(
-    kind: Kind[Any], job: JobObject, observed: Observed, now: datetime, settings: Settings, turn: Turn
+    kind: Kind[Any],
+    job: JobObject,
+    observed: Observed,
+    now: datetime,
+    settings: Settings,
+    admission: Admission,
 ) -> Plan:
     """What to do next for a job that is not being deleted."""
     standing = Conditions(job.status.get("conditions", ()), job.generation, now)
     if standing.finished and not _corrected(job, standing):
         return _finished(kind, job, observed, now, settings)
-    return _Reconciliation(kind, job, observed, now, settings).plan(turn)
+    return _Reconciler(kind, job, observed, now, settings).plan(admission)
 
 
 def troubled(kind: Kind[Any], job: JobObject, error: SapflowError, now: datetime) -> Plan:
-    """What to say where an action failed: tried again if that may help, else the job has failed."""
+    """The plan after an action has failed: it is tried again if that may help, else the job has failed."""
     conditions = Conditions(job.status.get("conditions", ()), job.generation, now)
     status = _kept_status(kind, job)
     if error.retryable:
@@ -74,41 +79,42 @@ def troubled(kind: Kind[Any], job: JobObject, error: SapflowError, now: datetime
 
 
 def _patience_with(planned: Condition, now: datetime) -> float:
-    """Seconds until the next try: the longer it has been in vain, the more."""
+    """Seconds until the next try; they grow with the time that tries have failed."""
     waited = (now - times.read(planned.since)).total_seconds()
     return min(LONGEST_RETRY_SECONDS, max(RETRY_SECONDS, waited / 4))
 
 
-def farewell(kind: Kind[Any], job: JobObject, observed: Observed, settings: Settings) -> Farewell:
-    """What to do for a job that is being deleted: end driver and functions, then credentials, then objects."""
+def plan_deletion(kind: Kind[Any], job: JobObject, observed: Observed, settings: Settings) -> Deletion:
+    """What to do for a job that is being deleted: end driver and functions, revoke credentials, remove objects."""
     ended = _end_of_functions(job, observed) + _end_of_driver(job, observed)
     try:
         place, keep = kind.place_and_policy(job, settings)
     except SpecError:
-        # It was never planned, so there is nothing of it in any store.
-        return Farewell(tuple(ended), done=True)
+        # It was never planned, so it has no objects in any store.
+        return Deletion(tuple(ended), done=True)
     pool = observed.pool(job.pool)
     roles = (names.DRIVER, *kind.roles) if pool and pool.kind == "shared" else (names.DRIVER,)
     if observed.pods_of(*roles):
-        return Farewell(tuple(ended))
+        return Deletion(tuple(ended))
     actions = [*ended, *_end_of_credentials(job, observed, place), RemoveObjects(job.uid, place, keep)]
-    return Farewell(tuple(actions), done=True)
+    return Deletion(tuple(actions), done=True)
 
 
 def _corrected(job: JobObject, standing: Conditions) -> bool:
-    """Whether a spec that was refused has been changed since."""
+    """Whether a refused spec has been changed since."""
     condition = standing[SUCCEEDED]
     return condition.reason == SpecError.reason and condition.generation != job.generation
 
 
 def _finished(kind: Kind[Any], job: JobObject, observed: Observed, now: datetime, settings: Settings) -> Plan:
-    """Functions and credentials go; the driver's Job stays for its log, until the job's time is over."""
+    """The plan for a finished job: functions and credentials are removed, the driver's Job stays for its log until the
+    job's `ttlSecondsAfterFinished` is over."""
     actions = _end_of_functions(job, observed)
     try:
         place, _ = kind.place_and_policy(job, settings)
         actions += _end_of_credentials(job, observed, place)
     except SpecError:
-        pass  # a spec that was refused has had neither functions nor credentials
+        pass  # a job with a refused spec has neither functions nor credentials
     again, ttl = None, job.spec.get("ttlSecondsAfterFinished")
     if ttl is not None and "completionTime" in job.status:
         left = times.read(job.status["completionTime"]) + timedelta(seconds=ttl) - now
@@ -118,27 +124,27 @@ def _finished(kind: Kind[Any], job: JobObject, observed: Observed, now: datetime
     return Plan(tuple(actions), again=again)
 
 
-class _Reconciliation:
-    """One look at a job that has not finished."""
+class _Reconciler:
+    """One reconciliation of an unfinished job."""
 
     def __init__(
         self, kind: Kind[Any], job: JobObject, observed: Observed, now: datetime, settings: Settings
     ) -> None:
         self._kind, self._job, self._observed, self._now = kind, job, observed, now
         self._settings = settings
-        self._look = Look(job, observed, now, settings, _kept_status(kind, job))
-        self._conditions, self._status = self._look.conditions, self._look.status
-        if self._look.failed:
+        self._reconciliation = Reconciliation(job, observed, now, settings, _kept_status(kind, job))
+        self._conditions, self._status = self._reconciliation.conditions, self._reconciliation.status
+        if self._reconciliation.failed:
             self._conditions.mark_starting("the spec was corrected")
             self._status.pop("completionTime", None)
         self._actions: list[Action] = []
         self._moving = False
 
-    def plan(self, turn: Turn) -> Plan:
+    def plan(self, admission: Admission) -> Plan:
         try:
             wanted = self._kind.wanted(self._job, self._status, self._settings)
         except SpecError as error:
-            self._look.fail(error.reason, str(error))
+            self._reconciliation.fail(error.reason, str(error))
             return self._result(0.0)
         if self._job.suspended:
             self._actions = _end_of_driver(self._job, self._observed) + _end_of_functions(
@@ -147,19 +153,19 @@ class _Reconciliation:
             self._conditions.mark_suspended()
             self._status.pop("images", None)
             return self._result(None)
-        if not turn.may_start:
-            self._conditions.mark_queued(turn.running)
+        if not admission.may_start:
+            self._conditions.mark_queued(admission.running)
             return self._result(None)
         self._status.setdefault("startTime", times.write(self._now))
-        # A job ends on the images it began on: others may compute other bits, or speak otherwise.
+        # A job keeps its images to the end: others may compute other bits, or have other messages.
         self._status.setdefault("images", self._settings.images(self._kind.roles))
-        wanted = self._kind.sized(wanted, self._look)
-        if self._look.failed:
+        wanted = self._kind.sized(wanted, self._reconciliation)
+        if self._reconciliation.failed:
             return self._result(0.0)
         try:
-            wanted = self._kind.packed(wanted, self._look)
+            wanted = self._kind.packed(wanted, self._reconciliation)
         except SpecError as error:
-            self._look.fail(error.reason, str(error))
+            self._reconciliation.fail(error.reason, str(error))
             return self._result(0.0)
         self._conditions.mark_planned(self._kind.describe(wanted))
         driver = self._observed.driver(self._job.pool)
@@ -174,7 +180,7 @@ class _Reconciliation:
         return self._result(self._patience())
 
     def _children(self, wanted: Wanted, driver: Driver) -> None:
-        """Bring what is there to what is wanted."""
+        """Create, change and remove children until they match what is wanted."""
         pool = self._observed.pool(self._job.pool)
         if pool is None or (pool.renew is not None and pool.renew <= self._now):
             self._actions.append(IssueCredentials(wanted))
@@ -182,14 +188,14 @@ class _Reconciliation:
         for manifest in (*resources.foundations(wanted), *resources.functions(wanted)):
             self._apply(manifest)
         if driver.state == "absent" and not self._observed.known(services(wanted)):
-            # A driver that asked for their names now would be told for seconds that there are none: DNS caches that.
+            # If a driver resolved their names now, DNS would cache for seconds that they do not exist.
             self._conditions.mark_starting("Knative takes the functions on")
         elif driver.state == "absent":
-            ready = self._kind.planned_on(wanted, self._observed.ground)
+            ready = self._kind.planned_on(wanted, self._observed.inventory)
             self._actions.append(Apply(resources.driver(ready)))
             self._conditions.mark_starting("the driver starts")
         elif driver.state != "going" and driver.digest != wanted.digest:
-            # A Job's pods cannot be changed: the next one goes on from the last commit.
+            # The pods of a Job cannot be changed; a new one continues from the last commit.
             self._actions.append(Delete("Job", names.driver(self._job.pool)))
             self._conditions.mark_starting("the driver starts anew with a changed spec")
         elif driver.state == "running":
@@ -198,20 +204,22 @@ class _Reconciliation:
             self._conditions.mark_starting(driver.trouble or "the driver starts")
 
     def _cells(self, wanted: Wanted) -> None:
-        """Bring up the cells' volumes; one that is lost goes with its pods, and is made anew when it has gone."""
+        """Create the cells' volumes. A lost one is removed with its pods, and created again when it is gone."""
         for number in range(wanted.placed.count if wanted.placed else 0):
             claim = self._observed.get("PersistentVolumeClaim", names.cell_volume(self._job.pool, number))
             if claim is None:
                 self._actions.append(Apply(resources.cell(wanted, number)))
             elif "deletionTimestamp" in claim["metadata"]:
                 self._moving = True
-                # Whoever began it may have been stopped before the pods that hold the claim were ended.
-                self._actions += cells.release(self._observed.pods_in(number), self._observed.ground)
-            elif why := cells.lost(claim, self._observed.pods_in(number), self._observed.ground):
+                # An earlier operator may have been stopped before it ended the pods with the claim.
+                self._actions += cells.release(self._observed.pods_in(number), self._observed.inventory)
+            elif why := cells.lost(claim, self._observed.pods_in(number), self._observed.inventory):
                 self._moving = True
-                self._actions += cells.abandon(claim, self._observed.pods_in(number), self._observed.ground)
+                self._actions += cells.abandon(
+                    claim, self._observed.pods_in(number), self._observed.inventory
+                )
                 message = f"cell {number} is made anew elsewhere: {why}"
-                self._look.say("CellMoved", message, "Warning")
+                self._reconciliation.say("CellMoved", message, "Warning")
 
     def _apply(self, manifest: Mapping[str, Any]) -> None:
         standing = self._observed.get(manifest["kind"], manifest["metadata"]["name"])
@@ -219,7 +227,7 @@ class _Reconciliation:
             self._actions.append(Apply(manifest))
 
     def _functions(self, wanted: Wanted) -> None:
-        """Whether functions can be called; what was killed for memory is not called ready again."""
+        """Set whether functions are ready. Functions that were killed for memory are not."""
         if self._conditions[FUNCTIONS_READY].reason == growth.KILLED:
             return
         if troubles := self._observed.troubles(self._kind.roles):
@@ -252,13 +260,15 @@ class _Reconciliation:
         self._conditions.mark_succeeded(self._kind.finished(outcome))
 
     def _judge(self, driver: Driver) -> None:
-        """The driver's own word that the job cannot go on, with the cause where only the cluster could see it: why
-        calls came to nothing."""
+        """Fail the job if the driver says that it cannot continue. If calls failed, the cause is added, which only the
+        cluster shows."""
         verdict, functions = driver.verdict, self._conditions[FUNCTIONS_READY]
         if functions.status == "False" and verdict.reason in CALL_FAILED:
-            self._look.fail(functions.reason, f"{functions.message}. The driver said: {verdict.message}")
+            self._reconciliation.fail(
+                functions.reason, f"{functions.message}. The driver said: {verdict.message}"
+            )
         else:
-            self._look.fail(verdict.reason, verdict.message)
+            self._reconciliation.fail(verdict.reason, verdict.message)
 
     def _patience(self) -> float:
         pool = self._observed.pool(self._job.pool)
@@ -270,18 +280,18 @@ class _Reconciliation:
 
     def _result(self, again: float | None) -> Plan:
         if self._conditions.finished:
-            # Nothing more is built; the next look, at once, takes away what a finished job needs no more.
+            # Nothing more is created; the next reconciliation, at once, removes what a finished job does not need.
             self._actions = []
         return Plan(
             tuple(self._actions),
             _status(self._job, self._status, self._conditions),
-            (*self._look.events, *_events(self._kind, self._job, self._conditions, self._now)),
+            (*self._reconciliation.events, *_events(self._kind, self._job, self._conditions, self._now)),
             again,
         )
 
 
 def _ready(service: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The condition Ready of a Knative Service as it is now specified; empty where Knative has not said it yet."""
+    """The condition Ready of the current generation of a Knative Service; empty if Knative has not set it yet."""
     if service is None:
         return {}
     status = service.get("status", {})
@@ -295,7 +305,7 @@ def _end_of_driver(job: JobObject, observed: Observed) -> list[Action]:
 
 
 def _end_of_functions(job: JobObject, observed: Observed) -> list[Action]:
-    """Cells go with their functions: what is on their volumes is of no use to anybody else."""
+    """The actions that remove functions and cells; the objects on cells' volumes are not needed by anything else."""
     kinds = ("Service", "PersistentVolumeClaim")
     return _deletions(observed, *((kind, name) for kind in kinds for name in observed.names_of(kind)))
 
@@ -320,7 +330,7 @@ def _deletions(observed: Observed, *wanted: tuple[str, str]) -> list[Action]:
 
 
 def _kept_status(kind: Kind[Any], job: JobObject) -> dict[str, Any]:
-    """Our part of the status: the driver's stays its own."""
+    """The operator's part of the status, without the driver's."""
     return {name: job.status[name] for name in kind.kept if name in job.status}
 
 
@@ -329,7 +339,7 @@ def _status(job: JobObject, status: Mapping[str, Any], conditions: Conditions) -
 
 
 def _events(kind: Kind[Any], job: JobObject, conditions: Conditions, now: datetime) -> tuple[Event, ...]:
-    """One event for each condition that has changed."""
+    """An event for each condition that has changed."""
     before = Conditions(job.status.get("conditions", ()), job.generation, now)
     found: list[Event] = []
     for type in kind.conditions:

@@ -1,4 +1,4 @@
-"""What the operator is told by its environment: the chart's values."""
+"""The operator's settings from its environment: the chart's values."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ class Image(BaseModel):
 
 
 class ObjectStorage(BaseModel):
-    """The store that jobs use which name none, with credentials that may make others."""
+    """The store for jobs that name none, with credentials that may make others."""
 
     model_config = ConfigDict(frozen=True)
     endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")]
@@ -32,7 +32,7 @@ class ObjectStorage(BaseModel):
 
 
 class Settings(BaseModel):
-    """The operator's settings; `variables` below names each one's variable."""
+    """The operator's settings; `variables` below maps them to environment variables."""
 
     model_config = ConfigDict(frozen=True)
     operator_image: Image
@@ -40,16 +40,16 @@ class Settings(BaseModel):
     merger_image: Image
     storage: ObjectStorage | None = None
     namespaces: tuple[str, ...] = ()
-    """Watched namespaces; none: all."""
+    """The watched namespaces; empty means all."""
     max_running_jobs: Positive = 10
     window_seconds: Annotated[int, Field(ge=6, le=3600)] = 60
-    """How long Knative looks back before it takes idle functions away."""
+    """How long idle functions stay."""
     max_invocation_seconds: Positive = 600
     """Knative's max-revision-timeout-seconds."""
     max_memory: Text = "8Gi"
-    """How far growOnOOM goes."""
+    """The largest memory limit that growOnOOM may give."""
     max_instances: Annotated[int, Field(ge=0)] = 0
-    """Functions of one job that the cluster can run at once, for the planner; 0: what its nodes hold."""
+    """Number of functions of a job that the cluster can run at once, for the planner; 0 means what its nodes hold."""
     credentials_seconds: Annotated[int, Field(ge=900, le=604_800)] = 3600
     driver_memory: Text = "512Mi"
     image_pull_secrets: tuple[str, ...] = ()
@@ -58,16 +58,16 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     def image(self, role: Role) -> Image:
-        """What functions of a role run."""
+        """The image of the functions of a role."""
         found: Image = getattr(self, f"{role}_image")
         return found
 
     def images(self, roles: Iterable[Role]) -> dict[str, str]:
-        """What a resource that starts now runs on: its driver, and functions of these roles."""
+        """The images for a resource that starts now: those of its driver, and of functions of these roles."""
         return {"driver": self.operator_image.name} | {role: self.image(role).name for role in roles}
 
     def pinned(self, images: Mapping[str, str]) -> "Settings":
-        """With these images, as `images` gives them, in place of those that a newer chart has brought."""
+        """With these images (see `images`) instead of those of a newer chart."""
         fields = {role: "operator_image" if role == "driver" else f"{role}_image" for role in images}
         update = {
             fields[role]: getattr(self, fields[role]).model_copy(update={"name": name})
@@ -77,7 +77,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
-        """Raises SpecError naming every variable that is missing or wrong."""
+        """Read the settings. Raises SpecError, which names every variable that is missing or wrong."""
         given: dict[str, Any] = {}
         for variable, path in VARIABLES.items():
             if value := _value(variable, environ):
@@ -115,7 +115,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "SAPFLOW_METRICS_PORT": ("metrics_port",),
     "SAPFLOW_LOG_LEVEL": ("log_level",),
 }
-"""The environment, variable by field. `NAME_FILE` is read where `NAME` is not set."""
+"""The environment variable of each field. If `NAME` is not set, the file `NAME_FILE` is read."""
 
 
 def _value(variable: str, environ: Mapping[str, str]) -> str:

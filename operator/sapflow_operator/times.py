@@ -1,4 +1,4 @@
-"""Moments as the API server writes them: UTC, whole seconds."""
+"""Times in the API server's format: UTC, in whole seconds."""
 
 from datetime import UTC, datetime
 
@@ -8,5 +8,5 @@ def write(moment: datetime) -> str:
 
 
 def read(text: str) -> datetime:
-    """Raises ValueError where the text is no moment."""
+    """Parse a time. Raises ValueError."""
     return datetime.fromisoformat(text)

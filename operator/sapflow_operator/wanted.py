@@ -1,6 +1,6 @@
-"""What the children of one resource follow from: its pool of functions, its driver, its store. The kinds fill it in.
+"""The wanted state of a resource, from which its children follow: its pool of functions, driver and store.
 
-A pool owns functions, token, credentials, names and network policy; all that its functions write lies below one prefix.
+A pool owns functions, token, credentials, names and network policy. All that its functions write is below one prefix.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ from sapflow_operator.settings import Image, Settings
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A bucket, and whose credentials open it: those of a Secret beside the job, or (None) the operator's own."""
+    """A bucket, and the Secret with its credentials in the job's namespace; None means the operator's credentials."""
 
     endpoint: str
     bucket: str
@@ -40,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The functions of one role, of a placed job those in one cell; at most `instances` of them."""
+    """At most `instances` functions of one role; for a placed job those in one cell."""
 
     role: Role
     cell: int | None
@@ -49,7 +49,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Wanted(ABC):
-    """One resource as its children are to be built."""
+    """A resource, as the builders of its children need it."""
 
     name: str
     namespace: str
@@ -59,19 +59,19 @@ class Wanted(ABC):
 
     resource: ClassVar[Resource]
     roles: ClassVar[tuple[Role, ...]]
-    """Of the pool: a resource has functions of these and of no others."""
+    """The roles of the pool's functions."""
     driver_module: ClassVar[str]
     """The Python module that the driver's pod runs."""
 
     @property
     def pool(self) -> str:
-        """What the names of all children begin with."""
+        """The beginning of the names of all children."""
         return self.resource.pool(self.name)
 
     @property
     @abstractmethod
     def groups(self) -> Sequence[Group]:
-        """The Knative Services, each with how many instances can be of use."""
+        """The Knative Services, each with the number of useful instances."""
 
     @property
     @abstractmethod
@@ -81,7 +81,7 @@ class Wanted(ABC):
     @property
     @abstractmethod
     def told(self) -> object:
-        """As a JSON value, all that a running driver would have to be told if it changed."""
+        """A JSON value with everything whose change requires a new driver."""
 
     @property
     @abstractmethod
@@ -94,11 +94,11 @@ class Wanted(ABC):
 
     @property
     def grows(self) -> bool:
-        """Whether a function killed for memory is given more."""
+        """Whether functions that were killed for memory get more."""
         return False
 
     def more_memory(self, role: Role) -> str:
-        """What a user can do about functions of a role that are killed for memory, as a sentence ends with it."""
+        """The end of a sentence that says what a user can do if functions of a role are killed for memory."""
         return f"raise spec.memory.{role}"
 
     @property
@@ -109,41 +109,41 @@ class Wanted(ABC):
     @property
     @abstractmethod
     def threads(self) -> int:
-        """Threads that each function computes with where a call does not say."""
+        """The number of threads of each function, unless a call sets it."""
 
     @property
     @abstractmethod
     def invocation_seconds(self) -> float:
-        """The longest that a function may take for one call."""
+        """The time limit of a call."""
 
     @property
     @abstractmethod
     def source(self) -> str:
-        """What the functions may read beside their own prefix: an s3:// URL, or anything else for nothing."""
+        """The s3:// URL that functions may read in addition to their own prefix; any other text means none."""
 
     @property
     def placed(self) -> Placement | None:
-        """How the functions are packed into cells; None where they may run anywhere."""
+        """The packing of functions into cells; None if they may run anywhere."""
         return None
 
     def image(self, role: Role) -> Image:
-        """What the functions of a role run."""
+        """The image of the functions of a role."""
         return self.settings.image(role)
 
     def command(self, role: Role) -> list[str]:
-        """What a container of the role runs; nothing where its image says that."""
+        """The command of a container of the role; empty if its image has the right one."""
         return []
 
     def environment(self, role: Role) -> dict[str, str]:
-        """Variables of a role's functions beside those that all pools have."""
+        """Environment variables of a role's functions, in addition to those that all pools have."""
         return {}
 
     def weight(self, role: Role) -> int:
-        """Of a placed job: how much it matters that such a function is beside the others of its cell, 1 to 100."""
+        """For a placed job: the weight, 1 to 100, with which such a function is kept beside the others of its cell."""
         return 1
 
     def cell_storage(self) -> tuple[str, str | None]:
-        """Of a placed job: the size of a cell's volume, and its storage class where one is named."""
+        """For a placed job: the size of a cell's volume, and its storage class if the job names one."""
         raise NotImplementedError
 
     def labels(self, role: str | None = None, cell: int | None = None) -> dict[str, str]:
@@ -152,35 +152,35 @@ class Wanted(ABC):
 
     @property
     def selector(self) -> dict[str, str]:
-        """The labels that all children have and nobody else's."""
+        """The labels that exactly the children of this resource have."""
         return {names.JOB_LABEL: self.name, **self.resource.labels}
 
     @property
     def digest(self) -> str:
-        """Changes with everything that a running driver would have to be told."""
+        """A digest that changes with everything whose change requires a new driver."""
         return keys.digest([self.told, self.settings.operator_image.name])
 
     def memory(self, role: Role) -> str:
         return self.sizes[role]
 
     def cpu_limit(self, role: Role) -> int:
-        """Thousandths of a CPU: where none is named, what comes with the memory on public clouds."""
+        """The CPU limit in thousandths; if the job names none, it is what comes with the memory on public clouds."""
         named = self.cpus.get(role)
         if named is not None:
             return round(1000 * named)
         return ceil(1000 * vcpus_of(AWS_LAMBDA, parse_quantity(self.memory(role))))
 
     def cpu_request(self, role: Role) -> int:
-        """A tenth of the limit."""
+        """The CPU request in thousandths: a tenth of the limit."""
         return ceil(self.cpu_limit(role) / 10)
 
     def with_room_for(self, instances: int) -> Self:
-        """With the functions that the cluster can run at once, for the planner; 0: any number."""
+        """With the number of functions that the cluster can run at once, for the planner; 0 means any number."""
         return replace(self, settings=self.settings.model_copy(update={"max_instances": instances}))
 
 
 def place_of(asked: StorageSpec | None, settings: Settings) -> Place:
-    """Where a resource's state goes. Raises SpecError where that is nowhere, or not with whose credentials."""
+    """The place of a resource's state. Raises SpecError if there is no store, or no credentials for it."""
     own = settings.storage
     if asked is None:
         if own is None:
@@ -204,7 +204,7 @@ def place_of(asked: StorageSpec | None, settings: Settings) -> Place:
 
 
 def stored(place: Place) -> dict[str, Any]:
-    """`spec.storage` as a driver is told it: where the store is, and nothing of credentials."""
+    """The `spec.storage` for a driver: the place of the store, without credentials."""
     return {"endpoint": place.endpoint, "bucket": place.bucket, "region": place.region}
 
 

@@ -1,4 +1,4 @@
-"""Export: a version's flat vector as named tensors, in the file that people load."""
+"""The export: writes a version's flat vector as named tensors into the file that people load."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from sapflow.timing import Timing
 
 
 def export(store: Store, request: ExportRequest, workspace: Workspace, timing: Timing) -> ExportReply:
-    """Write `model.safetensors`: the same bytes for the same version, so its SHA-256 names the weights."""
+    """Write `model.safetensors`. The same version gives the same bytes, so the SHA-256 identifies the weights."""
     vector = workspace.buffer("sum", request.sizes.total)
     with timing.phase("read"):
         metadata = contribution.read_range(store, request.params, 0, request.sizes.total, vector)

@@ -1,7 +1,6 @@
-"""What is to be known of an algorithm without running it: by the spec's rules, the planner, the estimate, the report.
+"""Facts about an algorithm for those who do not run it: the spec's rules, the planner, the estimate, the report.
 
-Every algorithm has one `Facts`; what a step asks of whom is in its folder (`driver.py`), what a worker computes in its
-`worker.py`.
+Every algorithm has one `Facts`. The driver's part of a step is `driver.py` in the algorithm's folder.
 """
 
 from dataclasses import dataclass
@@ -13,21 +12,21 @@ class Facts:
     """An algorithm with its settings, as one job asks for it."""
 
     name: str
-    """Of its folder below `sapflow.algorithms`."""
+    """The name of its folder in `sapflow.algorithms`."""
     unit: Literal["step", "contribution"] = "step"
-    """What progress counts: versions, or contributions of ranks."""
+    """The unit of progress: versions, or contributions of ranks."""
     merged: bool = True
-    """Whether contributions are summed up a merge tree; else the root applies each by itself."""
+    """Whether a merge tree sums contributions; otherwise the root applies each separately."""
     local_steps: int = 1
-    """Optimiser steps of a worker in one step of the job."""
+    """Number of optimiser steps of a worker in one step of the job."""
     root_state: bool = True
-    """Whether the optimiser's state is the root's; else it is the workers'."""
+    """Whether the root keeps the optimiser's state; otherwise the workers do."""
     averaged_state: bool = False
-    """Whether the workers' optimiser state travels with the parameters and is averaged like them."""
+    """Whether the workers' optimiser state is averaged like the parameters and sent with them."""
     rank_state: bool = False
-    """Whether each rank has a state of its own that outlives a step, and that commits name."""
+    """Whether each rank has its own state, which survives a step and is named by commits."""
     keeps_base: bool = False
-    """Whether a worker keeps the version that it started from beside the model that it changes."""
+    """Whether a worker keeps the version that it started from in addition to the model that it changes."""
 
     @property
     def counts_ranks(self) -> bool:
@@ -35,9 +34,9 @@ class Facts:
         return self.unit == "contribution"
 
     def updates(self, workers: int) -> int:
-        """Optimiser updates of a step of all workers, as the learning-rate schedule counts them."""
+        """The number of optimiser updates in a step of all workers, as the learning-rate schedule counts them."""
         return self.local_steps if self.merged else workers
 
     def units(self, workers: int) -> int:
-        """Units of progress in a step of all workers."""
+        """The number of units of progress in a step of all workers."""
         return workers if self.counts_ranks else 1

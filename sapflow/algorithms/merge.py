@@ -1,7 +1,7 @@
-"""Merging: sum contributions in a fixed order, in place, streaming, with memory that does not grow with their number.
+"""Merging: sums contributions in a fixed order, in place and streaming. Memory does not grow with their number.
 
-The sum of each element is ((c₀ + c₁) + c₂) + …: only the order within an element matters for the bits, so pieces of
-the vector may be summed one after the other, children may be read ahead, and a sum may go on from a cursor.
+The sum of each element is ((c₀ + c₁) + c₂) + …. Only this order determines the bits. So pieces of the vector may be
+summed one after the other, children may be read ahead, and a sum may continue from a cursor.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,19 +25,19 @@ from sapflow.quantities.read_ahead import READ_AHEAD, SMALL
 from sapflow.timing import Timing
 
 PIECE = 64 * 1024
-"""Elements summed at once: 256 KiB, so that the running sum and one piece of a child stay in a core's cache."""
+"""Number of elements that are summed at once: 256 KiB, so the running sum and a piece of a child fit into the cache."""
 OPEN_CHILDREN = 16
-"""Children of a local store that are open at once."""
+"""Number of children of a local store that are open at once."""
 
 
 class Workspace:
-    """Buffers kept between invocations, by name; one size each, so what is kept is bounded."""
+    """Named buffers that are reused between invocations. There is one buffer per name, so memory is bounded."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, np.ndarray] = {}
 
     def buffer(self, name: str, count: int) -> np.ndarray:
-        """A float32 vector of `count` elements, 64-byte aligned, with whatever is in it."""
+        """An uninitialised float32 vector of `count` elements, 64-byte aligned."""
         kept = self._buffers.get(name)
         if kept is None or len(kept) != count:
             self._buffers.pop(name, None)
@@ -63,12 +63,12 @@ def merge(
 
 
 def write(channels: Channels, ref: Ref, vector: np.ndarray, metadata: Mapping[str, str]) -> None:
-    """Write a contribution's range where its ref says, encoded as it says."""
+    """Write a contribution's range to the place and in the encoding that its ref names."""
     channels.put(ref, codec_of(ref.codec, ref.key).encode(vector, metadata))
 
 
 def read(channels: Channels, ref: Ref, out: np.ndarray) -> Mapping[str, str]:
-    """Read the whole range of a ref into `out` (float32 [ref.count]); its metadata."""
+    """Read the range of a ref into `out` (float32 [ref.count]), and return its metadata."""
     with channels.open(ref) as reader:
         decoding = codec_of(ref.codec, ref.key).decode(reader, ref.key, len(out))
         decoding.readinto(out)
@@ -95,8 +95,8 @@ def sum_children(
 ) -> Sums | Cursor:
     """Sum `children` into `total` (float32 [n]) in order; their scalars, or a cursor where time ran out.
 
-    `output` is the key that cursors are named after; they lie in the store, whatever the children's channel.
-    Raises ObjectMissing or CorruptObject where a child is not what it should be.
+    Names of cursors begin with the key `output`; cursors are in the store, whatever the children's channel.
+    Raises ObjectMissing or CorruptObject if a child is missing or broken.
     """
     done, sums = 0, None
     if cursor is not None:
@@ -122,7 +122,7 @@ def sum_children(
 
 
 def _add_pieces(channels: Channels, group: Sequence[Ref], total: np.ndarray, *, fresh: bool) -> list[Sums]:
-    """Piece by piece over all children of the group: the running sum stays in cache."""
+    """Sum all children of the group piece by piece, so that the running sum stays in the cache."""
     scratch = aligned(min(PIECE, len(total)))
     with ExitStack() as stack:
         children = [_decode(stack.enter_context(channels.open(ref)), ref, len(total)) for ref in group]
@@ -149,7 +149,7 @@ def _sums(child: Decoding, ref: Ref) -> Sums:
 def _add_streams(
     channels: Channels, group: Sequence[Ref], total: np.ndarray, *, fresh: bool
 ) -> Iterator[Sums]:
-    """Child by child, the next ones asked for ahead: the network works while we add."""
+    """Sum child by child, while the next ones are requested, so that transfers and additions overlap."""
     small = total.nbytes <= SMALL
     ahead = READ_AHEAD if small else 1
 
@@ -186,7 +186,7 @@ def _add_streams(
 
 @dataclass(frozen=True, slots=True)
 class _Fetched:
-    """A child that was asked for ahead: read whole where it is small, else open in `opened`."""
+    """A child that was requested ahead: a small one is read completely, a larger one is open in `opened`."""
 
     sums: Sums
     child: Decoding

@@ -1,8 +1,8 @@
-"""The root: sum the last level, apply the update, write a new version of one range of the parameters.
+"""The root: sums the last level, applies the update, and writes a new version of one range of the parameters.
 
-With several shards it has two phases, so that clipping and the check for values that are not finite see the whole
-gradient and the weights are bit-identical for every number of shards: `sum` writes its range's total and the squared
-norms of fixed blocks; `apply` gets all norms and updates.
+With several shards it has two phases: `sum` writes the total of its range and the squared norms of fixed blocks;
+`apply` gets all norms and updates. So clipping and the check for values that are not finite apply to the whole
+gradient, and the weights are bit-identical for every number of shards.
 """
 
 import base64
@@ -25,11 +25,11 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.timing import Timing
 
 KEPT = 4
-"""Vectors kept warm by key: parameters, optimiser state, a total, and one to spare."""
+"""Number of cached vectors: parameters, optimiser state, a total, and one to spare."""
 
 
 class Warm:
-    """What a root keeps between invocations, all of it by key: killed at any instruction it loses nothing."""
+    """The cache of a root between invocations. It is keyed by object, so nothing is lost if the process is killed."""
 
     def __init__(self) -> None:
         self.workspace = Workspace()
@@ -38,7 +38,7 @@ class Warm:
     def take(
         self, store: Store, parts: list[Part], start: int, stop: int, rows: int
     ) -> tuple[np.ndarray, dict[str, str]]:
-        """A range of a vector, to be changed in place: what was kept is handed out once."""
+        """A range of a vector, which the caller may change in place. A cached vector is handed out only once."""
         name = (str(start), str(stop), *(part.key for part in parts))
         kept = self._vectors.pop(name, None)
         if kept is not None and kept[0].size == rows * (stop - start):
@@ -48,7 +48,7 @@ class Warm:
         return vector, metadata
 
     def take_total(self, channels: Channels, ref: Ref) -> tuple[np.ndarray, dict[str, str]]:
-        """The sum over all workers that this or another instance has written, to be changed in place."""
+        """The sum over all workers that this or another instance has written. The caller may change it in place."""
         kept = self._vectors.pop((str(ref.start), str(ref.stop), ref.key), None)
         if kept is not None and kept[0].size == ref.count:
             return kept
@@ -56,14 +56,14 @@ class Warm:
         return vector, dict(read(channels, ref, vector))
 
     def keep(self, key: str, start: int, stop: int, vector: np.ndarray, metadata: dict[str, str]) -> None:
-        """Keep a vector that was written under `key`. The caller gives it up."""
+        """Cache a vector that was written under `key`. The caller must not use it any more."""
         self._vectors[str(start), str(stop), key] = (vector, metadata)
         while len(self._vectors) > KEPT:
             del self._vectors[next(iter(self._vectors))]
 
 
 def root(store: Store, channels: Channels, request: RootRequest, warm: Warm, timing: Timing) -> RootReply:
-    """Serve one phase of the root. Answers with the scalars of the step; `finite` false means nothing was written."""
+    """Serve a phase of the root. The reply has the scalars of the step; if `finite` is false, nothing was written."""
     if request.separate:
         return _separate(store, channels, request, warm, timing)
     if request.phase == "apply":
@@ -102,7 +102,7 @@ def root(store: Store, channels: Channels, request: RootRequest, warm: Warm, tim
 
 
 def _total(request: RootRequest) -> Ref:
-    """Where the sum over all workers lies between the two phases. Raises CorruptObject where the request has none."""
+    """The ref of the sum over all workers, between the two phases. Raises CorruptObject if the request has none."""
     if request.total is None:
         raise CorruptObject(
             f"the request for phase {request.phase} of version {request.version} names no total"
@@ -128,7 +128,7 @@ def _answer(timing: Timing, sums: Sums, norms: np.ndarray, finite: bool) -> Root
 
 
 def _norms(request: RootRequest, total: np.ndarray) -> np.ndarray:
-    """Squared norms of the trained part of a range; averaged values do not count, but must be finite."""
+    """Squared norms of the trained part of a range. Averaged values are not included, but must be finite."""
     trained = max(0, min(request.stop, request.sizes.parameters) - request.start)
     norms = optimizers.squared_norms(total[:trained], request.sizes.block)
     if not np.isfinite(total[trained:]).all():
@@ -145,7 +145,7 @@ def _apply(
     sums: Sums,
     norms: np.ndarray,
 ) -> bool:
-    """Update this range and write it; False, and nothing written, where the sums are not finite."""
+    """Update this range and write it. Returns False and writes nothing if the sums are not finite."""
     if not _finite(sums, norms):
         return False
     state = _State(store, request, warm, timing)
@@ -158,7 +158,7 @@ def _apply(
 def _separate(
     store: Store, channels: Channels, request: RootRequest, warm: Warm, timing: Timing
 ) -> RootReply:
-    """Asynchronous mode: one update per contribution, in the order of the request, one commit for all."""
+    """Asynchronous mode: one update for each contribution, in the order of the request, and one commit for all."""
     state = _State(store, request, warm, timing)
     vector = warm.workspace.buffer("sum", request.stop - request.start)
     samples, losses, outcomes = 0, dict[str, float](), list[bool]()
@@ -196,7 +196,7 @@ def _grouping(update: Update) -> Grouping | None:
 
 
 class _State:
-    """Parameters and optimiser state of one range, on their way from one version to the next."""
+    """Parameters and optimiser state of one range, while they are updated from one version to the next."""
 
     def __init__(self, store: Store, request: RootRequest, warm: Warm, timing: Timing) -> None:
         self._store, self._request, self._warm, self._timing = store, request, warm, timing
@@ -229,7 +229,7 @@ class _State:
     def update(
         self, total: np.ndarray, sums: Sums, norms: np.ndarray, learning_rate: float, step: int
     ) -> None:
-        """One update from sums over `sums.weight` samples; `total` serves as scratch."""
+        """Make one update from sums over `sums.weight` samples; `total` is overwritten."""
         if sums.weight < 1:
             raise CorruptObject("a contribution without samples reached the root")
         update, trained = self._request.update, self._trained
@@ -255,7 +255,7 @@ class _State:
             self._metadata = {**self._metadata, "integers": sums.to_metadata()["integers"]}
 
     def write(self) -> None:
-        """Write the new version's objects, durably: a commit will stand on them."""
+        """Write the new version's objects durably, because a commit will name them."""
         request, start = self._request, self._request.start
         with self._timing.phase("write"):
             if self._slots.size:

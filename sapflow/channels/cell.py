@@ -1,4 +1,4 @@
-"""Contributions on the volume that the functions of one cell share. A volume that is lost loses the step in flight."""
+"""Contributions on the volume that the functions of a cell share. If a volume is lost, only the step in flight is."""
 
 import errno
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,11 @@ from sapflow.messages.refs import Ref
 from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
 
 _GONE = {errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EROFS}
-"""What a file system says whose device has gone."""
+"""Errors of a file system whose device is gone."""
 
 
 class CellChannel:
-    """A Channel over the volume of cell number `cell`. The volume holds nothing that must outlive it."""
+    """A Channel on the volume of cell number `cell`. Nothing on the volume must survive it."""
 
     remote = False
 
@@ -30,7 +30,7 @@ class CellChannel:
 
     @contextmanager
     def _in_reach(self, ref: Ref) -> Iterator[None]:
-        """What is not on the volume any more, or not to be reached, is lost with it. Raises CellLost."""
+        """Raise CellLost if an object of the volume is missing or cannot be reached: then the volume is lost."""
         if ref.cell != self._cell:
             raise StoreError(f"{ref.key} lies in cell {ref.cell}, and this function is in cell {self._cell}")
         try:

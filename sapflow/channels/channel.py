@@ -1,4 +1,4 @@
-"""What every channel can do."""
+"""The interface of channels."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,13 +8,13 @@ from sapflow.objects.stores.protocol import Buffer, ObjectReader
 
 
 class Channel(Protocol):
-    """Carries objects by their refs. A put is create-only, like a store's: the first writer of a key wins."""
+    """Carries objects by their refs. As in a store, the first writer of a key wins."""
 
     remote: bool
-    """Whether opening an object is a network round trip, so that reading ahead pays."""
+    """Whether opening an object is a network round trip, so that reading ahead is worthwhile."""
 
     def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
-        """Write an object; `parts` one after the other. Raises StoreError, StoreUnavailable."""
+        """Write an object, `parts` one after the other. Raises StoreError, StoreUnavailable."""
 
     def open(self, ref: Ref) -> ObjectReader:
-        """An object to read front to back. Raises ObjectMissing, CellLost, StoreUnavailable."""
+        """Open an object to read it front to back. Raises ObjectMissing, CellLost, StoreUnavailable."""

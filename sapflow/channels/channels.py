@@ -1,4 +1,4 @@
-"""The channels that one call of a function has."""
+"""The channels that a call of a function can use."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
 
 
 class Channels:
-    """Reads and writes contributions, each by the channel that its ref names."""
+    """Reads and writes each contribution on the channel that its ref names."""
 
     def __init__(self, members: Mapping[str, Channel], inline: InlineChannel) -> None:
         self._members, self._inline = {**members, INLINE: inline}, inline
@@ -25,11 +25,11 @@ class Channels:
         return self._inline.sent
 
     def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
-        """Write an object. Raises StoreError, also where this function has no such channel."""
+        """Write an object. Raises StoreError, also if this function does not have the channel."""
         self._of(ref).put(ref, parts)
 
     def open(self, ref: Ref) -> ObjectReader:
-        """An object to read front to back. Raises ObjectMissing, CellLost, StoreUnavailable, StoreError."""
+        """Open an object to read it front to back. Raises ObjectMissing, CellLost, StoreUnavailable, StoreError."""
         return self._of(ref).open(ref)
 
     def remote(self, ref: Ref) -> bool:

@@ -1,4 +1,4 @@
-"""Contributions as objects of the job's store: the channel that reaches every function."""
+"""Contributions in the job's store, the channel that every function can use."""
 
 from collections.abc import Sequence
 

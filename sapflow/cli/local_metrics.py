@@ -55,6 +55,8 @@ def serving(
             port = stack.enter_context(metrics_server.serve(wanted, registry, host))
         except (OSError, UnicodeError) as error:
             problem = getattr(error, "strerror", None) or str(error)
-            raise DataError(f"--metrics {host}:{wanted} cannot be had: {problem}; name another") from error
+            raise DataError(
+                f"--metrics {host}:{wanted} cannot be used: {problem}; choose another address"
+            ) from error
         say(f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics")
         yield MetricsObserver(job, registry)

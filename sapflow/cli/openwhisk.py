@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sapflow.client import session
 from sapflow.client.session import Session
 from sapflow.data.blocks import Manifest
-from sapflow.driver.plans import Surroundings
+from sapflow.driver.plans import Environment
 from sapflow.errors import DataError, SpecError
 from sapflow.objects.stores.factory import credentials_from_environment
 from sapflow.quantities.memory import parse_quantity
@@ -97,8 +97,8 @@ async def train(
     from sapflow.runtimes.openwhisk import REQUEST_BYTES
 
     # The planner treats OpenWhisk like a cluster: calls go through a gateway, and CPU follows memory.
-    around = Surroundings("kubernetes", sender.instances, forward_flops, request_bytes=REQUEST_BYTES)
-    return await session.train_by(opened, manifest, sender, observer, around)
+    environment = Environment("kubernetes", sender.instances, forward_flops, request_bytes=REQUEST_BYTES)
+    return await session.train_by(opened, manifest, sender, observer, environment)
 
 
 def _credentials(environ: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from sapflow.data.blocks import Manifest
 from sapflow.data.cut import check_data as check_data
 from sapflow.data.manifest import manifest_key
 from sapflow.driver.driver import Driver
-from sapflow.driver.plans import Surroundings
+from sapflow.driver.plans import Environment
 from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_from_environment, open_store
@@ -193,8 +193,8 @@ async def train(
     )
     if on_runtime is not None:
         on_runtime(runtime)
-    around = Surroundings("local", runtime.max_instances, forward_flops)
-    return await train_by(session, manifest, runtime, observer, around)
+    environment = Environment("local", runtime.max_instances, forward_flops)
+    return await train_by(session, manifest, runtime, observer, environment)
 
 
 async def train_by(
@@ -202,11 +202,11 @@ async def train_by(
     manifest: Manifest,
     sender: Sender,
     observer: Observer | None = None,
-    around: Surroundings | None = None,
+    environment: Environment | None = None,
 ) -> dict[str, Any]:
     """Train a job whose data is cut, on the sender's functions, and close it; the outcome record. Raises JobFailed."""
     try:
-        driver = Driver(session.resolved, manifest, session.store, sender, observer, around=around)
+        driver = Driver(session.resolved, manifest, session.store, sender, observer, environment=environment)
         return await driver.run()
     finally:
         await asyncio.shield(sender.close())

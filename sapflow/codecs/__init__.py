@@ -1,4 +1,4 @@
-"""How the floats of a contribution become bytes, and bytes floats again: one codec a module.
+"""Codecs encode the floats of a contribution as bytes, and decode them again. Each is a module.
 
-To add one: a module with a Codec, and its line in `codecs.registry`.
+A new codec is a module with a Codec, and a line in `codecs.registry`.
 """

@@ -1,4 +1,4 @@
-"""What every codec can do."""
+"""The interface of codecs."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -9,27 +9,27 @@ from sapflow.objects.stores.protocol import ObjectReader
 
 
 class Decoding(Protocol):
-    """One encoded vector, read front to back."""
+    """An encoded vector that is decoded front to back."""
 
     metadata: Mapping[str, str]
 
     def readinto(self, piece: np.ndarray) -> None:
-        """The next floats into `piece` (float32, contiguous). Raises CorruptObject."""
+        """Decode the next floats into `piece` (float32, contiguous). Raises CorruptObject."""
 
     def next(self, count: int) -> np.ndarray:
         """The next `count` floats, valid until the next call. Raises CorruptObject."""
 
 
 class Codec(Protocol):
-    """Encodes flat float32 vectors with metadata. The same vector always becomes the same bytes."""
+    """Encodes flat float32 vectors with metadata. The same vector always gives the same bytes."""
 
     name: str
 
     def encode(self, vector: np.ndarray, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
-        """A flat float32 vector as the parts of one object."""
+        """The parts of an object that holds a flat float32 vector."""
 
     def decode(self, reader: ObjectReader, key: str, count: int) -> Decoding:
-        """The vector of `count` floats in an object that was just opened.
+        """Start to decode the vector of `count` floats in an object that was just opened.
 
-        Raises CorruptObject where the object is not exactly that, before any memory is allocated.
+        Raises CorruptObject if the object is anything else, before any memory is allocated.
         """

@@ -1,4 +1,4 @@
-"""Floats as they are: four bytes each, little-endian, in the safetensors format of every flat vector."""
+"""The codec without compression: four bytes a float, little-endian, in the safetensors format of all vectors."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from sapflow.objects.stores.protocol import ObjectReader
 
 
 class _Floats:
-    """A Decoding that hands the reader's own bytes on: nothing is copied that need not be."""
+    """A Decoding that returns the reader's bytes and copies as little as possible."""
 
     def __init__(self, reader: ObjectReader, metadata: Mapping[str, str]) -> None:
         self._reader, self.metadata = reader, metadata
@@ -22,7 +22,7 @@ class _Floats:
 
 
 class Float32:
-    """A Codec that changes nothing."""
+    """A Codec that does not change the floats."""
 
     name = "float32"
 

@@ -8,7 +8,7 @@ _CODECS: dict[str, Codec] = {codec.name: codec for codec in (Float32(),)}
 
 
 def codec_of(name: str, key: str) -> Codec:
-    """The codec that the object under `key` says it is encoded by. Raises CorruptObject for an unknown one."""
+    """The codec that the ref of the object under `key` names. Raises CorruptObject if it is unknown."""
     codec = _CODECS.get(name)
     if codec is None:
         raise CorruptObject(f"object {key} is encoded as {name!r}; this function knows: {', '.join(_CODECS)}")

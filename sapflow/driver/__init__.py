@@ -1,1 +1,1 @@
-"""The driver: walks a job's step graph, holds nothing that the store does not."""
+"""The driver calls the functions of each step of a job. Everything that it knows is in the store."""

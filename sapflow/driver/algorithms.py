@@ -1,4 +1,4 @@
-"""The driver's side of the algorithm that a job asks for, by the name of its folder."""
+"""Finds the driver's side of a job's algorithm by the name of its folder."""
 
 from importlib import import_module
 
@@ -6,6 +6,6 @@ from sapflow.steps.algorithm import AlgorithmDriver
 
 
 def driver_of(name: str) -> type[AlgorithmDriver]:
-    """The class `Driver` of `sapflow.algorithms.NAME.driver`; no algorithm but the job's own is loaded."""
+    """The class `Driver` of `sapflow.algorithms.NAME.driver`. No other algorithm is imported."""
     found: type[AlgorithmDriver] = import_module(f"sapflow.algorithms.{name}.driver").Driver
     return found

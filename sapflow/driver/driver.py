@@ -1,7 +1,7 @@
-"""The driver's main loop: read the last commit, take the next step, commit it, until the job is done.
+"""The driver's main loop: it reads the last commit, takes the next step and commits it, until the job is done.
 
-Everything it knows comes from the store, so it may be killed and started again at any instruction, and two drivers at
-once are harmless: one that finds a commit it did not make goes on from it.
+Everything that it knows comes from the store. So it may be killed and restarted at any instruction, and two drivers
+at once do no harm: a driver that finds a commit of another one continues from that.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from sapflow.driver import result
 from sapflow.driver.algorithms import driver_of
 from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.keeper import Keeper
-from sapflow.driver.memory_search import Sizing
-from sapflow.driver.plans import Planning, Surroundings
+from sapflow.driver.memory_search import MemorySearch
+from sapflow.driver.plans import Environment, Planning
 from sapflow.driver.plateau import Plateau
 from sapflow.driver.repeats import StepRepeats
 from sapflow.errors import JobFailed, SapflowError
@@ -47,18 +47,18 @@ class Driver:
         sender: Sender,
         observer: Observer | None = None,
         account: Account | None = None,
-        around: Surroundings | None = None,
+        environment: Environment | None = None,
         placed: Placement | None = None,
         stopped: str | None = None,
     ) -> None:
-        """`account`: what was used before there was a version, for the data. `around`: what planning needs to know.
+        """`account` is what was used before the first version, to cut the data. `environment` has facts for planning.
 
         `placed`: how the job's functions are packed into cells, where that has been decided already. `stopped`: why
         the driver before this one has stopped, where it may not have told the store.
-        Raises SpecError where the functions cannot be packed.
+        Raises SpecError if the functions cannot be packed.
         """
         self._search = resolved.search
-        self._earlier_account, self._around = account or Account(), around or Surroundings()
+        self._earlier_account, self._environment = account or Account(), environment or Environment()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._prefix, self._job = resolved.uid, resolved.prefix, resolved.job
         self._manifest, self._store = manifest, store
@@ -79,7 +79,7 @@ class Driver:
         context.caller.tally.resumed = self._stopped or why or (INTERRUPTED if last else None)
         keeper = Keeper(self._store, self._records, self._prefix, self._job.spec.checkpoint, self._garbage)
         evaluations = Evaluations(context, keeper)
-        planning = Planning(context, self._around)
+        planning = Planning(context, self._environment)
         walk: _Walk | None = None
         resumed = last is not None
         try:
@@ -96,9 +96,9 @@ class Driver:
                 await self._inherit(algorithm, keeper, last)
                 await evaluations.recover(last)
                 keeper.collect()
-            walk = _Walk(context, algorithm, keeper, evaluations, planning, self._sizing(context))
+            walk = _Walk(context, algorithm, keeper, evaluations, planning, self._memory_search(context))
             chosen = await walk.to_the_end()
-            # Before there is an outcome: whoever finds one removes nothing any more.
+            # This must happen before the outcome exists: a driver that finds an outcome removes nothing any more.
             await keeper.settle()
             await keeper.record_checkpoint(chosen)
             outcome = await result.write(context, evaluations, walk.last, chosen)
@@ -143,12 +143,12 @@ class Driver:
             self._observer,
         )
 
-    def _sizing(self, context: Context) -> Sizing | None:
-        """The search for the workers' memory size, of jobs that ask for one."""
-        return None if self._search is None else Sizing(self._search, context.full_samples)
+    def _memory_search(self, context: Context) -> MemorySearch | None:
+        """The search for the workers' memory size, or None if the job asks for none."""
+        return None if self._search is None else MemorySearch(self._search, context.full_samples)
 
     async def _initialize(self, context: Context, planning: Planning) -> Commit:
-        """Version 0: the model from its seed, written by a worker; its size makes the plan."""
+        """Make version 0: a worker writes the model from its seed, and the model's size determines the plan."""
         job = self._job
         shards = job.shards
         ident = keys.step_id("", keys.digest({"shards": shards}))
@@ -190,16 +190,16 @@ class Driver:
             measured=context.measured(None, 0.0, None),
             forecast=forecast,
         )
-        sizing = self._sizing(context)
-        if sizing is not None:
-            commit = sizing.first(commit, reply.memory_needed_bytes or 0)
+        memory_search = self._memory_search(context)
+        if memory_search is not None:
+            commit = memory_search.first(commit, reply.memory_needed_bytes or 0)
         standing, _ = await self._records.settle(commit)
         self._observer.planned(await self._records.plan(standing.plan), standing.forecast)
         self._observer.committed(standing)
         return standing
 
     async def _resume_plan(self, context: Context, planning: Planning, last: Commit) -> None:
-        """Go on by the plan of the last commit."""
+        """Continue with the plan of the last commit."""
         first = await self._records.commit(0)
         if first is not None:
             context.lay_out(first.layout)
@@ -207,21 +207,21 @@ class Driver:
         self._observer.planned(await self._records.plan(last.plan), first.forecast if first else None)
 
     async def _inherit(self, algorithm: AlgorithmDriver, keeper: Keeper, last: Commit) -> None:
-        """Take over what an earlier driver did not come to remove."""
+        """Take over the objects that an earlier driver was yet to remove."""
         for version in sorted({*last.kept, max(0, last.version - 1), last.version}):
             commit = await self._records.commit(version)
             if commit is not None:
                 await keeper.inherit(commit, await self._leftovers(algorithm, commit), last)
 
     async def _leftovers(self, algorithm: AlgorithmDriver, commit: Commit) -> Leftovers:
-        """What only the step that made a commit needed."""
+        """The objects that were needed only to make a commit."""
         before = await self._records.commit(commit.version - 1) if commit.version else None
         if before is None:
             return Leftovers()
         return algorithm.inherited(before, await self._records.plan(before.plan), commit)
 
     async def _written_by_another(self) -> dict[str, Any] | None:
-        """The outcome, where another driver finished the job while ours failed."""
+        """The outcome, if another driver finished the job while this one failed; else None."""
         try:
             return await self._records.read(keys.result(self._prefix, "outcome.json"))
         except SapflowError:
@@ -235,7 +235,7 @@ class Driver:
 
 
 class _Walk:
-    """From one commit to the next, until the job is done or must stop."""
+    """Takes a job from commit to commit, until it is done or must stop."""
 
     def __init__(
         self,
@@ -244,17 +244,17 @@ class _Walk:
         keeper: Keeper,
         evaluations: Evaluations,
         planning: Planning,
-        sizing: Sizing | None,
+        memory_search: MemorySearch | None,
     ) -> None:
         self._context, self._keeper, self._evaluations = context, keeper, evaluations
-        self._algorithm, self._planning, self._sizing = algorithm, planning, sizing
+        self._algorithm, self._planning, self._memory_search = algorithm, planning, memory_search
         self._commit = algorithm.commit
         self._plans: dict[str, Plan] = {}
         self._repeats = StepRepeats()
         self._plateau = Plateau(context, evaluations)
 
     async def to_the_end(self) -> Commit:
-        """Train; the version that is the result."""
+        """Train to the end, and return the version that is the result."""
         self._settle(self._commit, await self._plan())
         try:
             while not self._algorithm.finished:
@@ -285,11 +285,11 @@ class _Walk:
 
     @property
     def version(self) -> int:
-        """The last committed version."""
+        """The number of the last committed version."""
         return self._commit.version
 
     async def _advance(self) -> None:
-        """One step and its commit, by us or by whoever was first."""
+        """Make a step and its commit; if another driver was first, take its commit."""
         old, records, algorithm = self._commit, self._context.records, self._algorithm
         try:
             new = await algorithm.next_commit()
@@ -313,8 +313,8 @@ class _Walk:
                 reason="NotFinite",
                 version=old.version,
             )
-        if self._sizing is not None:
-            new = self._sizing.next(old, new)
+        if self._memory_search is not None:
+            new = self._memory_search.next(old, new)
         changes = {"kept": self._keeper.kept, **await self._planned_anew(old, new)}
         if algorithm.plateau is not None:
             changes["plateau"] = self._plateau.after(algorithm.plateau, old, new)
@@ -335,19 +335,18 @@ class _Walk:
             self._evaluations.start(self._commit)
 
     async def _clear(self) -> None:
-        """Before a step is made anew: its contributions go from the store, whoever wrote them.
+        """Remove the contributions of a step from the store, whichever driver wrote them, before the step is repeated.
 
-        One may be there to those who write it and missing to those who read it: two MinIO processes on one volume were
-        seen to leave such. What is written in its place is the same, and a driver beside this one that misses it
-        makes its step anew as well.
+        An object may exist for writers and be missing for readers, as was seen after two MinIO processes used the same
+        volume. The objects that replace them are the same, and another driver that misses one repeats its step, too.
         """
         await asyncio.to_thread(self._context.store.delete, self._algorithm.contributions().keys)
 
     async def _planned_anew(self, old: Commit, new: Commit) -> dict[str, Any]:
-        """What changes in a commit that brings another plan; its record is written first."""
+        """The changes to a commit that begins another plan. The plan's record is written first."""
         search = new.measured.search
         if new.plan != old.plan or (search is not None and not search.done):
-            # Steps of several memory sizes are no measure of a tree.
+            # Steps with different memory sizes cannot be compared to judge a tree.
             return {}
         found = self._planning.after(old, new, await self._plan())
         if found is None:
@@ -357,13 +356,13 @@ class _Walk:
         return {"plan": plan.name, "forecast": forecast}
 
     def _settle(self, commit: Commit, plan: Plan) -> None:
-        """A commit stands. It and the versions that functions may still read stay in the store."""
+        """Take note of a commit. It and all versions that functions may still read stay in the store."""
         self._algorithm.settle(commit, plan)
         self._keeper.hold(commit, "workers")
         self._keeper.release_all_but(self._algorithm.held_versions() | {commit.version}, "workers")
 
     async def _check_limits(self) -> None:
-        """Stop with a checkpoint where the deadline or the budget is reached."""
+        """Stop with a checkpoint if the deadline or the budget is reached."""
         limits, account = self._context.job.spec.limits, self._context.caller.account
         stop = ""
         if limits.deadline_seconds is not None and account.seconds >= limits.deadline_seconds:
@@ -386,7 +385,7 @@ class _Walk:
 
 
 def _plain(error: SapflowError | ExceptionGroup[Exception]) -> SapflowError:
-    """The first plain error of nested groups: the others followed from it, or came beside it."""
+    """The first error in nested groups; the others followed from it or happened at the same time."""
     first: Exception = error
     while isinstance(first, ExceptionGroup):
         first = first.exceptions[0]

@@ -1,4 +1,4 @@
-"""Evaluation as a function, beside training: versions are evaluated in the background and judged in order."""
+"""Evaluations: functions evaluate versions in the background, and the results are judged in the order of versions."""
 
 import asyncio
 import math
@@ -57,7 +57,7 @@ class Evaluations:
         return self._context.manifest.validation_samples > 0
 
     def due(self, version: int, *, final: bool = False) -> bool:
-        """Whether a version is evaluated: every so many steps, once an epoch if not said, and the last one."""
+        """Whether a version is evaluated: every `everySteps` steps (by default once an epoch), and at the end."""
         if not self.possible or version == 0:
             return False
         context = self._context
@@ -70,16 +70,16 @@ class Evaluations:
         """Evaluate a version in the background, unless that is done or can change nothing any more."""
         if self.decided or commit.version in self._commits or commit.version in self.metrics:
             return
-        self._await_turn(commit)
+        self._enqueue(commit)
         self._tasks[commit.version] = asyncio.create_task(self._evaluate(commit))
 
-    def _await_turn(self, commit: Commit) -> None:
+    def _enqueue(self, commit: Commit) -> None:
         self._hold(commit)
         self._unsettled.append(commit.version)
         self._unsettled.sort()
 
     def _hold(self, commit: Commit) -> None:
-        self._keeper.hold(commit, _WHO, whole=True)
+        self._keeper.hold(commit, _WHO, with_optimizer=True)
         self._commits[commit.version] = commit
 
     def check(self) -> None:
@@ -92,7 +92,7 @@ class Evaluations:
                     raise error
 
     async def recover(self, last: Commit) -> None:
-        """Take in what an earlier driver evaluated, and evaluate what it committed and did not."""
+        """Read the evaluations of an earlier driver, and start those that it did not make."""
         due = [version for version in range(1, last.version + 1) if self.due(version)]
         found = dict(zip(due, await asyncio.gather(*map(self._record, due)), strict=True))
         for version in due:
@@ -113,7 +113,7 @@ class Evaluations:
             if record is None:
                 self.start(commit)
             else:
-                self._await_turn(commit)
+                self._enqueue(commit)
                 self._take_in(version, record)
 
     async def loss_of(self, version: int) -> float:
@@ -124,7 +124,7 @@ class Evaluations:
         return float(self.metrics[version].get("loss", math.nan))
 
     async def settle(self) -> None:
-        """Wait for the evaluations under way, as far as they may change the result."""
+        """Wait for those evaluations under way that may change the result."""
         try:
             while self._tasks and not self.decided:
                 await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -133,7 +133,7 @@ class Evaluations:
             await self.close()
 
     def release_all_but(self, chosen: Commit) -> None:
-        """The result is written: no other version is needed any more."""
+        """Release all other versions, because the result is written."""
         self._keeper.release_all_but({chosen.version}, _WHO)
 
     async def close(self) -> None:
@@ -151,7 +151,7 @@ class Evaluations:
             try:
                 record = await self._compute(commit)
             except SapflowError:
-                # Another driver may have evaluated the version first, and collected it.
+                # Another driver may have evaluated the version and then removed it.
                 record = await self._record(commit.version)
                 if record is None:
                     raise

@@ -1,4 +1,4 @@
-"""Which objects stay: the last version, checkpoints, versions that somebody still reads. All others are collected."""
+"""Removes objects that are not needed: all but those of the last version, checkpoints, and versions still in use."""
 
 import asyncio
 import logging
@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 class Keeper:
     """Removes objects of committed steps in the background.
 
-    Deleting twice is harmless. Each commit names the earlier versions that may still have objects, and a driver that
-    goes on from it inherits them: a crash leaves nothing behind.
+    Deleting an object twice is harmless. Each commit names the earlier versions that may still have objects, and a
+    driver that continues from the commit takes these over. So a crash leaves nothing behind.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Keeper:
         checkpoints: CheckpointSpec,
         garbage: CellGarbage | None = None,
     ) -> None:
-        """`garbage`: where the job is placed, what its cells are told to remove."""
+        """`garbage` is what cells are to remove, for placed jobs."""
         self._store, self._records, self._prefix, self._spec = store, records, prefix, checkpoints
         self._garbage = garbage
         self._held: dict[tuple[int, str], list[str]] = {}
@@ -44,13 +44,13 @@ class Keeper:
 
     @property
     def kept(self) -> list[int]:
-        """Versions before the newest that may have objects in the store."""
+        """Versions before the newest one that may have objects in the store."""
         versions = {*self._unwanted.values(), *self._removing.values(), *self._checkpoints}
         versions.update(version for version, _ in self._held)
         return sorted(version for version in versions if version < self._newest)
 
     async def inherit(self, commit: Commit, left: Leftovers, last: Commit) -> None:
-        """Take over a version from an earlier driver that came as far as `last`; only its step needed `left`."""
+        """Take over a version of an earlier driver that came as far as `last`; `left` was needed only for its step."""
         self._newest = last.version
         self._named.add(commit.version)
         self._remove(left, commit.version)
@@ -60,32 +60,32 @@ class Keeper:
         elif commit.version < last.version:
             self._discard(commit, standing=last)
 
-    def hold(self, commit: Commit, who: str, *, whole: bool = False) -> None:
-        """Somebody reads this version: its parameters stay until `release`, with `whole` the optimiser state too."""
+    def hold(self, commit: Commit, who: str, *, with_optimizer: bool = False) -> None:
+        """Keep a version's parameters, and `with_optimizer` its optimiser state, until `release`: `who` reads it."""
         self._held[commit.version, who] = (
-            commit.objects(self._prefix) if whole else [part.key for part in commit.params]
+            commit.objects(self._prefix) if with_optimizer else [part.key for part in commit.params]
         )
 
     def release(self, version: int, who: str) -> None:
-        """The opposite of `hold`; what waited for it is collected."""
+        """Undo `hold`, and remove the objects that were kept for it."""
         self._held.pop((version, who), None)
         self.collect()
 
     def release_all_but(self, versions: Iterable[int], who: str) -> None:
-        """Release what `who` holds, these versions excepted."""
+        """Release all versions that `who` holds, except for `versions`."""
         stay = set(versions)
         self._held = {held: names for held, names in self._held.items() if held[1] != who or held[0] in stay}
         self.collect()
 
     def superseded(self, old: Commit, new: Commit, left: Leftovers) -> None:
-        """`new` is committed: `left`, which only the step needed, goes, and of `old` what nobody reads."""
+        """Mark `left`, which only the step to `new` needed, and the objects of `old` that nobody reads."""
         self._newest = max(self._newest, new.version)
         self._remove(left, new.version)
         self._discard(old, standing=new)
         self.collect()
 
     def _discard(self, commit: Commit, *, standing: Commit) -> None:
-        """A version is to go, except what `standing` stands on too."""
+        """Mark the objects of a version for removal, except for those that `standing` also uses."""
         names = commit.objects(self._prefix)
         if commit.version in self._named and not self.is_checkpoint(commit.version):
             names.append(keys.checkpoint(self._prefix, commit.version))
@@ -94,7 +94,7 @@ class Keeper:
             self._unwanted.pop(name, None)
 
     def collect(self) -> None:
-        """Remove what is unwanted and nobody reads."""
+        """Remove the marked objects that nobody reads."""
         standing = {key for held in (*self._held.values(), *self._checkpoints.values()) for key in held}
         gone = {key: version for key, version in self._unwanted.items() if key not in standing}
         for key, version in gone.items():
@@ -102,14 +102,14 @@ class Keeper:
             self._remove(Leftovers([key]), version)
 
     def is_checkpoint(self, version: int) -> bool:
-        """Whether a version is one of the checkpoints that are kept now."""
+        """Whether a version is one of the current checkpoints."""
         every = self._spec.every_steps
         if every is None or version < 1 or version % every:
             return False
         return version > self._newest - self._spec.keep * every
 
     async def checkpoint(self, commit: Commit) -> bool:
-        """Record a checkpoint when one is due, and let go of the oldest; whether one was made."""
+        """Record a checkpoint if one is due, and release the oldest. Returns whether one was made."""
         if not self.is_checkpoint(commit.version):
             return False
         self._checkpoints[commit.version] = commit.objects(self._prefix)
@@ -123,7 +123,7 @@ class Keeper:
         return True
 
     async def record_checkpoint(self, commit: Commit) -> None:
-        """Name a commit's objects as a checkpoint."""
+        """Record a commit's objects as a checkpoint."""
         self._named.add(commit.version)
         named = {"version", "sizes", "slots", "params", "optimizer", "states", "cursor"}
         body = commit.model_dump(by_alias=True, include=named, exclude_none=True)
@@ -136,7 +136,7 @@ class Keeper:
         self._waiting += left.keys
 
     def sweep(self) -> None:
-        """Start to remove what waits for it: to be called when the driver, and best a core too, has nothing to do."""
+        """Start to remove the marked objects. Call this when the driver, and ideally a core, is idle."""
         names, self._waiting = self._waiting, []
         if names:
             task = asyncio.create_task(self._delete(names))
@@ -153,6 +153,6 @@ class Keeper:
                 self._removing.pop(name, None)
 
     async def settle(self) -> None:
-        """Remove what is left to remove, and wait for it."""
+        """Remove all marked objects, and wait until that is done."""
         self.sweep()
         await asyncio.gather(*self._tasks)

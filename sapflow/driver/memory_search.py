@@ -1,8 +1,8 @@
-"""The search for the workers' memory size in a job at work: eqs. 5 to 9 of Feng et al. (2018) on measured steps.
+"""The search for the workers' memory size in a running job: eqs. 5 to 9 of Feng et al. (2018) on measured steps.
 
-Pure: what it knows is in the commit before, so that a driver that was killed goes on with it, and of two drivers each
-goes on with the commit that won. Asking for a size is all that a driver does; the platform brings it, and functions
-say with their answers which one they have.
+Pure: its state is in the previous commit. So a restarted driver continues it, and of two drivers each continues with
+the commit that won. The driver only asks for a size. The platform provides it, and functions report the size that they
+have with their answers.
 """
 
 import math
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
     from sapflow.records.commits import Commit
 
 _SIGMA = 1.4826
-"""Times the median deviation from the median: the standard deviation of a normal distribution."""
+"""Standard deviation of a normal distribution divided by its median absolute deviation from the median."""
 _OF_MEDIAN = 1.2533
-"""Times the standard error of a mean: that of a median."""
+"""Standard error of a median divided by that of a mean."""
 
 
-class Sizing:
+class MemorySearch:
     """One job's search."""
 
     def __init__(self, settings: SearchSettings, full_samples: int) -> None:
-        """`full_samples`: of a step that is not the cut end of an epoch."""
+        """`full_samples` is the number of samples of every step but the last one of an epoch."""
         self._settings, self._full_samples = settings, full_samples
 
     def first(self, commit: "Commit", needed_bytes: int) -> "Commit":
-        """Version 0 with where the search begins."""
+        """Version 0 with the initial state of the search."""
         return _with(commit, self.begin(needed_bytes))
 
     def next(self, old: "Commit", new: "Commit") -> "Commit":
-        """`new`, which follows `old`, with where the search stands in it."""
+        """`new`, which follows `old`, with the state of the search after it."""
         return _with(new, self.after(old, new))
 
     def begin(self, needed_bytes: int = 0) -> SizeSearch:
-        """Before the first step. `needed_bytes`: what the model is estimated to need."""
+        """The state before the first step. `needed_bytes` is the estimate of what the model needs."""
         settings = self._settings
         least = min(max(settings.least, -(-needed_bytes // MIB)), settings.most)
         return SizeSearch(size=max(settings.start, least), least=least)
 
     def after(self, old: "Commit", new: "Commit") -> SizeSearch:
-        """Where the search stands with `new`, which follows `old`."""
+        """The state of the search after `new`, which follows `old`."""
         search = old.measured.search or self.begin()
         search = search.model_copy(update={"least": max(search.least, self._settings.least)})
         if search.size < search.least:
@@ -68,7 +68,7 @@ class Sizing:
         return search.model_copy(update=update | {"size": size or self._best(trials, search)})
 
     def _above_the_killed(self, search: SizeSearch, new: "Commit") -> SizeSearch:
-        """The size wanted was killed for its memory, and the functions have been given another."""
+        """The state after workers of the wanted size were killed for memory and got another size."""
         served = new.measured.memory_limits.get("worker", [])
         if len(served) != 1 or served[0] < search.least * MIB:
             return search
@@ -76,7 +76,7 @@ class Sizing:
         return search.model_copy(update=update)
 
     def _counts(self, search: SizeSearch, new: "Commit") -> bool:
-        """Whether a warm step tells what the size wanted takes: it is whole, and began when all had settled."""
+        """Whether a warm step counts for the wanted size: it is a full step and began after the settling time."""
         measured = new.measured
         settled = new.account.seconds - measured.seconds - search.started >= self._settings.settle_seconds
         return settled and measured.samples == self._full_samples and bool(measured.levels)
@@ -92,13 +92,13 @@ class Sizing:
         return memory_search.following(_plain(trials), sizes, settings.goal)
 
     def _best(self, trials: Sequence[SizeTrial], search: SizeSearch) -> int:
-        """Of the sizes tried that were not killed; the least that may be given, where all were."""
+        """The best of the sizes tried that were not killed, or the least that is allowed if all were."""
         usable = [each for each in _plain(trials) if each.size >= search.least]
         return memory_search.best(usable, self._settings.goal).size if usable else search.least
 
 
 def _is_warm(search: SizeSearch, old: "Commit", new: "Commit") -> bool:
-    """Whether all workers had the size wanted, in the step before too, and no function had to be started."""
+    """Whether all workers had the wanted size in this step and the one before, and no function had to be started."""
     limits = new.measured.memory_limits.get("worker")
     return (
         limits == [search.size * MIB]
@@ -112,7 +112,7 @@ def _plain(trials: Sequence[SizeTrial]) -> list[Trial]:
 
 
 def _trial(size: int, steps: Sequence[tuple[float, float]], version: int) -> SizeTrial:
-    """The medians over a size's steps: the mean of ten would tell of the one in which a node had other things to do."""
+    """The medians over a size's steps. A mean would be dominated by a single step in which a node was busy."""
     seconds = [each for each, _ in steps]
     middle = statistics.median(seconds)
     scatter = _SIGMA * statistics.median(abs(each - middle) for each in seconds)

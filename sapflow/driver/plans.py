@@ -32,23 +32,23 @@ BETTER = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Where a driver's functions run."""
+class Environment:
+    """The environment that a driver's functions run in."""
 
     runtime: Runtime = "local"
     instances: int | None = None
-    """Calls that can be at work at once; None: any number."""
+    """Calls that can be at work at once; None means any number."""
     forward_flops: int | None = 0
-    """Of the model, for one sample; None: not known, and nothing is forecast."""
+    """Operations of the model's forward pass for one sample; None if unknown, and then nothing is forecast."""
     request_bytes: int = REQUEST
     """Bytes of contributions that one request may carry, at most."""
 
 
 class Planning:
-    """Chooses the plans of one job."""
+    """Chooses the plans of a job."""
 
-    def __init__(self, context: Context, around: Surroundings) -> None:
-        self._context, self._around = context, around
+    def __init__(self, context: Context, environment: Environment) -> None:
+        self._context, self._environment = context, environment
         self._job = context.job
         self._seen: deque[tuple[Commit, Commit]] = deque(maxlen=WINDOW)
         self._steps = 0
@@ -56,13 +56,13 @@ class Planning:
 
     @property
     def runtime(self) -> Runtime:
-        """Where the job's functions run."""
-        return self._around.runtime
+        """The runtime of the job's functions."""
+        return self._environment.runtime
 
     def size(self, sizes: Sizes, slots: Sequence[str]) -> Size:
         """The model's size, as the cost model needs it."""
         at_root = len(slots) if self._context.facts.root_state else 0
-        return Size(sizes.parameters, sizes.averaged, at_root, self._around.forward_flops or 0)
+        return Size(sizes.parameters, sizes.averaged, at_root, self._environment.forward_flops or 0)
 
     def first(self, size: Size) -> tuple[Plan, Forecast | None]:
         """The plan of a job that starts, and its forecast.
@@ -75,7 +75,7 @@ class Planning:
         constants = self._before_measuring
         work = self._work(size, constants)
         steps = self._context.total_steps
-        known = self._around.forward_flops is not None
+        known = self._environment.forward_flops is not None
         remaining = choice.within_limits(job, steps if known else None)
         best = choice.choose(job, work, constants, size, remaining)
         return self._plan(best, size), _forecast(best, steps, constants.origin) if known else None
@@ -146,11 +146,11 @@ class Planning:
 
     @property
     def _before_measuring(self) -> Constants:
-        return workload.constants_of(self._context.store.url, self._around.runtime)
+        return workload.constants_of(self._context.store.url, self._environment.runtime)
 
     def _work(self, size: Size, constants: Constants) -> Work:
-        around = self._around
-        return workload.work_of(self._job, size, constants, around.runtime, around.instances)
+        environment = self._environment
+        return workload.work_of(self._job, size, constants, environment.runtime, environment.instances)
 
     def _plan(self, one: Candidate, size: Size) -> Plan:
         mergers = "worker" if self._job.spec.merge.reuse_workers else "merger"
@@ -162,7 +162,7 @@ class Planning:
         merge, total = self._job.spec.merge, size.parameters + size.averaged
         if merge.channel == "Store" or self._job.spec.affinity is not None:
             return None
-        most = self._around.request_bytes
+        most = self._environment.request_bytes
         if merge.channel == "Inline" and (why := misfit(one.structure, one.shards, total, most)):
             raise SpecError([("spec.merge.channel", why)])
         return inline_levels(one.structure, one.shards, total, most) or None

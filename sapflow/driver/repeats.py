@@ -1,4 +1,4 @@
-"""Steps that are made anew because something they stood on was lost, and not by the job's own fault."""
+"""Repetitions of steps that failed because an object was lost, which is not the job's fault."""
 
 import logging
 
@@ -7,18 +7,18 @@ from sapflow.errors import CellLost, ObjectMissing, SapflowError
 log = logging.getLogger(__name__)
 
 REPETITIONS = {CellLost.reason: 8, ObjectMissing.reason: 2}
-"""Times that one step is made anew because a cell was lost under it; or because the store has lost a contribution that
-it had taken: nothing makes those durable, and one was seen to go with a MinIO that was killed."""
+"""How often a step is repeated, by reason: because a cell was lost, or because the store lost a contribution.
+Contributions are not written durably, and one was seen to disappear when MinIO was killed."""
 
 
 class StepRepeats:
-    """Counts how often the step at hand was made anew, by the reason: each may be so a few times."""
+    """Counts the repetitions of the current step by reason; each reason allows a few."""
 
     def __init__(self) -> None:
         self._version, self._times = -1, dict.fromkeys(REPETITIONS, 0)
 
     def may_repeat(self, failure: SapflowError, version: int) -> bool:
-        """Whether the step after `version`, which has failed, is to be made anew."""
+        """Whether the step after `version`, which has failed, may be repeated."""
         most = REPETITIONS.get(failure.reason)
         if most is None:
             return False

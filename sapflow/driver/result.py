@@ -1,4 +1,4 @@
-"""What a finished job leaves: the model by name, its metrics, and the outcome record."""
+"""The result of a finished job: the model with named tensors, metrics, and the outcome record."""
 
 import asyncio
 import json
@@ -55,9 +55,9 @@ async def write(context: Context, evaluations: Evaluations, last: Commit, chosen
 
 
 def forecast_against(first: Commit, chosen: Commit) -> dict[str, float] | None:
-    """What was forecast before the first step of as many steps as were taken, and its error as a share of what came.
+    """The forecast before the first step, scaled to the steps taken, and its error relative to the measured values.
 
-    Cold starts, evaluations and faults are in what came, and in no forecast.
+    Measured values include cold starts, evaluations and faults; a forecast does not.
     """
     forecast, steps = first.forecast, chosen.version
     seconds = chosen.account.seconds - first.account.seconds
@@ -72,7 +72,7 @@ def forecast_against(first: Commit, chosen: Commit) -> dict[str, float] | None:
 
 
 def describe(context: Context) -> dict[str, Any]:
-    """What `sapflow predict` needs to build the model again and scale its input: the same for every run of the job."""
+    """Metadata with which `sapflow predict` builds the model and scales input. It is the same for every run."""
     spec, manifest = context.job.spec, context.manifest
     return {
         "model": spec.model.model_dump(by_alias=True, mode="json", exclude_none=True),
@@ -87,7 +87,7 @@ def describe(context: Context) -> dict[str, Any]:
 
 
 async def _write_metrics(context: Context, evaluations: Evaluations, chosen: Commit) -> None:
-    """One line a version, up to the chosen one."""
+    """Write a line for each version up to the chosen one."""
     versions = range(1, chosen.version + 1)
     limit = asyncio.Semaphore(16)
 

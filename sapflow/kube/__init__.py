@@ -1,1 +1,1 @@
-"""One client of Kubernetes API servers, for the operator, the chart's hooks, the driver's pod and the command line."""
+"""The client of Kubernetes API servers, for the operator, the chart's hooks, the driver's pod and the command line."""

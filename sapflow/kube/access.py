@@ -1,4 +1,4 @@
-"""How an API server is reached: its address, whom it trusts a request to come from, and whom the request trusts."""
+"""Access to an API server: its address, the credentials of requests, and the certificates that they trust."""
 
 import ssl
 from collections.abc import Mapping
@@ -9,26 +9,26 @@ from typing import Protocol
 from sapflow.mounted import MountedFiles
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where every pod finds the token, the CA certificate and the namespace of its service account."""
+"""The folder in every pod with the token, the CA certificate and the namespace of its service account."""
 HOST, PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
-"""Environment variables that tell every pod of the API server."""
+"""Environment variables with the API server's address in every pod."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one request needs. Requests with the same `tls` share connections.
+    """The address and credentials for a request. Requests with the same `tls` share connections.
 
-    One that never changes is a source of itself.
+    An access that never changes is its own source.
     """
 
     server: str
     """`https://host:port`, without a slash at its end."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Those that say who asks."""
+    """Headers with the credentials."""
     tls: ssl.SSLContext | None = None
-    """None: Python's own trust; for a server at http:// it is not looked at."""
+    """None means Python's default certificates. It is not used for a server at http://."""
     server_name: str | None = None
-    """The name that the server's certificate is for, where that is not its address."""
+    """The name in the server's certificate, if it is not the server's address."""
     proxy: str | None = None
     """The URL of an HTTP proxy on the way."""
 
@@ -36,25 +36,25 @@ class Access:
         return self
 
     def refused(self) -> None:
-        """There is nothing to read anew."""
+        """Does nothing, because this access never changes."""
 
 
 class AccessSource(Protocol):
-    """Says how to reach one API server, and renews what ends."""
+    """A source of access to an API server, which renews credentials that expire."""
 
     @property
     def server(self) -> str:
         """The server's address, for messages."""
 
     async def current(self) -> Access:
-        """What the next request needs. Raises SapflowError where there is nothing to log in with."""
+        """The access for the next request. Raises SapflowError if there are no credentials."""
 
     def refused(self) -> None:
-        """The server did not accept the last access: the next is to be read anew."""
+        """Take note that the server refused the last access, so that the next one is read again."""
 
 
 class ServiceAccount:
-    """A pod's own account: a token and a CA certificate in mounted files, which are renewed under a running pod."""
+    """A pod's own account: a token and a CA certificate in mounted files, which are renewed while the pod runs."""
 
     def __init__(self, server: str, folder: Path = ACCOUNT) -> None:
         """`folder` holds `token` and, for a server at https://, `ca.crt`. Raises OSError without a token."""
@@ -65,7 +65,7 @@ class ServiceAccount:
 
     @classmethod
     def in_pod(cls, environ: Mapping[str, str], folder: Path = ACCOUNT) -> "ServiceAccount | None":
-        """The account of the pod that this process runs in; None outside of pods."""
+        """The account of this process's pod; None outside of pods."""
         if HOST not in environ or not (folder / "token").is_file():
             return None
         return cls(server_url(environ[HOST], environ.get(PORT, "443")), folder)
@@ -82,5 +82,5 @@ class ServiceAccount:
 
 
 def server_url(host: str, port: int | str) -> str:
-    """The API server at a host and port. An IPv6 address needs its brackets."""
+    """The URL of the API server at a host and port. An IPv6 address gets brackets."""
     return f"https://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,6 +1,6 @@
-"""The client for programs without an event loop: each call waits for the same call of `ApiClient`.
+"""The client for programs without an event loop. Each call waits for the same call of `ApiClient`.
 
-One thread runs the event loop, so that a signal that ends the caller's wait never strikes inside of it.
+The event loop runs in a thread, so a signal that interrupts the caller never interrupts the loop.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ _CLOSE_SECONDS = 5.0
 
 
 class BlockingApiClient:
-    """An ApiClient whose calls block. Safe to use from threads.
+    """An ApiClient whose calls block. It is thread-safe.
 
-    It ends with `close`, else when nobody holds it any more, at the latest with the process.
+    It ends with `close`, or when it has no more references, or with the process.
     """
 
     def __init__(self, client: ApiClient) -> None:
-        """`client` is used and closed by this one alone."""
+        """`client` must not be used by anything else, and is closed by this object."""
         started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         thread = threading.Thread(target=_run, args=(client, started), name="kube", daemon=True)
         thread.start()
@@ -34,7 +34,7 @@ class BlockingApiClient:
         self._finalizer = weakref.finalize(self, _stop, self._loop, stop, thread)
 
     def close(self) -> None:
-        """End all calls that are under way, and the thread."""
+        """End all calls under way, and the thread."""
         self._finalizer()
 
     def read(self, path: str, query: Query | None = None) -> Object:
@@ -67,7 +67,7 @@ class BlockingApiClient:
         return self._iterate(self._client.lines(path, query, follow=follow))
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` comes to; it is cancelled where the wait is given up."""
+        """The result of `work`, which is cancelled if the wait is interrupted."""
         if not self._finalizer.alive:
             work.close()
             raise ClusterUnavailable("the client of the API server is closed", 0)
@@ -81,12 +81,12 @@ class BlockingApiClient:
             raise
 
     def _iterate(self, batches: AsyncGenerator[Sequence[T], None]) -> Iterator[T]:
-        """What comes in batches, one by one: a hop between threads for each item would take longer than reading it."""
+        """The items of batches one by one; to switch threads for each item would take longer than reading it."""
         try:
             while (batch := self._wait(_next(batches))) is not None:
                 yield from batch
         finally:
-            # Not waited for: a generator that is forgotten is closed in whichever thread collects the garbage.
+            # This does not wait: an abandoned generator is closed in whichever thread collects the garbage.
             if self._finalizer.alive:
                 asyncio.run_coroutine_threadsafe(_close(batches), self._loop)
 
@@ -96,13 +96,13 @@ async def _next(batches: AsyncGenerator[T, None]) -> T | None:
 
 
 async def _close(batches: AsyncGenerator[Any, None]) -> None:
-    # It is running still where a wait for it was given up in this moment: then it is cancelled, and ends by itself.
+    # It still runs if a wait for it was interrupted just now; then it is cancelled and ends by itself.
     with suppress(RuntimeError):
         await batches.aclose()
 
 
 def _run(client: ApiClient, started: "Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]") -> None:
-    """The thread's work: a loop until it is told to stop. What is under way then is cancelled first."""
+    """Run the event loop in the thread until it is told to stop; tasks under way are cancelled then."""
 
     async def serve() -> None:
         stop = asyncio.Event()

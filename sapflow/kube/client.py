@@ -1,6 +1,6 @@
-"""The client: requests to an API server, bounded in time, tried again where that may help, errors translated.
+"""The client: requests to an API server with time limits, repetitions if they may help, and translated errors.
 
-Objects are plain dicts without `managedFields`, which are half of most objects and which nobody here asks for.
+Objects are plain dicts without `managedFields`, which make half of most objects and are not needed here.
 """
 
 import asyncio
@@ -19,39 +19,39 @@ from sapflow.kube.errors import ClusterError, ClusterUnavailable
 Object = dict[str, Any]
 Query = Mapping[str, str]
 Change = tuple[str, list[Object]]
-"""What happened (LISTED, ADDED, MODIFIED, DELETED) and to which objects; LISTED are all that there are now."""
+"""A kind of change (LISTED, ADDED, MODIFIED, DELETED) and its objects; LISTED has all objects that exist now."""
 
 PAGE = 200
-"""Objects of a list that are read at once."""
+"""The number of objects in a page of a list."""
 _WATCH_SECONDS = 60
 _SILENT_SECONDS = 75.0
-"""A watch ends by itself before; a log that is silent for so long is asked for anew."""
+"""After this silence a followed log is requested again. A watch ends by itself earlier."""
 _WATCH_TRIES = 10
 _LONGEST_PAUSE = 10.0
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _SHOWN = 300
-"""Characters of an answer that is no Status object."""
+"""The number of characters that are shown of an answer that is no Status object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a client waits for answers, and after which of them it asks again."""
+    """How long a client waits for answers, and after which of them it repeats a request."""
 
     seconds: float = 15.0
-    """For a whole answer; streams may last, and be silent for a minute."""
+    """Time limit of an answer. Streams may last longer, and be silent for a minute."""
     connect_seconds: float = 5.0
     tries: int = 4
     pause: float = 0.2
-    """Seconds before the second try, doubled at each further one, and varied so that clients do not come at once."""
+    """Seconds before the second try. They double for each further one, with jitter."""
     again: frozenset[int] = frozenset({429, 500, 502, 503, 504})
-    """HTTP statuses that a further try may mend; 401 belongs here where credentials are renewed."""
+    """HTTP statuses after which a request is repeated; with renewable credentials 401 belongs here."""
 
 
 class ApiClient:
-    """Talks to one API server. To be used within one event loop, and closed there.
+    """A client of one API server. It must be used and closed in one event loop.
 
-    Each request may be made twice: all of them leave the same behind whether they are made once or more often.
+    Each request may be made twice, because all of them are idempotent.
     """
 
     def __init__(
@@ -62,28 +62,29 @@ class ApiClient:
         connections: int = 100,
         failed: Callable[[str, int], None] | None = None,
     ) -> None:
-        """`connections`: at most, at once. `failed` hears of each try that fails: its method and HTTP status."""
+        """`connections` is the largest number of connections. `failed` is called with method and HTTP status of each
+        failed try."""
         self._access, self._patience = access, patience
         self._connections, self._failed = connections, failed
         self._session: aiohttp.ClientSession | None = None
 
     async def read(self, path: str, query: Query | None = None) -> Object:
-        """An object. Raises ClusterError, also where there is none (404)."""
+        """An object. Raises ClusterError, also if there is none (404)."""
         return (await self._ask("GET", path, query=query))[1]
 
     async def each(self, path: str, query: Query | None = None) -> AsyncGenerator[Object, None]:
-        """The objects of a list, one after the other: no more than a page of them is held. Raises ClusterError."""
+        """Yields the objects of a list, and holds only a page of them. Raises ClusterError."""
         async with aclosing(self._pages(path, query or {})) as pages:
             async for page in pages:
                 for item in page["items"]:
                     yield item
 
     async def objects(self, path: str, query: Query | None = None) -> list[Object]:
-        """As `each`, all at once."""
+        """The objects of a list. Raises ClusterError."""
         return [found async for found in self.each(path, query)]
 
     async def create(self, path: str, manifest: Mapping[str, Any]) -> Object:
-        """A new object in the list at `path`. Raises ClusterError."""
+        """Create an object in the list at `path`. Raises ClusterError."""
         return (await self._ask("POST", path, body=manifest))[1]
 
     async def apply(
@@ -95,10 +96,10 @@ class ApiClient:
         force: bool = True,
         dry_run: bool = False,
     ) -> tuple[bool, Object]:
-        """Make the manager's fields of an object what the manifest says, by server-side apply.
+        """Apply a manifest server-side. Returns whether the object is new, and the object.
 
-        Whether the object is new, and the object. Without `force` a field of another manager is a conflict (409);
-        with `dry_run` it is only asked whether it would do. Raises ClusterError.
+        Without `force` a field of another manager is a conflict (409). With `dry_run` the server only checks the
+        manifest. Raises ClusterError.
         """
         query = {"fieldManager": manager}
         query |= {"force": "true"} if force else {}
@@ -111,9 +112,10 @@ class ApiClient:
         return (await self._ask("PATCH", path, body=change, media=_MERGE))[1]
 
     async def delete(self, path: str, uid: str | None = None, *, at_once: bool = False) -> None:
-        """Remove an object and what it owns. Raises ClusterError: 404 where it is gone, 409 where `uid` is another's.
+        """Remove an object and everything that it owns. Raises ClusterError with 404 if it is gone, 409 if its uid is
+        not `uid`.
 
-        With `at_once` no node is waited for.
+        With `at_once` the node need not confirm it.
         """
         body: Object = {"propagationPolicy": "Background"}
         body |= {"gracePeriodSeconds": 0} if at_once else {}
@@ -121,9 +123,9 @@ class ApiClient:
         await self._ask("DELETE", path, body=body)
 
     async def changes(self, path: str, query: Query | None = None) -> AsyncGenerator[list[Change], None]:
-        """What a list holds, then every change to it, for ever: cut off, it goes on where it was.
+        """Yields a list's objects, then every change to it, without end. After an interruption it resumes.
 
-        Raises ClusterError; ClusterUnavailable after many failures with nothing heard between them.
+        Raises ClusterError, and ClusterUnavailable after many consecutive failures.
         """
         version: str | None = None
         failures = 0
@@ -136,7 +138,7 @@ class ApiClient:
                     async for heard in watch:
                         failures = 0
                         if any(kind == "ERROR" for kind, _ in heard):
-                            # Mostly 410: that version is forgotten. Everything is listed anew.
+                            # Usually 410: the server no longer knows this resource version. Everything is listed again.
                             version = None
                             break
                         version = str(heard[-1][1]["metadata"]["resourceVersion"])
@@ -156,9 +158,9 @@ class ApiClient:
     async def lines(
         self, path: str, query: Query | None = None, *, follow: bool = False
     ) -> AsyncGenerator[list[str], None]:
-        """The lines of a text, some at a time as they come; `follow`: it may be silent for a while.
+        """Yields the lines of a text in batches as they arrive. With `follow` it may be silent for a while.
 
-        Raises ClusterError; ClusterUnavailable where it breaks off or has been silent for long.
+        Raises ClusterError, and ClusterUnavailable if it breaks off or is silent for long.
         """
         seconds = _SILENT_SECONDS if follow else self._patience.seconds
         async with self._stream(path, query or {}, seconds) as response:
@@ -185,7 +187,7 @@ class ApiClient:
             asked["continue"] = more
 
     async def _listed(self, path: str, query: Query) -> tuple[str, list[Object]]:
-        """The version of a list, which all its pages have, and its objects."""
+        """The resource version of a list, which all its pages share, and its objects."""
         found: list[Object] = []
         version = ""
         async for page in self._pages(path, query):
@@ -218,7 +220,7 @@ class ApiClient:
         body: Mapping[str, Any] | None = None,
         media: str = "application/json",
     ) -> tuple[int, Object]:
-        """Status and object of an answer, tried again a few times where that may help. Raises ClusterError."""
+        """Status and object of an answer. Requests are repeated a few times if that may help. Raises ClusterError."""
         timeout = aiohttp.ClientTimeout(
             total=self._patience.seconds, sock_connect=self._patience.connect_seconds
         )
@@ -236,7 +238,7 @@ class ApiClient:
 
     @asynccontextmanager
     async def _stream(self, path: str, query: Query, seconds: float) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer whose body is still to come, silent for so many seconds at most. Only its head is tried again."""
+        """An answer whose body is yet to be read and may be silent for `seconds`. Only the request is repeated."""
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._patience.connect_seconds, sock_read=seconds
         )
@@ -262,7 +264,7 @@ class ApiClient:
         body: Mapping[str, Any] | None = None,
         media: str = "application/json",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer that is no refusal; what breaks while it is read is translated too. Raises ClusterError."""
+        """A successful answer; errors while it is read are translated, too. Raises ClusterError."""
         asked = f"{method} {path}"
         access = await self._access.current()
         try:
@@ -276,7 +278,7 @@ class ApiClient:
                 ssl=access.tls or True,
                 server_hostname=access.server_name,
                 proxy=access.proxy,
-                # A token is for the server that it was given for.
+                # A token must not be sent to another server.
                 allow_redirects=False,
             ) as response:
                 if response.status >= 300:
@@ -313,14 +315,14 @@ class ApiClient:
 
 
 def _object(text: str, asked: str, status: int) -> Object:
-    """The JSON object that an answer is. Raises ClusterError where it is something else: no API server speaks so."""
+    """The JSON object of an answer. Raises ClusterError if it is anything else, because then it is no API server."""
     try:
         found = json.loads(text, object_pairs_hook=_without_managed_fields)
     except ValueError:
         found = None
     if not isinstance(found, dict):
         raise ClusterError(
-            f"{asked} was answered with what is no JSON object: {text[:_SHOWN]!r}; is an API server at that address?",
+            f"{asked} got an answer that is no JSON object: {text[:_SHOWN]!r}; is an API server at that address?",
             status,
             text,
         )
@@ -332,7 +334,7 @@ def _without_managed_fields(pairs: list[tuple[str, Any]]) -> Object:
 
 
 def _message(text: str) -> str:
-    """What a refusal says: the message of its Status object, else its first words."""
+    """The message of a refusal's Status object, or else the beginning of its text."""
     try:
         said = json.loads(text)
     except ValueError:

@@ -1,8 +1,8 @@
-"""What a request to an API server may raise.
+"""Errors of requests to an API server.
 
 SapflowError
-└── ClusterError              the API server refused: `status` is HTTP's, `body` the text of its answer
-    └── ClusterUnavailable    no answer (status 0), or one that asks for another try
+└── ClusterError              the API server refused: `status` is the HTTP status, `body` the text of its answer
+    └── ClusterUnavailable    no answer (status 0), or one that asks to try again
 """
 
 from sapflow.errors import SapflowError
@@ -11,8 +11,8 @@ from sapflow.errors import SapflowError
 class ClusterError(SapflowError):
     """The API server refused a request.
 
-    A later try may help unless the object itself is at fault: rights and quotas are mended elsewhere, and a kind that
-    was installed a moment ago is not known everywhere yet.
+    A later try may help unless the object itself is wrong: rights and quotas are changed elsewhere, and a kind that was
+    just installed is not known everywhere yet.
     """
 
     reason = "ClusterRefused"
@@ -25,6 +25,6 @@ class ClusterError(SapflowError):
 
 
 class ClusterUnavailable(ClusterError):
-    """The API server did not answer, or asked for another try."""
+    """The API server did not answer, or asked to try again."""
 
     reason = "ClusterUnavailable"

@@ -1,4 +1,4 @@
-"""The networks that workers train: built-in ones and the user's own. torch is imported here."""
+"""The networks that workers train: built-in ones and users' own. This package imports torch."""
 
 from sapflow.models.build import BUILT_IN, build
 from sapflow.models.examine import examine

@@ -1,4 +1,4 @@
-"""From the spec's `model` field to a torch module: built in, or the user's own factory."""
+"""Builds the torch module that the spec's `model` names: a built-in one, or that of the user's factory."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -39,9 +39,9 @@ def build(
 ) -> nn.Module:
     """A float32 network for samples of shape `inputs`, in training mode, initialised from `seed` alone.
 
-    A name with a colon is `package.module:factory`: the factory is called with `args`, and with `inputs` and
-    `outputs` where its signature takes them. torch's global generator is left as it was; a factory that draws
-    from other generators must seed them itself.
+    A name with a colon is `package.module:factory`. The factory is called with `args`, and with `inputs` and
+    `outputs` if its signature has them. The state of torch's global generator is restored; a factory that uses
+    other generators must seed them itself.
     Raises SpecError: unknown name or argument, no such module or factory, not a float32 nn.Module.
     """
     with torch.random.fork_rng(devices=[]):
@@ -93,7 +93,7 @@ def _call(entrypoint: str, args: Mapping[str, Any], inputs: tuple[int, ...], out
     try:
         signature = inspect.signature(factory)
     except ValueError:
-        # Some callables written in C tell nothing of themselves.
+        # Some callables written in C have no signature.
         return factory(**arguments)
     takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in signature.parameters.values())
     for name, value in (("inputs", inputs), ("outputs", outputs)):

@@ -1,6 +1,6 @@
 """The built-in networks, and the arguments each takes (checked by pydantic, in the spec's camelCase).
 
-Features come as float32 [samples, *inputs], images channels first: inputs = (channels, height, width).
+Features are float32 [samples, *inputs], images with channels first: inputs = (channels, height, width).
 A network's output is [samples, outputs]: logits, or regression targets.
 """
 
@@ -56,7 +56,7 @@ class LenetArguments(Arguments):
 
 
 def mlp(arguments: MlpArguments, inputs: Inputs, outputs: int) -> nn.Module:
-    """Any features, flattened, through linear layers."""
+    """Features of any shape are flattened and passed through linear layers."""
     features = 1
     for extent in inputs:
         features *= extent
@@ -149,8 +149,8 @@ class CenterCrop(nn.Module):
 class LocalResponseNorm(nn.Module):
     """x / (1 + α Σ x²)^0.75 over 9 neighbouring channels, α = 0.001/9, on [samples, channels, height, width].
 
-    torch's own goes through a three-dimensional pooling that took 40 % of the network's time on a CPU; as a
-    product with a band matrix it takes a sixth of that.
+    torch's own implementation uses a three-dimensional pooling, which took 40 % of the network's time on a CPU. A
+    product with a band matrix takes a sixth of that.
     """
 
     def forward(self, images: Tensor) -> Tensor:

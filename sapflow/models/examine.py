@@ -1,4 +1,4 @@
-"""Looks at a job's model before anything is trained: what it counts, and that it fits the data."""
+"""Examines a job's model before training: its sizes, and whether it fits the data."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -17,11 +17,11 @@ _SAMPLES = 2
 def examine(
     name_or_entrypoint: str, args: Mapping[str, Any], *, inputs: tuple[int, ...], outputs: int
 ) -> tuple[ModelFacts, int]:
-    """Facts of a model, and the fewest samples that it can be trained on at once (batch statistics need 2).
+    """Facts about a model, and the fewest samples that it can be trained on at once (batch statistics need 2).
 
-    Built-in models are built on torch's meta device, which allocates nothing; one's own for real, since a
-    factory may do what meta tensors cannot.
-    Raises SpecError: as `build`, a factory that fails, or outputs of another shape than the data's targets.
+    Built-in models are built on torch's meta device, which allocates nothing. A user's model is built for real,
+    because its factory may do what meta tensors cannot.
+    Raises SpecError like `build`, and if a factory fails or outputs do not have the shape of the data's targets.
     """
     own = ":" in name_or_entrypoint
     field = "spec.model.entrypoint" if own else "spec.model"
@@ -49,7 +49,7 @@ def examine(
 
 
 def _forward(model: torch.nn.Module, samples: int, inputs: tuple[int, ...]) -> object:
-    """One forward pass on zeros that leaves running statistics as they are."""
+    """Run a forward pass on zeros that does not change running statistics."""
     state = {name: each.detach() for name, each in model.named_parameters()}
     state |= {name: each.clone() for name, each in model.named_buffers()}
     device = next(iter(state.values())).device

@@ -1,4 +1,4 @@
-"""What a network holds and needs: what `sapflow validate` compares with the memory of a worker."""
+"""Sizes of a network, which `sapflow validate` compares with the memory of a worker."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ _PROBE_SAMPLES = 2
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Counts of elements, tied parameters once; buffers are the persistent ones (those in state_dict)."""
+    """Numbers of elements. Tied parameters count once; buffers are the persistent ones (those in state_dict)."""
 
     parameters: int
     float_buffers: int
     integer_buffers: int
     activations_per_sample: int
-    """float32 values that autograd keeps per sample between forward and backward."""
+    """Number of float32 values per sample that autograd keeps between forward and backward."""
     has_batch_statistics: bool
     has_dropout: bool
     names: tuple[str, ...]
@@ -29,11 +29,11 @@ class ModelFacts:
 
 
 def describe(model: nn.Module, inputs: tuple[int, ...]) -> ModelFacts:
-    """Facts of a model for samples of shape `inputs`; the model itself is neither moved nor changed.
+    """Facts about a model for samples of shape `inputs`. The model is neither moved nor changed.
 
-    Runs forward once on two samples of zeros, wherever the parameters are. A model built on torch's meta
-    device is described without allocating anything, at the price of loading 80 MiB of torch's Python.
-    Raises SpecError where the model does not take such samples.
+    Runs forward once on two samples of zeros, on the device of the parameters. To describe a model on torch's meta
+    device allocates nothing, but loads 80 MiB of torch's Python modules.
+    Raises SpecError if the model does not accept such samples.
     """
     parameters = dict(model.named_parameters())
     own = {name for name, _ in model.named_parameters(remove_duplicate=False)}
@@ -54,15 +54,15 @@ def describe(model: nn.Module, inputs: tuple[int, ...]) -> ModelFacts:
 def _drops(module: nn.Module) -> bool:
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return module.p > 0
-    # Recurrent and attention layers keep a probability of their own.
+    # Recurrent and attention layers have a dropout probability of their own.
     rate = getattr(module, "dropout", 0)
     return isinstance(rate, float) and rate > 0
 
 
 def _activations(model: nn.Module, inputs: tuple[int, ...]) -> int:
-    """Elements saved for backward, per sample: each storage once, parameters and buffers left out.
+    """The number of elements saved for backward, per sample. Each storage counts once, parameters and buffers do not.
 
-    One forward pass on stand-ins, so that running statistics stay as they are.
+    This takes a forward pass on stand-ins, so running statistics do not change.
     """
     stand_ins = {
         name: each.detach().requires_grad_(each.requires_grad) for name, each in model.named_parameters()

@@ -1,4 +1,4 @@
-"""Counts the arithmetic of a model, from which a plan tells how long a worker computes."""
+"""Counts the arithmetic of a model, from which the planner predicts how long a worker computes."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -17,8 +17,8 @@ def forward_flops(
 ) -> int:
     """Floating-point operations of matrix products, convolutions and attention in a forward pass, per sample.
 
-    Backward takes twice as many. Built-in models are counted on torch's meta device, without computing.
-    Raises as `build` does; `examine` is there to explain what is wrong with a model.
+    Backward takes twice as many. Built-in models are counted on torch's meta device, without computing anything.
+    Raises what `build` raises; `examine` explains what is wrong with a model.
     """
     own = ":" in name_or_entrypoint
     with torch.random.fork_rng(devices=[]), nullcontext() if own else torch.device("meta"):

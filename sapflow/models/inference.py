@@ -1,4 +1,4 @@
-"""A trained model put to use: built again, its weights loaded, samples sent through it."""
+"""Inference with a trained model: builds it, loads its weights, and passes samples through it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def restore(
 ) -> nn.Module:
     """The model with these weights, in evaluation mode.
 
-    Raises SpecError where it cannot be built, CorruptObject where the tensors are not all of its state.
+    Raises SpecError if it cannot be built, and CorruptObject if the tensors are not its complete state.
     """
     model = build(name_or_entrypoint, args, inputs=inputs, outputs=outputs, seed=0)
     try:
@@ -34,7 +34,7 @@ def restore(
 
 
 def forward(model: nn.Module, features: np.ndarray) -> np.ndarray:
-    """Outputs float32 [n, outputs] for features float32 [n, *inputs], scaled already."""
+    """Outputs float32 [n, outputs] for scaled features float32 [n, *inputs]."""
     pieces = []
     with torch.inference_mode():
         for start in range(0, len(features), BATCH):

@@ -186,9 +186,9 @@ def planned_line(event: Event) -> str:
     text = f"merging by {tree}" + (f" in {event['shards']} shards" if event["shards"] > 1 else "")
     if "secondsPerStep" in event:
         seconds, spent = event["secondsPerStep"], event["dollarsPerStep"]
-        whole = f"{duration(event['steps'] * seconds)} and {dollars(event['steps'] * spent)}"
+        total = f"{duration(event['steps'] * seconds)} and {dollars(event['steps'] * spent)}"
         text += (
-            f": forecast {duration(seconds)} a step, {whole} for {count(event['steps'], 'step')}, "
+            f": forecast {duration(seconds)} a step, {total} for {count(event['steps'], 'step')}, "
             f"from {event['constants']}"
         )
     return text

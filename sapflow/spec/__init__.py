@@ -1,1 +1,1 @@
-"""What a user writes: the fields of a TrainingJob, their rules, and what is wrong with a document in words."""
+"""The spec that a user writes: the fields of a TrainingJob, their rules, and messages about their problems."""

@@ -1,4 +1,4 @@
-"""From YAML text, or a decoded document, to a checked TrainingJob; every problem of it is found at once."""
+"""Parses YAML text or a decoded document into a checked TrainingJob, and finds all problems at once."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def load(text: str, runtime: Runtime = "local") -> TrainingJob:
 def parse(document: object, runtime: Runtime = "local") -> TrainingJob:
     """A TrainingJob from a decoded document, to be run by `runtime`. Raises SpecError with all problems.
 
-    A local run refuses what only a cluster honours, a cluster what only one machine can do.
+    A local run refuses fields that only a cluster supports, and a cluster refuses what only one machine can do.
     """
     if not isinstance(document, dict):
         raise SpecError([("(document)", "must be a mapping with apiVersion, kind, metadata and spec")])

@@ -1,4 +1,4 @@
-"""What a job's objects in a cluster are labelled with: the operator writes it, the command line reads it."""
+"""Labels of a job's objects in a cluster. The operator writes them, and the command line reads them."""
 
 GROUP = "sapflow.dev"
 VERSION = "v1alpha1"
@@ -9,5 +9,5 @@ CELL = f"{GROUP}/cell"
 
 
 def selector(job: str, role: str | None = None) -> str:
-    """Selects all children of a job, or its pods of one role (worker, merger or driver)."""
+    """A label selector for all children of a job, or for its pods of one role (worker, merger or driver)."""
     return f"{JOB}={job}" + (f",{ROLE}={role}" if role else "")

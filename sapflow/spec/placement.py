@@ -1,4 +1,4 @@
-"""spec.affinity and spec.placement: which edges of the step graph are to stay on one node, and in how many cells."""
+"""spec.affinity and spec.placement: the edges whose functions should run on one node, and the number of cells."""
 
 from typing import Annotated, Literal
 
@@ -9,9 +9,9 @@ from sapflow.spec.types import Count, Memory, Model, ObjectName
 
 MAX_CELLS = 64
 REQUIRED = 100
-"""The weight at which the pods of a cell must run beside each other; below it they are better off so."""
+"""The weight at which the pods of a cell must run on one node; with a smaller weight they prefer to."""
 CELL_SIZE = "1Gi"
-"""Of a cell's volume, where none is asked for."""
+"""The default size of a cell's volume."""
 
 
 class AffinitySpec(Model):

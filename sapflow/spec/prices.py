@@ -1,4 +1,4 @@
-"""spec.prices: a platform's price table, a share of a node of one's own, or one's own prices."""
+"""spec.prices: a platform's price table, a share of the price of your own nodes, or your own prices."""
 
 from typing import Annotated
 
@@ -57,7 +57,7 @@ class PricesSpec(Model):
 
     @property
     def price(self) -> Price:
-        """The prices that are meant."""
+        """The prices that the fields ask for."""
         if self.node is not None:
             return node_price(
                 self.node.usd_per_hour, parse_cpu(self.node.cpu), parse_quantity(self.node.memory)

@@ -1,4 +1,4 @@
-"""What is wrong with a document, for people: each problem with its field, and what would be right."""
+"""Messages about the problems of a document: each names the field, and says what would be right."""
 
 import difflib
 import re
@@ -15,7 +15,7 @@ Problem = tuple[str, str]
 
 
 def explain(item: Mapping[str, Any], root: type[BaseModel]) -> Problem:
-    """One of pydantic's errors about a document of the model `root`."""
+    """The problem for one of pydantic's errors about a document of the model `root`."""
     location = list(item["loc"])
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     given = item["input"]
@@ -38,7 +38,7 @@ def explain(item: Mapping[str, Any], root: type[BaseModel]) -> Problem:
 
 
 def lenient(document: Mapping[str, Any], model: type[BaseModel], path: str = "") -> Iterator[Problem]:
-    """What pydantic takes and the API server does not: other words for numbers and truth values, Python's names."""
+    """Problems that pydantic accepts and the API server does not: numbers and booleans as text, Python's names."""
     for name, field in model.model_fields.items():
         alias = field.alias or name
         if name != alias and name in document:
@@ -65,7 +65,7 @@ def _misfits(value: object, annotation: object, path: str) -> Iterator[Problem]:
 
 
 def _parts(annotation: object) -> Iterator[object]:
-    """The types that a field may have, without None and without bounds."""
+    """The types of a field, without None and without bounds."""
     if get_origin(annotation) is Annotated:
         yield from _parts(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, UnionType):
@@ -76,14 +76,14 @@ def _parts(annotation: object) -> Iterator[object]:
 
 
 def _meant(given: object, allowed: Iterable[str]) -> str:
-    """A question, where something allowed looks like what is given."""
+    """The question "did you mean …?" if an allowed value resembles the given one; else ''."""
     by_lower = {each.lower(): each for each in allowed}
     close = difflib.get_close_matches(str(given).lower(), by_lower, n=1, cutoff=0.7)
     return f" (do you mean {by_lower[close[0]]}?)" if close else ""
 
 
 def _models(annotation: object) -> Iterator[type[BaseModel]]:
-    """The models inside a type: of a field that may be left out, of a list."""
+    """The models inside a type, such as an optional field or a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in getattr(annotation, "__args__", ()):
@@ -91,7 +91,7 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
 
 
 def _fields(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:
-    """The fields allowed at a location, found by walking the models."""
+    """The fields that are allowed at a location of the document."""
     for name in location:
         for field_name, field in model.model_fields.items():
             if (field.alias or field_name) == name:

@@ -1,6 +1,6 @@
-"""The reference of the spec, written from its models: `python -m sapflow.spec.reference [--check]`.
+"""Generates the reference of the spec from its models: `python -m sapflow.spec.reference [--check]`.
 
-docs/reference/spec.md is this module's output; `--check` fails where it is not.
+The output is docs/reference/spec.md; `--check` fails if that file is not up to date.
 """
 
 import argparse
@@ -38,11 +38,11 @@ _MORE_RULES = (
     "`spec.optimizer.schedule.metric: ValidationLoss` needs held-out samples.",
     "`spec.merge.shards` is at most the number of blocks that the model's parameters make.",
 )
-"""What is computed, from the structure or from data and model; `sapflow validate` does it too."""
+"""Rules that are computed from the structure, or from data and model; `sapflow validate` checks them, too."""
 
 
 def render() -> str:
-    """The whole page, in Markdown."""
+    """The page in Markdown."""
     lines = [
         f"# {KIND} reference",
         "",
@@ -82,7 +82,7 @@ def _below(path: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseMo
 
 
 def _model(field: FieldInfo) -> type[BaseModel] | None:
-    """The model that a field holds, or a list of it."""
+    """The model of a field, or of the elements of its list; None if it has none."""
     kind = _bare(field.annotation)
     if get_origin(kind) is list:
         kind = _bare(get_args(kind)[0])
@@ -100,7 +100,7 @@ def _section(path: str, model: type[BaseModel]) -> list[str]:
 
 
 def _own_doc(model: type[BaseModel]) -> str:
-    """The docstring that the class itself has, as one paragraph."""
+    """The docstring of the class itself, as one paragraph."""
     return " ".join(str(model.__dict__.get("__doc__") or "").split())
 
 
@@ -110,7 +110,7 @@ def _type(field: FieldInfo) -> str:
 
 
 def _words(kind: Any) -> str:
-    """A type for people; None, which YAML leaves out, is left out."""
+    """A type as text for people, without None, which YAML leaves out."""
     kind = _bare(kind)
     if get_origin(kind) is Literal:
         return " or ".join(f"`{value}`" for value in get_args(kind))
@@ -136,7 +136,7 @@ def _bare(kind: Any) -> Any:
 
 
 def _bounds(kind: Any) -> Iterator[str]:
-    """The bounds that annotations on a type give, each in words."""
+    """The bounds in a type's annotations, each as text."""
     for each in getattr(kind, "__metadata__", ()):
         yield from _bound(each)
     if get_origin(kind) in (Union, UnionType) or hasattr(kind, "__metadata__"):

@@ -1,7 +1,7 @@
-"""What no single field of a TrainingJob can tell: one table for the library and for the API server.
+"""Rules between fields of a TrainingJob, in one table for the library and the API server.
 
-A rule stands here once, as a function over the parsed spec and as the CEL expression that the CRD carries, beside
-the field it concerns and the words for people.
+Each rule is given as a function of the parsed spec and as the CEL expression for the CRD, with the field that it
+concerns and a message for people.
 """
 
 import re
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 MIN_MEMORY = "64Mi"
 CLUSTER_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
-"""Stricter than a local run's: a job's name begins the names of Services."""
+"""Names in a cluster; they are stricter than in a local run, because names of Services begin with a job's name."""
 CLUSTER_SOURCE = r"^(sklearn|synthetic|generated):.+$|^s3://.+$"
 _SEGMENT = r"[A-Za-z0-9!_=+,@-][A-Za-z0-9!_.=+,@-]*"
 S3_SOURCE = rf"^s3://[a-z0-9][a-z0-9.-]+(/{_SEGMENT})+/?(\?[A-Za-z0-9._~:/%&=-]*)?$"
-"""No wildcard can get from a source's name into a policy, and no prefix can be written in two ways."""
+"""Allows no wildcards, which could get into an access policy, and only one way to write a prefix."""
 JOBS_SOURCE = r"^s3://[^/]*/jobs(/|\?|$)"
-"""The prefix under which jobs keep their state."""
+"""Sources below the prefix of jobs' state, which are refused."""
 
 
 def problems(job: "TrainingJob", runtime: "Runtime") -> list[tuple[str, str]]:
-    """(field path, what is wrong and what to do) of everything that does not hold."""
+    """(field path, what is wrong and what to do) for each rule that does not hold."""
     spec = job.spec
     found = [
         (f"spec.{rule.field}", rule.message)
@@ -46,7 +46,7 @@ def problems(job: "TrainingJob", runtime: "Runtime") -> list[tuple[str, str]]:
 
 
 def s3_location(source: str) -> tuple[str, str, dict[str, str]] | None:
-    """(bucket, prefix, options) of an s3:// source, None for any other."""
+    """(bucket, prefix, options) of an s3:// source, None for other sources."""
     if not source.startswith("s3://"):
         return None
     parts = urlsplit(source)

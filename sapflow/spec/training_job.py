@@ -1,6 +1,6 @@
-"""The TrainingJob: one source of its fields, defaults and bounds; rules.py has what no single field can tell.
+"""The TrainingJob: its fields, defaults and bounds. Rules between fields are in rules.py.
 
-The CRD is generated from these models; document.py reads YAML into them.
+The CRD is generated from these models, and document.py parses YAML into them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ API_VERSION = "sapflow.dev/v1alpha1"
 KIND = "TrainingJob"
 MAX_WORKERS = 10_000
 PLANNED_MERGERS = 32
-"""Mergers of all shards that a planned job may have on a level, where half its workers are fewer."""
+"""A planned job may have this many mergers (of all shards) on a level, or half its workers if that is more."""
 
 OPTIMIZER_FIELDS = {"momentum", "beta1", "beta2", "epsilon", "alpha", "centered", "weight_decay"}
 """Fields of `spec.optimizer` that the update rule itself takes."""
@@ -47,11 +47,11 @@ CLUSTER_ONLY = {
     "spec.suspend": "suspending is for the cluster runtime; a local run stops by Ctrl-C and goes on when run again",
     "spec.ttlSecondsAfterFinished": "it is for the cluster runtime",
 }
-"""Fields that only a cluster honours: a local run refuses any value but their default."""
+"""Fields that only a cluster supports. A local run refuses all values but the default."""
 
 
 class Metadata(BaseModel):
-    """Kubernetes object metadata; only `name` matters to a local run."""
+    """Kubernetes object metadata. A local run uses only `name`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: Name = Field(description="Name of the job: lower-case letters, digits and '-', at most 40.")
@@ -106,7 +106,7 @@ class OptimizeSpec(Model):
 
 
 def _readable(value: object) -> object:
-    """The quantity as it is. Raises ValueError: before the pattern is asked, because this knows what was meant."""
+    """The unchanged quantity. Raises ValueError, before the pattern is checked, with a better message."""
     if isinstance(value, str):
         memory.parse_quantity(value)
     return value
@@ -275,21 +275,21 @@ class TrainingJob(Model):
 
     @property
     def cpus(self) -> dict[Role, float | None]:
-        """The CPU limit of each role; None: it follows memory."""
+        """The CPU limit of each role; None means that it follows from the memory."""
         cpu = self.spec.cpu or CpuSpec()
         given: dict[Role, str | None] = {"worker": cpu.worker, "merger": cpu.merger}
         return {role: None if value is None else parse_cpu(value) for role, value in given.items()}
 
     @property
     def price(self) -> Price:
-        """What the job's invocations are billed at."""
+        """The prices of the job's invocations."""
         return self.spec.prices.price
 
     @property
     def planned(self) -> bool:
         """Whether the planner chooses the merge tree, the shards, or both, once the model's size is known.
 
-        Those of a placed job are fixed before: its cells are made for them.
+        Those of a placed job are fixed earlier, because its cells are made for them.
         """
         merge, free = self.spec.merge, self.spec.algorithm.facts.merged and self.spec.affinity is None
         return free and (merge.structure is None or self.fixed_shards is None)
@@ -303,12 +303,12 @@ class TrainingJob(Model):
 
     @property
     def shards(self) -> int:
-        """The shards asked for, else 1, which a planner may better."""
+        """The shard count of the spec, else 1, which a planner may replace."""
         return self.fixed_shards or 1
 
     @property
     def instances(self) -> dict[Role, int]:
-        """Calls of each role that may be under way at once. A planner keeps to it."""
+        """The most calls of each role that may be under way at once. A planner keeps within it."""
         merge, workers, mergers = self.spec.merge, self.spec.workers, self.first_mergers
         if self.planned and merge.reuse_workers:
             mergers = workers
@@ -319,12 +319,12 @@ class TrainingJob(Model):
 
     @property
     def first_mergers(self) -> int:
-        """Calls of mergers at once by the tree asked for, else by the closed form, before a planner has chosen."""
+        """Calls of mergers at once with the spec's tree or else the closed form, before a planner has chosen."""
         return self.shards if self.spec.merge.reuse_workers else max(self.structure[:-1]) * self.shards
 
     @property
     def structure(self) -> tuple[int, ...]:
-        """The merge tree asked for, else the paper's closed form (k ≤ 2), which a planner may better."""
+        """The merge tree of the spec, else the paper's closed form (k ≤ 2), which a planner may replace."""
         if self.spec.merge.structure is not None:
             return tuple(self.spec.merge.structure)
         if not self.spec.algorithm.facts.merged:
@@ -342,7 +342,7 @@ class TrainingJob(Model):
 
         Raises SpecError for patterns that match nothing.
         """
-        from sapflow.algorithms import parameter_groups  # numpy, which the operator does without
+        from sapflow.algorithms import parameter_groups  # imports numpy, which the operator does not need
 
         return parameter_groups.resolve(self.asked_groups, layout, self.optimizer_settings)
 

@@ -1,4 +1,4 @@
-"""What all models of the spec are made of: their base, and the types of names and quantities."""
+"""The base of all models of the spec, and the types of names and quantities."""
 
 from typing import Annotated
 
@@ -21,11 +21,11 @@ IN_WORDS = {
     METRIC_PATTERN: "must be the name of a metric, as accuracy or macroF1",
     URL_PATTERN: "must be http:// or https:// with a host and no path",
 }
-"""What patterns ask for; others speak for themselves."""
+"""Explanations of patterns for error messages; other patterns are shown as they are."""
 
 
 class Model(BaseModel):
-    """Base of all spec models: camelCase outside, immutable, unknown fields refused."""
+    """The base of all spec models: immutable, camelCase in documents, unknown fields are refused."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, protected_namespaces=()
@@ -43,5 +43,5 @@ Cpu = Annotated[str, StringConstraints(pattern=CPU_PATTERN, max_length=16)]
 
 
 def parse_cpu(quantity: str) -> float:
-    """CPUs of a Kubernetes quantity that fits CPU_PATTERN: 0.5 of `500m`."""
+    """The CPUs of a Kubernetes quantity that matches CPU_PATTERN; `500m` is 0.5."""
     return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)

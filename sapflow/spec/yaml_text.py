@@ -1,4 +1,4 @@
-"""YAML as `kubectl` reads it, and without its silent traps."""
+"""Reads YAML like `kubectl`, but refuses what it would silently misread."""
 
 import math
 import re
@@ -10,7 +10,7 @@ _FLOAT = "tag:yaml.org,2002:float"
 
 
 class Loader(yaml.SafeLoader):
-    """Refuses a mapping with a key twice, of which YAML would keep the last without a word; 1e-3 is a number."""
+    """Refuses duplicate keys in a mapping, of which YAML silently keeps the last, and reads 1e-3 as a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -24,12 +24,12 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> float | str:
-        """A number; text where it is too large for one, as 12e4567, which then is meant as a name."""
+        """The number; or the text if it is too large, such as 12e4567, which is then meant as a name."""
         value = float(super().construct_yaml_float(node))
         return value if math.isfinite(value) or not node.value.lstrip("-+")[0].isdigit() else str(node.value)
 
 
-# PyYAML knows only 1.0e-3, as YAML 1.1 says.
+# PyYAML follows YAML 1.1, in which only 1.0e-3 is a number.
 Loader.add_implicit_resolver(
     _FLOAT, re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+\Z"), list("-+.0123456789")
 )
@@ -37,5 +37,5 @@ Loader.add_constructor(_FLOAT, Loader.construct_number)
 
 
 def documents(text: str) -> list[Any]:
-    """The documents of a text, empty ones left out. Raises yaml.YAMLError."""
+    """The non-empty documents of a text. Raises yaml.YAMLError."""
     return [document for document in yaml.load_all(text, Loader) if document is not None]

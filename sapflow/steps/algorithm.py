@@ -1,4 +1,4 @@
-"""The driver's side of an algorithm: how it gets from one commit to the next."""
+"""The driver's side of an algorithm: the interface that makes one commit after the other."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -10,16 +10,16 @@ from sapflow.steps.leftovers import Leftovers
 
 
 class AlgorithmDriver(ABC):
-    """One job's algorithm at work in one driver.
+    """The algorithm of a job in a driver.
 
-    The driver asks for the `next_commit`, writes it or finds that another driver was first, and tells which commit
-    stands by `settle`. An algorithm keeps nothing that could not be made again from the last commit.
+    The driver calls `next_commit` and writes the commit, unless another driver was first. Then it calls `settle` with
+    the commit that the store holds. All state of an algorithm can be rebuilt from the last commit.
     """
 
     plateau: PlateauState | None = None
     """Where a schedule by the loss stands, for the learning rate of the next step; set before each `next_commit`."""
     repeatable = True
-    """Whether a step for which something was lost may be asked for again."""
+    """Whether a step may be repeated if an object was lost."""
 
     def __init__(
         self,
@@ -30,10 +30,10 @@ class AlgorithmDriver(ABC):
         resumed: bool,
         meanwhile: Callable[[], None],
     ) -> None:
-        """Go on from `commit` by `plan`.
+        """Continue from `commit` with `plan`.
 
-        `resumed`: an earlier driver may have left something of its try at the step at hand. `meanwhile` is to be
-        called where the driver waits and cores are idle.
+        `resumed` says that an earlier driver may have left objects of the current step. `meanwhile` must be called
+        when the driver waits and cores are idle.
         """
         self.context, self.commit, self.plan = context, commit, plan
         self.resumed, self.meanwhile = resumed, meanwhile
@@ -41,32 +41,32 @@ class AlgorithmDriver(ABC):
     @property
     @abstractmethod
     def finished(self) -> bool:
-        """Whether `commit` is the last one."""
+        """Whether the current commit is the last one."""
 
     @abstractmethod
     async def next_commit(self) -> Commit:
-        """Compute the commit that follows; it is not written yet. Raises JobFailed, StoreError, or a group of them."""
+        """Make the following commit; it is not written yet. Raises JobFailed, StoreError, or a group of them."""
 
     def settle(self, commit: Commit, plan: Plan) -> None:
-        """`commit` stands, ours or another driver's; the next step goes by `plan`."""
+        """Continue from `commit`, which this or another driver made, with `plan`."""
         self.commit, self.plan = commit, plan
 
     @abstractmethod
     def leftovers(self, commit: Commit) -> Leftovers:
-        """What only the making of `commit`, which has just been settled, needed."""
+        """The objects that were needed only to make `commit`, which has just been settled."""
 
     @abstractmethod
     def contributions(self) -> Leftovers:
-        """What was written for the step that failed: it goes before the step is made anew."""
+        """The objects that were written for a failed step; they are removed before it is repeated."""
 
     @abstractmethod
     def inherited(self, before: Commit, plan: Plan, made: Commit) -> Leftovers:
-        """What an earlier driver may have left of the step by `plan` from `before` to `made`."""
+        """The objects that an earlier driver may have left of the step with `plan` from `before` to `made`."""
 
     def held_versions(self) -> set[int]:
-        """Versions before the last that functions may still read."""
+        """Versions before the last one that functions may still read."""
         return set()
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel the calls under way."""
         return

@@ -1,4 +1,4 @@
-"""Calling functions: cursors, bounded retries, one hedge for a straggler, and the bill."""
+"""Calls of functions: cursors, bounded retries, a hedge for a straggler, and the cost."""
 
 import asyncio
 import random
@@ -21,16 +21,16 @@ from sapflow.steps.held import Held
 from sapflow.steps.observer import Observer
 
 HEDGE_FLOOR = 2.0
-"""Seconds of quiet below which nothing is called a straggler."""
+"""Seconds before which no invocation counts as a straggler."""
 HEDGE_FACTOR = 3.0
-"""Times the median duration of its kind after which a quiet invocation gets a second one."""
+"""An invocation gets a hedge after this multiple of the median duration of its kind, if nothing was answered."""
 BACKOFF = 0.05
 MAX_BACKOFF = 5.0
 
 
 @dataclass
 class Tally:
-    """What a step's invocations used, summed."""
+    """Sums over a step's invocations."""
 
     phases: dict[str, float] = field(default_factory=dict)
     bytes_read: int = 0
@@ -45,7 +45,7 @@ class Tally:
     resumed: str | None = None
 
     def add(self, role: Role, answer: Answered[Any], level: int | None, dollars: float) -> None:
-        """Count an answer that cost so much; `level` is where in the merge tree its call stood, None: nowhere there."""
+        """Add an answer that cost `dollars`. `level` is the call's level in the merge tree, None if it has none."""
         phases, moved = answer.reply.seconds, answer.reply.bytes
         _add(self.phases, phases)
         self.phases["queue"] = self.phases.get("queue", 0.0) + answer.queue_seconds
@@ -79,7 +79,7 @@ def _add(total: dict[str, float], seconds: dict[str, float]) -> None:
 
 
 class Caller:
-    """Sends a job's requests until they are done, and keeps the account of it."""
+    """Sends a job's requests until they are done, and keeps the account."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Caller:
         account: Account,
         garbage: CellGarbage | None = None,
     ) -> None:
-        """`garbage`: where the job is placed, what its cells are told to remove."""
+        """`garbage` is what cells are to remove, for placed jobs."""
         self._sender, self._observer, self._garbage = sender, observer, garbage
         self._seconds, self._retries = seconds, retries
         self._price, self._memory, self._cpus = price, memory, cpus
@@ -109,18 +109,18 @@ class Caller:
 
     @property
     def account(self) -> Account:
-        """What the job has used, what earlier drivers spent included."""
+        """What the job has consumed, including earlier drivers."""
         used = {name: getattr(self._earlier, name) + value for name, value in self._spent.items()}
         seconds = self._earlier.seconds + time.monotonic() - self._started
         return Account.model_validate({"seconds": seconds, **used, "failures": dict(self._failures) or None})
 
     @property
     def slowest_start(self) -> float:
-        """Seconds of the longest cold start so far."""
+        """The longest cold start so far, in seconds."""
         return self._slowest_start
 
     def take_tally(self) -> Tally:
-        """What was used since the last call of this."""
+        """The sums since the last call of this method."""
         tally, self.tally = self.tally, Tally()
         return tally
 
@@ -133,14 +133,11 @@ class Caller:
         *,
         level: int | None = None,
     ) -> R:
-        """Invoke until the work is done, following cursors, whose keys are added to `cursors`; the last answer.
+        """Invoke until the work is done, and return the last answer. Keys of cursors are added to `cursors`.
 
-        `kind` is what the operation answers: anything else is an InvocationError, never taken for an answer.
-
-        `level` is where in the merge tree the call stands, workers 0; None: it is no part of a step.
-
-        Raises JobFailed where the job cannot go on: out of memory, out of retries, or an error that repeating
-        will not mend.
+        `kind` is the type of the answer; any other answer is an InvocationError. `level` is the call's level in the
+        merge tree (workers 0), None if it is no part of a step. Raises JobFailed if the job cannot continue: out of
+        memory, out of retries, or after an error that is not retryable.
         """
         while True:
             reply = await self._until_answered(role, request, kind, level)
@@ -189,7 +186,7 @@ class Caller:
         )
 
     async def _race(self, role: Role, op: str, request: Request, kind: type[R], attempt: int) -> Answered[R]:
-        """One invocation, and a second where the first falls behind its peers; the first answer counts."""
+        """Invoke, and invoke a second time if the first falls behind its peers. The first answer counts."""
         clock = asyncio.get_running_loop().time
         started = clock()
         racers = {asyncio.create_task(self._send(role, op, request, kind, attempt))}
@@ -216,7 +213,7 @@ class Caller:
                 await asyncio.gather(*racers, return_exceptions=True)
 
     def _quiet_until(self, op: str, started: float) -> float:
-        """When an invocation still unanswered counts as a straggler: nothing was answered for long."""
+        """The time at which an unanswered invocation counts as a straggler, because nothing was answered for long."""
         history = self._history.get(op, ())
         if len(history) < 2:
             return float("inf")
@@ -244,6 +241,6 @@ class Caller:
         return answer
 
     def _dollars(self, role: Role, answer: Reply | Answered[Any]) -> float:
-        """What an invocation costs, by the size that its instance had."""
+        """The cost of an invocation, by the memory size of its instance."""
         memory = self._memory[role] if answer.memory_bytes is None else answer.memory_bytes
         return cost(self._price, memory, answer.seconds, self._cpus[role])

@@ -1,4 +1,4 @@
-"""What every part of the driver needs to know of its job, and the numbers that follow from it."""
+"""The job as all parts of the driver see it, and figures that follow from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from sapflow.tasks.task import Task
 
 @dataclass(frozen=True)
 class Slices:
-    """The samples of one step: rank → (begin, end) in the epoch's order; ranks without samples are left out."""
+    """The samples of a step: rank → (begin, end) in the epoch's order, without ranks that have no samples."""
 
     cursor: Cursor
     ranks: dict[int, tuple[int, int]]
@@ -37,11 +37,11 @@ class Slices:
 
 @dataclass(frozen=True)
 class Context:
-    """One job in one driver."""
+    """A job in a driver."""
 
     uid: str
     prefix: str
-    """Below which the job's keys lie."""
+    """The common beginning of the job's keys."""
     job: TrainingJob
     manifest: Manifest
     store: Store
@@ -61,7 +61,7 @@ class Context:
 
     @property
     def facts(self) -> Facts:
-        """What the job's algorithm is, with its settings."""
+        """The job's algorithm with its settings."""
         return self.job.spec.algorithm.facts
 
     @property
@@ -75,13 +75,13 @@ class Context:
 
     @property
     def round_samples(self) -> int:
-        """Samples of a full step: workers × batch × local steps."""
+        """The number of samples in a full step: workers × batch size × local steps."""
         spec = self.job.spec
         return spec.workers * spec.data.batch_size * self.facts.local_steps
 
     @property
     def full_samples(self) -> int:
-        """Samples of the step with most of them: of every one but the last of an epoch."""
+        """The largest number of samples in a step: that of every step but the last of an epoch."""
         return min(self.round_samples, self.samples)
 
     @property
@@ -90,13 +90,13 @@ class Context:
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole job; where commits count ranks, contributions of each rank."""
+        """The number of steps of the job, or of contributions of each rank if commits count these."""
         algorithm = self.job.spec.algorithm
         return algorithm.steps or int(algorithm.epochs or 0) * self.steps_per_epoch
 
     @property
     def schedule_total(self) -> int:
-        """Optimiser updates of the whole job, as the learning-rate schedule counts them."""
+        """The number of optimiser updates of the job, as the learning-rate schedule counts them."""
         return self.total_steps * self.facts.updates(self.job.spec.workers)
 
     @cached_property
@@ -145,9 +145,10 @@ class Context:
         )
 
     def slices(self, cursor: Cursor) -> Slices:
-        """What each rank computes on in the step that starts at `cursor`.
+        """The samples of each rank in the step that starts at `cursor`.
 
-        The last step of an epoch is divided evenly; every sample comes exactly once an epoch for every n.
+        The last step of an epoch is divided evenly. Every sample is used exactly once an epoch, whatever the number of
+        workers.
         """
         end = min(cursor.used + self.round_samples, self.samples)
         parts = split(cursor.used, end, self.job.spec.workers)
@@ -158,18 +159,18 @@ class Context:
         return Slices(cursor, ranks, after)
 
     def slice_of(self, cursor: Cursor, rank: int) -> tuple[int, int]:
-        """(begin, end) of one rank in the step that starts at `cursor`; equal where it has no samples."""
+        """(begin, end) of a rank in the step that starts at `cursor`; they are equal if it has no samples."""
         end = min(cursor.used + self.round_samples, self.samples)
         count, workers = end - cursor.used, self.job.spec.workers
         return cursor.used + rank * count // workers, cursor.used + (rank + 1) * count // workers
 
     def cursor_of(self, step: int) -> Cursor:
-        """The cursor at which step `step`, from 0, starts."""
+        """The cursor at which step number `step`, from 0, starts."""
         epoch, within = divmod(step, self.steps_per_epoch)
         return Cursor(epoch=epoch, used=within * self.round_samples)
 
     def measured(self, reply: RootReply | None, seconds: float, rate: float | None) -> Measured:
-        """What a commit records of the step that made it, from the root's answer; None: version 0 has none."""
+        """The measurements for a commit, from the root's answer, which is None for version 0."""
         tally = self.caller.take_tally()
         samples, sums = (reply.samples, reply.losses) if reply is not None else (0, {})
         figures = self.task.training_metrics(sums, samples)
@@ -199,7 +200,7 @@ class Context:
 
 
 def shard_parts(sizes: Sizes, shards: int, names: list[str]) -> list[Part]:
-    """A whole vector's parts, one a shard."""
+    """The parts of a vector, one per shard."""
     ranges = structure.shard_ranges(sizes.total, shards, sizes.block)
     return [Part(key=key, start=start, stop=stop) for key, (start, stop) in zip(names, ranges, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Keys that the functions of a cell are to remove from its volume, which no driver can reach."""
+"""Garbage on the volumes of cells, which the cells' functions must remove because the driver cannot reach volumes."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -9,20 +9,20 @@ from sapflow.objects import keys
 from sapflow.steps.leftovers import Leftovers
 
 _MOST = 100_000
-"""Keys that wait in a cell to be removed; of more the oldest are left to go with the volume."""
+"""The most keys that wait for removal in a cell. If there are more, the oldest stay until the volume is removed."""
 
 
 class CellGarbage:
-    """What each cell is to remove, carried there by the calls that go to it.
+    """The keys that each cell is to remove. Calls to the cell carry them.
 
-    It is lost with its driver: what it held then goes with the volume.
+    They are lost with the driver; the objects then stay until the volume is removed.
     """
 
     def __init__(self, cells: int) -> None:
         self._waiting: list[OrderedDict[str, None]] = [OrderedDict() for _ in range(cells)]
 
     def take_in(self, leftovers: Leftovers) -> None:
-        """Keep what lies on volumes, copies of parameters included: every cell may have one."""
+        """Add leftovers that are on volumes, including copies of parameters, which every cell may have."""
         for cell, key in leftovers.in_cells:
             self.put(cell, [key])
         for key in leftovers.keys:
@@ -37,14 +37,14 @@ class CellGarbage:
             waiting.popitem(last=False)
 
     def take(self, cell: int) -> list[str]:
-        """As many keys as one request carries."""
+        """As many keys as a request can carry."""
         waiting = self._waiting[cell]
         return [waiting.popitem(last=False)[0] for _ in range(min(len(waiting), COLLECTED_AT_ONCE))]
 
 
 @contextmanager
 def collecting(garbage: CellGarbage | None, cell: int | None) -> Iterator[list[str]]:
-    """Keys for a call to remove in its cell; another call takes them where it fails."""
+    """Keys that a call is to remove in its cell. If the call fails, another one gets them."""
     names = [] if garbage is None or cell is None else garbage.take(cell)
     try:
         yield names

@@ -1,4 +1,4 @@
-"""What only the making of a commit needed: objects that go once it stands."""
+"""Leftovers of a step: objects that were needed only to make its commit, and are removed after it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ from sapflow.messages.refs import CELL, STORE, Ref
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """Keys in the job's store, and keys on the volumes of its cells as (cell, key)."""
+    """Keys in the job's store, and keys on the volumes of its cells as pairs (cell, key)."""
 
     keys: list[str] = field(default_factory=list)
     in_cells: list[tuple[int, str]] = field(default_factory=list)
 
     @classmethod
     def of(cls, refs: Iterable[Ref], keys: Iterable[str] = ()) -> "Leftovers":
-        """Of contributions by their channels, and of further keys in the store."""
+        """Leftovers from contributions, by their channels, and from further keys in the store."""
         found, in_cells = list(keys), []
         for ref in refs:
             if ref.channel == STORE:

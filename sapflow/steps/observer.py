@@ -1,4 +1,4 @@
-"""Who watches a job: the live display, plain lines, metrics. Watching changes nothing."""
+"""Observers of a job, such as displays and metrics. They cannot change anything."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Hears of everything that a driver does. The base class ignores it all."""
+    """Is told about everything that a driver does. The base class ignores it."""
 
     def resumed(self, commit: "Commit") -> None:
-        """The driver goes on from a commit that an earlier one made."""
+        """The driver continues from a commit of an earlier driver."""
 
     def planned(self, plan: "Plan", forecast: "Forecast | None") -> None:
-        """Steps are merged by this plan from now on; `forecast` is there where it is new."""
+        """Steps follow this plan from now on; a new plan has a `forecast`."""
 
     def committed(self, commit: "Commit") -> None:
         """A version was committed, by this driver or another."""
@@ -28,23 +28,23 @@ class Observer:
         """A version was evaluated on the held-out samples; its metrics by name, the loss among them."""
 
     def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
-        """An invocation was answered; `answer.reply` is typed by the operation."""
+        """An invocation was answered; the type of `answer.reply` depends on the operation."""
 
     def invocation_failed(self, role: Role, op: str, error: "InvocationError") -> None:
-        """An invocation failed; it is repeated where that may help."""
+        """An invocation failed; it is repeated if that may help."""
 
     def hedged(self, role: Role, op: str, version: int) -> None:
-        """A straggler got a second invocation."""
+        """A straggler got a second invocation, a hedge."""
 
     def checkpointed(self, version: int) -> None:
         """A checkpoint was written."""
 
     def finished(self, outcome: dict[str, Any]) -> None:
-        """The job succeeded; its outcome record."""
+        """The job succeeded; `outcome` is its record."""
 
 
 class Observers(Observer):
-    """Several observers as one; each hears of everything, in their order."""
+    """Passes everything on to several observers, in their order."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers

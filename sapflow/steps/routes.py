@@ -1,4 +1,4 @@
-"""Which channel each contribution of a step takes, by the step's plan."""
+"""Chooses the channel of each contribution of a step, by the step's plan."""
 
 from sapflow.messages.refs import CELL, INLINE, STORE, Ref
 from sapflow.quantities import structure
@@ -6,14 +6,14 @@ from sapflow.records.commits import Plan
 
 
 class Routes:
-    """From each node of the merge tree to its reader: the merger above it, or the root itself between its phases."""
+    """The routes from each node of the merge tree to its reader: the merger above, or the root itself."""
 
     def __init__(self, plan: Plan) -> None:
         self._tree, self._cells, self._inline = plan.structure, plan.cells, plan.inline or ()
         self._top = structure.levels(plan.structure)
 
     def cell(self, level: int, index: int) -> int | None:
-        """The cell of a node, None where the job is not placed."""
+        """The cell of a node, None if the job is not placed."""
         return None if self._cells is None else self._cells[level][index]
 
     def ref(self, level: int, index: int, key: str, start: int, stop: int) -> Ref:

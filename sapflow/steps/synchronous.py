@@ -1,6 +1,6 @@
-"""The step of algorithms that wait for all workers: workers, the merge tree, the root.
+"""The steps of synchronous algorithms: all workers, then the merge tree, then the root.
 
-Nothing waits for a level, only for its own children.
+A merger waits only for its own children, never for a whole level.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from sapflow.steps.leftovers import Leftovers
 from sapflow.steps.routes import Routes
 
 ROOT_AT_WORK = 0.0005
-"""Seconds after which a root that was called has its request."""
+"""Seconds after a call of the root in which it has surely received its request."""
 
 
 class SynchronousDriver(AlgorithmDriver):
-    """The driver's side of an algorithm that waits for all workers. Its members say how a version follows."""
+    """The driver's side of an algorithm that waits for all workers. Subclasses define how a version follows."""
 
     _step: "Step | None" = None
 
@@ -42,7 +42,7 @@ class SynchronousDriver(AlgorithmDriver):
 
     @abstractmethod
     def batch(self, begin: int, end: int) -> int:
-        """Samples that a worker cuts into micro-batches at once, of those from `begin` to `end`."""
+        """The size of the batches that a worker divides into micro-batches, for samples `begin` to `end`."""
 
     @property
     def finished(self) -> bool:
@@ -78,7 +78,7 @@ class SynchronousDriver(AlgorithmDriver):
 
 
 class Step:
-    """The graph of the step that follows `commit` by `plan`."""
+    """The step that follows `commit` with `plan`."""
 
     def __init__(self, algorithm: SynchronousDriver, commit: Commit, plan: Plan) -> None:
         context = algorithm.context
@@ -99,7 +99,7 @@ class Step:
         self._cursors: list[str] = []
 
     async def next_commit(self) -> Commit:
-        """The commit that the step makes; it is not written yet."""
+        """Make the step, and return its commit, which is not written yet."""
         started = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for rank in self.slices.ranks:
@@ -124,7 +124,7 @@ class Step:
         return self.routes.ref(level, index, key, *self.ranges[shard])
 
     async def _children(self, level: int, children: list[int], shard: int) -> list[Ref]:
-        """Wait for a group's children; where each of them is, in order."""
+        """Wait for the children of a group, and return their refs in order."""
         below = level - 1
         for child in children:
             await self._tasks[below, child, shard if below else 0]
@@ -156,17 +156,17 @@ class Step:
         await context.caller.call("worker", request, TrainReply, self._cursors, level=0)
 
     def _state(self, rank: int) -> str | None:
-        """Where a rank's own state goes, of algorithms that have such."""
+        """The key of a rank's next state, None if the algorithm has no rank state."""
         if not self.context.facts.rank_state:
             return None
         return keys.rank_state(self.context.prefix, self.version, self.ident, rank)
 
     def states_written(self) -> list[str]:
-        """The states of ranks that this step writes."""
+        """The keys of the rank states that this step writes."""
         return [key for rank in self.slices.ranks if (key := self._state(rank)) is not None]
 
     def _states(self) -> list[RankStates] | None:
-        """What the commit names once the step has written."""
+        """The rank states that the commit names after this step."""
         if not self.context.facts.rank_state:
             return None
         return rank_states.after(self.commit.states, self.version, self.ident, self.slices.ranks)
@@ -184,7 +184,7 @@ class Step:
         self.context.caller.held.drop(request.children)
 
     async def _root(self) -> RootReply:
-        """Sum and update; in two phases where the vector is cut."""
+        """Call the root to sum and update, in two phases if there are shards."""
         if self.plan.shards == 1:
             return await self._root_call("step", 0)
         sums = await self._root_calls("sum")
@@ -195,7 +195,7 @@ class Step:
         return (await self._root_calls("apply", norms))[0]
 
     async def _root_calls(self, phase: str, norms: str | None = None) -> list[RootReply]:
-        """One phase of all shards at once."""
+        """Call one phase of the root for all shards at once."""
         async with asyncio.TaskGroup() as group:
             calls = [
                 group.create_task(self._root_call(phase, shard, norms)) for shard in range(self.plan.shards)
@@ -206,7 +206,7 @@ class Step:
         context, commit = self.context, self.commit
         start, stop = self.ranges[shard]
         last = [] if phase == "apply" else self._last_level()
-        # The first child only: the request is made while the others are at work.
+        # Wait only for the first child: the request is prepared while the others are at work.
         await self._children(self.top, last[:1], shard)
         request = RootRequest.model_validate(
             {
@@ -255,7 +255,7 @@ class Step:
         )
 
     def leftovers(self, more: list[str]) -> Leftovers:
-        """What only this step needs, to be removed once it is committed; and `more` keys of the store."""
+        """The objects that only this step needs, which are removed after its commit, and the keys `more`."""
         shards = range(self.plan.shards)
         nodes = [(0, rank) for rank in self.slices.ranks]
         nodes += [(level, index) for level in range(1, self.top) for index in self.groups[level]]
@@ -265,12 +265,12 @@ class Step:
         return Leftovers.of(found, self._cursors + more)
 
     def _total(self, shard: int) -> Ref:
-        # Both of the root's phases are in its cell.
+        # Both phases of the root run in its cell.
         key = keys.total(self.context.prefix, self.version, self.ident, shard)
         return self.routes.ref(self.top, 0, key, *self.ranges[shard])
 
     def possible_cursors(self) -> list[str]:
-        """Every cursor that an earlier driver's invocations may have left of this step."""
+        """All cursors that invocations of an earlier driver may have left of this step."""
         data, found = self.context.job.spec.data, []
         size = data.micro_batch_size or data.batch_size
         for rank, (begin, end) in self.slices.ranks.items():

@@ -1,1 +1,1 @@
-"""What trains: the only place besides sapflow.models that imports torch."""
+"""The training loop of workers. Besides sapflow.models this is the only place that imports torch."""

@@ -1,6 +1,6 @@
-"""What a job's model is and needs: checked, against the data, before anything starts.
+"""Checks a job's model against the data and estimates its memory, before anything starts.
 
-`python -m sapflow.training.estimate` does it in a process of its own, for a driver that is not to hold torch.
+`python -m sapflow.training.estimate` does it in a separate process, for drivers that should not load torch.
 """
 
 import json
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from sapflow.models import ModelFacts
 
 _MAPPED_FROM = 2 << 20
-"""Bytes of a block above which a worker may map it from the store instead of holding it."""
+"""Blocks larger than this many bytes may be mapped from the store instead of being held in memory."""
 _SUGGESTED_STEP = 32 * MIB
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """A job's model in numbers, and the least memory of its functions."""
+    """The sizes of a job's model, and the least memory of its functions."""
 
     parameters: int
     buffers: int
@@ -48,17 +48,17 @@ class Needs:
 
 
 def examine(job: TrainingJob, manifest: Manifest) -> Needs:
-    """Build the model on nothing and compare it with the spec. Loads torch.
+    """Build the model without allocating it, and compare it with the spec. Loads torch.
 
-    Raises SpecError with all problems: a model that cannot be built or does not fit the data, memory below
-    what it needs, more shards than blocks, batches too small for batch statistics.
+    Raises SpecError with all problems: a model that cannot be built or does not fit the data, too little memory, more
+    shards than blocks, batches that are too small for batch statistics.
     """
     facts, least_batch = _facts(job, manifest)
     spec = job.spec
     averaged, slots = _beside(job, facts)
     worker = _worker_needs(job, manifest, facts)
     most = min(most_shards(Size(facts.parameters, averaged, slots, 0)), max(SHARDS))
-    # A planner cuts as finely as it has to.
+    # A planner chooses as many shards as needed.
     merger = estimate_mergers(
         total=facts.parameters + averaged,
         parameters=facts.parameters,
@@ -79,15 +79,15 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
 
 
 def worker_needs(job: TrainingJob, manifest: Manifest) -> Estimate:
-    """The least memory of a worker. Loads torch; raises SpecError where the model cannot be built."""
+    """The least memory of a worker. Loads torch. Raises SpecError if the model cannot be built."""
     facts, _ = _facts(job, manifest)
     return _worker_needs(job, manifest, facts)
 
 
 def measure(job: TrainingJob, manifest: Manifest) -> Size:
-    """The size of a job's model, whatever its structure and shards. Loads torch.
+    """The size of a job's model, independent of structure and shards. Loads torch.
 
-    Raises SpecError as `examine`, for what concerns model and workers.
+    Raises SpecError like `examine`, about model and workers.
     """
     facts, least_batch = _facts(job, manifest)
     memory = job.spec.memory
@@ -102,7 +102,7 @@ def measure(job: TrainingJob, manifest: Manifest) -> Size:
 
 
 def _facts(job: TrainingJob, manifest: Manifest) -> "tuple[ModelFacts, int]":
-    from sapflow import models  # torch, hundreds of milliseconds: only those who ask pay
+    from sapflow import models  # imports torch, which takes hundreds of milliseconds
     from sapflow.tasks.torch.losses import try_out
 
     model, task = job.spec.model, manifest.task_for()
@@ -113,7 +113,7 @@ def _facts(job: TrainingJob, manifest: Manifest) -> "tuple[ModelFacts, int]":
 
 
 def forward_flops(job: TrainingJob, manifest: Manifest) -> int:
-    """Floating-point operations of a forward pass of the job's model, for one sample. Loads torch."""
+    """The floating-point operations of the model's forward pass for one sample. Loads torch."""
     from sapflow import models
 
     model = job.spec.model
@@ -123,7 +123,7 @@ def forward_flops(job: TrainingJob, manifest: Manifest) -> int:
 
 
 def _beside(job: TrainingJob, facts: "ModelFacts") -> tuple[int, int]:
-    """Values that are averaged beside the parameters, and state vectors that the root keeps."""
+    """The number of values that are averaged in addition to the parameters, and of state vectors at the root."""
     slots = len(optimizers.slots(job.optimizer_settings))
     algorithm = job.spec.algorithm.facts
     travelling = slots if algorithm.averaged_state else 0
@@ -131,9 +131,9 @@ def _beside(job: TrainingJob, facts: "ModelFacts") -> tuple[int, int]:
 
 
 def examine_apart(job: TrainingJob, manifest: Manifest, environ: Mapping[str, str]) -> int:
-    """The checks of `examine` in a process of its own, which a user's model may even crash. Raises SpecError.
+    """Run the checks of `examine` in a separate process, which a user's model may even crash. Raises SpecError.
 
-    The floating-point operations of a forward pass, for one sample.
+    Returns the floating-point operations of a forward pass for one sample.
     """
     return _ask("examine", job, manifest, environ, "local")["forward_flops"]
 
@@ -141,7 +141,7 @@ def examine_apart(job: TrainingJob, manifest: Manifest, environ: Mapping[str, st
 def measure_apart(
     job: TrainingJob, manifest: Manifest, environ: Mapping[str, str], runtime: Runtime = "local"
 ) -> Size:
-    """`measure` in a process of its own. Raises SpecError."""
+    """Run `measure` in a separate process. Raises SpecError."""
     return Size(**_ask("measure", job, manifest, environ, runtime))
 
 
@@ -218,7 +218,7 @@ def _shards(total: int, shards: int, block: int) -> Iterator[tuple[str, str]]:
 
 
 def _batches(job: TrainingJob, manifest: Manifest, least: int) -> Iterator[tuple[str, str]]:
-    """Batches of one sample, where the model's batch statistics need two."""
+    """Problems of batches with one sample if the model's batch statistics need two."""
     if least > 1 and 1 in _micro_batches(job, manifest.train_samples):
         yield (
             "spec.data.batchSize",
@@ -255,5 +255,5 @@ def _micro_batches(job: TrainingJob, samples: int) -> set[int]:
 
 if __name__ == "__main__":
     found = json.dumps(_answer(json.load(sys.stdin)))
-    # What a model prints while it is built goes before the answer, which is the last line.
+    # The answer is the last line; what a model prints while it is built comes before it.
     print(f"\n{found}")

@@ -1,6 +1,6 @@
 """A torch model whose parameters, gradients and float buffers are views on flat, 64-byte aligned vectors.
 
-Reading parameters is one copy and the gradient is written out as it stands: nothing is gathered or scattered in a step.
+Reading parameters is a single copy, and the gradient is written as it is: a step gathers and scatters nothing.
 """
 
 import base64
@@ -17,14 +17,14 @@ from sapflow.objects.safetensor import aligned
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name of the model's state: a view of the flat vector, or an integer buffer."""
+    """A named part of the model's state: a view of the flat vector, or an integer buffer."""
 
     name: str
     kind: str
     """`parameter`, `buffer` (float, averaged) or `integer`."""
     shape: tuple[int, ...]
     offset: int
-    """First element in the flat vector; for integers, in the integer vector."""
+    """The first element in the flat vector, or in the integer vector for integers."""
     dtype: str
 
     def to_json(self) -> dict[str, Any]:
@@ -38,10 +38,10 @@ class Entry:
 
 
 class FlatModel:
-    """A module on flat vectors.
+    """A module whose state is on flat vectors.
 
-    `values` float32 [P + B] holds parameters, then float buffers. `output` float32 [P + B + extra · P] is what the
-    contribution is written from; its first P elements are the gradient. Integer buffers travel as int64.
+    `values` float32 [P + B] holds parameters, then float buffers. The contribution is written from `output` float32
+    [P + B + extra · P], whose first P elements are the gradient. Integer buffers are sent as int64.
     """
 
     def __init__(self, module: nn.Module, extra: int = 0) -> None:
@@ -112,13 +112,13 @@ class FlatModel:
         return layout
 
     def zero_gradient(self) -> None:
-        """Clear the gradient; backward passes then add to it in place."""
+        """Set the gradient to zero. Backward passes then add to it in place."""
         self.gradient.fill(0.0)
         for parameter, view in self._gradients:
             parameter.grad = view
 
     def check_gradient(self) -> None:
-        """Backward must have added in place: a hook that swaps `.grad` would go unnoticed otherwise."""
+        """Check that backward has added in place; a hook that replaces `.grad` would otherwise go unnoticed."""
         for parameter, view in self._gradients:
             if parameter.grad is None or parameter.grad.data_ptr() != view.data_ptr():
                 raise SpecError(
@@ -126,12 +126,12 @@ class FlatModel:
                 )
 
     def restore_buffers(self) -> None:
-        """Put the views back where a call that was given up had left buffers replaced."""
+        """Restore the views, in case a cancelled call has left replaced buffers."""
         for owner, attribute, view in self._floats:
             owner._buffers[attribute] = view
 
     def collect_buffers(self) -> None:
-        """Bring float buffers home that the model replaced instead of changing them in place."""
+        """Copy float buffers back to the flat vector that the model replaced instead of changing them in place."""
         for owner, attribute, view in self._floats:
             current = owner._buffers[attribute]
             if current is not view:
@@ -140,7 +140,7 @@ class FlatModel:
                 owner._buffers[attribute] = view
 
     def load_integers(self, encoded: str) -> None:
-        """Set integer buffers from base64 text of little-endian int64 values, as `dump_integers` gives their bytes."""
+        """Set integer buffers from the base64 text of the bytes that `dump_integers` returns."""
         raw = base64.b64decode(encoded)
         values = torch.from_numpy(np.frombuffer(raw, np.int64).copy()) if raw else torch.empty(0)
         position = 0

@@ -1,4 +1,4 @@
-"""What an instance keeps warm of one job: its model on flat vectors, its data, and the version it holds."""
+"""The warm state of an instance for a job: its model on flat vectors, its data, and the version that it holds."""
 
 import importlib
 import json
@@ -32,7 +32,7 @@ KEPT_ORDERS = 2
 
 @dataclass(frozen=True, slots=True)
 class RankState:
-    """A rank's own optimiser state as this instance has last written it under `key`, after `taken` local steps."""
+    """A rank's own optimiser state as this instance last wrote it under `key`, after `taken` local steps."""
 
     key: str
     slots: np.ndarray
@@ -40,7 +40,7 @@ class RankState:
 
 
 class LoadedJob:
-    """One job's model and data in this process. Everything here can be made again from the store."""
+    """The model and data of a job in this process. All of it can be rebuilt from the store."""
 
     def __init__(self, store: Store, job: TrainingJob, manifest: Manifest, data_prefix: str) -> None:
         spec = job.spec
@@ -69,7 +69,7 @@ class LoadedJob:
         self._tail = np.empty(0, np.float32)
         self._integers = ""
         self.rank_state: RankState | None = None
-        """Taken out while a call changes it: a call that is given up leaves none."""
+        """None while a call changes it, so that a cancelled call leaves none."""
 
     @property
     def held_bytes(self) -> int:
@@ -95,7 +95,7 @@ class LoadedJob:
         return self._orders[epoch]
 
     def hold(self, parts: list[Part], sizes: Sizes) -> None:
-        """Bring a version's parameters and buffers into the model; a version held already is not read again."""
+        """Load a version's parameters and buffers into the model, unless they are loaded already."""
         if sizes != self.sizes:
             raise CorruptObject(f"the request's sizes {sizes} are not the model's {self.sizes}")
         name = tuple(part.key for part in parts)
@@ -116,7 +116,7 @@ class LoadedJob:
 
     @property
     def base(self) -> np.ndarray:
-        """Of algorithms that keep it: the held version's whole vector, float32 [P + A], unchanged by training."""
+        """For algorithms that need it: the loaded version's vector, float32 [P + A], unchanged by training."""
         assert self._base is not None
         return self._base
 
@@ -129,13 +129,13 @@ def compute_with(threads: int) -> None:
     """
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    # use_deterministic_algorithms would set the same flag and load a compiler for it: 80 MiB and a second.
+    # use_deterministic_algorithms would set the same flag, but also load a compiler, which takes 80 MiB and a second.
     torch.set_deterministic_debug_mode("error")
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (no stub knows it)
 
 
 class JobCache:
-    """The jobs that an instance has served last."""
+    """A cache of the jobs that an instance served last."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

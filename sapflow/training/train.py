@@ -1,8 +1,8 @@
 """A worker's work: initialise a model, compute one rank's contribution.
 
 The whole training loop of a worker is in this file. With `localSteps: 1` a contribution is Σ gradient over the
-rank's samples; with more it is samples × (model after local steps − model before). What is written depends on the
-request alone.
+rank's samples; with more local steps it is samples × (model after local steps − model before). What is written depends
+only on the request.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from sapflow.training.loaded import JobCache, LoadedJob, RankState
 
 
 def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing: Timing) -> InitializeReply:
-    """Write version 0 of the parameters; answers with the sizes and the layout of names on them."""
+    """Write version 0 of the parameters. The reply has their sizes, and the layout of named tensors on them."""
     loaded = jobs.get(request.spec, request.manifest)
     model, sizes = loaded.model, loaded.sizes
     vector = np.zeros(sizes.total, np.float32)
@@ -57,7 +57,7 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
 def train(
     store: Store, channels: Channels, jobs: JobCache, request: TrainRequest, timing: Timing
 ) -> TrainReply:
-    """Compute and write one contribution, or a cursor where the time limit comes first."""
+    """Compute and write a contribution, or a cursor if the time limit comes first."""
     with timing.phase("read"):
         loaded = jobs.get(request.spec, request.manifest)
         loaded.hold(request.params, request.sizes)
@@ -93,7 +93,7 @@ def _finite_or_none(sums: Sums) -> dict[str, float | None]:
 
 
 class Gradient:
-    """Σ gradient over the rank's samples, micro-batch by micro-batch, added up where autograd puts it."""
+    """Computes Σ gradient over the rank's samples, micro-batch by micro-batch; autograd adds in place."""
 
     def __init__(self, loaded: LoadedJob, request: TrainRequest) -> None:
         self.loaded, self.request = loaded, request
@@ -103,14 +103,14 @@ class Gradient:
         self.batches = self.cut()
         self.first = 0
         self.taken = 0
-        """Local steps that the rank has taken before, where its optimiser state is its own."""
+        """For ranks with their own optimiser state: the number of local steps taken before."""
         self.loss = 0.0
         self.figures: dict[str, float] = {}
         """Sums of what the task measures beside the loss."""
         loaded.model.zero_gradient()
 
     def cut(self) -> list[tuple[int, int]]:
-        """Positions of the micro-batches in the epoch's order."""
+        """The ranges of the micro-batches in the epoch's order."""
         begin, end = self.request.begin, self.request.end
         return micro_batches(begin, end, end - begin, self.size)
 
@@ -118,12 +118,12 @@ class Gradient:
         return iter(range(self.first, len(self.batches)))
 
     def compute(self, micro: int, timing: Timing) -> None:
-        """Forward and backward of one micro-batch; its gradient is added in place."""
+        """Run forward and backward for a micro-batch; its gradient is added in place."""
         loaded, request = self.loaded, self.request
         with timing.phase("read"):
             features, targets = loaded.reader.batch(self.order, *self.batches[micro])
         with timing.phase("compute"):
-            # torch.manual_seed would seed absent accelerators too, for 0.3 ms.
+            # torch.manual_seed would also seed accelerators that do not exist, which takes 0.3 ms.
             torch.default_generator.manual_seed(micro_seed(loaded.seed, request.version, request.rank, micro))
             outputs = loaded.model.module(torch.from_numpy(features))
             loss, figures = loaded.loss(outputs, torch.from_numpy(targets))
@@ -147,35 +147,35 @@ class Gradient:
 
     @property
     def state_bytes(self) -> int:
-        """Of a rank's own state."""
+        """The size of a rank's own state in bytes."""
         return 0
 
     def take_state(self, store: Store, key: str) -> None:
-        """Go on with the state that the rank had before. Raises CorruptObject: this algorithm has none."""
+        """Load the rank's state. Raises CorruptObject, because this algorithm has none."""
         raise CorruptObject(f"the request names the state {key}, and ranks of this algorithm have none")
 
     def keep_state(self, store: Store, key: str) -> None:
-        """Write the state that the rank goes on with in its next step."""
+        """Write the state with which the rank's next step continues."""
         raise CorruptObject(f"the request asks for the state {key}, and ranks of this algorithm have none")
 
     def cursor_metadata(self) -> dict[str, str]:
-        """What a cursor holds besides vectors and sums."""
+        """The metadata of a cursor, in addition to vectors and sums."""
         return {}
 
     def state(self) -> list[np.ndarray]:
-        """What a cursor holds: gradient so far and buffers."""
+        """The vectors of a cursor: the gradient so far, and buffers."""
         model = self.loaded.model
         model.collect_buffers()
         return [model.gradient, model.values[model.parameters :]]
 
     def save(self, store: Store, key: str, done: int) -> None:
-        """Write everything that the rest of the work stands on."""
+        """Write a cursor with everything that the rest of the work needs."""
         vector = np.concatenate([piece.reshape(-1) for piece in self.state()])
         metadata = {**self.sums(1).to_metadata(), **self.cursor_metadata(), "done": str(done)}
         store.create(key, contribution.encode(vector, metadata))
 
     def resume(self, store: Store, key: str) -> None:
-        """Go on from what `save` wrote."""
+        """Continue from a cursor of `save`."""
         pieces = self.state()
         vector = np.empty(sum(piece.size for piece in pieces), np.float32)
         metadata = contribution.read_vector(store, key, vector)
@@ -192,7 +192,7 @@ class Gradient:
 
 
 class LocalSteps(Gradient):
-    """Local optimiser steps; the contribution is what they changed, weighted by samples (model averaging)."""
+    """Takes local optimiser steps. The contribution is the change of the model, weighted by samples."""
 
     def __init__(self, loaded: LoadedJob, request: TrainRequest) -> None:
         self.batch = loaded.job.spec.data.batch_size
@@ -212,7 +212,7 @@ class LocalSteps(Gradient):
         return micro_batches(self.request.begin, self.request.end, self.batch, self.size)
 
     def compute(self, micro: int, timing: Timing) -> None:
-        """One micro-batch, and the local update when it ends a batch."""
+        """Run a micro-batch, and make the local update if it completes a batch."""
         super().compute(micro, timing)
         _, stop = self.batches[micro]
         position = stop - self.request.begin
@@ -286,6 +286,6 @@ class LocalSteps(Gradient):
 
 
 def micro_seed(seed: int, version: int, rank: int, micro: int) -> int:
-    """The seed of one micro-batch's random numbers, from what it is and nothing else."""
+    """The seed of a micro-batch's random numbers, which depends on nothing else."""
     name = json.dumps([seed, version, rank, micro]).encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1

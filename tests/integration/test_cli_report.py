@@ -104,15 +104,15 @@ def test_a_browser_shows_it_light_and_dark_wide_and_narrow_without_a_network(
 ) -> None:
     require_browser()
     _, _, path, _ = reported
-    asyncio.run(look_at(path, tmp_path))
+    asyncio.run(check_page(path, tmp_path))
 
 
 def test_a_browser_shows_a_placed_job_that_was_stopped(stopped: Path, tmp_path: Path) -> None:
     require_browser()
-    asyncio.run(look_at(stopped, tmp_path))
+    asyncio.run(check_page(stopped, tmp_path))
 
 
-async def look_at(path: Path, folder: Path) -> None:
+async def check_page(path: Path, folder: Path) -> None:
     """Open a page in a browser, light and dark, wide and narrow: nothing is cut off, asked for, or complained of."""
     async with browser(folder / "profile") as page:
         await page.open(path)

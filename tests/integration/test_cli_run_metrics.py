@@ -45,7 +45,7 @@ def test_an_address_that_cannot_be_had_loses_nothing_of_a_finished_job(tmp_path:
         port = other.getsockname()[1]
         done = run("run", file, "--store", store, "--again", "--metrics", port)
     assert done.code == 2
-    assert f"--metrics 127.0.0.1:{port} cannot be had: Address already in use" in done.err
+    assert f"--metrics 127.0.0.1:{port} cannot be used: Address already in use" in done.err
     assert "has finished already" in run("run", file, "--store", store).out
 
 
@@ -65,7 +65,7 @@ def test_the_address_is_said_without_lines_too(options: tuple[str, ...], tmp_pat
 def test_a_host_that_can_be_none_is_said(tmp_path: Path) -> None:
     done = run("run", write_job(tmp_path / "job.yaml"), "--store", tmp_path / "store", "--metrics", "..:0")
     assert done.code == 2
-    assert "--metrics ..:0 cannot be had" in done.err
+    assert "--metrics ..:0 cannot be used" in done.err
 
 
 @pytest.mark.parametrize(

@@ -58,12 +58,12 @@ def job() -> TrainingJob:
 
 
 def test_a_job_that_searches_ends_with_the_weights_of_one_that_does_not(places: Places) -> None:
-    plain, searching = places.place(job()), places.place(job())
+    plain, searched = places.place(job()), places.place(job())
     Simulation(plain).run()
-    run(searching)
+    run(searched)
 
-    assert searching.result() == plain.result()
-    commits = list(searching.commits())
+    assert searched.result() == plain.result()
+    commits = list(searched.commits())
     assert [each.version for each in commits] == list(range(STEPS + 1))
     sizes = {tuple(each.measured.memory_limits["worker"]) for each in commits[1:]}
     assert len({size for (size,) in sizes}) >= 2
@@ -93,12 +93,12 @@ def test_a_call_costs_what_the_size_costs_that_it_had(places: Places) -> None:
 @pytest.mark.parametrize("write", [3, 20, 41, 62])
 @pytest.mark.parametrize("how", ["before", "after"])
 def test_a_driver_that_is_killed_loses_no_trial(places: Places, write: int, how: str) -> None:
-    plain, searching = places.place(job()), places.place(job())
+    plain, searched = places.place(job()), places.place(job())
     Simulation(plain).run()
-    run(searching, Crash(write, how))  # type: ignore[arg-type]
+    run(searched, Crash(write, how))  # type: ignore[arg-type]
 
-    assert searching.result() == plain.result()
-    searches = [each.measured.search for each in searching.commits()]
+    assert searched.result() == plain.result()
+    searches = [each.measured.search for each in searched.commits()]
     for old, new in pairwise(searches):
         assert old is not None
         assert new is not None
@@ -107,15 +107,15 @@ def test_a_driver_that_is_killed_loses_no_trial(places: Places, write: int, how:
 
 
 def test_two_drivers_at_once_search_as_one(places: Places) -> None:
-    plain, searching = places.place(job()), places.place(job())
+    plain, searched = places.place(job()), places.place(job())
     Simulation(plain).run()
     platform = Platform()
-    simulation = Simulation(searching, search=SEARCH, observer=platform, drivers=2)
+    simulation = Simulation(searched, search=SEARCH, observer=platform, drivers=2)
     simulation.functions.limits = platform.limits
     simulation.run()
 
-    assert searching.result() == plain.result()
-    last = searching.commit(STEPS).measured.search
+    assert searched.result() == plain.result()
+    last = searched.commit(STEPS).measured.search
     assert last is not None
     assert len({each.size for each in last.trials}) == len(last.trials)
 

@@ -1,1 +1,1 @@
-"""Talking to the API server."""
+"""The client of the API server."""

@@ -1,4 +1,4 @@
-"""The one place of the operator that talks to the API server."""
+"""The operator's client of the API server. All its requests are made here."""
 
 import asyncio
 import logging
@@ -23,11 +23,11 @@ from sapflow_operator.observed import JobObject
 logger = logging.getLogger("sapflow.operator")
 
 PATIENCE = Patience(seconds=15.0, tries=4, pause=0.2, again=frozenset({401, 429, 500, 502, 503, 504}))
-"""A token that has ended is renewed at once, so that 401 is worth another try."""
+"""Repetitions of requests. An expired token is renewed at once, so 401 is worth another try."""
 _KUBECONFIG_SECONDS = 300.0
-"""After which a kubeconfig is read anew."""
+"""Seconds after which a kubeconfig is read again."""
 _CONNECTIONS = 8
-"""To the API server at once. Each encrypted one takes 0.3 MiB, most of it asyncio's buffer for what it receives."""
+"""Concurrent connections to the API server. An encrypted one takes 0.3 MiB, mostly asyncio's receive buffer."""
 
 KINDS = {
     "ConfigMap": Kind("v1", "configmaps"),
@@ -45,7 +45,7 @@ KINDS = {
     "ServiceAccount": Kind("v1", "serviceaccounts"),
     **{each.kind: Kind(names.API_VERSION, each.plural) for each in names.RESOURCES},
 }
-"""The kinds that the operator touches; `Service` is Knative's."""
+"""The kinds that the operator uses; `Service` is Knative's."""
 
 RULES: tuple[dict[str, list[str]], ...] = (
     {
@@ -58,7 +58,7 @@ RULES: tuple[dict[str, list[str]], ...] = (
         "resources": [f"{each.plural}/status" for each in names.RESOURCES],
         "verbs": ["patch"],
     },
-    # Owner references that block deletion need this where that is enforced.
+    # Owner references that block deletion need this if the cluster enforces it.
     {
         "apiGroups": [names.GROUP],
         "resources": [f"{each.plural}/finalizers" for each in names.RESOURCES],
@@ -74,7 +74,7 @@ RULES: tuple[dict[str, list[str]], ...] = (
         "resources": ["jobs"],
         "verbs": ["get", "list", "watch", "create", "patch", "delete"],
     },
-    # A cell that moves takes its pods along.
+    # When a cell moves, its pods are deleted.
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "delete"]},
     {
         "apiGroups": [""],
@@ -99,22 +99,22 @@ RULES: tuple[dict[str, list[str]], ...] = (
     },
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
 )
-"""All that the operator may do: the chart's ClusterRole."""
+"""All rights of the operator, for the chart's ClusterRole."""
 
 NODE_RULES: tuple[dict[str, list[str]], ...] = (
     {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
     {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["get"]},
 )
-"""What it may read of no namespace, where the chart's rbac.nodes says so."""
+"""Cluster-wide objects that it may read if the chart's rbac.nodes allows it."""
 
 
 def log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
-    """The pod's service account, else the user's kubeconfig, else None: for kopf's own requests."""
+    """Credentials for kopf's own requests: the pod's service account, else the user's kubeconfig, else None."""
     return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
 
 
 class Login:
-    """The pod's service account, else the user's kubeconfig as kopf reads it; looked for at the first request."""
+    """The credentials of the pod's service account, or else of the user's kubeconfig; found at the first request."""
 
     def __init__(self) -> None:
         self._account: ServiceAccount | None = None
@@ -127,7 +127,7 @@ class Login:
         return known.server if known else ""
 
     async def current(self) -> Access:
-        """Raises ClusterError where there is nothing to log in with."""
+        """The current credentials. Raises ClusterError if there are none."""
         if self._account is None and self._kubeconfig is None:
             self._account = ServiceAccount.in_pod(os.environ)
         if self._account is not None:
@@ -148,16 +148,16 @@ class Login:
 
 
 class Cluster:
-    """The operator's requests. To be used within one event loop, and closed there."""
+    """The operator's requests. It must be used and closed in one event loop."""
 
     def __init__(
         self, access: AccessSource | None = None, *, failed: Callable[[str, int], None] | None = None
     ) -> None:
-        """`access` left out is `Login`'s. `failed` hears of each try that fails: its method and HTTP status."""
+        """`access` defaults to a `Login`. `failed` is called with method and HTTP status of each failed try."""
         self._api = ApiClient(access or Login(), PATIENCE, connections=_CONNECTIONS, failed=failed)
 
     async def get(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
-        """An object, None where there is none. Raises ClusterError."""
+        """An object, or None if there is none. Raises ClusterError."""
         try:
             found = await self._api.read(KINDS[kind].path(namespace, name))
         except ClusterError as error:
@@ -167,29 +167,29 @@ class Cluster:
         return {"kind": kind, **found}
 
     async def list(self, kind: str, namespace: str | None, selector: str = "") -> list[dict[str, Any]]:
-        """The objects of a namespace (None: of all) that a label selector takes. Raises ClusterError."""
+        """The objects of a namespace (None means all) that match a label selector. Raises ClusterError."""
         return [each async for each in self.each(kind, namespace, selector)]
 
     async def each(
         self, kind: str, namespace: str | None, selector: str = ""
     ) -> AsyncIterator[dict[str, Any]]:
-        """As `list`, one after the other: no more than a page of them is held. Raises ClusterError."""
+        """Like `list`, but yields one object after the other, and holds only a page of them. Raises ClusterError."""
         query = {"labelSelector": selector} if selector else {}
         async with aclosing(self._api.each(KINDS[kind].path(namespace), query)) as found:
             async for each in found:
                 yield {**each, "kind": kind}
 
     async def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> None:
-        """Make our fields of an object what the manifest says, by server-side apply. Raises ClusterError.
+        """Apply a manifest server-side. Raises ClusterError.
 
-        With `dry_run` it is only asked whether that would do.
+        With `dry_run` the server only checks whether it would accept it.
         """
         metadata = manifest["metadata"]
         path = KINDS[manifest["kind"]].path(metadata["namespace"], metadata["name"])
         await self._api.apply(path, manifest, names.OPERATOR_MANAGER, dry_run=dry_run)
 
     async def apply_status(self, job: JobObject, status: Mapping[str, Any]) -> None:
-        """Make our part of a job's status what is given. Raises ClusterError; a job that is gone is passed over."""
+        """Apply our part of a resource's status. A deleted resource is ignored. Raises ClusterError."""
         manifest = {
             "apiVersion": names.API_VERSION,
             "kind": job.resource.kind,
@@ -206,9 +206,9 @@ class Cluster:
     async def delete(
         self, kind: str, namespace: str, name: str, uid: str | None = None, *, at_once: bool = False
     ) -> None:
-        """Remove an object and what it owns; one that is gone, or is another by now, is passed over.
+        """Remove an object and everything that it owns. One that is gone or was replaced is ignored.
 
-        With `at_once` no node is waited for.
+        With `at_once` the node need not confirm it.
         """
         try:
             await self._api.delete(KINDS[kind].path(namespace, name), uid, at_once=at_once)
@@ -217,7 +217,7 @@ class Cluster:
                 raise
 
     async def record(self, job: JobObject, event: Event) -> None:
-        """Leave an event at a job. One that cannot be left is logged: no job depends on it."""
+        """Create an event for a resource. If that fails it is only logged, because no job depends on events."""
         now = times.write(datetime.now(UTC))
         manifest = {
             "apiVersion": "v1",

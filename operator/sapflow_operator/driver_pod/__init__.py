@@ -1,1 +1,1 @@
-"""The driver of one job, as it runs in its pod."""
+"""The driver of a job in its pod."""

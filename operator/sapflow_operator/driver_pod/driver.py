@@ -1,7 +1,8 @@
-"""The driver of one job in its pod: python3 -m sapflow_operator.driver_pod.driver.
+"""The driver of a job in its pod: python3 -m sapflow_operator.driver_pod.driver.
 
-Exit code 0: the job's result stands. 3 (names.EXIT_FAILED): the job cannot go on, and the pod's termination message
-says why, as {"reason", "message", "version"}. Any other: it ended early, and the next one goes on from the last commit.
+With exit code 0 the job has succeeded. With 3 (names.EXIT_FAILED) it cannot continue, and the pod's termination message
+has the cause as {"reason", "message", "version"}. With any other code the driver ended early, and the next one
+continues from the last commit.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from sapflow.data.cut import check_data
 from sapflow.driver import data_cut
 from sapflow.driver.data_cut import CutData
 from sapflow.driver.driver import Driver
-from sapflow.driver.plans import Surroundings
+from sapflow.driver.plans import Environment
 from sapflow.errors import CorruptObject, JobFailed, ObjectMissing, SapflowError, StoreError, StoreUnavailable
 from sapflow.monitoring import metrics_server
 from sapflow.monitoring.metrics import MetricsObserver
@@ -46,10 +47,10 @@ logger = logging.getLogger("sapflow.driver")
 
 EXIT_CRASHED = 1
 WOKEN = 4
-"""Mergers, at most, that are started before anything calls them."""
+"""The most mergers that are started before they are called."""
 STOPPED = 128 + signal.SIGTERM
 _LONGEST_WORD = 4096
-"""Bytes that Kubernetes keeps of a termination message."""
+"""The longest termination message in bytes that Kubernetes keeps."""
 _PAUSE = 1.0
 _LONGEST_PAUSE = 5.0
 PATIENCE = {
@@ -58,15 +59,15 @@ PATIENCE = {
     ObjectMissing.reason: 30.0,
     CorruptObject.reason: 30.0,
 }
-"""Seconds without a commit for which a driver waits where the store is away, where renewed credentials are on their
-way to the pods, or where objects seem to be gone, as they may while a store begins: none is the job's own failure.
-Whatever else goes wrong is one at once."""
+"""How long a driver waits without a commit, in seconds, if the store is unavailable, renewed credentials are on their
+way to the pods, or objects seem to be missing, as may happen while a store starts. These are no failures of the job;
+every other error is."""
 
 Result = TypeVar("Result")
 
 
 class Outage(Observer):
-    """For how long the store has kept a driver from the next commit."""
+    """Measures how long the store has prevented the next commit."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -77,7 +78,7 @@ class Outage(Observer):
         self._since, self._pause = None, _PAUSE
 
     def pause_after(self, error: SapflowError) -> float | None:
-        """Seconds to wait before going on, or None where waiting is of no use, or has been long enough."""
+        """Seconds to wait before the next try, or None if waiting is useless or has been long enough."""
         now = self._clock()
         if self._since is None:
             self._since = now
@@ -88,7 +89,7 @@ class Outage(Observer):
 
 
 class JobDriver:
-    """Everything that one job's driver holds, and its way to the end."""
+    """Runs the driver of a job from start to end."""
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class JobDriver:
         self._outage = Outage()
 
     async def run(self, api: StatusApi) -> dict[str, Any]:
-        """Train to the end; the outcome record. Raises SapflowError."""
+        """Train to the end, and return the outcome record. Raises SapflowError."""
         with metrics_server.serve(self._settings.metrics_port, self._registry):
             searches = self._resolved.search is not None
             async with ProgressReporter(self._job, api, searches=searches) as reporter:
@@ -130,14 +131,14 @@ class JobDriver:
     async def _go_on(
         self, observer: Observer, reporter: ProgressReporter, stopped: str | None
     ) -> dict[str, Any]:
-        """From whatever the store holds to the end; `stopped`: why that has failed the last time."""
+        """Train from the store's state to the end. `stopped` is why the last try failed."""
         cut_data = await self._cut_data(observer)
         manifest = cut_data.manifest
         check_data(self._job, manifest)
         extent = Extent.of(self._job, manifest.train_samples)
         self._metrics.begin(extent)
         reporter.begin(extent)
-        around = Surroundings(
+        environment = Environment(
             self._resolved.runtime, self._settings.max_instances or None, cut_data.forward_flops
         )
         driver = Driver(
@@ -147,14 +148,14 @@ class JobDriver:
             self._sender,
             observer,
             cut_data.account,
-            around,
+            environment,
             self._placed,
             stopped,
         )
         return await driver.run()
 
     async def _cut_data(self, observer: Observer) -> CutData:
-        """The data cut, on a store that can be trusted: it is probed while the first function starts."""
+        """Have the data cut, while the store is probed; the first function starts meanwhile."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(asyncio.to_thread(self._probe))
@@ -162,12 +163,12 @@ class JobDriver:
                     data_cut.cut_by_worker(self._resolved, self._store, self._sender, observer)
                 )
         except ExceptionGroup as errors:
-            # The first of them ended the other.
+            # The first error has cancelled the other task.
             raise errors.exceptions[0] from None
         return cut_data.result()
 
     def _probe(self) -> None:
-        """Once in a job's life. Raises StoreUnsafe, StoreError."""
+        """Probe the store, once in a job's life. Raises StoreUnsafe, StoreError."""
         prefix = self._resolved.prefix
         if not self._store.exists(keys.commit(prefix, 0)):
             self._store.probe(prefix)

@@ -105,11 +105,11 @@ class ProgressReporter(Observer):
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        # Shielded: the driver may be told to stop once more meanwhile, and this is what stays of it.
+        # This is shielded because the driver may be stopped again meanwhile, and the last report must be written.
         await asyncio.shield(self._last_report())
 
     def begin(self, extent: Extent) -> None:
-        """The data is cut: how long the job is."""
+        """Take in the length of the job, once the data is cut."""
         self._progress = Progress(extent)
         self._changed.set()
 
@@ -145,7 +145,7 @@ class ProgressReporter(Observer):
         self._changed.set()
 
     def fields(self) -> dict[str, Any]:
-        """`status.progress` as it is now; what is not known is left out."""
+        """The current `status.progress`, without fields that are not known."""
         account = self._account
         found: dict[str, Any] = {
             "memory": self._memory(),
@@ -171,7 +171,7 @@ class ProgressReporter(Observer):
         return {name: value for name, value in found.items() if _can_be_said(value)}
 
     def _memory(self) -> dict[str, Any] | None:
-        """Limits of the functions, and what the search has found of the workers'."""
+        """The memory limits of functions, and the trials of the search for the workers' size."""
         search = self._search
         sizes = dict[str, Any](self._job.memory_sizes.items())
         if not self._searches:
@@ -232,7 +232,7 @@ def _of_training(progress: Progress) -> dict[str, Any]:
 
 
 def _of_outcome(outcome: Mapping[str, Any]) -> dict[str, Any]:
-    """The job is done, perhaps before its last step: then the result is of an earlier version."""
+    """The final progress. The result may be of an earlier version than the last step."""
     figures = ("loss", "validationLoss", "validationAccuracy", "validationMetrics")
     found = {name: outcome[name] for name in figures if name in outcome}
     if "forecast" in outcome:
@@ -251,5 +251,5 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def _can_be_said(value: object) -> bool:
-    """JSON has no word for what is not finite, and the schema none for null."""
+    """Whether the status may have this value: JSON has no numbers that are not finite, and the schema no null."""
     return value is not None and not (isinstance(value, float) and not math.isfinite(value))

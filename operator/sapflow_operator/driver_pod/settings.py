@@ -1,4 +1,4 @@
-"""What a driver's pod tells its driver: its environment, and the job in a mounted file."""
+"""The settings of a driver: its pod's environment variables, and the job in a mounted file."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class DriverSettings(BaseModel):
-    """The driver's settings; `VARIABLES` names the variable of each that has one."""
+    """The driver's settings; `VARIABLES` maps them to environment variables."""
 
     model_config = ConfigDict(frozen=True)
     store: Text
@@ -28,7 +28,7 @@ class DriverSettings(BaseModel):
     api_port: Annotated[int, Field(ge=1, le=65535)] = 443
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     max_instances: Annotated[int, Field(ge=0)] = 0
-    """Functions of this job that the cluster can run at once, for the planner; 0: any number."""
+    """Number of functions of this job that the cluster can run at once, for the planner; 0 means any number."""
     job_file: Path = Path(names.JOB_FILE)
     placement_file: Path = Path(names.PLACEMENT_FILE)
     service_account: Path = ACCOUNT
@@ -37,7 +37,7 @@ class DriverSettings(BaseModel):
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "DriverSettings":
-        """Raises SpecError naming every variable that is missing or wrong."""
+        """Read the settings. Raises SpecError, which names every variable that is missing or wrong."""
         given: dict[str, Any] = {
             field: environ[variable] for variable, field in VARIABLES.items() if environ.get(variable)
         }
@@ -54,7 +54,7 @@ class DriverSettings(BaseModel):
 
     @property
     def api_url(self) -> str:
-        """Of the API server."""
+        """The URL of the API server."""
         return server_url(self.api_host, self.api_port)
 
     def read_job(self) -> ResolvedJob:
@@ -72,7 +72,7 @@ class DriverSettings(BaseModel):
         return resolved.read(document, keys.job(metadata["uid"]))
 
     def read_placement(self) -> Placement | None:
-        """How the operator has packed the job into cells; None where it runs anywhere. Raises SpecError."""
+        """The operator's packing of the job into cells; None if functions may run anywhere. Raises SpecError."""
         try:
             return Placement.read(json.loads(self.placement_file.read_text()))
         except FileNotFoundError:

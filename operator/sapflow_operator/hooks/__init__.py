@@ -1,1 +1,1 @@
-"""What the chart runs once, beside the operator: making the bucket, checking the cluster, uninstalling."""
+"""One-time jobs of the chart: making the bucket, checking the cluster, uninstalling."""

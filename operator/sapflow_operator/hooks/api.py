@@ -1,4 +1,4 @@
-"""The API server for hooks, which ask it little, one thing after the other, as their pod's service account."""
+"""The API server for hooks, which make a few requests one after the other, as their pod's service account."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _PATIENCE = Patience(seconds=15.0, tries=5, pause=0.5)
 
 
 def connect(environ: Mapping[str, str] = os.environ) -> BlockingApiClient:
-    """The server that every pod is told of. Raises ClusterError outside of pods."""
+    """A client of the pod's API server. Raises ClusterError outside of pods."""
     account = ServiceAccount.in_pod(environ)
     if account is None:
         raise ClusterError("there is no service account: hooks run in pods of the cluster", 401)
@@ -24,7 +24,7 @@ def client(access: AccessSource) -> BlockingApiClient:
 
 
 def delete(api: BlockingApiClient, path: str) -> None:
-    """Ask for an object's deletion; one that is gone is passed over. Raises ClusterError."""
+    """Request an object's deletion. One that is gone is ignored. Raises ClusterError."""
     try:
         api.delete(path)
     except ClusterError as error:

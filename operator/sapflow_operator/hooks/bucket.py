@@ -17,12 +17,12 @@ from sapflow.errors import SapflowError, StoreUnavailable
 from sapflow_operator.settings import ObjectStorage, Settings
 
 PATIENCE = 180.0
-"""Seconds that the store may take to start."""
+"""How long the store may take to start, in seconds."""
 _PAUSE = 1.0
 
 
 def ensure(storage: ObjectStorage, patience: float = PATIENCE) -> bool:
-    """Make the bucket; whether it was not there. Raises StoreUnavailable when the patience is at its end."""
+    """Make the bucket if it does not exist. Returns whether it was made. Raises StoreUnavailable after `patience`."""
     url = urlsplit(storage.endpoint)
     client = Minio(
         url.netloc,

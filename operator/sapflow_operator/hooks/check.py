@@ -1,4 +1,4 @@
-"""What `helm test` asks: is Knative there, are its settings those that functions need, is the store safe to use.
+"""The checks of `helm test`: Knative is installed, it has the settings that functions need, and the store is safe.
 
 python3 -m sapflow_operator.hooks.check --knative-namespace knative-serving
 """
@@ -27,14 +27,14 @@ CELL_FEATURES = (
     "kubernetes.podspec-persistent-volume-claim",
     "kubernetes.podspec-persistent-volume-write",
 )
-"""Those that jobs with affinity need besides: without them, all other jobs run."""
+"""Further flags that only jobs with affinity need."""
 _LONGEST = 600
-"""Knative's max-revision-timeout-seconds where config-defaults names none."""
+"""The default of Knative's max-revision-timeout-seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look found; `remedy` is there where it is not well."""
+    """The result of a check; `remedy` is set if there is a problem."""
 
     subject: str
     remedy: str = ""
@@ -52,7 +52,7 @@ class Finding:
 
 
 def judge_features(data: Mapping[str, str], namespace: str) -> Iterator[Finding]:
-    """The flags in the data of config-features."""
+    """Checks the flags in the data of config-features."""
     for flag in (*FEATURES, *CELL_FEATURES):
         value = data.get(flag, "disabled").strip().lower()
         optional = flag in CELL_FEATURES
@@ -64,7 +64,7 @@ def judge_features(data: Mapping[str, str], namespace: str) -> Iterator[Finding]
 
 
 def judge_autoscaler(data: Mapping[str, str], namespace: str) -> Finding:
-    """Functions start from zero."""
+    """Checks that functions can start from zero."""
     flag = "allow-zero-initial-scale"
     well = data.get(flag, "false").strip().lower() == "true"
     remedy = f"is not true; {_patch('config-autoscaler', namespace, flag, 'true')}"
@@ -72,7 +72,7 @@ def judge_autoscaler(data: Mapping[str, str], namespace: str) -> Finding:
 
 
 def judge_timeout(data: Mapping[str, str], namespace: str, asked: int) -> Finding:
-    """Knative lets an invocation last as long as the chart says it does."""
+    """Checks that Knative allows invocations to take as long as the chart says."""
     flag = "max-revision-timeout-seconds"
     given = data.get(flag, str(_LONGEST)).strip()
     well = given.isdecimal() and int(given) >= asked
@@ -89,7 +89,7 @@ def _patch(config: str, namespace: str, key: str, value: str) -> str:
 
 
 def check_kind(api: BlockingApiClient, crd: str, remedy: str) -> Finding:
-    """A CustomResourceDefinition is there and served."""
+    """Checks that a CustomResourceDefinition exists and is served."""
     subject = f"{crd} is served"
     try:
         found = api.read(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd}")
@@ -101,7 +101,7 @@ def check_kind(api: BlockingApiClient, crd: str, remedy: str) -> Finding:
 
 
 def check_knative(api: BlockingApiClient, namespace: str, longest: int) -> Iterator[Finding]:
-    """Knative Serving's settings."""
+    """Checks Knative Serving's settings."""
 
     def data(config: str) -> dict[str, str]:
         return api.read(f"/api/v1/namespaces/{namespace}/configmaps/{config}").get("data") or {}
@@ -117,7 +117,7 @@ def check_knative(api: BlockingApiClient, namespace: str, longest: int) -> Itera
 
 
 def check_store(storage: ObjectStorage | None) -> Finding:
-    """Of several writers of one key exactly one wins."""
+    """Checks that of several writers of one key exactly one wins."""
     if storage is None:
         return Finding("no store is set: every job names its own")
     options = urlencode({"endpoint": storage.endpoint.rstrip("/"), "region": storage.region})
@@ -134,7 +134,7 @@ def check_store(storage: ObjectStorage | None) -> Finding:
 
 
 def check(api: BlockingApiClient, settings: Settings, knative_namespace: str) -> Iterator[Finding]:
-    """All of it, in the order in which one mends it."""
+    """All checks, in the order in which problems should be solved."""
     yield check_kind(
         api,
         f"{names.PLURAL}.{names.GROUP}",
@@ -146,7 +146,7 @@ def check(api: BlockingApiClient, settings: Settings, knative_namespace: str) ->
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Print the findings; 1 where one is not well."""
+    """Print the findings. Returns 1 if there is a problem."""
     parser = argparse.ArgumentParser(
         prog="python3 -m sapflow_operator.hooks.check", description=check.__doc__
     )

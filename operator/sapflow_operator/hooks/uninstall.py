@@ -1,11 +1,11 @@
-"""What happens to jobs before the chart is gone.
+"""Handles jobs before the chart is uninstalled.
 
-    python3 -m sapflow_operator.hooks.uninstall delete …     their kind goes too: delete all, wait until they are gone
-    python3 -m sapflow_operator.hooks.uninstall release …    they stay: stop the operator, take our finalizers off
+    python3 -m sapflow_operator.hooks.uninstall delete …     their kind is removed: delete all jobs and wait
+    python3 -m sapflow_operator.hooks.uninstall release …    they stay: stop the operator, remove our finalizers
 
-Deleting is the operator's work: it ends functions, revokes credentials, removes objects. Where none is running, one is
-started in this pod. What is still there when time is up is let go all the same, and named: a finalizer that
-nobody answers would hold the kind, and with it every later installation, for ever.
+Deleting is the operator's work: it ends functions, revokes credentials, removes objects. If no operator is running, one
+is started in this pod. Jobs that are left when time is up lose their finalizers, too, and are named. A finalizer that
+nobody handles would block the kind, and with it every later installation, forever.
 """
 
 import argparse
@@ -26,9 +26,9 @@ from sapflow_operator import names
 from sapflow_operator.hooks.api import connect, delete
 
 STOP_SECONDS = 60.0
-"""That the operator may take to stop."""
+"""How long the operator may take to stop, in seconds."""
 ABSENT_SECONDS = 20.0
-"""Without an operator, after which a stand-in is started: one that was just being restarted is back by then."""
+"""Seconds without an operator after which a stand-in is started. One that was just restarted is back by then."""
 _PAUSE = 1.0
 _JOBS = Kind(names.API_VERSION, names.PLURAL)
 _PODS = Kind("v1", "pods")
@@ -38,7 +38,7 @@ _STAND_IN = (sys.executable, "-m", "sapflow_operator")
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Where the operator runs: its Deployment, and what selects its pods."""
+    """The operator's Deployment, and the selector of its pods."""
 
     namespace: str
     deployment: str
@@ -50,7 +50,7 @@ def job_name(job: Mapping[str, Any]) -> str:
 
 
 def jobs(api: BlockingApiClient, namespaces: Sequence[str]) -> list[dict[str, Any]]:
-    """All TrainingJobs of the namespaces (none: of the cluster); none at all where their kind is gone."""
+    """All TrainingJobs of the namespaces, or of the cluster if none are given; empty if their kind is gone."""
     found: list[dict[str, Any]] = []
     for namespace in namespaces or (None,):
         try:
@@ -67,7 +67,7 @@ def path_of(job: Mapping[str, Any]) -> str:
 
 
 def release(api: BlockingApiClient, found: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Take our finalizer off; the names of those that had it."""
+    """Remove our finalizer from jobs. Returns the names of those that had it."""
     released = []
     for job in found:
         while names.FINALIZER in (held := job["metadata"].get("finalizers") or []):
@@ -87,7 +87,7 @@ def release(api: BlockingApiClient, found: Iterable[Mapping[str, Any]]) -> list[
 
 
 def _again(api: BlockingApiClient, job: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The job as it is now, or as one without finalizers where it is gone."""
+    """The current job, or one without finalizers if it is gone."""
     try:
         return api.read(path_of(job))
     except ClusterError as error:
@@ -97,7 +97,7 @@ def _again(api: BlockingApiClient, job: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def operator_pods(api: BlockingApiClient, operator: Operator, *, ready: bool) -> list[dict[str, Any]]:
-    """The operator's pods; with `ready` those alone that are at work."""
+    """The operator's pods; with `ready` only those that are ready."""
     pods = api.objects(_PODS.path(operator.namespace), {"labelSelector": operator.selector})
     return [pod for pod in pods if _is_ready(pod)] if ready else pods
 
@@ -110,7 +110,7 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
 
 
 def stop(api: BlockingApiClient, operator: Operator, patience: float = STOP_SECONDS) -> bool:
-    """Scale the operator to zero and wait; whether it stopped."""
+    """Scale the operator to zero and wait. Returns whether it has stopped."""
     path = _DEPLOYMENTS.path(operator.namespace, operator.deployment, "scale")
     try:
         api.patch(path, {"spec": {"replicas": 0}})
@@ -127,7 +127,7 @@ def stop(api: BlockingApiClient, operator: Operator, patience: float = STOP_SECO
 
 @contextmanager
 def stand_in() -> Iterator[None]:
-    """An operator in this pod."""
+    """Run an operator in this pod."""
     print("no operator is at work: one is started here to clean up", flush=True)
     process = subprocess.Popen(_STAND_IN)
     try:
@@ -143,7 +143,7 @@ def stand_in() -> Iterator[None]:
 def delete_all(
     api: BlockingApiClient, namespaces: Sequence[str], operator: Operator, patience: float
 ) -> list[str]:
-    """Delete all jobs and wait until the operator has cleaned up after them; the names of those that are left."""
+    """Delete all jobs and wait until the operator has cleaned up. Returns the names of those that are left."""
     ends = time.monotonic() + patience
     absent_until = min(time.monotonic() + ABSENT_SECONDS, ends)
     while _delete(api, namespaces) and not operator_pods(api, operator, ready=True):
@@ -155,7 +155,7 @@ def delete_all(
 
 
 def _delete(api: BlockingApiClient, namespaces: Sequence[str]) -> list[dict[str, Any]]:
-    """Ask for the deletion of all jobs; those that were there."""
+    """Request the deletion of all jobs. Returns those that existed."""
     found = jobs(api, namespaces)
     for job in found:
         if "deletionTimestamp" not in job["metadata"]:
@@ -191,7 +191,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             left = delete_all(api, namespaces, operator, given.timeout)
             if left:
                 print(f"not gone after {given.timeout:g} s: {', '.join(left)}", flush=True)
-        # An operator at work would put its finalizer back.
+        # A running operator would add its finalizer again.
         if not stop(api, operator):
             print(f"{operator.deployment} does not stop; going on", flush=True)
         released = release(api, jobs(api, namespaces))

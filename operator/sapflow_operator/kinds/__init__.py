@@ -1,1 +1,1 @@
-"""The custom resources: their definitions, and what each kind owns."""
+"""The kinds of custom resources: their definitions, and the children of each."""

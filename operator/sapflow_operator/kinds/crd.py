@@ -1,4 +1,4 @@
-"""A kind's CustomResourceDefinition, generated from its spec's models and rules.
+"""Generates a kind's CustomResourceDefinition from its spec's models and rules.
 
 python -m sapflow_operator.kinds.crd > manifests/crds/sapflow.dev_trainingjobs.yaml
 python -m sapflow_operator.kinds.crd --check FILE
@@ -115,7 +115,7 @@ def _columns(definition: Definition) -> list[dict[str, Any]]:
 
 
 def _structural(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
-    """A JSON Schema of pydantic as a structural schema: nothing referred to, no unions, no nulls."""
+    """A JSON Schema of pydantic as a structural schema, without references, unions and nulls."""
     node = _resolved(node, defs)
     schema = {name: node[name] for name in _KEPT if name in node}
     if "const" in node:
@@ -140,7 +140,7 @@ def _structural(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resolved(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
-    """The node with its reference followed and the null that stands for a field left out taken away."""
+    """The node with its reference resolved and without the null of optional fields."""
     if "anyOf" in node:
         (kept,) = (each for each in node["anyOf"] if each.get("type") != "null")
         node = kept | {name: value for name, value in node.items() if name != "anyOf"}
@@ -151,7 +151,7 @@ def _resolved(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _least(default: Any, schema: dict[str, Any]) -> Any:
-    """A default without what the defaults inside it say again."""
+    """A default without the values that nested defaults repeat."""
     if not isinstance(default, dict):
         return default
     inner = schema.get("properties", {})
@@ -163,7 +163,7 @@ def _least(default: Any, schema: dict[str, Any]) -> Any:
 
 
 def _default(schema: dict[str, Any]) -> Any:
-    """What a field is where it is left out, with the defaults inside it."""
+    """The default value of a field, with nested defaults."""
     if "default" not in schema or not isinstance(schema["default"], dict):
         return schema.get("default")
     return {
@@ -187,7 +187,7 @@ def _immutable(schema: dict[str, Any], mutable: Sequence[str]) -> Iterator[dict[
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the CRD, or compare it with a file."""
+    """Print the CRD or compare it with a file."""
     parser = argparse.ArgumentParser(prog="python -m sapflow_operator.kinds.crd", description=crd.__doc__)
     parser.add_argument("--check", metavar="FILE", help="exit with 1 unless FILE is what would be printed")
     kinds = {kind.resource.kind: kind for kind in KINDS}

@@ -1,4 +1,4 @@
-"""The schema of `status`, as far as all kinds have it. `progress` is the driver's alone, all else the operator's."""
+"""The schema of `status` that all kinds share. Only the driver writes `progress`, the operator everything else."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ TIME = {"type": "string", "format": "date-time"}
 
 
 def status_schema(roles: Sequence[Role], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The structural schema of a kind's `status`: of functions of these roles, with fields of its own."""
+    """The structural schema of a kind's `status`, for functions of these roles and with the kind's own fields."""
     return an_object(
         "What became of the job.",
         {

@@ -1,4 +1,4 @@
-"""The kind TrainingJob: what it owns, what its driver runs, how it grows, and what is said of it."""
+"""The kind TrainingJob: its children, its driver, its growth, and its messages."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,10 +15,10 @@ from sapflow_operator.kind import Definition, Kind
 from sapflow_operator.kinds import memory_search
 from sapflow_operator.kinds.training_pool import TrainingPool, check
 from sapflow_operator.kinds.training_status import RESULT, training_status
-from sapflow_operator.look import Look
 from sapflow_operator.names import Resource
-from sapflow_operator.nodes import Ground
+from sapflow_operator.nodes import Inventory
 from sapflow_operator.observed import JobObject, Observed
+from sapflow_operator.reconciliation import Reconciliation
 from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Place, place_of
 
@@ -26,7 +26,7 @@ MUTABLE = ("checkpoint", "limits", "suspend", "ttlSecondsAfterFinished")
 
 
 class TrainingJobKind(Kind[TrainingPool]):
-    """A job that trains one model by a pool of workers and mergers of its own."""
+    """A job that trains a model with its own pool of workers and mergers."""
 
     resource: ClassVar[Resource] = names.TRAINING_JOB
     roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
@@ -79,34 +79,34 @@ class TrainingJobKind(Kind[TrainingPool]):
     def finished(self, outcome: Mapping[str, Any]) -> str:
         return f"trained: {outcome['uri']}" if "uri" in outcome else "trained"
 
-    def sized(self, wanted: TrainingPool, look: Look) -> TrainingPool:
-        """Where a search is under way the workers have its size, above every one that was killed."""
+    def sized(self, wanted: TrainingPool, reconciliation: Reconciliation) -> TrainingPool:
+        """During a search the workers have its size, above every size that was killed."""
         for role in self.roles:
-            if look.failed:
+            if reconciliation.failed:
                 return wanted
             if role == "worker" and wanted.search is not None:
-                wanted = memory_search.above_the_killed(wanted, wanted.search, look)
+                wanted = memory_search.above_the_killed(wanted, wanted.search, reconciliation)
             else:
-                wanted = growth.grown(wanted, role, look)
-        return memory_search.followed(wanted, look)
+                wanted = growth.grown(wanted, role, reconciliation)
+        return memory_search.followed(wanted, reconciliation)
 
-    def packed(self, wanted: TrainingPool, look: Look) -> TrainingPool:
+    def packed(self, wanted: TrainingPool, reconciliation: Reconciliation) -> TrainingPool:
         job = wanted.job
         if job.spec.affinity is None:
             return wanted
-        if "placement" not in look.status:
-            look.status["placement"] = cells.decide(job, look.observed.ground)
-        status = look.status["placement"]
-        config = look.observed.get("ConfigMap", names.spec_config_map(wanted.pool))
+        if "placement" not in reconciliation.status:
+            reconciliation.status["placement"] = cells.decide(job, reconciliation.observed.inventory)
+        status = reconciliation.status["placement"]
+        config = reconciliation.observed.get("ConfigMap", names.spec_config_map(wanted.pool))
         found = cells.standing(config) or placement.of(cells.decided(job, status))
-        if homes := cells.whereabouts(look.observed.pods):
+        if homes := cells.whereabouts(reconciliation.observed.pods):
             known = {each["cell"]: each["node"] for each in status.get("nodes", ())} | homes
             nodes = [{"cell": cell, "node": known[cell]} for cell in sorted(known)]
-            look.status["placement"] = {**status, "nodes": nodes}
+            reconciliation.status["placement"] = {**status, "nodes": nodes}
         return replace(wanted, job=cells.decided(job, status), packed=found)
 
-    def planned_on(self, wanted: TrainingPool, ground: Ground) -> TrainingPool:
-        return wanted.on(ground)
+    def planned_on(self, wanted: TrainingPool, inventory: Inventory) -> TrainingPool:
+        return wanted.on(inventory)
 
     def has_cells(self, job: JobObject) -> bool:
         return "affinity" in job.spec
@@ -128,7 +128,7 @@ TRAINING_JOB = TrainingJobKind()
 
 
 def _rules() -> list[dict[str, Any]]:
-    """The library's rules of the spec, and those of the merge tree, which CEL says otherwise."""
+    """The library's rules for the spec, and those for the merge tree, which have another form in CEL."""
     found = [{"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"} for rule in RULES]
     structure = "self.merge.structure"
     for condition, message in (

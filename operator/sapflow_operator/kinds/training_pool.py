@@ -1,4 +1,4 @@
-"""What a TrainingJob's children follow from: workers and mergers, and a driver that trains by them."""
+"""The pool of a TrainingJob, from which its children follow: workers, mergers, and a driver."""
 
 import json
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.rules import s3_location
 from sapflow.spec.training_job import Metadata, StorageSpec, TrainingJob
 from sapflow_operator import names
-from sapflow_operator.nodes import Ground
+from sapflow_operator.nodes import Inventory
 from sapflow_operator.settings import Image
 from sapflow_operator.wanted import Group, Wanted, stored
 
 SIDECAR_MILLIS = 25
-"""What Knative's queue-proxy asks for beside each function (`queue-sidecar-cpu-request`)."""
+"""CPU request of Knative's queue-proxy in each function's pod (`queue-sidecar-cpu-request`), in thousandths."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class TrainingPool(Wanted):
     """A TrainingJob's functions and driver."""
 
     job: TrainingJob
-    """The spec in force: memory sizes may have grown since it was written."""
+    """The current spec; memory sizes may have grown since it was written."""
     search: SearchSettings | None = None
-    """For the workers' best size: then `job` has the size in force, and driver and functions read the first one, so
-    that no change of it starts a driver anew."""
+    """The search for the workers' best size. Then `job` has the current size, while driver and functions read the first
+    size, so that a change does not restart the driver."""
     packed: Placement | None = None
-    """How the functions are packed into cells, once that is decided; None where they may run anywhere."""
+    """The packing of functions into cells, once it is decided; None if they may run anywhere."""
 
     resource: ClassVar = names.TRAINING_JOB
     roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
@@ -46,7 +46,7 @@ class TrainingPool(Wanted):
 
     @property
     def groups(self) -> list[Group]:
-        """The Knative Services, each with how many instances a step can use."""
+        """The Knative Services, each with the number of instances that a step can use."""
         if self.packed is None:
             return [Group(role, None, self.job.instances[role]) for role in self.roles]
         return [
@@ -58,7 +58,7 @@ class TrainingPool(Wanted):
 
     @property
     def resolved(self) -> ResolvedJob:
-        """The job as driver and functions read it: in its store, and named by its uid there."""
+        """The job as driver and functions read it from its store, named by its uid."""
         spec = self.job.spec
         update: dict[str, Any] = {"storage": StorageSpec.model_validate(stored(self.place))}
         if self.search is not None:
@@ -74,7 +74,7 @@ class TrainingPool(Wanted):
 
     @property
     def documents(self) -> dict[str, str]:
-        """The resolved job, and how it is packed into cells."""
+        """The resolved job and its packing into cells."""
         found = {names.JOB_KEY: json.dumps(self.told, sort_keys=True, indent=1)}
         if self.packed is not None:
             found[names.PLACEMENT_KEY] = json.dumps(self.packed.to_json(), separators=(",", ":"))
@@ -117,7 +117,7 @@ class TrainingPool(Wanted):
         return given.model_copy(update={"name": own}) if role == "worker" and own is not None else given
 
     def command(self, role: Role) -> list[str]:
-        """An image of one's own is made from Sapflow's, and may have another entrypoint."""
+        """The command of a container. A user's image is made from Sapflow's, and may have another entrypoint."""
         if role == "worker" and self.job.spec.model.image is not None:
             return ["python3", "-m", "sapflow_functions.roles.worker"]
         return []
@@ -128,7 +128,7 @@ class TrainingPool(Wanted):
         return {"SAPFLOW_MEMORY_BYTES": str(parse_quantity(self.memory(role)))}
 
     def weight(self, role: Role) -> int:
-        """Of the heaviest edge that such a function is an end of."""
+        """The weight of the heaviest edge of such a function."""
         edges = self.job.spec.affinity or ()
         mine = (each.weight for each in edges if role == "merger" or each.child == "Worker")
         return max(mine, default=1)
@@ -137,14 +137,14 @@ class TrainingPool(Wanted):
         asked = self.job.spec.placement
         return (asked and asked.size) or CELL_SIZE, asked.storage_class_name if asked else None
 
-    def on(self, ground: Ground) -> Self:
-        """With the workers that the nodes would hold as `maxInstances`, where the chart names none."""
+    def on(self, inventory: Inventory) -> Self:
+        """With the number of workers that the nodes would hold as `maxInstances`, unless the chart sets it."""
         memory, millis = parse_quantity(self.memory("worker")), self.cpu_request("worker") + SIDECAR_MILLIS
-        return self.with_room_for(self.settings.max_instances or ground.room(memory, millis) or 0)
+        return self.with_room_for(self.settings.max_instances or inventory.room(memory, millis) or 0)
 
 
 def check(wanted: TrainingPool) -> None:
-    """What only the cluster can tell of a spec. Raises SpecError."""
+    """Check the rules of a spec that depend on the cluster. Raises SpecError."""
     problems = []
     seconds, most = wanted.invocation_seconds, wanted.settings.max_invocation_seconds
     if seconds > most:

@@ -1,4 +1,4 @@
-"""Pure builders of a job's children, one module a kind."""
+"""Pure builders of a job's children, one module for each kind of child."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from sapflow_operator.wanted import Wanted
 
 
 def foundations(wanted: Wanted) -> list[dict[str, Any]]:
-    """What costs nothing while it waits."""
+    """The children that cost nothing while the job waits."""
     return [
         service_account.build(wanted),
         role.build(wanted),
@@ -32,10 +32,10 @@ def functions(wanted: Wanted) -> list[dict[str, Any]]:
 
 
 def cell(wanted: Wanted, number: int) -> dict[str, Any]:
-    """What a cell's functions share."""
+    """The children that a cell's functions share."""
     return cell_volume.build(wanted, number)
 
 
 def driver(wanted: Wanted) -> dict[str, Any]:
-    """What walks the job's steps."""
+    """The children that run the driver."""
     return driver_job.build(wanted)

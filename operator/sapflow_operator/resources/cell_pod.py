@@ -1,4 +1,4 @@
-"""What a function's pod has besides where its job is placed: its cell's volume, and other pods that it runs beside."""
+"""Additional fields of a function's pod in a placed job: its cell's volume, and affinity to the cell's pods."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from sapflow_operator.resources import pod
 from sapflow_operator.wanted import Wanted
 
 GROUP = 65532
-"""The functions' group, whose a cell's volume is made."""
+"""The functions' group, which owns a cell's volume."""
 _NODE = "kubernetes.io/hostname"
 _APART = 100
-"""Of other cells of the job; only preferred: nodes may become fewer."""
+"""The weight of staying apart from other cells; it is only a preference, because nodes may become fewer."""
 
 
 def fields(wanted: Wanted, role: Role, cell: int) -> dict[str, Any]:
-    """Fields of the pod's spec, volumes and containers apart."""
+    """Fields of the pod's spec, without volumes and containers."""
     return {
         "securityContext": pod.SECURITY | {"fsGroup": GROUP},
         "affinity": {
@@ -44,7 +44,7 @@ def environment(cell: int) -> list[dict[str, Any]]:
 
 
 def _beside(wanted: Wanted, cell: int, weight: int) -> dict[str, Any]:
-    """To the cell's other pods. The first one matches the term itself, so that it may run anywhere."""
+    """Affinity to the cell's other pods. The first pod matches the term itself, so it may run anywhere."""
     labels = wanted.selector | {names.CELL_LABEL: str(cell)}
     term = {"topologyKey": _NODE, "labelSelector": {"matchLabels": labels}}
     if weight >= REQUIRED:
@@ -53,7 +53,7 @@ def _beside(wanted: Wanted, cell: int, weight: int) -> dict[str, Any]:
 
 
 def _others(wanted: Wanted, cell: int) -> dict[str, Any]:
-    """The job's pods of other cells."""
+    """A selector for the job's pods in other cells."""
     return {
         "topologyKey": _NODE,
         "labelSelector": {

@@ -1,4 +1,4 @@
-"""The claim to the volume of a cell: of a node's own, bound where the cell's first pod goes."""
+"""The claim for a cell's volume, which is on the node of the cell's first pod."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from sapflow_operator.wanted import Wanted
 
 
 def build(wanted: Wanted, cell: int) -> dict[str, Any]:
-    """A PersistentVolumeClaim, whose StorageClass must wait for the first consumer."""
+    """A PersistentVolumeClaim; its StorageClass must have `WaitForFirstConsumer`."""
     size, storage_class = wanted.cell_storage()
     spec: dict[str, Any] = {
         "accessModes": ["ReadWriteOnce"],

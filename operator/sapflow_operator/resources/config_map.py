@@ -1,4 +1,4 @@
-"""The ConfigMap with what the driver reads: a TrainingJob's resolved, and how it is packed into cells."""
+"""The ConfigMap with the driver's files: for a TrainingJob the resolved job and its packing into cells."""
 
 from typing import Any
 

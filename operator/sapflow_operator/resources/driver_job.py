@@ -1,4 +1,4 @@
-"""The Job that runs a job's driver: started again after any end but its own word, one at a time."""
+"""The Job that runs the driver: one pod at a time, which is restarted after any end that is not final."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from sapflow_operator.resources import metadata, pod
 from sapflow_operator.wanted import Wanted
 
 CRASHES = 50
-"""Crashes, each resumed from the last commit, after which the job is given up."""
+"""Number of crashes after which the job fails; after each one the driver continues from the last commit."""
 GRACE_SECONDS = 20
 
 
 def build(wanted: Wanted) -> dict[str, Any]:
-    """A batch/v1 Job; its digest annotation tells which spec its pods have read."""
+    """A batch/v1 Job. Its digest annotation identifies the spec that its pods have read."""
     name = names.driver(wanted.pool)
     return {
         "apiVersion": "batch/v1",
@@ -75,7 +75,7 @@ def _container(wanted: Wanted) -> dict[str, Any]:
             | {"SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances)}
         ),
         "ports": [{"name": "metrics", "containerPort": names.DRIVER_METRICS_PORT}],
-        # No CPU limit: every step waits for the driver.
+        # There is no CPU limit, because every step waits for the driver.
         "resources": {"limits": {"memory": memory}, "requests": {"cpu": "100m", "memory": memory}},
         "securityContext": pod.CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",

@@ -1,4 +1,4 @@
-"""The Knative Service of one role's functions, of a placed job of those in one cell."""
+"""The Knative Service for the functions of a role, for a placed job those in one cell."""
 
 from math import ceil
 from typing import Any
@@ -10,15 +10,15 @@ from sapflow_operator.wanted import Group, Wanted
 
 _SCALING = "autoscaling.knative.dev"
 _ANSWER_SECONDS = 15
-"""What a function has beyond its time limit to say so itself, before Knative cuts the call off."""
+"""Seconds after its time limit in which a function may report it itself, before Knative aborts the call."""
 _START_SECONDS = 300
-"""A node may have to pull the image first. Also Knative's default for the first byte of an answer."""
+"""Seconds for a start, in which a node may have to pull the image. It is also Knative's default for the first byte."""
 
 
 def build(wanted: Wanted, group: Group) -> dict[str, Any]:
-    """One call an instance, from zero, to as many instances as one step can use."""
+    """A Service with one call per instance, which scales from zero to as many instances as a step can use."""
     role, cell = group.role, group.cell
-    # The function keeps the job's limit itself. Knative counts the wait for an instance to start as well.
+    # The function enforces the job's time limit itself, because Knative also counts the start of an instance.
     limit = max(ceil(wanted.invocation_seconds), _START_SECONDS)
     timeout = min(limit + _ANSWER_SECONDS, wanted.settings.max_invocation_seconds)
     template: dict[str, Any] = {
@@ -54,9 +54,9 @@ def build(wanted: Wanted, group: Group) -> dict[str, Any]:
 
 
 def _scaling(most: int, window_seconds: int) -> dict[str, str]:
-    """At 70 %, the default, a third more instances would be started than there are calls.
+    """Annotations for scaling. With the default of 70 %, a third more instances than calls would be started.
 
-    With a burst capacity of -1 every call passes the activator, which alone knows which instance is free.
+    With a burst capacity of -1 every call goes through the activator, which alone knows which instance is free.
     """
     return {
         f"{_SCALING}/initial-scale": "0",

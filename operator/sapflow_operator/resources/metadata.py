@@ -15,7 +15,7 @@ def build(
     *,
     cell: int | None = None,
 ) -> dict[str, Any]:
-    """Name, labels and the owner, with which the child goes."""
+    """Name, labels and owner of a child; it is deleted with its owner."""
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": wanted.namespace,

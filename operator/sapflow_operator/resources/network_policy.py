@@ -12,7 +12,7 @@ CALLERS = ("knative-serving", "kourier-system")
 
 
 def build(wanted: Wanted) -> dict[str, Any]:
-    """In from the driver through Knative, out to names and to the store."""
+    """Allows traffic in from the driver through Knative, and out to DNS and the store."""
     store = urlsplit(wanted.place.endpoint)
     port = store.port or (443 if store.scheme == "https" else 80)
     return {

@@ -1,4 +1,4 @@
-"""What the pods of functions and driver share: the restricted standard, a pool's files, sizes."""
+"""Common parts of the pods of functions and driver: the restricted standard, the pool's files, sizes."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ CONTAINER_SECURITY = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 SCRATCH_SIZE = "1Gi"
-"""On the node's disk, so that it is no part of the function's memory."""
+"""The size of /tmp, on the node's disk, so that it does not count as the function's memory."""
 
 
 def environment(values: dict[str, str]) -> list[dict[str, str]]:
@@ -38,14 +38,14 @@ def volumes(wanted: Wanted) -> list[dict[str, Any]]:
 
 
 def pull_secrets(settings: Settings) -> dict[str, Any]:
-    """The pod's field for private registries, where there are any."""
+    """The pod's field with Secrets for private registries, if there are any."""
     if not settings.image_pull_secrets:
         return {}
     return {"imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets]}
 
 
 def resources(wanted: Wanted, role: Role) -> dict[str, Any]:
-    """What a function may use, and asks for: all of its memory, a tenth of its CPU."""
+    """Limits and requests of a function: it requests all of its memory and a tenth of its CPU."""
     memory = wanted.memory(role)
     return {
         "limits": {"cpu": _cores(wanted.cpu_limit(role)), "memory": memory},
@@ -54,5 +54,5 @@ def resources(wanted: Wanted, role: Role) -> dict[str, Any]:
 
 
 def _cores(millis: int) -> str:
-    """The quantity as the API server writes it, so that comparing finds no difference."""
+    """The quantity in the API server's form, so that a comparison finds no difference."""
     return str(millis // 1000) if millis % 1000 == 0 else f"{millis}m"

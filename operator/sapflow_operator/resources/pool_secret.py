@@ -10,16 +10,16 @@ from sapflow_operator.store.credentials import Issued
 from sapflow_operator.wanted import Wanted
 
 KEYS_REMEMBERED = 3
-"""Renewed at half life, older credentials have ended by themselves."""
+"""Number of access keys that are remembered; older credentials have expired."""
 
 
 def build(wanted: Wanted, token: str, issued: Issued, earlier: Sequence[str] = ()) -> dict[str, Any]:
-    """Annotated with when the credentials end, when others are due, and all access keys, `earlier` ones included."""
+    """The Secret; annotations say when credentials expire and are renewed, and list all access keys."""
     values = {
         names.TOKEN_KEY: token,
         names.ACCESS_KEY: issued.credentials.access_key,
         names.SECRET_KEY: issued.credentials.secret_key,
-        # Empty rather than absent: functions look for it, and renewed credentials may have one.
+        # It is empty instead of missing, because functions read it, and renewed credentials may have one.
         names.SESSION_TOKEN: issued.credentials.session_token or "",
     }
     access_keys = [*earlier, issued.credentials.access_key]

@@ -1,4 +1,4 @@
-"""What the driver may do in the cluster: report the progress of its own job."""
+"""The driver's only right in the cluster: to report the progress of its own job."""
 
 from typing import Any
 

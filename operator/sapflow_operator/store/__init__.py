@@ -1,1 +1,1 @@
-"""What the operator does in object stores: credentials, their policy, and the objects of finished and deleted jobs."""
+"""The operator's work in object stores: credentials, their policy, and the objects of finished and deleted jobs."""

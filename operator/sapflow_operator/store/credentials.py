@@ -1,7 +1,7 @@
-"""Store credentials of one job alone: made, renewed, revoked.
+"""Makes, renews and revokes a job's own credentials for the store.
 
-MinIO makes them by AssumeRole, or, for credentials that may not assume roles (a service account's), as a service
-account through the admin API. Elsewhere a job may share the credentials of its own Secret, if it says so.
+MinIO makes them by AssumeRole or, if the operator's credentials may not assume roles (those of a service account), as a
+service account through the admin API. With other stores a job may share the credentials of its Secret, if it says so.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _STS = "{https://sts.amazonaws.com/doc/2011-06-15/}"
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """Credentials for a job's functions and driver, and when they are to be renewed; shared ones never are."""
+    """Credentials for a job's functions and driver, and the time of their renewal. Shared ones are never renewed."""
 
     kind: Kind
     credentials: Credentials
@@ -43,7 +43,7 @@ class Issued:
 
 
 class Issuer:
-    """Makes and revokes credentials with those that own a store. Blocks; safe to use from threads."""
+    """Makes and revokes credentials, using those that own the store. It blocks, and is thread-safe."""
 
     def __init__(self, place: Place, owner: Credentials) -> None:
         self._place, self._owner = place, owner
@@ -59,9 +59,9 @@ class Issuer:
         )
 
     def issue(self, uid: str, source: str, seconds: int) -> Issued:
-        """Credentials for job `uid` that last `seconds` and are due for renewal after half of them.
+        """Make credentials for job `uid` that are valid for `seconds` and due for renewal after half of that time.
 
-        Raises CredentialsRefused where the store makes none and none are to be shared; StoreUnavailable.
+        Raises CredentialsRefused if the store makes none and none may be shared, and StoreUnavailable.
         """
         policy = json.dumps(session_policy(self._place.bucket, uid, source), separators=(",", ":"))
         now = datetime.now(UTC).replace(microsecond=0)
@@ -81,7 +81,7 @@ class Issuer:
         )
 
     def revoke(self, uid: str, kind: str, access_keys: Sequence[str]) -> None:
-        """End all credentials of a job; those that are gone already, and shared ones, are passed over.
+        """Revoke all credentials of a job. Those that are gone already, and shared ones, are ignored.
 
         Raises StoreUnavailable, CredentialsRefused.
         """
@@ -111,7 +111,7 @@ class Issuer:
     def _assume_role(
         self, uid: str, policy: str, seconds: int, expires: datetime
     ) -> tuple[Credentials | None, str]:
-        """A session, tagged with the job so that it can be revoked alone; or why there is none."""
+        """A session that is tagged with the job, so that it can be revoked separately; or why there is none."""
         form = {
             "Action": "AssumeRole",
             "Version": "2011-06-15",
@@ -155,7 +155,7 @@ class Issuer:
                 name=f"sapflow-{uid[:20]}",
                 description="a Sapflow job's own",
                 policy=json.loads(policy),
-                # A little later: MinIO's clock must see at least 15 minutes left.
+                # Slightly more, because by MinIO's clock at least 15 minutes must be left.
                 expiration=(expires + timedelta(seconds=60)).strftime("%Y-%m-%dT%H:%M:%SZ"),
             )
         except MinioAdminException as error:

@@ -14,7 +14,7 @@ from sapflow_operator.wanted import Place
 
 
 def read_outcome(place: Place, owner: Credentials, uid: str) -> dict[str, Any]:
-    """The outcome record of a job that has succeeded. Raises StoreError."""
+    """The outcome record of a successful job. Raises StoreError."""
     store = open_store(place.url, owner)
     try:
         return dict(json.loads(bytes(store.read(keys.result(keys.job(uid), "outcome.json")))))
@@ -25,9 +25,9 @@ def read_outcome(place: Place, owner: Credentials, uid: str) -> dict[str, Any]:
 
 
 def remove(place: Place, owner: Credentials, uid: str, *, keep: bool) -> None:
-    """Remove a job's objects; `keep` leaves the result and what the last checkpoint stands on.
+    """Remove a job's objects; with `keep` the result and the objects of the last checkpoint stay.
 
-    Doing it again is harmless. Raises StoreError, StoreUnavailable.
+    It may be repeated. Raises StoreError, StoreUnavailable.
     """
     store = open_store(place.url, owner)
     try:
@@ -41,7 +41,7 @@ def remove(place: Place, owner: Credentials, uid: str, *, keep: bool) -> None:
 
 
 def _kept(store: Store, uid: str, found: list[str]) -> set[str]:
-    """The result, and the newest checkpoint with all that names or makes it."""
+    """The keys of the result and of the newest checkpoint, with all records and objects that belong to it."""
     kept = {key for key in found if key.startswith(keys.result(keys.job(uid), ""))}
     folder = keys.checkpoint(keys.job(uid), 0).removesuffix("0.json")
     names = [key.removeprefix(folder).removesuffix(".json") for key in found if key.startswith(folder)]

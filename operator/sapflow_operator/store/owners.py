@@ -1,4 +1,4 @@
-"""Whose credentials open a job's store: the operator's own, or those of a Secret beside the job."""
+"""Finds the credentials that own a job's store: the operator's own, or those of a Secret in the job's namespace."""
 
 from base64 import b64decode
 
@@ -11,7 +11,7 @@ from sapflow_operator.wanted import Place
 
 
 async def owner_of(place: Place, namespace: str, cluster: Cluster, settings: Settings) -> Credentials:
-    """The credentials that own a job's place. Raises SecretUnusable, ClusterError."""
+    """The credentials that own a job's place in a store. Raises SecretUnusable, ClusterError."""
     if place.secret_name is None:
         assert settings.storage is not None, "a place without a Secret is the operator's own"
         return Credentials(settings.storage.access_key, settings.storage.secret_key.get_secret_value())

@@ -1,4 +1,4 @@
-"""What a job may do in a bucket, as an S3 policy: its own prefix, and to read the data it names."""
+"""The S3 policy of a job: access to its own prefix, and reading the data that it names."""
 
 import re
 from typing import Any
@@ -10,15 +10,15 @@ _ROOT = "jobs/"
 
 
 def session_policy(bucket: str, uid: str, source: str) -> dict[str, Any]:
-    """Read-write on `jobs/<uid>/`; read and list on the prefix of an s3:// source, never on another job's.
+    """A policy for reading and writing `jobs/<uid>/`, and for reading and listing the prefix of an s3:// source.
 
-    A source that could reach below jobs/, in any bucket, is granted nothing: the spec's rules refuse it, and what
-    came past them is denied here.
+    A source that could reach below jobs/ in any bucket is granted nothing. The spec's rules refuse it, too; this is a
+    second barrier.
     """
     own = keys.job(uid)
     statements = [
         _allow(["GetObject", "PutObject", "DeleteObject"], [f"{bucket}/{own}*"]),
-        # Without the right to list, S3 answers 403 for an object that is not there.
+        # Without the right to list, S3 answers 403 for an object that does not exist.
         _allow(["ListBucket"], [bucket], prefixes=[f"{own}*"]),
         _allow(["GetBucketLocation"], [bucket]),
     ]
@@ -32,7 +32,7 @@ def session_policy(bucket: str, uid: str, source: str) -> dict[str, Any]:
 
 
 def _data(source: str) -> list[tuple[str, str]]:
-    """(bucket, prefix) that a source may read."""
+    """The pairs (bucket, prefix) that may be read for a source."""
     location = s3_location(source)
     if location is None or not re.fullmatch(S3_SOURCE, source) or re.match(JOBS_SOURCE, source):
         return []

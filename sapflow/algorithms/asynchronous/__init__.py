@@ -1,1 +1,1 @@
-"""Asynchronous gradients: ranks compute on whatever version is newest, each contribution is an update of its own."""
+"""Asynchronous gradients: each rank computes on the newest version, and each contribution is a separate update."""

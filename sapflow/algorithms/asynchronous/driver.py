@@ -1,9 +1,11 @@
-"""Asynchronous mode: ranks compute on whatever version is newest, the root applies contributions in the driver's order.
+"""The driver's side of asynchronous mode: ranks compute on the newest version, and the root applies contributions in
+the order that the driver chooses.
 
-Contribution k of a rank is named by rank, k and the version it was computed on. A commit applies one or more, each only
-if k follows that rank's counter. Staleness, the commits between the version a contribution was computed on and the one
-it makes, stays within `maxStaleness`: while the oldest contribution under way has reached it nothing else is committed,
-and a rank starts again only when its last contribution is. Nothing is dropped.
+Contribution k of a rank is named by rank, k and the version that it was computed on. A commit applies one or more
+contributions, each only if k is the next number of its rank. Staleness is the number of commits between the version
+that a contribution was computed on and the one that it makes. It stays within `maxStaleness`: while the oldest
+contribution under way has reached it, nothing else is committed, and a rank starts again only when its last
+contribution is committed. Nothing is dropped.
 """
 
 import asyncio
@@ -25,7 +27,7 @@ from sapflow.steps.leftovers import Leftovers
 
 @dataclass(frozen=True)
 class Pending:
-    """A contribution under way or waiting to be applied."""
+    """A contribution that is computed or waits to be applied."""
 
     rank: int
     count: int
@@ -33,7 +35,7 @@ class Pending:
 
 
 class Driver(AlgorithmDriver):
-    """Keeps ranks computing and turns what they finish into commits, one at a time."""
+    """Keeps all ranks computing, and makes commits from their contributions, one at a time."""
 
     repeatable = False
 
@@ -68,7 +70,7 @@ class Driver(AlgorithmDriver):
         return {pending.base for pending in self._computing.values()}
 
     async def next_commit(self) -> Commit:
-        """Compute until a commit is due, and apply it."""
+        """Wait until a commit is due, and make it."""
         started = time.perf_counter()
         self._start_ranks()
         self.meanwhile()
@@ -89,9 +91,10 @@ class Driver(AlgorithmDriver):
         return self._to_commit(batch, ident, root.result(), time.perf_counter() - started)
 
     def settle(self, commit: Commit, plan: Plan) -> None:
-        """Contributions that the commit applied are done.
+        """Take note of a commit: the contributions that it applied are done.
 
-        Where it is another driver's, ours may have become superfluous, or too stale: they are computed again.
+        If another driver made the commit, our contributions may not be needed any more, or be too stale; then they are
+        computed again.
         """
         super().settle(commit, plan)
         self._params[commit.version] = commit.params
@@ -112,7 +115,7 @@ class Driver(AlgorithmDriver):
         await asyncio.gather(*self._computing, *self._given_up, return_exceptions=True)
 
     def leftovers(self, commit: Commit) -> Leftovers:
-        """Also what an earlier driver may have left of the commit's contributions."""
+        """The leftovers of a commit, including those of an earlier driver's contributions."""
         oldest = max(0, self._resumed_at - self.max_staleness)
         found, self._dropped = self._dropped, []
         cursors: list[str] = []
@@ -133,7 +136,7 @@ class Driver(AlgorithmDriver):
         return Leftovers.of(self._ref(Pending(one.rank, one.count, one.base)) for one in made.applied)
 
     def _next(self, rank: int) -> int | None:
-        """The number of the rank's next contribution, passing over steps in which it has no samples."""
+        """The number of the rank's next contribution. Steps in which it has no samples are skipped."""
         count = self.commit.counters[rank]
         while count < self.context.total_steps:
             begin, end = self.context.slice_of(self.context.cursor_of(count), rank)
@@ -156,7 +159,7 @@ class Driver(AlgorithmDriver):
                 self._computing[asyncio.create_task(self._compute(pending))] = pending
 
     def _due(self) -> bool:
-        """Whether to commit what is ready: not while that would make the oldest under way too stale."""
+        """Whether to commit the contributions that are ready; not if that made the oldest one under way too stale."""
         if not self._ready:
             return False
         oldest = min((p.base for p in self._computing.values()), default=self.commit.version)
@@ -167,7 +170,7 @@ class Driver(AlgorithmDriver):
         self._collect(done)
 
     def _collect(self, done: set[asyncio.Task[Any]]) -> None:
-        """Take in what is finished. Raises what went wrong, where nobody else's doing explains it."""
+        """Take the finished contributions. Raises their errors, unless another driver's progress explains them."""
         missed = False
         for task in sorted(done, key=lambda one: (self._computing[one].base, self._computing[one].rank)):
             pending = self._computing.pop(task)
@@ -175,7 +178,7 @@ class Driver(AlgorithmDriver):
             if error is None:
                 self._ready.append(pending)
             elif pending.base < self.commit.version and _is_missing(error):
-                # Another driver has collected the version it was to be computed on.
+                # Another driver has removed the version that this contribution was to be computed on.
                 missed = True
             else:
                 raise error

@@ -75,13 +75,13 @@ def csv_source(files: Sequence[DataFile], options: Mapping[str, object]) -> Sour
     chosen = parse(CsvOptions, options, "the format csv")
 
     def chunks() -> Iterator[Chunk]:
-        whole: bool | None = None
+        integral: bool | None = None
         for file in files:
             for chunk in _CsvFile(file, chosen).chunks():
-                if whole is None:
-                    whole = chunk.targets.dtype.kind == "i"
+                if integral is None:
+                    integral = chunk.targets.dtype.kind == "i"
                 # Later chunks follow the first: one whole number among values is a value.
-                kept = chunk.targets if whole else chunk.targets.astype(np.float64)
+                kept = chunk.targets if integral else chunk.targets.astype(np.float64)
                 yield Chunk(chunk.features, kept, chunk.origin, chunk.row)
 
     return Source(files[0].name, chunks, task=chosen.kind(), classes=chosen.count())

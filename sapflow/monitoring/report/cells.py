@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sapflow.monitoring.report import charts
 from sapflow.monitoring.report.charts import Line
-from sapflow.monitoring.report.elements import table, whole
+from sapflow.monitoring.report.elements import integer, table
 from sapflow.monitoring.report.facts import Facts
 from sapflow.planning.packing import Cells
 from sapflow.planning.placement import Placement
@@ -68,7 +68,7 @@ def _bytes(facts: Facts, placed: Placement) -> str:
         [Line("through the store", "s1", points)],
         x="step",
         y="bytes",
-        x_format=whole,
+        x_format=integer,
         y_format=format_bytes,
         from_zero=True,
         limits=[("predicted", "s3", float(predicted.total))],

@@ -33,5 +33,5 @@ def money(value: float) -> str:
     return f"{small:.0f} µ$" if abs(small) >= 100 else f"{small:.3g} µ$"
 
 
-def whole(value: float) -> str:
+def integer(value: float) -> str:
     return f"{value:,.0f}"

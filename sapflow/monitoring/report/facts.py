@@ -130,7 +130,7 @@ async def gather(uid: str, job: TrainingJob, store: Store) -> Facts:
         async with limit:
             found = await records.commit(version)
         if found is None:
-            raise DataError(f"commit {version} of job {uid} is missing; its store is not whole")
+            raise DataError(f"commit {version} of job {uid} is missing; its store is incomplete")
         return found
 
     versions = range(last.version + 1)

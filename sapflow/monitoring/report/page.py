@@ -9,7 +9,7 @@ import yaml
 
 from sapflow.monitoring.report import cells, charts, events, prediction
 from sapflow.monitoring.report.charts import Line
-from sapflow.monitoring.report.elements import money, number, share, table, time, whole
+from sapflow.monitoring.report.elements import integer, money, number, share, table, time
 from sapflow.monitoring.report.facts import Facts
 from sapflow.quantities.memory import format_bytes, format_quantity
 from sapflow.quantities.prices import MIB
@@ -174,12 +174,12 @@ def _anatomy(facts: Facts) -> list[str]:
         "<p>Seconds of all functions together, by phase, beside the seconds that the step took: the more functions "
         "work at once, the further the two are apart.</p>",
         '<div class="grid">',
-        charts.stacked(columns, kinds, x="step", y="function seconds", x_format=whole, y_format=time),
+        charts.stacked(columns, kinds, x="step", y="function seconds", x_format=integer, y_format=time),
         charts.lines(
             [Line("a step", "s1", walls)],
             x="step",
             y="seconds",
-            x_format=whole,
+            x_format=integer,
             y_format=time,
             from_zero=True,
             few_cut=True,
@@ -304,8 +304,8 @@ def _memory_and_cost(facts: Facts) -> list[str]:
             series,
             x="step",
             y="peak memory, MiB",
-            x_format=whole,
-            y_format=whole,
+            x_format=integer,
+            y_format=integer,
             from_zero=True,
             limits=bounds,
         ),
@@ -313,7 +313,7 @@ def _memory_and_cost(facts: Facts) -> list[str]:
             [Line("cost so far", "s1", spent)],
             x="step",
             y="dollars",
-            x_format=whole,
+            x_format=integer,
             y_format=money,
             from_zero=True,
         ),

@@ -110,7 +110,7 @@ class Connections:
         head = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode()
         connection = self._lend()
         try:
-            whole = _send(connection, [memoryview(head), *body])
+            sent_all = _send(connection, [memoryview(head), *body])
             response = HTTPResponse(connection, method=method)
             try:
                 response.begin()
@@ -120,7 +120,7 @@ class Connections:
         except BaseException:
             connection.close()
             raise
-        if not whole:
+        if not sent_all:
             # The rest of the body was not sent, so the server would take the next request for it.
             response.will_close = True
         return Answer(self, connection, response)

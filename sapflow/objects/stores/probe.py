@@ -30,7 +30,7 @@ def probe_store(store: Store, prefix: str = "") -> None:
     keys = []
     try:
         for size in _SIZES[store.remote]:
-            for name, attempt in (("turn", _in_turn), ("race", _at_once)):
+            for name, attempt in (("turn", _one_after_the_other), ("race", _at_once)):
                 keys.append(f"{folder}/{name}-{size}")
                 _judge(store, keys[-1], size, attempt(store, keys[-1], size))
     except StoreError:
@@ -44,7 +44,7 @@ def _body(writer: int, size: int) -> bytes:
     return bytes([writer + 1]) * size
 
 
-def _in_turn(store: Store, key: str, size: int) -> list[bool]:
+def _one_after_the_other(store: Store, key: str, size: int) -> list[bool]:
     return [store.create(key, _body(writer, size)) for writer in range(2)]
 
 

@@ -316,8 +316,8 @@ def _pause(tries: int) -> None:
 
 def _size(answer: Answer, name: str) -> int:
     """The size in bytes of the whole object that an answer is about."""
-    whole = answer.headers.get("content-length", "")
-    total = answer.headers.get("content-range", "").rpartition("/")[2] or whole
+    length = answer.headers.get("content-length", "")
+    total = answer.headers.get("content-range", "").rpartition("/")[2] or length
     if not total.isdecimal():
         raise StoreError(f"{name}: the store did not say how large the object is")
     return int(total)

@@ -359,7 +359,7 @@ def test_an_answer_that_cannot_be_read_ends_a_followed_log_with_an_error(
         api.refusals += [("/driver-a", (200, "words")), ("/driver-a", (200, "words"))]
     done = run("logs", "digits", "--follow", environ=environ)
     assert done.code == 3
-    assert "was answered with what is no JSON object" in done.err
+    assert "got an answer that is no JSON object" in done.err
 
 
 def test_a_log_that_was_cut_off_is_asked_for_since_its_last_line_in_any_time_zone(

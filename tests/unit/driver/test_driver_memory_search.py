@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sapflow.driver.memory_search import Sizing
+from sapflow.driver.memory_search import MemorySearch
 from sapflow.messages.vectors import Sizes
 from sapflow.quantities.memory import MIB
 from sapflow.records.commits import Account, Commit, LevelUsage, Measured
@@ -32,8 +32,8 @@ class Job:
     """A job whose steps take what memory brings; the platform gives at once what is wanted, unless it is told."""
 
     def __init__(self, needed: int = 0, **changes: Any) -> None:
-        self.sizing = Sizing(settings(**changes), full_samples=128)
-        measured = Measured(search=self.sizing.begin(needed))
+        self.memory_search = MemorySearch(settings(**changes), full_samples=128)
+        measured = Measured(search=self.memory_search.begin(needed))
         self.last = Commit(
             version=0,
             id="",
@@ -73,7 +73,7 @@ class Job:
                 ),
             }
         )
-        found = self.sizing.after(self.last, new)
+        found = self.memory_search.after(self.last, new)
         # What a driver that starts anew reads is what was written.
         written = new.model_copy(update={"measured": new.measured.model_copy(update={"search": found})})
         self.last = Commit.model_validate_json(written.encode())
@@ -172,7 +172,7 @@ def test_a_driver_started_anew_above_a_killed_size_goes_on_from_the_size_that_it
     while job.search.size != 256:
         job.step()
     tried = job.search.trials
-    job.sizing = Sizing(settings(least=257), full_samples=128)
+    job.memory_search = MemorySearch(settings(least=257), full_samples=128)
     # Workers still of the size before the killed one; then of the operator's choice.
     assert job.step(384, cold=4).size == 384
     found = job.to_the_end()
@@ -186,7 +186,7 @@ def test_a_size_that_is_killed_was_an_update_too() -> None:
     while job.search.size != 256:
         job.step()
     tried = len(job.search.trials)
-    job.sizing = Sizing(settings(max_updates=2, least=300), full_samples=128)
+    job.memory_search = MemorySearch(settings(max_updates=2, least=300), full_samples=128)
     job.step(384, cold=4)
     assert job.search.killed == 1
     assert len(job.to_the_end().trials) == tried + 1 == 3
@@ -195,7 +195,7 @@ def test_a_size_that_is_killed_was_an_update_too() -> None:
 def test_a_best_size_that_is_killed_after_the_search_is_left_for_good() -> None:
     job = Job()
     job.to_the_end()
-    job.sizing = Sizing(settings(least=257), full_samples=128)
+    job.memory_search = MemorySearch(settings(least=257), full_samples=128)
     assert job.step(384, cold=4).size == 384
     assert job.search.done
 
@@ -218,7 +218,9 @@ def test_functions_that_do_not_say_what_they_have_end_no_trial() -> None:
         new = job.last.model_copy(
             update={"measured": Measured(samples=128, seconds=1.0, levels=[LevelUsage(calls=4)])}
         )
-        job.last = job.last.model_copy(update={"measured": Measured(search=job.sizing.after(job.last, new))})
+        job.last = job.last.model_copy(
+            update={"measured": Measured(search=job.memory_search.after(job.last, new))}
+        )
     assert job.search.trials == []
 
 
@@ -226,7 +228,7 @@ def test_where_every_size_that_was_tried_is_killed_the_least_that_may_be_given_i
     job = Job(max_updates=0)
     while not job.search.trials:
         job.step()
-    job.sizing = Sizing(settings(max_updates=0, least=1088), full_samples=128)
+    job.memory_search = MemorySearch(settings(max_updates=0, least=1088), full_samples=128)
     # The size in force is above the killed one, and below what may be tried.
     for _ in range(3 * EVERY):
         job.step(1056)

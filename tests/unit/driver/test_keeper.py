@@ -158,7 +158,7 @@ def test_a_version_that_is_read_keeps_its_parameters_until_its_last_reader_relea
 def test_a_version_that_is_held_whole_keeps_its_optimiser_state_too(tmp_path: Path) -> None:
     async def scenario() -> None:
         kept = Kept(tmp_path)
-        kept.keeper.hold(kept.make(0), "candidate", whole=True)
+        kept.keeper.hold(kept.make(0), "candidate", with_optimizer=True)
         await kept.steps(1)
         assert await kept.left() == short(params(0), optimizer(0), work(0), params(1), optimizer(1))
 

@@ -11,9 +11,9 @@ from sapflow_operator import names
 from sapflow_operator.actions import Apply, Delete, Plan
 from sapflow_operator.cells import decide, lost
 from sapflow_operator.kinds.training_job import TRAINING_JOB
-from sapflow_operator.nodes import Ground, Node
+from sapflow_operator.nodes import Inventory, Node
 from sapflow_operator.observed import Observed
-from sapflow_operator.reconcile import farewell
+from sapflow_operator.reconcile import plan_deletion
 
 AFFINITY = [
     {"from": "Worker", "to": "Merger", "weight": 100},
@@ -65,8 +65,8 @@ class Placed(World):
 
     @property
     def observed(self) -> Observed:
-        ground = Ground(self.nodes, self.volumes)
-        return Observed(self.objects, self.pods, self.outcome, ground)
+        inventory = Inventory(self.nodes, self.volumes)
+        return Observed(self.objects, self.pods, self.outcome, inventory)
 
     def bind(self, cell: int, home: str) -> None:
         """What scheduler and binder do for a cell's first pod."""
@@ -99,16 +99,16 @@ def test_there_are_as_many_cells_as_nodes_that_take_pods_each_as_large_as_the_sm
         node("dead", ready=False),
         node("control", tainted=True),
     ]
-    assert decide(job(), Ground(nodes)) == {"cells": 2, "memoryPerCell": "2Gi"}
-    assert decide(job(cells=3), Ground(nodes))["cells"] == 3
-    assert decide(job(memoryPerCell="1Gi"), Ground(nodes))["memoryPerCell"] == "1Gi"
-    assert decide(job(), Ground([node(f"n{index}") for index in range(20)]))["cells"] == 8, "workers"
+    assert decide(job(), Inventory(nodes)) == {"cells": 2, "memoryPerCell": "2Gi"}
+    assert decide(job(cells=3), Inventory(nodes))["cells"] == 3
+    assert decide(job(memoryPerCell="1Gi"), Inventory(nodes))["memoryPerCell"] == "1Gi"
+    assert decide(job(), Inventory([node(f"n{index}") for index in range(20)]))["cells"] == 8, "workers"
 
 
 def test_where_nodes_may_not_be_read_the_job_must_name_its_cells() -> None:
     with pytest.raises(SpecError, match=r"rbac\.nodes"):
-        decide(job(), Ground(None))
-    assert decide(job(cells=2), Ground(None)) == {"cells": 2}
+        decide(job(), Inventory(None))
+    assert decide(job(cells=2), Inventory(None)) == {"cells": 2}
 
 
 def test_a_placed_job_gets_a_claim_and_services_for_each_cell_and_its_status_says_where_they_are() -> None:
@@ -137,7 +137,7 @@ def test_the_number_of_cells_and_their_packing_stay_while_nodes_come_and_memory_
 
 def test_functions_that_no_cell_has_room_for_fail_the_job_with_the_remedy() -> None:
     world = Placed(memory={"worker": "4Gi"})
-    world.look()
+    world.reconcile()
     said = world.condition("Succeeded")
     assert (said["status"], said["reason"]) == ("False", "InvalidSpec")
     assert "raise placement.cells or placement.workersPerCell" in said["message"]
@@ -159,11 +159,11 @@ def test_a_cell_is_lost_with_its_node_and_where_a_pod_waits_for_one_that_is_cord
     claim = {"metadata": {"name": "a-cell-1"}, "spec": {"volumeName": "v"}, "status": {"phase": "Bound"}}
     nodes = [node("one")] + ([] if change is None else [node("two", **change)])
     pods = [cells_pod(1, None if waits else "two", waits=waits)]
-    said = lost(claim, pods, Ground(nodes, {"v": volume("v", "two")}))
+    said = lost(claim, pods, Inventory(nodes, {"v": volume("v", "two")}))
     assert (why in said) if why else (said == "")
-    assert lost(claim, pods, Ground(None)) == "", "nobody knows"
+    assert lost(claim, pods, Inventory(None)) == "", "nobody knows"
     unbound = {"metadata": {"name": "a-cell-1"}, "spec": {}, "status": {"phase": "Pending"}}
-    assert lost(unbound, pods, Ground(nodes, {"v": volume("v", "two")})) == ""
+    assert lost(unbound, pods, Inventory(nodes, {"v": volume("v", "two")})) == ""
 
 
 def test_a_cell_whose_node_is_drained_is_made_anew_and_the_other_is_left_alone() -> None:
@@ -171,13 +171,13 @@ def test_a_cell_whose_node_is_drained_is_made_anew_and_the_other_is_left_alone()
     world.running()
     world.nodes = [node("one"), node("two", cordoned=True)]
     world.pods = [cells_pod(0, "one", "p0"), cells_pod(1, None, "new", waits=True)]
-    plan = world.look()
+    plan = world.reconcile()
     assert [action for action in plan.actions if isinstance(action, Delete)] == [
         Delete("PersistentVolumeClaim", "a-cell-1")
     ]
     assert plan.again == 1.0
     assert "CellMoved" in world.events
-    plan = world.look()
+    plan = world.reconcile()
     assert [action.manifest["metadata"]["name"] for action in plan.actions if isinstance(action, Apply)] == [
         "a-cell-1"
     ]
@@ -192,7 +192,7 @@ def test_pods_on_a_node_that_does_not_answer_are_taken_away_at_once() -> None:
     world = Placed()
     world.running()
     world.nodes = [node("one"), node("two", ready=False)]
-    plan = world.look()
+    plan = world.reconcile()
     assert Delete("Pod", "p1", at_once=True) in plan.actions
     assert Delete("PersistentVolumeClaim", "a-cell-1") in plan.actions
     assert not [each for each in plan.actions if isinstance(each, Delete) and each.name in ("p0", "a-cell-0")]
@@ -202,7 +202,7 @@ def test_a_claim_on_its_way_out_is_waited_for() -> None:
     world = Placed()
     world.running()
     world.objects["PersistentVolumeClaim", "a-cell-1"]["metadata"]["deletionTimestamp"] = str(NOW)
-    plan = world.look()
+    plan = world.reconcile()
     assert plan.again == 1.0
     assert not [each for each in plan.actions if isinstance(each, Apply)]
 
@@ -218,7 +218,7 @@ def test_volumes_go_with_the_functions(end: str) -> None:
         world.driver_ends(0)
         world.settle()
     else:
-        plan = farewell(TRAINING_JOB, world.job, world.observed, world.settings)
+        plan = plan_deletion(TRAINING_JOB, world.job, world.observed, world.settings)
         world.take(Plan(plan.actions))
     assert world.names_of("PersistentVolumeClaim") == []
     assert world.names_of("Service") == []
@@ -229,7 +229,7 @@ def test_pods_that_hold_a_claim_on_its_way_out_are_ended_by_whoever_comes_next()
     world.running()
     world.objects["PersistentVolumeClaim", "a-cell-1"]["metadata"]["deletionTimestamp"] = str(NOW)
     world.nodes = [node("one"), node("two", ready=False)]
-    deleted = [each for each in world.look().actions if isinstance(each, Delete)]
+    deleted = [each for each in world.reconcile().actions if isinstance(each, Delete)]
     assert deleted == [Delete("Pod", "p1", at_once=True)]
 
 
@@ -237,6 +237,6 @@ def test_a_job_whose_cells_are_fixed_goes_on_where_nodes_may_not_be_read_any_mor
     world = Placed()
     world.running()
     world.nodes = None
-    world.look()
+    world.reconcile()
     assert world.reason()[0] == "Unknown"
     assert world.status["placement"]["cells"] == 2

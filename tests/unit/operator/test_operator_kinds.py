@@ -24,7 +24,7 @@ from sapflow_operator.kinds.training_job import TRAINING_JOB
 from sapflow_operator.names import Resource
 from sapflow_operator.observed import JobObject, Observed
 from sapflow_operator.queue import Queue
-from sapflow_operator.reconcile import Turn, farewell, reconcile
+from sapflow_operator.reconcile import Admission, plan_deletion, reconcile
 from sapflow_operator.settings import ObjectStorage, Settings
 from sapflow_operator.wanted import Group, Place, Wanted, place_of
 
@@ -131,7 +131,7 @@ class World:
     def settle(self, outcome: dict[str, Any] | None = None) -> None:
         for _ in range(4):
             observed = Observed(self.objects, self.pods, outcome)
-            plan = reconcile(KIND, self.job, observed, NOW, SETTINGS, Turn(True, 1))
+            plan = reconcile(KIND, self.job, observed, NOW, SETTINGS, Admission(True, 1))
             for action in plan.actions:
                 match action:
                     case Apply(manifest):
@@ -216,7 +216,7 @@ def test_a_pod_of_another_kinds_role_is_no_trouble_of_it(world: World) -> None:
 
 
 def test_its_deletion_ends_its_own_children(world: World) -> None:
-    plan = farewell(KIND, world.job, Observed(world.objects, ()), SETTINGS)
+    plan = plan_deletion(KIND, world.job, Observed(world.objects, ()), SETTINGS)
     assert plan.done
     gone = [(each.kind, each.name) for each in plan.actions if isinstance(each, Delete)]
     assert gone == [("Service", "a-sum-merger"), ("Job", "a-sum-driver"), ("Secret", "a-sum-pool")]

@@ -25,7 +25,7 @@ def body(memory: dict[str, Any], progress: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {"memory": memory}, "status": {"progress": progress}}
 
 
-def looks(memory: dict[str, Any]) -> list[int]:
+def reconciliations(memory: dict[str, Any]) -> list[int]:
     """Looks so far after each of a driver's reports."""
     controller, counts = Watched(), []
     reports: tuple[dict[str, Any], ...] = (
@@ -41,9 +41,9 @@ def looks(memory: dict[str, Any]) -> list[int]:
     return [count - counts[0] for count in counts]
 
 
-def test_a_job_that_searches_is_looked_at_whenever_its_driver_asks_for_another_size() -> None:
-    assert looks({"optimize": {"goal": "Cost"}}) == [0, 1, 1, 2, 2]
+def test_a_job_that_searches_is_reconciled_whenever_its_driver_asks_for_another_size() -> None:
+    assert reconciliations({"optimize": {"goal": "Cost"}}) == [0, 1, 1, 2, 2]
 
 
-def test_a_job_that_does_not_is_not_looked_at_for_what_its_driver_reports() -> None:
-    assert looks({"worker": "512Mi"}) == [0, 0, 0, 0, 0]
+def test_a_job_that_does_not_is_not_reconciled_for_what_its_driver_reports() -> None:
+    assert reconciliations({"worker": "512Mi"}) == [0, 0, 0, 0, 0]

@@ -160,25 +160,28 @@ def work_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return run
 
 
-def test_looks_are_counted_by_outcome(work_with: Callable[..., Scraped]) -> None:
+def test_reconciliations_are_counted_by_outcome(work_with: Callable[..., Scraped]) -> None:
     async def work(controller: MeasuredController, cluster: MeasuredCluster) -> None:
-        await controller.look("team", "gone")
-        assert await controller.bid_farewell("team", "gone")
+        await controller.reconcile("team", "gone")
+        assert await controller.finalize("team", "gone")
 
     seen = work_with(work, GET=404)
-    assert seen[series("sapflow_operator_look_seconds_count", op="look", outcome="ok")] == 1
-    assert seen[series("sapflow_operator_look_seconds_count", op="farewell", outcome="ok")] == 1
+    assert seen[series("sapflow_operator_reconcile_seconds_count", op="reconcile", outcome="ok")] == 1
+    assert seen[series("sapflow_operator_reconcile_seconds_count", op="finalize", outcome="ok")] == 1
 
 
-def test_a_look_that_the_api_server_refuses_is_counted_with_its_reason(
+def test_a_reconciliation_that_the_api_server_refuses_is_counted_with_its_reason(
     work_with: Callable[..., Scraped],
 ) -> None:
     async def work(controller: MeasuredController, cluster: MeasuredCluster) -> None:
         with pytest.raises(ClusterError):
-            await controller.look("team", "secret")
+            await controller.reconcile("team", "secret")
 
     seen = work_with(work, GET=403)
-    assert seen[series("sapflow_operator_look_seconds_count", op="look", outcome="ClusterRefused")] == 1
+    assert (
+        seen[series("sapflow_operator_reconcile_seconds_count", op="reconcile", outcome="ClusterRefused")]
+        == 1
+    )
     assert seen[series("sapflow_operator_api_failures_total", method="GET", status="403")] == 1
 
 

@@ -11,7 +11,7 @@ from test_operator_reconcile import World
 from sapflow.spec.document import parse
 from sapflow_operator.cells import decide
 from sapflow_operator.kinds.training_pool import SIDECAR_MILLIS
-from sapflow_operator.nodes import Ground, Node, amount
+from sapflow_operator.nodes import Inventory, Node, amount
 
 GIB = 1 << 30
 
@@ -19,9 +19,9 @@ GIB = 1 << 30
 class Standing(World):
     """A cluster with nodes."""
 
-    def __init__(self, ground: Ground, **spec: Any) -> None:
+    def __init__(self, inventory: Inventory, **spec: Any) -> None:
         super().__init__(**spec)
-        self.ground = ground
+        self.inventory = inventory
 
     def told(self) -> str:
         """The instances that the driver plans for."""
@@ -71,7 +71,7 @@ def test_a_node_that_says_nothing_of_itself_has_no_room_and_makes_no_cell() -> N
     )
     assert (bare.schedulable, bare.room(1, 1)) == (True, 0)
     job = parse(World(affinity=AFFINITY, merge={"structure": [1, 2, 4]}).job.document, "kubernetes")
-    assert decide(job, Ground([bare, node("one")])) == {"cells": 1, "memoryPerCell": "8Gi"}
+    assert decide(job, Inventory([bare, node("one")])) == {"cells": 1, "memoryPerCell": "8Gi"}
 
 
 @pytest.mark.parametrize(
@@ -90,27 +90,27 @@ def test_a_node_holds_what_its_scarcest_resource_is_enough_for(changes: dict[str
 def test_only_nodes_that_take_pods_count() -> None:
     one = node("one", memory=GIB)
     others = [node("two", cordoned=True), node("three", ready=False), node("four", tainted=True)]
-    assert Ground([one, *others]).room(GIB // 2, 1) == 2
-    assert Ground([one, node("five", memory=2 * GIB)]).room(GIB // 2, 1) == 6
+    assert Inventory([one, *others]).room(GIB // 2, 1) == 2
+    assert Inventory([one, node("five", memory=2 * GIB)]).room(GIB // 2, 1) == 6
 
 
 def test_where_nodes_are_not_known_or_not_there_yet_any_number_may_fit() -> None:
-    assert Ground().room(1, 1) is None
-    assert Ground([]).room(1, 1) is None
-    assert Standing(Ground()).told() == "0"
-    assert Standing(Ground([])).told() == "0"
+    assert Inventory().room(1, 1) is None
+    assert Inventory([]).room(1, 1) is None
+    assert Standing(Inventory()).told() == "0"
+    assert Standing(Inventory([])).told() == "0"
 
 
 def test_a_driver_plans_for_the_workers_that_the_nodes_hold() -> None:
     memory = {"worker": "1Gi", "merger": "256Mi"}
-    ground = Ground([node("one", memory=3 * GIB), node("two", memory=2 * GIB + 5)])
-    assert Standing(ground, memory=memory).told() == "5"
+    inventory = Inventory([node("one", memory=3 * GIB), node("two", memory=2 * GIB + 5)])
+    assert Standing(inventory, memory=memory).told() == "5"
     # A tenth of the limit is requested, and Knative's sidecar asks beside it.
-    few = Ground([node("one", millis=2 * (100 + SIDECAR_MILLIS))])
+    few = Inventory([node("one", millis=2 * (100 + SIDECAR_MILLIS))])
     assert Standing(few, memory=memory, cpu={"worker": "1"}).told() == "2"
 
 
 def test_what_the_chart_says_goes_before_what_is_counted() -> None:
-    world = Standing(Ground([node("one")]))
+    world = Standing(Inventory([node("one")]))
     world.settings = world.settings.model_copy(update={"max_instances": 40})
     assert world.told() == "40"

@@ -19,37 +19,37 @@ def test_jobs_start_in_order_of_creation_whatever_the_order_in_which_they_are_se
     queue = Queue(2)
     for number in (3, 1, 2):
         queue.put(job(number))
-    assert not queue.turn("u3").may_start
-    assert queue.turn("u2").may_start
-    assert queue.turn("u1").may_start
-    assert queue.turn("u3").running == 2
+    assert not queue.admit("u3").may_start
+    assert queue.admit("u2").may_start
+    assert queue.admit("u1").may_start
+    assert queue.admit("u3").running == 2
 
 
 def test_an_admission_counts_before_the_status_tells_of_it() -> None:
     queue = Queue(1)
     queue.put(job(1))
-    assert queue.turn("u1").may_start
+    assert queue.admit("u1").may_start
     queue.put(job(0))
-    assert not queue.turn("u0").may_start
+    assert not queue.admit("u0").may_start
 
 
 def test_jobs_that_ran_before_the_operator_was_started_anew_run_on() -> None:
     queue = Queue(1)
     queue.put(job(1, "Queued"))
     queue.put(job(2, "Running"))
-    assert not queue.turn("u1").may_start
-    assert queue.turn("u2").may_start
+    assert not queue.admit("u1").may_start
+    assert queue.admit("u2").may_start
 
 
 def test_a_finished_a_suspended_and_a_deleted_job_each_make_room_for_the_next() -> None:
     queue = Queue(1)
     for number in range(4):
         queue.put(job(number))
-    queue.turn("u0")
+    queue.admit("u0")
     assert [each.uid for each in queue.put(job(0, "Completed", "True"))] == ["u1"]
-    queue.turn("u1")
+    queue.admit("u1")
     assert [each.uid for each in queue.put(job(1, "Running", suspend=True))] == ["u2"]
-    queue.turn("u2")
+    queue.admit("u2")
     assert [each.uid for each in queue.drop("u2")] == ["u3"]
 
 

@@ -23,13 +23,13 @@ from sapflow_operator.actions import (
 )
 from sapflow_operator.errors import CredentialsRefused
 from sapflow_operator.kinds.training_job import TRAINING_JOB
-from sapflow_operator.nodes import Ground
+from sapflow_operator.nodes import Inventory
 from sapflow_operator.observed import JobObject, Observed
-from sapflow_operator.reconcile import Turn, farewell, reconcile, troubled
+from sapflow_operator.reconcile import Admission, plan_deletion, reconcile, troubled
 from sapflow_operator.settings import Settings
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
-RUN, WAIT = Turn(True, 1), Turn(False, 10)
+RUN, WAIT = Admission(True, 1), Admission(False, 10)
 SETTINGS = Settings.from_environment(
     {
         "SAPFLOW_OPERATOR_IMAGE": "dev.local/operator:1",
@@ -62,7 +62,7 @@ class World:
         self.gone = False
         self.settings = SETTINGS
         self.knative_answers = True
-        self.ground = Ground()
+        self.inventory = Inventory()
 
     @property
     def job(self) -> JobObject:
@@ -77,11 +77,11 @@ class World:
 
     @property
     def observed(self) -> Observed:
-        return Observed(self.objects, self.pods, self.outcome, self.ground)
+        return Observed(self.objects, self.pods, self.outcome, self.inventory)
 
-    def look(self, turn: Turn = RUN) -> Plan:
+    def reconcile(self, admission: Admission = RUN) -> Plan:
         """One reconciliation, carried out."""
-        plan = reconcile(TRAINING_JOB, self.job, self.observed, self.now, self.settings, turn)
+        plan = reconcile(TRAINING_JOB, self.job, self.observed, self.now, self.settings, admission)
         self.take(plan)
         return plan
 
@@ -106,11 +106,11 @@ class World:
             self.status = {**plan.status, **progress}
         self.events += [event.reason for event in plan.events]
 
-    def settle(self, turn: Turn = RUN) -> None:
+    def settle(self, admission: Admission = RUN) -> None:
         """Look until nothing is left to do."""
         for _ in range(6):
             before = (deepcopy(self.status), len(self.done))
-            self.look(turn)
+            self.reconcile(admission)
             if (self.status, len(self.done)) == before:
                 return
         raise AssertionError("the reconciler never comes to rest")
@@ -182,7 +182,7 @@ def running() -> World:
 
 def test_a_new_job_gets_credentials_before_anything_that_mounts_them() -> None:
     world = World()
-    plan = world.look()
+    plan = world.reconcile()
     assert isinstance(plan.actions[0], IssueCredentials)
     kinds = [each.manifest["kind"] for each in plan.actions if isinstance(each, Apply)]
     assert sorted(kinds) == sorted(
@@ -209,7 +209,7 @@ def test_the_driver_starts_once_knative_knows_the_functions() -> None:
 def test_a_job_at_work_comes_to_rest_with_nothing_left_to_apply(running: World) -> None:
     assert running.reason() == ("Unknown", "Running")
     assert running.reason("FunctionsReady") == ("True", "Ready")
-    assert running.look().actions == ()
+    assert running.reconcile().actions == ()
     assert running.events == ["Planned", "Starting", "FunctionsReady", "Running"]
 
 
@@ -217,7 +217,7 @@ def test_what_somebody_changed_by_hand_is_put_back(running: World) -> None:
     template = running.objects["Service", "a-worker"]["spec"]["template"]
     template["metadata"]["annotations"]["autoscaling.knative.dev/max-scale"] = "99"
     running.objects.pop(("NetworkPolicy", "a-functions"))
-    applied = [each.manifest["kind"] for each in running.look().actions if isinstance(each, Apply)]
+    applied = [each.manifest["kind"] for each in running.reconcile().actions if isinstance(each, Apply)]
     assert applied == ["NetworkPolicy", "Service"]
 
 
@@ -225,12 +225,12 @@ def test_what_the_api_server_fills_in_is_no_difference(running: World) -> None:
     running.objects["Service", "a-worker"]["spec"]["template"]["spec"]["containers"][0]["name"] = (
         "user-container"
     )
-    assert running.look().actions == ()
+    assert running.reconcile().actions == ()
 
 
-def test_a_queued_job_makes_nothing_and_starts_when_its_turn_comes() -> None:
+def test_a_queued_job_makes_nothing_and_starts_when_it_is_admitted() -> None:
     world = World()
-    assert world.look(WAIT).actions == ()
+    assert world.reconcile(WAIT).actions == ()
     assert world.reason() == ("Unknown", "Queued")
     assert "startTime" not in world.status
     world.settle()
@@ -286,15 +286,15 @@ def test_a_finished_job_is_left_alone_and_deleted_when_its_time_is_over(running:
     running.spec["ttlSecondsAfterFinished"] = 60
     running.driver_ends(0)
     running.settle()
-    assert running.look().again == 60.0
+    assert running.reconcile().again == 60.0
     running.now = NOW + timedelta(seconds=61)
-    running.look()
+    running.reconcile()
     assert running.gone
 
 
 def test_changed_limits_start_the_driver_anew_with_them(running: World) -> None:
     running.spec["limits"], running.generation = {"deadlineSeconds": 5}, 2
-    plan = running.look()
+    plan = running.reconcile()
     assert Delete("Job", "a-driver") in plan.actions
     text = running.objects["ConfigMap", "a-spec"]["data"]["job.json"]
     assert json.loads(text)["spec"]["limits"]["deadlineSeconds"] == 5
@@ -416,7 +416,7 @@ def test_memory_grows_to_the_operators_limit_and_no_further() -> None:
     assert world.reason() == ("False", "OutOfMemory")
 
 
-def searching(**memory: Any) -> World:
+def searched(**memory: Any) -> World:
     """A job at work that searches for its workers' size."""
     world = World(memory={"worker": "512Mi", "optimize": {"goal": "Cost"}} | memory)
     world.settle()
@@ -445,7 +445,7 @@ def asks(world: World, size: str) -> None:
 
 
 def test_the_size_that_a_search_asks_for_is_given_to_the_workers_and_starts_no_driver_anew() -> None:
-    world = searching()
+    world = searched()
     assert limit(world) == "512Mi"
     driver = deepcopy(world.objects["Job", "a-driver"])
     asks(world, "768Mi")
@@ -460,7 +460,7 @@ def test_the_size_that_a_search_asks_for_is_given_to_the_workers_and_starts_no_d
 
 
 def test_driver_and_functions_read_the_first_size_whatever_is_in_force() -> None:
-    world = searching()
+    world = searched()
     asks(world, "768Mi")
     world.settle()
     job = json.loads(world.objects["ConfigMap", "a-spec"]["data"]["job.json"])
@@ -470,7 +470,7 @@ def test_driver_and_functions_read_the_first_size_whatever_is_in_force() -> None
 
 @pytest.mark.parametrize("size", ["300Mi", "2Gi", "much", ""])
 def test_a_size_out_of_bounds_is_not_given(size: str) -> None:
-    world = searching(optimize={"min": "400Mi", "max": "1Gi"})
+    world = searched(optimize={"min": "400Mi", "max": "1Gi"})
     asks(world, size)
     world.settle()
     assert limit(world) == "512Mi"
@@ -483,7 +483,7 @@ def test_a_job_that_does_not_search_is_given_no_other_size(running: World) -> No
 
 
 def test_the_bounds_of_a_search_are_the_specs_and_the_operators() -> None:
-    found = told(searching(optimize={"goal": "PerformancePerCost", "min": "400Mi", "everySteps": 5}))
+    found = told(searched(optimize={"goal": "PerformancePerCost", "min": "400Mi", "everySteps": 5}))
     assert found == {
         "goal": "PerformancePerCost",
         "everySteps": 5,
@@ -503,7 +503,7 @@ def test_the_bounds_of_a_search_are_the_specs_and_the_operators() -> None:
 
 
 def test_a_size_that_a_worker_was_killed_over_is_left_upwards_and_its_driver_starts_anew_above_it() -> None:
-    world = searching()
+    world = searched()
     asks(world, "384Mi")
     world.settle()
     world.pods.append(killed("worker", "384Mi"))
@@ -523,21 +523,21 @@ def test_a_size_that_a_worker_was_killed_over_is_left_upwards_and_its_driver_sta
 
 
 def test_a_size_just_above_a_killed_one_is_not_given_either() -> None:
-    world = searching()
+    world = searched()
     world.pods.append(killed("worker", "512Mi"))
     world.settle()
     asks(world, "560Mi")
     world.settle()
     assert limit(world) == "768Mi"
     # Short of the largest, which may be all that is left.
-    world = searching(worker="960Mi")
+    world = searched(worker="960Mi")
     world.pods.append(killed("worker", "960Mi"))
     world.settle()
     assert (told(world)["least"], told(world)["most"], limit(world)) == (1024, 1024, "1Gi")
 
 
 def test_a_worker_killed_over_the_largest_size_of_a_search_fails_the_job_and_names_the_bound() -> None:
-    world = searching(optimize={"max": "512Mi"})
+    world = searched(optimize={"max": "512Mi"})
     world.pods.append(killed("worker", "512Mi"))
     world.settle()
     assert world.reason() == ("False", "OutOfMemory")
@@ -552,7 +552,7 @@ def test_pods_that_fit_on_no_node_are_said_in_functions_ready(running: World) ->
         "message": "0/2 nodes",
     }
     running.pods += [pod("worker", conditions=[unscheduled]), pod("worker", conditions=[unscheduled])]
-    plan = running.look()
+    plan = running.reconcile()
     assert running.reason("FunctionsReady") == ("False", "Unschedulable")
     assert running.condition("FunctionsReady")["message"] == "2 of the workers: 0/2 nodes"
     assert plan.again is not None
@@ -564,22 +564,22 @@ def test_pods_that_fit_on_no_node_are_said_in_functions_ready(running: World) ->
 def test_an_image_that_cannot_be_pulled_is_said_in_functions_ready(running: World) -> None:
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
     running.pods.append(pod("merger", state=waiting))
-    running.look()
+    running.reconcile()
     assert running.reason("FunctionsReady") == ("False", "ImagePullBackOff")
 
 
 def test_what_knative_says_of_a_service_is_said_in_functions_ready(running: World) -> None:
     running.functions("False", "RevisionFailed", "quota exceeded")
-    running.look()
+    running.reconcile()
     assert running.reason("FunctionsReady") == ("False", "RevisionFailed")
     assert "quota exceeded" in running.condition("FunctionsReady")["message"]
 
 
 def test_credentials_are_renewed_when_they_are_due_and_the_driver_runs_on(running: World) -> None:
-    plan = running.look()
+    plan = running.reconcile()
     assert plan.again is not None
     running.now = NOW + timedelta(minutes=31)
-    assert [type(each) for each in running.look().actions] == [IssueCredentials]
+    assert [type(each) for each in running.reconcile().actions] == [IssueCredentials]
 
 
 @pytest.mark.parametrize(
@@ -639,7 +639,7 @@ def test_what_the_api_server_refuses_is_tried_again_once_it_is_mended() -> None:
 
 
 def test_a_deleted_job_ends_its_driver_first_then_credentials_then_objects(running: World) -> None:
-    first = farewell(TRAINING_JOB, running.job, running.observed, SETTINGS)
+    first = plan_deletion(TRAINING_JOB, running.job, running.observed, SETTINGS)
     assert not first.done
     assert set(first.actions) == {
         Delete("Job", "a-driver"),
@@ -648,7 +648,7 @@ def test_a_deleted_job_ends_its_driver_first_then_credentials_then_objects(runni
     }
     running.pods = []
     running.objects = {key: each for key, each in running.objects.items() if key[0] == "Secret"}
-    last = farewell(TRAINING_JOB, running.job, running.observed, SETTINGS)
+    last = plan_deletion(TRAINING_JOB, running.job, running.observed, SETTINGS)
     assert last.done
     assert [type(each) for each in last.actions] == [RevokeCredentials, Delete, RemoveObjects]
     removal = last.actions[-1]
@@ -659,30 +659,30 @@ def test_a_deleted_job_ends_its_driver_first_then_credentials_then_objects(runni
 def test_with_shared_credentials_functions_too_must_have_ended_before_objects_go(running: World) -> None:
     notes = running.objects["Secret", "a-pool"]["metadata"]["annotations"]
     running.pods = [pod("worker", phase="Running")]
-    assert farewell(TRAINING_JOB, running.job, running.observed, SETTINGS).done
+    assert plan_deletion(TRAINING_JOB, running.job, running.observed, SETTINGS).done
     notes[names.CREDENTIALS_KIND] = "shared"
-    assert not farewell(TRAINING_JOB, running.job, running.observed, SETTINGS).done
+    assert not plan_deletion(TRAINING_JOB, running.job, running.observed, SETTINGS).done
 
 
 def test_deletion_policy_delete_keeps_nothing() -> None:
     storage = {"endpoint": "http://minio:9000", "bucket": "sapflow", "deletionPolicy": "Delete"}
     world = World(storage=storage)
-    (removal,) = farewell(TRAINING_JOB, world.job, world.observed, SETTINGS).actions
+    (removal,) = plan_deletion(TRAINING_JOB, world.job, world.observed, SETTINGS).actions
     assert isinstance(removal, RemoveObjects)
     assert not removal.keep
 
 
 def test_a_job_that_was_never_valid_is_let_go_at_once() -> None:
     world = World(storage={"endpoint": "http://evil", "bucket": "x-bucket"})
-    said = farewell(TRAINING_JOB, world.job, world.observed, SETTINGS)
+    said = plan_deletion(TRAINING_JOB, world.job, world.observed, SETTINGS)
     assert (said.actions, said.done) == ((), True)
 
 
 def test_a_condition_keeps_the_time_of_its_last_transition(running: World) -> None:
     since = running.condition("FunctionsReady")["lastTransitionTime"]
     running.now = NOW + timedelta(minutes=1)
-    running.look()
+    running.reconcile()
     assert running.condition("FunctionsReady")["lastTransitionTime"] == since
     running.functions("False", "X", "y")
-    running.look()
+    running.reconcile()
     assert running.condition("FunctionsReady")["lastTransitionTime"] == times.write(running.now)

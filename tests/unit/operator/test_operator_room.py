@@ -80,38 +80,38 @@ class OneNode(Cluster):
         return variables_of(container)["SAPFLOW_MAX_INSTANCES"]
 
 
-def looked(cluster: OneNode, *jobs: str, settings: Settings = SETTINGS) -> OneNode:
+def reconciled(cluster: OneNode, *jobs: str, settings: Settings = SETTINGS) -> OneNode:
     """The cluster after some looks at each job."""
 
-    async def looks() -> None:
+    async def reconciliations() -> None:
         controller = Controller(settings, cluster, TRAINING_JOB)
         for job in jobs * 4:
-            assert await controller.look("team", job) == "ok"
+            assert await controller.reconcile("team", job) == "ok"
         await controller.stop()
 
-    asyncio.run(looks())
+    asyncio.run(reconciliations())
     return cluster
 
 
 def test_nodes_are_read_once_when_a_driver_is_about_to_start() -> None:
-    cluster = looked(OneNode("a"), "a")
+    cluster = reconciled(OneNode("a"), "a")
     assert (cluster.told("a"), cluster.reads) == ("10", 1)
 
 
 def test_nodes_are_not_read_where_the_chart_says_how_many() -> None:
-    cluster = looked(OneNode("a"), "a", settings=SETTINGS.model_copy(update={"max_instances": 7}))
+    cluster = reconciled(OneNode("a"), "a", settings=SETTINGS.model_copy(update={"max_instances": 7}))
     assert (cluster.told("a"), cluster.reads) == ("7", 0)
 
 
-def test_nodes_are_not_read_for_a_job_that_waits_for_its_turn() -> None:
+def test_nodes_are_not_read_for_a_job_that_waits_for_admission() -> None:
     cluster = OneNode("a", "b")
     controller_settings = SETTINGS.model_copy(update={"max_running_jobs": 1})
-    looked(cluster, "a", "b", settings=controller_settings)
+    reconciled(cluster, "a", "b", settings=controller_settings)
     assert cluster.reads == 1
     assert ("Job", names.driver("b")) not in cluster.objects
 
 
 @pytest.mark.parametrize("refusal", [403, 504])
 def test_a_job_starts_also_where_nodes_cannot_be_read(refusal: int) -> None:
-    cluster = looked(OneNode("a", refusal=refusal), "a")
+    cluster = reconciled(OneNode("a", refusal=refusal), "a")
     assert (cluster.told("a"), cluster.reads) == ("0", 1)

@@ -43,7 +43,7 @@ async def until_idle(controller: Controller) -> None:
         await asyncio.sleep(0)
 
 
-def looks_of(changes: int, refusals: int = 0) -> int:
+def reconciliations_of(changes: int, refusals: int = 0) -> int:
     """Looks at a job that changes so often during the first one, which goes on, or is refused."""
 
     async def scenario() -> int:
@@ -64,28 +64,28 @@ def looks_of(changes: int, refusals: int = 0) -> int:
     return asyncio.run(scenario())
 
 
-def test_changes_during_a_look_ask_for_one_more() -> None:
-    assert looks_of(changes=4) == 2
+def test_changes_during_a_reconciliation_ask_for_one_more() -> None:
+    assert reconciliations_of(changes=4) == 2
 
 
-def test_a_look_that_began_after_a_change_saves_that_changes_own() -> None:
+def test_a_reconciliation_that_began_after_a_change_saves_the_changes_own() -> None:
     async def scenario() -> tuple[int, str]:
         cluster = SlowCluster()
         controller = Controller(SETTINGS, cluster, TRAINING_JOB)
         cluster.answers.set()
         controller.touch("team", "a")
-        outcome = await controller.look("team", "a")
+        outcome = await controller.reconcile("team", "a")
         await until_idle(controller)
         return cluster.asked, outcome
 
     assert asyncio.run(scenario()) == (1, "ok")
 
 
-def test_a_look_that_fails_is_followed_by_those_that_wait() -> None:
-    assert looks_of(changes=1, refusals=1) == 2
+def test_a_reconciliation_that_fails_is_followed_by_those_that_wait() -> None:
+    assert reconciliations_of(changes=1, refusals=1) == 2
 
 
-def test_a_look_that_fails_is_followed_by_another_whoever_asked_for_it() -> None:
+def test_a_reconciliation_that_fails_is_followed_by_another_whoever_asked_for_it() -> None:
     async def scenario() -> tuple[bool, bool]:
         cluster = SlowCluster()
         controller = Controller(SETTINGS, cluster, TRAINING_JOB)
@@ -94,7 +94,7 @@ def test_a_look_that_fails_is_followed_by_another_whoever_asked_for_it() -> None
         for _ in range(2):
             cluster.refusals = 1
             with pytest.raises(ClusterError):
-                await controller.look("team", "a")
+                await controller.reconcile("team", "a")
             alarmed.append(("team", "a") in controller._alarms)
             await controller.stop()
             controller._alarms.clear()
@@ -103,29 +103,29 @@ def test_a_look_that_fails_is_followed_by_another_whoever_asked_for_it() -> None
     assert asyncio.run(scenario()) == (True, False)
 
 
-def test_one_look_at_a_time_also_at_a_job_that_is_gone() -> None:
+def test_one_reconciliation_at_a_time_also_of_a_job_that_is_gone() -> None:
     async def scenario() -> tuple[int, int]:
         cluster = SlowCluster()
         cluster.answers.set()
         controller = Controller(SETTINGS, cluster, TRAINING_JOB)
 
         async def first_then_another() -> None:
-            await controller.look("team", "a")
+            await controller.reconcile("team", "a")
             # The second, which waited, may begin now, and has not yet.
-            await controller.look("team", "a")
+            await controller.reconcile("team", "a")
 
-        await asyncio.gather(first_then_another(), controller.look("team", "a"))
+        await asyncio.gather(first_then_another(), controller.reconcile("team", "a"))
         return cluster.asked, cluster.most_at_once
 
     assert asyncio.run(scenario()) == (3, 1)
 
 
-def test_no_lock_is_left_when_the_looks_are_over() -> None:
+def test_no_lock_is_left_when_the_reconciliations_are_over() -> None:
     async def scenario() -> int:
         cluster = SlowCluster()
         cluster.answers.set()
         controller = Controller(SETTINGS, cluster, TRAINING_JOB)
-        await asyncio.gather(*(controller.look("team", name) for name in "abc"))
+        await asyncio.gather(*(controller.reconcile("team", name) for name in "abc"))
         return len(controller._locks)
 
     assert asyncio.run(scenario()) == 0

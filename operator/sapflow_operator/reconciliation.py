@@ -1,4 +1,4 @@
-"""One look at a resource that has not finished: what is seen, and what is to be said of it. The kinds write into it."""
+"""One reconciliation of an unfinished resource: the observed state, and status and events to write."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -10,9 +10,9 @@ from sapflow_operator.observed import JobObject, Observed
 from sapflow_operator.settings import Settings
 
 
-class Look:
-    """Its parts are read and changed in place: `status` is our part of the status to be, `events` come beside those
-    that the conditions bring."""
+class Reconciliation:
+    """The parts are changed in place. `status` is our part of the new status, and `events` are in addition to those of
+    conditions."""
 
     def __init__(
         self, job: JobObject, observed: Observed, now: datetime, settings: Settings, status: dict[str, Any]
@@ -24,14 +24,14 @@ class Look:
 
     @property
     def failed(self) -> bool:
-        """Whether this look has found that the resource cannot go on."""
+        """Whether the resource has been found to be unable to continue."""
         return self.conditions.finished
 
     def say(self, reason: str, message: str, type: Literal["Normal", "Warning"] = "Normal") -> None:
-        """Leave an event."""
+        """Add an event."""
         self.events.append(Event(reason, message, type))
 
     def fail(self, reason: str, message: str) -> None:
-        """The resource cannot go on."""
+        """Mark the resource as failed."""
         self.status["completionTime"] = times.write(self.now)
         self.conditions.mark_failed(reason, message)
