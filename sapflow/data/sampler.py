@@ -36,15 +36,6 @@ def split(begin: int, end: int, workers: int) -> list[tuple[int, int]]:
     return [(begin + r * count // workers, begin + (r + 1) * count // workers) for r in range(workers)]
 
 
-def micro_batches(begin: int, end: int, batch: int, size: int) -> list[tuple[int, int]]:
-    """`begin` to `end` cut into batches of `batch`, each cut into micro-batches of at most `size`."""
-    return [
-        (micro, min(micro + size, start + batch, end))
-        for start in range(begin, end, batch)
-        for micro in range(start, min(start + batch, end), size)
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Some rows of one block: their numbers, int64 [n]."""

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from sapflow.algorithms.merge import OPEN_CHILDREN
-from sapflow.data.sampler import micro_batches
 from sapflow.messages.refs import Ref
 from sapflow.messages.replies import MergeReply, RootReply, TrainReply
 from sapflow.messages.requests import MergeRequest, RootRequest, TrainRequest, Update
 from sapflow.messages.vectors import Part
 from sapflow.objects import keys
 from sapflow.quantities import structure
+from sapflow.quantities.batches import micro_batches
 from sapflow.records import rank_states
 from sapflow.records.commits import Commit, Plan
 from sapflow.records.rank_states import RankStates

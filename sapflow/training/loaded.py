@@ -1,19 +1,22 @@
 """The warm state of an instance for a job: its model on flat vectors, its data, and the version that it holds."""
 
+import hashlib
 import importlib
 import json
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from sapflow import models
-from sapflow.algorithms import optimizers
+from sapflow.algorithms import optimizers, schedules
+from sapflow.algorithms.worker import RankState
 from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import EpochOrder, Reader
 from sapflow.errors import CorruptObject
+from sapflow.messages.requests import TrainRequest
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import contribution, keys
 from sapflow.objects.safetensor import aligned
@@ -22,21 +25,13 @@ from sapflow.planning.extent import Extent
 from sapflow.spec import resolved
 from sapflow.spec.training_job import TrainingJob
 from sapflow.tasks.torch.losses import TrainingLoss
+from sapflow.timing import Timing
 from sapflow.training.flat import FlatModel
 
 KEPT_JOBS = 8
 KEPT_BYTES = 32 << 20
 """What the jobs that an instance keeps beside the one that it serves may hold together: its memory is for one."""
 KEPT_ORDERS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class RankState:
-    """A rank's own optimiser state as this instance last wrote it under `key`, after `taken` local steps."""
-
-    key: str
-    slots: np.ndarray
-    taken: int
 
 
 class LoadedJob:
@@ -75,7 +70,9 @@ class LoadedJob:
     def held_bytes(self) -> int:
         """Bytes of the model's vectors and of the data that is kept."""
         base = 0 if self._base is None else self._base.nbytes
-        return self.model.values.nbytes + self.model.output.nbytes + base + self.reader.cached_bytes
+        state = 0 if self.rank_state is None else self.rank_state.slots.nbytes
+        vectors = self.model.values.nbytes + self.model.output.nbytes + base + state
+        return vectors + self.reader.cached_bytes
 
     @property
     def sizes(self) -> Sizes:
@@ -85,6 +82,45 @@ class LoadedJob:
             averaged=len(self.model.output) - count,
             block=optimizers.block_size(count),
         )
+
+    @property
+    def vectors(self) -> FlatModel:
+        """The model on flat vectors, as algorithms know it."""
+        return self.model
+
+    @property
+    def batch_size(self) -> int:
+        return self.job.spec.data.batch_size
+
+    @property
+    def micro_size(self) -> int:
+        """Samples of a micro-batch, at most."""
+        return self.job.spec.data.micro_batch_size or self.batch_size
+
+    @property
+    def clip_norm(self) -> float | None:
+        return self.job.spec.optimizer.clip_norm
+
+    def learning_rate(self, request: TrainRequest, step: int) -> float:
+        """The learning rate of local step `step` of the whole job."""
+        factor = 1.0 if request.schedule_factor is None else request.schedule_factor
+        base, total = self.job.spec.optimizer.learning_rate, request.schedule_total
+        return schedules.learning_rate(base, self.schedule, step, total, factor)
+
+    def backward(
+        self, request: TrainRequest, micro: int, begin: int, end: int, timing: Timing
+    ) -> tuple[float, Mapping[str, float]]:
+        """Forward and backward of a micro-batch; its gradient is added in place. The loss, and the task's other sums
+        over its samples."""
+        with timing.phase("read"):
+            features, targets = self.reader.batch(self.order(request.epoch), begin, end)
+        with timing.phase("compute"):
+            # torch.manual_seed would also seed accelerators that do not exist, which takes 0.3 ms.
+            torch.default_generator.manual_seed(micro_seed(self.seed, request.version, request.rank, micro))
+            outputs = self.model.module(torch.from_numpy(features))
+            loss, figures = self.loss(outputs, torch.from_numpy(targets))
+            loss.backward()
+            return float(loss.detach()), figures
 
     def order(self, epoch: int) -> EpochOrder:
         """The epoch's order of samples."""
@@ -119,6 +155,12 @@ class LoadedJob:
         """For algorithms that need it: the loaded version's vector, float32 [P + A], unchanged by training."""
         assert self._base is not None
         return self._base
+
+
+def micro_seed(seed: int, version: int, rank: int, micro: int) -> int:
+    """The seed of a micro-batch's random numbers, which depends on nothing else."""
+    name = json.dumps([seed, version, rank, micro]).encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1
 
 
 def compute_with(threads: int) -> None:

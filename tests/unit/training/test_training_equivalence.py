@@ -12,7 +12,7 @@ from helpers.reference import OPTIMIZERS, Reference, mean_loss
 from torch import nn
 
 from sapflow.data.sampler import split
-from sapflow.training.train import micro_seed
+from sapflow.training.loaded import micro_seed
 
 
 @pytest.fixture(scope="module")
