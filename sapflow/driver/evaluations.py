@@ -1,7 +1,6 @@
 """Evaluations: functions evaluate versions in the background, and the results are judged in the order of versions."""
 
 import asyncio
-import math
 from typing import Any
 
 from sapflow.driver.judgement import Choice, Judgement
@@ -116,12 +115,12 @@ class Evaluations:
                 self._enqueue(commit)
                 self._take_in(version, record)
 
-    async def loss_of(self, version: int) -> float:
-        """The validation loss of a version that is under evaluation, or was; waits for it."""
-        while version not in self.metrics:
-            await asyncio.wait({self._tasks[version]})
+    async def loss_of(self, version: int) -> float | None:
+        """The validation loss of a due version; waits for it. None: the result is decided, and no step follows."""
+        while version not in self.metrics and not self.decided:
+            await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
             self.check()
-        return float(self.metrics[version].get("loss", math.nan))
+        return self.metrics[version]["loss"] if version in self.metrics else None
 
     async def settle(self) -> None:
         """Wait for those evaluations under way that may change the result."""

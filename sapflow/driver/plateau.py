@@ -25,7 +25,8 @@ class Plateau:
         state = commit.plateau
         if state is None or not self._validates or not self._evaluations.due(commit.version):
             return state
-        return after_loss(self._context.schedule, state, await self._evaluations.loss_of(commit.version))
+        loss = await self._evaluations.loss_of(commit.version)
+        return state if loss is None else after_loss(self._context.schedule, state, loss)
 
     def after(self, state: PlateauState, old: Commit, new: Commit) -> PlateauState:
         """What the commit of the step that went by `state` carries; a skipped step has no loss and changes nothing."""

@@ -296,10 +296,13 @@ class TrainingJob(Model):
 
     @property
     def fixed_shards(self) -> int | None:
-        """The shards asked for, or that the optimiser asks for at the root; None: a planner chooses."""
-        if self.optimizer_settings.layerwise and self.spec.algorithm.facts.root_state:
-            return 1
-        return self.spec.merge.shards
+        """The shards that the job asks for, or must have; None: a planner chooses."""
+        return 1 if self.needs_whole_vector else self.spec.merge.shards
+
+    @property
+    def needs_whole_vector(self) -> bool:
+        """Whether the root takes steps of an optimiser that needs whole tensors, and so one shard only."""
+        return self.optimizer_settings.layerwise and self.spec.algorithm.facts.root_state
 
     @property
     def shards(self) -> int:

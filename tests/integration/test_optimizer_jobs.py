@@ -234,6 +234,17 @@ class TestPlateau:
         assert len(set(rates(place))) > 1
         assert sha256 == trained(places, **self.VALIDATION)[2]
 
+    def test_a_job_that_is_decided_meanwhile_ends(self, places: Places) -> None:
+        changes = {
+            **self.VALIDATION,
+            "algorithm_steps": 40,
+            "algorithm_target": {"metric": "loss", "value": 0.9},
+        }
+        place, _, _ = trained(places, **changes)
+        outcome = json.loads(bytes(place.store.read(keys.result(keys.job(place.uid), "outcome.json"))))
+        assert outcome["targetReached"]
+        assert outcome["version"] == len(list(place.commits())) - 1 < 40
+
     @pytest.mark.parametrize("changes", [TRAINING, VALIDATION], ids=["training", "validation"])
     @pytest.mark.parametrize("how", ["before", "after", "cancel"])
     def test_a_driver_that_dies_anywhere_leaves_the_rates_and_the_weights(

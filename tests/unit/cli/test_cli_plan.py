@@ -152,6 +152,16 @@ def test_more_shards_make_room_for_the_root(shell: Shell, tmp_path: Path) -> Non
     assert body["asked"]["fits"] is False
 
 
+def test_an_optimizer_that_needs_whole_tensors_is_planned_with_one_shard(
+    shell: Shell, tmp_path: Path
+) -> None:
+    large = {"model_args": {"hidden": [500, 500]}, "merge_structure": None, "optimizer_momentum": None}
+    free = shell("plan", write_job(tmp_path / "free.yaml", **large), "--json").json
+    whole = shell("plan", write_job(tmp_path / "whole.yaml", **large, optimizer_name="LAMB"), "--json").json
+    assert {each["shards"] for each in free["candidates"]} > {1}
+    assert {each["shards"] for each in whole["candidates"]} == {1}
+
+
 def test_a_worker_without_enough_memory_is_told_and_one_that_may_grow_is_not() -> None:
     manifest = Manifest("test", "classification", (4,), "float32", (), 3, (120,), (30,))
     with pytest.raises(SpecError, match=r"spec\.memory\.worker: 128\.0 MiB is below"):
