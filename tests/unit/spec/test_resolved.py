@@ -64,7 +64,8 @@ def test_what_was_read_is_written_the_same_again() -> None:
 
 
 def test_a_local_jobs_document_is_its_yaml_with_all_defaults_and_its_uid_is_as_ever() -> None:
-    job = tiny_job()
+    # No field that a later release has brought, whose default may change the uid of no job.
+    job = tiny_job(merge_channel=None)
     written = ResolvedJob(job, PREFIX).to_json()
     assert "runtime" not in written
     assert parse(written) == job
