@@ -124,8 +124,9 @@ async def check_page(path: Path, folder: Path) -> None:
                 wide = await page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width, f"{wide} px in a window of {width}"
                 tops = "[...document.querySelectorAll('.grid')[0].children].map(e => e.getBoundingClientRect().top)"
-                columns = len(set(await page.evaluate(tops)))
-                assert columns == (4 if width == 360 else 2)
+                charts = await page.evaluate(tops)
+                assert len(charts) == 6, "loss, accuracy and macro F1, each against time and dollars"
+                assert len(set(charts)) == (6 if width == 360 else 3)
                 papers[dark] = await page.evaluate("getComputedStyle(document.body).backgroundColor")
                 assert await page.evaluate(_LABELS_OUTSIDE) == []
                 assert await page.evaluate(_LABELS_IN_TREE) == []

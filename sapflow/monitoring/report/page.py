@@ -119,24 +119,26 @@ def _training(facts: Facts, name: str) -> dict[int, float | None]:
 
 
 def _learning(facts: Facts) -> list[str]:
+    """A row for each metric: against time and against dollars."""
     target = facts.job.spec.algorithm.wanted
     seen = {name for each in facts.evaluations for name in each.metrics} | {"loss"}
+    seen |= {name for each in facts.commits for name in each.measured.metrics or {}}
     if any(value is not None for value in _training(facts, "accuracy").values()):
         seen.add("accuracy")
-    # The loss comes first: it is what is made small.
+    # The loss comes first: it is what training makes small.
     names = ["loss", *(name for name in in_order(dict.fromkeys(seen, 0.0)) if name != "loss")]
     found = []
-    for label, place, form in (
-        ("time", {each.version: each.account.seconds for each in facts.versions}, time),
-        ("dollars", {each.version: each.account.cost_usd for each in facts.versions}, money),
-    ):
-        for name in names:
-            held_out = {each.version: each.metrics.get(name) for each in facts.evaluations}
+    for name in names:
+        held_out = {each.version: each.metrics.get(name) for each in facts.evaluations}
+        wanted = [("target", "s3", target.value)] if target and target.metric == name else []
+        for label, place, form in (
+            ("time", {each.version: each.account.seconds for each in facts.versions}, time),
+            ("dollars", {each.version: each.account.cost_usd for each in facts.versions}, money),
+        ):
             curves = [
                 _line("training", "s1", _training(facts, name), place),
                 _line("validation", "s2", held_out, place, marks=True),
             ]
-            wanted = [("target", "s3", target.value)] if target and target.metric == name else []
             found.append(
                 charts.lines(
                     [curve for curve in curves if curve.points or name == "loss"],

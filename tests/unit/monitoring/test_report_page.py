@@ -164,8 +164,8 @@ def test_shows_every_section_with_its_chart() -> None:
     labels = [each["aria-label"] for tag, each in elements.found if tag == "svg"]
     assert labels == [
         "loss against time",
-        "accuracy against time",
         "loss against dollars",
+        "accuracy against time",
         "accuracy against dollars",
         "function seconds by step",
         "seconds against step",
@@ -188,7 +188,8 @@ def test_draws_every_metric_with_the_target_of_the_one_that_has_it() -> None:
     ]
     page = render(replace(facts(), job=job, evaluations=evaluations, commits=commits, outcome=None))
     labels = [each["aria-label"] for tag, each in Elements(page).found if tag == "svg"]
-    assert labels[:3] == ["loss against time", "R² against time", "MAE against time"]
+    assert labels[:6:2] == ["loss against time", "R² against time", "MAE against time"]
+    assert labels[1:6:2] == ["loss against dollars", "R² against dollars", "MAE against dollars"]
     assert ">target<" in page
     assert "<dt>validation R²</dt><dd>0.7000</dd>" in page
 
