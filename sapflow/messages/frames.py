@@ -2,8 +2,8 @@
 
 A message is a JSON object. If it has a field `attachments`, which maps names to bytes, it is encoded as a frame: a
 mark, the length of the JSON text as four bytes (little-endian), the text with the size of each attachment instead of
-its bytes, and the attachments one after the other. Without attachments a message is plain JSON. Platforms that allow only
-JSON (OpenWhisk) get attachments as base64.
+its bytes, and the attachments one after the other. Without attachments a message is plain JSON. Platforms that allow
+only JSON (OpenWhisk) get attachments as base64.
 """
 
 import base64

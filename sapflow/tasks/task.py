@@ -24,7 +24,7 @@ Problem = tuple[str, str]
 """A field's path and a message."""
 
 MOST_COUNTED = 4096
-"""The most classes, labels or values that are counted separately; each adds some 100 bytes to an evaluation's replies."""
+"""The most classes, labels or values that are counted separately; each adds some 100 bytes to a reply."""
 COUNTED_UNASKED = 256
 """Up to this many, metrics that count them are computed by default."""
 
