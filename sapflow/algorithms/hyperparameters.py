@@ -1,4 +1,4 @@
-"""Which optimisers there are, and the numbers that each of them takes. Without numpy: the spec reads it."""
+"""The optimisers and the hyperparameters that each of them takes. It does not need numpy, because the spec reads it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ class Kind:
     """One optimiser as the spec sees it."""
 
     defaults: Mapping[str, float | bool]
-    """The fields of `OptimizerSettings` that it takes, weight decay apart, with the values of those left out."""
+    """The fields of `OptimizerSettings` that it takes, without weight decay, and their default values."""
     weight_decay: float = 0.0
-    """Where none is asked for."""
+    """The default weight decay."""
     layerwise: bool = False
-    """Whether it needs norms of whole tensors, so that the root must hold the whole vector."""
+    """Whether it needs norms of complete tensors, so that the root must hold the complete vector."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -41,7 +41,7 @@ def takers(field: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerSettings:
-    """One optimiser. Fields that an optimiser does not use are ignored by it.
+    """The settings of an optimiser, which ignores the fields that it does not use.
 
     `epsilon` None is the optimiser's own default. `weight_decay` is an L2 term added to the gradient; AdamW and Lion
     shrink the parameters by it instead, and LAMB adds it to the step before that is scaled.
@@ -73,7 +73,7 @@ class OptimizerSettings:
 
     @classmethod
     def of(cls, name: OptimizerName, **given: Any) -> "OptimizerSettings":
-        """An optimiser with its own defaults for what is not given."""
+        """An optimiser with its own defaults for all values that are not given."""
         kind = KINDS[name]
         return cls(name=name, **{"weight_decay": kind.weight_decay, **kind.defaults, **given})
 
@@ -88,7 +88,7 @@ class OptimizerSettings:
         return KINDS[self.name].layerwise
 
     def to_json(self) -> dict[str, Any]:
-        """Name, weight decay and the fields that the optimiser takes: what a request carries."""
+        """Name, weight decay and the fields that the optimiser takes, as a request has them."""
         taken = {field: getattr(self, field) for field in KINDS[self.name].defaults}
         taken = {field: value for field, value in taken.items() if value is not None}
         return {"name": self.name, "weight_decay": self.weight_decay, **taken}

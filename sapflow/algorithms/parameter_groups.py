@@ -1,6 +1,6 @@
-"""Which group each parameter of a model belongs to, by patterns on its name. Pure.
+"""Assigns the parameters of a model to groups by patterns for their names. Pure.
 
-Groups are asked for in the spec and become ranges of the flat vector once the model's layout is known.
+The spec defines groups, which become ranges of the flat vector once the model's layout is known.
 """
 
 import difflib
@@ -16,22 +16,22 @@ from sapflow.errors import SpecError
 
 FIELD = "spec.optimizer.groups"
 MAX_RANGES = 16_384
-"""Of one vector: each request to the root carries those of its range, about ten bytes for each."""
+"""The most ranges of a vector. Each request to the root has those of its part, about ten bytes for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One group of the spec: the parameters whose names match, and what they have of their own."""
+    """A group in the spec: patterns for parameters' names, and the group's settings."""
 
     match: tuple[str, ...]
     weight_decay: float | None = None
-    """None: the optimiser's."""
+    """None means the optimiser's."""
     factor: float = 1.0
     """Of the learning rate."""
 
 
 def unmatched(asked: Sequence[Asked], names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(field, what is wrong) of each pattern that matches no parameter's name."""
+    """(field, problem) of each pattern that matches no parameter's name."""
     known = list(names)
     for index, group in enumerate(asked):
         for place, pattern in enumerate(group.match):
@@ -47,11 +47,11 @@ def unmatched(asked: Sequence[Asked], names: Iterable[str]) -> Iterator[tuple[st
 def resolve(
     asked: Sequence[Asked], layout: Iterable[Mapping[str, Any]], settings: OptimizerSettings
 ) -> Grouping | None:
-    """The groups as ranges of the vector; None where all parameters are treated alike, each for itself.
+    """The groups as ranges of the vector; None if all parameters have the same settings and no ranges are needed.
 
-    `layout` is commit 0's: name, kind, shape and offset of each tensor. A parameter belongs to the first group that
-    one of its names matches, any other to the optimiser's own settings. Neighbours of one group are one range, but
-    for a layerwise optimiser, which takes each tensor by itself.
+    `layout` is that of commit 0: name, kind, shape and offset of each tensor. A parameter belongs to the first group
+    with a pattern that matches one of its names, or else has the optimiser's own settings. Neighbours in one group are
+    joined to a range, except for a layerwise optimiser, for which each tensor is a range.
     Raises SpecError for a pattern that matches nothing, and for more ranges than requests can carry.
     """
     if not asked and not settings.layerwise:
@@ -89,7 +89,7 @@ def resolve(
 
 
 def _group_of(names: Sequence[str], asked: Sequence[Asked]) -> int:
-    """The index of the first group that matches one of a tensor's names; the one behind the last: none does."""
+    """The index of the first group that matches one of a tensor's names, or the number of groups if none does."""
     for index, group in enumerate(asked):
         if any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in group.match):
             return index

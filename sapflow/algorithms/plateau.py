@@ -1,7 +1,6 @@
-"""The schedule Plateau: the learning rate is lowered where a loss has stopped falling. Pure.
+"""The schedule Plateau, which lowers the learning rate when a loss has stopped falling. Pure.
 
-Its state is a value that commits carry, computed from committed losses only, so a driver that starts again goes on with
-the same rates.
+Its state is part of commits and depends only on committed losses. So a restarted driver continues with the same rates.
 """
 
 import math
@@ -11,9 +10,9 @@ from sapflow.records.plateau import PlateauState
 
 
 def after_loss(schedule: Schedule, state: PlateauState, loss: float) -> PlateauState:
-    """The state after one more loss, as torch.optim.lr_scheduler.ReduceLROnPlateau's (mode min, relative).
+    """The state after another loss, as in torch.optim.lr_scheduler.ReduceLROnPlateau (mode min, relative).
 
-    A loss is better where it is below (1 − threshold) of the best; one that is not finite never is.
+    A loss is better if it is below (1 − threshold) × the best one. A loss that is not finite is never better.
     """
     best = math.inf if state.best is None else state.best
     if loss < best * (1.0 - schedule.threshold):
@@ -26,9 +25,9 @@ def after_loss(schedule: Schedule, state: PlateauState, loss: float) -> PlateauS
 def after_step(
     schedule: Schedule, state: PlateauState, *, mean: float, samples: int, updates: int
 ) -> PlateauState:
-    """The state after a step of so many updates whose training loss was `mean` over `samples`.
+    """The state after a step with `updates` updates whose training loss was `mean` over `samples`.
 
-    Once `schedule.step_size` updates have come, their mean over samples is compared.
+    After every `schedule.step_size` updates, the mean over their samples is compared.
     """
     total = state.model_copy(
         update={

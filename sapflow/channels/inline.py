@@ -1,7 +1,7 @@
-"""Contributions inside requests and answers: the driver hands them on, and no store sees them.
+"""Contributions inside requests and answers. The driver passes them on, and they are not in any store.
 
-For small ones: a request to a store costs more than its bytes. Nothing of it outlives the step; a driver that dies
-takes with it what it holds, and the step is made again with the same bits.
+This is for small contributions, for which a request to the store costs more than the transfer. They exist only during
+the step. If the driver dies they are lost, and the step is repeated with the same bits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from sapflow.objects.stores.reader import SequentialReader
 
 
 class InlineChannel:
-    """A Channel over the attachments of one call."""
+    """A Channel on the attachments of a call."""
 
     remote = False
 
     def __init__(self, received: Mapping[str, Buffer]) -> None:
-        """`received`: the request's attachments by key."""
+        """`received` has the request's attachments by key."""
         self._received = received
         self.sent: dict[str, bytes] = {}
-        """What the answer is to carry."""
+        """The attachments for the answer."""
 
     def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
         self.sent[ref.key] = b"".join(parts)
@@ -34,7 +34,7 @@ class InlineChannel:
 
 
 class _Reader(SequentialReader):
-    """Reads one attachment front to back."""
+    """Reads an attachment front to back."""
 
     def __init__(self, name: str, content: Buffer) -> None:
         self._content = memoryview(content)

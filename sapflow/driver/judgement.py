@@ -1,8 +1,8 @@
-"""Which version is a job's result, by what is measured of versions on the held-out samples. Pure.
+"""Decides which version is a job's result, by its metrics on the held-out samples. Pure.
 
-Evaluations run beside the steps and end in any order, while steps go on. So versions are judged in their own order,
-each once and by numbers that are in the store for good: every driver of a job comes to the same result, whatever the
-one before it was doing when it died.
+Evaluations run beside the steps and end in any order. So versions are judged in their own order, each once and by
+metrics that are recorded in the store. Every driver of a job then comes to the same result, whatever the previous one
+was doing when it died.
 """
 
 import math
@@ -18,17 +18,17 @@ ChosenBy = Literal["Target", "Best", "EarlyStopping", "LastStep"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A version, and what made it the result."""
+    """The version that is the result, and why."""
 
     version: int
     by: ChosenBy
 
 
 class Judgement:
-    """Takes in the metrics of evaluated versions, in the order of versions.
+    """Judges the metrics of evaluated versions, in the order of versions.
 
-    The first that meets the target is the result. Early stopping ends the job at the version that used up its patience;
-    the result is then the best version up to there, where the best is asked for, else that version itself.
+    The first version that meets the target is the result. Early stopping ends the job at the version at which its
+    patience is used up; the result is then the best version up to there with `keepBest`, else that version itself.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -40,7 +40,7 @@ class Judgement:
         self.stopped: int | None = None
         """The version at which early stopping ends the job."""
         self.best: int | None = None
-        """The best version so far, where the best is asked for; of equals the earlier."""
+        """The best version so far, with `keepBest`; of equal ones the earlier."""
         self._best_value: float | None = None
         self._watched: float | None = None
         self._waited = 0
@@ -52,7 +52,7 @@ class Judgement:
 
     @property
     def candidates(self) -> set[int]:
-        """Judged versions of which one may be the result: their objects must stay."""
+        """The judged versions that may still be the result, so that their objects must stay."""
         if self.reached is not None:
             return {self.reached}
         if self.best is not None:
@@ -60,7 +60,7 @@ class Judgement:
         return set() if self.stopped is None else {self.stopped}
 
     def judge(self, version: int, values: Mapping[str, float]) -> None:
-        """Take in the next version. A value that is missing or not finite meets nothing and betters nothing."""
+        """Judge the next version. A value that is missing or not finite meets no target and is never better."""
         if self.decided:
             return
         target = self._target
@@ -85,7 +85,7 @@ class Judgement:
             self.stopped = version
 
     def choice(self, last: int) -> Choice:
-        """The result of a job whose last version is `last`, once all that are evaluated are judged."""
+        """The result of a job whose last version is `last`, once all evaluated versions are judged."""
         if self.reached is not None:
             return Choice(self.reached, "Target")
         if self.best is not None:

@@ -1,4 +1,4 @@
-"""The schedule Plateau beside a job's steps: which state each step goes by, and which its commit carries."""
+"""The schedule Plateau in a job: the state that each step uses, and the state in its commit."""
 
 from sapflow.algorithms.plateau import after_loss, after_step
 from sapflow.driver.evaluations import Evaluations
@@ -8,7 +8,7 @@ from sapflow.steps.context import Context
 
 
 class Plateau:
-    """Computes the schedule's state from committed values only: commits, and evaluations that are recorded."""
+    """Computes the schedule's state from recorded values only: commits and evaluations."""
 
     def __init__(self, context: Context, evaluations: Evaluations) -> None:
         self._context, self._evaluations = context, evaluations
@@ -18,9 +18,9 @@ class Plateau:
         return self._context.schedule.metric == "ValidationLoss"
 
     async def before_step_after(self, commit: Commit) -> PlateauState | None:
-        """What the learning rate of the step after `commit` goes by; None where the job has another schedule.
+        """The state for the learning rate of the step after `commit`; None if the job has another schedule.
 
-        With ValidationLoss an evaluated version's loss counts from the very next step on, which waits for it.
+        With ValidationLoss the loss of an evaluated version counts from the next step on, which waits for it.
         """
         state = commit.plateau
         if state is None or not self._validates or not self._evaluations.due(commit.version):
@@ -29,7 +29,7 @@ class Plateau:
         return state if loss is None else after_loss(self._context.schedule, state, loss)
 
     def after(self, state: PlateauState, old: Commit, new: Commit) -> PlateauState:
-        """What the commit of the step that went by `state` carries; a skipped step has no loss and changes nothing."""
+        """The state in the commit of a step that used `state`. A skipped step has no loss and does not change it."""
         measured = new.measured
         if self._validates or measured.loss is None:
             return state

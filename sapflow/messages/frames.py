@@ -1,9 +1,9 @@
-"""Requests and answers as bytes: JSON, with binary attachments behind it where there are any.
+"""Requests and answers as bytes: JSON, followed by binary attachments if there are any.
 
-A message is a JSON object. Its field `attachments`, if it has one, maps names to bytes; a frame then is a mark, the
-length of the JSON text as four bytes (little-endian), the text with the size of each attachment in place of its bytes,
-and the attachments one behind the other. Without attachments a message is plain JSON. Where only JSON may travel
-(OpenWhisk), attachments are base64.
+A message is a JSON object. If it has a field `attachments`, which maps names to bytes, it is encoded as a frame: a
+mark, the length of the JSON text as four bytes (little-endian), the text with the size of each attachment instead of
+its bytes, and the attachments one after the other. Without attachments a message is plain JSON. Platforms that allow
+only JSON (OpenWhisk) get attachments as base64.
 """
 
 import base64
@@ -28,7 +28,7 @@ def encode(message: Mapping[str, Any]) -> bytes:
 
 
 def decode(content: bytes) -> Any:
-    """The JSON value, with views on `content` for attachments. Raises ValueError: it is neither JSON nor a frame."""
+    """The JSON value, with views on `content` for attachments. Raises ValueError if it is neither JSON nor a frame."""
     if not content.startswith(_MARK):
         return json.loads(content)
     stop = _HEAD + int.from_bytes(content[len(_MARK) : _HEAD], "little")
@@ -46,7 +46,7 @@ def decode(content: bytes) -> Any:
 
 
 def to_json(message: Mapping[str, Any]) -> dict[str, Any]:
-    """The message as a JSON value alone."""
+    """The message as a JSON value, with attachments in base64."""
     attached = message.get(ATTACHMENTS)
     if not attached:
         return {name: value for name, value in message.items() if name != ATTACHMENTS}
@@ -55,7 +55,7 @@ def to_json(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_json(message: Mapping[str, Any]) -> dict[str, Any]:
-    """What `to_json` was made from. Raises ValueError where attachments are not base64."""
+    """The inverse of `to_json`. Raises ValueError if attachments are not base64."""
     attached = message.get(ATTACHMENTS)
     if not attached:
         return dict(message)

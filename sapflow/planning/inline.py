@@ -1,7 +1,7 @@
-"""Which levels of a merge tree hand their contributions on inside requests and answers. Pure.
+"""Chooses the levels of a merge tree whose contributions are inside requests and answers. Pure.
 
-The driver holds what is inline until its reader has answered, so there are three bounds: on a contribution, on what a
-merger's request carries, and on what a driver holds in one step.
+The driver holds inline contributions until their reader has answered. So there are three limits: on a contribution, on
+a merger's request, and on all that the driver holds in a step.
 """
 
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from sapflow.quantities import structure
 from sapflow.quantities.memory import format_bytes
 
 CONTRIBUTION = 256 << 10
-"""Bytes of one contribution's range, at most."""
+"""The most bytes of one contribution's range."""
 REQUEST = 4 << 20
-"""Bytes that a merger's children have together, at most, where its platform takes as much."""
+"""The most bytes of a merger's children together, if its platform allows that much."""
 STEP = 32 << 20
-"""Bytes that all contributions of a step have together, at most."""
+"""The most bytes of all contributions of a step together."""
 
 
 def inline_levels(
     tree: Sequence[int], shards: int, total: int, request_bytes: int = REQUEST
 ) -> tuple[int, ...]:
-    """The levels, workers 0, whose contributions are inline; from the workers on, as far as the bounds allow.
+    """The levels (workers are 0) whose contributions are inline, from the workers up as far as the limits allow.
 
-    `total`: float32 elements of a whole contribution. `request_bytes`: what the platform takes in one request.
+    `total` is the number of float32 elements of a contribution, `request_bytes` the platform's limit for a request.
     """
     size = 4 * -(-total // shards)
     found, held = [], 0
@@ -37,7 +37,7 @@ def inline_levels(
 
 
 def misfit(tree: Sequence[int], shards: int, total: int, request_bytes: int = REQUEST) -> str | None:
-    """Why not all levels can be inline, and what to do about it; None where they can."""
+    """Why not all levels can be inline, and what to do about it; None if they can."""
     if len(inline_levels(tree, shards, total, request_bytes)) == structure.levels(tuple(tree)):
         return None
     size, most = 4 * -(-total // shards), min(REQUEST, request_bytes)

@@ -1,4 +1,4 @@
-"""Mean and deviation of numbers that are seen piece by piece."""
+"""Mean and standard deviation of numbers that arrive in batches."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ _LOWEST_DEVIATION = 1e-7
 class Moments:
     """Means and variances of columns, over batches of rows, in float64.
 
-    They are joined as in Chan, Golub, LeVeque, *Updating formulae and a pairwise algorithm for computing sample
+    They are combined as in Chan, Golub, LeVeque, *Updating formulae and a pairwise algorithm for computing sample
     variances* (1979).
     """
 
@@ -18,7 +18,7 @@ class Moments:
         self._squares = np.zeros(width)
 
     def add(self, values: np.ndarray) -> None:
-        """Take in rows float64 [n, width]; the array is used up."""
+        """Add rows float64 [n, width]; the array is overwritten."""
         count = len(values)
         mean = values.mean(axis=0)
         values -= mean
@@ -30,10 +30,10 @@ class Moments:
 
     @property
     def deviation(self) -> np.ndarray:
-        """float64 [width]: of all rows, not of a sample of them."""
+        """The standard deviation float64 [width] of the population of all rows."""
         return np.asarray(np.sqrt(self._squares / self._count))
 
     @property
     def steady(self) -> np.ndarray:
-        """bool [width]: whether a column never changes, rounding errors apart."""
+        """bool [width]: whether a column is constant, apart from rounding errors."""
         return np.asarray(self.deviation <= _LOWEST_DEVIATION * np.maximum(np.abs(self.mean), 1e-30))

@@ -1,4 +1,4 @@
-"""Where the schedule Plateau stands: a value that commits carry."""
+"""The state of the schedule Plateau, which is part of commits."""
 
 from pydantic import Field
 
@@ -6,15 +6,15 @@ from sapflow.messages.message import Message
 
 
 class PlateauState(Message):
-    """The learning rate's factor, and what was seen of the loss that it follows."""
+    """The factor of the learning rate, and the history of the loss."""
 
     factor: float = Field(1.0, ge=0)
-    """Of the learning rate."""
+    """The factor of the learning rate."""
     best: float | None = None
-    """The lowest loss so far; None: there was none."""
+    """The lowest loss so far, or None."""
     bad: int = Field(0, ge=0)
-    """Losses since then, or since the rate was last lowered, that were no better."""
+    """Number of losses that were not better since the best one, or since the rate was last lowered."""
     loss: float = 0.0
-    """TrainingLoss: the sum of losses over samples since the last comparison; then the samples, and the updates."""
+    """With TrainingLoss: the sum of losses over samples since the last comparison; then the samples and updates."""
     samples: int = Field(0, ge=0)
     updates: int = Field(0, ge=0)

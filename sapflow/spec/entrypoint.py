@@ -1,4 +1,4 @@
-"""What a user's `package.module:name` stands for."""
+"""Loads the callable that a user names as `package.module:name`."""
 
 import importlib
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from sapflow.errors import SpecError
 
 
 def load(entrypoint: str, field: str) -> Callable[..., object]:
-    """The callable of that name, which `field` asks for. Raises SpecError: no such module or name, not callable."""
+    """The callable of that name for `field`. Raises SpecError if it does not exist or is not callable."""
     module_name, _, attribute = entrypoint.partition(":")
     if not module_name or not attribute:
         raise SpecError([(field, f"{entrypoint!r} is not of the form package.module:factory")])

@@ -1,4 +1,4 @@
-"""The part of a TrainingJob's spec that says how parameters are updated: optimiser, groups, learning rate."""
+"""The part of a TrainingJob's spec about updates of parameters: optimiser, groups, learning rate."""
 
 from typing import Annotated
 

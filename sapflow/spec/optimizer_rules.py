@@ -1,4 +1,4 @@
-"""What no single field of `spec.optimizer` can tell."""
+"""Rules between the fields of `spec.optimizer`."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ def _listed(names: tuple[str, ...]) -> str:
 def _only_for(
     field: str, owners: tuple[str, ...], holder: str, given: "Callable[[Spec], object]", of: str
 ) -> Rule:
-    """A field that only some kinds of `holder` take."""
+    """The rule for a field that only some values of `holder` allow."""
 
     def holds(spec: "Spec") -> bool:
         return given(spec) is None or _name(spec, holder) in owners
@@ -38,7 +38,7 @@ def _name(spec: "Spec", holder: str) -> str:
 
 
 def _owned() -> Iterator[Rule]:
-    """Each field that only some optimisers, or some schedules, take."""
+    """The rules for fields that only some optimisers or schedules take."""
     for field in _OPTIMIZER_FIELDS:
         yield _only_for(
             f"optimizer.{to_camel(field)}",

@@ -1,8 +1,8 @@
-"""A resolved job: everything that a job's driver and functions need to know of it, in one value and one document.
+"""A resolved job: everything that a job's driver and functions need to know about it, as one value and one document.
 
-The document is the job's own with the values in force where it runs (the store, sizes that have grown since), and
-beside them what the runtime has decided: `runtime`, and `memorySearch` where a search is under way. Whoever starts a
-job writes it; its driver and its functions read it. So a field of the spec reaches both without another line of code.
+The document is the job's own, with the values that apply where it runs (the store, memory sizes that have grown). It
+also has the decisions of the runtime: `runtime`, and `memorySearch` during a search. The program that starts a job
+writes it, and driver and functions read it. So a new field of the spec reaches both without further code.
 """
 
 from collections.abc import Mapping
@@ -25,26 +25,26 @@ _OPERATORS: dict[str, Any] = {
         "storage": {"secret_name": True, "share_credentials": True, "deletion_policy": True},
     }
 }
-"""Fields that the operator alone acts on. No document has them, so that to change one starts no driver anew."""
+"""Fields that only the operator uses. They are not in the document, so a change of one does not restart the driver."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedJob:
-    """A checked job, where it runs, and below which prefix of the store its keys lie."""
+    """A checked job, its runtime, and the prefix of its keys in the store."""
 
     job: TrainingJob
     prefix: str
     runtime: Runtime = "local"
     search: SearchSettings | None = None
-    """The bounds in force of the search that `memory.optimize` asks for; the spec's sizes are those it starts from."""
+    """The settings of the search that `memory.optimize` asks for, with current bounds. The spec has the first sizes."""
 
     @property
     def uid(self) -> str:
-        """What requests and logs call the job."""
+        """The job's name in requests and logs."""
         return keys.uid_of(self.prefix)
 
     def to_json(self) -> dict[str, Any]:
-        """The document; `read` reads it back. That of a local job is its YAML's, with all defaults."""
+        """The document for `read`. For a local job it is that of its YAML, with all defaults."""
         document = self.job.model_dump(by_alias=True, mode="json", exclude_none=True, exclude=_OPERATORS)
         if self.runtime != "local":
             document["runtime"] = self.runtime
@@ -54,10 +54,10 @@ class ResolvedJob:
 
 
 def read(document: object, prefix: str) -> ResolvedJob:
-    """The resolved job of a document whose job has its keys below `prefix`. Raises SpecError with all problems.
+    """The resolved job of a document; its keys begin with `prefix`. Raises SpecError with all problems.
 
-    A document without `runtime` is a local job's; one that an operator wrote before there was this field names the uid
-    of its TrainingJob, and is a cluster's.
+    A document without `runtime` is that of a local job. Operators of earlier releases did not write this field; their
+    documents have the uid of the TrainingJob, and are those of a cluster.
     """
     if not isinstance(document, Mapping):
         return ResolvedJob(parse(document), prefix)

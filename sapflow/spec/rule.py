@@ -1,4 +1,4 @@
-"""One rule of the spec that no single field can tell."""
+"""A rule between fields of the spec."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`field` is below `spec`; `holds` and `cel` say the same of it, `cel` with `self` as the spec."""
+    """A rule about `field` of `spec`. `holds` and `cel` are equivalent; in `cel` the spec is `self`."""
 
     field: str
     message: str

@@ -1,4 +1,4 @@
-"""Contributions that a driver holds between the function that made them and the one that sums them."""
+"""Inline contributions that a driver holds between the function that made them and the one that sums them."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,26 +6,26 @@ from sapflow.messages.refs import INLINE, Ref
 
 
 class Held:
-    """Inline contributions of one step, by key. They are gone with the driver, and the step is made again."""
+    """The inline contributions of a step, by key. If the driver dies they are lost, and the step is repeated."""
 
     def __init__(self) -> None:
         self._contents: dict[str, bytes] = {}
 
     def take_in(self, attachments: Mapping[str, bytes]) -> None:
-        """Keep what an answer has carried. A repeated call writes the same bytes under the same key."""
+        """Keep the attachments of an answer. A repeated call has the same bytes under the same key."""
         self._contents.update(attachments)
 
     def attachments(self, refs: Iterable[Ref]) -> dict[str, bytes]:
-        """What a request for these contributions has to carry."""
+        """The attachments of a request that reads these contributions."""
         return {ref.key: self._contents[ref.key] for ref in refs if ref.channel == INLINE}
 
     def drop(self, refs: Iterable[Ref]) -> None:
-        """Their reader has answered."""
+        """Remove contributions whose reader has answered."""
         for ref in refs:
             self._contents.pop(ref.key, None)
 
     def clear(self) -> None:
-        """A commit stands: nothing of its making is needed any more."""
+        """Remove everything after a commit, because nothing of its step is needed any more."""
         self._contents.clear()
 
     def __len__(self) -> int:

@@ -1,1 +1,1 @@
-"""Learning problems, one a module: what targets are, what a model's outputs mean, its losses and metrics."""
+"""Learning problems, one per module: the meaning of targets and of a model's outputs, losses and metrics."""

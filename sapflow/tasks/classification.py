@@ -1,4 +1,4 @@
-"""One class number a sample: two classes make one logit, more make one each."""
+"""Classification with one class number per sample. Two classes have one logit; more classes have one logit each."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -113,7 +113,7 @@ class Classification(Task):
             )
 
     def _weights(self, model: "ModelSpec") -> tuple[float, ...] | None:
-        """Given ones; or balanced: N / (classes seen · samples of the class), of a mean of 1 over all samples."""
+        """The given weights, or balanced ones: N / (classes seen · samples of the class), with mean 1 over samples."""
         asked = model.class_weights
         if asked is None or asked.values is not None:
             return None if asked is None else tuple(asked.values or ())
@@ -126,7 +126,7 @@ class Classification(Task):
         return np.asarray(self.probabilities(outputs).argmax(axis=1))
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """Softmax of the outputs; of a single logit the sigmoid and its rest. float64 [n, classes]."""
+        """The softmax of the outputs, or for a single logit 1 − sigmoid and sigmoid, as float64 [n, classes]."""
         logits = outputs.astype(np.float64)
         if logits.shape[1] == 1:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)

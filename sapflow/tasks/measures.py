@@ -1,7 +1,7 @@
-"""How metrics are computed: sums over samples, which add up across batches and calls, and the value that they make.
+"""The computation of metrics from sums over samples, which can be added across batches and calls.
 
-A worker that runs out of time hands its sums on, and the next call goes on from them: so every metric is made from
-float64 sums by name. `outputs` are float32 or float64 [n, outputs]; `targets` are as the task's batches have them.
+If a worker runs out of time, the next call continues from its sums. So every metric is computed from named float64
+sums. `outputs` are float32 or float64 [n, outputs]; `targets` are those of the task's batches.
 """
 
 import math
@@ -16,30 +16,30 @@ from sapflow.tasks.metric import METRICS, Metric
 SumsByName = dict[str, float]
 
 EXACT_SCORES = 4096
-"""Held-out samples up to which AUC is exact."""
+"""AUC is exact for up to this many held-out samples."""
 _KEPT_BITS = 16
 
 
 class Measure(ABC):
-    """One metric of one task, told of batch after batch."""
+    """A metric of a task, computed over batches."""
 
     metric: ClassVar[Metric]
 
     @abstractmethod
     def sums(self, outputs: np.ndarray, targets: np.ndarray) -> SumsByName:
-        """What a batch adds. Names begin with the metric's own."""
+        """The sums of a batch. Their names begin with the metric's."""
 
     @abstractmethod
     def value(self, sums: Mapping[str, float], samples: int) -> float:
-        """The metric of all batches; NaN where it is not defined."""
+        """The metric over all batches; NaN if it is not defined."""
 
     def _parts(self, sums: Mapping[str, float], part: str) -> SumsByName:
-        """The sums of one part, by what stands behind it: those of `macroF1.true.7` under `7`."""
+        """The sums of a part by the last component of their names: that of `macroF1.true.7` is `7`."""
         prefix = f"{self.metric.name}.{part}."
         return {name[len(prefix) :]: value for name, value in sums.items() if name.startswith(prefix)}
 
     def _named(self, part: str, names: np.ndarray, values: np.ndarray) -> SumsByName:
-        """Sums by their names; zeros are left out."""
+        """Named sums without zeros."""
         kept = np.flatnonzero(values)
         prefix = f"{self.metric.name}.{part}"
         return {
@@ -49,7 +49,7 @@ class Measure(ABC):
 
 
 class Accuracy(Measure):
-    """The share of samples whose class is predicted."""
+    """The share of samples whose class is predicted correctly."""
 
     metric = METRICS["accuracy"]
 
@@ -61,7 +61,7 @@ class Accuracy(Measure):
 
 
 class LabelAccuracy(Measure):
-    """Of several labels a sample: the share of labels that are predicted."""
+    """With several labels per sample, the share of labels that are predicted correctly."""
 
     metric = METRICS["accuracy"]
 
@@ -73,7 +73,7 @@ class LabelAccuracy(Measure):
 
 
 class ExactMatch(Measure):
-    """Of several labels a sample: the share of samples of which every label is predicted."""
+    """With several labels per sample, the share of samples whose labels are all predicted correctly."""
 
     metric = METRICS["exactMatch"]
 
@@ -85,10 +85,10 @@ class ExactMatch(Measure):
 
 
 class MacroF1(Measure):
-    """The mean over classes of F1 = 2·hits / (predicted + true), each class counting the same.
+    """The unweighted mean over classes of F1 = 2·hits / (predicted + true).
 
-    Of classes that are neither predicted nor true there is no F1. With `labels`, of which a sample may have several,
-    such a label counts as 0. Both are what scikit-learn's f1_score does with average="macro".
+    Classes that are neither predicted nor true are left out. With `labels`, of which a sample may have several, such a
+    label counts as 0. Both are like scikit-learn's f1_score with average="macro".
     """
 
     metric = METRICS["macroF1"]
@@ -120,22 +120,22 @@ class MacroF1(Measure):
 
 
 class Auc(Measure):
-    """The area under the ROC curve of two classes: how often a sample of class 1 scores above one of class 0.
+    """The area under the ROC curve: the probability that a sample of class 1 scores above one of class 0.
 
     Samples are counted by score and class, and equal scores count half (Mann and Whitney, 1947). Up to EXACT_SCORES
-    held-out samples scores are told apart as the float32 numbers that they are. Above, they are rounded down to 8
-    significant bits, which bounds the counts by some thousands; the area is then off by less than half the share of
-    pairs that the rounding makes equal.
+    held-out samples the scores are exact float32 numbers. Above that, they are rounded down to 8 significant bits,
+    which limits the counts to some thousands; the error of the area is then less than half the share of pairs that
+    rounding makes equal.
     """
 
     metric = METRICS["auc"]
 
     def __init__(self, samples: int) -> None:
-        """`samples`: held-out samples in all, which says how finely scores are told apart."""
+        """`samples` is the number of held-out samples, which determines the precision of scores."""
         self._shift = 0 if samples <= EXACT_SCORES else 32 - _KEPT_BITS
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray) -> SumsByName:
-        # Adding 0 makes one zero of the two that float32 has.
+        # Adding 0 turns negative zero into zero.
         scores = outputs.reshape(len(outputs)).astype(np.float32) + np.float32(0)
         if np.isnan(scores).any():
             return {"auc.undefined": 1.0}
@@ -187,15 +187,15 @@ class RootSquaredError(Measure):
 class Determination(Measure):
     """R²: 1 − Σ(output − target)² / Σ(target − mean)², the mean over outputs.
 
-    Targets are summed as differences from `centre`, the mean of the training samples: near their own mean, so that
-    little is lost where the two sums of squares are subtracted. A target that never changes has R² 1 where it is hit
+    Targets are summed as differences from `centre`, the mean of the training samples, which is near their own mean, so
+    that subtracting the two sums of squares loses little precision. A constant target has R² 1 if it is predicted
     exactly, else 0, as in scikit-learn's r2_score.
     """
 
     metric = METRICS["r2"]
 
     def __init__(self, centre: np.ndarray) -> None:
-        """`centre`: float64 [outputs]."""
+        """`centre` is float64 [outputs]."""
         self._centre = centre
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray) -> SumsByName:
@@ -213,20 +213,20 @@ class Determination(Measure):
         for name in map(str, range(len(self._centre))):
             error = errors.get(name, 0.0)
             spread = squares.get(name, 0.0) - totals.get(name, 0.0) ** 2 / samples
-            # What is left of a target that never changes is the rounding of the two squares.
+            # For a constant target, only rounding errors of the two squares remain.
             steady = spread <= 1e-12 * squares.get(name, 0.0)
             found.append((0.0 if error else 1.0) if steady else 1 - error / spread)
         return math.fsum(found) / len(found)
 
 
 def predicted_classes(outputs: np.ndarray) -> np.ndarray:
-    """Class numbers int64 [n]: the highest output, or of one logit its sign."""
+    """Class numbers int64 [n], by the highest output, or for one logit by its sign."""
     if outputs.ndim == 1 or outputs.shape[1] == 1:
         return (outputs.reshape(len(outputs)) > 0).astype(np.int64)
     return np.asarray(outputs.argmax(axis=1))
 
 
 def _errors(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """float64 [n, outputs]."""
+    """The errors float64 [n, outputs]."""
     truth = targets.reshape(len(targets), -1).astype(np.float64)
     return np.asarray(outputs.reshape(len(outputs), -1).astype(np.float64) - truth)

@@ -1,4 +1,4 @@
-"""What a metric is called, which way it is better, and how it is written: what needs neither numbers nor torch."""
+"""Names, directions and formats of metrics. This needs neither numpy nor torch."""
 
 import math
 from collections.abc import Mapping
@@ -10,25 +10,25 @@ from sapflow.text import percent
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One figure of a version on the held-out samples."""
+    """A metric of a version on the held-out samples."""
 
     name: str
-    """As specs, records and replies spell it."""
+    """The name in specs, records and replies."""
     label: str
-    """As people read it."""
+    """The name for people."""
     better: Literal["Higher", "Lower"]
     least: float = -math.inf
     most: float = math.inf
-    """The range that its values lie in."""
+    """The largest possible value."""
 
     @property
     def share(self) -> bool:
-        """Whether it lies within 0 and 1, and is shown in percent."""
+        """Whether values are between 0 and 1 and shown in percent."""
         return (self.least, self.most) == (0, 1)
 
     @property
     def bounds(self) -> str:
-        """Its range in words."""
+        """The range of values as text."""
         if math.isinf(self.least) and math.isinf(self.most):
             return "any number"
         if math.isinf(self.least):
@@ -38,9 +38,9 @@ class Metric:
         )
 
     def improves(self, value: float, best: float | None, by: float = 0.0) -> bool:
-        """Whether `value` is better than `best` by more than `by`; any number is better than none.
+        """Whether `value` is better than `best` by more than `by`. Any number is better than None.
 
-        A value that is not finite improves on nothing.
+        A value that is not finite is never better.
         """
         if not math.isfinite(value):
             return False
@@ -49,13 +49,13 @@ class Metric:
         return value > best + by if self.better == "Higher" else value < best - by
 
     def meets(self, value: float, wanted: float) -> bool:
-        """Whether `value` is as good as `wanted`, or better. A value that is not finite meets nothing."""
+        """Whether `value` is as good as `wanted` or better. A value that is not finite never is."""
         if not math.isfinite(value):
             return False
         return value >= wanted if self.better == "Higher" else value <= wanted
 
     def text(self, value: float) -> str:
-        """The value for people: 97.20 %, or 0.0431."""
+        """The value as text, such as 97.20 % or 0.0431."""
         if self.share:
             return percent(value)
         return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.6g}"
@@ -74,16 +74,16 @@ METRICS: dict[str, Metric] = {
         Metric("loss", "loss", "Lower"),
     )
 }
-"""All metrics, in the order in which they are shown."""
+"""All metrics in the order in which they are shown."""
 
 
 def metric(name: str) -> Metric:
-    """The metric of that name; one that a later release wrote is taken for a plain number."""
+    """The metric of that name. An unknown one, of a later release, is treated as a plain number."""
     return METRICS.get(name) or Metric(name, name, "Higher")
 
 
 def in_words(values: Mapping[str, float]) -> str:
-    """Metrics on one line: accuracy 97.20 %, macro F1 97.11 %, loss 0.0912."""
+    """Metrics as a line, such as: accuracy 97.20 %, macro F1 97.11 %, loss 0.0912."""
     return ", ".join(f"{metric(name).label} {metric(name).text(values[name])}" for name in in_order(values))
 
 

@@ -1,4 +1,4 @@
-"""Several labels a sample, each there or not: one logit a label, and the binary cross-entropy of each."""
+"""Classification with several labels per sample: each label has a logit and a binary cross-entropy."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -24,7 +24,7 @@ class MultiLabel(Task):
 
     @classmethod
     def fits(cls, targets: np.ndarray, *, asked: bool) -> bool:
-        """Several targets a sample that are all 0 or 1, of whatever type: whole numbers are never values in silence."""
+        """Whether there are several targets per sample that are all 0 or 1, whatever their type."""
         if targets.ndim != 2:
             return False
         return asked or targets.dtype.kind != "f" or bool(((targets == 0) | (targets == 1)).all())
@@ -99,7 +99,7 @@ class MultiLabel(Task):
             )
 
     def _weights(self, model: "ModelSpec") -> tuple[float, ...] | None:
-        """Of a label that is there, against 1 of one that is not; balanced: samples without it / samples with it."""
+        """The weights of present labels, relative to absent ones; balanced: samples without it / samples with it."""
         asked = model.class_weights
         if asked is None or asked.values is not None:
             return None if asked is None else tuple(asked.values or ())

@@ -1,4 +1,4 @@
-"""All tasks, and which one a data set is for."""
+"""All tasks, and the choice of a data set's task."""
 
 import numpy as np
 
@@ -10,14 +10,14 @@ from sapflow.tasks.targets import Targets
 from sapflow.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {each.name: each for each in (MultiLabel, Classification, Regression)}
-"""By name, in the order in which data are tried on them."""
+"""The tasks by name, in the order in which they are tried for a data set."""
 
 FAMILIES = tuple(dict.fromkeys(each.family for each in TASKS.values()))
-"""What a source may ask for."""
+"""The families of tasks that a source may ask for."""
 
 
 def of_targets(targets: np.ndarray, family: str | None) -> type[Task]:
-    """The task of a data set whose first targets, [n] or [n, k], are these; `family`: the one asked for, if any."""
+    """The task of a data set by its first targets, [n] or [n, k], and the `family` that is asked for, if any."""
     for task in TASKS.values():
         if family in (None, task.family) and task.fits(targets, asked=family is not None):
             return task
@@ -25,7 +25,7 @@ def of_targets(targets: np.ndarray, family: str | None) -> type[Task]:
 
 
 def task_for(name: str, targets: Targets, *, scale_target: bool = False) -> Task:
-    """The task of that name for these targets. Raises CorruptObject where there is none: a later release wrote it."""
+    """The task of that name for these targets. Raises CorruptObject if there is none, as in data of later releases."""
     if name not in TASKS:
         raise CorruptObject(f"there is no task {name!r}; there are {', '.join(TASKS)}")
     return TASKS[name](targets, scale_target=scale_target)

@@ -1,4 +1,4 @@
-"""One or more numbers a sample, which may be scaled for the loss."""
+"""Regression with one or more numbers per sample, which may be scaled for the loss."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

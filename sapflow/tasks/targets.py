@@ -1,4 +1,4 @@
-"""What is known of a data set's targets, and what is counted of them while the data is cut."""
+"""Facts about a data set's targets, and statistics of them that are computed while the data is cut."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from sapflow.errors import DataError
 from sapflow.quantities.moments import Moments
 
 TargetStatistics = Mapping[str, tuple[float, ...]]
-"""What a manifest keeps of the training samples' targets, by name."""
+"""Statistics of the training samples' targets in a manifest, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +18,21 @@ class Targets:
     """The targets of a data set."""
 
     shape: tuple[int, ...] = ()
-    """Of one sample's target: () or (k,)."""
+    """The shape of a sample's target: () or (k,)."""
     classes: int | None = None
-    """Where a target is a class number: the highest + 1, or what the source says."""
+    """For class numbers: the highest one + 1, or the number that the source gives."""
     statistics: TargetStatistics = field(default_factory=dict)
-    """Of the training samples; empty in what an earlier release cut."""
+    """Statistics of the training samples; empty in data of earlier releases."""
 
     @property
     def values(self) -> int:
-        """Numbers in one sample's target."""
+        """The number of values in a sample's target."""
         return self.shape[0] if self.shape else 1
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Where a batch of targets comes from, for messages: a file or array, and its first row there, from 0."""
+    """The origin of a batch of targets, for messages: a file or array, and the batch's first row there, from 0."""
 
     origin: str
     first: int = 0
@@ -48,19 +48,19 @@ class Rows:
 
 
 class Counted(ABC):
-    """Statistics of targets in the making, over batch after batch of training samples."""
+    """Computes statistics of targets over batches of training samples."""
 
     @abstractmethod
     def add(self, targets: np.ndarray) -> None:
-        """Take in the targets of some samples."""
+        """Add the targets of some samples."""
 
     @abstractmethod
     def finish(self) -> TargetStatistics:
-        """What the manifest keeps."""
+        """The statistics for the manifest."""
 
 
 class ClassCounts(Counted):
-    """`counts`: samples of each class; left out where there are more than `most` classes."""
+    """The number of samples of each class as `counts`, unless there are more than `most` classes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -78,7 +78,7 @@ class ClassCounts(Counted):
 
 
 class LabelCounts(Counted):
-    """`counts`: samples that have each label; `samples`: all of them."""
+    """The number of samples with each label as `counts`, and of all samples as `samples`."""
 
     def __init__(self) -> None:
         self._samples = 0

@@ -1,7 +1,7 @@
-"""What a task is: everything about a learning problem that is neither data format nor network.
+"""The interface of tasks: everything about a learning problem that is neither data format nor network.
 
-A task is a class of its own module, named in registry.py; its metrics are measures (measures.py), its losses are named
-here and computed by `tasks.torch.losses`. Nothing else in Sapflow asks which task a job has.
+A task is a class in a module of its own, listed in registry.py. Its metrics are computed by measures (measures.py); its
+losses are named here and computed by `tasks.torch.losses`. Nothing else in Sapflow depends on which task a job has.
 """
 
 from abc import ABC, abstractmethod
@@ -24,47 +24,46 @@ Problem = tuple[str, str]
 """A field's path and a message."""
 
 MOST_COUNTED = 4096
-"""Classes, labels or values up to which they are counted one by one: each adds some 100 bytes to an evaluation's
-replies."""
+"""The most classes, labels or values that are counted separately; each adds some 100 bytes to a reply."""
 COUNTED_UNASKED = 256
-"""Up to so many, metrics that count them are computed without being asked for."""
+"""Up to this many, metrics that count them are computed by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class LossSettings:
-    """A loss, as the worker is to compute it."""
+    """The settings of a loss for workers."""
 
     name: str
     entrypoint: str | None = None
-    """The user's own loss, in place of the named one."""
+    """The user's own loss, which replaces the named one."""
     weights: tuple[float, ...] | None = None
-    """Of classes [classes], or of a label's presence [labels]."""
+    """Weights of classes [classes], or of present labels [labels]."""
     smoothing: float = 0.0
     delta: float = 1.0
-    """Huber: the error from which on it grows linearly."""
+    """For Huber: the error above which the loss grows linearly."""
     shift: tuple[float, ...] | None = None
     scale: tuple[float, ...] | None = None
-    """The loss sees targets as (target − shift) / scale, float32 [values]; None: as they are."""
+    """The loss gets targets as (target − shift) / scale, float32 [values]; None means unscaled."""
 
 
 class Task(ABC):
-    """A learning problem. Its life:
+    """A learning problem. Its life cycle:
 
-    1. While a source is read nothing is known yet, and class methods do the work: `fits` tells by the first targets
-       whether the problem is one of this kind, `checked` checks each batch and gives it the type of the blocks,
-       `counted` gathers what the manifest keeps of the training targets.
-    2. With the manifest there is an instance: `outputs` sizes the network, `problems` holds the spec against the data,
-       `loss` and `measures` are what a worker computes.
-    3. The driver makes metrics of sums: `training_metrics` after each step, `measures` after each evaluation.
+    1. While a source is read, class methods are used: `fits` decides by the first targets whether the problem is of
+       this kind, `checked` checks each batch and converts it to the type in blocks, and `counted` computes the
+       manifest's statistics of the training targets.
+    2. With the manifest there is an instance: `outputs` determines the size of the network, `problems` compares the
+       spec with the data, and workers compute `loss` and `measures`.
+    3. The driver computes metrics from sums: `training_metrics` after each step, `measures` after each evaluation.
     4. A trained network's outputs become `predictions`, and `answers` for the command line.
     """
 
     name: ClassVar[str]
-    """As manifests and model files say it."""
+    """The name in manifests and model files."""
     family: ClassVar[str]
-    """What a source, or `data.options.task` with a capital, asks for: this task or one of its kin."""
+    """The family that a source, or `data.options.task` with a capital, asks for; it may have several tasks."""
     stored: ClassVar[Literal["int32", "float32"]]
-    """The type of targets in blocks: of 4 bytes, which leaves the features behind them aligned."""
+    """The type of targets in blocks; it has 4 bytes, so that the features after them are aligned."""
     batched: ClassVar[Literal["int64", "float32"]]
     """The type of targets in batches."""
 
@@ -75,40 +74,40 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def fits(cls, targets: np.ndarray, *, asked: bool) -> bool:
-        """Whether targets [n] or [n, k] look like this task's; `asked`: its family was asked for by name."""
+        """Whether targets [n] or [n, k] fit this task; `asked` says that its family was asked for by name."""
 
     @classmethod
     @abstractmethod
     def checked(cls, targets: np.ndarray, rows: Rows, classes: int | None) -> np.ndarray:
-        """Targets [n] or [n, k] of any numeric type as `stored`.
+        """Targets [n] or [n, k] of any numeric type, converted to the type `stored`.
 
-        `classes`: their number, where the source says it. Raises DataError, naming the row.
+        `classes` is their number, if the source gives it. Raises DataError, which names the row.
         """
 
     @classmethod
     def highest_class(cls, targets: np.ndarray) -> int | None:
-        """The highest class number among checked targets; None where targets are no class numbers."""
+        """The highest class number among checked targets; None if targets are no class numbers."""
         return None
 
     @classmethod
     @abstractmethod
     def counted(cls) -> Counted:
-        """New statistics of training targets."""
+        """A new computation of statistics of training targets."""
 
     @classmethod
     @abstractmethod
     def wrong(cls, targets: Targets) -> str | None:
-        """The field of a manifest that cannot be this task's, or None."""
+        """The field of a manifest that does not fit this task, or None."""
 
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """Numbers that a network gives for one sample."""
+        """The number of a network's outputs for one sample."""
 
     @property
     @abstractmethod
     def summary(self) -> str:
-        """The targets in words: `10 classes`."""
+        """The targets as text, such as `10 classes`."""
 
     @property
     @abstractmethod
@@ -127,18 +126,18 @@ class Task(ABC):
 
     @abstractmethod
     def training_sums(self, outputs: np.ndarray, targets: np.ndarray) -> SumsByName:
-        """What a batch adds to the sums that a contribution carries beside the loss: few, and the same names always."""
+        """The sums of a batch for contributions, in addition to the loss: a few, which always have the same names."""
 
     @abstractmethod
     def training_metrics(self, sums: Mapping[str, float], samples: int) -> dict[str, float]:
-        """Metrics of a step's own samples, from the sums of `training_sums`; empty where there are none."""
+        """Metrics of a step's own samples, from the sums of `training_sums`; empty if there are none."""
 
     def metric_values(self, outputs: np.ndarray) -> np.ndarray:
-        """What measures are given of a network's outputs: they as they are, unless targets are scaled."""
+        """A network's outputs for measures; they are unchanged unless targets are scaled."""
         return outputs
 
     def measures(self, spec: "Spec", held_out: int) -> list[Measure]:
-        """What an evaluation on so many samples computes beside the loss: what is asked for, else the usual."""
+        """The measures of an evaluation on `held_out` samples: those that the spec asks for, else the usual ones."""
         named = spec.evaluation.metrics
         unasked = self._usual() if named is None else ()
         names = {*unasked, *(name for _, name in asked_metrics(spec))} - {"loss"}
@@ -147,17 +146,17 @@ class Task(ABC):
     @property
     @abstractmethod
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that there are, the loss among them, those that count more than MOST_COUNTED left out."""
+        """The possible metrics, including the loss, without those that would count more than MOST_COUNTED."""
 
     @abstractmethod
     def _usual(self) -> tuple[str, ...]:
-        """The metrics that are computed where evaluation.metrics is left out."""
+        """The metrics that are computed by default."""
 
     @abstractmethod
     def _measure(self, name: str, held_out: int) -> Measure: ...
 
     def problems(self, spec: "Spec", held_out: int) -> list[Problem]:
-        """What does not hold between a spec and the data, of which `held_out` samples are for evaluation."""
+        """The problems of a spec with the data, of which `held_out` samples are for evaluation."""
         return [
             *self._metric_problems(spec, held_out),
             *self._loss_problems(spec.model),
@@ -187,7 +186,7 @@ class Task(ABC):
 
     @abstractmethod
     def _target_problems(self, spec: "Spec") -> Iterator[Problem]:
-        """What else of the spec does not fit the targets."""
+        """Further problems of the spec with the targets."""
 
     def _weights(self, model: "ModelSpec") -> tuple[float, ...] | None:
         """The loss's weights."""
@@ -195,31 +194,31 @@ class Task(ABC):
 
     @property
     def needed_to_predict(self) -> dict[str, list[float]]:
-        """Statistics without which a network's outputs cannot be read: what its file must say."""
+        """The statistics that are needed to interpret a network's outputs; they are stored in the model's file."""
         return {}
 
     def predictions(self, outputs: np.ndarray) -> np.ndarray:
-        """What a network's outputs float32 [n, outputs] say, in the units of the data's targets."""
+        """The predictions of a network's outputs float32 [n, outputs], in the units of the data's targets."""
         return outputs
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """The probability of each class or label, float64. Raises DataError where there are none."""
+        """The probability of each class or label, float64. Raises DataError if the task has none."""
         raise DataError("the model predicts values, not classes: it has no probabilities")
 
     @abstractmethod
     def answers(self, outputs: np.ndarray, top: int) -> list[dict[str, Any]]:
-        """One JSON object a sample: what is predicted, of classes the `top` likeliest."""
+        """A JSON object for each sample with its prediction; for classes the `top` likeliest."""
 
     @abstractmethod
     def in_words(self, answer: Mapping[str, Any]) -> str:
-        """An answer for people."""
+        """An answer as text for people."""
 
 
 _TARGET_ACCURACY = "spec.algorithm.targetAccuracy"
 
 
 def asked_metrics(spec: "Spec") -> Sequence[Problem]:
-    """(field, metric) of every metric that a spec names."""
+    """(field, metric) for every metric that a spec names."""
     algorithm, evaluation = spec.algorithm, spec.evaluation
     found = [
         (f"spec.evaluation.metrics[{index}]", name) for index, name in enumerate(evaluation.metrics or ())

@@ -1,4 +1,4 @@
-"""A worker's evaluation of one version on the held-out samples: sums, from which the driver makes metrics."""
+"""A worker's evaluation of a version on the held-out samples: it returns sums, from which the driver makes metrics."""
 
 import torch
 
@@ -12,7 +12,7 @@ EVALUATION_BATCH = 1024
 
 
 def evaluate(store: Store, jobs: JobCache, request: EvaluateRequest, timing: Timing) -> EvaluateReply:
-    """Sums of the loss and of the job's metrics from `position` on, as far as the time limit allows."""
+    """Sum the loss and the job's metrics from `position` on, as far as the time limit allows."""
     with timing.phase("read"):
         loaded = jobs.get(request.spec, request.manifest)
         loaded.hold(request.params, request.sizes)

@@ -1,9 +1,9 @@
-"""What the root does with an averaged gradient: update rules on flat float32 vectors, in numpy.
+"""The update rules that the root applies to an averaged gradient, on flat float32 vectors, in numpy.
 
-One module an optimiser; `hyperparameters` says what each takes. Every rule is elementwise, so the result is
-bit-identical for every cut of the vector into ranges, but for a layerwise one (LAMB), which needs whole tensors. What
-is not elementwise (clipping, the check for NaN) goes through sums of squares over fixed blocks, which any cut on block
-boundaries reproduces.
+Each optimiser is a module; `hyperparameters` has the values that each takes. Every rule is elementwise except for LAMB,
+which needs complete tensors. So the result is bit-identical however the vector is divided into ranges. Clipping and the
+check for NaN are not elementwise; they use sums of squares over fixed blocks, which are the same for every division on
+block boundaries.
 """
 
 from sapflow.algorithms.hyperparameters import NAMES, OptimizerName, OptimizerSettings

@@ -7,18 +7,18 @@ from itertools import pairwise
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What the parameters of one group have of their own."""
+    """The settings of a group of parameters."""
 
     weight_decay: float
     factor: float = 1.0
-    """Of the learning rate."""
+    """The factor of the learning rate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """A vector's consecutive ranges, from element 0 on; a layerwise optimiser takes each range as one tensor.
+    """The division of a vector into consecutive ranges. A layerwise optimiser treats each range as a tensor.
 
-    `ranges` are (stop, index of the group in `groups`), with stops that grow.
+    `ranges` are (stop, index in `groups`), with increasing stops.
     """
 
     groups: tuple[Group, ...]
@@ -33,11 +33,11 @@ class Grouping:
 
     @property
     def size(self) -> int:
-        """Elements of the vector."""
+        """The number of elements of the vector."""
         return self.ranges[-1][0] if self.ranges else 0
 
     def between(self, start: int, stop: int) -> "Grouping":
-        """The grouping of elements `start` to `stop`, counted from `start`; what is not there is left out."""
+        """The grouping of elements `start` to `stop`, counted from `start`."""
         stop = min(stop, self.size)
         if start >= stop:
             return Grouping(self.groups, ())

@@ -1,4 +1,4 @@
-"""Norms over fixed blocks, which any cut of a vector on block boundaries reproduces bit for bit; clipping by them."""
+"""Norms over fixed blocks, which have the same bits however a vector is divided on block boundaries, and clipping."""
 
 import math
 
@@ -12,10 +12,10 @@ _CLIP_EPSILON = 1e-6
 
 
 def block_size(parameters: int) -> int:
-    """Elements of one norm block: a power of two ≥ 1,024 that makes at most 4,096 blocks of a vector.
+    """The number of elements of a norm block: a power of two ≥ 1,024 with at most 4,096 blocks in a vector.
 
-    A function of the parameter count only: shards are cut between blocks, so the norms, and with them the
-    weights, are the same for every number of shards.
+    It depends only on the number of parameters. Shards are cut between blocks, so the norms, and with them the weights,
+    are the same for every number of shards.
     """
     block = _MIN_NORM_BLOCK
     while -(-parameters // block) > _MAX_NORM_BLOCKS:
@@ -26,8 +26,8 @@ def block_size(parameters: int) -> int:
 def squared_norms(vector: Float32, block: int) -> Float64:
     """Sums of squares of each block of `vector` [n], in float64 [⌈n/block⌉]; the last block may be short.
 
-    No BLAS: its order of summation depends on threads and sizes. Each block is one row of numpy's pairwise
-    sum, whose order depends on the block's length only.
+    This does not use BLAS, whose order of summation depends on threads and sizes. Each block is a row of numpy's
+    pairwise sum, whose order depends only on the block's length.
     """
     count = -(-vector.size // block)
     norms = np.empty(count, np.float64)
@@ -54,15 +54,15 @@ def finite(norms: Float64) -> bool:
 
 
 def norm(vector: Float32) -> float:
-    """The Euclidean norm of a vector [n], the same for every way in which it came to be."""
+    """The Euclidean norm of a vector [n], with a fixed order of summation."""
     return math.sqrt(math.fsum(squared_norms(vector, block_size(vector.size))))
 
 
 def clip_scale(norms: Float64, weight: float, max_norm: float | None) -> float:
-    """What to multiply the *averaged* gradient by, so that its global norm is at most `max_norm`.
+    """The factor for the *averaged* gradient that makes its global norm at most `max_norm`.
 
-    `norms` are of the summed gradient, `weight` is what the sum is divided by. The formula is that of
-    torch.nn.utils.clip_grad_norm_: max_norm / (norm + 1e-6), at most 1. None clips nothing.
+    `norms` are those of the summed gradient, and `weight` is its divisor. The formula is that of
+    torch.nn.utils.clip_grad_norm_: max_norm / (norm + 1e-6), at most 1. With None nothing is clipped.
     """
     if max_norm is None:
         return 1.0

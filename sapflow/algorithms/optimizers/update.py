@@ -1,4 +1,4 @@
-"""One update of a vector by whatever optimiser: the registry of rules, and the walk over ranges and blocks."""
+"""The update of a vector: the registry of optimisers' rules, and the loop over ranges and blocks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ RULES: Mapping[str, Rule] = {
 
 
 def slots(settings: OptimizerSettings) -> tuple[str, ...]:
-    """Names of the float32 state vectors, each as long as the parameters, in the order `apply` takes them."""
+    """Names of the float32 state vectors, each as long as the parameters, in the order in which `apply` takes them."""
     return RULES[settings.name].slots(settings)
 
 
@@ -41,11 +41,11 @@ def apply(
     step: int,
     grouping: Grouping | None = None,
 ) -> None:
-    """One update of `params` and `state`, both [n] and in place; `grads` [n] is used as scratch.
+    """Update `params` and `state`, both [n], in place; `grads` [n] is overwritten.
 
-    `step` is the 1-based number of this update. `grouping` cuts the vector into ranges with weight decay and learning
-    rates of their own; None is one range under `settings`. Memory beyond the arguments is one block, whatever n.
-    Raises ValueError for vectors of other lengths or types, or a state that is not this optimiser's.
+    `step` is the number of this update, from 1. `grouping` divides the vector into ranges with their own weight decay
+    and learning rate; None means a single range with `settings`. The additional memory is one block, whatever n.
+    Raises ValueError if vectors have wrong lengths or types, or the state is not this optimiser's.
     """
     names = slots(settings)
     if len(state) != len(names):
@@ -68,7 +68,7 @@ def apply(
     ]
     scratch = np.empty(min(BLOCK, params.size), np.float32)
     begin = 0
-    # Whoever calls has looked for NaN; a local step that overflows is found by the next look.
+    # The caller has checked for NaN; a local step that overflows is detected by the next check.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for end, index in grouping.ranges:
             for start in range(begin, end, BLOCK):

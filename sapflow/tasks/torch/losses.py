@@ -1,7 +1,7 @@
-"""Loss functions as sums over samples, which is what contributions carry.
+"""Loss functions as sums over samples, as contributions need them.
 
-A commit's loss is the sum divided by the number of samples, with weights of classes too: where their mean over the
-samples is 1, as with Balanced, that is also the weighted mean.
+A commit's loss is the sum divided by the number of samples, also with weights of classes. If the mean of the weights
+over the samples is 1, as with Balanced, that is the weighted mean.
 """
 
 import inspect
@@ -17,17 +17,17 @@ from sapflow.spec.entrypoint import load
 from sapflow.tasks.task import LossSettings, Task
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
-"""(outputs [n, outputs], targets as in batches) → the loss summed over samples, 0-dimensional."""
+"""A function of outputs [n, outputs] and targets of a batch that returns the loss summed over samples, a scalar."""
 
 _ENTRYPOINT = "spec.model.lossEntrypoint"
 _PROBE_SAMPLES = 3
 
 
 class TrainingLoss:
-    """A job's loss, and what its task measures of a batch beside it."""
+    """A job's loss, and the other sums of its task over a batch."""
 
     def __init__(self, task: Task, settings: LossSettings) -> None:
-        """Raises SpecError where the user's own loss cannot be loaded."""
+        """Raises SpecError if the user's own loss cannot be loaded."""
         self._task = task
         self.total = loss_for(settings)
 
@@ -38,7 +38,7 @@ class TrainingLoss:
 
 
 def loss_for(settings: LossSettings) -> LossFunction:
-    """The loss of these settings. Raises SpecError where the user's own cannot be loaded, ValueError: unknown name."""
+    """The loss of these settings. Raises SpecError if the user's own cannot be loaded, ValueError for unknown names."""
     if settings.entrypoint is not None:
         loss = _own(settings.entrypoint)
     elif settings.name in _LOSSES:
@@ -49,7 +49,7 @@ def loss_for(settings: LossSettings) -> LossFunction:
 
 
 def try_out(task: Task, settings: LossSettings) -> None:
-    """Call the user's own loss, if there is one, as a worker will. Raises SpecError where it does not do."""
+    """Call the user's own loss, if there is one, like a worker does. Raises SpecError if it does not work."""
     if settings.entrypoint is None:
         return
     outputs = torch.zeros((_PROBE_SAMPLES, task.outputs), requires_grad=True)
@@ -74,7 +74,7 @@ def _cross_entropy(settings: LossSettings) -> LossFunction:
 
 
 def _binary_cross_entropy(settings: LossSettings) -> LossFunction:
-    """`outputs` [n] or [n, 1] and `targets` [n] of 0 and 1; or several labels, [n, k] each: the mean over them."""
+    """For `outputs` [n] or [n, 1] and `targets` [n] of 0 and 1; for several labels, both [n, k], their mean."""
     weights = None if settings.weights is None else torch.tensor(settings.weights, dtype=torch.float32)
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def _binary_cross_entropy(settings: LossSettings) -> LossFunction:
 
 
 def _of_errors(function: Callable[[Tensor, Tensor], Tensor]) -> LossFunction:
-    """`outputs` and `targets` [n, …]; the mean over a sample's values, summed over samples."""
+    """For `outputs` and `targets` [n, …]: the mean over a sample's values, summed over samples."""
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         flat = outputs.reshape(len(outputs), -1)
@@ -131,7 +131,7 @@ _LOSSES: dict[str, Callable[[LossSettings], LossFunction]] = {
 
 
 def _scaled(loss: LossFunction, settings: LossSettings) -> LossFunction:
-    """The loss of targets less `shift`, divided by `scale`."""
+    """The loss of scaled targets, (target − shift) / scale."""
     shift = torch.tensor(settings.shift, dtype=torch.float32)
     scale = torch.tensor(settings.scale, dtype=torch.float32)
 
@@ -143,7 +143,7 @@ def _scaled(loss: LossFunction, settings: LossSettings) -> LossFunction:
 
 
 def _own(entrypoint: str) -> LossFunction:
-    """The user's function (outputs, targets) → loss of each sample [n], summed."""
+    """The sum of the user's function of outputs and targets, which returns the loss of each sample [n]."""
     function = load(entrypoint, _ENTRYPOINT)
     if inspect.isclass(function):
         text = (
