@@ -22,7 +22,7 @@ def idle_job(
         "data": data,
         "workers": workers,
         "algorithm": {"steps": steps},
-        "merge": {"structure": list(structure), "shards": shards},
+        "merge": {"structure": list(structure), "shards": shards, "channel": "Store"},
     }
     return document.parse(
         {

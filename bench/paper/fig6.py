@@ -119,7 +119,7 @@ def _document(structure: list[int], *, reuse: bool) -> dict[str, Any]:
             "workers": WORKERS,
             "algorithm": {"steps": STEPS},
             "optimizer": {"name": "Momentum", "learningRate": 0.1},
-            "merge": {"structure": structure, "shards": 1, "reuseWorkers": reuse},
+            "merge": {"structure": structure, "shards": 1, "reuseWorkers": reuse, "channel": "Store"},
         },
     }
 

@@ -150,7 +150,9 @@ class Planning:
 
     def _work(self, size: Size, constants: Constants) -> Work:
         environment = self._environment
-        return workload.work_of(self._job, size, constants, environment.runtime, environment.instances)
+        return workload.work_of(
+            self._job, size, constants, environment.runtime, environment.instances, environment.request_bytes
+        )
 
     def _plan(self, one: Candidate, size: Size) -> Plan:
         mergers = "worker" if self._job.spec.merge.reuse_workers else "merger"

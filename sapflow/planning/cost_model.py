@@ -11,7 +11,8 @@ Each t is a sum of counts times `Constants`. With M shards there are M trees, ea
 bytes, and a worker writes M objects. Calls for which no instance is free wait, so a level runs in waves. The driver
 makes a level's calls while the level below is still at work, except those of the last group, one for each shard.
 Mergers read ahead: they ask a remote store for READ_AHEAD small children at a time, which makes a number of rounds;
-large children come one after the other, and the merger asks for the next one meanwhile.
+large children come one after the other, and the merger asks for the next one meanwhile. Where contributions are inline,
+`inline` and `bytes · inline_byte` stand for a child's and a contribution's store requests.
 """
 
 import math
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sapflow.planning.constants import Constants, Units
+from sapflow.planning.inline import CONTRIBUTION, REQUEST, STEP
 from sapflow.quantities import structure
 from sapflow.quantities.prices import Price, cost
 from sapflow.quantities.read_ahead import READ_AHEAD, SMALL
@@ -38,6 +40,8 @@ _CAUSES = {
     "child_byte": "merging",
     "fetch": "store requests",
     "fetch_byte": "store bytes",
+    "inline": "calls",
+    "inline_byte": "calls",
 }
 CAUSES = ("computing", *dict.fromkeys(_CAUSES.values()), "waiting for instances")
 """The causes by which a prediction splits a step's time."""
@@ -66,6 +70,8 @@ class Work:
     """CPUs that a worker and a merger are billed for; None means those that come with their memory."""
     instances: int | None = None
     """Calls that can be at work at once; None means any number."""
+    request_bytes: int = 0
+    """Bytes of contributions that one request may carry; 0: all of them go by the store."""
 
     @property
     def total(self) -> int:
@@ -211,14 +217,19 @@ class CostModel:
         return Stage(name, role, calls, units, seconds, 1, dispatches, span)
 
     def worker_units(self, shards: int) -> Units:
-        """A worker reads all parameters and writes a contribution, each as one object per shard."""
+        """A worker reads all parameters and makes a contribution, each as one object per shard."""
         size = FLOAT * self.work.total
+        if self._inline(size / shards):
+            return {"call": 1, "request": shards, "read": size, "inline_byte": size}
         return {"call": 1, "request": 2 * shards, "read": size, "write": size}
 
     def merge_units(self, fan_in: int, shards: int) -> Units:
         """A merger sums its children and writes the sum."""
         part = FLOAT * self.work.total / shards
-        return {"call": 1, "request": 1, "write": part, **self._sum(fan_in, part)}
+        units: dict[str, float] = {"call": 1, **self._sum(fan_in, part)}
+        if self._inline(part):
+            return {**units, "inline_byte": units.get("inline_byte", 0.0) + part}
+        return {**units, "request": 1, "write": part}
 
     def root_units(self, fan_in: int, shards: int, *, flat: bool) -> list[Units]:
         """The root sums, takes norms and updates, which are two more passes over the bytes, and writes parameters and
@@ -241,7 +252,20 @@ class CostModel:
         total: Units = {"call": 1, "request": 1, "write": part, **self._sum(fan_in, part, passes=1)}
         return [total, {"call": 1, **apply, "child_byte": part / self._speed}]
 
+    def _inline(self, part: float, fan_in: int = 1) -> bool:
+        """Whether contributions of so many bytes, `fan_in` of them in a request, are inline, the width of their level
+        apart (`sapflow.planning.inline` knows that)."""
+        work = self.work
+        return (
+            part <= CONTRIBUTION
+            and fan_in * part <= min(REQUEST, work.request_bytes)
+            and work.workers * FLOAT * work.total <= STEP
+        )
+
     def _sum(self, fan_in: int, part: float, passes: int = 0) -> dict[str, float]:
+        if self._inline(part, fan_in):
+            adding = (fan_in + passes) * part / self._speed
+            return {"inline": fan_in, "inline_byte": fan_in * part, "child_byte": adding}
         return {
             "child": fan_in / self._speed,
             "child_byte": (fan_in + passes) * part / self._speed,

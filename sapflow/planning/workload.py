@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sapflow.algorithms.optimizers import block_size
 from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
 from sapflow.planning.cost_model import Work
+from sapflow.planning.inline import REQUEST
 from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.prices import AWS_LAMBDA, vcpus_of
 from sapflow.quantities.roles import Role
@@ -34,10 +35,15 @@ def constants_of(store: str, runtime: Runtime) -> Constants:
 
 
 def work_of(
-    job: TrainingJob, size: Size, constants: Constants, runtime: Runtime, instances: int | None
+    job: TrainingJob,
+    size: Size,
+    constants: Constants,
+    runtime: Runtime,
+    instances: int | None,
+    request_bytes: int = REQUEST,
 ) -> Work:
     """The work of a full step of a synchronous job. `instances` is the number of calls that can be at work at once,
-    None for any number.
+    None for any number; `request_bytes` is what one request may carry of inline contributions.
 
     Computing time is predicted from the model's arithmetic and a worker's CPUs. A local process has as many CPUs as
     threads.
@@ -60,6 +66,7 @@ def work_of(
         mergers=mergers,
         cpu_limits=(job.cpus["worker"], job.cpus["merger"]),
         instances=instances,
+        request_bytes=0 if spec.merge.channel == "Store" or spec.affinity is not None else request_bytes,
     )
 
 
