@@ -7,9 +7,10 @@ from typing import Any
 
 from sapflow.cli.cluster_options import connect
 from sapflow.cli.jobs import is_file
-from sapflow.cli.submit import namespace_of, read_document
+from sapflow.cli.submit import read_document
 from sapflow.client.cluster import Cluster, Object
 from sapflow.client.cluster_errors import JobUnknown
+from sapflow.client.submission import namespace_of
 from sapflow.errors import DataError, SapflowError
 
 

@@ -10,6 +10,7 @@ from sapflow.cli.cluster_options import add_cluster, cluster_named, connect
 from sapflow.cli.output import print_json
 from sapflow.client import cluster_job
 from sapflow.client.cluster import Cluster
+from sapflow.client.submission import look
 from sapflow.errors import DataError
 
 
@@ -44,7 +45,7 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     cluster, job = find_job(given, environ)
     if given.watch:
         return follow.follow(cluster, given, job, from_the_start=False)
-    body = follow.look(cluster, job)
+    body = look(cluster, job)
     if given.json:
         print_json(body)
     else:

@@ -6,7 +6,6 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from sapflow.cli.cluster_lines import line
@@ -14,13 +13,10 @@ from sapflow.cli.output import FAILED, print_json
 from sapflow.cli.stop import Stopped, insistent
 from sapflow.client import cluster_job
 from sapflow.client.cluster import Cluster, Object
-from sapflow.client.cluster_errors import ClusterRefused
-from sapflow.kube.errors import ClusterUnavailable
+from sapflow.client.submission import NOT_SEEN, look
 from sapflow.monitoring.display import Display, Event, LineDisplay, json_line
 from sapflow.text import count
 
-_NOT_SEEN = ClusterRefused, ClusterUnavailable
-"""Who may see jobs need not see events and pods, and a server may fail for a moment: then there is less to show."""
 SECONDS_BETWEEN_LINES = 3.0
 SECONDS_BETWEEN_LOOKS = 3.0
 """Between two looks at a running job's events and pods; more often only where a condition has changed."""
@@ -83,9 +79,9 @@ class Follower:
 
     def _look(self, job: Object) -> None:
         self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
-        with contextlib.suppress(*_NOT_SEEN):
+        with contextlib.suppress(*NOT_SEEN):
             self._tell_events(self._cluster.events(self._namespace, job["metadata"]["uid"]))
-        with contextlib.suppress(*_NOT_SEEN):
+        with contextlib.suppress(*NOT_SEEN):
             pods = self._cluster.pods(self._namespace, self._name)
             self._emit({"event": "functions", "functions": states(pods)})
 
@@ -161,17 +157,6 @@ def follow(cluster: Cluster, given: Namespace, job: Object, *, from_the_start: b
         print()
         print_job(body)
     return 0 if body["state"] == "Succeeded" else FAILED
-
-
-def look(cluster: Cluster, job: Object) -> dict[str, Any]:
-    """All that can be said of a job now."""
-    namespace, name, uid = (job["metadata"][field] for field in ("namespace", "name", "uid"))
-    pods = events = None
-    with contextlib.suppress(*_NOT_SEEN):
-        pods = cluster.pods(namespace, name)
-    with contextlib.suppress(*_NOT_SEEN):
-        events = cluster.events(namespace, uid)
-    return cluster_job.describe(job, pods, events, datetime.now(UTC))
 
 
 def print_job(body: Mapping[str, Any]) -> None:

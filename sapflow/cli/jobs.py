@@ -1,16 +1,13 @@
 """From what a user names (a YAML file, a job's uid) to jobs and stores."""
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from sapflow.client.session import DEFAULT_STORE, Session, find_session, open_session
-from sapflow.data.blocks import Manifest, load_manifest
-from sapflow.data.manifest import manifest_key
-from sapflow.errors import DataError, ObjectMissing, SpecError
-from sapflow.objects import keys
+from sapflow.client import importable
+from sapflow.client.session import DEFAULT_STORE, Session, find_session, open_session, store_url
+from sapflow.errors import DataError, SpecError
 from sapflow.spec.document import load
 from sapflow.spec.training_job import Runtime, TrainingJob
 
@@ -63,22 +60,16 @@ def session_of(name: str, store: str | None, environ: Mapping[str, str], *, prob
     return find_session(name, environ, store=store)
 
 
-def find_manifest(session: Session) -> Manifest | None:
-    """The manifest of the job's data, None where that is not cut yet."""
-    try:
-        return load_manifest(session.store, manifest_key(keys.data(session.prefix)))
-    except ObjectMissing:
-        return None
-
-
-def make_importable(job: TrainingJob, path: str, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Let a job's own model be imported from beside its YAML and from the current folder, here and in workers.
+def make_importable(
+    job: TrainingJob, path: str, environ: Mapping[str, str], store: str | None = None
+) -> Mapping[str, str]:
+    """Let a job's own model be imported, here and in workers: from beside its YAML, from the current folder, and from
+    where a store keeps what was written in Python.
 
     The environment for the functions; ours is left alone where the model is a built-in one.
     """
     if job.spec.model.entrypoint is None:
         return environ
     folders = [str(Path(path).resolve().parent), str(Path.cwd())] if path != "-" else [str(Path.cwd())]
-    sys.path[:0] = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
-    inherited = [environ["PYTHONPATH"]] if environ.get("PYTHONPATH") else []
-    return {**environ, "PYTHONPATH": os.pathsep.join([*dict.fromkeys(folders), *inherited])}
+    written = importable.modules_folder(store_url(job, store))
+    return importable.make_importable([*folders, *([written] if written.is_dir() else [])], environ)

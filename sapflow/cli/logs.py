@@ -5,14 +5,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sapflow.cli import log_follow
 from sapflow.cli.cluster_options import add_cluster, connect
 from sapflow.cli.log_lines import Printer
-from sapflow.cli.log_pods import container_of, started
 from sapflow.cli.stop import insistent
-from sapflow.client import cluster_job
+from sapflow.client import cluster_job, job_logs
 from sapflow.client.cluster import Cluster, Object
 from sapflow.client.cluster_errors import ClusterRefused
+from sapflow.client.log_pods import container_of, started
 
 _DESCRIPTION = """\
 Show the log of a job in a cluster: its driver's, or with --role its functions'. A line is one event. On a terminal
@@ -63,7 +62,9 @@ def logs(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(_none(job, given.role), file=sys.stderr)
     if given.follow and not given.previous and not cluster_job.finished(job):
         with insistent():
-            log_follow.follow(cluster, namespace, given.job, given.role, printer, known)
+            for line in job_logs.follow(cluster, namespace, given.job, given.role, known):
+                printer.prefixed = line.several
+                printer.write(line.pod, line.text)
         return 0
     printer.prefixed = len(pods) > 1
     for pod in pods:

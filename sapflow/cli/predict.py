@@ -11,9 +11,11 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from sapflow.cli.jobs import SUFFIXES, add_store, find_manifest, session_of
+from sapflow.cli.jobs import SUFFIXES, add_store, session_of
 from sapflow.cli.output import print_json
 from sapflow.client import predict
+from sapflow.client.importable import modules_folder
+from sapflow.client.local_run import find_manifest
 from sapflow.client.predict import Predictor
 from sapflow.client.session import Session, find_session
 from sapflow.data.sampler import Reader
@@ -72,6 +74,7 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         session = _session(given, environ)
         if session is not None:
             opened.enter_context(session)
+            sys.path.append(str(modules_folder(session.url)))
         return _predict(given, _model(given, session), session)
 
 

@@ -1,8 +1,6 @@
 """`sapflow report`: one self-contained page about a job."""
 
 import argparse
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +8,15 @@ from typing import Any
 
 from sapflow.cli.cluster_find import asked_too, find_job
 from sapflow.cli.cluster_options import add_cluster, cluster_named
-from sapflow.cli.jobs import add_store, find_manifest, is_file, make_importable, session_of
+from sapflow.cli.jobs import add_store, is_file, make_importable, session_of
 from sapflow.cli.output import print_json
 from sapflow.cli.stop import run_until_stopped
 from sapflow.client.cluster import Object
 from sapflow.client.kubeconfig import has_cluster
+from sapflow.client.report import with_prediction, write
 from sapflow.client.session import Session, find_session
-from sapflow.errors import DataError, SpecError
-from sapflow.monitoring.report import Facts, gather, render
-from sapflow.monitoring.report.facts import Predicted
-from sapflow.planning import search, workload
-from sapflow.runtimes.embedded.runtime import available_cores
-from sapflow.training import estimate
+from sapflow.errors import DataError
+from sapflow.monitoring.report import gather, render
 
 _DESCRIPTION = """\
 Write one page of HTML about a job: loss and accuracy against time and against dollars, where the time of a step goes,
@@ -69,8 +64,10 @@ def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         if given.no_prediction:
             facts = replace(facts, not_predicted="it was left out by --no-prediction")
         else:
-            facts = _with_prediction(facts, session, given.job, environ)
-    _write(given.output, render(facts))
+            beside = given.job if is_file(given.job) else "-"
+            importing = make_importable(session.job, beside, environ, session.url)
+            facts = with_prediction(facts, session, importing)
+    write(given.output, render(facts))
     if given.json:
         print_json({"job": facts.uid, "state": facts.state, "report": str(given.output)})
     else:
@@ -102,44 +99,3 @@ def _in_its_store(job: Object, given: argparse.Namespace, environ: Mapping[str, 
             "kubectl port-forward, with credentials in SAPFLOW_S3_ACCESS_KEY and SAPFLOW_S3_SECRET_KEY"
         )
     return find_session(uid, environ, store=given.store)
-
-
-def _with_prediction(facts: Facts, session: Session, named: str, environ: Mapping[str, str]) -> Facts:
-    """The facts with the cost model's prediction for the job's own tree, or with the reason why there is none."""
-    job, manifest = session.job, find_manifest(session)
-    if not job.spec.algorithm.facts.merged:
-        return replace(facts, not_predicted="the cost model covers synchronous steps only")
-    if manifest is None:
-        return replace(facts, not_predicted="the manifest of the job's data is not in the store any more")
-    runtime = session.runtime
-    try:
-        if is_file(named):
-            environ = make_importable(job, named, environ)
-        size = estimate.measure_apart(job, manifest, environ, runtime)
-    except SpecError as error:
-        return replace(facts, not_predicted="; ".join(message for _, message in error.problems))
-    constants = workload.constants_of(session.url, runtime)
-    instances = available_cores() if runtime == "local" else None
-    work = workload.work_of(job, size, constants, runtime, instances)
-    price = job.price
-    said = search.candidate(work, constants, price, facts.structure, facts.plan.shards).prediction
-    # With shards the root has two phases, which belong to one level.
-    levels = [stage.seconds for stage in said.stages][: len(facts.structure)]
-    return replace(facts, predicted=Predicted(said.seconds, said.dollars, tuple(levels)))
-
-
-def _write(path: Path, page: str) -> None:
-    """All of the page or nothing of it. Raises DataError."""
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            file.write(page)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(file.name).chmod(0o666 & ~umask)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error.strerror}; give another path by --output"
-        ) from error

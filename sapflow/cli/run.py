@@ -9,22 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sapflow.cli import local_metrics, openwhisk
-from sapflow.cli.jobs import add_store, find_manifest, make_importable, read_job
+from sapflow.cli.jobs import add_store, make_importable, read_job
 from sapflow.cli.output import local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
-from sapflow.client import session
+from sapflow.client import local_run, session
 from sapflow.client.session import Session
-from sapflow.data.blocks import Manifest
 from sapflow.errors import JobFailed
 from sapflow.monitoring.display import Display, forecast_line
 from sapflow.monitoring.displays import open_display
-from sapflow.monitoring.progress import Progress
 from sapflow.planning.extent import Extent
 from sapflow.records.evaluations import chosen_in_words, of_held_out
 from sapflow.steps.observer import Observers
 from sapflow.tasks.metric import in_order, metric
 from sapflow.text import count, dollars, duration
-from sapflow.training import estimate
 
 if TYPE_CHECKING:
     from sapflow.monitoring.metrics import MetricsObserver
@@ -81,7 +78,7 @@ def add_to(commands: Any) -> None:
 def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Exit code 0 once the job's result stands. Raises SapflowError, Stopped."""
     job = read_job(given.file)
-    environ = make_importable(job, given.file, environ)
+    environ = make_importable(job, given.file, environ, given.store)
     with session.open_session(job, environ, store=given.store) as opened:
         return _run(given, opened, environ)
 
@@ -94,9 +91,8 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
     display = _display(given, opened)
     try:
         with stoppable(), display, _metrics(given, opened, display) as metrics:
-            if outcome is not None:
-                opened.forget()
-            manifest, flops = _cut_data(opened, display, environ)
+            local_run.outcome_of(opened, again=given.again)
+            manifest, flops = local_run.prepare(opened, display, environ)
             observer = Observers(display)
             if metrics is not None:
                 metrics.begin(Extent.of(opened.job, manifest.train_samples))
@@ -144,27 +140,6 @@ def _display(given: argparse.Namespace, opened: Session) -> Display:
         title=f"{opened.uid}: {count(job.spec.workers, 'worker')}, store {location(opened.url)}",
         platform=job.price.platform,
     )
-
-
-def _cut_data(opened: Session, display: Display, environ: Mapping[str, str]) -> tuple[Manifest, int]:
-    """Data in blocks, and a job that fits them, with its model's arithmetic where it is yet to be planned.
-
-    Raises SpecError, DataError, StoreError.
-    """
-    job, flops = opened.job, 0
-    manifest = find_manifest(opened)
-    if manifest is None:
-        display.stage(f"cutting {job.spec.data.source} into blocks")
-        manifest = opened.cut_data(display.cut)
-    session.check_data(job, manifest)
-    if not opened.started():
-        display.stage("checking the model against data and memory")
-        flops = estimate.examine_apart(job, manifest, environ)
-    extent = Extent.of(job, manifest.train_samples)
-    samples = f"{manifest.train_samples:,} samples, {manifest.validation_samples:,} held out"
-    display.stage(f"training {opened.uid}: {count(extent.total, extent.unit)}, {samples}")
-    display.begin(Progress(extent))
-    return manifest, flops
 
 
 def _say_finished(

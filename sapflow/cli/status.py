@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapflow.cli import cluster_status
-from sapflow.cli.jobs import add_store, find_manifest, is_file, session_of
+from sapflow.cli.jobs import add_store, is_file, session_of
 from sapflow.cli.output import local_path, location, print_json
 from sapflow.cli.stop import run_until_stopped
 from sapflow.client.kubeconfig import has_cluster
+from sapflow.client.local_run import find_manifest
 from sapflow.client.session import DEFAULT_STORE, Session, absolute, find_session, jobs_in
 from sapflow.errors import DataError, SapflowError
 from sapflow.monitoring.display import forecast_line

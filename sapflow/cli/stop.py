@@ -2,17 +2,15 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent import futures
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
+from sapflow.client.threads import PatientThreads
+
 Result = TypeVar("Result")
 AGAIN_SECONDS = 0.5
-PATIENCE_SECONDS = 3.0
-"""For threads that are at work when a command is stopped."""
 
 
 class Stopped(BaseException):
@@ -77,29 +75,8 @@ def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
     return asyncio.run(_guarded(work))
 
 
-class _Threads(ThreadPoolExecutor):
-    """Threads of an event loop. Those of work that was stopped are waited for a while only: a store that never answers
-    keeps nobody from leaving."""
-
-    def __init__(self) -> None:
-        super().__init__(thread_name_prefix="asyncio")
-        self.stopped = False
-        self._under_way: set[Future[Any]] = set()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future = super().submit(fn, *args, **kwargs)
-        self._under_way.add(future)
-        future.add_done_callback(self._under_way.discard)
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        super().shutdown(wait and not self.stopped, cancel_futures=cancel_futures or self.stopped)
-        if self.stopped and wait:
-            futures.wait(list(self._under_way), timeout=PATIENCE_SECONDS)
-
-
 async def _guarded(work: Coroutine[Any, Any, Result]) -> Result:
-    loop, threads = asyncio.get_running_loop(), _Threads()
+    loop, threads = asyncio.get_running_loop(), PatientThreads()
     loop.set_default_executor(threads)
     task = asyncio.ensure_future(work)
     received: list[int] = []

@@ -1,8 +1,6 @@
 """`sapflow submit`: hand a job to a cluster, and watch it there."""
 
 import argparse
-import contextlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +8,9 @@ from sapflow.cli import follow
 from sapflow.cli.cluster_options import add_cluster, connect
 from sapflow.cli.jobs import read_text
 from sapflow.cli.output import print_json
-from sapflow.client.cluster import Cluster, Object
-from sapflow.client.cluster_errors import JobUnknown
+from sapflow.client.submission import apply, checked, namespace_of
 from sapflow.errors import SpecError
-from sapflow.spec import yaml_text
-from sapflow.spec.document import load
+from sapflow.spec.document import one_document
 
 _DESCRIPTION = """\
 Check a job and hand it to a cluster that Sapflow is installed in, as `kubectl apply --server-side` would. The
@@ -82,47 +78,11 @@ def submit(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def apply(
-    cluster: Cluster, namespace: str, document: Mapping[str, Any], *, dry_run: bool, force: bool
-) -> tuple[str, Object]:
-    """What became of the document (created, configured, unchanged), and the job.
-
-    Raises SpecError, ClusterRefused, ClusterUnavailable.
-    """
-    before: Object = {}
-    with contextlib.suppress(JobUnknown):
-        before = cluster.job(namespace, document["metadata"]["name"])
-    created, job = cluster.apply(namespace, document, dry_run=dry_run, force=force)
-    if created:
-        return "created", job
-    return ("unchanged" if before and _asked(before) == _asked(job) else "configured"), job
-
-
-def _asked(job: Object) -> tuple[Any, Any]:
-    """What is a user's to say of a job; the rest of its metadata is the API server's and the operator's."""
-    return job["spec"], job["metadata"].get("labels")
-
-
-def namespace_of(document: Mapping[str, Any], asked: str | None, cluster: Cluster) -> str:
-    """The document's own namespace, else the one asked for, else the context's. Raises SpecError."""
-    own = document["metadata"].get("namespace")
-    if own is not None and asked is not None and own != asked:
-        problem = f"is {own!r}, and the command line says {asked!r}; leave one of them out"
-        raise SpecError([("metadata.namespace", problem)])
-    return str(own or asked or cluster.namespace)
-
-
 def read_document(path: str) -> dict[str, Any]:
     """The job in a file as its user wrote it, checked as a cluster would. Raises SpecError, DataError."""
     text = read_text(path)
     try:
-        load(text, "kubernetes")
-        (document,) = yaml_text.documents(text)
-        return dict(json.loads(json.dumps(document, allow_nan=False)))
+        return checked(one_document(text))
     except SpecError as error:
         error.add_note(f"(in {path})")
         raise
-    except (TypeError, ValueError) as error:
-        raise SpecError(
-            [("(document)", f"holds what JSON has no word for, such as a date: {error}")]
-        ) from error

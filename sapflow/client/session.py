@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from sapflow.data import cut
 from sapflow.data.blocks import Manifest
+from sapflow.data.chunks import Source
 from sapflow.data.cut import check_data as check_data
 from sapflow.data.manifest import manifest_key
 from sapflow.driver.driver import Driver
@@ -93,10 +94,12 @@ class Session:
         self.store.delete([manifest_key(keys.data(self.prefix))])
         self.store.delete_prefix(self.prefix)
 
-    def cut_data(self, progress: Callable[[int], None] | None = None) -> Manifest:
-        """Cut the job's data into blocks, unless that is done. Raises DataError."""
+    def cut_data(
+        self, progress: Callable[[int], None] | None = None, source: Source | None = None
+    ) -> Manifest:
+        """Cut the job's data into blocks, unless that is done; `source` as of `cut.cut`. Raises DataError."""
         cut.write_spec(self.resolved, self.store)
-        return cut.cut(self.resolved, self.store, progress)
+        return cut.cut(self.resolved, self.store, progress, source)
 
     def _json(self, key: str) -> Any | None:
         try:

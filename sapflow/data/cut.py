@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from sapflow.data.blocks import Manifest, cut_blocks
+from sapflow.data.chunks import Source
 from sapflow.data.data_file import DataFile
 from sapflow.data.source import open_source
 from sapflow.errors import DataError, SpecError
@@ -31,11 +32,16 @@ def naming_the_field() -> Iterator[None]:
 
 
 @naming_the_field()
-def cut(resolved: ResolvedJob, store: Store, progress: Callable[[int], None] | None = None) -> Manifest:
+def cut(
+    resolved: ResolvedJob,
+    store: Store,
+    progress: Callable[[int], None] | None = None,
+    source: Source | None = None,
+) -> Manifest:
     """Cut the job's data into blocks, unless that is done. Raises DataError, StoreError.
 
     An s3:// source without an endpoint is read from the store's endpoint. `progress` is called with the number of
-    samples so far.
+    samples so far. `source`: the samples, where the name that the spec has for them does not lead to them.
     """
     spec = resolved.job.spec
     data = spec.data
@@ -45,9 +51,8 @@ def cut(resolved: ResolvedJob, store: Store, progress: Callable[[int], None] | N
 
         return s3_files(beside(url, store.url))
 
-    source = open_source(data.source, data.format, options=data.options, read_s3=files)
     return cut_blocks(
-        source,
+        source or open_source(data.source, data.format, options=data.options, read_s3=files),
         store,
         keys.data(resolved.prefix),
         validation_fraction=data.validation_fraction,

@@ -11,8 +11,13 @@ from sapflow.spec.problems import explain, lenient
 from sapflow.spec.training_job import CLUSTER_ONLY, Runtime, TrainingJob
 
 
-def load(text: str, runtime: Runtime = "local") -> TrainingJob:
+def load(text: str, runtime: Runtime | None = "local") -> TrainingJob:
     """A TrainingJob from YAML (or JSON) text, to be run by `runtime`. Raises SpecError."""
+    return parse(one_document(text), runtime)
+
+
+def one_document(text: str) -> object:
+    """The only document of a YAML (or JSON) text, as it was written. Raises SpecError."""
     try:
         documents = yaml_text.documents(text)
     except yaml.YAMLError as error:
@@ -20,13 +25,14 @@ def load(text: str, runtime: Runtime = "local") -> TrainingJob:
         raise SpecError([("(document)", f"is not YAML: {message}")]) from error
     if len(documents) != 1:
         raise SpecError([("(document)", f"must hold one TrainingJob, not {len(documents)} documents")])
-    return parse(documents[0], runtime)
+    return documents[0]
 
 
-def parse(document: object, runtime: Runtime = "local") -> TrainingJob:
+def parse(document: object, runtime: Runtime | None = "local") -> TrainingJob:
     """A TrainingJob from a decoded document, to be run by `runtime`. Raises SpecError with all problems.
 
-    A local run refuses fields that only a cluster supports, and a cluster refuses what only one machine can do.
+    A local run refuses fields that only a cluster supports, and a cluster refuses what only one machine can do; without
+    a runtime only what both refuse is refused.
     """
     if not isinstance(document, dict):
         raise SpecError([("(document)", "must be a mapping with apiVersion, kind, metadata and spec")])

@@ -27,7 +27,7 @@ JOBS_SOURCE = r"^s3://[^/]*/jobs(/|\?|$)"
 """Sources below the prefix of jobs' state, which are refused."""
 
 
-def problems(job: "TrainingJob", runtime: "Runtime") -> list[tuple[str, str]]:
+def problems(job: "TrainingJob", runtime: "Runtime | None") -> list[tuple[str, str]]:
     """(field path, what is wrong and what to do) for each rule that does not hold."""
     spec = job.spec
     found = [

@@ -364,7 +364,7 @@ def test_the_files_own_namespace_counts_and_another_is_refused(
     assert "namespace own" in cli("submit", path).out
     done = cli("submit", path, "-n", "another")
     assert done.code == 2
-    assert "metadata.namespace: is 'own', and the command line says 'another'" in done.err
+    assert "metadata.namespace: is 'own', and 'another' was asked for" in done.err
 
 
 def test_what_the_api_server_rejects_is_told_by_field(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:

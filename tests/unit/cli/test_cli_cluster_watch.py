@@ -29,8 +29,9 @@ from helpers.commands import Done, Shell, finish, run, send, started, write_job
 from rich.console import Console
 
 from sapflow.cli.cluster_live import JobDisplay
-from sapflow.cli.log_lines import Printer, Rereading, readable, stamped
+from sapflow.cli.log_lines import Printer, readable
 from sapflow.client import cluster_job
+from sapflow.client.log_reading import Rereading, stamped
 
 
 @pytest.fixture

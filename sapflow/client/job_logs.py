@@ -1,21 +1,21 @@
 """Following the logs of a job's pods until the job ends, replaced and added pods included.
 
-One thread reads each pod, one watches for pods, one for the job's end; the caller's thread prints what they hear.
+One thread reads each pod, one watches for pods, one for the job's end; the caller's thread takes what they hear.
 """
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from sapflow.cli.log_lines import Printer, Rereading
-from sapflow.cli.log_pods import container_of, ended, started
 from sapflow.client import cluster_job
 from sapflow.client.cluster import Cluster, Object
 from sapflow.client.cluster_errors import ClusterRefused
+from sapflow.client.log_pods import container_of, ended, started
+from sapflow.client.log_reading import Rereading
 from sapflow.kube.errors import ClusterUnavailable
 
 _PAUSE_SECONDS = 0.5
@@ -43,15 +43,29 @@ class _Finished:
 _Heard = _Line | _End | _Finished | BaseException
 
 
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a pod wrote; `several`: whether more pods than one are read, so that lines need their pod's name."""
+
+    pod: str
+    text: str
+    several: bool
+
+
 def follow(
-    cluster: Cluster, namespace: str, job: str, role: str, printer: Printer, query: Mapping[str, Any]
-) -> None:
-    """Print what a role's pods write until the job has ended. Raises JobUnknown, ClusterRefused, ClusterUnavailable."""
+    cluster: Cluster, namespace: str, job: str, role: str, query: Mapping[str, Any]
+) -> Iterator[LogLine]:
+    """What a role's pods write, until the job has ended. Raises JobUnknown, ClusterRefused, ClusterUnavailable.
+
+    A caller that closes the iterator earlier ends its threads, each when it hears something next.
+    """
     follower = _Follower(cluster, namespace, job, role, query)
     follower.start()
-    while (heard := follower.next()) is not None:
-        printer.prefixed = follower.several
-        printer.write(heard.pod, heard.text)
+    try:
+        while (heard := follower.next()) is not None:
+            yield LogLine(heard.pod, heard.text, follower.several)
+    finally:
+        follower.close()
 
 
 class _Follower:
@@ -67,6 +81,7 @@ class _Follower:
         self._ended: set[str] = set()
         self._awaited: set[str] | None = None
         """Once the job is over: the pods whose logs come to an end by themselves."""
+        self._closed = False
 
     @property
     def several(self) -> bool:
@@ -75,6 +90,10 @@ class _Follower:
     def start(self) -> None:
         _in_background(self._watch_pods)
         _in_background(self._watch_job)
+
+    def close(self) -> None:
+        """Nobody takes lines any more."""
+        self._closed = True
 
     def next(self) -> _Line | None:
         """The next line, None once there are no more. Raises what the threads could not go on from."""
@@ -104,12 +123,14 @@ class _Follower:
     def _watch_pods(self) -> None:
         with _HandOver(self._heard):
             for pod in self._cluster.follow_pods(self._namespace, self._job, self._role):
+                if self._closed:
+                    return
                 self._begin(pod)
 
     def _watch_job(self) -> None:
         with _HandOver(self._heard):
             for job in self._cluster.follow_job(self._namespace, self._job):
-                if cluster_job.finished(job):
+                if self._closed or cluster_job.finished(job):
                     self._heard.put(_Finished())
                     return
 
@@ -135,7 +156,7 @@ class _Follower:
         while True:
             try:
                 self._read_once(name, container, reading, query)
-                if over:
+                if over or self._closed:
                     return
                 pod = self._cluster.pod(self._namespace, name)
                 if pod is None:
@@ -152,6 +173,8 @@ class _Follower:
         lines = self._cluster.log(self._namespace, name, container, follow=True, timestamps=True, **query)
         try:
             for text in reading.new(lines):
+                if self._closed:
+                    return
                 self._heard.put(_Line(name, text))
         except ClusterRefused as error:
             # There is no log: the container is starting anew, its log was cleaned up, or the pod is gone.

@@ -1,0 +1,37 @@
+"""Where a job's own model is imported from: here, and in the functions of a local run."""
+
+import os
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sapflow.client.session import DEFAULT_STORE, absolute
+
+MODULES = "python"
+"""The folder of a store for modules that were written from a script or a notebook; they are never an object."""
+
+
+def make_importable(folders: Iterable[str | Path], environ: Mapping[str, str]) -> dict[str, str]:
+    """Let modules be imported from these folders, here and in workers; the environment for the functions."""
+    wanted = list(dict.fromkeys(str(folder) for folder in folders))
+    sys.path[:0] = [folder for folder in wanted if folder not in sys.path]
+    inherited = [environ["PYTHONPATH"]] if environ.get("PYTHONPATH") else []
+    return {**environ, "PYTHONPATH": os.pathsep.join([*wanted, *inherited])}
+
+
+def modules_folder(store: str) -> Path:
+    """Where the modules of a store's jobs are written: in its directory, or in our own folder for a remote store."""
+    parts = urlsplit(absolute(store))
+    root = Path(unquote(parts.path)) if parts.scheme == "file" else Path(DEFAULT_STORE).resolve()
+    return root / MODULES
+
+
+def import_folders() -> list[str]:
+    """The folders that this process imports a user's modules from: all of its path but Python's own and packages."""
+    own = {os.path.realpath(path) for path in sysconfig.get_paths().values()}
+    own |= {os.path.realpath(each) for each in sys.path if each.endswith((".zip", "site-packages"))}
+    own |= {f"{os.path.realpath(sysconfig.get_paths()['stdlib'])}/lib-dynload"}
+    found = [os.path.realpath(each or ".") for each in sys.path]  # noqa: PTH100: "" is the current folder
+    return [each for each in dict.fromkeys(found) if each not in own and os.path.isdir(each)]  # noqa: PTH112

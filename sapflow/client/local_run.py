@@ -1,0 +1,58 @@
+"""What comes before a local run's first step, for the command line and for Python: data, checks, the first forecast."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sapflow.client import session
+from sapflow.client.session import Session
+from sapflow.data.blocks import Manifest, load_manifest
+from sapflow.data.chunks import Source
+from sapflow.data.manifest import manifest_key
+from sapflow.errors import ObjectMissing
+from sapflow.monitoring.display import Display
+from sapflow.monitoring.progress import Progress
+from sapflow.objects import keys
+from sapflow.planning.extent import Extent
+from sapflow.text import count
+from sapflow.training import estimate
+
+
+def find_manifest(opened: Session) -> Manifest | None:
+    """The manifest of the job's data, None where that is not cut yet."""
+    try:
+        return load_manifest(opened.store, manifest_key(keys.data(opened.prefix)))
+    except ObjectMissing:
+        return None
+
+
+def prepare(
+    opened: Session, display: Display, environ: Mapping[str, str], source: Source | None = None
+) -> tuple[Manifest, int]:
+    """Data in blocks, and a job that fits them, with its model's arithmetic where it is yet to be planned.
+
+    `source`: the samples, where they are not to be found by the name that the spec has for them.
+    Raises SpecError, DataError, StoreError.
+    """
+    job, flops = opened.job, 0
+    manifest = find_manifest(opened)
+    if manifest is None:
+        display.stage(f"cutting {job.spec.data.source} into blocks")
+        manifest = opened.cut_data(display.cut, source)
+    session.check_data(job, manifest)
+    if not opened.started():
+        display.stage("checking the model against data and memory")
+        flops = estimate.examine_apart(job, manifest, environ)
+    extent = Extent.of(job, manifest.train_samples)
+    samples = f"{manifest.train_samples:,} samples, {manifest.validation_samples:,} held out"
+    display.stage(f"training {opened.uid}: {count(extent.total, extent.unit)}, {samples}")
+    display.begin(Progress(extent))
+    return manifest, flops
+
+
+def outcome_of(opened: Session, *, again: bool) -> dict[str, Any] | None:
+    """The outcome of a job that has finished; with `again` that is forgotten, and there is none."""
+    outcome = opened.outcome()
+    if outcome is None or not again:
+        return outcome
+    opened.forget()
+    return None

@@ -1,0 +1,30 @@
+"""Threads of event loops whose work may be stopped."""
+
+from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+PATIENCE_SECONDS = 3.0
+"""For threads that are at work when a run is stopped."""
+
+
+class PatientThreads(ThreadPoolExecutor):
+    """Threads of an event loop. Those of work that was stopped are waited for a while only: a store that never answers
+    keeps nobody from leaving."""
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="asyncio")
+        self.stopped = False
+        self._under_way: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = super().submit(fn, *args, **kwargs)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait and not self.stopped, cancel_futures=cancel_futures or self.stopped)
+        if self.stopped and wait:
+            futures.wait(list(self._under_way), timeout=PATIENCE_SECONDS)
