@@ -1,3 +1,78 @@
-"""Sapflow: training neural networks on serverless functions."""
+"""Sapflow: training neural networks on serverless functions.
+
+The face of Sapflow in Python; docs/python.md shows it at work. What stands here is loaded when it is first used:
+`import sapflow` costs functions and commands next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sapflow.client.cluster_client import Client as Client
+    from sapflow.client.cluster_client import ClusterJob as ClusterJob
+    from sapflow.client.predict import Predictor as Predictor
+    from sapflow.client.predict import load as load_model
+    from sapflow.client.run import Run as Run
+    from sapflow.client.run import run as run
+    from sapflow.client.training_job import TrainingJob as TrainingJob
+    from sapflow.client.values import Progress as Progress
+    from sapflow.client.values import Result as Result
+    from sapflow.errors import DataError as DataError
+    from sapflow.errors import JobFailed as JobFailed
+    from sapflow.errors import JobStopped as JobStopped
+    from sapflow.errors import SapflowError as SapflowError
+    from sapflow.errors import SpecError as SpecError
+    from sapflow.errors import StoreError as StoreError
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "Client": "sapflow.client.cluster_client",
+    "ClusterJob": "sapflow.client.cluster_client",
+    "DataError": "sapflow.errors",
+    "JobFailed": "sapflow.errors",
+    "JobStopped": "sapflow.errors",
+    "Predictor": "sapflow.client.predict",
+    "Progress": "sapflow.client.values",
+    "Result": "sapflow.client.values",
+    "Run": "sapflow.client.run",
+    "SapflowError": "sapflow.errors",
+    "SpecError": "sapflow.errors",
+    "StoreError": "sapflow.errors",
+    "TrainingJob": "sapflow.client.training_job",
+    "load_model": "sapflow.client.predict",
+    "run": "sapflow.client.run",
+}
+"""Where each name is defined."""
+_NAMES = {"load_model": "load"}
+
+__all__ = [
+    "Client",
+    "ClusterJob",
+    "DataError",
+    "JobFailed",
+    "JobStopped",
+    "Predictor",
+    "Progress",
+    "Result",
+    "Run",
+    "SapflowError",
+    "SpecError",
+    "StoreError",
+    "TrainingJob",
+    "__version__",
+    "load_model",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'sapflow' has no attribute {name!r}")
+    found = getattr(import_module(_PLACES[name]), _NAMES.get(name, name))
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -123,6 +123,20 @@ class Cluster:
                 TRAINING_JOBS.path(namespace, name), document, FIELD_MANAGER, force=force, dry_run=dry_run
             )
 
+    def delete(self, namespace: str, name: str) -> None:
+        """Delete a TrainingJob, and with it all that belongs to it.
+
+        Raises JobUnknown, ClusterRefused, ClusterUnavailable.
+        """
+        uid = self.job(namespace, name)["metadata"]["uid"]
+        try:
+            with self._told(f"delete the job {name}"):
+                self._api.delete(TRAINING_JOBS.path(namespace, name), uid)
+        except ClusterRefused as error:
+            # Gone since, or a second try after an answer that was lost.
+            if error.status != 404:
+                raise
+
     def follow_job(self, namespace: str, name: str) -> Iterator[Object]:
         """A job as it is, and as it is after each change.
 

@@ -56,7 +56,7 @@ class Predictor:
         """`network` is the torch module with its weights. Raises CorruptObject where the task is unknown."""
         self.description = description
         self.task = _task(description)
-        self._network = network
+        self.network = network
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Class numbers int64 [n]; of several labels 0 or 1 each, int64 [n, labels]; or values float32 [n, k].
@@ -102,7 +102,7 @@ class Predictor:
         """
         from sapflow.models import inference
 
-        outputs = inference.forward(self._network, scaled)
+        outputs = inference.forward(self.network, scaled)
         if not np.isfinite(outputs).all():
             raise DataError("the model gives outputs that are not finite numbers: its training diverged")
         return outputs

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qsl
 
-from sapflow.data import bundled, generated, synthetic
+from sapflow.data import bundled, generated, in_memory, synthetic
 from sapflow.data.chunks import Source
 from sapflow.data.data_file import DataFile
 from sapflow.data.files import FindFiles, find_files
@@ -49,6 +49,11 @@ def open_source(
         name, _, query = rest.partition("?")
         given = {**dict(parse_qsl(query, keep_blank_values=True)), **given}
         return synthetic.source(name, given) if scheme == "synthetic" else generated.source(name, given)
+    if scheme == in_memory.SCHEME:
+        raise DataError(
+            f"{source} was handed over in Python, and its blocks lie only in the store where that job ran: name that "
+            "store, run it from Python again, or save the samples to a file (numpy.savez) and name that"
+        )
     if format is not None and format not in FORMATS:
         raise DataError(f"unknown format {format!r}; formats are {', '.join(FORMATS)}")
     files = find_files(source, read_s3)

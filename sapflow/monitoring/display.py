@@ -13,7 +13,7 @@ from sapflow.quantities.roles import Role
 from sapflow.records.commits import Commit, Forecast, Plan
 from sapflow.records.evaluations import held_out, of_held_out
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
-from sapflow.steps.observer import Observer
+from sapflow.steps.observer import Observer, Observers
 from sapflow.tasks.metric import in_words
 from sapflow.text import count, dollars, duration, percent, printable, to_json
 
@@ -120,6 +120,45 @@ class Display(Observer):
                 "skipped": commit.skipped or None,
             }
         )
+
+
+class Displays(Observers, Display):
+    """Several displays as one; each keeps its own progress."""
+
+    def __init__(self, *displays: Display) -> None:
+        Observers.__init__(self, *displays)
+        self._displays = displays
+        self.progress = None
+
+    def __enter__(self) -> "Displays":
+        for each in self._displays:
+            each.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for each in reversed(self._displays):
+            each.__exit__(*exc)
+
+    def emit(self, event: Event) -> None:
+        for each in self._displays:
+            each.emit(event)
+
+    def stage(self, text: str) -> None:
+        for each in self._displays:
+            each.stage(text)
+
+    def cut(self, samples: int) -> None:
+        for each in self._displays:
+            each.cut(samples)
+
+    def begin(self, progress: Progress) -> None:
+        self.progress = progress
+        for each in self._displays:
+            each.begin(Progress(progress.extent))
+
+    def watch(self, runtime: EmbeddedRuntime) -> None:
+        for each in self._displays:
+            each.watch(runtime)
 
 
 def _present(values: Mapping[str, Any]) -> Event:

@@ -30,11 +30,16 @@ STATES = {"busy": ("●", "green"), "warm": ("●", "yellow"), "starting": ("◌
 class LiveDisplay(Display):
     """Draws on the event loop of the run, a few times a second. What matters later scrolls by above the picture."""
 
-    def __init__(self, stream: TextIO, title: str, platform: str) -> None:
+    def __init__(self, stream: TextIO, title: str, platform: str, *, redirect_stdout: bool = True) -> None:
+        """`redirect_stdout`: what others print meanwhile goes above the picture."""
         super().__init__()
         self._title, self._tree, self._platform = title, "", platform
         self._live = Live(
-            console=Console(file=stream), auto_refresh=False, transient=True, redirect_stderr=False
+            console=Console(file=stream),
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=redirect_stdout,
+            redirect_stderr=False,
         )
         self._stage = "starting"
         self._runtime: EmbeddedRuntime | None = None
@@ -68,7 +73,11 @@ class LiveDisplay(Display):
                 pass
             case kind:
                 style = "yellow" if kind in ("retry", "failed", "hedge") else "dim"
-                self._live.console.print(Text(plain_line(event), style=style))
+                self._say(Text(plain_line(event), style=style))
+
+    def _say(self, text: Text) -> None:
+        """What matters later."""
+        self._live.console.print(text)
 
     def planned(self, plan: Plan, forecast: Forecast | None) -> None:
         self._tree = structure.draw(plan.structure)
@@ -82,6 +91,9 @@ class LiveDisplay(Display):
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
+        self._refresh()
+
+    def _refresh(self) -> None:
         self._live.update(self.picture(), refresh=True)
 
     def picture(self) -> RenderableType:

@@ -3,7 +3,7 @@
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import IO
 
@@ -39,8 +39,6 @@ def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
     Raises DataError.
     """
     chosen = parse(NpzOptions, options, "the format npz")
-    if (chosen.features is None) != (chosen.targets is None):
-        raise DataError("options of the format npz: features and targets name a pair; give both or neither")
     pairs = [(file, *pair) for file in files for pair in _pairs(file, chosen)]
     ordered = sorted(pairs, key=lambda pair: pair[1])
 
@@ -63,18 +61,25 @@ def _pairs(file: DataFile, options: NpzOptions) -> list[tuple[Part, str, str]]:
             names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise DataError(f"{file.name} is no whole .npz archive: {error}") from error
+    return pairs_among(names, options, file.name)
+
+
+def pairs_among(names: Collection[str], options: NpzOptions, origin: str) -> list[tuple[Part, str, str]]:
+    """Which of these arrays are features and targets of which part. Raises DataError: none, or half a pair named."""
+    if (options.features is None) != (options.targets is None):
+        raise DataError(f"options of {origin}: features and targets name a pair; give both or neither")
     if options.features is not None and options.targets is not None:
         wanted: tuple[tuple[str, str], ...] = ((options.features, options.targets),)
     else:
         wanted = NAMES
-        if {*SPLIT_NAMES[0]} <= names:
+        if {*SPLIT_NAMES[0]} <= {*names}:
             train: list[tuple[Part, str, str]] = [("train", *SPLIT_NAMES[0])]
-            return [*train, ("validation", *SPLIT_NAMES[1])] if {*SPLIT_NAMES[1]} <= names else train
+            return [*train, ("validation", *SPLIT_NAMES[1])] if {*SPLIT_NAMES[1]} <= {*names} else train
     for pair in wanted:
-        if {*pair} <= names:
+        if {*pair} <= {*names}:
             return [("train", *pair)]
     raise DataError(
-        f"{file.name} has the arrays {', '.join(sorted(names)) or 'none'}; a pair such as "
+        f"{origin} has the arrays {', '.join(sorted(names)) or 'none'}; a pair such as "
         f"{' or '.join('{}, {}'.format(*pair) for pair in wanted)} is needed "
         "(options features and targets name it)"
     )

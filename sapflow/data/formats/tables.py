@@ -238,25 +238,27 @@ def parquet_source(files: Sequence[DataFile], options: Mapping[str, object]) -> 
                     if batch is None:
                         break
                     columns = [
-                        _column(column, name, file.name, done)
+                        to_numpy(column, name, file.name, done)
                         for column, name in zip(batch.columns, names, strict=True)
                     ]
-                    yield _table_chunk(columns, targets, chosen, file.name, done)
+                    yield table_chunk(columns, targets, chosen, file.name, done)
                     done += batch.num_rows
 
     return Source(files[0].name, chunks, task=chosen.kind(), classes=chosen.count())
 
 
-def _column(column: "pyarrow.Array", name: str, origin: str, row: int) -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
+def to_numpy(column: "pyarrow.Array", name: str, origin: str, row: int) -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
+    """A column of an Arrow table whose first row is `row`. Raises DataError where a value is missing."""
     if column.null_count:
         first = next(i for i, valid in enumerate(column.is_valid()) if not valid.as_py())
         raise DataError(f"{origin}, row {row + first} (the first is 0), column {name}: there is no value")
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
-def _table_chunk(
+def table_chunk(
     columns: list[np.ndarray], targets: list[int], options: TableOptions, origin: str, row: int
 ) -> Chunk:
+    """Samples of a table's columns, those of the targets among them, from `row` on. Raises DataError."""
     chosen = [columns[index] for index in targets]
     columns = [column for index, column in enumerate(columns) if index not in targets]
     if len(chosen) > 1:

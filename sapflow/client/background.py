@@ -1,0 +1,123 @@
+"""Work in a thread of its own, which another may stop: it has its event loop there, whatever runs in the caller's."""
+
+import asyncio
+import atexit
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from sapflow.client.threads import PATIENCE_SECONDS, PatientThreads
+
+Result = TypeVar("Result")
+
+
+class Cancelled(BaseException):
+    """The work was stopped. No error: nothing that handles errors may swallow it."""
+
+
+class Background(Generic[Result]):
+    """One piece of work in a daemon thread. When the program ends first, it is stopped."""
+
+    def __init__(self, name: str, work: "Callable[[Background[Result]], Result]") -> None:
+        """Start it. `work` gets this object, by which it runs coroutines and asks whether it is to stop."""
+        self.stopped = False
+        self._work = work
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._task: asyncio.Task[Any] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._result: Result | None = None
+        self._error: BaseException | None = None
+        _UNFINISHED.add(self)
+        threading.Thread(target=self._main, name=name, daemon=True).start()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self._over.is_set()
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it ended without a result."""
+        return self._error
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Whether it has ended, after so many seconds at most."""
+        return self._over.wait(timeout)
+
+    def result(self) -> Result:
+        """What it gave, once it has ended; raises what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]  # None only before it has ended
+
+    def stop(self) -> None:
+        """Have it stop, in an orderly way; `wait` says when that is done."""
+        with self._lock:
+            self.stopped = True
+            if self._task is not None and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def check(self) -> None:
+        """Within the work: go no further where it is to stop. Raises Cancelled."""
+        if self.stopped:
+            raise Cancelled
+
+    def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Within the work: `asyncio.run`, cancelled where it is to stop. Raises Cancelled."""
+        try:
+            return asyncio.run(self._guarded(coroutine))
+        except asyncio.CancelledError:
+            raise Cancelled from None
+
+    async def _guarded(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        threads = PatientThreads()
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(threads)
+        task = asyncio.ensure_future(coroutine)
+        with self._lock:
+            self._loop, self._task = loop, task
+            if self.stopped:
+                task.cancel()
+        try:
+            return await task
+        finally:
+            threads.stopped = self.stopped
+            with self._lock:
+                self._loop = self._task = None
+
+    def _main(self) -> None:
+        try:
+            self._result = self._work(self)
+        except BaseException as error:  # noqa: BLE001  # whoever waits is told of it, whatever it is
+            self._error = error
+        finally:
+            _UNFINISHED.discard(self)
+            self._over.set()
+
+
+_UNFINISHED: "weakref.WeakSet[Background[Any]]" = weakref.WeakSet()
+
+
+def run_apart(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """`asyncio.run` in a thread, so that it also works where an event loop is running; Ctrl-C stops it."""
+    work = Background[Result]("sapflow", lambda background: background.run(coroutine))
+    try:
+        work.wait()
+    except BaseException:
+        work.stop()
+        raise
+    return work.result()
+
+
+def _stop_all() -> None:
+    left = list(_UNFINISHED)
+    for each in left:
+        each.stop()
+    for each in left:
+        each.wait(PATIENCE_SECONDS)
+
+
+# Before the standard library's thread pools refuse all further work, which an orderly end needs: `atexit` comes after.
+getattr(threading, "_register_atexit", atexit.register)(_stop_all)

@@ -1,0 +1,366 @@
+"""`sapflow.run`: what the command `sapflow run` does, from a script or a notebook."""
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from sapflow.client import importable, local_run, predict, report, session
+from sapflow.client.background import Background, Cancelled, run_apart
+from sapflow.client.predict import Predictor
+from sapflow.client.session import Session
+from sapflow.client.training_job import TrainingJob
+from sapflow.client.values import Progress, Result
+from sapflow.data.chunks import Source
+from sapflow.errors import DataError, JobStopped, ObjectMissing, SapflowError
+from sapflow.monitoring.display import Display, Displays, Event
+from sapflow.monitoring.displays import open_display
+from sapflow.monitoring.report import gather, render
+from sapflow.objects import keys
+from sapflow.text import count
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_KEPT = 100_000
+"""Words on progress that are kept for who comes to ask for them late."""
+
+State = Literal["Running", "Succeeded", "Failed", "Stopped"]
+
+
+def run(
+    job: TrainingJob,
+    *,
+    store: str | Path | None = None,
+    max_instances: int | None = None,
+    again: bool = False,
+    progress: bool | None = None,
+) -> "Run":
+    """Train a job on this machine, in the background; its functions are local processes.
+
+    The same job in the same store goes on where it was interrupted, and ends with the same weights, bit for bit. One
+    that has finished is not trained again, unless `again`.
+
+    `store` is where the job keeps its state: a directory, or s3://bucket/prefix?endpoint=URL with credentials in the
+    environment; left out, spec.storage, else `.sapflow` in the current folder. At most `max_instances` invocations are
+    at work at once (left out: one a core). A bar shows how far it is, on the standard error if that is a terminal, or
+    below a notebook's cell; `progress` False: nowhere, True: where there is neither, plain lines do.
+
+    Samples in memory are read before this returns. Raises SpecError, DataError, StoreError. A run is stopped when
+    the program ends before it: `wait()` for it.
+    """
+    if not isinstance(job, TrainingJob):
+        raise TypeError(
+            f"sapflow.run takes a sapflow.TrainingJob, not a {type(job).__name__}: TrainingJob.from_yaml reads a file"
+        )
+    asked = None if store is None else str(store)
+    with ExitStack() as stack:
+        document, source = stack.enter_context(job.resolved(_spool(job, asked)))
+        checked = job.for_local_run(document)
+        folders: list[str | Path] = [
+            *([] if job.folder is None else [job.folder]),
+            *importable.import_folders(),
+        ]
+        url = session.store_url(checked, asked)
+        if (factory := job.model_source) is not None:
+            folders.insert(0, importable.modules_folder(url))
+            factory.write(importable.modules_folder(url))
+        environ: Mapping[str, str] = dict(os.environ)
+        if checked.spec.model.entrypoint is not None:
+            environ = importable.make_importable(folders, environ)
+        opened = stack.enter_context(session.open_session(checked, environ, store=url))
+        outcome = local_run.outcome_of(opened, again=again)
+        shown = Display() if outcome is not None else stack.enter_context(_display(opened, progress))
+        return Run(opened, environ, source, shown, stack.pop_all(), max_instances, outcome)
+
+
+class Run:
+    """A local run of a job. It goes on in the background until it has ended or was stopped.
+
+    Iterated over, it gives a Progress after each step and each evaluation, until the end. As a context manager it is
+    stopped where the block is left by an exception. Ctrl-C in `wait` or in an iteration stops it as it does
+    `sapflow run`: in an orderly way, what is committed stays, and the same job run again goes on from there.
+    """
+
+    def __init__(
+        self,
+        opened: Session,
+        environ: Mapping[str, str],
+        source: Source | None,
+        shown: Display,
+        resources: AbstractContextManager[Any],
+        max_instances: int | None,
+        outcome: dict[str, Any] | None,
+    ) -> None:
+        """For `run` alone. `resources` are closed at the end; `outcome` is that of a job that has finished already."""
+        self._opened, self._environ, self._source = opened, environ, source
+        self._shown, self._resources, self._max_instances = shown, resources, max_instances
+        self._feed = _Feed()
+        self._predictor: Predictor | None = None
+        self._background = Background[dict[str, Any]](
+            f"sapflow {self.uid}", self._finished(outcome) if outcome is not None else self._train
+        )
+
+    @property
+    def uid(self) -> str:
+        """The job's name in its store: its own and eight digits of all that makes it another job."""
+        return self._opened.uid
+
+    @property
+    def store(self) -> str:
+        """The store's URL."""
+        return self._opened.url
+
+    @property
+    def state(self) -> State:
+        """Running, Succeeded, Failed or Stopped."""
+        if not self._background.over:
+            return "Running"
+        error = self._background.error
+        if error is None:
+            return "Succeeded"
+        return "Stopped" if isinstance(error, JobStopped) else "Failed"
+
+    @property
+    def progress(self) -> Progress | None:
+        """The newest there is; None before the first step."""
+        return self._feed.newest
+
+    def __repr__(self) -> str:
+        known = self.progress
+        far = "" if known is None else f", {known.unit} {known.step} of {known.steps}"
+        return f"<Run {self.uid}: {self.state}{far}>"
+
+    def __iter__(self) -> Iterator[Progress]:
+        """Raises as `wait` where the job does not come to its end."""
+        seen = 0
+        while True:
+            try:
+                seen, found = self._feed.after(seen)
+            except KeyboardInterrupt:
+                self._interrupted()
+                raise
+            if found is None:
+                self.wait()
+                return
+            yield found
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is not None:
+            self.stop()
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """The result, once there is one.
+
+        Raises JobFailed; SpecError, DataError: model and data do not fit; StoreError; JobStopped after `stop`;
+        TimeoutError after so many seconds, and the run goes on.
+        """
+        try:
+            if not self._background.wait(timeout):
+                raise TimeoutError(f"{self.uid} has not finished within {timeout:g} s; it goes on")
+        except KeyboardInterrupt:
+            self._interrupted()
+            raise
+        return Result.of(self.uid, self._background.result())
+
+    @property
+    def result(self) -> Result:
+        """What the job leaves; waited for, as by `wait()`."""
+        return self.wait()
+
+    def stop(self) -> None:
+        """End the run in an orderly way, if it has not ended: the same job run again goes on from the last commit."""
+        self._background.stop()
+        self._background.wait()
+
+    def predictor(self) -> Predictor:
+        """The trained model with the scaling of its features; waited for, as by `wait()`. Loads torch."""
+        self.wait()
+        if self._predictor is None:
+            with self._reopened() as opened:
+                key = keys.result(opened.prefix, "model.safetensors")
+                try:
+                    content = bytes(opened.store.read(key))
+                except ObjectMissing as error:
+                    raise DataError(
+                        f"the result of {self.uid} is not in its store any more; run the job with again=True"
+                    ) from error
+            self._predictor = predict.decode(memoryview(content), key)
+        return self._predictor
+
+    def model(self) -> "nn.Module":
+        """The trained network as a torch module in evaluation mode; waited for, as by `wait()`.
+
+        It takes scaled features, as in training: `predict` takes them as the data had them.
+        """
+        network: nn.Module = self.predictor().network
+        return network
+
+    def predict(self, features: object) -> np.ndarray:
+        """Class numbers int64 [n], or for regression values float32 [n, k]; waited for, as by `wait()`.
+
+        `features` are as the data had them, [n, *inputs] or [n, numbers]. Raises DataError.
+        """
+        return self.predictor().predict(np.asarray(features))
+
+    def report(self, path: str | Path | None = None, *, prediction: bool = True) -> str:
+        """The page about the job, HTML that needs no network, also written to `path`; of a run at work, so far.
+
+        `prediction`: with what the planner predicts, for which the model is built. Raises DataError: nothing is
+        committed yet, or `path` cannot be written.
+        """
+        with self._reopened() as opened:
+            facts = run_apart(gather(opened.uid, opened.job, opened.store))
+            if prediction:
+                facts = report.with_prediction(facts, opened, self._environ)
+            else:
+                facts = replace(facts, not_predicted="it was left out")
+        page = render(facts)
+        if path is not None:
+            report.write(Path(path), page)
+        return page
+
+    def _reopened(self) -> Session:
+        return session.open_session(
+            self._opened.job, self._environ, store=self.store, uid=self.uid, probe=False
+        )
+
+    def _interrupted(self) -> None:
+        self.stop()
+        if self.state == "Stopped":
+            print(f"\n{self._background.error}", file=sys.stderr)
+
+    def _finished(self, outcome: dict[str, Any]) -> Callable[[Background[dict[str, Any]]], dict[str, Any]]:
+        def work(background: Background[dict[str, Any]]) -> dict[str, Any]:
+            with self._resources:
+                self._feed.end()
+                return outcome
+
+        return work
+
+    def _train(self, background: Background[dict[str, Any]]) -> dict[str, Any]:
+        """In the background: all from data to result."""
+        self._feed.check = background.check
+        display = Displays(self._feed, self._shown)
+        try:
+            with self._resources:
+                manifest, flops = local_run.prepare(self._opened, display, self._environ, self._source)
+                self._source = None
+                background.check()
+                return background.run(
+                    session.train(
+                        self._opened,
+                        manifest,
+                        self._environ,
+                        max_instances=self._max_instances,
+                        observer=display,
+                        on_runtime=display.watch,
+                        forward_flops=flops,
+                    )
+                )
+        except Cancelled:
+            raise JobStopped(self._stopped()) from None
+        except SapflowError:
+            # A process that Ctrl-C has ended beside us is no failure of the job.
+            if background.stopped:
+                raise JobStopped(self._stopped()) from None
+            raise
+        finally:
+            self._feed.end()
+
+    def _stopped(self) -> str:
+        known = self.progress
+        where = "" if known is None else f" after {known.unit} {known.step:,} of {known.steps:,}"
+        again = "The same job, run again, goes on from there"
+        return f"{self.uid} was stopped{where}; nothing of it runs any more. {again}"
+
+
+class _Feed(Display):
+    """Keeps what there is of progress for those who iterate over it, each from the beginning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.check: Callable[[], None] = lambda: None
+        self.newest: Progress | None = None
+        self._changed = threading.Condition()
+        self._kept: deque[Progress] = deque(maxlen=_KEPT)
+        self._count = 0
+        self._over = False
+
+    def emit(self, event: Event) -> None:
+        match event["event"]:
+            case "stage" | "data":
+                self.check()
+            case "progress" | "resumed" if "done" in event:
+                found, known = Progress.of(event), self.newest
+                if known is not None:
+                    found = _evaluated(found, known.validation_loss, known.validation_accuracy)
+                self.newest = found
+                if event["event"] == "progress" and found.step:
+                    self._put(found)
+            case "evaluated" if self.newest is not None:
+                loss, accuracy = event.get("validationLoss"), event.get("validationAccuracy")
+                self.newest = _evaluated(self.newest, loss, accuracy)
+                self._put(self.newest)
+
+    def _put(self, found: Progress) -> None:
+        with self._changed:
+            self._kept.append(found)
+            self._count += 1
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def after(self, seen: int) -> tuple[int, Progress | None]:
+        """The first that came after `seen` of them, waited for, and its number; None where nothing more comes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or self._count > seen)
+            if self._count == seen:
+                return seen, None
+            place = max(seen - (self._count - len(self._kept)), 0)
+            return self._count - len(self._kept) + place + 1, self._kept[place]
+
+
+def _evaluated(known: Progress, loss: float | None, accuracy: float | None) -> Progress:
+    return replace(known, validation_loss=loss, validation_accuracy=accuracy)
+
+
+def _spool(job: TrainingJob, store: str | None) -> Path:
+    """The folder for samples that can be read only once: beside the blocks that are cut from them."""
+    url = session.store_url(job.checked, store)
+    return importable.modules_folder(url).parent
+
+
+def _display(opened: Session, progress: bool | None) -> Display:
+    title = f"{opened.uid}: {count(opened.job.spec.workers, 'worker')}, store {opened.url}"
+    platform = opened.job.price.platform
+    if progress is False:
+        return Display()
+    from sapflow.monitoring.notebook import NotebookDisplay, notebook
+
+    if (show := notebook()) is not None:
+        return NotebookDisplay(show, title, platform)
+    live = sys.stderr.isatty()
+    if not live and not progress:
+        return Display()
+    if not live:
+        return open_display(
+            sys.stderr, live=False, as_json=False, quiet=False, title=title, platform=platform
+        )
+    from sapflow.monitoring.live import LiveDisplay
+
+    return LiveDisplay(sys.stderr, title, platform, redirect_stdout=sys.stdout.isatty())

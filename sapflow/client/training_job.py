@@ -1,0 +1,273 @@
+"""The TrainingJob of Python: the document that YAML would hold, and beside it what only a program has, data and models
+as objects."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from sapflow.client import factory
+from sapflow.client.factory import Factory
+from sapflow.client.fields import to_document
+from sapflow.data import in_memory
+from sapflow.data.chunks import Source
+from sapflow.errors import DataError, SpecError
+from sapflow.spec import training_job as specs
+from sapflow.spec.document import one_document, parse
+from sapflow.spec.training_job import API_VERSION, KIND, Spec
+
+Fields = Mapping[str, Any] | BaseModel
+"""Fields of a part of the spec: a dict with names in snake_case or as in YAML, or a model of sapflow.spec."""
+
+
+class TrainingJob:
+    """A job to be run on this machine (`sapflow.run`) or in a cluster (`sapflow.Client.submit`): a checked TrainingJob.
+
+    The keyword arguments are the fields of `spec`, which docs/reference/spec.md explains, with their defaults. Where
+    the YAML has camelCase, Python has snake_case: `algorithm={"local_steps": 10}`. Beyond what YAML can say,
+
+    - `model` may be a factory, a function or class that gives a torch.nn.Module; functools.partial gives it arguments;
+    - `data` may be samples: NumPy arrays `(features, targets)` or `{"x": …, "y": …}`, a pandas DataFrame, an Arrow
+      table, a torch Dataset of pairs. With other fields beside them they are the source: `data={"source": (x, y),
+      "batch_size": 64}`.
+
+    A job does not change. Raises SpecError, with all that is wrong by its path in the spec, as of a YAML.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        model: str | Callable[..., object] | Fields,
+        data: object,
+        workers: int,
+        algorithm: Fields | None = None,
+        optimizer: str | Fields | None = None,
+        merge: Fields | None = None,
+        memory: Fields | None = None,
+        cpu: Fields | None = None,
+        affinity: Sequence[Fields] | None = None,
+        placement: Fields | None = None,
+        threads: int | None = None,
+        evaluation: Fields | None = None,
+        limits: Fields | None = None,
+        checkpoint: Fields | None = None,
+        storage: Fields | None = None,
+        prices: str | Fields | None = None,
+        suspend: bool | None = None,
+        ttl_seconds_after_finished: int | None = None,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """`namespace` and `labels` are of a cluster; `optimizer` may be just its name, `prices` just a platform's."""
+        self._factory, model_fields = _model(model)
+        self._samples, data_fields = _data(data)
+        spec = to_document(
+            {
+                "model": model_fields,
+                "data": data_fields,
+                "workers": workers,
+                "algorithm": algorithm,
+                "optimizer": {"name": optimizer} if isinstance(optimizer, str) else optimizer,
+                "merge": merge,
+                "memory": memory,
+                "cpu": cpu,
+                "affinity": affinity,
+                "placement": placement,
+                "threads": threads,
+                "evaluation": evaluation,
+                "limits": limits,
+                "checkpoint": checkpoint,
+                "storage": storage,
+                "prices": {"platform": prices} if isinstance(prices, str) else prices,
+                "suspend": suspend,
+                "ttl_seconds_after_finished": ttl_seconds_after_finished,
+            },
+            Spec,
+            "spec",
+        )
+        metadata: dict[str, Any] = {"name": name}
+        if namespace is not None:
+            metadata["namespace"] = namespace
+        if labels is not None:
+            metadata["labels"] = dict(labels)
+        self._folder: Path | None = None
+        self._take({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec})
+
+    @classmethod
+    def from_yaml(cls, path_or_text: str | Path) -> "TrainingJob":
+        """The job in a YAML (or JSON) file, or in a text of more than one line.
+
+        A model's entrypoint is found beside the file, too. Raises SpecError; DataError where the file cannot be read.
+        """
+        job = cls.__new__(cls)
+        job._factory = job._samples = job._folder = None
+        text = str(path_or_text)
+        if isinstance(path_or_text, Path) or "\n" not in text.strip():
+            path = Path(path_or_text)
+            job._folder = path.resolve().parent
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                problem = getattr(error, "strerror", None) or str(error)
+                raise DataError(
+                    f"{path} cannot be read: {problem}; give the path of a job's YAML, or the YAML itself"
+                ) from error
+        job._take(one_document(text))
+        return job
+
+    def _take(self, document: object) -> None:
+        """Check what any runtime asks for. Raises SpecError."""
+        try:
+            json.dumps(document, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise SpecError(
+                [("(document)", f"holds what YAML and JSON have no word for: {error}; give numbers and text")]
+            ) from error
+        self._checked = parse(document, None)
+        assert isinstance(document, dict), "nothing else is taken for a job"
+        self._document: dict[str, Any] = copy.deepcopy(document)
+        if self._samples is not None:
+            self._source()
+
+    @property
+    def name(self) -> str:
+        """Of `metadata`: what the job is called. In a store it has eight more digits, see `Run.uid`."""
+        return self._checked.metadata.name
+
+    @property
+    def checked(self) -> specs.TrainingJob:
+        """The job as the rest of Sapflow knows it."""
+        return self._checked
+
+    @property
+    def spec(self) -> Spec:
+        """The checked fields with all defaults; samples have the name `memory:`."""
+        return self._checked.spec
+
+    def __repr__(self) -> str:
+        model = self.spec.model.name or self.spec.model.entrypoint
+        source = "samples in memory" if self._samples is not None else self.spec.data.source
+        return f"<TrainingJob {self.name}: {model} on {source}, {self.spec.workers} workers>"
+
+    def to_yaml(self) -> str:
+        """The document, as `sapflow run` and `kubectl apply` read it.
+
+        Samples are read, and named by their digest: such a document goes on only in the store where the job ran. A
+        factory of a script or notebook is named by the module that `sapflow.run` writes. Raises DataError.
+        """
+        with self.resolved() as (document, _):
+            return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+
+    @contextmanager
+    def resolved(self, spool: Path | None = None) -> Iterator[tuple[dict[str, Any], Source | None]]:
+        """The document with its samples named by their digest, and the samples as long as the context lasts.
+
+        `spool`: the folder for what can be read only once. Raises DataError.
+        """
+        document = copy.deepcopy(self._document)
+        source = self._source()
+        if source is None:
+            yield document, None
+            return
+        with _of_the_spec(), in_memory.named(source, spool) as found:
+            document["spec"]["data"]["source"] = found.name
+            yield document, found
+
+    def _source(self) -> Source | None:
+        if self._samples is None:
+            return None
+        data = self.spec.data
+        if data.format is not None:
+            raise SpecError([("spec.data.format", "is of files; the samples are in memory: leave it out")])
+        with _of_the_spec():
+            return in_memory.source(self._samples, data.options)
+
+    @property
+    def model_source(self) -> Factory | None:
+        """The factory whose module is yet to be written for functions to import it; None where it can be imported."""
+        return self._factory if self._factory is not None and self._factory.source is not None else None
+
+    @property
+    def folder(self) -> Path | None:
+        """Of the YAML that the job came from."""
+        return self._folder
+
+    def for_cluster(self) -> dict[str, Any]:
+        """The document, where functions in a cluster can find all it names. Raises SpecError."""
+        problems = []
+        if self._samples is not None:
+            problems.append(
+                (
+                    "spec.data.source",
+                    "the samples are in the memory of this program, which functions in a cluster cannot see: save them "
+                    "(numpy.savez, DataFrame.to_parquet), put the file into the store that the cluster reads, and name "
+                    "it: s3://bucket/prefix",
+                )
+            )
+        if self.model_source is not None:
+            problems.append(
+                (
+                    factory.FIELD,
+                    "the factory stands in a script or notebook, which functions in a cluster cannot import: put it "
+                    "into a module, build an image with it from Sapflow's worker image, and name that: "
+                    "spec.model.image",
+                )
+            )
+        if problems:
+            raise SpecError(problems)
+        return copy.deepcopy(self._document)
+
+    def for_local_run(self, document: object) -> specs.TrainingJob:
+        """What `resolved` gave, checked as a local run does. Raises SpecError."""
+        return parse(document, "local")
+
+
+@contextmanager
+def _of_the_spec() -> Iterator[None]:
+    """Whatever is wrong with samples is said of the field that holds them."""
+    try:
+        yield
+    except DataError as error:
+        if str(error).startswith("spec."):
+            raise
+        raise DataError(f"spec.data.source: {error}") from error
+
+
+def _model(given: object) -> tuple[Factory | None, object]:
+    """The factory in `model`, if there is one, and the fields of spec.model."""
+    if isinstance(given, str):
+        return None, {"entrypoint" if ":" in given else "name": given}
+    if isinstance(given, Mapping):
+        inner = given.get("entrypoint")
+        if inner is None or isinstance(inner, str):
+            return None, given
+        found = factory.of(inner)
+        return found, {
+            **given,
+            "entrypoint": found.entrypoint,
+            "args": {**found.args, **given.get("args", {})},
+        }
+    if callable(given):
+        found = factory.of(given)
+        return found, {"entrypoint": found.entrypoint, **({"args": dict(found.args)} if found.args else {})}
+    return None, given
+
+
+def _data(given: object) -> tuple[object, object]:
+    """The samples in `data`, if they are there as objects, and the fields of spec.data."""
+    if isinstance(given, str):
+        return None, {"source": given}
+    if isinstance(given, BaseModel):
+        return None, given
+    if isinstance(given, Mapping) and ("source" in given or not in_memory.is_samples(given)):
+        inner = given.get("source")
+        if inner is None or not in_memory.is_samples(inner):
+            return None, given
+        return inner, {**given, "source": f"{in_memory.SCHEME}:"}
+    return given, {"source": f"{in_memory.SCHEME}:"}

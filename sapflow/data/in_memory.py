@@ -1,0 +1,229 @@
+"""Samples that a Python program hands over: NumPy arrays, pandas and Arrow tables, torch Datasets.
+
+They become a Source like any other and are cut into blocks once. No spec can name them, so a job calls them
+`memory:<digest>`, by the SHA-256 of what was handed over: other samples make another job. pandas, pyarrow and torch
+are not imported here; who hands over their objects has done so.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sapflow.data.chunks import Chunk, Part, Source, rows_per_chunk
+from sapflow.data.formats.npz import NpzOptions, pairs_among
+from sapflow.data.formats.tables import TableOptions, table_chunk, to_numpy
+from sapflow.data.options import FileOptions, parse
+from sapflow.errors import DataError
+
+SCHEME = "memory"
+KINDS = "NumPy arrays (features, targets) or {'x': …, 'y': …}, a pandas DataFrame, an Arrow table, or a torch Dataset"
+_DIGITS = 16
+
+
+@contextmanager
+def named(source: Source, spool: Path | None) -> Iterator[Source]:
+    """The samples under their name `memory:<digest>`, for as long as they are needed.
+
+    What cannot be read twice alike, a Dataset that draws at random for one, is read once into a file without a name in
+    the folder `spool` (None: the system's), in bounded memory. Raises DataError: as `Source.read`.
+    """
+    digest = hashlib.sha256()
+    if not isinstance(source, _ReadOnce):
+        for chunk in source.read():
+            _add(digest, chunk)
+        yield _renamed(source, digest.hexdigest())
+        return
+    if spool is not None:
+        spool.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=spool) as file:
+        chunks: list[tuple[int, Part]] = []
+        for chunk in source.read():
+            _add(digest, chunk)
+            for array in (chunk.features, chunk.targets):
+                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+            chunks.append((chunk.row, chunk.part))
+
+        def again() -> Iterator[Chunk]:
+            file.seek(0)
+            for row, part in chunks:
+                features, targets = (np.lib.format.read_array(file, allow_pickle=False) for _ in range(2))
+                yield Chunk(features, targets, source.name, row, part)
+
+        kept = Source(source.name, again, source.task, source.classes, source.brings_validation)
+        yield _renamed(kept, digest.hexdigest())
+
+
+def _renamed(source: Source, digest: str) -> Source:
+    return replace(source, name=f"{SCHEME}:{digest[:_DIGITS]}")
+
+
+def _add(digest: "hashlib._Hash", chunk: Chunk) -> None:
+    for array in (chunk.features, chunk.targets):
+        digest.update(f"{chunk.part} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data.cast("B"))
+
+
+class _ReadOnce(Source):
+    """A source whose second reading may give other samples, or none."""
+
+
+def is_samples(given: object) -> bool:
+    """Whether this is meant as samples, not as a source's name or as fields of a spec."""
+    if isinstance(given, Mapping):
+        return any(hasattr(value, "__array__") or isinstance(value, list | tuple) for value in given.values())
+    return not isinstance(given, str)
+
+
+def source(given: object, options: Mapping[str, object]) -> Source:
+    """The samples as a source, which is read when it is asked to.
+
+    `options` are those of the format that is closest: of npz for arrays, of parquet for tables, task and classes for
+    a Dataset. Raises DataError: none of KINDS, or options that do not fit.
+    """
+    if isinstance(given, Mapping):
+        return _arrays({str(name): value for name, value in given.items()}, options)
+    if isinstance(given, tuple | list) and len(given) == 2:
+        return _arrays({"x": given[0], "y": given[1]}, options)
+    if hasattr(given, "columns") and hasattr(given, "iloc"):
+        return _frame(given, options)
+    if hasattr(given, "to_batches") and hasattr(given, "schema"):
+        return _arrow(given, options)
+    if hasattr(given, "dataset") and hasattr(given, "batch_size"):
+        raise DataError("a DataLoader gives batches, and Sapflow makes its own: hand over its dataset")
+    if not hasattr(given, "__array__") and not isinstance(given, tuple | list | bytes):
+        if hasattr(given, "__getitem__") and hasattr(given, "__len__"):
+            return _dataset(_by_index(given), given, options)
+        if hasattr(given, "__iter__"):
+            return _dataset(given, given, options)
+    raise DataError(f"{type(given).__name__} is no kind of data: give {KINDS}, or the name of a source")
+
+
+def _arrays(given: Mapping[str, object], options: Mapping[str, object]) -> Source:
+    chosen = parse(NpzOptions, options, "arrays")
+    pairs = pairs_among(given.keys(), chosen, "the mapping")
+    arrays = {name: _array(given[name]) for _, *both in pairs for name in both}
+
+    def chunks() -> Iterator[Chunk]:
+        for part, features, targets in pairs:
+            x, y = arrays[features], arrays[targets]
+            if x.ndim < 2 or y.ndim < 1 or len(x) != len(y):
+                # The checks of every source put it in words.
+                yield Chunk(np.atleast_1d(x), np.atleast_1d(y), f"array {features}", part=part)
+                continue
+            rows = rows_per_chunk(x.shape[1:], x.dtype.itemsize, f"array {features}")
+            for start in range(0, len(x), rows):
+                yield Chunk(
+                    x[start : start + rows], y[start : start + rows], f"array {features}", start, part
+                )
+
+    validated = any(part == "validation" for part, *_ in pairs)
+    return Source("the arrays", chunks, chosen.task, chosen.classes, validated)
+
+
+def _array(given: object) -> np.ndarray:
+    """A NumPy array of anything that is one, a torch tensor included."""
+    detached = given.detach().cpu() if hasattr(given, "detach") else given
+    try:
+        return np.asarray(detached)
+    except ValueError as error:
+        raise DataError(f"a {type(given).__name__} is no array of numbers: {error}") from error
+
+
+def _frame(frame: Any, options: Mapping[str, object]) -> Source:
+    chosen = parse(TableOptions, options, "a DataFrame")
+    names = [str(name) for name in frame.columns]
+    targets = chosen.columns(names, "the DataFrame")
+
+    def chunks() -> Iterator[Chunk]:
+        rows = rows_per_chunk((len(names),), 16, "the DataFrame")
+        for start in range(0, len(frame), rows):
+            part = frame.iloc[start : start + rows]
+            columns = [_series(part.iloc[:, each], name, start) for each, name in enumerate(names)]
+            yield table_chunk(columns, targets, chosen, "the DataFrame", start)
+
+    return Source("the DataFrame", chunks, chosen.kind(), chosen.count())
+
+
+def _series(series: Any, name: str, row: int) -> np.ndarray:
+    missing = np.asarray(series.isna())
+    if missing.any():
+        first = row + int(missing.argmax())
+        raise DataError(
+            f"the DataFrame, row {first} (the first is 0), column {name}: there is no value; fill it in or drop the row"
+        )
+    # pandas' own types of numbers become NumPy's.
+    kind = getattr(series.dtype, "kind", "O")
+    if not isinstance(series.dtype, np.dtype) and kind in "buif":
+        return np.asarray(series.to_numpy(dtype=f"{kind}{series.dtype.itemsize}"))
+    return np.asarray(series.to_numpy())
+
+
+def _arrow(table: Any, options: Mapping[str, object]) -> Source:
+    chosen = parse(TableOptions, options, "an Arrow table")
+    names = list(table.schema.names)
+    targets = chosen.columns(names, "the Arrow table")
+
+    def chunks() -> Iterator[Chunk]:
+        rows, done = rows_per_chunk((len(names),), 16, "the Arrow table"), 0
+        for batch in table.to_batches(max_chunksize=rows):
+            columns = [
+                to_numpy(column, name, "the Arrow table", done)
+                for column, name in zip(batch.columns, names, strict=True)
+            ]
+            yield table_chunk(columns, targets, chosen, "the Arrow table", done)
+            done += batch.num_rows
+
+    return Source("the Arrow table", chunks, chosen.kind(), chosen.count())
+
+
+def _by_index(dataset: Any) -> Iterable[object]:
+    return (dataset[index] for index in range(len(dataset)))
+
+
+def _dataset(samples: Iterable[object], dataset: object, options: Mapping[str, object]) -> Source:
+    """A map-style or an iterable Dataset, whose samples are pairs of features and a target."""
+    chosen = parse(FileOptions, options, "a Dataset")
+    kind = type(dataset).__name__
+
+    def chunks() -> Iterator[Chunk]:
+        waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        start, rows = 0, 1
+        for index, sample in enumerate(samples):
+            pair = _pair(sample, f"sample {index} of the {kind}")
+            if not index:
+                rows = rows_per_chunk(pair[0].shape, pair[0].dtype.itemsize, f"the {kind}")
+            if waiting and [each.shape for each in pair] != [each.shape for each in waiting[0]]:
+                raise DataError(
+                    f"sample {index} of the {kind} has shape {list(pair[0].shape)}, target {list(pair[1].shape)}, "
+                    f"where others have {list(waiting[0][0].shape)}, {list(waiting[0][1].shape)}; all must be alike"
+                )
+            waiting.append(pair)
+            if len(waiting) == rows:
+                yield _stacked(waiting, kind, start)
+                start, waiting = start + rows, []
+        if waiting:
+            yield _stacked(waiting, kind, start)
+
+    return _ReadOnce(f"the {kind}", chunks, chosen.task, chosen.classes)
+
+
+def _stacked(waiting: Sequence[tuple[np.ndarray, np.ndarray]], kind: str, row: int) -> Chunk:
+    return Chunk(np.stack([x for x, _ in waiting]), np.stack([y for _, y in waiting]), f"the {kind}", row)
+
+
+def _pair(sample: object, origin: str) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(sample, tuple | list) or len(sample) != 2:
+        raise DataError(
+            f"{origin} is a {type(sample).__name__}; samples must be pairs (features, target): wrap the Dataset in one "
+            "that gives those"
+        )
+    features, target = (_array(each) for each in sample)
+    if not features.ndim:
+        raise DataError(f"{origin} has features without a dimension; they must be arrays [n, …]")
+    return features, target
