@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
@@ -21,6 +22,7 @@ class Background(Generic[Result]):
 
     def __init__(self, name: str, work: "Callable[[Background[Result]], Result]") -> None:
         """Start it. `work` gets this object, by which it runs coroutines and asks whether it is to stop."""
+        self.name = name
         self.stopped = False
         self._work = work
         self._over = threading.Event()
@@ -117,6 +119,7 @@ def _stop_all() -> None:
         each.stop()
     for each in left:
         each.wait(PATIENCE_SECONDS)
+        print(f"{each.name} was stopped, because the program has ended: wait() for it", file=sys.stderr)
 
 
 # Before the standard library's thread pools refuse all further work, which an orderly end needs: `atexit` comes after.

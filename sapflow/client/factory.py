@@ -181,27 +181,34 @@ def _functions_of(value: FunctionType | type) -> Iterator[FunctionType]:
 def _source_of(name: str, value: FunctionType | type, functions: list[FunctionType]) -> str:
     """The text of a definition, decorators included. Raises SpecError where it is not known."""
     if functions:
-        path, line = functions[0].__code__.co_filename, functions[0].__code__.co_firstlineno
+        line = functions[0].__code__.co_firstlineno
+        places = [functions[0].__code__.co_filename]
     else:
-        # Of a class without functions only the script's file may tell.
-        path = str(getattr(sys.modules["__main__"], "__file__", ""))
+        # A class without functions does not tell where it stands: in the newest cell that has it, or in the script.
         line = getattr(value, "__firstlineno__", 0)
-    text = "".join(linecache.getlines(path))
+        cells = [place for place, entry in linecache.cache.items() if len(entry) == 4 and entry[1] is None]
+        places = [*reversed(cells), str(getattr(sys.modules["__main__"], "__file__", ""))]
+    for place in places:
+        found = _definition("".join(linecache.getlines(place)), name, line)
+        if found is not None:
+            return found
+    raise _wrong(
+        f"the source of {name} cannot be found; write it into a module, a script or a notebook's cell"
+    )
+
+
+def _definition(text: str, name: str, line: int) -> str | None:
+    """The definition of `name` around a line of a text, the last one where the line is 0."""
     try:
-        found = [
-            node
-            for node in ast.parse(text).body
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name
-        ]
+        body = ast.parse(text).body
     except SyntaxError:
-        found = []
-    # A cell may define a name twice; the line tells which one it is.
-    node = next((each for each in reversed(found) if not line or _first_line(each) <= line), None)
-    if node is None or node.end_lineno is None or node.end_lineno < line:
-        raise _wrong(
-            f"the source of {name} cannot be found; write it into a module, a script or a notebook's cell"
-        )
-    return "".join(text.splitlines(keepends=True)[_first_line(node) - 1 : node.end_lineno])
+        return None
+    for node in reversed(body):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name and node.end_lineno:
+            first = _first_line(node)
+            if not line or first <= line <= node.end_lineno:
+                return "".join(text.splitlines(keepends=True)[first - 1 : node.end_lineno])
+    return None
 
 
 def _first_line(node: ast.FunctionDef | ast.ClassDef) -> int:

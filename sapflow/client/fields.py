@@ -57,6 +57,8 @@ def _parts(annotation: object) -> list[object]:
 
 def _plain(value: object, path: str) -> Any:
     """What YAML and JSON have words for: NumPy's numbers, paths and members of an Enum as what they stand for."""
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
     match value:
         case Mapping():
             return {str(name): _plain(each, f"{path}.{name}") for name, each in value.items()}
@@ -68,7 +70,5 @@ def _plain(value: object, path: str) -> Any:
             return str(value)
         case str() | int() | float() | None:
             return value
-    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        return value.tolist()
     message = f"is a {type(value).__name__}, which YAML has no word for; give numbers, text, lists and dicts"
     raise SpecError([(path, message)])

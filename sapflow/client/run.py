@@ -105,7 +105,7 @@ class Run:
         self._feed = _Feed()
         self._predictor: Predictor | None = None
         self._background = Background[dict[str, Any]](
-            f"sapflow {self.uid}", self._finished(outcome) if outcome is not None else self._train
+            self.uid, self._finished(outcome) if outcome is not None else self._train
         )
 
     @property

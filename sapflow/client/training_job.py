@@ -261,8 +261,8 @@ def _model(given: object) -> tuple[Factory | None, object]:
 
 def _data(given: object) -> tuple[object, object]:
     """The samples in `data`, if they are there as objects, and the fields of spec.data."""
-    if isinstance(given, str):
-        return None, {"source": given}
+    if isinstance(given, str | Path):
+        return None, {"source": str(given)}
     if isinstance(given, BaseModel):
         return None, given
     if isinstance(given, Mapping) and ("source" in given or not in_memory.is_samples(given)):

@@ -77,7 +77,7 @@ def is_samples(given: object) -> bool:
     """Whether this is meant as samples, not as a source's name or as fields of a spec."""
     if isinstance(given, Mapping):
         return any(hasattr(value, "__array__") or isinstance(value, list | tuple) for value in given.values())
-    return not isinstance(given, str)
+    return not isinstance(given, str | Path)
 
 
 def source(given: object, options: Mapping[str, object]) -> Source:

@@ -121,6 +121,8 @@ class ClusterApi:
         key = (namespace or "", parts[-1])
         if asked.method == "PATCH":
             return self._apply(key, asked)
+        if asked.method == "DELETE" and key in self.jobs:
+            return 200, self.jobs.pop(key)
         return (200, self.jobs[key]) if key in self.jobs else not_found("trainingjobs", key[1])
 
     def _apply(self, key: tuple[str, str], asked: Asked) -> tuple[int, Object]:
@@ -179,7 +181,7 @@ def cluster_api() -> Iterator[ClusterApi]:
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
             self.wfile.write(b"0\r\n\r\n")
 
-        do_GET = do_PATCH = _handle
+        do_GET = do_PATCH = do_DELETE = _handle
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
