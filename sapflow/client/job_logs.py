@@ -205,4 +205,4 @@ def _seconds_since(written: int) -> int:
 
 
 def _in_background(work: Callable[[], None]) -> None:
-    threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=work, name="sapflow logs", daemon=True).start()

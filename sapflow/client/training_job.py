@@ -101,14 +101,15 @@ class TrainingJob:
 
     @classmethod
     def from_yaml(cls, path_or_text: str | Path) -> "TrainingJob":
-        """The job in a YAML (or JSON) file, or in a text of more than one line.
+        """The job in a YAML (or JSON) file, or in a text: of more than one line, or one that begins with a brace.
 
         A model's entrypoint is found beside the file, too. Raises SpecError; DataError where the file cannot be read.
         """
         job = cls.__new__(cls)
         job._factory = job._samples = job._folder = None
         text = str(path_or_text)
-        if isinstance(path_or_text, Path) or "\n" not in text.strip():
+        is_text = "\n" in text.strip() or text.lstrip().startswith("{")
+        if isinstance(path_or_text, Path) or not is_text:
             path = Path(path_or_text)
             job._folder = path.resolve().parent
             try:
