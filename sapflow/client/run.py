@@ -69,9 +69,11 @@ def run(
             *importable.import_folders(),
         ]
         url = session.store_url(checked, asked)
+        written = importable.modules_folder(url)
         if (factory := job.model_source) is not None:
-            folders.insert(0, importable.modules_folder(url))
-            factory.write(importable.modules_folder(url))
+            factory.write(written)
+        if written.is_dir():
+            folders.insert(0, written)
         environ: Mapping[str, str] = dict(os.environ)
         if checked.spec.model.entrypoint is not None:
             environ = importable.make_importable(folders, environ)

@@ -167,7 +167,7 @@ def test_a_wait_that_is_over_leaves_the_job_alone(client: Client, api: ClusterAp
 
 
 def test_following_gives_a_job_after_each_change(client: Client, api: ClusterApi) -> None:
-    queued = {"conditions": [condition("Succeeded", "Unknown", "Queued", "waits")]}
+    queued: dict[str, Any] = {"conditions": [condition("Succeeded", "Unknown", "Queued", "waits")]}
     api.put(trainingjob(**queued))
     changes = [modified(trainingjob(**each)) for each in (running(3), succeeded())]
     api.watches["trainingjobs"] = deque([changes])

@@ -150,7 +150,7 @@ def test_what_has_no_text_is_refused(notebook: Notebook) -> None:
     ("given", "words"),
     [
         (nn.Linear(1, 1), "is a Linear; a model's factory must be a function or a class"),
-        (functools.partial(brittle, 3), "give them by name"),
+        (functools.partial(brittle, (3,)), "give them by name"),
         (Brittle.forward, "is inside a class"),
     ],
 )
