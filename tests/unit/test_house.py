@@ -23,6 +23,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # Where a handler may take any exception and go on: "path: function" and the reason.
 BROAD_HANDLERS = {
     "functions/sapflow_functions/calls.py: Function._work": "whatever a user's model raises must be answered",
+    "sapflow/client/background.py: Background._main": "whatever ends a thread is raised where it is waited for",
+    "sapflow/client/cluster_client.py: Client._in_time.listen": "the same",
 }
 
 # What a merger or the command line must not load when it starts: each costs tens of MiB or hundreds of ms.
