@@ -79,7 +79,7 @@ def run(
             environ = importable.make_importable(folders, environ)
         opened = stack.enter_context(session.open_session(checked, environ, store=url))
         outcome = local_run.outcome_of(opened, again=again)
-        shown = Display() if outcome is not None else stack.enter_context(_display(opened, progress))
+        shown = Display() if outcome is not None else stack.enter_context(display_of(opened, progress))
         return Run(opened, environ, source, shown, stack.pop_all(), max_instances, outcome)
 
 
@@ -347,15 +347,16 @@ def _spool(job: TrainingJob, store: str | None) -> Path:
     return importable.modules_folder(url).parent
 
 
-def _display(opened: Session, progress: bool | None) -> Display:
+def display_of(opened: Session, progress: bool | None) -> Display:
+    """What shows the run: below a notebook's cell, else as `run` says of `progress`."""
     title = f"{opened.uid}: {count(opened.job.spec.workers, 'worker')}, store {opened.url}"
     platform = opened.job.price.platform
     if progress is False:
         return Display()
-    from sapflow.monitoring.notebook import NotebookDisplay, notebook
+    from sapflow.monitoring import notebook  # rich, which lines do without
 
-    if (show := notebook()) is not None:
-        return NotebookDisplay(show, title, platform)
+    if (show := notebook.notebook()) is not None:
+        return notebook.NotebookDisplay(show, title, platform)
     live = sys.stderr.isatty()
     if not live and not progress:
         return Display()

@@ -16,7 +16,8 @@ _LINES = 5
 """Of what matters later, the newest."""
 _FRAME = '<pre style="line-height: 1.3; font-family: monospace; white-space: pre-wrap">{code}</pre>'
 
-Show = Callable[[str], Callable[[str], None]]
+Update = Callable[[str], None]
+Show = Callable[[str], Update]
 """Shows HTML below the cell; what it gives shows another in its place, from any thread."""
 
 
@@ -26,7 +27,7 @@ class NotebookDisplay(LiveDisplay):
     def __init__(self, show: Show, title: str, platform: str) -> None:
         super().__init__(io.StringIO(), title, platform)
         self._show, self._lines = show, deque[Text](maxlen=_LINES)
-        self._update: Callable[[str], None] | None = None
+        self._update: Update | None = None
 
     def __enter__(self) -> "NotebookDisplay":
         self._update = self._show(self._html())
@@ -59,7 +60,7 @@ def notebook() -> Show | None:
         return None
     from IPython import display  # there already: it is what runs us
 
-    def show(text: str) -> Callable[[str], None]:
+    def show(text: str) -> Update:
         handle: Any = display.display(display.HTML(text), display_id=True)
 
         def update(text: str) -> None:

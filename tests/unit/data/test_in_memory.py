@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from sapflow.data import in_memory
-from sapflow.data.blocks import prepare
+from sapflow.data.blocks import cut_blocks
 from sapflow.data.formats import npz
 from sapflow.data.source import open_source
 from sapflow.errors import DataError
@@ -73,13 +73,13 @@ def refused(given: object, options: dict[str, object] | None = None) -> str:
 def test_the_same_samples_have_one_name_and_the_same_blocks_as_a_file(kind: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "samples.npz", x=X, y=Y)
     store = open_store(str(tmp_path / "store"))
-    of_file = prepare(
+    of_file = cut_blocks(
         open_source(str(tmp_path / "samples.npz")), store, "file/", validation_fraction=0.2, seed=1
     )
     given, options = HOLDERS[kind]
     with in_memory.named(in_memory.source(given, options), tmp_path / "spool") as found:
         assert found.name == name_of((X, Y))
-        manifest = prepare(found, store, "memory/", validation_fraction=0.2, seed=1)
+        manifest = cut_blocks(found, store, "memory/", validation_fraction=0.2, seed=1)
     assert manifest.to_json() | {"source": ""} == of_file.to_json() | {"source": ""}
     for part in ("train/0", "validation/0"):
         assert bytes(store.read(f"memory/{part}")) == bytes(store.read(f"file/{part}"))
@@ -98,7 +98,7 @@ def test_other_samples_another_order_and_other_parts_have_other_names() -> None:
 def test_a_dataset_is_read_once_for_name_and_blocks(tmp_path: Path) -> None:
     dataset, store = Map(), open_store(str(tmp_path / "store"))
     with in_memory.named(in_memory.source(dataset, {}), tmp_path) as found:
-        manifest = prepare(found, store, "data/", validation_fraction=0.0, seed=0)
+        manifest = cut_blocks(found, store, "data/", validation_fraction=0.0, seed=0)
     assert manifest.train_samples == dataset.reads == len(X)
     assert [path.name for path in tmp_path.iterdir()] == ["store"], (
         "its copy has no name and goes with its use"
@@ -108,7 +108,7 @@ def test_a_dataset_is_read_once_for_name_and_blocks(tmp_path: Path) -> None:
 def test_a_test_set_beside_the_training_set_validates(tmp_path: Path) -> None:
     split = {"x_train": X[:400], "y_train": Y[:400], "x_test": X[400:], "y_test": Y[400:]}
     with in_memory.named(in_memory.source(split, {}), None) as found:
-        manifest = prepare(
+        manifest = cut_blocks(
             found, open_store(str(tmp_path / "store")), "data/", validation_fraction=0.5, seed=0
         )
     assert (manifest.train_samples, manifest.validation_samples) == (400, 100)
