@@ -8,9 +8,11 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from sapflow.client.threads import PATIENCE_SECONDS, PatientThreads
+from sapflow.client.threads import PatientThreads
 
 Result = TypeVar("Result")
+_LEAVING_SECONDS = 10.0
+"""That a program's end is held up for the orderly end of its runs."""
 
 
 class Cancelled(BaseException):
@@ -118,7 +120,7 @@ def _stop_all() -> None:
     for each in left:
         each.stop()
     for each in left:
-        each.wait(PATIENCE_SECONDS)
+        each.wait(_LEAVING_SECONDS)
         print(f"{each.name} was stopped, because the program has ended: wait() for it", file=sys.stderr)
 
 

@@ -11,6 +11,7 @@ from sapflow.client.session import DEFAULT_STORE, absolute
 
 MODULES = "python"
 """The folder of a store for modules that were written from a script or a notebook; they are never an object."""
+_OF_PYTHON = ("site-packages", "dist-packages", "lib-dynload")
 
 
 def make_importable(folders: Iterable[str | Path], environ: Mapping[str, str]) -> dict[str, str]:
@@ -30,8 +31,10 @@ def modules_folder(store: str) -> Path:
 
 def import_folders() -> list[str]:
     """The folders that this process imports a user's modules from: all of its path but Python's own and packages."""
-    own = {os.path.realpath(path) for path in sysconfig.get_paths().values()}
-    own |= {os.path.realpath(each) for each in sys.path if each.endswith((".zip", "site-packages"))}
-    own |= {f"{os.path.realpath(sysconfig.get_paths()['stdlib'])}/lib-dynload"}
-    found = [os.path.realpath(each or ".") for each in sys.path]  # noqa: PTH100: "" is the current folder
-    return [each for each in dict.fromkeys(found) if each not in own and os.path.isdir(each)]  # noqa: PTH112
+    own = {Path(path).resolve() for path in sysconfig.get_paths().values()}
+    found = (Path(each or ".").resolve() for each in sys.path)
+    return [
+        str(each)
+        for each in dict.fromkeys(found)
+        if each.is_dir() and each not in own and each.name not in _OF_PYTHON
+    ]

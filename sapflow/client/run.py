@@ -64,19 +64,8 @@ def run(
     with ExitStack() as stack:
         document, source = stack.enter_context(job.resolved(_spool(job, asked)))
         checked = job.for_local_run(document)
-        folders: list[str | Path] = [
-            *([] if job.folder is None else [job.folder]),
-            *importable.import_folders(),
-        ]
         url = session.store_url(checked, asked)
-        written = importable.modules_folder(url)
-        if (factory := job.model_source) is not None:
-            factory.write(written)
-        if written.is_dir():
-            folders.insert(0, written)
-        environ: Mapping[str, str] = dict(os.environ)
-        if checked.spec.model.entrypoint is not None:
-            environ = importable.make_importable(folders, environ)
+        environ = _environment(job, importable.modules_folder(url))
         opened = stack.enter_context(session.open_session(checked, environ, store=url))
         outcome = local_run.outcome_of(opened, again=again)
         shown = Display() if outcome is not None else stack.enter_context(display_of(opened, progress))
@@ -339,6 +328,17 @@ class _Feed(Display):
 
 def _evaluated(known: Progress, loss: float | None, accuracy: float | None) -> Progress:
     return replace(known, validation_loss=loss, validation_accuracy=accuracy)
+
+
+def _environment(job: TrainingJob, written: Path) -> Mapping[str, str]:
+    """The environment of functions that import what this program does; a factory's module goes into `written`."""
+    if job.spec.model.entrypoint is None:
+        return dict(os.environ)
+    if (factory := job.model_source) is not None:
+        factory.write(written)
+    beside = [] if job.folder is None else [job.folder, Path.cwd()]
+    inherited = {**os.environ, "PYTHONPATH": os.pathsep.join(importable.import_folders())}
+    return importable.make_importable([written, *beside], inherited)
 
 
 def _spool(job: TrainingJob, store: str | None) -> Path:
