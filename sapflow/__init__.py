@@ -4,9 +4,7 @@ The face of Sapflow in Python; docs/python.md shows it at work. What stands here
 `import sapflow` costs functions and commands next to nothing.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing itself takes longer to load than all that is here
 if TYPE_CHECKING:
     from sapflow.client.cluster_client import Client as Client
     from sapflow.client.cluster_client import ClusterJob as ClusterJob
@@ -66,12 +64,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'sapflow' has no attribute {name!r}")
-    found = getattr(import_module(_PLACES[name]), _NAMES.get(name, name))
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # who checks types knows the names from above, and that there are no others
+
+    def __getattr__(name: str) -> object:
+        if name not in _PLACES:
+            raise AttributeError(f"module 'sapflow' has no attribute {name!r}")
+        from importlib import import_module
+
+        found = getattr(import_module(_PLACES[name]), _NAMES.get(name, name))
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:
