@@ -91,7 +91,8 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
     display = _display(given, opened)
     try:
         with stoppable(), display, _metrics(given, opened, display) as metrics:
-            local_run.outcome_of(opened, again=given.again)
+            if outcome is not None:
+                opened.forget()
             manifest, flops = local_run.prepare(opened, display, environ)
             observer = Observers(display)
             if metrics is not None:

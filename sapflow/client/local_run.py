@@ -1,7 +1,6 @@
 """What comes before a local run's first step, for the command line and for Python: data, checks, the first forecast."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from sapflow.client import session
 from sapflow.client.session import Session
@@ -47,12 +46,3 @@ def prepare(
     display.stage(f"training {opened.uid}: {count(extent.total, extent.unit)}, {samples}")
     display.begin(Progress(extent))
     return manifest, flops
-
-
-def outcome_of(opened: Session, *, again: bool) -> dict[str, Any] | None:
-    """The outcome of a job that has finished; with `again` that is forgotten, and there is none."""
-    outcome = opened.outcome()
-    if outcome is None or not again:
-        return outcome
-    opened.forget()
-    return None

@@ -67,7 +67,10 @@ def run(
         url = session.store_url(checked, asked)
         environ = _environment(job, importable.modules_folder(url))
         opened = stack.enter_context(session.open_session(checked, environ, store=url))
-        outcome = local_run.outcome_of(opened, again=again)
+        outcome = opened.outcome()
+        if outcome is not None and again:
+            opened.forget()
+            outcome = None
         shown = Display() if outcome is not None else stack.enter_context(display_of(opened, progress))
         return Run(opened, environ, source, shown, stack.pop_all(), max_instances, outcome)
 

@@ -78,7 +78,7 @@ def test_only_a_notebooks_kernel_shows_below_a_cell(monkeypatch: pytest.MonkeyPa
         shell = type(name, (), {})()
         display = types.SimpleNamespace(HTML=str, display=None)
         module = types.SimpleNamespace(get_ipython=lambda shell=shell: shell, display=display)
-        monkeypatch.setitem(sys.modules, "IPython", module)  # type: ignore[arg-type]  # it stands for the package
+        monkeypatch.setitem(sys.modules, "IPython", module)
         assert (notebook.notebook() is not None) == (found is not None), name
 
 
