@@ -28,7 +28,7 @@ class Background(Generic[Result]):
         self.stopped = False
         self._work = work
         self._over = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may stop what is just being stopped
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._result: Result | None = None

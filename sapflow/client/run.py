@@ -1,13 +1,15 @@
 """`sapflow.run`: what the command `sapflow run` does, from a script or a notebook."""
 
 import os
+import signal
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -79,7 +81,7 @@ class Run:
     """A local run of a job. It goes on in the background until it has ended or was stopped.
 
     Iterated over, it gives a Progress after each step and each evaluation, until the end. As a context manager it is
-    stopped where the block is left by an exception. Ctrl-C in `wait` or in an iteration stops it as it does
+    stopped where the block is left by an exception. Ctrl-C in `wait` or in a loop over it stops it as it does
     `sapflow run`: in an orderly way, what is committed stays, and the same job run again goes on from there.
     """
 
@@ -135,16 +137,17 @@ class Run:
     def __iter__(self) -> Iterator[Progress]:
         """Raises as `wait` where the job does not come to its end."""
         seen = 0
-        while True:
-            try:
-                seen, found = self._feed.after(seen)
-            except KeyboardInterrupt:
-                self._interrupted()
-                raise
-            if found is None:
-                self.wait()
-                return
-            yield found
+        with _on_interrupt(self._background.stop):
+            while True:
+                try:
+                    seen, found = self._feed.after(seen)
+                except KeyboardInterrupt:
+                    self._interrupted()
+                    raise
+                if found is None:
+                    break
+                yield found
+        self.wait()
 
     def __enter__(self) -> "Run":
         return self
@@ -331,6 +334,30 @@ class _Feed(Display):
 
 def _evaluated(known: Progress, loss: float | None, accuracy: float | None) -> Progress:
     return replace(known, validation_loss=loss, validation_accuracy=accuracy)
+
+
+@contextmanager
+def _on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """Have Ctrl-C stop a run before it does what it did before, wherever it strikes: in the body of a loop, too."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        stop()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        # A loop that was left may be cleaned up late, elsewhere, or after others have set theirs.
+        if (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is interrupt
+        ):
+            signal.signal(signal.SIGINT, before)
 
 
 def _environment(job: TrainingJob, written: Path) -> Mapping[str, str]:

@@ -120,7 +120,9 @@ def test_the_result_says_what_the_outcome_record_says(finished: sapflow.Run) -> 
 
 
 def test_progress_comes_after_each_step_and_again_to_who_asks_late(finished: sapflow.Run) -> None:
+    before = signal.getsignal(signal.SIGINT)
     found = list(finished)
+    assert signal.getsignal(signal.SIGINT) is before
     assert [each.step for each in found] == sorted(each.step for each in found)
     assert {each.step for each in found} == {1, 2, 3, 4, 5, 6}
     assert all(each.steps == 6 and each.loss is not None for each in found)
@@ -217,6 +219,21 @@ def test_a_run_that_is_stopped_goes_on_when_run_again(finished: sapflow.Run, tmp
         run.wait()
     assert 2 <= newest_commit(store) < 6
     assert sapflow.run(job, store=store, max_instances=1).wait().sha256 == finished.result.sha256
+
+
+def interrupt_at(run: sapflow.Run, step: int) -> None:
+    """Ctrl-C, which strikes in the body of a loop."""
+    for progress in run:
+        if progress.step == step:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_in_the_body_of_a_loop_stops_the_run_too(tmp_path: Path) -> None:
+    run = sapflow.run(TrainingJob("tiny", **fields(algorithm={"steps": 3000})), store=tmp_path / "store")
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_at(run, 2)
+    with pytest.raises(JobStopped, match="was stopped after step"):
+        run.wait()
 
 
 def test_a_wait_that_is_over_leaves_the_run_alone(tmp_path: Path) -> None:
