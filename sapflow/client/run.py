@@ -299,15 +299,15 @@ class _Feed(Display):
             case "stage" | "data":
                 self.check()
             case "progress" | "resumed" if "done" in event:
-                found, known = Progress.of(event), self.newest
-                if known is not None:
-                    found = _evaluated(found, known.validation_loss, known.validation_accuracy)
+                found = Progress.of(event)
+                if self.newest is not None:
+                    found = _evaluated_as(self.newest, found)
                 self.newest = found
                 if event["event"] == "progress" and found.step:
                     self._put(found)
             case "evaluated" if self.newest is not None:
-                loss, accuracy = event.get("validationLoss"), event.get("validationAccuracy")
-                self.newest = _evaluated(self.newest, loss, accuracy)
+                known = self.newest
+                self.newest = _evaluated_as(Progress.of({"done": 0, "total": 0, **event}), known)
                 self._put(self.newest)
 
     def _put(self, found: Progress) -> None:
@@ -332,8 +332,14 @@ class _Feed(Display):
             return self._count - len(self._kept) + place + 1, self._kept[place]
 
 
-def _evaluated(known: Progress, loss: float | None, accuracy: float | None) -> Progress:
-    return replace(known, validation_loss=loss, validation_accuracy=accuracy)
+def _evaluated_as(other: Progress, known: Progress) -> Progress:
+    """What is known, with the evaluation of the other."""
+    return replace(
+        known,
+        validation_loss=other.validation_loss,
+        validation_accuracy=other.validation_accuracy,
+        validation_metrics=other.validation_metrics,
+    )
 
 
 @contextmanager

@@ -23,6 +23,8 @@ class Progress:
     validation_loss: float | None = None
     """Of the newest version that was evaluated on held-out samples."""
     validation_accuracy: float | None = None
+    validation_metrics: Mapping[str, float] = field(default_factory=dict)
+    """Other metrics of that version, by name."""
     seconds_per_step: float | None = None
     """The median of recent steps; None before there are enough."""
     seconds_left: float | None = None
@@ -41,6 +43,7 @@ class Progress:
             accuracy=event.get("accuracy"),
             validation_loss=event.get("validationLoss"),
             validation_accuracy=event.get("validationAccuracy"),
+            validation_metrics=event.get("validationMetrics", {}),
             seconds_per_step=event.get("secondsPerStep"),
             seconds_left=event.get("secondsLeft"),
             cost_usd=event.get("costUSD"),
@@ -61,7 +64,7 @@ class Result:
     version: int
     """The step whose weights these are."""
     metrics: Mapping[str, float]
-    """By name as in the outcome record: loss, validationLoss, validationAccuracy."""
+    """By name as in the outcome record: loss, validationLoss, validationAccuracy and others on held-out samples."""
     seconds: float
     cost_usd: float
     target_reached: bool
@@ -93,6 +96,8 @@ class Result:
             for name, value in outcome.items()
             if isinstance(value, int | float) and not isinstance(value, bool) and name not in _NO_METRICS
         }
+        for name, value in outcome.get("validationMetrics", {}).items():
+            numbers[f"validation{name[:1].upper()}{name[1:]}"] = float(value)
         account = outcome["account"]
         return cls(
             uid=uid,

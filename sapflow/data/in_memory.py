@@ -43,11 +43,16 @@ def named(source: Source, spool: Path | None) -> Iterator[Source]:
         spool.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=spool) as file:
         chunks: list[tuple[int, Part]] = []
-        for chunk in source.read():
+
+        def once() -> Iterator[Chunk]:
+            for chunk in source.chunks():
+                for array in (chunk.features, chunk.targets):
+                    np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+                chunks.append((chunk.row, chunk.part))
+                yield chunk
+
+        for chunk in replace(_plain(source), chunks=once).read():
             _add(digest, chunk)
-            for array in (chunk.features, chunk.targets):
-                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
-            chunks.append((chunk.row, chunk.part))
 
         def again() -> Iterator[Chunk]:
             file.seek(0)
@@ -55,8 +60,11 @@ def named(source: Source, spool: Path | None) -> Iterator[Source]:
                 features, targets = (np.lib.format.read_array(file, allow_pickle=False) for _ in range(2))
                 yield Chunk(features, targets, source.name, row, part)
 
-        kept = Source(source.name, again, source.task, source.classes, source.brings_validation)
-        yield _renamed(kept, digest.hexdigest())
+        yield _renamed(replace(_plain(source), chunks=again), digest.hexdigest())
+
+
+def _plain(source: Source) -> Source:
+    return Source(source.name, source.chunks, source.task, source.classes, source.brings_validation)
 
 
 def _renamed(source: Source, digest: str) -> Source:

@@ -42,7 +42,7 @@ def test_python_and_yaml_say_the_same_job() -> None:
         workers=4,
         algorithm={"steps": 5, "seed": 3},
         optimizer={"name": "Momentum", "learning_rate": 0.1},
-        merge={"structure": (1, 2, 4)},
+        merge={"structure": (1, 2, 4), "channel": "Store"},
         evaluation={"every_steps": 2},
         limits={"retries": 100},
     )

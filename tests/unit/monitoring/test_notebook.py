@@ -52,7 +52,7 @@ def test_the_picture_is_html_and_is_replaced_as_the_run_goes_on() -> None:
         assert "cutting &lt;samples&gt;" in cell.shown[-1]
         display.planned(Plan(structure=(1, 8), shards=1), None)
         display.committed(commit(7))
-        display.evaluated(7, 0.25, 0.9)
+        display.evaluated(7, {"loss": 0.25, "accuracy": 0.9})
     last = cell.shown[-1]
     for words in (
         "<pre",
@@ -107,7 +107,7 @@ def test_several_displays_hear_the_same_and_keep_their_own_progress() -> None:
         both.cut(3)
         both.begin(Progress(EXTENT))
         both.committed(commit(1))
-        both.evaluated(1, 0.5, None)
+        both.evaluated(1, {"loss": 0.5})
         both.emit({"event": "metrics", "url": "x"})
     assert (one.entered, other.entered) == (0, 0)
     assert one.heard == other.heard == ["stage", "data", "progress", "evaluated", "metrics"]
