@@ -123,6 +123,26 @@ def test_options_are_those_of_files() -> None:
     assert in_memory.source((X, Y), {"task": "Regression"}).task == "regression"
 
 
+@pytest.mark.parametrize("kind", ["an array", "a Dataset", "a DataFrame"])
+def test_several_labels_a_sample_keep_their_task_on_every_way(kind: str, tmp_path: Path) -> None:
+    labels = np.stack([Y > 0, Y > 1], axis=1).astype(np.int64)
+    frame = pandas.DataFrame(
+        {**{name: X[:, i] for i, name in enumerate("abc")}, "p": labels[:, 0], "q": labels[:, 1]}
+    )
+    holders: dict[str, tuple[Any, dict[str, object]]] = {
+        "an array": ((X, labels), {}),
+        "a Dataset": (TensorDataset(torch.from_numpy(X), torch.from_numpy(labels)), {}),
+        "a DataFrame": (frame, {"targets": ["p", "q"]}),
+    }
+    given, options = holders[kind]
+    with in_memory.named(in_memory.source(given, options), tmp_path) as found:
+        assert found.name == name_of((X, labels))
+        tasks = {task.__name__ for task, _ in found.read_task()}
+    expected = {task.__name__ for task, _ in in_memory.source((X, labels), {}).read_task()}
+    assert tasks == expected
+    assert tasks != {task.__name__ for task, _ in in_memory.source((X, labels * 1.5), {}).read_task()}
+
+
 def test_pandas_own_types_of_numbers_are_numbers() -> None:
     frame = pandas.DataFrame(columns()).astype({"a": "Float64", "label": "Int64"})
     assert name_of(frame, {"target": "label"}) == name_of((X, Y))
