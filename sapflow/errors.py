@@ -14,8 +14,8 @@
     │   ├── OutOfMemory              the instance was killed over its memory limit
     │   ├── InvocationTimeout        no answer within the seconds given (retryable)
     │   └── InstanceLost             the instance died or hung up (retryable)
-    ├── JobFailed                    the job cannot go on: `version` is its last good step
-    └── JobStopped                   a run was stopped by whom it belongs to; run again, the job goes on
+    ├── JobFailed                    the job cannot continue: `version` is its last good step
+    └── JobStopped                   the caller stopped the run; when it is run again, the job goes on
 
 Each message says what was wrong, where, and what to do. Whether a retry may help is in the type.
 """
@@ -130,6 +130,6 @@ class JobFailed(SapflowError):
 
 
 class JobStopped(SapflowError):
-    """A run was stopped by whom it belongs to; run again, the job goes on from the last commit."""
+    """The caller stopped the run. When it is run again, the job goes on from the last commit."""
 
     reason = "Stopped"
