@@ -171,7 +171,7 @@ class Driver:
         plan, forecast = planning.first(planning.size(sizes, reply.slots))
         if self._placed is not None:
             plan = plan.model_copy(update={"cells": self._placed.cells})
-        await self._records.write(keys.plan(self._prefix, plan.name), plan.body())
+        await self._records.write(keys.plan(self._prefix, plan.name), plan.body(), durable=True)
         workers = job.spec.workers
         context.lay_out(reply.layout)
         commit = Commit(
@@ -340,7 +340,9 @@ class _Walk:
         An object may exist for writers and be missing for readers, as was seen after two MinIO processes used the same
         volume. The objects that replace them are the same, and another driver that misses one repeats its step, too.
         """
-        await asyncio.to_thread(self._context.store.delete, self._algorithm.contributions().keys)
+        left = self._algorithm.contributions()
+        self._keeper.discard_in_cells(left)
+        await asyncio.to_thread(self._context.store.delete, left.keys)
 
     async def _planned_anew(self, old: Commit, new: Commit) -> dict[str, Any]:
         """The changes to a commit that begins another plan. The plan's record is written first."""
@@ -352,7 +354,9 @@ class _Walk:
         if found is None:
             return {}
         plan, forecast = found
-        await self._context.records.write(keys.plan(self._context.prefix, plan.name), plan.body())
+        await self._context.records.write(
+            keys.plan(self._context.prefix, plan.name), plan.body(), durable=True
+        )
         return {"plan": plan.name, "forecast": forecast}
 
     def _settle(self, commit: Commit, plan: Plan) -> None:

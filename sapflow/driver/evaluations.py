@@ -172,7 +172,7 @@ class Evaluations:
         sums = {name: float.fromhex(text) for name, text in reply.sums.items()}
         measures = context.task.measures(context.job.spec, reply.samples)
         record = record_of(version, reply.samples, values_of(measures, sums, reply.samples))
-        if not await context.records.write(keys.evaluation(context.prefix, version), record):
+        if not await context.records.write(keys.evaluation(context.prefix, version), record, durable=True):
             record = await self._record(version) or record
         return record
 

@@ -98,15 +98,23 @@ def _equations(one: Measurement, constants: Constants) -> Iterator[tuple[Units, 
     model = CostModel(one.work, constants)
     stages = tuple(model.stages(one.structure, one.shards))
     computing = stages[0].waves * one.work.compute_seconds
-    yield model.path(stages, waiting=True), max(one.seconds - computing, 0.0)
+    path = model.path(stages, waiting=True)
+    yield path, max(one.seconds - computing - _known(path, constants), 0.0)
     for index, level in enumerate(one.levels):
         if level.calls:
             # The root's two phases, where there are shards, are one level.
             mine = stages[index:] if index == len(one.structure) - 1 else stages[index : index + 1]
-            yield from _parts(index, mine, level)
+            yield from _parts(index, mine, level, constants)
 
 
-def _parts(index: int, stages: Sequence[Stage], level: LevelTime) -> Iterator[tuple[Units, float]]:
+def _known(units: Units, constants: Constants) -> float:
+    """Seconds by a constant that is not fitted: what the bytes of inline contributions take on their way."""
+    return constants.seconds({"inline_byte": units.get("inline_byte", 0.0)})
+
+
+def _parts(
+    index: int, stages: Sequence[Stage], level: LevelTime, constants: Constants
+) -> Iterator[tuple[Units, float]]:
     """The equations of one level: below the root one call by phase, at the root one call of each of its phases."""
     calls = level.calls / len(stages)
     root = stages[0].name.startswith("root")
@@ -114,19 +122,20 @@ def _parts(index: int, stages: Sequence[Stage], level: LevelTime) -> Iterator[tu
     for stage in stages:
         for name, number in stage.units.items():
             units[name] = units.get(name, 0.0) + number
+    known = _known(units, constants)
     if root:
-        yield units, level.seconds / calls
+        yield units, max(0.0, level.seconds / calls - known)
         return
     phases = {name: seconds / calls for name, seconds in level.phases.items()}
-    requests = units["request"]
+    requests, stored = units.get("request", 0.0), "write" in units
     if index == 0:
-        # Half of a worker's requests read parameters, the other half write its contribution.
-        requests /= 2
+        if stored:
+            # Half of a worker's requests read parameters, the other half write its contribution.
+            requests /= 2
         yield {"request": requests, "read": units["read"]}, phases.get("read", 0.0)
     else:
-        yield (
-            {name: units[name] for name in ("fetch", "fetch_byte", "child", "child_byte")},
-            phases.get("merge", 0.0),
-        )
-    yield {"request": requests, "write": units["write"]}, phases.get("write", 0.0)
-    yield {"call": units["call"]}, max(0.0, level.seconds / calls - sum(phases.values()))
+        children = ("fetch", "fetch_byte", "child", "child_byte", "inline")
+        yield {name: units[name] for name in children if name in units}, phases.get("merge", 0.0)
+    if stored:
+        yield {"request": requests, "write": units["write"]}, phases.get("write", 0.0)
+    yield {"call": units["call"]}, max(0.0, level.seconds / calls - sum(phases.values()) - known)

@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from sapflow.errors import SpecError
 from sapflow.planning import search
 from sapflow.planning.constants import Constants
 from sapflow.planning.cost_model import Work
+from sapflow.planning.inline import misfit
 from sapflow.planning.search import Candidate, Objective
 from sapflow.planning.workload import Size, most_shards
 from sapflow.spec.training_job import TrainingJob
 
+_MOST_INLINE = 200
+"""Trees that are looked at where only those count whose contributions are inline."""
 MOST_CANDIDATES = 2_000
 """How many of the best trees are examined to find one that keeps within a limit."""
 _UNLIMITED = 2**60
@@ -91,7 +95,21 @@ def candidates(
     else:
         own = [search.candidate(work, constants, price, tree, number) for number in shards]
         ranking = iter(sorted(own, key=lambda one: (figure(one, by), one.shards)))
-    return (one for one in ranking if one.shards * max(one.structure[:-1]) <= most)
+    narrow = (one for one in ranking if one.shards * max(one.structure[:-1]) <= most)
+    return _inline(narrow, work) if merge.channel == "Inline" else narrow
+
+
+def _inline(ranking: Iterator[Candidate], work: Work) -> Iterator[Candidate]:
+    """Those trees whose contributions are all small enough. Raises SpecError where there is none."""
+    looked_at = list(islice(ranking, _MOST_INLINE))
+    why = {
+        index: misfit(one.structure, one.shards, work.total, work.request_bytes)
+        for index, one in enumerate(looked_at)
+    }
+    fitting = [one for index, one in enumerate(looked_at) if why[index] is None]
+    if not fitting:
+        raise SpecError([("spec.merge.channel", str(why.get(0)))])
+    return iter(fitting)
 
 
 def choose(job: TrainingJob, work: Work, constants: Constants, size: Size, remaining: Remaining) -> Candidate:

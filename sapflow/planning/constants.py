@@ -36,7 +36,7 @@ class Constants:
     fetch_byte: float
     """Transfer of one byte of a child on a connection of its own. Children requested together arrive in parallel."""
     inline: float
-    """One contribution handed on inside a request."""
+    """One inline child of a merger, whatever its size."""
     inline_byte: float
     """One byte of a contribution inside a request or an answer, encoded, sent and decoded."""
     flop: float
@@ -51,7 +51,7 @@ class Constants:
         return replace(self, origin=origin, **values)
 
 
-_NOT_FITTED = ("origin", "inline", "inline_byte", "flop")
+_NOT_FITTED = ("origin", "inline_byte", "flop")
 FITTED = tuple(field.name for field in fields(Constants) if field.name not in _NOT_FITTED)
 """Constants that are fitted to a step's seconds. `flop` is not: workers report their computing time."""
 

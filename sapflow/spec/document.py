@@ -41,7 +41,7 @@ def parse(document: object, runtime: Runtime | None = "local") -> TrainingJob:
         problems += [
             (path, f"has no effect here: {why}; leave it out")
             for path, why in CLUSTER_ONLY.items()
-            if _lookup(document, path) not in (None, False, "Retain")
+            if (given := _lookup(document, path)) is not None and given is not False and given != "Retain"
         ]
     try:
         job = TrainingJob.model_validate(document)

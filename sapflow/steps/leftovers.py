@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sapflow.messages.refs import CELL, STORE, Ref
+from sapflow.messages.refs import CELL, INLINE, STORE, Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Leftovers:
                 found.append(ref.key)
             elif ref.channel == CELL and ref.cell is not None:
                 in_cells.append((ref.cell, ref.key))
+            elif ref.channel != INLINE:
+                raise ValueError(f"{ref.key}: nobody says what becomes of it on channel {ref.channel!r}")
         return cls(found, in_cells)
 
     def __add__(self, other: "Leftovers") -> "Leftovers":

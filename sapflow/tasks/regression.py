@@ -92,8 +92,9 @@ class Regression(Task):
                 return measures.Determination(np.array(self._statistic("mean")))
             case "mae":
                 return measures.AbsoluteError()
-            case _:
+            case "rmse":
                 return measures.RootSquaredError()
+        raise ValueError(f"regression measures no {name!r}")
 
     def _target_problems(self, spec: "Spec") -> Iterator[Problem]:
         for field, given in (

@@ -15,6 +15,7 @@ from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import split
 from sapflow.errors import SpecError
 from sapflow.planning.extent import Extent
+from sapflow.planning.inline import misfit
 from sapflow.planning.search import SHARDS
 from sapflow.planning.workload import Size, most_shards
 from sapflow.quantities import structure
@@ -69,6 +70,7 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
         *_shortage("worker", worker, spec.memory.worker, ", or lower spec.data.microBatchSize"),
         *_shortage("merger", merger, spec.memory.merger, ""),
         *_shards(facts.parameters + averaged, job.shards, optimizers.block_size(facts.parameters)),
+        *_channel(job, facts.parameters + averaged),
         *_batches(job, manifest, least_batch),
         *_optimizer(job, manifest, facts),
     ]
@@ -208,6 +210,14 @@ def _shortage(role: str, estimate: Estimate, given: str, remedy: str) -> Iterato
     if shortage is not None:
         enough = -(-estimate.total // _SUGGESTED_STEP) * _SUGGESTED_STEP
         yield f"spec.memory.{role}", f"{shortage}; set at least {format_quantity(enough)}{remedy}"
+
+
+def _channel(job: TrainingJob, total: int) -> Iterator[tuple[str, str]]:
+    """Where the job names its tree: whether contributions can be inline, as it asks. A planner looks for a tree."""
+    if job.spec.merge.channel == "Inline" and not job.planned:
+        why = misfit(job.structure, job.shards, total)
+        if why is not None:
+            yield "spec.merge.channel", why
 
 
 def _shards(total: int, shards: int, block: int) -> Iterator[tuple[str, str]]:

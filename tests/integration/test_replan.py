@@ -109,6 +109,16 @@ def test_a_job_is_planned_once_more_where_its_steps_say_that_another_tree_is_bet
     assert max(seconds[-5:]) < 0.75 * min(seconds[:5])
 
 
+@pytest.mark.parametrize("channel", [None, "Inline"])
+def test_steps_whose_contributions_are_inline_are_measured_and_judged_too(
+    channel: str | None, places: Places
+) -> None:
+    commits, heard = run(place_of(places, merge_channel=channel))
+    assert is_whole(commits)
+    assert (heard.heard[0][0].structure, heard.heard[0][0].inline) == (FLAT, (0,))
+    assert all(len(plan.inline or ()) == len(plan.structure) - 1 for plan, _ in heard.heard)
+
+
 def test_the_forecast_and_its_error_are_part_of_the_outcome(places: Places) -> None:
     place = place_of(places)
     simulation = Simulation(place)

@@ -13,6 +13,7 @@ from sapflow.planning import calibration, search
 from sapflow.planning.calibration import LevelTime, Measurement
 from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
 from sapflow.planning.cost_model import CAUSES, CostModel, Work
+from sapflow.planning.inline import REQUEST
 from sapflow.planning.search import Candidate, Objective
 from sapflow.quantities import structure
 from sapflow.quantities.memory import MERGER_BASE
@@ -256,20 +257,23 @@ def measured(work: Work, truth: Constants, tree: Structure, shards: int = 1) -> 
         mine = stages[number:] if number == last else stages[number : number + 1]
         totals = dict.fromkeys(("compute", "read", "write", "merge"), 0.0)
         for stage in mine:
-            requests = stage.units["request"] / 2 if number == 0 else stage.units["request"]
+            stored, requests = "write" in stage.units, stage.units.get("request", 0)
+            if number == 0 and stored:
+                requests /= 2
             if number == 0:
                 totals["compute"] += stage.calls * work.compute_seconds
                 totals["read"] += stage.calls * truth.seconds(
                     {"request": requests, "read": stage.units["read"]}
                 )
             else:
-                names = ("fetch", "fetch_byte", "child", "child_byte")
+                names = ("fetch", "fetch_byte", "child", "child_byte", "inline")
                 totals["merge"] += stage.calls * truth.seconds(
                     {name: stage.units.get(name, 0.0) for name in names}
                 )
-            totals["write"] += stage.calls * truth.seconds(
-                {"request": requests, "write": stage.units["write"]}
-            )
+            if stored:
+                totals["write"] += stage.calls * truth.seconds(
+                    {"request": requests, "write": stage.units["write"]}
+                )
         levels.append(
             LevelTime(
                 sum(stage.calls for stage in mine),
@@ -279,6 +283,28 @@ def measured(work: Work, truth: Constants, tree: Structure, shards: int = 1) -> 
             )
         )
     return Measurement(work, tree, shards, model.predict(tree, shards, AWS_LAMBDA).seconds, levels)
+
+
+def test_steps_with_inline_contributions_are_predicted_learnt_from_and_take_fewer_requests() -> None:
+    truth = KNATIVE.changed("truth", {"call": 9e-3, "level": 6e-3, "request": 8e-3})
+    stored = Work(workers=16, parameters=42_601, compute_seconds=0.01)
+    inline = replace(stored, request_bytes=REQUEST)
+    tree = (1, 4, 16)
+    model = CostModel(inline, truth)
+    assert all("write" not in stage.units for stage in model.stages(tree, 1) if stage.name != "root")
+    assert seconds(inline, truth, tree) < seconds(stored, truth, tree) - 2 * truth.request
+    step = measured(inline, truth, tree)
+    found = calibration.learn(step, KNATIVE)
+    assert seconds(inline, found, tree) == pytest.approx(step.seconds, rel=0.02)
+    assert found.call == pytest.approx(truth.call, rel=0.1)
+    assert found.inline_byte == KNATIVE.inline_byte
+
+
+def test_contributions_that_are_too_large_go_by_the_store() -> None:
+    work = Work(workers=16, parameters=1_000_000, compute_seconds=0.01)
+    assert seconds(replace(work, request_bytes=REQUEST), KNATIVE, (1, 4, 16)) == seconds(
+        work, KNATIVE, (1, 4, 16)
+    )
 
 
 def regret(parameters: int, workers: int, truth: Constants, learn: Callable[..., Constants]) -> float:
