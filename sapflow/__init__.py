@@ -1,10 +1,10 @@
 """Sapflow: training neural networks on serverless functions.
 
-The face of Sapflow in Python; docs/python.md shows it at work. What stands here is loaded when it is first used:
-`import sapflow` costs functions and commands next to nothing.
+These names are Sapflow's interface for Python programs; docs/python.md explains it with examples. Each name is imported
+when it is first used, so `import sapflow` takes almost no time.
 """
 
-TYPE_CHECKING = False  # typing itself takes longer to load than all that is here
+TYPE_CHECKING = False  # importing typing itself takes longer than everything here
 if TYPE_CHECKING:
     from sapflow.client.cluster_client import Client as Client
     from sapflow.client.cluster_client import ClusterJob as ClusterJob
@@ -41,7 +41,7 @@ _PLACES = {
     "load_model": "sapflow.client.predict",
     "run": "sapflow.client.run",
 }
-"""Where each name is defined."""
+"""The module that defines each name."""
 _NAMES = {"load_model": "load"}
 
 __all__ = [
@@ -64,7 +64,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # who checks types knows the names from above, and that there are no others
+if not TYPE_CHECKING:  # type checkers know the names from above, and that there are no others
 
     def __getattr__(name: str) -> object:
         if name not in _PLACES:

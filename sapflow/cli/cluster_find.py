@@ -26,9 +26,9 @@ def find_job(given: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Clu
 
 @contextmanager
 def asked_too(unknown: DataError) -> Iterator[None]:
-    """Around the question to a cluster for a job that no local store knows.
+    """A context in which a cluster is asked for a job that no local store knows.
 
-    Raises `unknown` where the cluster is of no help either.
+    Raises `unknown` if the cluster does not know it either.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The options that say which cluster a command speaks of, and where in it."""
+"""The options that select a cluster and a namespace."""
 
 import argparse
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from sapflow.client.cluster import Cluster
 
 
 def add_cluster(parser: argparse.ArgumentParser) -> None:
-    """The options that say which cluster and where in it."""
+    """Add the options that select a cluster and a namespace."""
     parser.add_argument(
         "-n", "--namespace", metavar="NAME", help="the job's namespace (default: the context's)"
     )
@@ -21,12 +21,12 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 
 
 def cluster_named(given: argparse.Namespace) -> bool:
-    """Whether the command line speaks of a cluster."""
+    """Whether the command line names a cluster."""
     return any((given.namespace, given.context, given.kubeconfig))
 
 
 def connect(given: argparse.Namespace, environ: Mapping[str, str]) -> Cluster:
-    """The cluster that the command line and the kubeconfig name; nothing is asked of it yet.
+    """The cluster that the command line and the kubeconfig name. No request is sent yet.
 
     Raises ClientMissing, NoCluster.
     """

@@ -10,7 +10,7 @@ from sapflow.cli.cluster_options import add_cluster, cluster_named, connect
 from sapflow.cli.output import print_json
 from sapflow.client import cluster_job
 from sapflow.client.cluster import Cluster
-from sapflow.client.submission import look
+from sapflow.client.submission import describe_now
 from sapflow.errors import DataError
 
 
@@ -25,7 +25,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def asked(given: argparse.Namespace) -> bool:
-    """Whether the command line speaks of a cluster. Raises DataError where it speaks of a local store too."""
+    """Whether the command line names a cluster. Raises DataError if it also names a local store."""
     named = given.all_namespaces or given.watch or cluster_named(given)
     if named and given.store is not None:
         raise DataError(
@@ -35,7 +35,7 @@ def asked(given: argparse.Namespace) -> bool:
 
 
 def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Exit code 0 where the job is known, with --watch where it succeeded. Raises SapflowError."""
+    """Returns exit code 0 if the job is known, with --watch if it succeeded. Raises SapflowError."""
     if given.watch and given.job is None:
         raise DataError("--watch follows one job: name it")
     if given.all_namespaces and given.job is not None:
@@ -45,7 +45,7 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     cluster, job = find_job(given, environ)
     if given.watch:
         return follow.follow(cluster, given, job, from_the_start=False)
-    body = look(cluster, job)
+    body = describe_now(cluster, job)
     if given.json:
         print_json(body)
     else:
@@ -54,7 +54,7 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def status_elsewhere(given: argparse.Namespace, environ: Mapping[str, str], unknown: DataError) -> int:
-    """The status of a job that no local store knows. Raises `unknown` where the cluster is of no help either."""
+    """The status of a job that no local store knows. Raises `unknown` if the cluster does not know it either."""
     with asked_too(unknown):
         return status(given, environ)
 

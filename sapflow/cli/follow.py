@@ -1,4 +1,4 @@
-"""Following a cluster's job to its end: its conditions, events and progress, as lines or as a live picture."""
+"""Follows a cluster's job to its end, and shows its conditions, events and progress as lines or in a live display."""
 
 import contextlib
 import shlex
@@ -13,17 +13,17 @@ from sapflow.cli.output import FAILED, print_json
 from sapflow.cli.stop import Stopped, insistent
 from sapflow.client import cluster_job
 from sapflow.client.cluster import Cluster, Object
-from sapflow.client.submission import NOT_SEEN, look
+from sapflow.client.submission import NOT_SEEN, describe_now
 from sapflow.monitoring.display import Display, Event, LineDisplay, json_line
 from sapflow.text import count
 
 SECONDS_BETWEEN_LINES = 3.0
-SECONDS_BETWEEN_LOOKS = 3.0
-"""Between two looks at a running job's events and pods; more often only where a condition has changed."""
+SECONDS_BETWEEN_READS = 3.0
+"""Seconds between two requests for a running job's events and pods, unless a condition has changed."""
 
 
 class Follower:
-    """Shows what becomes of a job, from what the API server tells of it."""
+    """Shows the course of a job from the API server's objects."""
 
     def __init__(
         self,
@@ -35,31 +35,32 @@ class Follower:
         from_the_start: bool,
         every: float,
     ) -> None:
-        """`from_the_start`: also what was said before. `every`: seconds between two words on progress."""
+        """With `from_the_start` earlier events are shown, too. `every` is the seconds between two lines of progress."""
         self._cluster, self._namespace, self._name = cluster, namespace, name
         self._emit, self._every = emit, every
         self._said: dict[str, tuple[str, str]] = {}
         self._reasons: set[str] = set()
         self._told: set[tuple[str, str]] = set()
-        """Reason and message of events whose condition has not been seen yet."""
+        """Reason and message of events whose condition was not seen yet."""
         self._heard: set[tuple[str, int]] | None = set() if from_the_start else None
-        self._next_progress = self._next_look = 0.0
+        self._next_progress = self._next_read = 0.0
         self._progress: Event | None = None
 
     def run(self) -> Object:
-        """The job once it is finished. Raises JobUnknown where it is deleted meanwhile, ClusterUnavailable."""
+        """Follow the job, and return it once it is finished. Raises JobUnknown if it is deleted, ClusterUnavailable."""
         for job in self._cluster.follow_job(self._namespace, self._name):
             over = cluster_job.finished(job)
             changed = self._conditions(job)
-            if changed or over or time.monotonic() >= self._next_look:
-                self._look(job)
+            if changed or over or time.monotonic() >= self._next_read:
+                self._read_events_and_pods(job)
             self._tell_progress(job, over)
             if over:
                 return job
         raise AssertionError("a job is followed until it is finished or gone")
 
     def _conditions(self, job: Object) -> bool:
-        """Whether something was said; the same reason with other numbers is not, but a trouble that came back is."""
+        """Show changed conditions, and return whether there were any. The same reason with other numbers is no change,
+        but a problem that has returned is."""
         changed = False
         said = [cluster_job.condition(job, cluster_job.SUCCEEDED), *cluster_job.troubles(job)]
         standing = {each["type"] for each in said if each}
@@ -77,8 +78,8 @@ class Follower:
                 self._emit(_spoken("condition", *spoken))
         return changed
 
-    def _look(self, job: Object) -> None:
-        self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+    def _read_events_and_pods(self, job: Object) -> None:
+        self._next_read = time.monotonic() + SECONDS_BETWEEN_READS
         with contextlib.suppress(*NOT_SEEN):
             self._tell_events(self._cluster.events(self._namespace, job["metadata"]["uid"]))
         with contextlib.suppress(*NOT_SEEN):
@@ -90,7 +91,7 @@ class Follower:
         if self._heard is None:
             self._heard = set(found)
         for ident, each in found.items():
-            # The operator leaves an event for each condition that changes: one word on it is enough.
+            # The operator makes an event for each changed condition, and one line about it is enough.
             if ident not in self._heard and each.get("reason") not in self._reasons:
                 kind = "warning" if each.get("type") == "Warning" else "happened"
                 spoken = str(each.get("reason", "")), str(each.get("message", ""))
@@ -111,13 +112,13 @@ def _spoken(kind: str, reason: str, message: str) -> Event:
 
 
 def states(pods: Sequence[Object]) -> list[tuple[str, str]]:
-    """(role, state) of each function."""
+    """The pairs (role, state) of all functions."""
     found = ((cluster_job.role_of(pod), cluster_job.pod_state(pod)) for pod in pods)
     return [(role, state) for role, state in found if role != "driver"]
 
 
 class JobLines(LineDisplay):
-    """One line an event; the functions' pods come and go too often for lines."""
+    """A display with a line for each event, but not for pods of functions, which come and go too often."""
 
     def emit(self, event: Event) -> None:
         if event["event"] != "functions":
@@ -125,12 +126,12 @@ class JobLines(LineDisplay):
 
 
 def open_job_display(stream: TextIO, given: Namespace, job: Object) -> tuple[Display, float]:
-    """The display that the command line asks for, and the seconds between two words of it on progress."""
+    """The display that the command line asks for, and the seconds between its updates of progress."""
     if given.json:
         return JobLines(stream, json_line), SECONDS_BETWEEN_LINES
     if not stream.isatty() or given.plain:
         return JobLines(stream, line), SECONDS_BETWEEN_LINES
-    from sapflow.cli.cluster_live import JobDisplay  # rich, which lines do without
+    from sapflow.cli.cluster_live import JobDisplay  # imports rich, which line displays do not need
 
     metadata = job["metadata"]
     title = f"{metadata['name']} in {metadata['namespace']}: {count(job['spec'].get('workers', 0), 'worker')}"
@@ -138,7 +139,7 @@ def open_job_display(stream: TextIO, given: Namespace, job: Object) -> tuple[Dis
 
 
 def follow(cluster: Cluster, given: Namespace, job: Object, *, from_the_start: bool, **beside: Any) -> int:
-    """Follow a job to its end and report it; the exit code. `beside` goes into the JSON object too.
+    """Follow a job to its end, report it, and return the exit code. `beside` is added to the JSON object.
 
     Raises JobUnknown, ClusterRefused, ClusterUnavailable.
     """
@@ -150,7 +151,7 @@ def follow(cluster: Cluster, given: Namespace, job: Object, *, from_the_start: b
             ended = follower.run()
     except Stopped as stop:
         return _say_left_alone(given, namespace, name, stop)
-    body = look(cluster, ended) | beside
+    body = describe_now(cluster, ended) | beside
     if given.json:
         print_json(body)
     else:
@@ -160,7 +161,7 @@ def follow(cluster: Cluster, given: Namespace, job: Object, *, from_the_start: b
 
 
 def print_job(body: Mapping[str, Any]) -> None:
-    """A job in words."""
+    """Print the description of a job."""
     found = cluster_job.lines(body)
     print(f"{body['job']} in namespace {body['namespace']}")
     width = max(len(name) for name, _ in found)
@@ -169,7 +170,7 @@ def print_job(body: Mapping[str, Any]) -> None:
 
 
 def watch_command(given: Namespace, namespace: str, name: str) -> str:
-    """The command that goes on watching a job."""
+    """The command that continues to watch a job."""
     words = ["sapflow", "status", name, "-n", namespace, "--watch"]
     for option, value in (("--context", given.context), ("--kubeconfig", given.kubeconfig)):
         words += [option, value] if value else []

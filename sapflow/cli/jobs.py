@@ -1,4 +1,4 @@
-"""From what a user names (a YAML file, a job's uid) to jobs and stores."""
+"""Finds the jobs and stores that a user names by a YAML file or a job's uid."""
 
 import argparse
 import sys
@@ -24,7 +24,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 
 def read_text(path: str) -> str:
-    """What a job's file holds, `-` being standard input. Raises DataError."""
+    """The text of a job's file; `-` is standard input. Raises DataError."""
     try:
         return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -34,7 +34,7 @@ def read_text(path: str) -> str:
 
 
 def read_job(path: str, runtime: Runtime = "local") -> TrainingJob:
-    """The job in a YAML file. Raises DataError: no such file; SpecError: all that is wrong with its fields."""
+    """The job in a YAML file. Raises DataError if there is no such file, SpecError with all problems of its fields."""
     text = read_text(path)
     try:
         return load(text, runtime)
@@ -48,9 +48,9 @@ def is_file(name: str) -> bool:
 
 
 def session_of(name: str, store: str | None, environ: Mapping[str, str], *, probe: bool = False) -> Session:
-    """The session of a YAML file's job, of a job's uid, or of its folder in a directory's store.
+    """The session of a job, named by its YAML file, its uid, or its folder in a store.
 
-    Raises DataError where the store has no such job.
+    Raises DataError if the store has no such job.
     """
     if is_file(name):
         return open_session(read_job(name), environ, store=store, probe=probe)
@@ -63,10 +63,10 @@ def session_of(name: str, store: str | None, environ: Mapping[str, str], *, prob
 def make_importable(
     job: TrainingJob, path: str, environ: Mapping[str, str], store: str | None = None
 ) -> Mapping[str, str]:
-    """Let a job's own model be imported, here and in workers: from beside its YAML, from the current folder, and from
-    where a store keeps what was written in Python.
+    """Let a job's own model be imported, here and in workers: from the folder of its YAML, from the current folder, and
+    from the folder of modules that were written from Python.
 
-    The environment for the functions; ours is left alone where the model is a built-in one.
+    Returns the environment for the functions. It is unchanged for a built-in model.
     """
     if job.spec.model.entrypoint is None:
         return environ

@@ -1,4 +1,4 @@
-"""Lines of logs as they are, or as people read them."""
+"""Prints lines of logs, unchanged or formatted for people."""
 
 import json
 from typing import TextIO
@@ -11,11 +11,11 @@ _PLAIN = "\x1b[0m"
 
 
 class Printer:
-    """Writes lines of pods to a stream: readable on a terminal, else as they are."""
+    """Writes lines of pods to a stream: formatted on a terminal, else unchanged."""
 
     def __init__(self, stream: TextIO, *, raw: bool) -> None:
         self.prefixed = False
-        """Whether lines begin with their pod's name."""
+        """Whether each line begins with its pod's name."""
         self._stream, self._raw = stream, raw
         self._readable = stream.isatty() and not raw
 
@@ -26,7 +26,7 @@ class Printer:
 
 
 def readable(line: str) -> str:
-    """An event as time, level, name and fields, for a terminal; a line that is no event without control characters."""
+    """An event as time, level, name and fields for a terminal. From other lines control characters are removed."""
     try:
         found = json.loads(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""`sapflow logs`: what a job's driver and functions say."""
+"""`sapflow logs`: shows the logs of a job's driver and functions."""
 
 import argparse
 import sys
@@ -14,8 +14,8 @@ from sapflow.client.cluster_errors import ClusterRefused
 from sapflow.client.log_pods import container_of, started
 
 _DESCRIPTION = """\
-Show the log of a job in a cluster: its driver's, or with --role its functions'. A line is one event. On a terminal
-lines are made readable; piped, or with --raw, they are the JSON that was written. Lines of several pods begin with
+Show the log of a job in a cluster: that of its driver, or with --role that of its functions. Each line is an event. On
+a terminal lines are formatted; in a pipe, or with --raw, they are the original JSON. Lines of several pods begin with
 the pod's name, but not with --raw."""
 
 _EPILOG = """\
@@ -50,7 +50,7 @@ def add_to(commands: Any) -> None:
 
 
 def logs(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Exit code 0 where the job is known. Raises SapflowError."""
+    """Returns exit code 0 if the job is known. Raises SapflowError."""
     cluster = connect(given, environ)
     namespace = cluster.namespace
     job = cluster.job(namespace, given.job)
@@ -82,7 +82,7 @@ def _show(cluster: Cluster, namespace: str, pod: Object, printer: Printer, query
         for line in lines:
             printer.write(name, line)
     except ClusterRefused as error:
-        # A pod may go between the list and this; a container may have no earlier life.
+        # A pod may have been deleted since it was listed; a container may have no previous run.
         if error.status not in (400, 404):
             raise
         print(f"{name}: {error}", file=sys.stderr)

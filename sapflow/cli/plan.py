@@ -163,7 +163,7 @@ def _make(
     constants, price = workload.constants_of(session.store_url(job, None), runtime), job.price
     work = workload.work_of(job, size, constants, runtime, instances)
     limited = choice.memory_limited(job, work)
-    most = 1 if job.needs_whole_vector else workload.most_shards(size)
+    most = 1 if job.needs_complete_vector else workload.most_shards(size)
     shards = search.feasible_shards(limited, most)
     by = given.by or choice.objective_of(job)
     best = search.search(work, constants, price, shards=shards, objective=by, most=given.candidates)

@@ -1,4 +1,4 @@
-"""`sapflow predict`: try a trained model on samples of a file, or on the job's own held-out ones."""
+"""`sapflow predict`: tries a trained model on samples of a file, or on the job's held-out samples."""
 
 import argparse
 import csv
@@ -26,12 +26,11 @@ FEATURE_NAMES = ("x", "X", "features", "data", "x_test")
 HELD_OUT = 10
 
 _DESCRIPTION = """\
-Use a trained model. It is built again from what its file says and gives, for each sample, the likeliest
-classes with their probabilities, or the predicted values. Without INPUT it is tried on the first held-out
-samples of its job, and the truth is printed beside."""
+Use a trained model. For each sample it prints the likeliest classes with their probabilities, or the
+predicted values. Without INPUT it uses the first held-out samples of the job, and also prints the truth."""
 
 _EPILOG = """\
-INPUT holds features alone, as the data source had them (Sapflow scales them as in training):
+INPUT has features only, with the values of the data source (Sapflow scales them as in training):
   .npy    an array [n, …]               .npz   the same, under x, features or data, or the only one
   .csv    a row of numbers a sample     -      such rows on standard input
 
@@ -63,7 +62,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Exit code 0 where there are predictions. Raises DataError, SpecError, StoreError."""
+    """Returns exit code 0 after printing predictions. Raises DataError, SpecError, StoreError."""
     if given.top < 1:
         raise DataError(f"--top {given.top}: give a number of classes, at least 1")
     folders = [str(Path.cwd())]
@@ -95,9 +94,9 @@ def _predict(given: argparse.Namespace, model: Predictor, session: Session | Non
 
 
 def _session(given: argparse.Namespace, environ: Mapping[str, str]) -> Session | None:
-    """The session of the model's job, where that is known."""
+    """The session of the model's job, if it is known."""
     if given.model.endswith(".safetensors"):
-        return _job_around(Path(given.model), environ)
+        return _job_of_model(Path(given.model), environ)
     return session_of(given.model, given.store, environ)
 
 
@@ -112,8 +111,8 @@ def _model(given: argparse.Namespace, session: Session | None) -> Predictor:
     return predict.decode(content, key)
 
 
-def _job_around(path: Path, environ: Mapping[str, str]) -> Session | None:
-    """The job in whose directory store a model lies, if it does."""
+def _job_of_model(path: Path, environ: Mapping[str, str]) -> Session | None:
+    """The session of the job in whose directory store a model is, or None."""
     parts = path.resolve().parts
     if len(parts) < 5 or parts[-4] != "jobs" or parts[-2] != "result":
         return None
@@ -137,7 +136,7 @@ def _held_out(given: argparse.Namespace, session: Session | None) -> tuple[np.nd
 
 
 def _features(name: str) -> np.ndarray:
-    """Features as the file has them. Raises DataError."""
+    """The features in a file. Raises DataError."""
     if name == "-":
         return _csv(sys.stdin, "standard input")
     path = Path(name)
@@ -170,7 +169,7 @@ def _only_features(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def _csv(text: TextIO, name: str) -> np.ndarray:
-    """Rows of numbers [n, k]; a first row of words is a header."""
+    """Rows of numbers [n, k]; a first row of words is skipped as a header."""
     rows: list[list[float]] = []
     reader = csv.reader(text)
     for cells in reader:
@@ -193,7 +192,7 @@ def _csv(text: TextIO, name: str) -> np.ndarray:
 
 
 def _rows(model: Predictor, outputs: np.ndarray, truth: np.ndarray | None, top: int) -> list[dict[str, Any]]:
-    """One JSON value a sample."""
+    """A JSON value for each sample."""
     rows = model.task.answers(outputs, top)
     if truth is not None:
         for row, target in zip(rows, truth.tolist(), strict=True):

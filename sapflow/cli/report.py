@@ -1,4 +1,4 @@
-"""`sapflow report`: one self-contained page about a job."""
+"""`sapflow report`: writes a self-contained page about a job."""
 
 import argparse
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from sapflow.errors import DataError
 from sapflow.monitoring.report import gather, render
 
 _DESCRIPTION = """\
-Write one page of HTML about a job: loss and accuracy against time and against dollars, where the time of a step goes,
-the merge tree, prediction beside measurement, memory, cost, faults. It needs no network, and can be sent to others.
-Of a job that is still at work, or was interrupted, it shows what is committed. Only reads the store."""
+Write a page of HTML about a job: loss and accuracy over time and over cost, where the time of a step goes, the merge
+tree, predictions beside measurements, memory, cost, faults. It needs no network and can be sent to others. For a job
+that is running or was interrupted it shows what is committed. This only reads the store."""
 
 _EPILOG = """\
 examples:
@@ -29,7 +29,7 @@ examples:
   sapflow report .sapflow/jobs/digits-1a2b3c4d
   sapflow report digits-1a2b3c4d --store /data/sapflow -o digits.html
   sapflow report digits -n team --store 's3://sapflow?endpoint=http://localhost:9000'
-      a job of a cluster, whose store is reached from here (kubectl port-forward), credentials in the environment"""
+      a job of a cluster; its store must be reachable (kubectl port-forward), with credentials in the environment"""
 
 
 def add_to(commands: Any) -> None:
@@ -58,7 +58,7 @@ def add_to(commands: Any) -> None:
 
 
 def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Exit code 0 where the page is written. Raises DataError, StoreError, and what clusters raise."""
+    """Returns exit code 0 after writing the page. Raises DataError, StoreError, and errors of clusters."""
     with _session(given, environ) as session:
         facts = run_until_stopped(gather(session.uid, session.job, session.store))
         if given.no_prediction:
@@ -76,7 +76,7 @@ def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _session(given: argparse.Namespace, environ: Mapping[str, str]) -> Session:
-    """The job in its store: by its name there, else by the uid that a cluster knows under its name."""
+    """The session of a job, found by its name in the store, or else by its uid in a cluster."""
     if cluster_named(given):
         return _in_its_store(find_job(given, environ)[1], given, environ)
     try:
@@ -90,7 +90,7 @@ def _session(given: argparse.Namespace, environ: Mapping[str, str]) -> Session:
 
 
 def _in_its_store(job: Object, given: argparse.Namespace, environ: Mapping[str, str]) -> Session:
-    """A cluster's job in the store that the command line names."""
+    """The session of a cluster's job in the store that the command line names."""
     name, namespace, uid = (job["metadata"][field] for field in ("name", "namespace", "uid"))
     if given.store is None:
         raise DataError(

@@ -1,4 +1,4 @@
-"""`sapflow run`: check a job, cut its data, train it, say what came of it."""
+"""`sapflow run`: checks a job, cuts its data, trains it, and reports the result."""
 
 import argparse
 import shlex
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from sapflow.monitoring.metrics import MetricsObserver
 
 _DESCRIPTION = """\
-Train a job on this machine. Its functions are local processes, started on demand and held to spec.memory.
+Train a job on this machine. Its functions are local processes, which are started on demand and limited to the
+memory in spec.memory.
 
-Everything is kept in the store, step by step. When a run is interrupted, by whatever, run the same command
-again: it goes on from the last step and ends with the same weights, bit for bit. The same YAML (limits and
-checkpoint apart) in the same store is the same job."""
+The store keeps the state of every step. After any interruption, run the same command again: it continues from
+the last step and ends with the same weights, bit for bit. The same YAML in the same store is the same job; only
+limits and checkpoint may change."""
 
 _EPILOG = """\
 examples:
@@ -76,7 +77,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Exit code 0 once the job's result stands. Raises SapflowError, Stopped."""
+    """Returns exit code 0 once the job has its result. Raises SapflowError, Stopped."""
     job = read_job(given.file)
     environ = make_importable(job, given.file, environ, given.store)
     with session.open_session(job, environ, store=given.store) as opened:

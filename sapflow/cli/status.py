@@ -1,4 +1,4 @@
-"""`sapflow status`: how far a job is, from what its store holds or from its cluster."""
+"""`sapflow status`: shows the progress of a job, from its store or from its cluster."""
 
 import argparse
 import asyncio
@@ -22,10 +22,9 @@ from sapflow.tasks.metric import in_order, in_words
 from sapflow.text import count, dollars, duration
 
 _DESCRIPTION = """\
-Show how far a job is, or all jobs of a directory or a cluster. Of a local run it reads the store and nothing
-else: a job that is at work and one that was interrupted look alike there, both are Unfinished. With --namespace,
---all-namespaces, --context, --kubeconfig or --watch, and for a name that the local store does not know, the cluster
-of the kubeconfig is asked."""
+Show the progress of a job, or of all jobs of a directory or a cluster. For local runs only the store is read, in which
+a running job and an interrupted one look the same: both are Unfinished. With --namespace, --all-namespaces, --context,
+--kubeconfig or --watch, and for a name that the local store does not know, the cluster of the kubeconfig is asked."""
 
 _EPILOG = """\
 examples:
@@ -36,7 +35,7 @@ examples:
   sapflow status digits --watch           until it ends: exit code 0 if it succeeded, 1 if it failed
   sapflow status -A                       all jobs of the cluster"""
 
-_EVALUATIONS_LOOKED_FOR = 10_000
+_EVALUATIONS_TRIED = 10_000
 
 
 def add_to(commands: Any) -> None:
@@ -57,7 +56,7 @@ def add_to(commands: Any) -> None:
 
 
 def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Exit code 0 where the job is known. Raises DataError, StoreError, and what clusters raise."""
+    """Returns exit code 0 if the job is known. Raises DataError, StoreError, and errors of clusters."""
     if cluster_status.asked(given):
         return cluster_status.status(given, environ)
     if given.job is None:
@@ -150,8 +149,8 @@ def _progress(session: Session, last: Commit) -> dict[str, Any]:
 
 
 async def _newest_evaluation(records: Records, last: Commit) -> dict[str, Any] | None:
-    """Evaluations are rare and not listed: look back from the last version, most likely places first."""
-    for version in range(last.version, max(0, last.version - _EVALUATIONS_LOOKED_FOR), -1):
+    """The newest evaluation. Evaluations are rare and not listed, so the likeliest earlier versions are tried first."""
+    for version in range(last.version, max(0, last.version - _EVALUATIONS_TRIED), -1):
         found = await records.read(keys.evaluation(records.prefix, version))
         if found is not None:
             return dict(found)

@@ -1,4 +1,4 @@
-"""Ending by Ctrl-C or SIGTERM, in an orderly way."""
+"""Orderly termination after Ctrl-C or SIGTERM."""
 
 import asyncio
 import signal
@@ -14,7 +14,7 @@ AGAIN_SECONDS = 0.5
 
 
 class Stopped(BaseException):
-    """A signal asked us to end. No error: nothing that handles errors may swallow it."""
+    """A signal asked the process to end. It is no Exception, so that error handlers do not catch it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -22,16 +22,16 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """As shells count: 130 for SIGINT, 143 for SIGTERM."""
+        """The exit code by the shells' convention: 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.number
 
 
 @contextmanager
 def stoppable(*, again_seconds: float = 0.0) -> Iterator[None]:
-    """Within it SIGINT and SIGTERM raise Stopped; with `again_seconds`, time and again until that has come through.
+    """A context in which SIGINT and SIGTERM raise Stopped; with `again_seconds` repeatedly, until it takes effect.
 
-    Whatever else leaves it after a signal becomes Stopped too: code in which the signal strikes may make an error of
-    its own out of what is raised, as pydantic does while it builds the schema of a model.
+    Any other exception after a signal becomes Stopped, too, because the interrupted code may turn the exception into
+    one of its own, as pydantic does while it builds a schema.
     """
     received: list[int] = []
 
@@ -52,7 +52,7 @@ def stoppable(*, again_seconds: float = 0.0) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        # Python's own handler is there for an instant while an event loop's is taken away.
+        # Python's own handler is installed for a moment while that of an event loop is removed.
         raise Stopped(received[0] if received else signal.SIGINT) from error
     except BaseException as error:
         if not received or isinstance(error, Stopped):
@@ -66,12 +66,12 @@ def stoppable(*, again_seconds: float = 0.0) -> Iterator[None]:
 
 
 def insistent() -> AbstractContextManager[None]:
-    """`stoppable` for work without an event loop: what a signal raises is lost where it strikes inside a finaliser."""
+    """`stoppable` for work without an event loop. The exception is raised again if it is lost inside a finaliser."""
     return stoppable(again_seconds=AGAIN_SECONDS)
 
 
 def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
-    """`asyncio.run`, in which SIGINT and SIGTERM cancel the work, so that it cleans up. Raises Stopped."""
+    """`asyncio.run` in which SIGINT and SIGTERM cancel the work, so that it can clean up. Raises Stopped."""
     return asyncio.run(_guarded(work))
 
 

@@ -1,4 +1,4 @@
-"""`sapflow submit`: hand a job to a cluster, and watch it there."""
+"""`sapflow submit`: gives a job to a cluster and watches it there."""
 
 import argparse
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from sapflow.errors import SpecError
 from sapflow.spec.document import one_document
 
 _DESCRIPTION = """\
-Check a job and hand it to a cluster that Sapflow is installed in, as `kubectl apply --server-side` would. The
-job goes on there whatever becomes of this command; submitting it again changes what may be changed."""
+Check a job and apply it to a cluster with Sapflow, like `kubectl apply --server-side`. The job runs there
+independently of this command. Submitting it again changes the fields that may be changed."""
 
 _EPILOG = """\
 examples:
@@ -52,7 +52,7 @@ def add_to(commands: Any) -> None:
 
 
 def submit(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Exit code 0 once the cluster has the job, with --watch once it has succeeded. Raises SapflowError."""
+    """Returns exit code 0 once the cluster has the job, with --watch once it has succeeded. Raises SapflowError."""
     document = read_document(given.file)
     cluster = connect(given, environ)
     namespace = namespace_of(document, given.namespace, cluster)
@@ -79,7 +79,7 @@ def submit(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def read_document(path: str) -> dict[str, Any]:
-    """The job in a file as its user wrote it, checked as a cluster would. Raises SpecError, DataError."""
+    """The document in a file, unchanged but checked like in a cluster. Raises SpecError, DataError."""
     text = read_text(path)
     try:
         return checked(one_document(text))

@@ -1,4 +1,4 @@
-"""Work in a thread of its own, which another may stop: it has its event loop there, whatever runs in the caller's."""
+"""Work in a background thread that can be stopped. It has its own event loop, independent of the caller's."""
 
 import asyncio
 import atexit
@@ -12,15 +12,15 @@ from sapflow.client.threads import PatientThreads
 
 Result = TypeVar("Result")
 _LEAVING_SECONDS = 10.0
-"""That a program's end is held up for the orderly end of its runs."""
+"""How long the program's exit waits for runs to stop in an orderly way, in seconds."""
 
 
 class Cancelled(BaseException):
-    """The work was stopped. No error: nothing that handles errors may swallow it."""
+    """The work was stopped. It is no Exception, so that error handlers do not catch it."""
 
 
 class Background(Generic[Result]):
-    """One piece of work in a daemon thread. When the program ends first, it is stopped."""
+    """Work in a daemon thread. It is stopped if the program ends first."""
 
     def __init__(self, name: str, work: "Callable[[Background[Result]], Result]") -> None:
         """Start it. `work` gets this object, by which it runs coroutines and asks whether it is to stop."""
@@ -38,38 +38,38 @@ class Background(Generic[Result]):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, in whatever way."""
+        """Whether the work has ended, with or without a result."""
         return self._over.is_set()
 
     @property
     def error(self) -> BaseException | None:
-        """Why it ended without a result."""
+        """The exception with which the work ended, or None."""
         return self._error
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Whether it has ended, after so many seconds at most."""
+        """Wait at most `timeout` seconds, and return whether the work has ended."""
         return self._over.wait(timeout)
 
     def result(self) -> Result:
-        """What it gave, once it has ended; raises what it raised."""
+        """The result of the work, which has ended; raises the work's exception."""
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]  # None only before it has ended
 
     def stop(self) -> None:
-        """Have it stop, in an orderly way; `wait` says when that is done."""
+        """Ask the work to stop in an orderly way; `wait` returns when it has."""
         with self._lock:
             self.stopped = True
             if self._task is not None and self._loop is not None:
                 self._loop.call_soon_threadsafe(self._task.cancel)
 
     def check(self) -> None:
-        """Within the work: go no further where it is to stop. Raises Cancelled."""
+        """For the work itself: raise Cancelled if it is to stop."""
         if self.stopped:
             raise Cancelled
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Within the work: `asyncio.run`, cancelled where it is to stop. Raises Cancelled."""
+        """For the work itself: `asyncio.run`, which is cancelled if the work is to stop. Raises Cancelled."""
         try:
             return asyncio.run(self._guarded(coroutine))
         except asyncio.CancelledError:
@@ -105,7 +105,7 @@ _UNFINISHED: "weakref.WeakSet[Background[Any]]" = weakref.WeakSet()
 
 
 def run_apart(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """`asyncio.run` in a thread, so that it also works where an event loop is running; Ctrl-C stops it."""
+    """`asyncio.run` in a thread, so that it also works if an event loop is running. Ctrl-C stops it."""
     work = Background[Result]("sapflow", lambda background: background.run(coroutine))
     try:
         work.wait()
@@ -124,5 +124,5 @@ def _stop_all() -> None:
         print(f"{each.name} was stopped, because the program has ended: wait() for it", file=sys.stderr)
 
 
-# Before the standard library's thread pools refuse all further work, which an orderly end needs: `atexit` comes after.
+# This runs before thread pools refuse further work, which an orderly end needs; `atexit` would be too late.
 getattr(threading, "_register_atexit", atexit.register)(_stop_all)

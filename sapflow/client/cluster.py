@@ -1,6 +1,6 @@
-"""A cluster as a user of it sees it: TrainingJobs, their pods, events and logs. Objects are plain dicts.
+"""A cluster for users' commands and programs: TrainingJobs, their pods, events and logs. Objects are plain dicts.
 
-Reads and applies are tried again where that may help; a watch goes on where it was cut off.
+Reads and applies are repeated if that may help, and a watch that was cut off is resumed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ Object = dict[str, Any]
 
 FIELD_MANAGER = "sapflow-cli"
 SIDECAR = "queue-proxy"
-"""Knative's own container in every function's pod."""
+"""The name of Knative's own container in every function's pod."""
 TRAINING_JOBS = Kind(f"{GROUP}/{VERSION}", PLURAL)
 PODS = Kind("v1", "pods")
 EVENTS = Kind("v1", "events")
@@ -40,16 +40,16 @@ def connect(
     context: str | None = None,
     config: str | None = None,
 ) -> "Cluster":
-    """The cluster that the user's kubeconfig names (`config` is its path); nothing is asked of it yet.
+    """The cluster that the user's kubeconfig names (`config` is its path). No request is sent yet.
 
-    `namespace` left out is the context's. Raises ClientMissing, NoCluster.
+    `namespace` defaults to the context's. Raises ClientMissing, NoCluster.
     """
     access, usual = kubeconfig.log_in(config, context, environ)
-    # Loaded here: most commands ask no cluster.
+    # Imported here because most commands do not use a cluster.
     from sapflow.kube.blocking import BlockingApiClient
     from sapflow.kube.client import ApiClient, Patience
 
-    # Not 500: that is how some API servers refuse an apply for good.
+    # 500 is not repeated: some API servers refuse an apply with it.
     patience = Patience(seconds=20.0, tries=3, pause=0.3, again=frozenset({429, 502, 503, 504}))
     return Cluster(BlockingApiClient(ApiClient(access, patience)), access.server, namespace or usual)
 
@@ -65,7 +65,7 @@ class Cluster:
         self._api = api
 
     def close(self) -> None:
-        """End what is under way. A cluster that nobody holds any more is closed by itself."""
+        """End the requests under way. A cluster without references is closed by itself."""
         self._api.close()
 
     def job(self, namespace: str, name: str) -> Object:
@@ -84,7 +84,7 @@ class Cluster:
             raise
 
     def jobs(self, namespace: str | None) -> list[Object]:
-        """The TrainingJobs of a namespace; None: of all. Raises ClusterRefused, ClusterUnavailable."""
+        """The TrainingJobs of a namespace, or of all if it is None. Raises ClusterRefused, ClusterUnavailable."""
         with self._told("list jobs"):
             return self._api.objects(TRAINING_JOBS.path(namespace))
 
@@ -95,7 +95,7 @@ class Cluster:
         return sorted(found, key=_created)
 
     def pod(self, namespace: str, name: str) -> Object | None:
-        """A pod, None where there is none. Raises ClusterRefused, ClusterUnavailable."""
+        """A pod, or None if there is none. Raises ClusterRefused, ClusterUnavailable."""
         try:
             with self._told(f"read the pod {name}"):
                 return self._api.read(PODS.path(namespace, name))
@@ -105,7 +105,7 @@ class Cluster:
             raise
 
     def events(self, namespace: str, uid: str) -> list[Object]:
-        """What was said of an object, oldest first. Raises ClusterRefused, ClusterUnavailable."""
+        """The events of an object, oldest first. Raises ClusterRefused, ClusterUnavailable."""
         with self._told("list events"):
             found = self._api.objects(EVENTS.path(namespace), {"fieldSelector": f"involvedObject.uid={uid}"})
         return sorted(found, key=cluster_job.event_time)
@@ -113,9 +113,9 @@ class Cluster:
     def apply(
         self, namespace: str, document: Mapping[str, Any], *, dry_run: bool = False, force: bool = False
     ) -> tuple[bool, Object]:
-        """Server-side apply of a job as its user wrote it: whether it is new, and the job.
+        """Apply a job server-side as its user wrote it. Returns whether it is new, and the job.
 
-        Raises SpecError: what the API server rejects; ClusterRefused, ClusterUnavailable.
+        Raises SpecError if the API server rejects fields, ClusterRefused, ClusterUnavailable.
         """
         name = document["metadata"]["name"]
         with self._told(f"apply the job {name}"):
@@ -124,7 +124,7 @@ class Cluster:
             )
 
     def delete(self, namespace: str, name: str) -> None:
-        """Delete a TrainingJob, and with it all that belongs to it.
+        """Delete a TrainingJob and everything that belongs to it.
 
         Raises JobUnknown, ClusterRefused, ClusterUnavailable.
         """
@@ -133,14 +133,14 @@ class Cluster:
             with self._told(f"delete the job {name}"):
                 self._api.delete(TRAINING_JOBS.path(namespace, name), uid)
         except ClusterRefused as error:
-            # Gone since, or a second try after an answer that was lost.
+            # It is gone already, perhaps after an earlier try whose answer was lost.
             if error.status != 404:
                 raise
 
     def follow_job(self, namespace: str, name: str) -> Iterator[Object]:
-        """A job as it is, and as it is after each change.
+        """Yields the job as it is now, and after each change.
 
-        Raises JobUnknown where there is none, or no more; ClusterRefused, ClusterUnavailable.
+        Raises JobUnknown if there is no such job (any more), ClusterRefused, ClusterUnavailable.
         """
         uid = self.job(namespace, name)["metadata"]["uid"]
         with self._told("watch the job"):
@@ -152,7 +152,7 @@ class Cluster:
                 yield found[0]
 
     def follow_pods(self, namespace: str, job: str, role: str) -> Iterator[Object]:
-        """A job's pods of one role, each as it is and after each change; those that go are passed over."""
+        """Yields a job's pods of a role as they are now, and each after it changes. Deleted pods are ignored."""
         with self._told("watch pods"):
             for what, found in self._api.changes(
                 PODS.path(namespace), {"labelSelector": selector(job, role)}
@@ -163,10 +163,10 @@ class Cluster:
     def log(
         self, namespace: str, pod: str, container: str, *, follow: bool = False, **options: Any
     ) -> Iterator[str]:
-        """A container's log, line by line; with `follow` until the container ends.
+        """The lines of a container's log; with `follow` until the container ends.
 
-        `options`: since_seconds, tail_lines, previous, timestamps. Raises ClusterRefused, ClusterUnavailable: also
-        where a followed log has been silent for long.
+        `options` may have since_seconds, tail_lines, previous and timestamps. Raises ClusterRefused, and
+        ClusterUnavailable, also if a followed log has been silent for long.
         """
         query = {"container": container} | ({"follow": "true"} if follow else {})
         query |= {_LOG_OPTIONS[name]: str(value).lower() for name, value in options.items()}
@@ -175,7 +175,7 @@ class Cluster:
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
-        """Refusals, in words for people who wanted to do `what`. Raises as `told` says."""
+        """Translate refusals for people who wanted to do `what`. Raises the errors of `told`."""
         try:
             yield
         except ClusterError as error:

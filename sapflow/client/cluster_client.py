@@ -1,4 +1,4 @@
-"""`sapflow.Client`: what the commands submit, status and logs do, from a script or a notebook."""
+"""`sapflow.Client`: the commands submit, status and logs for scripts and notebooks."""
 
 import os
 import queue
@@ -22,23 +22,23 @@ Role = Literal["driver", "worker", "merger"]
 
 @dataclass(frozen=True, slots=True)
 class ClusterJob:
-    """A job of a cluster, as it was when it was asked for."""
+    """The state of a cluster's job at the time of the request."""
 
     name: str
     namespace: str
     uid: str
     state: str
-    """Succeeded, Failed, or why it is neither yet: Pending, Queued, Running, Suspended …"""
+    """Succeeded, Failed, or the reason why it is neither yet: Pending, Queued, Running, Suspended …"""
     reason: str
     message: str
     progress: Progress | None
-    """None before its driver has told of it."""
+    """None before the driver's first report."""
     uri: str | None
-    """Of the model, once there is one."""
+    """The URI of the model, once there is one."""
     sha256: str | None
-    """Of that file: the same as of the same job in a local run with the same plan."""
+    """The SHA-256 of the model's file. A local run of the same job with the same plan has the same."""
     details: Mapping[str, Any] = field(repr=False)
-    """All that `sapflow status --json` prints of it."""
+    """The full description, as `sapflow status --json` prints it."""
 
     @property
     def finished(self) -> bool:
@@ -47,7 +47,7 @@ class ClusterJob:
 
     @classmethod
     def of(cls, job: Object, details: Mapping[str, Any]) -> "ClusterJob":
-        """From what the API server and `cluster_job.describe` say."""
+        """From the API server's object and the description of `cluster_job.describe`."""
         event, result = cluster_job.progress_event(job), details.get("result", {})
         return cls(
             name=details["job"],
@@ -64,17 +64,18 @@ class ClusterJob:
 
 
 class Client:
-    """Jobs in a Kubernetes cluster that Sapflow is installed in, by the user's kubeconfig.
+    """A client for jobs in a Kubernetes cluster with Sapflow. It uses the user's kubeconfig.
 
     Every method may raise ClusterRefused (sapflow.client.cluster_errors) and ClusterUnavailable (sapflow.kube.errors),
-    which say what to do.
+    whose messages say what to do.
     """
 
     def __init__(
         self, namespace: str | None = None, *, context: str | None = None, kubeconfig: str | None = None
     ) -> None:
-        """`namespace` and `context` left out are those of the kubeconfig; that is KUBECONFIG, else ~/.kube/config, else
-        the pod's. Needs the extra `cluster`: pip install 'sapflow[cluster]'. Raises ClientMissing, NoCluster.
+        """`namespace` and `context` default to those of the kubeconfig. The kubeconfig is KUBECONFIG, or else
+        ~/.kube/config, or else the pod's service account. This needs the extra `cluster`:
+        pip install 'sapflow[cluster]'. Raises ClientMissing, NoCluster.
         """
         self._asked = namespace
         self._cluster: Cluster = cluster.connect(
@@ -83,15 +84,16 @@ class Client:
 
     @property
     def namespace(self) -> str:
-        """Where jobs are looked for."""
+        """The namespace of jobs."""
         return self._cluster.namespace
 
     def submit(self, job: TrainingJob, *, dry_run: bool = False, force_conflicts: bool = False) -> ClusterJob:
-        """Hand a job to the cluster, as `kubectl apply --server-side` would: it goes on there whatever becomes of this
-        program. Submitted again, it changes what may be changed.
+        """Apply a job to the cluster, like `kubectl apply --server-side`. It runs there independently of this program.
+        To submit it again changes the fields that may be changed.
 
-        `dry_run`: the API server checks it, and nothing is changed. `force_conflicts`: take over fields that another
-        tool has set. Raises SpecError: what a cluster cannot run, samples in memory for one, or refuses.
+        With `dry_run` the API server checks the job, and nothing is changed. With `force_conflicts` fields are taken
+        over that another tool has set. Raises SpecError if the cluster refuses the job or cannot run it, for example
+        because its samples are in memory.
         """
         document = submission.checked(job.for_cluster())
         namespace = submission.namespace_of(document, self._asked, self._cluster)
@@ -103,24 +105,24 @@ class Client:
     def get(self, name: str) -> ClusterJob:
         """A job, with its pods and warnings in `details`. Raises JobUnknown."""
         found = self._cluster.job(self.namespace, name)
-        return ClusterJob.of(found, submission.look(self._cluster, found))
+        return ClusterJob.of(found, submission.describe_now(self._cluster, found))
 
     def list(self, *, all_namespaces: bool = False) -> "list[ClusterJob]":
         """The jobs of the namespace, or of all."""
         return [_described(each) for each in self._cluster.jobs(None if all_namespaces else self.namespace)]
 
     def follow(self, name: str) -> Iterator[ClusterJob]:
-        """The job as it is, and after each change, until it has finished. Raises JobUnknown where it is deleted."""
+        """Yields the job now and after each change, until it has finished. Raises JobUnknown if it is deleted."""
         for found in self._cluster.follow_job(self.namespace, name):
             yield _described(found)
             if cluster_job.finished(found):
                 return
 
     def wait(self, name: str, *, timeout: float | None = None) -> ClusterJob:
-        """The job, once it has succeeded.
+        """Wait until the job has succeeded, and return it.
 
-        Raises JobFailed where it fails; TimeoutError after so many seconds, JobUnknown where it is deleted.
-        Whatever ends the waiting, Ctrl-C too, the job goes on in the cluster.
+        Raises JobFailed if it fails, TimeoutError after `timeout` seconds, JobUnknown if it is deleted. The job
+        continues in the cluster whatever ends the waiting, also after Ctrl-C.
         """
         last: ClusterJob | None = None
         for each in self.follow(name) if timeout is None else self._in_time(name, timeout):
@@ -134,11 +136,11 @@ class Client:
     def logs(
         self, name: str, *, role: Role = "driver", follow: bool = False, tail: int | None = None
     ) -> Iterator[str]:
-        """The lines that a job's driver writes, or with `role` its functions, as they were written: one JSON object an
-        event. Those of several pods come one pod after the other, with `follow` as they are written.
+        """The lines of the log of a job's driver, or with `role` of its functions. Each line is a JSON object.
 
-        `follow`: until the job has finished. `tail`: only so many of each pod, the newest. Functions' logs go with
-        their pods. Raises JobUnknown.
+        The lines of several pods come pod by pod, or with `follow` in the order in which they are written, until the
+        job has finished. With `tail` only the newest `tail` lines of each pod are returned. The logs of functions
+        disappear with their pods. Raises JobUnknown.
         """
         job = self._cluster.job(self.namespace, name)
         query = {} if tail is None else {"tail_lines": tail}
@@ -151,7 +153,7 @@ class Client:
                 yield from self._log(pod, query)
 
     def delete(self, name: str) -> None:
-        """Delete a job: at work it ends, and what stays in the store is as spec.storage.deletionPolicy says.
+        """Delete a job. A running job ends, and spec.storage.deletionPolicy determines what stays in the store.
 
         Raises JobUnknown.
         """
@@ -161,12 +163,12 @@ class Client:
         try:
             yield from self._cluster.log(self.namespace, pod["metadata"]["name"], container_of(pod), **query)
         except ClusterRefused as error:
-            # The pod may have gone since it was listed.
+            # The pod may have been deleted since it was listed.
             if error.status not in (400, 404):
                 raise
 
     def _in_time(self, name: str, timeout: float) -> Iterator[ClusterJob]:
-        """`follow`, no longer than so many seconds: a thread listens, and ends with the first word after that."""
+        """Like `follow`, for at most `timeout` seconds. A thread listens, and ends with the next change after that."""
         heard: queue.SimpleQueue[ClusterJob | BaseException | None] = queue.SimpleQueue()
         over = threading.Event()
 
@@ -198,5 +200,5 @@ class Client:
 
 
 def _described(job: Object) -> ClusterJob:
-    """What the job itself says, without its pods and events."""
+    """The description of a job without its pods and events."""
     return ClusterJob.of(job, cluster_job.describe(job, None, None, datetime.now(UTC)))

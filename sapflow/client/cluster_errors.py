@@ -2,12 +2,12 @@
 
 SapflowError
 ├── ClientMissing                the kubernetes package is not installed
-├── NoCluster                    no kubeconfig, or one that cannot be used
-├── ClusterError                 of sapflow.kube: `status` is HTTP's
+├── NoCluster                    there is no usable kubeconfig
+├── ClusterError                 defined in sapflow.kube: `status` is the HTTP status
 │   ├── ClusterUnavailable       the API server does not answer (retryable)
-│   └── ClusterRefused           it answered with a refusal
+│   └── ClusterRefused           it refused the request
 │       └── NotInstalled         the cluster knows no TrainingJobs
-└── JobUnknown                   there is no such job, or no more
+└── JobUnknown                   there is no such job (any more)
 """
 
 import json
@@ -32,7 +32,7 @@ class NoCluster(SapflowError):
 
 
 class ClusterRefused(ClusterError):
-    """The API server refuses what was asked; `status` is HTTP's."""
+    """The API server refused a request; `status` is the HTTP status."""
 
 
 class NotInstalled(ClusterRefused):
@@ -54,7 +54,7 @@ _UNDECLARED = re.compile(r"\.(spec[^:]*): field not declared in schema")
 
 
 def told(what: str, server: str, error: ClusterError) -> SapflowError:
-    """A server's refusal to do `what`, or its silence, with a remedy."""
+    """The error for a server that refuses to do `what`, or does not answer, with a remedy."""
     status, body = error.status, error.body
     if not status:
         return ClusterUnavailable(

@@ -1,9 +1,9 @@
-"""A model's factory, from a function of a Python program to an entrypoint that functions can import.
+"""Makes an entrypoint that functions can import from a model's factory, a function of a Python program.
 
-What stands in a module is imported from there. What stands in a script or in a notebook's cells cannot be: to import a
-script would run it again in every function. So its source is copied into a module of its own, together with what it
-uses: imports, other functions and classes, plain constants. The module's name is a digest of its text: another source
-makes another job.
+A factory in a module is imported from there. One in a script or a notebook's cells cannot be imported, because that
+would run the script again in every function. So its source is copied into a new module, together with everything that
+it uses: imports, other functions and classes, plain constants. The module's name is a digest of its text, so another
+source makes another job.
 """
 
 import ast
@@ -31,7 +31,7 @@ _FUTURE_ANNOTATIONS = 0x1000000
 
 @dataclass(frozen=True, slots=True)
 class Factory:
-    """An entrypoint, the arguments that go with it, and the module to be written for it, if there is one."""
+    """An entrypoint with its arguments, and the module to be written for it, if it needs one."""
 
     entrypoint: str
     args: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Factory:
         return self.entrypoint.partition(":")[0]
 
     def write(self, folder: Path) -> None:
-        """Put the module into a folder, unless it is there."""
+        """Write the module into a folder, unless it is there."""
         if self.source is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,9 +54,9 @@ class Factory:
 
 
 def of(given: Callable[..., object]) -> Factory:
-    """The factory that a callable is: a function or class of a module's top level, or of a script or notebook.
+    """The factory for a callable: a function or class at the top level of a module, or in a script or notebook.
 
-    `functools.partial` gives it arguments. Raises SpecError: what functions could not import, and what to do.
+    `functools.partial` gives it arguments. Raises SpecError if functions could not import it, and says what to do.
     """
     args: dict[str, Any] = {}
     while isinstance(given, functools.partial):
@@ -90,7 +90,7 @@ def _wrong(problem: str) -> SpecError:
 
 
 class Extract:
-    """The text of a module that holds one definition of a script or a notebook, and all that it uses."""
+    """The text of a module with a definition from a script or notebook, and everything that it uses."""
 
     def __init__(self, given: FunctionType | type) -> None:
         self._imports: dict[str, str] = {}
@@ -132,7 +132,7 @@ class Extract:
             raise _wrong(f"{name} uses variables of a function around it; pass them as arguments")
         self._postponed |= any(each.__code__.co_flags & _FUTURE_ANNOTATIONS for each in functions)
         source = _source_of(name, value, functions)
-        self._parts[name] = ""  # who refers to itself needs nothing more
+        self._parts[name] = ""  # a definition that refers to itself needs nothing more
         for used in _globals_of(compile(source, "<factory>", "exec", dont_inherit=True)):
             if used != name and used in self._globals and not used.startswith("__"):
                 self._take(used, self._globals[used])
@@ -141,7 +141,7 @@ class Extract:
 
 
 def _importable(value: object) -> bool:
-    """Whether others find the very object by its module and name."""
+    """Whether the same object can be imported by its module and name."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str) or module == "__main__" or "." in name:
         return False
@@ -149,7 +149,7 @@ def _importable(value: object) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether its repr is the value."""
+    """Whether the value can be written as its repr."""
     if isinstance(value, tuple | list | set | frozenset):
         return type(value) in (tuple, list, set, frozenset) and all(map(_is_plain, value))
     if type(value) is dict:
@@ -158,7 +158,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _globals_of(code: CodeType) -> Iterator[str]:
-    """The global names that code reads, that of functions and classes inside included."""
+    """The global names that code reads, including nested functions and classes."""
     for step in dis.get_instructions(code):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             yield str(step.argval)
@@ -168,7 +168,7 @@ def _globals_of(code: CodeType) -> Iterator[str]:
 
 
 def _functions_of(value: FunctionType | type) -> Iterator[FunctionType]:
-    """A function itself, or those that are written in a class."""
+    """The function itself, or the functions that are defined in a class."""
     if isinstance(value, FunctionType):
         yield value
         return
@@ -179,7 +179,7 @@ def _functions_of(value: FunctionType | type) -> Iterator[FunctionType]:
 
 
 def _source_of(name: str, value: FunctionType | type, functions: list[FunctionType]) -> str:
-    """The text of a definition, decorators included. Raises SpecError where it is not known."""
+    """The text of a definition with its decorators. Raises SpecError if it is not known."""
     if functions:
         line = functions[0].__code__.co_firstlineno
         places = [functions[0].__code__.co_filename]
@@ -198,7 +198,7 @@ def _source_of(name: str, value: FunctionType | type, functions: list[FunctionTy
 
 
 def _definition(text: str, name: str, line: int) -> str | None:
-    """The definition of `name` around a line of a text, the last one where the line is 0."""
+    """The definition of `name` at a line of a text, or the last one if the line is 0."""
     try:
         body = ast.parse(text).body
     except SyntaxError:

@@ -1,4 +1,4 @@
-"""The fields of a spec as Python writes them: snake_case, and models of the spec beside plain dicts."""
+"""Fields of a spec in Python: names are in snake_case, and values may be models of the spec or plain dicts."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -12,9 +12,9 @@ from sapflow.errors import SpecError
 
 
 def to_document(value: object, annotation: object, path: str) -> Any:
-    """A field's value as a document has it. Raises SpecError where a field is given by both of its names.
+    """A field's value for the document. Raises SpecError if a field is given by both of its names.
 
-    Whether it is right is the spec's to say: what is not known stays as it is.
+    The spec checks the value later; unknown fields stay as they are.
     """
     if isinstance(value, BaseModel):
         return value.model_dump(by_alias=True, mode="json", exclude_unset=True, exclude_none=True)
@@ -47,7 +47,7 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
 
 
 def _parts(annotation: object) -> list[object]:
-    """The types that a field may have, without bounds."""
+    """The types of a field, without bounds."""
     if get_origin(annotation) is Annotated:
         return _parts(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -56,7 +56,7 @@ def _parts(annotation: object) -> list[object]:
 
 
 def _plain(value: object, path: str) -> Any:
-    """What YAML and JSON have words for: NumPy's numbers, paths and members of an Enum as what they stand for."""
+    """The value as YAML and JSON can express it: NumPy's numbers, paths and members of an Enum are converted."""
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         return value.tolist()
     match value:

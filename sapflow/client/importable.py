@@ -1,4 +1,4 @@
-"""Where a job's own model is imported from: here, and in the functions of a local run."""
+"""The folders from which a job's own model is imported, in this process and in the functions of a local run."""
 
 import os
 import sys
@@ -10,12 +10,12 @@ from urllib.parse import unquote, urlsplit
 from sapflow.client.session import DEFAULT_STORE, absolute
 
 MODULES = "python"
-"""The folder of a store for modules that were written from a script or a notebook; they are never an object."""
+"""The folder in a store's directory for modules that were written from scripts and notebooks. They are no objects."""
 _OF_PYTHON = ("site-packages", "dist-packages", "lib-dynload")
 
 
 def make_importable(folders: Iterable[str | Path], environ: Mapping[str, str]) -> dict[str, str]:
-    """Let modules be imported from these folders, here and in workers; the environment for the functions."""
+    """Let modules be imported from these folders, here and in workers. Returns the environment for the functions."""
     wanted = list(dict.fromkeys(str(folder) for folder in folders))
     sys.path[:0] = [folder for folder in wanted if folder not in sys.path]
     inherited = [environ["PYTHONPATH"]] if environ.get("PYTHONPATH") else []
@@ -23,14 +23,14 @@ def make_importable(folders: Iterable[str | Path], environ: Mapping[str, str]) -
 
 
 def modules_folder(store: str) -> Path:
-    """Where the modules of a store's jobs are written: in its directory, or in our own folder for a remote store."""
+    """The folder for the modules of a store's jobs: in its directory, or in a local folder for a remote store."""
     parts = urlsplit(absolute(store))
     root = Path(unquote(parts.path)) if parts.scheme == "file" else Path(DEFAULT_STORE).resolve()
     return root / MODULES
 
 
 def import_folders() -> list[str]:
-    """The folders that this process imports a user's modules from: all of its path but Python's own and packages."""
+    """The folders from which this process imports a user's modules: its path without Python's own and packages."""
     own = {Path(path).resolve() for path in sysconfig.get_paths().values()}
     found = (Path(each or ".").resolve() for each in sys.path)
     return [

@@ -1,6 +1,6 @@
-"""Following the logs of a job's pods until the job ends, replaced and added pods included.
+"""Follows the logs of a job's pods until the job ends, including pods that are replaced and added.
 
-One thread reads each pod, one watches for pods, one for the job's end; the caller's thread takes what they hear.
+A thread reads each pod, one watches for pods, and one for the job's end. The caller's thread gets their lines.
 """
 
 import queue
@@ -19,7 +19,7 @@ from sapflow.client.log_reading import Rereading
 from sapflow.kube.errors import ClusterUnavailable
 
 _PAUSE_SECONDS = 0.5
-"""A container has ended a moment before its pod says so."""
+"""Pause before a pod is checked again, because a container ends a moment before its pod shows it."""
 _CLOCKS_DIFFER_SECONDS = 120
 
 
@@ -32,12 +32,12 @@ class _Line:
 @dataclass(frozen=True, slots=True)
 class _End:
     pod: str
-    """Nothing more comes from this pod."""
+    """The pod that has no more lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    """The job is over."""
+    """The job has finished."""
 
 
 _Heard = _Line | _End | _Finished | BaseException
@@ -45,7 +45,7 @@ _Heard = _Line | _End | _Finished | BaseException
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line that a pod wrote; `several`: whether more pods than one are read, so that lines need their pod's name."""
+    """A line of a pod's log. `several` tells whether more than one pod is read, so that lines need the pod's name."""
 
     pod: str
     text: str
@@ -55,9 +55,9 @@ class LogLine:
 def follow(
     cluster: Cluster, namespace: str, job: str, role: str, query: Mapping[str, Any]
 ) -> Iterator[LogLine]:
-    """What a role's pods write, until the job has ended. Raises JobUnknown, ClusterRefused, ClusterUnavailable.
+    """The lines of a role's pods until the job has finished. Raises JobUnknown, ClusterRefused, ClusterUnavailable.
 
-    A caller that closes the iterator earlier ends its threads, each when it hears something next.
+    If the caller closes the iterator earlier, each thread ends when it receives something next.
     """
     follower = _Follower(cluster, namespace, job, role, query)
     follower.start()
@@ -80,7 +80,7 @@ class _Follower:
         """Pods that are or were read."""
         self._ended: set[str] = set()
         self._awaited: set[str] | None = None
-        """Once the job is over: the pods whose logs come to an end by themselves."""
+        """After the job has finished: the pods whose logs end by themselves."""
         self._closed = False
 
     @property
@@ -92,11 +92,11 @@ class _Follower:
         _in_background(self._watch_job)
 
     def close(self) -> None:
-        """Nobody takes lines any more."""
+        """Stop, because nobody reads lines any more."""
         self._closed = True
 
     def next(self) -> _Line | None:
-        """The next line, None once there are no more. Raises what the threads could not go on from."""
+        """The next line, or None if there are no more. Raises the threads' errors."""
         while self._awaited is None or not self._awaited <= self._ended:
             match self._heard.get():
                 case _Line() as line:
@@ -110,7 +110,7 @@ class _Follower:
         return None
 
     def _pods_that_end(self) -> set[str]:
-        """Functions are ended some time after their job: nobody waits for them."""
+        """The pods whose logs end by themselves. Functions end some time after their job, so they do not count."""
         found = self._cluster.pods(self._namespace, self._job, self._role)
         for pod in found:
             self._begin(pod)
@@ -135,7 +135,7 @@ class _Follower:
                     return
 
     def _begin(self, pod: Object) -> None:
-        """Read a pod's log from now on, if there is one and nobody does."""
+        """Begin to read a pod's log, if it has one and is not read yet."""
         name = pod["metadata"]["name"]
         with self._lock:
             if name in self._read or not started(pod):
@@ -151,7 +151,8 @@ class _Follower:
             self._heard.put(_End(name))
 
     def _read_to_the_end(self, name: str, container: str) -> None:
-        """Cut off, or silent for long, the log is asked for anew, and what was heard of it passed over."""
+        """Read a log to its end. If it was cut off or silent for long, it is requested again and known lines are
+        skipped."""
         reading, query, over = Rereading(), self._query, False
         while True:
             try:
@@ -161,7 +162,7 @@ class _Follower:
                 pod = self._cluster.pod(self._namespace, name)
                 if pod is None:
                     return
-                # What it wrote at the very end may have come after the answer: read once more.
+                # The last lines may have been written after the answer, so the log is read once more.
                 over = ended(pod)
             except ClusterUnavailable:
                 pass
@@ -177,13 +178,13 @@ class _Follower:
                     return
                 self._heard.put(_Line(name, text))
         except ClusterRefused as error:
-            # There is no log: the container is starting anew, its log was cleaned up, or the pod is gone.
+            # There is no log: the container is restarting, its log was removed, or the pod is gone.
             if error.status not in (400, 404):
                 raise
 
 
 class _HandOver:
-    """Whatever goes wrong inside is raised in the caller's thread: here nobody would hear of it, and wait for ever."""
+    """A context that passes exceptions to the caller's thread, which would otherwise wait forever."""
 
     def __init__(self, heard: "queue.SimpleQueue[_Heard]") -> None:
         self._heard = heard
@@ -200,7 +201,7 @@ class _HandOver:
 
 
 def _seconds_since(written: int) -> int:
-    """Since a line was written, in nanoseconds since 1970."""
+    """Seconds since a line was written; `written` is in nanoseconds since 1970."""
     return max(0, (time.time_ns() - written) // 10**9)
 
 

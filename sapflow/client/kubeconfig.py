@@ -1,6 +1,6 @@
-"""A user's way to a cluster: the kubeconfig, read by the `kubernetes` package, which is loaded when it is asked for.
+"""Access to a cluster by a user's kubeconfig. The `kubernetes` package reads it, and is imported when needed.
 
-It knows every way to log in that kubectl knows: tokens, client certificates, plug-ins, providers.
+It supports all of kubectl's ways to log in: tokens, client certificates, plug-ins, providers.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ from sapflow.client.cluster_errors import ClientMissing, NoCluster
 from sapflow.kube.access import ACCOUNT, Access, AccessSource, ServiceAccount
 
 _MALFORMED = (OSError, ValueError, TypeError, AttributeError, KeyError)
-"""What reading a kubeconfig raises that is YAML, but no kubeconfig."""
+"""Exceptions from reading a file that is YAML but no kubeconfig."""
 
 
 def has_cluster(environ: Mapping[str, str]) -> bool:
-    """Whether there is a kubeconfig, or a service account, to reach a cluster by."""
+    """Whether there is a kubeconfig or a service account for a cluster."""
     return _exists(_path(None, environ)) or ServiceAccount.in_pod(environ) is not None
 
 
 def log_in(asked: str | None, context: str | None, environ: Mapping[str, str]) -> tuple[AccessSource, str]:
-    """A way to a cluster, and the namespace that is meant where none is named; nothing is asked of it yet.
+    """Access to a cluster, and its default namespace. No request is sent yet.
 
-    `asked` is a kubeconfig's path (several, as in KUBECONFIG), `context` one of its contexts. Where neither is given
-    and there is no kubeconfig, a pod's own service account is taken. Raises ClientMissing, NoCluster.
+    `asked` is the path of a kubeconfig (or several, as in KUBECONFIG), `context` one of its contexts. If neither is
+    given and there is no kubeconfig, the pod's own service account is used. Raises ClientMissing, NoCluster.
     """
     path = _path(asked, environ)
     if not _exists(path):
@@ -57,7 +57,7 @@ def log_in(asked: str | None, context: str | None, environ: Mapping[str, str]) -
 
 
 def _of_pod(environ: Mapping[str, str]) -> tuple[AccessSource, str] | None:
-    """The account and the namespace of the pod that this is, None outside of pods. Raises NoCluster."""
+    """The account and the namespace of this pod, or None outside of pods. Raises NoCluster."""
     try:
         account = ServiceAccount.in_pod(environ)
         if account is None:
@@ -73,7 +73,7 @@ def _path(asked: str | None, environ: Mapping[str, str]) -> str:
 
 
 def _exists(kubeconfig: str) -> bool:
-    """Whether one of its files is there; KUBECONFIG may name several."""
+    """Whether one of the files exists; KUBECONFIG may name several."""
     return any(Path(each).expanduser().is_file() for each in kubeconfig.split(os.pathsep) if each)
 
 
@@ -84,10 +84,10 @@ def _namespace_of(config: Any, path: str, context: str | None) -> str:
 
 
 class KubeconfigAccess:
-    """What the `kubernetes` package has read: it renews tokens and certificates that end, in its own time."""
+    """Access as the `kubernetes` package has read it. The package renews tokens and certificates itself."""
 
     def __init__(self, settings: Any) -> None:
-        """`settings` is a `kubernetes.client.Configuration`. Raises OSError, ValueError: files that cannot be used."""
+        """`settings` is a `kubernetes.client.Configuration`. Raises OSError or ValueError if its files are unusable."""
         self._settings = settings
         self.server = str(settings.host).rstrip("/")
         self._files: tuple[Any, ...] = ()
@@ -97,16 +97,16 @@ class KubeconfigAccess:
         self._read()
 
     async def current(self) -> Access:
-        # A plug-in may be run for it, which takes its time and is not to be run twice at once.
+        # This may run a plug-in, which takes time and must not run twice at once.
         async with self._lock:
             return await asyncio.to_thread(self._read)
 
     def refused(self) -> None:
-        """The package knows when what it has read ends, and reads it anew then."""
+        """Does nothing: the package knows when credentials expire, and reads them again then."""
 
     def _read(self) -> Access:
         settings = self._settings
-        # Asking for it is what renews it.
+        # Reading the token renews it.
         said = settings.get_api_key_with_prefix("BearerToken", alias="authorization")
         files = (settings.verify_ssl, settings.ssl_ca_cert, settings.cert_file, settings.key_file)
         if files != self._files:

@@ -1,4 +1,4 @@
-"""What comes before a local run's first step, for the command line and for Python: data, checks, the first forecast."""
+"""The preparation of a local run, for command line and Python: cutting data, checks, the first forecast."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ from sapflow.training import estimate
 
 
 def find_manifest(opened: Session) -> Manifest | None:
-    """The manifest of the job's data, None where that is not cut yet."""
+    """The manifest of the job's data, or None if it is not cut yet."""
     try:
         return load_manifest(opened.store, manifest_key(keys.data(opened.prefix)))
     except ObjectMissing:
@@ -27,9 +27,9 @@ def find_manifest(opened: Session) -> Manifest | None:
 def prepare(
     opened: Session, display: Display, environ: Mapping[str, str], source: Source | None = None
 ) -> tuple[Manifest, int]:
-    """Data in blocks, and a job that fits them, with its model's arithmetic where it is yet to be planned.
+    """Cut the data and check the job against it. Returns the manifest, and the model's arithmetic for the planner.
 
-    `source`: the samples, where they are not to be found by the name that the spec has for them.
+    `source` has the samples if they cannot be found by the name in the spec.
     Raises SpecError, DataError, StoreError.
     """
     job, flops = opened.job, 0

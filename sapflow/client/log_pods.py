@@ -1,4 +1,4 @@
-"""Which container of a pod is ours, and whether it has a log yet."""
+"""Finds Sapflow's container in a pod, and whether it has a log yet."""
 
 from sapflow.client.cluster import SIDECAR, Object
 
@@ -10,7 +10,7 @@ def container_of(pod: Object) -> str:
 
 
 def started(pod: Object) -> bool:
-    """Whether our container has run: only then it has a log."""
+    """Whether Sapflow's container has run; only then it has a log."""
     wanted = container_of(pod)
     for each in pod.get("status", {}).get("containerStatuses", ()):
         if each["name"] == wanted:
@@ -20,5 +20,5 @@ def started(pod: Object) -> bool:
 
 
 def ended(pod: Object) -> bool:
-    """Whether nothing more will be written: the pod is over."""
+    """Whether the pod has ended, so that nothing more is written."""
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")

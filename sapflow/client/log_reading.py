@@ -1,4 +1,4 @@
-"""Logs that are read again and again: which of their lines are new."""
+"""Finds the new lines in logs that are read repeatedly."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,15 +9,15 @@ _NANOSECONDS = 10**9
 
 
 class Rereading:
-    """Tells what is new in a log with timestamps that is read again and again."""
+    """Finds the new lines in a log with timestamps that is read repeatedly."""
 
     def __init__(self) -> None:
         self.last: int | None = None
-        """When the youngest line so far was written, in nanoseconds since 1970."""
+        """The time of the newest line so far, in nanoseconds since 1970."""
         self._untimed: set[str] = set()
 
     def new(self, lines: Iterable[str]) -> Iterator[str]:
-        """What the lines of one answer say that no answer before it said."""
+        """The lines of an answer that no earlier answer had, without timestamps."""
         last, untimed = self.last, frozenset(self._untimed)
         for line in lines:
             written, text = stamped(line)
@@ -31,9 +31,9 @@ class Rereading:
 
 
 def stamped(line: str) -> tuple[int | None, str]:
-    """When a line of a log with timestamps was written, in nanoseconds since 1970, and what it says.
+    """The time of a line in a log with timestamps, in nanoseconds since 1970, and its text.
 
-    Not every line has a time: nodes put words of their own between. Such a line is told whole, with None.
+    Nodes insert lines without a timestamp. Such a line is returned unchanged, with None.
     """
     stamp, _, text = line.partition(" ")
     found = _WRITTEN.fullmatch(stamp)

@@ -1,10 +1,10 @@
-"""Uses a trained model: from the path of a model.safetensors to predictions on raw features.
+"""Predictions on raw features with a trained model, from the path of its model.safetensors.
 
     from sapflow import predict
     model = predict.load("model.safetensors")
     labels = model.predict(features)
 
-The file's metadata says how the model is built and how features are scaled, so nothing else is needed.
+The file's metadata says how to build the model and scale features, so nothing else is needed.
 """
 
 import json
@@ -27,7 +27,7 @@ METADATA = "sapflow"
 
 
 class Description(BaseModel):
-    """What a model's file says of it."""
+    """The description of a model in its file."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, protected_namespaces=()
@@ -45,7 +45,7 @@ class Description(BaseModel):
 
     @property
     def width(self) -> int:
-        """Numbers in one sample."""
+        """The number of values in a sample."""
         return math.prod(self.inputs)
 
 
@@ -61,7 +61,7 @@ class Predictor:
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Class numbers int64 [n]; of several labels 0 or 1 each, int64 [n, labels]; or values float32 [n, k].
 
-        `features` are as the data source had them, [n, *inputs] or [n, numbers]. Raises DataError.
+        `features` have the values of the data source, [n, *inputs] or [n, values]. Raises DataError.
         """
         return self.task.predictions(self.outputs(self.scaled(features)))
 
@@ -70,7 +70,8 @@ class Predictor:
         return self.task.probabilities(self.outputs(self.scaled(features)))
 
     def scaled(self, features: np.ndarray) -> np.ndarray:
-        """Features float32 [n, *inputs] as the model was trained on. Raises DataError: wrong shape, not numbers."""
+        """The scaled features float32 [n, *inputs], as in training. Raises DataError if they are no numbers or have the
+        wrong shape."""
         about = self.description
         array = np.asarray(features)
         if array.dtype.kind not in "buif":
@@ -90,7 +91,7 @@ class Predictor:
         if not np.isfinite(flat).all():
             row = int(np.argmin(np.isfinite(flat).all(axis=1)))
             raise DataError(f"features of row {row} (the first is 0) are not finite float32 numbers")
-        # In two float32 roundings, as in training.
+        # This rounds to float32 twice, as in training.
         flat = flat * np.array(about.scale, np.float32)
         flat += np.array(about.shift, np.float32)
         return flat.reshape(len(flat), *about.inputs)
@@ -98,7 +99,7 @@ class Predictor:
     def outputs(self, scaled: np.ndarray) -> np.ndarray:
         """The network's own outputs float32 [n, outputs] for scaled features [n, *inputs].
 
-        Raises DataError where they are not finite.
+        Raises DataError if they are not finite.
         """
         from sapflow.models import inference
 
@@ -115,9 +116,10 @@ def _task(about: Description) -> Task:
 
 
 def load(path: str | Path) -> Predictor:
-    """The model in a file that a job left. A user's own model must be importable. Loads torch.
+    """The model in the file of a job's result. A user's own model must be importable. Loads torch.
 
-    Raises DataError: no such file, not a whole model file of Sapflow's; SpecError: the model cannot be built.
+    Raises DataError if the file does not exist or is not a complete model file of Sapflow, SpecError if the model
+    cannot be built.
     """
     try:
         content = Path(path).read_bytes()
@@ -127,8 +129,8 @@ def load(path: str | Path) -> Predictor:
 
 
 def decode(content: memoryview, name: str) -> Predictor:
-    """The model in the bytes of such a file; `name` is for messages. Raises as `load`."""
-    from sapflow.models import inference  # torch, which reading a description does not need
+    """The model in the bytes of such a file; `name` is for messages. Raises what `load` raises."""
+    from sapflow.models import inference  # imports torch, which is not needed to read a description
 
     try:
         tensors, metadata = safetensor.decode(content, name)

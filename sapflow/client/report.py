@@ -1,4 +1,4 @@
-"""The page about a job, for the command line and for Python: what its store tells, and what the planner predicts."""
+"""The report about a job, for command line and Python: facts from its store, and the planner's prediction."""
 
 import os
 import tempfile
@@ -19,7 +19,7 @@ from sapflow.training import estimate
 def with_prediction(facts: Facts, session: Session, environ: Mapping[str, str]) -> Facts:
     """The facts with the cost model's prediction for the job's own tree, or with the reason why there is none.
 
-    The model is built in a process with this environment.
+    The model is built in a process with the environment `environ`.
     """
     job, manifest = session.job, find_manifest(session)
     if not job.spec.algorithm.facts.merged:
@@ -42,7 +42,7 @@ def with_prediction(facts: Facts, session: Session, environ: Mapping[str, str]) 
 
 
 def write(path: Path, page: str) -> None:
-    """All of the page or nothing of it. Raises DataError."""
+    """Write the page atomically. Raises DataError."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False

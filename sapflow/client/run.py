@@ -1,4 +1,4 @@
-"""`sapflow.run`: what the command `sapflow run` does, from a script or a notebook."""
+"""`sapflow.run`: the command `sapflow run` for scripts and notebooks."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _KEPT = 100_000
-"""Words on progress that are kept for who comes to ask for them late."""
+"""The most progress values that are kept for iterators that start late."""
 
 State = Literal["Running", "Succeeded", "Failed", "Stopped"]
 
@@ -47,16 +47,17 @@ def run(
 ) -> "Run":
     """Train a job on this machine, in the background; its functions are local processes.
 
-    The same job in the same store goes on where it was interrupted, and ends with the same weights, bit for bit. One
-    that has finished is not trained again, unless `again`.
+    The same job in the same store continues where it was interrupted, and ends with the same weights, bit for bit. A
+    finished job is not trained again, except with `again`.
 
-    `store` is where the job keeps its state: a directory, or s3://bucket/prefix?endpoint=URL with credentials in the
-    environment; left out, spec.storage, else `.sapflow` in the current folder. At most `max_instances` invocations are
-    at work at once (left out: one a core). A bar shows how far it is, on the standard error if that is a terminal, or
-    below a notebook's cell; `progress` False: nowhere, True: where there is neither, plain lines do.
+    `store` is the place of the job's state: a directory, or s3://bucket/prefix?endpoint=URL with credentials in the
+    environment. By default it is spec.storage, or else `.sapflow` in the current folder. At most `max_instances`
+    invocations are at work at once, by default one per core. A progress bar is shown on standard error if that is a
+    terminal, or below a notebook's cell. With `progress=False` it is not shown; with `progress=True` plain lines are
+    written if there is neither a terminal nor a notebook.
 
-    Samples in memory are read before this returns. Raises SpecError, DataError, StoreError. A run is stopped when
-    the program ends before it: `wait()` for it.
+    Samples in memory are read before this returns. If the program ends before the run, the run is stopped, so `wait()`
+    for it. Raises SpecError, DataError, StoreError.
     """
     if not isinstance(job, TrainingJob):
         raise TypeError(
@@ -78,11 +79,11 @@ def run(
 
 
 class Run:
-    """A local run of a job. It goes on in the background until it has ended or was stopped.
+    """A local run of a job in the background.
 
-    Iterated over, it gives a Progress after each step and each evaluation, until the end. As a context manager it is
-    stopped where the block is left by an exception. Ctrl-C in `wait` or in a loop over it stops it as it does
-    `sapflow run`: in an orderly way, what is committed stays, and the same job run again goes on from there.
+    Iterating over it yields a Progress after each step and each evaluation, until the end. As a context manager it
+    stops the run if the block is left by an exception. Ctrl-C in `wait` or in a loop over it stops the run in an
+    orderly way, like `sapflow run`: everything committed stays, and to run the same job again continues from there.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Run:
         max_instances: int | None,
         outcome: dict[str, Any] | None,
     ) -> None:
-        """For `run` alone. `resources` are closed at the end; `outcome` is that of a job that has finished already."""
+        """Only `run` uses this. `resources` are closed at the end; `outcome` is that of a job that has finished."""
         self._opened, self._environ, self._source = opened, environ, source
         self._shown, self._resources, self._max_instances = shown, resources, max_instances
         self._feed = _Feed()
@@ -106,7 +107,7 @@ class Run:
 
     @property
     def uid(self) -> str:
-        """The job's name in its store: its own and eight digits of all that makes it another job."""
+        """The job's name in its store: its own name, and eight digits of a digest of its spec."""
         return self._opened.uid
 
     @property
@@ -126,7 +127,7 @@ class Run:
 
     @property
     def progress(self) -> Progress | None:
-        """The newest there is; None before the first step."""
+        """The newest progress; None before the first step."""
         return self._feed.newest
 
     def __repr__(self) -> str:
@@ -135,7 +136,7 @@ class Run:
         return f"<Run {self.uid}: {self.state}{far}>"
 
     def __iter__(self) -> Iterator[Progress]:
-        """Raises as `wait` where the job does not come to its end."""
+        """Yields progress. Raises what `wait` raises if the job does not succeed."""
         seen = 0
         with _on_interrupt(self._background.stop):
             while True:
@@ -157,10 +158,10 @@ class Run:
             self.stop()
 
     def wait(self, timeout: float | None = None) -> Result:
-        """The result, once there is one.
+        """Wait for the result and return it.
 
-        Raises JobFailed; SpecError, DataError: model and data do not fit; StoreError; JobStopped after `stop`;
-        TimeoutError after so many seconds, and the run goes on.
+        Raises JobFailed, SpecError or DataError if model and data do not fit, StoreError, JobStopped after `stop`, and
+        TimeoutError after `timeout` seconds, in which case the run continues.
         """
         try:
             if not self._background.wait(timeout):
@@ -172,16 +173,16 @@ class Run:
 
     @property
     def result(self) -> Result:
-        """What the job leaves; waited for, as by `wait()`."""
+        """The result, for which this waits like `wait()`."""
         return self.wait()
 
     def stop(self) -> None:
-        """End the run in an orderly way, if it has not ended: the same job run again goes on from the last commit."""
+        """Stop the run in an orderly way, if it has not ended. To run the job again continues from the last commit."""
         self._background.stop()
         self._background.wait()
 
     def predictor(self) -> Predictor:
-        """The trained model with the scaling of its features; waited for, as by `wait()`. Loads torch."""
+        """The trained model with the scaling of its features, for which this waits like `wait()`. Loads torch."""
         self.wait()
         if self._predictor is None:
             with self._reopened() as opened:
@@ -196,25 +197,25 @@ class Run:
         return self._predictor
 
     def model(self) -> "nn.Module":
-        """The trained network as a torch module in evaluation mode; waited for, as by `wait()`.
+        """The trained network as a torch module in evaluation mode, for which this waits like `wait()`.
 
-        It takes scaled features, as in training: `predict` takes them as the data had them.
+        It takes scaled features, as in training; `predict` takes features with the values of the data source.
         """
         network: nn.Module = self.predictor().network
         return network
 
     def predict(self, features: object) -> np.ndarray:
-        """Class numbers int64 [n], or for regression values float32 [n, k]; waited for, as by `wait()`.
+        """Class numbers int64 [n], or for regression values float32 [n, k]. Waits for the model like `wait()`.
 
-        `features` are as the data had them, [n, *inputs] or [n, numbers]. Raises DataError.
+        `features` have the values of the data source, [n, *inputs] or [n, values]. Raises DataError.
         """
         return self.predictor().predict(np.asarray(features))
 
     def report(self, path: str | Path | None = None, *, prediction: bool = True) -> str:
-        """The page about the job, HTML that needs no network, also written to `path`; of a run at work, so far.
+        """The report about the job so far: HTML that needs no network. It is also written to `path` if that is given.
 
-        `prediction`: with what the planner predicts, for which the model is built. Raises DataError: nothing is
-        committed yet, or `path` cannot be written.
+        With `prediction` it includes the planner's prediction, for which the model is built. Raises DataError if
+        nothing is committed yet or `path` cannot be written.
         """
         with self._reopened() as opened:
             facts = run_apart(gather(opened.uid, opened.job, opened.store))
@@ -246,7 +247,7 @@ class Run:
         return work
 
     def _train(self, background: Background[dict[str, Any]]) -> dict[str, Any]:
-        """In the background: all from data to result."""
+        """The work in the background, from data to result."""
         self._feed.check = background.check
         display = Displays(self._feed, self._shown)
         try:
@@ -268,7 +269,7 @@ class Run:
         except Cancelled:
             raise JobStopped(self._stopped()) from None
         except SapflowError:
-            # A process that Ctrl-C has ended beside us is no failure of the job.
+            # If Ctrl-C has also ended another process of ours, that is no failure of the job.
             if background.stopped:
                 raise JobStopped(self._stopped()) from None
             raise
@@ -283,7 +284,7 @@ class Run:
 
 
 class _Feed(Display):
-    """Keeps what there is of progress for those who iterate over it, each from the beginning."""
+    """Keeps all progress for iterators, each of which starts at the beginning."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -317,13 +318,13 @@ class _Feed(Display):
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """End the progress."""
         with self._changed:
             self._over = True
             self._changed.notify_all()
 
     def after(self, seen: int) -> tuple[int, Progress | None]:
-        """The first that came after `seen` of them, waited for, and its number; None where nothing more comes."""
+        """Wait for the first progress after number `seen`. Returns it with its number, or None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._over or self._count > seen)
             if self._count == seen:
@@ -367,7 +368,7 @@ def _on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _environment(job: TrainingJob, written: Path) -> Mapping[str, str]:
-    """The environment of functions that import what this program does; a factory's module goes into `written`."""
+    """The environment in which functions can import what this program imports, and a factory's module in `written`."""
     if job.spec.model.entrypoint is None:
         return dict(os.environ)
     if (factory := job.model_source) is not None:
@@ -378,13 +379,13 @@ def _environment(job: TrainingJob, written: Path) -> Mapping[str, str]:
 
 
 def _spool(job: TrainingJob, store: str | None) -> Path:
-    """The folder for samples that can be read only once: beside the blocks that are cut from them."""
+    """The folder for a copy of samples that can be read only once, in the store that the blocks are written to."""
     url = session.store_url(job.checked, store)
     return importable.modules_folder(url).parent
 
 
 def display_of(opened: Session, progress: bool | None) -> Display:
-    """What shows the run: below a notebook's cell, else as `run` says of `progress`."""
+    """The display of the run: below a notebook's cell, or else as `run` explains for `progress`."""
     title = f"{opened.uid}: {count(opened.job.spec.workers, 'worker')}, store {opened.url}"
     platform = opened.job.price.platform
     if progress is False:

@@ -1,4 +1,4 @@
-"""A local run of a TrainingJob: its place in a store, its data cut into blocks, its functions as processes here."""
+"""A local run of a TrainingJob: its place in a store, cutting its data, and training with local processes."""
 
 import asyncio
 import json
@@ -33,16 +33,16 @@ DEFAULT_STORE = ".sapflow"
 
 
 def uid_of(job: TrainingJob) -> str:
-    """A job's own name in a store: the same YAML finds its interrupted run again.
+    """A job's name in a store, which is the same for the same YAML, so that an interrupted run is found again.
 
-    Limits and checkpoints may change between two runs of a job; anything else makes another job.
+    Limits and checkpoints may change between two runs of a job. Any other change makes another job.
     """
     spec = {name: value for name, value in job.to_json()["spec"].items() if name not in MUTABLE}
     return f"{job.metadata.name}-{keys.digest(spec, 8)}"
 
 
 def store_url(job: TrainingJob, asked: str | None) -> str:
-    """Where a job's state goes: what was asked for, else spec.storage, else a folder beside the caller."""
+    """The URL of a job's store: `asked`, or else spec.storage, or else a folder in the current one."""
     if asked is not None:
         return asked
     storage = job.spec.storage
@@ -54,7 +54,7 @@ def store_url(job: TrainingJob, asked: str | None) -> str:
 
 @dataclass(frozen=True)
 class Session:
-    """One job in one store. As a context manager it closes the store at the end."""
+    """A job in a store. As a context manager it closes the store at the end."""
 
     uid: str
     job: TrainingJob
@@ -70,7 +70,7 @@ class Session:
 
     @property
     def prefix(self) -> str:
-        """Below which the job's keys lie."""
+        """The common beginning of the job's keys."""
         return keys.job(self.uid)
 
     def __enter__(self) -> "Session":
@@ -88,7 +88,7 @@ class Session:
         return self.store.exists(keys.commit(self.prefix, 0))
 
     def forget(self) -> None:
-        """Remove everything of this job. Where that is interrupted, the job has finished still, or has not begun."""
+        """Remove everything of this job. If that is interrupted, the job is still finished, or has not begun."""
         self.store.delete_prefix(keys.commits(self.prefix))
         self.store.delete([keys.result(self.prefix, "outcome.json")])
         self.store.delete([manifest_key(keys.data(self.prefix))])
@@ -97,7 +97,7 @@ class Session:
     def cut_data(
         self, progress: Callable[[int], None] | None = None, source: Source | None = None
     ) -> Manifest:
-        """Cut the job's data into blocks, unless that is done; `source` as of `cut.cut`. Raises DataError."""
+        """Cut the job's data into blocks, unless that is done. For `source` see `cut.cut`. Raises DataError."""
         cut.write_spec(self.resolved, self.store)
         return cut.cut(self.resolved, self.store, progress, source)
 
@@ -116,7 +116,7 @@ def open_session(
     uid: str | None = None,
     probe: bool = True,
 ) -> Session:
-    """A job's session on its store, which `probe` tries by writing: only readers may go without.
+    """A job's session on its store. `probe` tests the store by writing; only readers may omit that.
 
     Raises StoreError, StoreUnsafe, StoreUnavailable.
     """
@@ -132,7 +132,7 @@ def open_session(
 
 
 def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = None) -> Session:
-    """The session of a job that a store holds, to be read. Raises DataError where it has no such job."""
+    """The session of a job in a store, for reading. Raises DataError if the store has no such job."""
     url = absolute(store or DEFAULT_STORE)
     opened = open_store(url, credentials_from_environment(environ))
     try:
@@ -151,7 +151,7 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
 
 
 def jobs_in(store: str) -> list[str] | None:
-    """The jobs of a directory's store; None of any other, which is not listed."""
+    """The jobs in a directory store; None for other stores, which are not listed."""
     parts = urlsplit(absolute(store))
     if parts.scheme != "file":
         return None
@@ -160,12 +160,12 @@ def jobs_in(store: str) -> list[str] | None:
 
 
 def _alike(name: str, store: str) -> list[str]:
-    """The jobs of a directory's store that were called so in their YAML, and have digits behind it there."""
+    """The jobs in a directory store whose name in the YAML is `name`, with their digits."""
     return [each for each in jobs_in(store) or () if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{8}}", each)]
 
 
 def absolute(url: str) -> str:
-    """A store's URL, of a directory's path too."""
+    """The URL of a store that is given by a URL or a directory's path."""
     return url if "://" in url else Path(url).resolve().as_uri()
 
 
@@ -179,9 +179,9 @@ async def train(
     on_runtime: Callable[[EmbeddedRuntime], None] | None = None,
     forward_flops: int = 0,
 ) -> dict[str, Any]:
-    """Train a job whose data is cut, on local functions; the outcome record. Raises JobFailed.
+    """Train a job whose data is cut on local functions, and return the outcome record. Raises JobFailed.
 
-    `forward_flops` are the model's for one sample, 0 where they are not known: a forecast is made from them.
+    `forward_flops` are those of the model for one sample, used for the forecast; 0 if they are not known.
     """
     placed = placement.of(session.job)
     credentials = {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
@@ -207,7 +207,7 @@ async def train_by(
     observer: Observer | None = None,
     environment: Environment | None = None,
 ) -> dict[str, Any]:
-    """Train a job whose data is cut, on the sender's functions, and close it; the outcome record. Raises JobFailed."""
+    """Train a job whose data is cut on the sender's functions, close it, and return the outcome. Raises JobFailed."""
     try:
         driver = Driver(session.resolved, manifest, session.store, sender, observer, environment=environment)
         return await driver.run()

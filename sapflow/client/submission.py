@@ -1,4 +1,4 @@
-"""Handing a job to a cluster and asking how it is, for the command line and for Python."""
+"""Submits a job to a cluster and reads its state, for command line and Python."""
 
 import contextlib
 import json
@@ -14,11 +14,11 @@ from sapflow.kube.errors import ClusterUnavailable
 from sapflow.spec.document import parse
 
 NOT_SEEN = ClusterRefused, ClusterUnavailable
-"""Who may see jobs need not see events and pods, and a server may fail for a moment: then there is less to show."""
+"""Errors after which less is shown: a user may have no right to see events and pods, and a server may fail briefly."""
 
 
 def checked(document: object) -> dict[str, Any]:
-    """A job as its user wrote it, checked as a cluster would, in what JSON can say. Raises SpecError."""
+    """The document of a job as its user wrote it, in JSON's types, checked like in a cluster. Raises SpecError."""
     try:
         parse(document, "kubernetes")
         return dict(json.loads(json.dumps(document, allow_nan=False)))
@@ -29,7 +29,7 @@ def checked(document: object) -> dict[str, Any]:
 
 
 def namespace_of(document: Mapping[str, Any], asked: str | None, cluster: Cluster) -> str:
-    """The document's own namespace, else the one asked for, else the context's. Raises SpecError."""
+    """The namespace of the document, or else `asked`, or else that of the context. Raises SpecError."""
     own = document["metadata"].get("namespace")
     if own is not None and asked is not None and own != asked:
         problem = f"is {own!r}, and {asked!r} was asked for; leave one of them out"
@@ -40,7 +40,7 @@ def namespace_of(document: Mapping[str, Any], asked: str | None, cluster: Cluste
 def apply(
     cluster: Cluster, namespace: str, document: Mapping[str, Any], *, dry_run: bool, force: bool
 ) -> tuple[str, Object]:
-    """What became of the document (created, configured, unchanged), and the job.
+    """Apply the document. Returns the outcome (created, configured, unchanged), and the job.
 
     Raises SpecError, ClusterRefused, ClusterUnavailable.
     """
@@ -54,12 +54,12 @@ def apply(
 
 
 def _asked(job: Object) -> tuple[Any, Any]:
-    """What is a user's to say of a job; the rest of its metadata is the API server's and the operator's."""
+    """The user's part of a job; the rest of its metadata belongs to the API server and the operator."""
     return job["spec"], job["metadata"].get("labels")
 
 
-def look(cluster: Cluster, job: Object) -> dict[str, Any]:
-    """All that can be said of a job now."""
+def describe_now(cluster: Cluster, job: Object) -> dict[str, Any]:
+    """A full description of a job now."""
     namespace, name, uid = (job["metadata"][field] for field in ("namespace", "name", "uid"))
     pods = events = None
     with contextlib.suppress(*NOT_SEEN):

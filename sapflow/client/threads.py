@@ -6,12 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 PATIENCE_SECONDS = 3.0
-"""For threads that are at work when a run is stopped."""
+"""How long to wait for threads that are busy when a run is stopped, in seconds."""
 
 
 class PatientThreads(ThreadPoolExecutor):
-    """Threads of an event loop. Those of work that was stopped are waited for a while only: a store that never answers
-    keeps nobody from leaving."""
+    """Threads of an event loop. If the work is stopped, it waits for them only for a while, so that a store that never
+    answers does not block the exit."""
 
     def __init__(self) -> None:
         super().__init__(thread_name_prefix="asyncio")

@@ -1,5 +1,5 @@
-"""The TrainingJob of Python: the document that YAML would hold, and beside it what only a program has, data and models
-as objects."""
+"""The TrainingJob for Python: the document that YAML would have, and also what only a program has: data and models as
+objects."""
 
 import copy
 import json
@@ -22,21 +22,22 @@ from sapflow.spec.document import one_document, parse
 from sapflow.spec.training_job import API_VERSION, KIND, Spec
 
 Fields = Mapping[str, Any] | BaseModel
-"""Fields of a part of the spec: a dict with names in snake_case or as in YAML, or a model of sapflow.spec."""
+"""The fields of a part of the spec: a dict with names in snake_case or as in YAML, or a model of sapflow.spec."""
 
 
 class TrainingJob:
-    """A job to be run on this machine (`sapflow.run`) or in a cluster (`sapflow.Client.submit`): a checked TrainingJob.
+    """A checked job, to be run on this machine (`sapflow.run`) or in a cluster (`sapflow.Client.submit`).
 
-    The keyword arguments are the fields of `spec`, which docs/reference/spec.md explains, with their defaults. Where
-    the YAML has camelCase, Python has snake_case: `algorithm={"local_steps": 10}`. Beyond what YAML can say,
+    The keyword arguments are the fields of `spec`, with the defaults in docs/reference/spec.md. Names are in snake_case
+    instead of YAML's camelCase: `algorithm={"local_steps": 10}`. In addition to what YAML allows,
 
-    - `model` may be a factory, a function or class that gives a torch.nn.Module; functools.partial gives it arguments;
+    - `model` may be a factory, a function or class that returns a torch.nn.Module; functools.partial gives it
+      arguments;
     - `data` may be samples: NumPy arrays `(features, targets)` or `{"x": …, "y": …}`, a pandas DataFrame, an Arrow
-      table, a torch Dataset of pairs. With other fields beside them they are the source: `data={"source": (x, y),
+      table, or a torch Dataset of pairs. To give other fields, too, make them the source: `data={"source": (x, y),
       "batch_size": 64}`.
 
-    A job does not change. Raises SpecError, with all that is wrong by its path in the spec, as of a YAML.
+    A job is immutable. Raises SpecError with all problems, each with its path in the spec.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class TrainingJob:
         namespace: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> None:
-        """`namespace` and `labels` are of a cluster; `optimizer` may be just its name, `prices` just a platform's."""
+        """`namespace` and `labels` are for a cluster. `optimizer` may be just its name, and `prices` a platform."""
         self._factory, model_fields = _model(model)
         self._samples, data_fields = _data(data)
         spec = to_document(
@@ -101,9 +102,10 @@ class TrainingJob:
 
     @classmethod
     def from_yaml(cls, path_or_text: str | Path) -> "TrainingJob":
-        """The job in a YAML (or JSON) file, or in a text: of more than one line, or one that begins with a brace.
+        """The job in a YAML (or JSON) file, or in a text, which has more than one line or begins with a brace.
 
-        A model's entrypoint is found beside the file, too. Raises SpecError; DataError where the file cannot be read.
+        A model's entrypoint is also searched for in the file's folder. Raises SpecError, and DataError if the file
+        cannot be read.
         """
         job = cls.__new__(cls)
         job._factory = job._samples = job._folder = None
@@ -123,7 +125,7 @@ class TrainingJob:
         return job
 
     def _take(self, document: object) -> None:
-        """Check what any runtime asks for. Raises SpecError."""
+        """Check the rules that all runtimes share. Raises SpecError."""
         try:
             json.dumps(document, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -138,17 +140,17 @@ class TrainingJob:
 
     @property
     def name(self) -> str:
-        """Of `metadata`: what the job is called. In a store it has eight more digits, see `Run.uid`."""
+        """The name in `metadata`. In a store it has eight more digits, see `Run.uid`."""
         return self._checked.metadata.name
 
     @property
     def checked(self) -> specs.TrainingJob:
-        """The job as the rest of Sapflow knows it."""
+        """The job as a model of sapflow.spec, which the rest of Sapflow uses."""
         return self._checked
 
     @property
     def spec(self) -> Spec:
-        """The checked fields with all defaults; samples have the name `memory:`."""
+        """The checked fields with all defaults; samples are named `memory:`."""
         return self._checked.spec
 
     def __repr__(self) -> str:
@@ -157,19 +159,19 @@ class TrainingJob:
         return f"<TrainingJob {self.name}: {model} on {source}, {self.spec.workers} workers>"
 
     def to_yaml(self) -> str:
-        """The document, as `sapflow run` and `kubectl apply` read it.
+        """The document for `sapflow run` and `kubectl apply`.
 
-        Samples are read, and named by their digest: such a document goes on only in the store where the job ran. A
-        factory of a script or notebook is named by the module that `sapflow.run` writes. Raises DataError.
+        Samples are read and named by their digest. Such a document can only continue a run in the store that has its
+        data. A factory in a script or notebook is named by the module that `sapflow.run` writes. Raises DataError.
         """
         with self.resolved() as (document, _):
             return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
     @contextmanager
     def resolved(self, spool: Path | None = None) -> Iterator[tuple[dict[str, Any], Source | None]]:
-        """The document with its samples named by their digest, and the samples as long as the context lasts.
+        """The document with its samples named by their digest, and the samples while the context is open.
 
-        `spool`: the folder for what can be read only once. Raises DataError.
+        `spool` is the folder for a copy of samples that can be read only once. Raises DataError.
         """
         document = copy.deepcopy(self._document)
         source = self._source()
@@ -191,16 +193,16 @@ class TrainingJob:
 
     @property
     def model_source(self) -> Factory | None:
-        """The factory whose module is yet to be written for functions to import it; None where it can be imported."""
+        """The factory whose module must be written before functions can import it; None if there is none."""
         return self._factory if self._factory is not None and self._factory.source is not None else None
 
     @property
     def folder(self) -> Path | None:
-        """Of the YAML that the job came from."""
+        """The folder of the YAML file that the job was read from."""
         return self._folder
 
     def for_cluster(self) -> dict[str, Any]:
-        """The document, where functions in a cluster can find all it names. Raises SpecError."""
+        """The document, checked that functions in a cluster can find everything that it names. Raises SpecError."""
         problems = []
         if self._samples is not None:
             problems.append(
@@ -225,13 +227,13 @@ class TrainingJob:
         return copy.deepcopy(self._document)
 
     def for_local_run(self, document: object) -> specs.TrainingJob:
-        """What `resolved` gave, checked as a local run does. Raises SpecError."""
+        """The document of `resolved`, checked like in a local run. Raises SpecError."""
         return parse(document, "local")
 
 
 @contextmanager
 def _of_the_spec() -> Iterator[None]:
-    """Whatever is wrong with samples is said of the field that holds them."""
+    """A context in which errors about samples name the field `data`."""
     try:
         yield
     except DataError as error:
@@ -241,7 +243,7 @@ def _of_the_spec() -> Iterator[None]:
 
 
 def _model(given: object) -> tuple[Factory | None, object]:
-    """The factory in `model`, if there is one, and the fields of spec.model."""
+    """The factory in `model` or None, and the fields of spec.model."""
     if isinstance(given, str):
         return None, {"entrypoint" if ":" in given else "name": given}
     if isinstance(given, Mapping):
@@ -261,7 +263,7 @@ def _model(given: object) -> tuple[Factory | None, object]:
 
 
 def _data(given: object) -> tuple[object, object]:
-    """The samples in `data`, if they are there as objects, and the fields of spec.data."""
+    """The samples in `data` or None, and the fields of spec.data."""
     if isinstance(given, str | Path):
         return None, {"source": str(given)}
     if isinstance(given, BaseModel):

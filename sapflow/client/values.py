@@ -1,4 +1,4 @@
-"""What Python is told of a job: how far it is, and what came of it."""
+"""The values that Python programs get about a job: its progress and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,31 +11,31 @@ _NO_METRICS = ("version", "account", "forecast")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is. A step is one of all workers; with algorithm.mode Async it is one contribution of a worker."""
+    """The progress of a job. With algorithm.mode Async a step is one contribution of a worker."""
 
     step: int
     steps: int
-    """In all, as the job was asked for; it may end earlier."""
+    """The number of steps of the job; it may end earlier."""
     loss: float | None = None
-    """Of the step, on training samples."""
+    """The loss of the step on training samples."""
     accuracy: float | None = None
-    """Of the step, on training samples; None where there are no classes."""
+    """The accuracy of the step on training samples; None if there are no classes."""
     validation_loss: float | None = None
-    """Of the newest version that was evaluated on held-out samples."""
+    """The loss on held-out samples of the newest version that was evaluated."""
     validation_accuracy: float | None = None
     validation_metrics: Mapping[str, float] = field(default_factory=dict)
-    """Other metrics of that version, by name."""
+    """Other metrics of the version that was evaluated, by name."""
     seconds_per_step: float | None = None
-    """The median of recent steps; None before there are enough."""
+    """The median seconds of recent steps; None before there are enough."""
     seconds_left: float | None = None
     cost_usd: float | None = None
-    """So far, at the prices of spec.prices."""
+    """The cost so far, at the prices of spec.prices."""
     epoch: int | None = None
     unit: str = "step"
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> "Progress":
-        """From an event of the displays."""
+        """The progress in an event of displays."""
         return cls(
             step=int(event["done"]),
             steps=int(event["total"]),
@@ -54,43 +54,43 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a finished job leaves."""
+    """The result of a finished job."""
 
     uid: str
     uri: str
-    """Of the model, a safetensors file."""
+    """The URI of the model, a safetensors file."""
     sha256: str
-    """Of that file. The same job has the same one, wherever and however often it was interrupted."""
+    """The SHA-256 of the model's file. It is the same for the same job, however often that was interrupted."""
     version: int
-    """The step whose weights these are."""
+    """The version that is the result: the number of its step."""
     metrics: Mapping[str, float]
-    """By name as in the outcome record: loss, validationLoss, validationAccuracy and others on held-out samples."""
+    """Metrics by their names in the outcome record: loss, validationLoss, validationAccuracy and others."""
     seconds: float
     cost_usd: float
     target_reached: bool
     """Whether algorithm.targetAccuracy ended the job."""
     outcome: Mapping[str, Any] = field(repr=False, default_factory=dict)
-    """The whole outcome record, as `sapflow run --json` prints it."""
+    """The complete outcome record, as `sapflow run --json` prints it."""
 
     @property
     def path(self) -> Path | None:
-        """The model's file, where the store is a directory."""
+        """The path of the model's file if the store is a directory, else None."""
         parts = urlsplit(self.uri)
         return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
     @property
     def accuracy(self) -> float | None:
-        """Of the result, on held-out samples; None for regression, or where none are held out."""
+        """The accuracy of the result on held-out samples; None for regression or without held-out samples."""
         return self.metrics.get("validationAccuracy")
 
     @property
     def loss(self) -> float | None:
-        """Of the result, on held-out samples where there are any, else of its step."""
+        """The loss of the result on held-out samples, or of its step if there are none."""
         return self.metrics.get("validationLoss", self.metrics.get("loss"))
 
     @classmethod
     def of(cls, uid: str, outcome: Mapping[str, Any]) -> "Result":
-        """From an outcome record."""
+        """The result in an outcome record."""
         numbers = {
             name: float(value)
             for name, value in outcome.items()

@@ -1,8 +1,8 @@
-"""Samples that a Python program hands over: NumPy arrays, pandas and Arrow tables, torch Datasets.
+"""Samples that a Python program passes as objects: NumPy arrays, pandas and Arrow tables, torch Datasets.
 
-They become a Source like any other and are cut into blocks once. No spec can name them, so a job calls them
-`memory:<digest>`, by the SHA-256 of what was handed over: other samples make another job. pandas, pyarrow and torch
-are not imported here; who hands over their objects has done so.
+They become a Source like any other and are cut into blocks once. A spec names them `memory:<digest>`, by the SHA-256 of
+the samples, so other samples make another job. pandas, pyarrow and torch are not imported here; a program that passes
+their objects has imported them.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ _DIGITS = 16
 
 @contextmanager
 def named(source: Source, spool: Path | None) -> Iterator[Source]:
-    """The samples under their name `memory:<digest>`, for as long as they are needed.
+    """A context with the samples under their name `memory:<digest>`.
 
-    What cannot be read twice alike, a Dataset that draws at random for one, is read once into a file without a name in
-    the folder `spool` (None: the system's), in bounded memory. Raises DataError: as `Source.read`.
+    Samples that cannot be read twice with the same result, such as those of a random Dataset, are read once into a
+    temporary file in the folder `spool` (by default the system's), in bounded memory. Raises what `Source.read` raises.
     """
     digest = hashlib.sha256()
     if not isinstance(source, _ReadOnce):
@@ -78,21 +78,21 @@ def _add(digest: "hashlib._Hash", chunk: Chunk) -> None:
 
 
 class _ReadOnce(Source):
-    """A source whose second reading may give other samples, or none."""
+    """A source that may give other samples, or none, when it is read a second time."""
 
 
 def is_samples(given: object) -> bool:
-    """Whether this is meant as samples, not as a source's name or as fields of a spec."""
+    """Whether an object is meant as samples, and not as a source's name or as fields of a spec."""
     if isinstance(given, Mapping):
         return any(hasattr(value, "__array__") or isinstance(value, list | tuple) for value in given.values())
     return not isinstance(given, str | Path)
 
 
 def source(given: object, options: Mapping[str, object]) -> Source:
-    """The samples as a source, which is read when it is asked to.
+    """A source of the samples, which are read lazily.
 
-    `options` are those of the format that is closest: of npz for arrays, of parquet for tables, task and classes for
-    a Dataset. Raises DataError: none of KINDS, or options that do not fit.
+    `options` are those of the closest format: npz for arrays, parquet for tables, task and classes for a Dataset.
+    Raises DataError if the object is none of KINDS or the options do not fit.
     """
     if isinstance(given, Mapping):
         return _arrays({str(name): value for name, value in given.items()}, options)
@@ -121,7 +121,7 @@ def _arrays(given: Mapping[str, object], options: Mapping[str, object]) -> Sourc
         for part, features, targets in pairs:
             x, y = arrays[features], arrays[targets]
             if x.ndim < 2 or y.ndim < 1 or len(x) != len(y):
-                # The checks of every source put it in words.
+                # The checks that all sources share give the message.
                 yield Chunk(np.atleast_1d(x), np.atleast_1d(y), f"array {features}", part=part)
                 continue
             rows = rows_per_chunk(x.shape[1:], x.dtype.itemsize, f"array {features}")
@@ -135,7 +135,7 @@ def _arrays(given: Mapping[str, object], options: Mapping[str, object]) -> Sourc
 
 
 def _array(given: object) -> np.ndarray:
-    """A NumPy array of anything that is one, a torch tensor included."""
+    """A NumPy array from an array-like object, such as a torch tensor."""
     detached = given.detach().cpu() if hasattr(given, "detach") else given
     try:
         return np.asarray(detached)
@@ -195,7 +195,7 @@ def _by_index(dataset: Any) -> Iterable[object]:
 
 
 def _dataset(samples: Iterable[object], dataset: object, options: Mapping[str, object]) -> Source:
-    """A map-style or an iterable Dataset, whose samples are pairs of features and a target."""
+    """A source for a map-style or iterable Dataset, whose samples are pairs of features and a target."""
     chosen = parse(FileOptions, options, "a Dataset")
     kind = type(dataset).__name__
 

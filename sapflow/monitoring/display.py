@@ -1,6 +1,6 @@
-"""What a person sees of a running job: lines, or JSON lines, at most one a second, or a live picture of it.
+"""Displays of a running job: lines of text or JSON, at most one a second, or a live display.
 
-Each display is an Observer of the driver, and is told of the stages before training. Watching changes nothing.
+Each display is an Observer of the driver, and is also told about the stages before training. It cannot change anything.
 """
 
 import time
@@ -22,9 +22,9 @@ SECONDS_BETWEEN_LINES = 1.0
 
 
 class Display(Observer):
-    """Turns what it hears into events and hands them to `emit`; by itself it shows nothing.
+    """Turns everything that it is told into events, and passes them to `emit`. The base class shows nothing.
 
-    Use it as a context manager around the whole run.
+    Use it as a context manager for the whole run.
     """
 
     def __init__(self) -> None:
@@ -34,25 +34,25 @@ class Display(Observer):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
     def emit(self, event: Event) -> None:
-        """Show one event: a dict with `event`, and numbers as they are."""
+        """Show an event, which is a dict with the field `event` and unformatted numbers."""
 
     def stage(self, text: str) -> None:
-        """A stage before training begins."""
+        """A stage before training has begun."""
         self.emit({"event": "stage", "text": text})
 
     def cut(self, samples: int) -> None:
-        """So many samples are cut into blocks so far."""
+        """This number of samples is cut into blocks so far."""
         self.emit({"event": "data", "samples": samples})
 
     def begin(self, progress: Progress) -> None:
-        """Training begins; `progress` is kept up to date here."""
+        """Training begins. The display keeps `progress` up to date."""
         self.progress = progress
 
     def watch(self, runtime: EmbeddedRuntime) -> None:
-        """Functions will run in `runtime`; called within its event loop."""
+        """Functions will run in `runtime`. This is called in its event loop."""
 
     def resumed(self, commit: Commit) -> None:
         self._take(commit)
@@ -166,7 +166,7 @@ def _present(values: Mapping[str, Any]) -> Event:
 
 
 class LineDisplay(Display):
-    """One line an event. Lines of progress come at most once a second, the first and the last always."""
+    """A line for each event. Lines of progress are at least a second apart, except for the first and the last."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class LineDisplay(Display):
 
 
 def plain_line(event: Event) -> str:
-    """An event in words, without control characters."""
+    """An event as text without control characters."""
     match event["event"]:
         case "stage":
             text = event["text"]
@@ -220,7 +220,7 @@ def plain_line(event: Event) -> str:
 
 
 def planned_line(event: Event) -> str:
-    """The merge tree, and what is predicted of it."""
+    """The line about the merge tree and its forecast."""
     tree = "-".join(map(str, event["structure"]))
     text = f"merging by {tree}" + (f" in {event['shards']} shards" if event["shards"] > 1 else "")
     if "secondsPerStep" in event:
@@ -234,7 +234,7 @@ def planned_line(event: Event) -> str:
 
 
 def forecast_line(forecast: Mapping[str, float]) -> str:
-    """What was forecast before the first step, and of a job that has ended, how far that was from what came."""
+    """The forecast before the first step and, for a finished job, its error."""
     said = f"{duration(forecast['seconds'])} and {dollars(forecast['costUSD'])}"
     if "secondsError" not in forecast:
         return said
@@ -245,12 +245,12 @@ def forecast_line(forecast: Mapping[str, float]) -> str:
 
 
 def off(error: float) -> str:
-    """An error as a share of what came, in words."""
+    """An error relative to the measured value, as text."""
     return f"{abs(100 * error):.0f} % too {'much' if error > 0 else 'little'}"
 
 
 def progress_line(event: Event) -> str:
-    """How far, how well, how fast and how dear, on one line."""
+    """A line with step, loss, accuracy, time and cost."""
     done, total = event.get("done", 0), event.get("total", 0)
     parts = [f"{event.get('unit', 'step')} {done:,}/{total:,} ({100 * done // max(total, 1)} %)"]
     if "loss" in event:
@@ -271,5 +271,5 @@ def progress_line(event: Event) -> str:
 
 
 def json_line(event: Event) -> str:
-    """An event for machines."""
+    """An event as a line of JSON."""
     return to_json(event)

@@ -1,4 +1,4 @@
-"""The live picture of a running job, for terminals: progress, numbers, the merge tree, and the functions."""
+"""The live display of a running job in a terminal: progress, numbers, the merge tree, and the functions."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ STATES = {"busy": ("●", "green"), "warm": ("●", "yellow"), "starting": ("◌
 
 
 class LiveDisplay(Display):
-    """Draws on the event loop of the run, a few times a second. What matters later scrolls by above the picture."""
+    """Draws in the run's event loop a few times a second. Important lines stay above the display."""
 
     def __init__(self, stream: TextIO, title: str, platform: str, *, redirect_stdout: bool = True) -> None:
         """`redirect_stdout`: what others print meanwhile goes above the picture."""
@@ -76,7 +76,7 @@ class LiveDisplay(Display):
                 self._say(Text(plain_line(event), style=style))
 
     def _say(self, text: Text) -> None:
-        """What matters later."""
+        """Print an important line above the display."""
         self._live.console.print(text)
 
     def planned(self, plan: Plan, forecast: Forecast | None) -> None:
@@ -97,7 +97,7 @@ class LiveDisplay(Display):
         self._live.update(self.picture(), refresh=True)
 
     def picture(self) -> RenderableType:
-        """The whole picture as it is now."""
+        """The current display."""
         instances = [] if self._runtime is None else self._runtime.instances()
         below = grid(2, 4)
         below.add_row(Text(self._tree), functions([(one.role, one.state) for one in instances], STATES))
@@ -131,7 +131,7 @@ class LiveDisplay(Display):
 
 
 def grid(columns: int, gap: int) -> Table:
-    """Columns without lines between them, `gap` characters apart."""
+    """A table without lines, with `gap` characters between columns."""
     table = Table.grid(padding=(0, gap))
     for _ in range(columns):
         table.add_column(no_wrap=True)
@@ -139,7 +139,7 @@ def grid(columns: int, gap: int) -> Table:
 
 
 def bar(unit: str, done: int, total: int, speed: str) -> RenderableType:
-    """How far, as numbers and as a bar; `speed` stands behind it."""
+    """The progress as numbers and a bar, followed by `speed`."""
     line = grid(4, 2)
     line.add_row(
         Text(f"{unit} {done:,}/{total:,}"),
@@ -151,14 +151,14 @@ def bar(unit: str, done: int, total: int, speed: str) -> RenderableType:
 
 
 def rate(each: float | None, left: float | None) -> str:
-    """Seconds for one unit and for all that are left; empty where they are not known."""
+    """The seconds of one unit and of all remaining ones; empty if they are not known."""
     if each is None or left is None:
         return ""
     return f"{duration(each)} each   {duration(left)} left" if left else f"{duration(each)} each"
 
 
 def functions(found: Sequence[tuple[str, str]], marks: Mapping[str, tuple[str, str]]) -> RenderableType:
-    """A dot for each function, given as (role, state), with its state's mark and colour; and the numbers in words."""
+    """A dot for each function, (role, state), with the mark and colour of its state, and the numbers as text."""
     table = grid(3, 2)
     for role in TRAINING_ROLES:
         states = [state for of, state in found if of == role]

@@ -1,4 +1,4 @@
-"""The live picture of a running job, below a notebook's cell."""
+"""The live display of a running job below a notebook's cell."""
 
 import io
 import sys
@@ -13,16 +13,16 @@ from sapflow.monitoring.live import LiveDisplay
 
 _WIDTH = 100
 _LINES = 5
-"""Of what matters later, the newest."""
+"""Number of the newest lines that are shown above the display."""
 _FRAME = '<pre style="line-height: 1.3; font-family: monospace; white-space: pre-wrap">{code}</pre>'
 
 Update = Callable[[str], None]
 Show = Callable[[str], Update]
-"""Shows HTML below the cell; what it gives shows another in its place, from any thread."""
+"""A function that shows HTML below the cell. It returns a function that replaces it, from any thread."""
 
 
 class NotebookDisplay(LiveDisplay):
-    """The picture of a terminal as HTML, with the newest lines of what matters above it."""
+    """The terminal's live display as HTML, with the newest important lines above it."""
 
     def __init__(self, show: Show, title: str, platform: str) -> None:
         super().__init__(io.StringIO(), title, platform)
@@ -54,11 +54,11 @@ class NotebookDisplay(LiveDisplay):
 
 
 def notebook() -> Show | None:
-    """How this process shows HTML below a cell; None where it is no notebook's kernel."""
+    """The function that shows HTML below a cell; None if this process is not a notebook's kernel."""
     shell = _shell()
     if shell is None or type(shell).__name__ != "ZMQInteractiveShell":
         return None
-    from IPython import display  # there already: it is what runs us
+    from IPython import display  # already imported, because it runs this code
 
     def show(text: str) -> Update:
         handle: Any = display.display(display.HTML(text), display_id=True)

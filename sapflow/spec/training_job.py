@@ -297,10 +297,10 @@ class TrainingJob(Model):
     @property
     def fixed_shards(self) -> int | None:
         """The shards that the job asks for, or must have; None: a planner chooses."""
-        return 1 if self.needs_whole_vector else self.spec.merge.shards
+        return 1 if self.needs_complete_vector else self.spec.merge.shards
 
     @property
-    def needs_whole_vector(self) -> bool:
+    def needs_complete_vector(self) -> bool:
         """Whether the root takes steps of an optimiser that needs whole tensors, and so one shard only."""
         return self.optimizer_settings.layerwise and self.spec.algorithm.facts.root_state
 

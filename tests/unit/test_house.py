@@ -45,6 +45,14 @@ REGISTRIES = tuple(
         ("download", "pytorch", "org"),
     )
 )
+
+# Words that tell nothing to a reader who knows the field and not this code: no identifier has one of them in its name.
+VAGUE = {
+    "around", "farewell", "ground", "law", "leg", "legs", "litter", "look", "looked", "looks", "preparing", "searching",
+    "sizing", "surroundings", "turn", "turns", "whole",
+}  # fmt: skip
+WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
+
 PRIVATE_PATH = re.compile(r"""(?:^|[\s"'`=(:,])/(?:""" + "|".join(("root", "home", "work")) + r")/\w")
 
 
@@ -101,6 +109,29 @@ def test_the_standard_librarys_operator_is_the_one_imported() -> None:
 def test_a_module_has_at_most_500_lines(path: Path) -> None:
     lines = len(path.read_text().splitlines())
     assert lines <= 500, f"{path.relative_to(ROOT)} has {lines} lines: split it by concept"
+
+
+def vague(name: str) -> bool:
+    return not VAGUE.isdisjoint(word.lower() for word in WORD.findall(name))
+
+
+def identifiers(path: Path) -> Iterator[str]:
+    """All names in a module's code, and its own; comments and texts do not count."""
+    yield path.stem
+    for node in ast.walk(ast.parse(path.read_text())):
+        for field in ("id", "name", "attr", "arg", "asname"):
+            if isinstance(name := getattr(node, field, None), str):
+                yield name
+
+
+def test_a_vague_word_is_found_in_every_style_of_name() -> None:
+    assert all(map(vague, ("look", "_next_look", "LOOKS_AT_ONCE", "ColdLook", "HTTPLook", "whole2")))
+    assert not any(map(vague, ("lookup", "background", "returns", "lawful", "outlook")))
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES, "bench"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_identifiers_are_the_fields_own_words(path: Path) -> None:
+    assert sorted({name for name in identifiers(path) if vague(name)}) == []
 
 
 def test_every_module_says_what_it_is_for() -> None:

@@ -68,8 +68,8 @@ def render(kind: Kind[Any] = TRAINING_JOB) -> str:
 
 def spec_schema(definition: Definition = TRAINING_JOB.definition) -> dict[str, Any]:
     """The structural schema of `spec`, its rules included."""
-    whole = definition.spec.model_json_schema(by_alias=True, mode="validation")
-    schema = _structural(whole, whole.get("$defs", {}))
+    full = definition.spec.model_json_schema(by_alias=True, mode="validation")
+    schema = _structural(full, full.get("$defs", {}))
     schema["description"] = definition.spec_description
     rules = map(dict, definition.rules)
     schema["x-kubernetes-validations"] = [*rules, *_immutable(schema, definition.mutable)]
