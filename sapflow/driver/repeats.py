@@ -7,9 +7,9 @@ from sapflow.errors import CellLost, CorruptObject, ObjectMissing, SapflowError
 log = logging.getLogger(__name__)
 
 REPETITIONS = {CellLost.reason: 8, ObjectMissing.reason: 2, CorruptObject.reason: 2}
-"""How often one step is repeated, by reason: because a cell was lost; because the store lost a contribution, which are not
-written durably (one was seen to disappear when MinIO was killed); because a machine that lost its power left one torn,
-under whose key nothing would ever be written again."""
+"""How often one step is repeated, by reason: because a cell was lost; because the store lost a contribution (these are
+not written durably, and one was seen to disappear when MinIO was killed); because a machine that lost its power left
+one torn, under whose key nothing would ever be written again."""
 
 
 class StepRepeats:
