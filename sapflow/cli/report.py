@@ -67,7 +67,7 @@ def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
             beside = given.job if is_file(given.job) else "-"
             importing = make_importable(session.job, beside, environ, session.url)
             facts = with_prediction(facts, session, importing)
-    write(given.output, render(facts))
+    write(given.output, render(facts), "give another path by --output")
     if given.json:
         print_json({"job": facts.uid, "state": facts.state, "report": str(given.output)})
     else:

@@ -41,8 +41,8 @@ def with_prediction(facts: Facts, session: Session, environ: Mapping[str, str]) 
     return replace(facts, predicted=Predicted(said.seconds, said.dollars, tuple(levels)))
 
 
-def write(path: Path, page: str) -> None:
-    """Write the page atomically. Raises DataError."""
+def write(path: Path, page: str, remedy: str = "give another path") -> None:
+    """Write the page atomically. Raises DataError, which ends with the remedy."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
@@ -53,4 +53,4 @@ def write(path: Path, page: str) -> None:
         Path(file.name).chmod(0o666 & ~umask)
         Path(file.name).replace(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}; give another path") from error
+        raise DataError(f"{path} cannot be written: {error.strerror}; {remedy}") from error

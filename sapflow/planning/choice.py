@@ -101,12 +101,12 @@ def candidates(
 
 def _inline(ranking: Iterator[Candidate], work: Work) -> Iterator[Candidate]:
     """Those trees whose contributions are all small enough. Raises SpecError where there is none."""
-    looked_at = list(islice(ranking, _MOST_INLINE))
+    examined = list(islice(ranking, _MOST_INLINE))
     why = {
         index: misfit(one.structure, one.shards, work.total, work.request_bytes)
-        for index, one in enumerate(looked_at)
+        for index, one in enumerate(examined)
     }
-    fitting = [one for index, one in enumerate(looked_at) if why[index] is None]
+    fitting = [one for index, one in enumerate(examined) if why[index] is None]
     if not fitting:
         raise SpecError([("spec.merge.channel", str(why.get(0)))])
     return iter(fitting)

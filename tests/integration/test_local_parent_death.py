@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 PARENT = f"""
 import asyncio, os, sys
-from sapflow.local import EmbeddedRuntime
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 
 async def main(directory, *marks):
     runtime = EmbeddedRuntime(

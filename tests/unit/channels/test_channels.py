@@ -58,7 +58,7 @@ def test_a_ref_of_another_cell_is_refused(cell: CellStore) -> None:
 
 
 def test_a_function_without_the_channel_of_a_ref_says_which_it_has(directory_store: Store) -> None:
-    with pytest.raises(StoreError, match="on channel 'cell', and this function has: store"):
+    with pytest.raises(StoreError, match="on channel 'cell', and this function has: inline, store"):
         open_channels(directory_store).open(INSIDE)
 
 
