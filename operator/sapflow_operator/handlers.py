@@ -18,6 +18,9 @@ _RETRY_SECONDS = 2.0
 _CHILDREN = (("serving.knative.dev", "v1", "services"), ("batch", "v1", "jobs"), ("", "v1", "pods"))
 """The kinds of children that are watched."""
 
+CHANGED, DELETED = "changed", "deleted"
+"""Names of the handlers, in annotations of the resources."""
+
 
 def register(registry: kopf.OperatorRegistry, controllers: Sequence[Controller]) -> None:
     """Add the handlers to a registry: those of the operator itself, of each controller's kind, and of all children."""
@@ -57,23 +60,27 @@ def register(registry: kopf.OperatorRegistry, controllers: Sequence[Controller])
 
 
 def _register_kind(registry: kopf.OperatorRegistry, controller: Controller) -> None:
-    """The handlers of the resources of one kind."""
+    """The handlers of the resources of one kind.
+
+    kopf keeps what a handler has tried in an annotation of the resource, which is named after the handler: without an
+    `id` after the function's qualified name, and an annotation's must not begin with an underscore.
+    """
     watched = (names.GROUP, names.VERSION, controller.resource.plural)
 
     @kopf.on.event(*watched, registry=registry)
     async def seen(type: str | None, body: kopf.Body, **_: Any) -> None:
         controller.seen(body, gone=type == "DELETED")
 
-    @kopf.on.resume(*watched, registry=registry)
-    @kopf.on.create(*watched, registry=registry)
-    @kopf.on.update(*watched, registry=registry)
+    @kopf.on.resume(*watched, id=CHANGED, registry=registry)
+    @kopf.on.create(*watched, id=CHANGED, registry=registry)
+    @kopf.on.update(*watched, id=CHANGED, registry=registry)
     async def changed(namespace: str | None, name: str | None, **_: Any) -> None:
         try:
             await controller.reconcile(str(namespace), str(name))
         except SapflowError as error:
             raise kopf.TemporaryError(str(error), delay=_RETRY_SECONDS) from error
 
-    @kopf.on.delete(*watched, registry=registry)
+    @kopf.on.delete(*watched, id=DELETED, registry=registry)
     async def deleted(namespace: str | None, name: str | None, **_: Any) -> None:
         try:
             done = await controller.finalize(str(namespace), str(name))

@@ -1,6 +1,7 @@
 """A second kind beside TrainingJob: a pool of its own roles, and children of its own names."""
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -244,6 +245,15 @@ class Watched(Controller):
 
     def touch(self, namespace: str, name: str) -> None:
         self.touched.append((namespace, name))
+
+
+def test_handlers_have_names_that_an_annotation_may_have() -> None:
+    """A deleted resource stayed for ever where its handler's state could not be kept: its name began with `_`."""
+    registry = kopf.OperatorRegistry()
+    register(registry, [Watched(TRAINING_JOB), Watched(KIND)])
+    found = {str(handler.id) for handler in registry._changing.get_all_handlers()}
+    assert found == {"changed", "deleted"}
+    assert all(re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?", name) for name in found)
 
 
 def test_a_childs_event_reaches_the_controller_of_its_kind() -> None:
