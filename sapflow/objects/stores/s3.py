@@ -46,12 +46,13 @@ def open_s3(url: str, credentials: CredentialSource | None) -> "S3Store":
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     region = options.pop("region", "") or "us-east-1"
     endpoint = options.pop("endpoint", "") or f"https://s3.{region}.amazonaws.com"
-    if (
-        "@" in parts.netloc
-        or not re.fullmatch(r"[A-Za-z0-9._-]{3,63}", parts.netloc)
-        or options
-        or parts.fragment
-    ):
+    named = "@" not in parts.netloc and parts.netloc != ""
+    if named and not re.fullmatch(r"[A-Za-z0-9._-]{3,63}", parts.netloc):
+        raise StoreError(
+            f"s3://{parts.netloc}{parts.path} is no store: the name of a bucket has 3 to 63 letters, digits, dots, "
+            "hyphens or underscores"
+        )
+    if not named or options or parts.fragment:
         raise StoreError(
             f"s3://{parts.netloc.rpartition('@')[2]}{parts.path} is no store: write s3://bucket/prefix with "
             "nothing but endpoint and region after it, and leave credentials to the environment"

@@ -108,3 +108,9 @@ def test_a_process_with_a_directory_store_loads_no_http_client(tmp_path: Path) -
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
     )
     assert ran.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["x", "ab", "a" * 64])
+def test_a_bucket_whose_name_is_too_short_or_too_long_is_told_so(name: str) -> None:
+    with pytest.raises(StoreError, match="the name of a bucket has 3 to 63"):
+        open_store(f"s3://{name}/prefix?endpoint=http://127.0.0.1:1", Credentials("a", "b"))
