@@ -9,8 +9,6 @@ ScheduleName = Literal["Constant", "Step", "Exponential", "Linear", "Cosine", "O
 Metric = Literal["TrainingLoss", "ValidationLoss"]
 
 NAMES: tuple[str, ...] = get_args(ScheduleName)
-NEEDS_TOTAL: frozenset[str] = frozenset({"Linear", "Cosine", "OneCycle"})
-"""Schedules that are defined by how many steps the job has."""
 TAKES: Mapping[str, tuple[str, ...]] = {
     "Constant": (),
     "Step": ("step_size", "step_epochs", "gamma"),

@@ -155,7 +155,6 @@ class RootRequest(_Summing):
     separate: bool = False
     norms: str | None = None
     """In phase `apply`: the float64 squared norms of all blocks, as base64."""
-    weight: int | None = None
     params_output: str
     optimizer_output: str
 

@@ -14,23 +14,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 SAMPLE_SECONDS = 0.05
 PS_SAMPLE_SECONDS = 1.0
 """Interval of samples without /proc; it is longer because each sample runs `ps`."""
-
-
-class ResidentMemory(Protocol):
-    """Reads the memory of a process."""
-
-    def own(self) -> int:
-        """The bytes that count against the limit; 0 once the process is gone."""
-
-    def resident(self) -> int:
-        """All resident bytes, shared pages included; 0 once the process is gone."""
-
-    def close(self) -> None: ...
 
 
 class ProcMemory:
