@@ -104,7 +104,7 @@ def test_two_drivers_and_one_that_dies_leave_nothing_behind(places: Places, by_s
 
 
 def test_inline_that_does_not_fit_fails_with_the_field_and_the_remedy(places: Places) -> None:
-    place = places.place(tiny_job(model_args={"hidden": [512, 512]}, merge_channel="Inline"))
+    place = places.place(tiny_job(model_args={"hidden": [512, 512]}, merge_shards=1, merge_channel="Inline"))
     with pytest.raises((JobFailed, SpecError), match=r"spec\.merge\.channel.*Inline does not fit"):
         Simulation(place).run()
 
