@@ -68,7 +68,21 @@ class Table:
 
 
 def machine_key() -> Key:
-    """What decides how this machine rounds: torch, numpy, the BLAS of each, and what the CPU offers them."""
+    """What decides how this machine rounds: torch, numpy, the BLAS of each, and what the CPU offers them.
+
+    It is found by a process of its own: other tests of this one may have loaded libraries with a BLAS of theirs.
+    """
+    code = "import json; from helpers import bits; print(json.dumps(bits.key_of_this_process()))"
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True, timeout=120
+    )
+    key: Key = json.loads(done.stdout.splitlines()[-1])
+    return key
+
+
+def key_of_this_process() -> Key:
+    """The key, by what this process has loaded."""
     import numpy as np
     import threadpoolctl  # type: ignore[import-untyped]
     import torch
