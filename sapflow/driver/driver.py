@@ -340,9 +340,7 @@ class _Walk:
         An object may exist for writers and be missing for readers, as was seen after two MinIO processes used the same
         volume. The objects that replace them are the same, and another driver that misses one repeats its step, too.
         """
-        left = self._algorithm.contributions()
-        self._keeper.discard_in_cells(left)
-        await asyncio.to_thread(self._context.store.delete, left.keys)
+        await asyncio.to_thread(self._context.store.delete, self._algorithm.contributions().keys)
 
     async def _planned_anew(self, old: Commit, new: Commit) -> dict[str, Any]:
         """The changes to a commit that begins another plan. The plan's record is written first."""

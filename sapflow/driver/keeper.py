@@ -135,11 +135,6 @@ class Keeper:
         self._removing.update(dict.fromkeys(left.keys, version))
         self._waiting += left.keys
 
-    def discard_in_cells(self, left: Leftovers) -> None:
-        """What lies on volumes goes with the next calls to its cells."""
-        if self._garbage is not None:
-            self._garbage.take_in(Leftovers(in_cells=left.in_cells))
-
     def sweep(self) -> None:
         """Start to remove the marked objects. Call this when the driver, and ideally a core, is idle."""
         names, self._waiting = self._waiting, []

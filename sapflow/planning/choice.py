@@ -102,13 +102,10 @@ def candidates(
 def _inline(ranking: Iterator[Candidate], work: Work) -> Iterator[Candidate]:
     """Those trees whose contributions are all small enough. Raises SpecError where there is none."""
     examined = list(islice(ranking, _MOST_INLINE))
-    why = {
-        index: misfit(one.structure, one.shards, work.total, work.request_bytes)
-        for index, one in enumerate(examined)
-    }
-    fitting = [one for index, one in enumerate(examined) if why[index] is None]
+    why = [misfit(one.structure, one.shards, work.total, work.request_bytes) for one in examined]
+    fitting = [one for one, problem in zip(examined, why, strict=True) if problem is None]
     if not fitting:
-        raise SpecError([("spec.merge.channel", str(why.get(0)))])
+        raise SpecError([("spec.merge.channel", problem) for problem in why[:1] if problem is not None])
     return iter(fitting)
 
 

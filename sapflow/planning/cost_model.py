@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sapflow.planning.constants import Constants, Units
-from sapflow.planning.inline import CONTRIBUTION, REQUEST, STEP
+from sapflow.planning.inline import STEP, fits
 from sapflow.quantities import structure
 from sapflow.quantities.prices import Price, cost
 from sapflow.quantities.read_ahead import READ_AHEAD, SMALL
@@ -256,11 +256,7 @@ class CostModel:
         """Whether contributions of so many bytes, `fan_in` of them in a request, are inline, the width of their level
         apart (`sapflow.planning.inline` knows that)."""
         work = self.work
-        return (
-            part <= CONTRIBUTION
-            and fan_in * part <= min(REQUEST, work.request_bytes)
-            and work.workers * FLOAT * work.total <= STEP
-        )
+        return fits(part, fan_in, work.request_bytes) and work.workers * FLOAT * work.total <= STEP
 
     def _sum(self, fan_in: int, part: float, passes: int = 0) -> dict[str, float]:
         if self._inline(part, fan_in):

@@ -17,6 +17,11 @@ STEP = 32 << 20
 """The most bytes of all contributions of a step together."""
 
 
+def fits(size: float, fan_in: int, request_bytes: int) -> bool:
+    """Whether contributions of so many bytes, `fan_in` of them in a request, are small enough, their level apart."""
+    return size <= CONTRIBUTION and fan_in * size <= min(REQUEST, request_bytes)
+
+
 def inline_levels(
     tree: Sequence[int], shards: int, total: int, request_bytes: int = REQUEST
 ) -> tuple[int, ...]:
@@ -26,13 +31,11 @@ def inline_levels(
     """
     size = 4 * -(-total // shards)
     found, held = [], 0
-    for level in range(structure.levels(tuple(tree))):
-        fan_in = structure.fan_ins(tuple(tree))[level]
+    for level, fan_in in enumerate(structure.fan_ins(tuple(tree))):
         of_level = structure.width(tuple(tree), level) * shards * size
-        if size > CONTRIBUTION or fan_in * size > min(REQUEST, request_bytes) or held + of_level > STEP:
-            continue
-        found.append(level)
-        held += of_level
+        if fits(size, fan_in, request_bytes) and held + of_level <= STEP:
+            found.append(level)
+            held += of_level
     return tuple(found)
 
 
