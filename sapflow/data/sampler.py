@@ -5,6 +5,7 @@ permuted. All permutations follow from (seed, epoch). So a step reads few blocks
 ranges reads every sample exactly once.
 """
 
+import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import numpy as np
 
 from sapflow.data.chunks import Part
 from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest, block_key, decode_block
+from sapflow.data.read_counter import ReadCounter
 from sapflow.data.shuffle import permutation
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store
@@ -179,6 +181,8 @@ class Reader:
         cache_bytes: int = 2 * WINDOW * MAX_BLOCK_BYTES,
     ) -> None:
         self._store, self._prefix, self._manifest = store, prefix, manifest
+        self.counter = ReadCounter()
+        """Counts what is read from the store; whoever answers a call takes the counts."""
         self._cache_bytes, self._cached_bytes = cache_bytes, 0
         self._blocks: OrderedDict[tuple[Part, int], _Block] = OrderedDict()
         self._width = int(np.prod(manifest.shape))
@@ -249,7 +253,9 @@ class Reader:
         if found is None:
             key = block_key(self._prefix, part, index)
             count = self._manifest.blocks(part)[index]
+            started = time.perf_counter()
             buffer = self._store.read(key)
+            self.counter.add(len(buffer), time.perf_counter() - started)
             features, targets = decode_block(buffer, key, self._manifest, count)
             found = _Block(features.reshape(count, self._width), targets, len(buffer))
             self._blocks[part, index] = found

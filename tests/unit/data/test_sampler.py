@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sapflow.data.blocks import cut_blocks
 from sapflow.data.manifest import Manifest, block_key, encode_block
+from sapflow.data.read_counter import DataRead
 from sapflow.data.sampler import EpochOrder, Reader, split, steps_per_epoch
 from sapflow.data.shuffle import permutation
 from sapflow.data.source import open_source
@@ -236,6 +237,20 @@ def test_blocks_stay_warm_within_the_bound_and_no_further(tmp_path: Path) -> Non
         before = len(store.keys)
         reader.batch(order, 0, 10)
         assert (len(store.keys) == before) is (room == 10 * size)
+
+
+def test_what_is_read_is_counted_once_and_what_is_warm_is_not(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    manifest = blocks(store, [50] * 4)
+    size = sum(len(store.read(f"p/train/{index}")) for index in range(4))
+    reader, order = Reader(store, "p/", manifest), EpochOrder(manifest.train, 0, 0)
+    reader.batch(order, 0, 200)
+    taken = reader.counter.take()
+    assert taken.bytes == size
+    assert taken.requests == 4
+    assert taken.seconds > 0
+    reader.batch(order, 0, 200)
+    assert reader.counter.take() == DataRead()
 
 
 def test_a_missing_and_a_corrupt_block_are_errors(tmp_path: Path) -> None:
