@@ -113,7 +113,7 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
         {"spec.algorithm": {"steps": 5, "maxStaleness": 2}},
         "is for algorithm.mode Async only: leave it out with Sync",
     ),
-    ({"spec.algorithm": {"steps": 5, "localState": "Average"}}, "Average needs localSteps above 1"),
+    ({"spec.algorithm": {"steps": 5, "localState": "Average"}}, "Average and Keep need localSteps above 1"),
     ({"spec.optimizer": {"name": "Adam", "momentum": 0.9}}, "is for Momentum and Nesterov and RMSprop only"),
     ({"spec.optimizer": {"name": "SGD", "beta1": 0.9}}, "is for Adam and AdamW and Lion and LAMB only"),
     ({"spec.optimizer.learningRate": 0}, "spec.optimizer.learningRate in body should be greater than 0"),
