@@ -18,6 +18,7 @@ from sapflow.objects import contribution
 from sapflow.objects.contribution import Sums
 from sapflow.objects.safetensor import aligned
 from sapflow.quantities import structure
+from sapflow.records.numerics import NUMERICS
 from sapflow.timing import Timing
 from sapflow_functions.process import serve
 from sapflow_functions.runner import Context
@@ -40,7 +41,9 @@ class IdleWorker:
         sizes = Sizes(parameters=self.count, averaged=0, block=optimizers.block_size(self.count))
         self._write(request.outputs, request.shards, context, {})
         timing = Timing(context.deadline)
-        return InitializeReply(done=True, sizes=sizes, slots=[], layout=[], **timing.report())
+        return InitializeReply(
+            done=True, sizes=sizes, slots=[], layout=[], numerics=NUMERICS, **timing.report()
+        )
 
     def train(self, body: dict[str, Any], context: Context) -> TrainReply:
         request, timing = TrainRequest.model_validate(body), Timing(context.deadline)

@@ -12,6 +12,7 @@ import numpy as np
 
 from sapflow.messages.replies import ExportReply, InitializeReply, MergeReply, RootReply, TrainReply
 from sapflow.messages.vectors import Sizes
+from sapflow.records.numerics import NUMERICS
 from sapflow_functions.process import serve
 from sapflow_functions.runner import Context
 
@@ -21,7 +22,9 @@ _PHASES = {"read": 0.0, "compute": 0.0, "write": 0.0}
 
 def initialize(request: dict[str, Any], context: Context) -> InitializeReply:
     sizes = Sizes(parameters=PARAMETERS, averaged=0, block=1024)
-    return InitializeReply(done=True, seconds=_PHASES, sizes=sizes, slots=["momentum"], layout=[])
+    return InitializeReply(
+        done=True, seconds=_PHASES, sizes=sizes, slots=["momentum"], layout=[], numerics=NUMERICS
+    )
 
 
 def train(request: dict[str, Any], context: Context) -> TrainReply:

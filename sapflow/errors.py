@@ -15,7 +15,8 @@
     │   ├── InvocationTimeout        no answer within the seconds given (retryable)
     │   └── InstanceLost             the instance died or hung up (retryable)
     ├── JobFailed                    the job cannot continue: `version` is its last good step
-    └── JobStopped                   the caller stopped the run; when it is run again, the job goes on
+    ├── JobStopped                   the caller stopped the run; when it is run again, the job goes on
+    └── OtherNumerics                a release that computes other bits began the job; nothing was computed
 
 Each message says what was wrong, where, and what to do. Whether a retry may help is in the type.
 """
@@ -133,3 +134,9 @@ class JobStopped(SapflowError):
     """The caller stopped the run. When it is run again, the job goes on from the last commit."""
 
     reason = "Stopped"
+
+
+class OtherNumerics(SapflowError):
+    """The job was begun by a release that computes other bits; this one must not go on with it."""
+
+    reason = "OtherNumerics"

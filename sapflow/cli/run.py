@@ -64,7 +64,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--again",
         action="store_true",
-        help="train a finished job anew: its state is removed first; an unfinished one goes on all the same",
+        help="train the job from the beginning: what it has in the store is removed first",
     )
     local_metrics.add_to(parser)
     openwhisk.add_to(parser)
@@ -92,7 +92,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
     display = _display(given, opened)
     try:
         with stoppable(), display, _metrics(given, opened, display) as metrics:
-            if outcome is not None:
+            if given.again:
                 opened.forget()
             manifest, flops = local_run.prepare(opened, display, environ)
             observer = Observers(display)

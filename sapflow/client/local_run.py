@@ -30,9 +30,10 @@ def prepare(
     """Cut the data and check the job against it. Returns the manifest, and the model's arithmetic for the planner.
 
     `source` has the samples if they cannot be found by the name in the spec.
-    Raises SpecError, DataError, StoreError.
+    Raises SpecError, DataError, StoreError, and OtherNumerics before anything else if an earlier release began the job.
     """
     job, flops = opened.job, 0
+    opened.check_numerics()
     manifest = find_manifest(opened)
     if manifest is None:
         display.stage(f"cutting {job.spec.data.source} into blocks")

@@ -48,7 +48,8 @@ def run(
     """Train a job on this machine, in the background; its functions are local processes.
 
     The same job in the same store continues where it was interrupted, and ends with the same weights, bit for bit. A
-    finished job is not trained again, except with `again`.
+    finished job is not trained again. With `again` the job is trained from the beginning: what it has in the store is
+    removed first.
 
     `store` is the place of the job's state: a directory, or s3://bucket/prefix?endpoint=URL with credentials in the
     environment. By default it is spec.storage, or else `.sapflow` in the current folder. At most `max_instances`
@@ -71,7 +72,7 @@ def run(
         environ = _environment(job, importable.modules_folder(url))
         opened = stack.enter_context(session.open_session(checked, environ, store=url))
         outcome = opened.outcome()
-        if outcome is not None and again:
+        if again:
             opened.forget()
             outcome = None
         shown = Display() if outcome is not None else stack.enter_context(display_of(opened, progress))

@@ -21,6 +21,7 @@ from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_from_environment, open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
+from sapflow.records import numerics
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.runtimes.sender import Sender
 from sapflow.spec import resolved
@@ -86,6 +87,17 @@ class Session:
     def started(self) -> bool:
         """Whether the job has a first version."""
         return self.store.exists(keys.commit(self.prefix, 0))
+
+    def check_numerics(self) -> None:
+        """Raise OtherNumerics if a release whose bits differ has begun the job, or only cut its data."""
+        for key, what in (
+            (keys.commit(self.prefix, 0), "version 0"),
+            (manifest_key(keys.data(self.prefix)), "the cut data"),
+        ):
+            record = self._json(key)
+            if record is not None:
+                numerics.check(self.uid, record.get("numerics"), what=what, cluster=False)
+                return
 
     def forget(self) -> None:
         """Remove everything of this job. If that is interrupted, the job is still finished, or has not begun."""

@@ -17,6 +17,7 @@ from sapflow.data.shuffle import permutation
 from sapflow.data.statistics import Normalize, Statistics
 from sapflow.errors import CorruptObject, DataError, ObjectMissing
 from sapflow.objects.stores.protocol import Store
+from sapflow.records.numerics import NUMERICS
 from sapflow.tasks.targets import Counted
 from sapflow.tasks.task import Task
 
@@ -176,7 +177,7 @@ class _Cut:
         scale, shift = self._statistics.affine(normalize)
         return Manifest(
             self._source.name, self._task.name, self._shape, dtype, self._target_shape, classes, train, validation,
-            scale, shift, self._counted.finish(),
+            scale, shift, self._counted.finish(), NUMERICS,
         )  # fmt: skip
 
 

@@ -61,6 +61,8 @@ class Manifest:
     shift: tuple[float, ...] = (0.0,)
     target_statistics: TargetStatistics = field(default_factory=dict)
     """What the task counted of the training samples' targets; left out of the JSON where there is nothing."""
+    numerics: int | None = None
+    """The number of the numerics that the data was cut under; None, and left out of the JSON, in earlier releases."""
 
     @property
     def train_samples(self) -> int:
@@ -87,6 +89,8 @@ class Manifest:
         fields = asdict(self)
         if not self.target_statistics:
             del fields["target_statistics"]
+        if self.numerics is None:
+            del fields["numerics"]
         return {"version": VERSION, **fields}
 
     @classmethod
@@ -98,6 +102,7 @@ class Manifest:
         if fields.pop("version", None) != VERSION:
             raise CorruptObject(f"the data manifest is not of version {VERSION}; cut the data again")
         statistics = fields.setdefault("target_statistics", {})
+        fields.setdefault("numerics", None)
         if fields.keys() != set(cls.__slots__):
             odd = ", ".join(sorted(fields.keys() ^ set(cls.__slots__)))
             raise CorruptObject(f"the data manifest lacks fields, or has unknown ones: {odd}")
@@ -129,6 +134,7 @@ class Manifest:
             "train": not self.train,
             "scale": len(self.scale) not in widths,
             "shift": len(self.shift) != len(self.scale),
+            "numerics": self.numerics is not None and type(self.numerics) is not int,
         }
         for name, wrong in problems.items():
             if wrong:

@@ -24,7 +24,9 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
 from sapflow.planning.placement import Placement
 from sapflow.quantities import structure
+from sapflow.records import numerics
 from sapflow.records.commits import INTERRUPTED, Account, Commit, Plan, Records
+from sapflow.records.numerics import NUMERICS
 from sapflow.records.plateau import PlateauState
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
@@ -57,7 +59,7 @@ class Driver:
         the driver before this one has stopped, where it may not have told the store.
         Raises SpecError if the functions cannot be packed.
         """
-        self._search = resolved.search
+        self._search, self._runtime = resolved.search, resolved.runtime
         self._earlier_account, self._environment = account or Account(), environment or Environment()
         self._sender, self._observer = sender, observer or Observer()
         self._uid, self._prefix, self._job = resolved.uid, resolved.prefix, resolved.job
@@ -74,6 +76,8 @@ class Driver:
             self._observer.finished(standing)
             return dict(standing)
         last = await self._records.last()
+        first = last if last is None or last.version == 0 else await self._records.commit(0)
+        self._check_numerics(first)
         context = self._context(last.account if last else self._earlier_account)
         why = await self._records.take_failure(last.version if last else 0)
         context.caller.tally.resumed = self._stopped or why or (INTERRUPTED if last else None)
@@ -86,7 +90,7 @@ class Driver:
             if last is None:
                 last = await self._initialize(context, planning)
             else:
-                await self._resume_plan(context, planning, last)
+                await self._resume_plan(context, planning, first, last)
                 self._observer.resumed(last)
             plan = await self._records.plan(last.plan)
             algorithm = driver_of(context.facts.name)(
@@ -118,6 +122,11 @@ class Driver:
             await keeper.settle()
         self._observer.finished(outcome)
         return outcome
+
+    def _check_numerics(self, first: Commit | None) -> None:
+        """Refuse a job that a release with other numerics began. Raises OtherNumerics."""
+        record, what = (self._manifest, "the cut data") if first is None else (first, "version 0")
+        numerics.check(self._uid, record.numerics, what=what, cluster=self._runtime == "kubernetes")
 
     def _context(self, account: Account) -> Context:
         spec = self._job.spec
@@ -151,7 +160,7 @@ class Driver:
         """Make version 0: a worker writes the model from its seed, and the model's size determines the plan."""
         job = self._job
         shards = job.shards
-        ident = keys.step_id("", keys.digest({"shards": shards}))
+        ident = keys.step_id("", keys.digest({"shards": shards, "numerics": NUMERICS}))
         outputs = [keys.params(self._prefix, 0, ident, shard) for shard in range(shards)]
         reply = await context.caller.call(
             "worker",
@@ -167,6 +176,7 @@ class Driver:
             ),
             InitializeReply,
         )
+        numerics.check_worker(reply.numerics, own_image=job.spec.model.image is not None)
         sizes = reply.sizes
         plan, forecast = planning.first(planning.size(sizes, reply.slots))
         if self._placed is not None:
@@ -185,6 +195,7 @@ class Driver:
             optimizer=[],
             counters=[0] * workers if context.facts.counts_ranks else [],
             layout=reply.layout,
+            numerics=NUMERICS,
             plateau=PlateauState() if context.schedule.name == "Plateau" else None,
             account=context.caller.account,
             measured=context.measured(None, 0.0, None),
@@ -198,9 +209,10 @@ class Driver:
         self._observer.committed(standing)
         return standing
 
-    async def _resume_plan(self, context: Context, planning: Planning, last: Commit) -> None:
+    async def _resume_plan(
+        self, context: Context, planning: Planning, first: Commit | None, last: Commit
+    ) -> None:
         """Continue with the plan of the last commit."""
-        first = await self._records.commit(0)
         if first is not None:
             context.lay_out(first.layout)
             planning.resume(first, last)

@@ -60,6 +60,8 @@ class InitializeReply(FunctionReply):
     """Names and places of the model's state on the vector."""
     memory_needed_bytes: int | None = None
     """The least memory that a worker needs, if the request asked for an estimate."""
+    numerics: int | None = None
+    """The number of the numerics that the worker computes under; None from releases that name none."""
 
 
 class _Resumable(FunctionReply):

@@ -164,6 +164,8 @@ class Commit(Message):
     evaluations of versions before it."""
     layout: list[dict[str, Any]] = []
     """Names and places of the model's state on the flat vector; in commit 0 only."""
+    numerics: int | None = None
+    """In commit 0 only: the number of the numerics that the job is computed under (records/numerics.py)."""
     kept: list[int] = []
     """Versions older than `version` − 1 that may still have objects in the store."""
     account: Account = Account()

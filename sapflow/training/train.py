@@ -19,6 +19,7 @@ from sapflow.objects import contribution, keys
 from sapflow.objects.contribution import Sums
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities import structure
+from sapflow.records.numerics import NUMERICS
 from sapflow.timing import Timing
 from sapflow.training.loaded import JobCache
 
@@ -46,6 +47,7 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
         sizes=sizes,
         slots=list(loaded.slots),
         layout=[entry.to_json() for entry in model.layout],
+        numerics=NUMERICS,
         **timing.report(),
     )
 
