@@ -159,7 +159,7 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_weights_of_one_that_is_n
     wait_until_no_function_of(store)
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         reached = newest_commit(store)
-        with started(*command, "--again") as process:
+        with started(*command) as process:
             wait_for_commit(store, reached + 5, process)
             send(process, number)
             done = finish(process)
