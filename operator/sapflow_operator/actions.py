@@ -25,6 +25,14 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitCpu:
+    """Give a function's pod, in place, another CPU limit."""
+
+    pod: str
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
 class IssueCredentials:
     """Make credentials for the job and write them to its pool's Secret."""
 
@@ -55,7 +63,7 @@ class DeleteJob:
     """Remove the resource itself, because its `ttlSecondsAfterFinished` is over."""
 
 
-Action = Apply | Delete | IssueCredentials | RevokeCredentials | RemoveObjects | DeleteJob
+Action = Apply | Delete | LimitCpu | IssueCredentials | RevokeCredentials | RemoveObjects | DeleteJob
 
 
 @dataclass(frozen=True, slots=True)

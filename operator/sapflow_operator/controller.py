@@ -25,6 +25,7 @@ from sapflow_operator.actions import (
     DeleteJob,
     Event,
     IssueCredentials,
+    LimitCpu,
     Plan,
     RemoveObjects,
     RevokeCredentials,
@@ -34,7 +35,7 @@ from sapflow_operator.errors import CredentialsRefused, SecretUnusable
 from sapflow_operator.kind import Kind
 from sapflow_operator.names import Resource
 from sapflow_operator.nodes import Inventory, Node
-from sapflow_operator.observed import JobObject, Observed
+from sapflow_operator.observed import FUNCTION_CONTAINER, JobObject, Observed
 from sapflow_operator.queue import Entry, Queue
 from sapflow_operator.reconcile import plan_deletion, reconcile, troubled
 from sapflow_operator.resources import pool_secret
@@ -81,6 +82,7 @@ class Controller:
 
     async def start(self) -> None:
         """Read all jobs, so that no queued one is started beside those that run. Raises ClusterError."""
+        self._settings = self._settings.model_copy(update={"resizes": await self._cluster.resizes()})
         for namespace in self._settings.namespaces or (None,):
             for body in await self._cluster.list(self._resource.kind, namespace):
                 self.seen(body)
@@ -209,6 +211,7 @@ class Controller:
             ("Role", names.driver(job.pool)),
             ("RoleBinding", names.driver(job.pool)),
             ("NetworkPolicy", names.functions_policy(job.pool)),
+            ("NetworkPolicy", names.driver(job.pool)),
         ]
         async with self._observing:
             claims, inventory = [], Inventory()
@@ -273,6 +276,8 @@ class Controller:
                 await self._cluster.apply(manifest)
             case Delete(kind, name, at_once):
                 await self._cluster.delete(kind, job.namespace, name, at_once=at_once)
+            case LimitCpu(pod, limit):
+                await self._limit_cpu(job, pod, limit)
             case IssueCredentials(wanted):
                 await self._issue(wanted)
             case RevokeCredentials(uid, place, kind, access_keys):
@@ -291,6 +296,13 @@ class Controller:
         except SecretUnusable as error:
             message = f"what the job has in its store is left there: {error}"
             await self._tell(job, Event("ObjectsLeft", message, "Warning"))
+
+    async def _limit_cpu(self, job: JobObject, pod: str, limit: str) -> None:
+        """Lower a function's CPU limit. It works as well with more, so a refusal does not stop the job."""
+        try:
+            await self._cluster.limit_cpu(job.namespace, pod, FUNCTION_CONTAINER, limit)
+        except ClusterError as error:
+            logs.event(logger, logging.WARNING, "CPU not limited", job=job.name, pod=pod, message=str(error))
 
     async def _issue(self, wanted: Wanted) -> None:
         """Make credentials, and keep the token and the earlier access keys of an existing Secret."""

@@ -45,6 +45,10 @@ CREDENTIALS_KEYS = f"{GROUP}/access-keys"
 CREDENTIALS_EXPIRE = f"{GROUP}/credentials-expire"
 CREDENTIALS_RENEW = f"{GROUP}/credentials-renew"
 
+KUEUE = "kueue.x-k8s.io/"
+QUEUE_LABEL = f"{KUEUE}queue-name"
+"""The queue of Kueue that a job waits in."""
+
 DRIVER = "driver"
 FUNCTION_PORT = 8080
 DRIVER_METRICS_PORT = 9090
@@ -73,7 +77,7 @@ def cell_volume(job: str, cell: int) -> str:
 
 
 def driver(job: str) -> str:
-    """The name of the driver's Job, ServiceAccount, Role and RoleBinding."""
+    """The name of the driver's Job, ServiceAccount, Role, RoleBinding and NetworkPolicy."""
     return f"{job}-driver"
 
 
@@ -86,6 +90,7 @@ def pool_secret(job: str) -> str:
 
 
 def functions_policy(job: str) -> str:
+    """The name of the NetworkPolicy of the functions; the driver's is named as the driver."""
     return f"{job}-functions"
 
 

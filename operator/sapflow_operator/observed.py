@@ -33,6 +33,7 @@ class JobObject:
     spec: Mapping[str, Any]
     status: Mapping[str, Any]
     resource: Resource = names.TRAINING_JOB
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, body: Object, resource: Resource = names.TRAINING_JOB) -> "JobObject":
@@ -47,6 +48,7 @@ class JobObject:
             body.get("spec", {}),
             body.get("status", {}),
             resource,
+            metadata.get("labels", {}),
         )
 
     @property
@@ -64,6 +66,13 @@ class JobObject:
             "metadata": metadata,
             "spec": self.spec,
         }
+
+    @property
+    def queue(self) -> dict[str, str]:
+        """The labels by which Kueue knows it; empty if it is in no queue of Kueue."""
+        if names.QUEUE_LABEL not in self.labels:
+            return {}
+        return {name: value for name, value in self.labels.items() if name.startswith(names.KUEUE)}
 
     @property
     def suspended(self) -> bool:
@@ -176,6 +185,10 @@ class Observed:
                 message = f"the driver was given up: {given.get('message', given.get('reason', ''))}"
                 verdict = Verdict(reason="DriverFailed", message=message)
             return Driver("failed", digest, verdict)
+        if "Suspended" in conditions or found.get("spec", {}).get("suspend"):
+            queue = found["metadata"].get("labels", {}).get(names.QUEUE_LABEL)
+            who = f"its queue of Kueue, {queue}, has" if queue else "somebody has"
+            return Driver("pending", digest, trouble=f"{who} suspended the driver's Job")
         if any(_at_work(pod) for pod in self.pods if _role(pod) == names.DRIVER):
             return Driver("running", digest)
         pods = self.pods_of(names.DRIVER)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sapflow.errors import SapflowError, SpecError
-from sapflow_operator import cells, growth, names, resources, times
+from sapflow_operator import cells, growth, names, resources, startup_cpu, times
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -177,6 +177,7 @@ class _Reconciler:
             return self._result(0.0)
         self._children(wanted, driver)
         self._functions(wanted)
+        self._actions += startup_cpu.lowered(wanted, self._observed)
         return self._result(self._patience())
 
     def _children(self, wanted: Wanted, driver: Driver) -> None:

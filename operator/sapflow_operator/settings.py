@@ -1,10 +1,11 @@
 """The operator's settings from its environment: the chart's values."""
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from sapflow.errors import SpecError
 from sapflow.quantities.roles import Role
@@ -12,6 +13,12 @@ from sapflow.quantities.roles import Role
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+def _from_json(value: object) -> object:
+    """The value of a JSON text. Raises ValueError."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 class Image(BaseModel):
@@ -31,6 +38,21 @@ class ObjectStorage(BaseModel):
     secret_key: SecretStr
 
 
+class StoreNetwork(BaseModel):
+    """Where the pods or machines behind a store's endpoint are, for the network policies of functions.
+
+    Policies are checked after a Service's address and port have been replaced by those of a pod.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    endpoint: Text
+    ports: tuple[Port, ...] = ()
+    """Ports of the pods or machines; empty means the endpoint's."""
+    cidrs: tuple[Text, ...] = ()
+    namespace_labels: dict[str, str] = Field({}, alias="namespaceLabels")
+    pod_labels: dict[str, str] = Field({}, alias="podLabels")
+
+
 class Settings(BaseModel):
     """The operator's settings; `variables` below maps them to environment variables."""
 
@@ -41,6 +63,11 @@ class Settings(BaseModel):
     storage: ObjectStorage | None = None
     namespaces: tuple[str, ...] = ()
     """The watched namespaces; empty means all."""
+    store_networks: Annotated[tuple[StoreNetwork, ...], BeforeValidator(_from_json)] = ()
+    knative_namespace: Text = "knative-serving"
+    """The namespace of Knative's activator and autoscaler."""
+    gateway_namespaces: tuple[str, ...] = ("kourier-system", "istio-system", "contour-internal")
+    """The namespaces of the gateways that Knative may use."""
     max_running_jobs: Positive = 10
     window_seconds: Annotated[int, Field(ge=6, le=3600)] = 60
     """How long idle functions stay."""
@@ -53,6 +80,8 @@ class Settings(BaseModel):
     credentials_seconds: Annotated[int, Field(ge=900, le=604_800)] = 3600
     driver_memory: Text = "512Mi"
     image_pull_secrets: tuple[str, ...] = ()
+    resizes: bool = False
+    """Whether the cluster resizes pods in place; the operator finds that out when it starts."""
     liveness_port: Positive = 8080
     metrics_port: Positive = 9090
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -82,8 +111,9 @@ class Settings(BaseModel):
         for variable, path in VARIABLES.items():
             if value := _value(variable, environ):
                 _place(given, path, value)
-        for name in ("namespaces", "image_pull_secrets"):
-            given[name] = tuple(part for part in given.get(name, "").split(",") if part)
+        for name in ("namespaces", "image_pull_secrets", "gateway_namespaces"):
+            if name in given:
+                given[name] = tuple(part for part in given[name].split(",") if part)
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -103,6 +133,9 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "SAPFLOW_S3_ACCESS_KEY": ("storage", "access_key"),
     "SAPFLOW_S3_SECRET_KEY": ("storage", "secret_key"),
     "SAPFLOW_NAMESPACES": ("namespaces",),
+    "SAPFLOW_STORE_NETWORKS": ("store_networks",),
+    "SAPFLOW_KNATIVE_NAMESPACE": ("knative_namespace",),
+    "SAPFLOW_GATEWAY_NAMESPACES": ("gateway_namespaces",),
     "SAPFLOW_MAX_RUNNING_JOBS": ("max_running_jobs",),
     "SAPFLOW_WINDOW_SECONDS": ("window_seconds",),
     "SAPFLOW_MAX_INVOCATION_SECONDS": ("max_invocation_seconds",),
@@ -138,6 +171,6 @@ def _place(given: dict[str, Any], path: tuple[str, ...], value: str) -> None:
 
 def _variable(location: tuple[int | str, ...]) -> str:
     for variable, path in VARIABLES.items():
-        if path[: len(location)] == location:
+        if path[: len(location)] == location or location[: len(path)] == path:
             return variable
     return ".".join(map(str, location))

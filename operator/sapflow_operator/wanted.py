@@ -5,7 +5,7 @@ A pool owns functions, token, credentials, names and network policy. All that it
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any, ClassVar, Self
 from urllib.parse import urlencode
@@ -13,9 +13,10 @@ from urllib.parse import urlencode
 from sapflow.errors import SpecError
 from sapflow.objects import keys
 from sapflow.planning.placement import Placement
+from sapflow.quantities import cpu_limits
 from sapflow.quantities.memory import parse_quantity
-from sapflow.quantities.prices import AWS_LAMBDA, vcpus_of
 from sapflow.quantities.roles import Role
+from sapflow.spec.pods import PodsSpec
 from sapflow.spec.training_job import StorageSpec
 from sapflow_operator import names
 from sapflow_operator.names import Resource
@@ -56,6 +57,8 @@ class Wanted(ABC):
     uid: str
     place: Place
     settings: Settings
+    queue: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    """The resource's labels by which Kueue knows jobs; the driver's Job gets them."""
 
     resource: ClassVar[Resource]
     roles: ClassVar[tuple[Role, ...]]
@@ -105,6 +108,16 @@ class Wanted(ABC):
     def cpus(self) -> Mapping[Role, float | None]:
         """The CPU limit of each role that names one."""
         return {}
+
+    @property
+    def cpu_by_memory(self) -> bool:
+        """Whether functions that name no CPU limit have exactly what comes with their memory, and not one CPU."""
+        return False
+
+    @property
+    def pods(self) -> PodsSpec:
+        """The user's additions to the pods of functions and driver."""
+        return PodsSpec()
 
     @property
     @abstractmethod
@@ -163,16 +176,24 @@ class Wanted(ABC):
     def memory(self, role: Role) -> str:
         return self.sizes[role]
 
-    def cpu_limit(self, role: Role) -> int:
-        """The CPU limit in thousandths; if the job names none, it is what comes with the memory on public clouds."""
-        named = self.cpus.get(role)
-        if named is not None:
-            return round(1000 * named)
-        return ceil(1000 * vcpus_of(AWS_LAMBDA, parse_quantity(self.memory(role))))
+    def cpu_limit(self, role: Role, memory_bytes: int | None = None) -> int:
+        """The CPU limit in thousandths of a function that is ready; `memory_bytes` defaults to its role's memory."""
+        memory = parse_quantity(self.memory(role)) if memory_bytes is None else memory_bytes
+        return _millis(cpu_limits.limit(memory, self.cpus.get(role), by_memory=self.cpu_by_memory))
+
+    def cpu_at_start(self, role: Role) -> int:
+        """The CPU limit in thousandths with which a pod is created.
+
+        Where pods can be resized in place, that is at least one CPU unless the job names a limit; the operator lowers
+        it once the function is ready.
+        """
+        if not self.settings.resizes:
+            return self.cpu_limit(role)
+        return _millis(cpu_limits.limit(parse_quantity(self.memory(role)), self.cpus.get(role)))
 
     def cpu_request(self, role: Role) -> int:
-        """The CPU request in thousandths: a tenth of the limit."""
-        return ceil(self.cpu_limit(role) / 10)
+        """The CPU request in thousandths: a tenth of the named limit, or of what comes with the memory."""
+        return ceil(_millis(cpu_limits.share(parse_quantity(self.memory(role)), self.cpus.get(role))) / 10)
 
     def with_room_for(self, instances: int) -> Self:
         """With the number of functions that the cluster can run at once, for the planner; 0 means any number."""
@@ -211,3 +232,8 @@ def stored(place: Place) -> dict[str, Any]:
 def services(wanted: Wanted) -> list[str]:
     """The names of the pool's Knative Services."""
     return [names.function(wanted.pool, group.role, group.cell) for group in wanted.groups]
+
+
+def _millis(cpus: float) -> int:
+    """Thousandths of a CPU, rounded up; 1.1 CPUs are not 1101 because of binary fractions."""
+    return ceil(round(1000 * cpus, 6))

@@ -96,7 +96,7 @@ async def train(
         raise
     from sapflow.runtimes.openwhisk import REQUEST_BYTES
 
-    # The planner treats OpenWhisk like a cluster: calls go through a gateway, and CPU follows memory.
+    # The planner treats OpenWhisk like a cluster: calls go through a gateway.
     environment = Environment("kubernetes", sender.instances, forward_flops, request_bytes=REQUEST_BYTES)
     return await session.train_by(opened, manifest, sender, observer, environment)
 

@@ -6,8 +6,8 @@ from sapflow.algorithms.optimizers import block_size
 from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
 from sapflow.planning.cost_model import Work
 from sapflow.planning.inline import REQUEST
+from sapflow.quantities import cpu_limits
 from sapflow.quantities.memory import parse_quantity
-from sapflow.quantities.prices import AWS_LAMBDA, vcpus_of
 from sapflow.quantities.roles import Role
 from sapflow.spec.training_job import Runtime, TrainingJob
 
@@ -76,9 +76,5 @@ def most_shards(size: Size) -> int:
 
 
 def _cpus(job: TrainingJob, role: Role) -> float:
-    """A function's CPU limit in a cluster; where the job sets none, it follows from the memory."""
-    given = job.cpus[role]
-    if given is not None:
-        return given
-    memory = job.spec.memory.worker if role == "worker" else job.spec.memory.merger
-    return vcpus_of(AWS_LAMBDA, parse_quantity(memory))
+    """A function's CPU limit in a cluster."""
+    return cpu_limits.limit(job.memory_bytes[role], job.cpus[role], by_memory=job.cpu_by_memory)

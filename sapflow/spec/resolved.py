@@ -22,6 +22,7 @@ _OPERATORS: dict[str, Any] = {
     "spec": {
         "suspend": True,
         "ttl_seconds_after_finished": True,
+        "pods": True,
         "storage": {"secret_name": True, "share_credentials": True, "deletion_policy": True},
     }
 }

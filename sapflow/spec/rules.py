@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from sapflow.quantities import memory
 from sapflow.quantities import structure as trees
 from sapflow.spec.optimizer_rules import OPTIMIZER_RULES
+from sapflow.spec.pod_rules import POD_RULES
 from sapflow.spec.rule import Rule
 
 if TYPE_CHECKING:
@@ -277,6 +278,14 @@ RULES: tuple[Rule, ...] = (
         "!has(self.memory.optimize) || !has(self.cpu) || !has(self.cpu.worker)",
     ),
     Rule(
+        "cpu.policy",
+        "is for functions without a CPU limit of their own: leave out cpu.worker or cpu.merger, or the policy",
+        lambda spec: (
+            spec.cpu is None or spec.cpu.policy is None or spec.cpu.worker is None or spec.cpu.merger is None
+        ),
+        "!has(self.cpu) || !has(self.cpu.policy) || !has(self.cpu.worker) || !has(self.cpu.merger)",
+    ),
+    Rule(
         "memory.optimize.min",
         f"must be at least {MIN_MEMORY}",
         lambda spec: (
@@ -310,6 +319,7 @@ RULES: tuple[Rule, ...] = (
         "quantity(self.memory.optimize.max).compareTo(quantity(self.memory.worker)) >= 0",
     ),
     *OPTIMIZER_RULES,
+    *POD_RULES,
     Rule(
         "data.source",
         "must be sklearn:NAME, synthetic:NAME, generated:NAME or s3://bucket/prefix: functions in a cluster see no "

@@ -16,6 +16,7 @@ from sapflow.quantities.roles import Role
 from sapflow.spec.learning import AlgorithmSpec, DataSpec, MetricName, ModelSpec
 from sapflow.spec.optimizer import OptimizerSpec
 from sapflow.spec.placement import AffinitySpec, PlacementSpec
+from sapflow.spec.pods import PodsSpec
 from sapflow.spec.prices import PricesSpec
 from sapflow.spec.types import URL_PATTERN, Count, Cpu, Memory, Model, Name, ObjectName, Seconds, parse_cpu
 
@@ -40,6 +41,7 @@ CLUSTER_ONLY = {
     "spec.memory.optimize": "it is for the cluster runtime, where CPU follows memory: a local process computes no "
     "faster with more memory",
     "spec.cpu": "CPU limits are for the cluster runtime; threads sets how many a worker computes with",
+    "spec.pods": "pods are for the cluster runtime; a local run has none",
     "spec.storage.shareCredentials": "it is for the cluster runtime; a local run uses the credentials it is given",
     "spec.storage.deletionPolicy": "it is for the cluster runtime; a local run's objects stay until you remove them",
     "spec.placement.storageClassName": "it is for the cluster runtime; a local run's cells are folders in memory",
@@ -135,10 +137,16 @@ class CpuSpec(Model):
     """CPU limits of the functions, as Kubernetes quantities; a tenth of each is requested."""
 
     worker: Cpu | None = Field(
-        None, description="CPUs of a worker; left out: 1 for each 1,769 MiB of memory."
+        None,
+        description="CPUs of a worker; left out: 1 for each 1,769 MiB of memory, and at least 1. A tenth of what comes "
+        "with the memory is requested then.",
     )
-    merger: Cpu | None = Field(
-        None, description="CPUs of a merger; left out: 1 for each 1,769 MiB of memory."
+    merger: Cpu | None = Field(None, description="CPUs of a merger; left out: as for a worker.")
+    policy: Literal["ByMemory"] | None = Field(
+        None,
+        description="ByMemory: a function without a limit of its own gets 1 CPU for each 1,769 MiB and no more, as on "
+        "public clouds, once it is ready; while it starts it has one CPU, where the cluster can resize pods in place. "
+        "memory.optimize implies it.",
     )
 
 
@@ -236,6 +244,9 @@ class Spec(Model):
     placement: PlacementSpec | None = Field(
         None, description="The cells of a job with affinity; left out: one a node."
     )
+    pods: PodsSpec | None = Field(
+        None, description="In a cluster: additions to the pods of functions and driver."
+    )
     threads: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Threads that a worker computes with.")
     evaluation: EvaluationSpec = EvaluationSpec()
     limits: LimitsSpec = LimitsSpec()
@@ -275,10 +286,16 @@ class TrainingJob(Model):
 
     @property
     def cpus(self) -> dict[Role, float | None]:
-        """The CPU limit of each role; None means that it follows from the memory."""
+        """The CPU limit of each role that names one, else None; then the CPUs that come with its memory are billed."""
         cpu = self.spec.cpu or CpuSpec()
         given: dict[Role, str | None] = {"worker": cpu.worker, "merger": cpu.merger}
         return {role: None if value is None else parse_cpu(value) for role, value in given.items()}
+
+    @property
+    def cpu_by_memory(self) -> bool:
+        """Whether functions without a CPU limit of their own have exactly what comes with their memory."""
+        cpu, memory = self.spec.cpu, self.spec.memory
+        return memory.optimize is not None or (cpu is not None and cpu.policy == "ByMemory")
 
     @property
     def price(self) -> Price:

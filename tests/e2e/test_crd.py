@@ -159,6 +159,29 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"spec.memory.optimize": {"max": "256Mi"}}, "must be at least memory.worker, where the search starts"),
     ({"spec.memory.optimize": {"min": "1"}}, "spec.memory.optimize.min: Invalid value"),
     ({"spec.memory.optimize": {}, "spec.cpu.worker": "1"}, "leave cpu.worker out"),
+    ({"spec.cpu": {"policy": "Lambda"}}, 'Unsupported value: "Lambda"'),
+    ({"spec.pods": {"labels": {"sapflow.dev/job": "x"}}}, "may have no key that Sapflow or Knative sets"),
+    (
+        {"spec.pods": {"annotations": {"autoscaling.knative.dev/window": "6s"}}},
+        "may have no key that Sapflow",
+    ),
+    ({"spec.pods": {"labels": {f"k{number}": "x" for number in range(17)}}}, "must have at most 16 items"),
+    ({"spec.pods": {"labels": {"team": "a b"}}}, "spec.pods.labels.team in body should match"),
+    (
+        {"spec.pods": {"env": [{"name": "SAPFLOW_STORE", "value": "x"}]}},
+        "no variable that Sapflow or Knative",
+    ),
+    ({"spec.pods": {"env": [{"name": "A"}]}}, "either a value, or valueFrom"),
+    (
+        {"spec.pods": {"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}},
+        "may name each variable once",
+    ),
+    ({"spec.pods": {"tolerations": [{"value": "x"}]}}, "must each have a key, or operator Exists"),
+    ({"spec.pods": {"hostNetwork": True}}, 'unknown field "spec.pods.hostNetwork"'),
+    (
+        {"spec.cpu": {"policy": "ByMemory", "worker": "1", "merger": "1"}},
+        "is for functions without a CPU limit of their own",
+    ),
     (
         {"spec.algorithm": {"steps": 5, "mode": "Async"}, "spec.memory.optimize": {}},
         "is for algorithm.mode Sync only",

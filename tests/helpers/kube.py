@@ -29,7 +29,7 @@ SYSTEM = "sapflow-system"
 SECONDS = 400.0
 """A job of 360 steps takes two minutes on two cores."""
 ONE_CPU = {"worker": "1", "merger": "1"}
-"""For tests in a hurry: left out, a function of 512 MiB starts on three tenths of a CPU."""
+"""Limits for tests that name theirs."""
 CHILDREN = "ksvc,jobs,pods,secrets,configmaps,serviceaccounts,roles,rolebindings,networkpolicies"
 OURS = "app.kubernetes.io/managed-by=sapflow-operator"
 

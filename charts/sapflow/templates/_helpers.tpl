@@ -94,6 +94,12 @@ imagePullSecrets:
   value: {{ .Values.objectStorage.credentialsSeconds | int | quote }}
 - name: SAPFLOW_NAMESPACES
   value: {{ join "," .Values.watchNamespaces | quote }}
+- name: SAPFLOW_STORE_NETWORKS
+  value: {{ include "sapflow.storeNetworks" . | quote }}
+- name: SAPFLOW_KNATIVE_NAMESPACE
+  value: {{ .Values.knative.namespace }}
+- name: SAPFLOW_GATEWAY_NAMESPACES
+  value: {{ join "," .Values.networkPolicy.gatewayNamespaces | quote }}
 - name: SAPFLOW_MAX_RUNNING_JOBS
   value: {{ .Values.maxRunningJobs | int | quote }}
 - name: SAPFLOW_WINDOW_SECONDS
@@ -114,6 +120,18 @@ imagePullSecrets:
   value: "9090"
 - name: SAPFLOW_LOG_LEVEL
   value: {{ .Values.logLevel }}
+{{- end }}
+
+{{/* Where stores are, for the policies of functions, as JSON: the chart's MinIO is known. */}}
+{{- define "sapflow.storeNetworks" -}}
+{{- $stores := .Values.networkPolicy.stores }}
+{{- if .Values.minio.enabled }}
+{{- $labels := include "sapflow.selector" (dict "root" . "component" "minio") | fromYaml }}
+{{- $own := dict "endpoint" (include "sapflow.endpoint" .) "ports" (list 9000) "podLabels" $labels
+      "namespaceLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) }}
+{{- $stores = append $stores $own }}
+{{- end }}
+{{- toJson $stores }}
 {{- end }}
 
 {{- define "sapflow.mounts" -}}

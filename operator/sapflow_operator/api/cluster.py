@@ -76,6 +76,8 @@ RULES: tuple[dict[str, list[str]], ...] = (
     },
     # When a cell moves, its pods are deleted.
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "delete"]},
+    # A function that is ready gets the CPU limit that comes with its memory.
+    {"apiGroups": [""], "resources": ["pods/resize"], "verbs": ["patch"]},
     {
         "apiGroups": [""],
         "resources": ["persistentvolumeclaims"],
@@ -214,6 +216,27 @@ class Cluster:
             await self._api.delete(KINDS[kind].path(namespace, name), uid, at_once=at_once)
         except ClusterError as error:
             if error.status not in (404, 409):
+                raise
+
+    async def resizes(self) -> bool:
+        """Whether this cluster changes resources of running pods in place. Raises ClusterError."""
+        found = await self._api.read("/api/v1")
+        return any(each["name"] == "pods/resize" for each in found.get("resources", ()))
+
+    async def limit_cpu(self, namespace: str, pod: str, container: str, limit: str) -> None:
+        """Give a container of a pod another CPU limit in place. A pod that is gone is ignored. Raises ClusterError."""
+        changed = {"name": container, "resources": {"limits": {"cpu": limit}}}
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": pod, "namespace": namespace},
+            "spec": {"containers": [changed]},
+        }
+        try:
+            path = KINDS["Pod"].path(namespace, pod, "resize")
+            await self._api.apply(path, manifest, names.OPERATOR_MANAGER)
+        except ClusterError as error:
+            if error.status != 404:
                 raise
 
     async def record(self, job: JobObject, event: Event) -> None:

@@ -28,6 +28,12 @@ CELL_FEATURES = (
     "kubernetes.podspec-persistent-volume-write",
 )
 """Further flags that only jobs with affinity need."""
+POD_FEATURES = {
+    "kubernetes.podspec-nodeselector": "spec.pods.nodeSelector",
+    "kubernetes.podspec-tolerations": "spec.pods.tolerations",
+    "kubernetes.podspec-priorityclassname": "spec.pods.priorityClassName",
+}
+"""Further flags, by the field that needs them."""
 _LONGEST = 600
 """The default of Knative's max-revision-timeout-seconds."""
 
@@ -53,10 +59,11 @@ class Finding:
 
 def judge_features(data: Mapping[str, str], namespace: str) -> Iterator[Finding]:
     """Checks the flags in the data of config-features."""
-    for flag in (*FEATURES, *CELL_FEATURES):
+    needs = dict.fromkeys(FEATURES, "") | dict.fromkeys(CELL_FEATURES, "affinity") | POD_FEATURES
+    for flag, field in needs.items():
         value = data.get(flag, "disabled").strip().lower()
-        optional = flag in CELL_FEATURES
-        why = f"is {value}{', and jobs with affinity need it' if optional else ''}; "
+        optional = bool(field)
+        why = f"is {value}{f', and jobs with {field} need it' if field else ''}; "
         remedy = "" if value in ("enabled", "allowed") else why
         if remedy:
             remedy += _patch("config-features", namespace, flag, "enabled")

@@ -22,7 +22,7 @@ from sapflow_operator.kinds.training_job import TRAINING_JOB
 
 _KEPT = (
     "description", "type", "format", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems",
-    "maxItems", "required",
+    "maxItems", "minProperties", "maxProperties", "required",
 )  # fmt: skip
 _INT64 = 2**63
 _HEADER = "# Generated from {} by `python -m sapflow_operator.kinds.crd`.\n"
@@ -63,7 +63,14 @@ def crd(kind: Kind[Any] = TRAINING_JOB) -> dict[str, Any]:
 def render(kind: Kind[Any] = TRAINING_JOB) -> str:
     """The CRD as YAML."""
     header = _HEADER.format(kind.definition.made_from)
-    return header + yaml.safe_dump(crd(kind), sort_keys=False, width=110, allow_unicode=True)
+    return header + yaml.dump(crd(kind), Dumper=_Plain, sort_keys=False, width=110, allow_unicode=True)
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes equal parts out, each in its place."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def spec_schema(definition: Definition = TRAINING_JOB.definition) -> dict[str, Any]:
@@ -132,6 +139,8 @@ def _structural(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
         schema["items"] = _structural(node["items"], defs)
     if "properties" in node:
         schema["properties"] = {name: _structural(each, defs) for name, each in node["properties"].items()}
+    elif isinstance(node.get("additionalProperties"), dict):
+        schema["additionalProperties"] = _structural(node["additionalProperties"], defs)
     elif schema.get("type") == "object":
         schema["x-kubernetes-preserve-unknown-fields"] = True
     if node.get("default") is not None:

@@ -60,7 +60,9 @@ class TrainingJobKind(Kind[TrainingPool]):
             sizes["worker"] = memory_search.in_force(search, memory.get("worker"))
         pinned = settings.pinned(status.get("images", {}))
         place = place_of(parsed.spec.storage, pinned)
-        pool = TrainingPool(job.name, job.namespace, job.uid, place, pinned, parsed, search).with_sizes(sizes)
+        pool = TrainingPool(
+            job.name, job.namespace, job.uid, place, pinned, parsed, search, queue=job.queue
+        ).with_sizes(sizes)
         check(pool)
         return pool
 

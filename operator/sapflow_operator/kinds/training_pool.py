@@ -12,6 +12,7 @@ from sapflow.quantities.memory import MIB, format_quantity, parse_quantity
 from sapflow.quantities.roles import TRAINING_ROLES, Role
 from sapflow.records.memory_search import SearchSettings
 from sapflow.spec.placement import CELL_SIZE
+from sapflow.spec.pods import PodsSpec
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.rules import s3_location
 from sapflow.spec.training_job import Metadata, StorageSpec, TrainingJob
@@ -99,6 +100,14 @@ class TrainingPool(Wanted):
     @property
     def cpus(self) -> dict[Role, float | None]:
         return self.job.cpus
+
+    @property
+    def cpu_by_memory(self) -> bool:
+        return self.job.cpu_by_memory
+
+    @property
+    def pods(self) -> PodsSpec:
+        return self.job.spec.pods or PodsSpec()
 
     @property
     def threads(self) -> int:

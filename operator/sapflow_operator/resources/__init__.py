@@ -22,6 +22,7 @@ def foundations(wanted: Wanted) -> list[dict[str, Any]]:
         role.build(wanted),
         role_binding.build(wanted),
         network_policy.build(wanted),
+        network_policy.build_drivers(wanted),
         config_map.build(wanted),
     ]
 

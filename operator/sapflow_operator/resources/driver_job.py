@@ -9,15 +9,25 @@ from sapflow_operator.wanted import Wanted
 CRASHES = 50
 """Number of crashes after which the job fails; after each one the driver continues from the last commit."""
 GRACE_SECONDS = 20
+_SCRAPED = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(names.DRIVER_METRICS_PORT),
+    "prometheus.io/path": "/metrics",
+}
 
 
 def build(wanted: Wanted) -> dict[str, Any]:
-    """A batch/v1 Job. Its digest annotation identifies the spec that its pods have read."""
+    """A batch/v1 Job. Its digest annotation identifies the spec that its pods have read.
+
+    It has no field `suspend`: that is Kueue's, which knows the Job by the labels that it takes over from its owner.
+    """
     name = names.driver(wanted.pool)
+    own = metadata.build(wanted, name, names.DRIVER, {names.SPEC_DIGEST: wanted.digest})
+    own["labels"] = {**wanted.queue, **own["labels"]}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": metadata.build(wanted, name, names.DRIVER, {names.SPEC_DIGEST: wanted.digest}),
+        "metadata": own,
         "spec": {
             "backoffLimit": CRASHES,
             "completions": 1,
@@ -37,14 +47,7 @@ def build(wanted: Wanted) -> dict[str, Any]:
                 ]
             },
             "template": {
-                "metadata": {
-                    "labels": wanted.labels(names.DRIVER),
-                    "annotations": {
-                        "prometheus.io/scrape": "true",
-                        "prometheus.io/port": str(names.DRIVER_METRICS_PORT),
-                        "prometheus.io/path": "/metrics",
-                    },
-                },
+                "metadata": pod.metadata(wanted, wanted.labels(names.DRIVER), _SCRAPED),
                 "spec": {
                     "restartPolicy": "Never",
                     "serviceAccountName": name,
@@ -56,7 +59,7 @@ def build(wanted: Wanted) -> dict[str, Any]:
                         *pod.volumes(wanted),
                         {"name": "job", "configMap": {"name": names.spec_config_map(wanted.pool)}},
                     ],
-                    **pod.pull_secrets(wanted.settings),
+                    **pod.chosen(wanted),
                 },
             },
         },
@@ -70,10 +73,13 @@ def _container(wanted: Wanted) -> dict[str, Any]:
         "image": image.name,
         "imagePullPolicy": image.pull_policy,
         "command": ["python3", "-m", wanted.driver_module],
-        "env": pod.environment(
-            names.pool_environment(wanted.place.url)
-            | {"SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances)}
-        ),
+        "env": [
+            *pod.environment(
+                names.pool_environment(wanted.place.url)
+                | {"SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances)}
+            ),
+            *pod.own_environment(wanted),
+        ],
         "ports": [{"name": "metrics", "containerPort": names.DRIVER_METRICS_PORT}],
         # There is no CPU limit, because every step waits for the driver.
         "resources": {"limits": {"memory": memory}, "requests": {"cpu": "100m", "memory": memory}},

@@ -28,7 +28,7 @@ def build(wanted: Wanted, group: Group) -> dict[str, Any]:
         "enableServiceLinks": False,
         "containers": [_container(wanted, role, cell)],
         "volumes": pod.volumes(wanted),
-        **pod.pull_secrets(wanted.settings),
+        **pod.chosen(wanted),
     }
     if cell is not None:
         template |= cell_pod.fields(wanted, role, cell)
@@ -43,10 +43,11 @@ def build(wanted: Wanted, group: Group) -> dict[str, Any]:
         "metadata": own,
         "spec": {
             "template": {
-                "metadata": {
-                    "labels": wanted.labels(role, cell),
-                    "annotations": _scaling(group.instances, wanted.settings.window_seconds),
-                },
+                "metadata": pod.metadata(
+                    wanted,
+                    wanted.labels(role, cell),
+                    _scaling(group.instances, wanted.settings.window_seconds),
+                ),
                 "spec": template,
             }
         },
@@ -87,6 +88,7 @@ def _container(wanted: Wanted, role: Role, cell: int | None) -> dict[str, Any]:
     if cell is not None:
         container["env"] += cell_pod.environment(cell)
         container["volumeMounts"].append(cell_pod.mount())
+    container["env"] += pod.own_environment(wanted)
     if command := wanted.command(role):
         container["command"] = command
     return container

@@ -1,10 +1,10 @@
 """Common parts of the pods of functions and driver: the restricted standard, the pool's files, sizes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sapflow.quantities.roles import Role
 from sapflow_operator import names
-from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Wanted
 
 SECURITY = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
@@ -37,22 +37,47 @@ def volumes(wanted: Wanted) -> list[dict[str, Any]]:
     ]
 
 
-def pull_secrets(settings: Settings) -> dict[str, Any]:
-    """The pod's field with Secrets for private registries, if there are any."""
-    if not settings.image_pull_secrets:
-        return {}
-    return {"imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets]}
-
-
-def resources(wanted: Wanted, role: Role) -> dict[str, Any]:
-    """Limits and requests of a function: it requests all of its memory and a tenth of its CPU."""
-    memory = wanted.memory(role)
+def metadata(wanted: Wanted, labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, Any]:
+    """The metadata of a pod's template: the user's labels and annotations, and ours, which the spec may not name."""
+    own = wanted.pods
     return {
-        "limits": {"cpu": _cores(wanted.cpu_limit(role)), "memory": memory},
-        "requests": {"cpu": _cores(wanted.cpu_request(role)), "memory": memory},
+        "labels": {**(own.labels or {}), **labels},
+        "annotations": {**(own.annotations or {}), **annotations},
     }
 
 
-def _cores(millis: int) -> str:
+def chosen(wanted: Wanted) -> dict[str, Any]:
+    """Fields of the pod's spec that a user or the chart chooses: nodes, priority, and Secrets for registries."""
+    own = wanted.pods.model_dump(
+        mode="json",
+        by_alias=True,
+        exclude_none=True,
+        include={"node_selector", "tolerations", "priority_class_name"},
+    )
+    secrets = [
+        *wanted.settings.image_pull_secrets,
+        *(each.name for each in wanted.pods.image_pull_secrets or ()),
+    ]
+    if secrets:
+        own["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(secrets)]
+    return own
+
+
+def own_environment(wanted: Wanted) -> list[dict[str, Any]]:
+    """The user's environment variables; their names are none of ours."""
+    return [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in wanted.pods.env or ()]
+
+
+def resources(wanted: Wanted, role: Role) -> dict[str, Any]:
+    """Limits and requests of a function at its start: it requests all of its memory, and a tenth of the CPU that it
+    names or that comes with its memory."""
+    memory = wanted.memory(role)
+    return {
+        "limits": {"cpu": cores(wanted.cpu_at_start(role)), "memory": memory},
+        "requests": {"cpu": cores(wanted.cpu_request(role)), "memory": memory},
+    }
+
+
+def cores(millis: int) -> str:
     """The quantity in the API server's form, so that a comparison finds no difference."""
     return str(millis // 1000) if millis % 1000 == 0 else f"{millis}m"

@@ -185,6 +185,8 @@ def test_every_value_is_in_the_schema_and_has_a_default() -> None:
         ("objectStorage.endpoint=minio:9000", "/objectStorage/endpoint"),
         ("maxRunningJobs=0", "/maxRunningJobs"),
         ("watchNamespaces={a,a}", "/watchNamespaces"),
+        ("networkPolicy.stores[0].ports={9000}", "/networkPolicy/stores/0"),
+        ("networkPolicy.gatewayNamespaces={Kourier}", "/networkPolicy/gatewayNamespaces"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_path(value: str, said: str) -> None:
@@ -225,6 +227,33 @@ def test_the_operator_reads_every_variable_that_the_chart_sets_and_knows_no_othe
     assert isinstance(settings.storage, ObjectStorage)
     assert settings.storage.endpoint == "http://sapflow-minio.sapflow-system.svc.cluster.local:9000"
     assert settings.storage.secret_key.get_secret_value() == "secret_key"
+
+
+def test_functions_are_told_where_the_charts_minio_and_other_stores_are() -> None:
+    def networks(*values: str) -> tuple[Any, ...]:
+        given = {name: value for name, value in environment(*values).items() if "_S3_" not in name}
+        return Settings.from_environment(given).store_networks
+
+    assert networks() == ()
+    (own,) = networks(MINIO)
+    assert own.endpoint == "http://sapflow-minio.sapflow-system.svc.cluster.local:9000"
+    assert own.namespace_labels == {"kubernetes.io/metadata.name": NAMESPACE}
+    (port,) = the("StatefulSet", "sapflow-minio", MINIO)["spec"]["template"]["spec"]["containers"][0]["ports"]
+    assert own.ports == (port["containerPort"],)
+    labels = the("StatefulSet", "sapflow-minio", MINIO)["spec"]["selector"]["matchLabels"]
+    assert own.pod_labels == labels
+    store = "networkPolicy.stores[0]"
+    given = (
+        f"{store}.endpoint=https://s3.example",
+        f"{store}.cidrs={{192.0.2.0/24}}",
+        f"{store}.ports={{9000}}",
+    )
+    both = networks(MINIO, *given)
+    assert [each.cidrs for each in both] == [("192.0.2.0/24",), ()]
+    assert both[0].ports == (9000,)
+    settings = Settings.from_environment(environment("networkPolicy.gatewayNamespaces={mesh}"))
+    assert settings.gateway_namespaces == ("mesh",)
+    assert settings.knative_namespace == "knative-serving"
 
 
 def test_without_a_store_the_operator_is_told_of_none() -> None:

@@ -147,11 +147,13 @@ def test_knatives_settings_are_judged_with_the_command_that_mends_them() -> None
     assert bad.failed
     assert "kubectl patch configmap config-features -n knative-serving" in str(bad)
     assert '"kubernetes.podspec-securitycontext": "enabled"' in str(bad)
-    flags = dict.fromkeys((*check.FEATURES, *check.CELL_FEATURES), "Enabled")
+    flags = dict.fromkeys((*check.FEATURES, *check.CELL_FEATURES, *check.POD_FEATURES), "Enabled")
     assert {each.remedy for each in check.judge_features(flags, "knative-serving")} == {""}
-    assert len(notes) == len(check.CELL_FEATURES)
-    assert not any(each.failed for each in notes), "without them, jobs without affinity run"
-    assert all(str(each).startswith("note  ") and "affinity" in str(each) for each in notes)
+    assert len(notes) == len(check.CELL_FEATURES) + len(check.POD_FEATURES)
+    assert not any(each.failed for each in notes), "without them, jobs without such fields run"
+    assert all(str(each).startswith("note  ") for each in notes)
+    assert sum("jobs with affinity need it" in str(each) for each in notes) == len(check.CELL_FEATURES)
+    assert sum("jobs with spec.pods." in str(each) for each in notes) == len(check.POD_FEATURES)
     assert '"allow-zero-initial-scale": "true"' in check.judge_autoscaler({}, "k").remedy
     assert check.judge_autoscaler({"allow-zero-initial-scale": "true"}, "k").remedy == ""
     assert check.judge_timeout({}, "k", 600).remedy == ""

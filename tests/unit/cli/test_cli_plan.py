@@ -213,7 +213,28 @@ def test_computing_follows_arithmetic_batch_and_cpus() -> None:
     assert computing(threads=2) == pytest.approx(one / 2)
     assert computing("kubernetes", cpu_worker="250m") == pytest.approx(4 * one)
     assert computing("kubernetes", cpu_worker="2") == pytest.approx(one)
-    assert computing("kubernetes", memory_worker="1769Mi") == pytest.approx(one)
+    assert computing("kubernetes") == pytest.approx(one), "512 MiB may use one CPU, as any"
+    by_memory = {"cpu_policy": "ByMemory", "memory_worker": "1769Mi"}
+    assert computing("kubernetes", **by_memory) == pytest.approx(one)
+    halved = by_memory | {"memory_worker": "885Mi"}
+    assert computing("kubernetes", **halved) == pytest.approx(2 * one, rel=0.01)
+
+
+def test_the_bill_follows_memory_and_named_limits_whatever_a_function_may_use() -> None:
+    def billed(**changes: Any) -> tuple[float | None, float | None]:
+        job = parse(document(**changes), "kubernetes")
+        return workload.work_of(job, size(), KNATIVE, "kubernetes", None).cpu_limits
+
+    assert billed() == billed(cpu_policy="ByMemory") == (None, None)
+    assert billed(cpu_worker="2") == (2.0, None)
+
+
+def test_a_policy_for_cpu_needs_a_function_that_names_no_limit() -> None:
+    parse(document(cpu_policy="ByMemory", cpu_worker="1"), "kubernetes")
+    with pytest.raises(SpecError, match=r"leave out cpu\.worker or cpu\.merger"):
+        parse(document(cpu_policy="ByMemory", cpu_worker="1", cpu_merger="1"), "kubernetes")
+    with pytest.raises(SpecError, match=r"spec\.cpu"):
+        parse(document(cpu_policy="ByMemory"), "local")
 
 
 def test_what_travels_beside_the_parameters_is_counted() -> None:

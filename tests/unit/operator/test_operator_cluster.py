@@ -166,3 +166,33 @@ def test_requests_that_wait_for_a_connection_outlive_a_renewed_login(
     found = run(answer, work, tmp_path, monkeypatch)
     assert [each["metadata"]["name"] for each in found] == ["a", "b", "c"]
     assert sorted(asked) == ["Bearer mine", "Bearer mine-after-a", "Bearer mine-after-b-after-a"]
+
+
+@pytest.mark.parametrize(("resources", "expected"), [(["pods", "pods/resize"], True), (["pods"], False)])
+def test_whether_pods_can_be_resized_is_read_from_discovery(
+    resources: list[str], expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        assert request.path == "/api/v1"
+        return web.json_response({"resources": [{"name": name} for name in resources]})
+
+    assert run(answer, lambda cluster: cluster.resizes(), tmp_path, monkeypatch) is expected
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_cpu_limit_is_applied_to_the_pods_subresource_and_a_pod_may_be_gone(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append((request.method, request.path, json.loads(await request.text())["spec"]))
+        return web.json_response({}, status=status)
+
+    async def work(cluster: Cluster) -> None:
+        await cluster.limit_cpu("team", "w", "user-container", "290m")
+
+    run(answer, work, tmp_path, monkeypatch)
+    container = {"name": "user-container", "resources": {"limits": {"cpu": "290m"}}}
+    expected = ("PATCH", "/api/v1/namespaces/team/pods/w/resize", {"containers": [container]})
+    assert seen == [expected]

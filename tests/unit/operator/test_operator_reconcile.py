@@ -186,12 +186,26 @@ def test_a_new_job_gets_credentials_before_anything_that_mounts_them() -> None:
     assert isinstance(plan.actions[0], IssueCredentials)
     kinds = [each.manifest["kind"] for each in plan.actions if isinstance(each, Apply)]
     assert sorted(kinds) == sorted(
-        ["ServiceAccount", "Role", "RoleBinding", "NetworkPolicy", "ConfigMap", "Service", "Service"]
+        ["ServiceAccount", "Role", "RoleBinding", *["NetworkPolicy"] * 2, "ConfigMap", *["Service"] * 2]
     )
     assert world.reason("Planned") == ("True", "Planned")
     assert "status.progress.structure" in world.condition("Planned")["message"]
     assert world.reason() == ("Unknown", "Starting")
     assert world.status["startTime"] == times.write(NOW)
+
+
+def test_a_driver_that_kueue_has_suspended_waits_and_is_never_made_anew() -> None:
+    world = World()
+    world.settle()
+    job = world.objects["Job", "a-driver"]
+    job["metadata"]["labels"][names.QUEUE_LABEL] = "research"
+    job["spec"]["suspend"] = True
+    done = len(world.done)
+    world.settle()
+    assert world.done[done:] == []
+    assert world.objects["Job", "a-driver"]["spec"]["suspend"] is True
+    assert "research" in world.condition("Succeeded")["message"]
+    assert world.reason() == ("Unknown", "Starting")
 
 
 def test_the_driver_starts_once_knative_knows_the_functions() -> None:

@@ -19,7 +19,6 @@ from sapflow_operator.resources import (
     config_map,
     driver_job,
     knative_service,
-    network_policy,
     pool_secret,
     role,
 )
@@ -178,19 +177,37 @@ def test_knative_cuts_a_call_off_only_after_the_functions_own_limit(
     ("spec", "cpu", "requested"),
     [
         ({"memory": {"worker": "1769Mi"}}, "1", "100m"),
-        ({"memory": {"worker": "512Mi"}}, "290m", "29m"),
+        ({"memory": {"worker": "3538Mi"}}, "2", "200m"),
+        ({"memory": {"worker": "512Mi"}}, "1", "29m"),
         ({"cpu": {"worker": "1"}}, "1", "100m"),
         ({"cpu": {"worker": "500m"}}, "500m", "50m"),
+        ({"cpu": {"worker": "1.1"}}, "1100m", "110m"),
         ({"cpu": {"worker": "1.5"}}, "1500m", "150m"),
-        ({"cpu": {"merger": "1"}}, "290m", "29m"),
+        ({"cpu": {"merger": "500m"}}, "1", "29m"),
+        ({"cpu": {"policy": "ByMemory"}}, "290m", "29m"),
+        ({"cpu": {"policy": "ByMemory", "worker": "2"}}, "2", "200m"),
+        ({"cpu": {"policy": "ByMemory"}, "memory": {"worker": "3538Mi"}}, "2", "200m"),
+        ({"memory": {"worker": "512Mi", "optimize": {}}}, "290m", "29m"),
     ],
 )
-def test_cpu_follows_memory_unless_it_is_given_and_a_tenth_is_requested(
+def test_a_function_may_use_a_cpu_unless_a_limit_is_named_or_follows_memory_and_a_tenth_is_requested(
     spec: dict[str, Any], cpu: str, requested: str
 ) -> None:
     found = container(service_of(wanted(**spec), "worker"))["resources"]
     assert (found["limits"]["cpu"], found["requests"]["cpu"]) == (cpu, requested)
     assert found["limits"]["memory"] == found["requests"]["memory"]
+
+
+def test_where_pods_are_resized_a_function_starts_with_a_cpu_whatever_comes_with_its_memory() -> None:
+    def limits(**cpu: str) -> dict[Role, str]:
+        of = wanted(cpu={"policy": "ByMemory", **cpu})
+        of = replace(of, settings=of.settings.model_copy(update={"resizes": True}))
+        found = {each: container(service_of(of, each))["resources"] for each in ROLES}
+        assert found["worker"]["requests"]["cpu"] in ("29m", "5m")
+        return {each: resources["limits"]["cpu"] for each, resources in found.items()}
+
+    assert limits() == {"worker": "1", "merger": "1"}
+    assert limits(worker="50m") == {"worker": "50m", "merger": "1"}
 
 
 def pods(of: TrainingPool) -> list[dict[str, Any]]:
@@ -276,12 +293,6 @@ def test_what_a_driver_need_not_know_does_not_start_it_anew() -> None:
     assert one.digest == other.digest
     assert one.digest != wanted(limits={"retries": 9}).digest
     assert one.digest != wanted(cpu={"worker": "1"}).digest, "it makes the bill"
-
-
-def test_functions_are_called_through_knative_and_call_names_and_store_only() -> None:
-    spec = network_policy.build(wanted())["spec"]
-    assert [port["port"] for rule in spec["egress"] for port in rule["ports"]] == [53, 53, 9000]
-    assert spec["policyTypes"] == ["Ingress", "Egress"]
 
 
 def test_renewed_credentials_remember_the_access_keys_before_them() -> None:

@@ -33,6 +33,7 @@ CLUSTER: dict[str, dict[str, Any]] = {
     "spec.memory.growOnOOM": {"memory": {"growOnOOM": True}},
     "spec.memory.optimize": {"memory": {"optimize": {"goal": "Cost"}}},
     "spec.cpu": {"cpu": {"worker": "500m"}},
+    "spec.pods": {"pods": {"labels": {"team": "vision"}}},
     "spec.storage.shareCredentials": {"storage": STORAGE | {"shareCredentials": True, "secretName": "mine"}},
     "spec.storage.deletionPolicy": {"storage": STORAGE | {"deletionPolicy": "Delete"}},
     "spec.placement.storageClassName": {"affinity": AFFINITY, "placement": {"storageClassName": "local"}},
