@@ -19,17 +19,16 @@ COMMAND = [sys.executable, str(Path(__file__).with_name("functions_for_tests.py"
 class FunctionProcess:
     """`python functions_for_tests.py worker`, ready to be called. Use as a context manager."""
 
-    def __init__(self, store: Path, **variables: str) -> None:
+    def __init__(self, store: Path | None, **variables: str) -> None:
+        """Without a store it starts as OpenWhisk starts a container: `/init` is to tell it token and store."""
         self._directory = RuntimeDirectory(os.environ)
         self.socket_path = str(self._directory.path / "s")
         self._lifeline, theirs = socket.socketpair()
         self._log = self._directory.path / "log"
-        environ = {
-            "PATH": os.environ["PATH"],
-            "SAPFLOW_TOKEN": TOKEN,
-            "SAPFLOW_STORE": str(store),
-            **variables,
-        }
+        told = {"__OW_API_HOST": "http://whisk.example"}
+        if store is not None:
+            told = {"SAPFLOW_TOKEN": TOKEN, "SAPFLOW_STORE": str(store)}
+        environ = {"PATH": os.environ["PATH"], **told, **variables}
         with theirs, self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, "worker", "--uds", self.socket_path, "--lifeline", str(theirs.fileno())],

@@ -50,7 +50,15 @@ def create_app(role: str, handlers: Mapping[str, Handler], settings: Settings, b
     store = open_store(settings.store, settings.credentials) if settings.store else None
     if store is not None and settings.cell is not None:
         store = CellStore(store, *settings.cell)
-    function = Function(role, handlers, settings.token, store, born, settings.memory_bytes)
+    function = Function(
+        role,
+        handlers,
+        settings.token,
+        store,
+        born,
+        settings.memory_bytes,
+        grace_seconds=settings.grace_seconds,
+    )
 
     async def healthz(request: Request) -> Response:
         return Response(b'{"ok": true}', media_type="application/json")
@@ -67,5 +75,6 @@ def create_app(role: str, handlers: Mapping[str, Handler], settings: Settings, b
     app.state.function = function
     app.add_route("/healthz", healthz, methods=["GET"])
     app.add_route("/metrics", metrics, methods=["GET"])
-    openwhisk.add_routes(app, function)
+    if not settings.store:
+        openwhisk.add_routes(app, function)
     return app

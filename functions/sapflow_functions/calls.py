@@ -5,6 +5,7 @@ import hmac
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,15 +19,18 @@ from sapflow import logs
 from sapflow.channels.channels import open_channels
 from sapflow.errors import DataError, SapflowError, SpecError
 from sapflow.messages import frames
+from sapflow.messages.headers import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
 from sapflow.messages.replies import FunctionReply
 from sapflow.objects.stores.cell import CellStore
 from sapflow.objects.stores.protocol import Store
-from sapflow.runtimes.http.answer import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
 from sapflow_functions.metrics import Metrics
 from sapflow_functions.runner import Context, Handler, Runner
 
 HANG_UP_WATCH_SECONDS = 0.25
 """Only calls that take longer than this are watched for a caller that disconnects, so short ones cost nothing."""
+
+HUNG = 70
+"""Exit code of a process whose handler did not come to an end: EX_SOFTWARE of sysexits.h."""
 
 logger = logging.getLogger("sapflow.function")
 
@@ -61,6 +65,12 @@ BUSY = Answer.error(
 STOPPING = Answer.error(
     503, "ShuttingDown", "the instance is shutting down; send the request again", retryable=True
 )
+NOT_CONFIGURED = Answer.error(
+    502,
+    "NotConfigured",
+    "the process of this container was started anew, and only `/init` tells it its store; send the request again",
+    retryable=True,
+)
 
 
 class Function:
@@ -74,9 +84,12 @@ class Function:
         store: Store | None,
         born: float,
         memory_bytes: int | None = None,
+        *,
+        grace_seconds: float = 20.0,
     ) -> None:
         """`token` returns '' and `store` is None until `configure` is called. `born` is time.monotonic() at the start.
-        `memory_bytes` is the memory limit, which every answer reports."""
+        `memory_bytes` is the memory limit, which every answer reports. A handler that is at work `grace_seconds`
+        after its deadline hangs, and the process ends: it would answer Busy for ever and look well."""
         self.role = role
         self.metrics = Metrics(role)
         self._handlers = handlers
@@ -84,6 +97,7 @@ class Function:
         self._store = store
         self._born = born
         self._memory = {} if memory_bytes is None else {MEMORY_HEADER: str(memory_bytes)}
+        self._grace = grace_seconds
         self._called = False
         self._runner = Runner()
         self._current: Context | None = None
@@ -122,8 +136,10 @@ class Function:
         The caller must have checked the token. The answer's headers have the handler's seconds, and in the first call
         also the age of the process at its arrival, from which the sender learns how long the start took.
         """
-        if self._stopping or self._store is None:
+        if self._stopping:
             return STOPPING
+        if self._store is None:
+            return NOT_CONFIGURED
         if self._runner.busy:
             return BUSY
         if not isinstance(request, dict):
@@ -149,13 +165,19 @@ class Function:
         if not self._called:
             headers[AGE_HEADER] = f"{arrived - self._born:.6f}"
         self._called = True
-        watch = asyncio.get_running_loop().call_later(HANG_UP_WATCH_SECONDS, _HangUp(http, context).start)
+        loop = asyncio.get_running_loop()
+        watch = loop.call_later(HANG_UP_WATCH_SECONDS, _HangUp(http, context).start)
+        overdue = None
+        if math.isfinite(context.deadline):
+            overdue = loop.call_later(context.deadline + self._grace - arrived, _end, str(op), arrived)
         try:
             answer = await self._runner.run(partial(self._work, handler, request, context, encode))
             headers[SECONDS_HEADER] = f"{time.monotonic() - arrived:.6f}"
             return replace(answer, headers=headers)
         finally:
             watch.cancel()
+            if overdue is not None:
+                overdue.cancel()
 
     def _work(self, handler: Handler, request: dict[str, Any], context: Context, encode: Encode) -> Answer:
         started = time.perf_counter()
@@ -184,6 +206,13 @@ class Function:
                 **fields,
             )
         return answer
+
+
+def _end(op: str, arrived: float) -> None:
+    """End a process whose handler does not come to an end; the platform starts another."""
+    seconds = round(time.monotonic() - arrived, 3)
+    logs.event(logger, logging.ERROR, "the handler hangs, so the process ends", op=op, seconds=seconds)
+    os._exit(HUNG)
 
 
 def with_attachments(body: dict[str, Any], context: Context) -> dict[str, Any]:

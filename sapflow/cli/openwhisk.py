@@ -17,10 +17,8 @@ from sapflow.quantities.roles import Role
 from sapflow.steps.observer import Observer
 
 if TYPE_CHECKING:
-    from sapflow.runtimes.openwhisk import OpenWhiskSender
-
-AT_ONCE = 30
-"""Concurrent activations that OpenWhisk allows a namespace by default."""
+    from sapflow.runtimes.openwhisk.limits import Limits
+    from sapflow.runtimes.openwhisk.sender import OpenWhiskSender
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -34,18 +32,22 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--worker-image", metavar="NAME", help="the worker's image, where OpenWhisk can pull it"
     )
     group.add_argument("--merger-image", metavar="NAME", help="the merger's image")
+    group.add_argument(
+        "--pool-memory",
+        metavar="SIZE",
+        help="the memory that OpenWhisk has for all containers, such as 2Gi (`userMemory` of an invoker's container "
+        "pool × invokers): no more calls are at work at once than containers fit in",
+    )
+    group.add_argument(
+        "--action-logs",
+        type=int,
+        metavar="MIB",
+        help="the most that OpenWhisk collects of an activation's log; 0: nothing, and containers are free earlier",
+    )
 
 
-def sender(given: argparse.Namespace, opened: Session, environ: Mapping[str, str]) -> "OpenWhiskSender":
-    """The sender for the job's actions, which are not created yet.
-
-    Raises SpecError if an option is missing, and DataError if the store cannot be used from OpenWhisk.
-    """
-    from sapflow.runtimes.openwhisk import (
-        Action,
-        OpenWhiskSender,
-    )  # imports aiohttp, which no other run needs
-
+def check(given: argparse.Namespace, opened: Session, environ: Mapping[str, str]) -> None:
+    """Raise SpecError if an option is missing or wrong, and DataError if the store cannot be used from OpenWhisk."""
     needed = {
         "OW_AUTH": (environ.get("OW_AUTH"), "is not set: set it to what `wsk property get --auth` prints"),
         "--worker-image": (given.worker_image, "is missing: name the worker's image"),
@@ -55,6 +57,11 @@ def sender(given: argparse.Namespace, opened: Session, environ: Mapping[str, str
     if opened.job.spec.affinity is not None:
         message = "has no effect here: OpenWhisk's actions share no storage of a node; leave it out"
         problems.append(("spec.affinity", message))
+    if given.pool_memory is not None:
+        try:
+            parse_quantity(given.pool_memory)
+        except ValueError as error:
+            problems.append(("--pool-memory", str(error)))
     if problems:
         raise SpecError(problems)
     if not opened.store.remote:
@@ -62,24 +69,59 @@ def sender(given: argparse.Namespace, opened: Session, environ: Mapping[str, str
             f"actions of OpenWhisk do not reach {opened.url}: keep the job in an object store, "
             "--store 's3://bucket/prefix?endpoint=http://host:9000'"
         )
+
+
+def limits(given: argparse.Namespace, opened: Session, environ: Mapping[str, str]) -> "Limits":
+    """What OpenWhisk allows the namespace. Raises SpecError if it would refuse the job, and InvocationError."""
+    from sapflow.runtimes.openwhisk.api import Api  # imports aiohttp, which no other run needs
+    from sapflow.runtimes.openwhisk.limits import limits_of
+
+    async def ask() -> "Limits":
+        api = Api(given.openwhisk, environ["OW_AUTH"])
+        try:
+            return await limits_of(api)
+        finally:
+            await api.close()
+
+    found = asyncio.run(ask())
+    if problems := found.problems(
+        _sizes(opened), opened.job.spec.limits.invocation_seconds, given.action_logs
+    ):
+        raise SpecError(problems)
+    return found
+
+
+def sender(
+    given: argparse.Namespace, opened: Session, environ: Mapping[str, str], allowed: "Limits"
+) -> "OpenWhiskSender":
+    """The sender for the job's actions, which are not created yet."""
+    from sapflow.runtimes.openwhisk.action import Action
+    from sapflow.runtimes.openwhisk.api import Api
+    from sapflow.runtimes.openwhisk.sender import OpenWhiskSender
+
     spec, token = opened.job.spec, secrets.token_urlsafe(32)
     told = {"SAPFLOW_TOKEN": token, "SAPFLOW_STORE": opened.url, **_credentials(environ)}
-    images: dict[Role, tuple[str, str]] = {
-        "worker": (given.worker_image, spec.memory.worker),
-        "merger": (given.merger_image, spec.memory.merger),
-    }
+    images: dict[Role, str] = {"worker": given.worker_image, "merger": given.merger_image}
+    sizes = _sizes(opened)
     actions = {
         role: Action(
             f"sapflow-{opened.uid}-{role}",
             image,
-            parse_quantity(memory),
-            spec.limits.invocation_seconds,
+            sizes[role],
+            allowed.time_limit(spec.limits.invocation_seconds),
             told,
+            given.action_logs,
         )
-        for role, (image, memory) in images.items()
+        for role, image in images.items()
     }
-    instances = given.max_instances or AT_ONCE
-    return OpenWhiskSender(given.openwhisk, environ["OW_AUTH"], actions, token, instances=instances)
+    pool = None if given.pool_memory is None else parse_quantity(given.pool_memory)
+    instances = given.max_instances or allowed.instances(sizes, pool)
+    return OpenWhiskSender(Api(given.openwhisk, environ["OW_AUTH"]), actions, token, instances=instances)
+
+
+def _sizes(opened: Session) -> dict[Role, int]:
+    memory = opened.job.spec.memory
+    return {"worker": parse_quantity(memory.worker), "merger": parse_quantity(memory.merger)}
 
 
 async def train(
@@ -94,7 +136,7 @@ async def train(
     except BaseException:
         await asyncio.shield(sender.close())
         raise
-    from sapflow.runtimes.openwhisk import REQUEST_BYTES
+    from sapflow.runtimes.openwhisk.sender import REQUEST_BYTES
 
     # The planner treats OpenWhisk like a cluster: calls go through a gateway.
     environment = Environment("kubernetes", sender.instances, forward_flops, request_bytes=REQUEST_BYTES)

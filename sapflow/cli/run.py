@@ -85,10 +85,15 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str]) -> int:
-    sender = None if given.openwhisk is None else openwhisk.sender(given, opened, environ)
+    if given.openwhisk is not None:
+        openwhisk.check(given, opened, environ)
     outcome = opened.outcome()
     if outcome is not None and not given.again:
         return _say_finished(given, opened, outcome, already=True)
+    sender = None
+    if given.openwhisk is not None:
+        allowed = openwhisk.limits(given, opened, environ)
+        sender = openwhisk.sender(given, opened, environ, allowed)
     display = _display(given, opened)
     try:
         with stoppable(), display, _metrics(given, opened, display) as metrics:
@@ -179,11 +184,21 @@ def _say_interrupted(given: argparse.Namespace, opened: Session, display: Displa
         return code
     where = f" after {progress.extent.unit} {done:,} of {progress.extent.total:,}" if progress else ""
     print(
-        f"\n{opened.uid} was stopped{where}; nothing of it runs any more. To go on from there, run the same "
+        f"\n{opened.uid} was stopped{where}; {_what_runs(given)}. To go on from there, run the same "
         f"command again:\n  {_command(given, again=given.again and progress is None)}",
         file=sys.stderr,
     )
     return code
+
+
+def _what_runs(given: argparse.Namespace) -> str:
+    """What is left at work of a run that was stopped."""
+    if given.openwhisk is None:
+        return "nothing of it runs any more"
+    return (
+        "OpenWhisk cancels nothing, so activations that are at work run to their end, and the job's next run "
+        "removes what they write"
+    )
 
 
 def _command(given: argparse.Namespace, *, again: bool) -> str:

@@ -16,16 +16,9 @@ import aiohttp
 from yarl import URL
 
 from sapflow.errors import InstanceLost, InvocationError
+from sapflow.messages.headers import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
 from sapflow.quantities.roles import Role
-from sapflow.runtimes.http.answer import (
-    AGE_HEADER,
-    MEMORY_HEADER,
-    SECONDS_HEADER,
-    encode,
-    interpret,
-    reason_of,
-    timed_out,
-)
+from sapflow.runtimes.http.answer import encode, interpret, reason_of, timed_out
 from sapflow.runtimes.http.sender import Answer, NotConnected, open_session, post
 from sapflow.runtimes.sender import Reply
 from sapflow.runtimes.slots import Slots

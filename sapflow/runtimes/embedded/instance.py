@@ -188,9 +188,7 @@ class Instance:
         """The error that says why the process is gone."""
         limit = self.hold.limit
         if self._out_of_memory and limit is not None:
-            return OutOfMemory(
-                f"{self._name} was killed over its limit of {limit / 2**20:.0f} MiB; raise memory.{self.role}"
-            )
+            return OutOfMemory(f"{self._name} was killed over its limit of {limit / 2**20:.0f} MiB")
         code = self.process.returncode
         if code >= 0 and self._connection is None:
             return InvocationError(

@@ -7,13 +7,6 @@ from typing import Any
 from sapflow.errors import InvocationError, InvocationTimeout, OutOfMemory
 from sapflow.messages import frames
 
-SECONDS_HEADER = "x-sapflow-seconds"
-"""Header of a function's answer: the seconds that its handler took, without the time before and after it."""
-AGE_HEADER = "x-sapflow-age"
-"""Header of an instance's first answer: the age of its process, in seconds, when the call arrived."""
-MEMORY_HEADER = "x-sapflow-memory"
-"""Header of a function's answer: its memory limit in bytes, if it knows one."""
-
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
 """Statuses that proxies between caller and function answer with when another try may help."""
 
@@ -31,26 +24,27 @@ def interpret(request: Mapping[str, Any], status: int, content: bytes) -> dict[s
         body = None
     if status == 200 and isinstance(body, dict):
         return body
-    said = error_in(body, request)
+    where = describe(request)
+    said = error_in(body, where)
     if said is not None:
         raise said
     shown = content[:200].decode(errors="replace")
     if status in RETRYABLE_STATUSES:
         raise InvocationError(
-            f"{describe(request)}: HTTP {status} on the way to the function: {shown}",
+            f"{where}: HTTP {status} on the way to the function: {shown}",
             reason="Unavailable",
             retryable=True,
         )
-    raise InvocationError(f"{describe(request)}: HTTP {status}, and no answer of a function: {shown}")
+    raise InvocationError(f"{where}: HTTP {status}, and no answer of a function: {shown}")
 
 
-def error_in(body: object, request: Mapping[str, Any]) -> InvocationError | None:
-    """The error that a function's error body describes; None for any other body."""
+def error_in(body: object, where: str) -> InvocationError | None:
+    """The error that a function's error body describes; None for any other body. `where`: of which call it tells."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict) or not isinstance(error.get("reason"), str):
         return None
     reason = error["reason"]
-    message = f"{describe(request)}: {error.get('message', reason)}"
+    message = f"{where}: {error.get('message', reason)}"
     if reason == OutOfMemory.reason:
         return OutOfMemory(message)
     return InvocationError(message, reason=reason, retryable=error.get("retryable") is True)
@@ -66,9 +60,7 @@ def reason_of(content: bytes) -> str | None:
 
 
 def timed_out(request: Mapping[str, Any], seconds: float) -> InvocationTimeout:
-    return InvocationTimeout(
-        f"{describe(request)}: no answer within {seconds:g} s; if it was at work, raise limits.invocationSeconds"
-    )
+    return InvocationTimeout(f"{describe(request)}: no answer within {seconds:g} s")
 
 
 def describe(request: Mapping[str, Any]) -> str:

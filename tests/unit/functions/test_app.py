@@ -1,7 +1,6 @@
-"""The function's web application, as a real process: calls, errors, the OpenWhisk contract, probes."""
+"""The function's web application, as a real process: calls, errors, probes."""
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from email.message import Message
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from function_process import TOKEN, FunctionProcess, make_mark, receive
+
+from sapflow_functions.calls import HUNG
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_logs_an_unexpected_error_with_its_traceback_on_one_line(function: Funct
 
 
 def test_never_logs_its_token(function: FunctionProcess) -> None:
-    function.post("/run", {"value": {"op": "noop", "token": TOKEN}})
+    function.invoke(op="fail", error="unexpected")
     assert TOKEN not in function.log()
 
 
@@ -132,49 +133,25 @@ def test_passes_the_seconds_left_on_to_the_handler(function: FunctionProcess) ->
     assert 30 < body["secondsLeft"] <= 40
 
 
-def test_openwhisk_initialises_once_and_runs_nothing_of_what_it_is_sent(tmp_path: Path) -> None:
-    proof = tmp_path / "ran"
-    code = f"open({str(proof)!r}, 'w')"
-    with FunctionProcess(tmp_path / "store") as fresh:
-        assert fresh.post("/init", {"value": []}, None)[0] == 400
-        value = {"name": "train", "main": "main", "code": code, "binary": False}
-        assert fresh.post("/init", {"value": value}, None) == (200, {"ok": True})
-        status, body = fresh.post("/init", {"value": value}, None)
-        assert status == 403
-        assert list(body) == ["error"]
-        assert fresh.post("/run", {"value": {"op": "noop", "token": TOKEN}}, None)[0] == 200
-    assert not proof.exists()
-
-
-def test_openwhisk_takes_parameters_token_and_deadline_from_its_body(function: FunctionProcess) -> None:
-    value = {"op": "environment", "token": TOKEN}
-    deadline = str(int((time.time() + 20) * 1000))
-    body = {"value": value, "activation_id": "1", "deadline": deadline, "namespace": "guest"}
-    status, answer = function.post("/run", body, None)
-    assert status == 200
-    assert 0 < answer["secondsLeft"] <= 20
-
-
-@pytest.mark.parametrize("token", [None, "", 7, "another"])
-def test_openwhisk_parameters_must_hold_the_token(function: FunctionProcess, token: object) -> None:
-    status, body = function.post("/run", {"value": {"op": "noop", "token": token}}, TOKEN)
-    assert (status, body["error"]["reason"]) == (401, "Unauthorized")
-
-
-def test_openwhisk_keeps_the_container_for_a_reported_error_and_not_for_an_unexpected_one(
-    function: FunctionProcess,
+@pytest.mark.parametrize("path", ["/init", "/run"])
+def test_openwhisks_routes_are_not_there_where_the_process_knows_its_store(
+    function: FunctionProcess, path: str
 ) -> None:
-    for error, status, reason in (("data", 200, "InvalidData"), ("unexpected", 502, "Internal")):
-        got, body = function.post("/run", {"value": {"op": "fail", "error": error, "token": TOKEN}}, None)
-        assert (got, body["error"]["reason"]) == (status, reason)
+    with closing(function.send(path, b"{}")) as connection:
+        assert connection.getresponse().status == 404
 
 
-def test_openwhisk_answers_a_body_that_is_no_activation_with_an_error(function: FunctionProcess) -> None:
-    for body in (b"{", b"[]", b'{"value": 3}', b"{}"):
-        assert function.post("/run", body, None)[1]["error"]["reason"] == "BadRequest"
+def test_a_process_whose_handler_hangs_ends_so_that_the_platform_starts_another(tmp_path: Path) -> None:
+    request = json.dumps({"op": "deaf", "duration": 600, "secondsLeft": 0.1}).encode()
+    with (
+        FunctionProcess(tmp_path, SAPFLOW_GRACE_SECONDS="1") as function,
+        closing(function.send("/invoke", request)),
+    ):
+        assert function.process.wait(timeout=30) == HUNG
+        assert "the handler hangs" in function.log()
 
 
-def test_openwhisk_logs_end_with_the_platforms_marker_on_both_streams(tmp_path: Path) -> None:
-    with FunctionProcess(tmp_path) as fresh:
-        fresh.post("/run", {"value": {"op": "noop", "token": TOKEN}}, None)
-        assert fresh.log().count("XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n") == 2
+def test_a_handler_that_ends_within_the_grace_period_keeps_its_process(tmp_path: Path) -> None:
+    with FunctionProcess(tmp_path, SAPFLOW_GRACE_SECONDS="1") as function:
+        assert function.invoke(op="deaf", duration=0.3, secondsLeft=0.1)[0] == 200
+        assert function.invoke(op="deaf", duration=1.5)[0] == 200

@@ -1,0 +1,1 @@
+"""Functions as OpenWhisk actions: the API, limits of a namespace, actions, records of activations, the sender."""
