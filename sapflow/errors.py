@@ -8,6 +8,7 @@
     │   ├── ObjectMissing            no such key
     │   │   └── CellLost             a cell's volume has lost an object
     │   ├── CorruptObject            an object has the wrong size, type or content
+    │   ├── AlteredObject            somebody else wrote or replaced a document of the job
     │   ├── StoreUnavailable         no answer, or an answer that asks to try again (retryable)
     │   └── StoreUnsafe              the store lets two writers both win, or refuses access
     ├── InvocationError              a function answered with an error, or not at all
@@ -71,6 +72,12 @@ class CorruptObject(StoreError):
     """An object's size, header, dtype or shape is not the expected one."""
 
     reason = "CorruptObject"
+
+
+class AlteredObject(StoreError):
+    """A document of the job is not the one that the job has written or read: somebody else put it there."""
+
+    reason = "AlteredObject"
 
 
 class StoreUnavailable(StoreError):

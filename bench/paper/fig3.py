@@ -18,6 +18,7 @@ from bench.paper.light import runtime
 from bench.paper.link import Link, behind
 from bench.stores import MinioPlace
 from sapflow.algorithms import optimizers
+from sapflow.messages.documents import Document
 from sapflow.messages.refs import Ref
 from sapflow.messages.requests import MergeRequest, TrainRequest
 from sapflow.messages.vectors import Part, Sizes
@@ -98,8 +99,8 @@ async def _broadcast(functions: EmbeddedRuntime, key: str, count: int) -> float:
             job="fig3",
             version=1,
             seconds_left=60,
-            spec="",
-            manifest="",
+            spec=Document.of("", b""),
+            manifest=Document.of("", b""),
             rank=rank,
             params=[Part(key=key, start=0, stop=PARAMETERS)],
             sizes=sizes,

@@ -23,6 +23,17 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_entrypoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--entrypoint",
+        metavar="PACKAGE.MODULE:NAME",
+        action="append",
+        default=[],
+        help="consent to import and call this model of your own, where the file or the store names it (may be repeated "
+        "for a loss); without it only built-in models are built",
+    )
+
+
 def read_text(path: str) -> str:
     """The text of a job's file; `-` is standard input. Raises DataError."""
     try:

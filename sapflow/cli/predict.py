@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from sapflow.cli.jobs import SUFFIXES, add_store, session_of
+from sapflow.cli.jobs import SUFFIXES, add_entrypoint, add_store, is_file, session_of
 from sapflow.cli.output import print_json
 from sapflow.client import predict
 from sapflow.client.importable import modules_folder
@@ -38,6 +38,7 @@ examples:
   sapflow predict .sapflow/jobs/digits-1a2b3c4d/result/model.safetensors
   sapflow predict model.safetensors flowers.csv --top 3
   echo 5.1,3.5,1.4,0.2 | sapflow predict model.safetensors -
+  sapflow predict model.safetensors flowers.csv --entrypoint my_model:factory
   sapflow predict job.yaml --json"""
 
 
@@ -56,6 +57,7 @@ def add_to(commands: Any) -> None:
         "input", metavar="INPUT", nargs="?", help="features: .npy, .npz, .csv, or - for CSV rows"
     )
     add_store(parser)
+    add_entrypoint(parser)
     parser.add_argument("--top", type=int, default=1, metavar="K", help="classes a sample (default: 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=run)
@@ -102,13 +104,17 @@ def _session(given: argparse.Namespace, environ: Mapping[str, str]) -> Session |
 
 def _model(given: argparse.Namespace, session: Session | None) -> Predictor:
     if session is None or given.model.endswith(".safetensors"):
-        return predict.load(given.model)
+        return predict.load(given.model, entrypoint=given.entrypoint)
+    consent = given.entrypoint
+    if is_file(given.model) and not consent and session.job.spec.model.entrypoint is not None:
+        # Who names the YAML has named the model.
+        consent = [session.job.spec.model.entrypoint]
     key = keys.result(session.prefix, "model.safetensors")
     try:
         content = session.store.read(key)
     except ObjectMissing as error:
         raise DataError(f"job {session.uid} has no result yet; `sapflow run` it to its end") from error
-    return predict.decode(content, key)
+    return predict.decode(content, key, consent)
 
 
 def _job_of_model(path: Path, environ: Mapping[str, str]) -> Session | None:

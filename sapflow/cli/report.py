@@ -8,7 +8,7 @@ from typing import Any
 
 from sapflow.cli.cluster_find import asked_too, find_job
 from sapflow.cli.cluster_options import add_cluster, cluster_named
-from sapflow.cli.jobs import add_store, is_file, make_importable, session_of
+from sapflow.cli.jobs import add_entrypoint, add_store, is_file, make_importable, session_of
 from sapflow.cli.output import print_json
 from sapflow.cli.stop import run_until_stopped
 from sapflow.client.cluster import Object
@@ -47,6 +47,7 @@ def add_to(commands: Any) -> None:
     )
     add_store(parser)
     add_cluster(parser)
+    add_entrypoint(parser)
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), metavar="PATH", help="default: report.html"
     )
@@ -66,7 +67,8 @@ def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         else:
             beside = given.job if is_file(given.job) else "-"
             importing = make_importable(session.job, beside, environ, session.url)
-            facts = with_prediction(facts, session, importing)
+            consent = [*given.entrypoint, *(session.job.spec.model.code if is_file(given.job) else ())]
+            facts = with_prediction(facts, session, importing, consent)
     write(given.output, render(facts), "give another path by --output")
     if given.json:
         print_json({"job": facts.uid, "state": facts.state, "report": str(given.output)})

@@ -4,11 +4,14 @@
     model = predict.load("model.safetensors")
     labels = model.predict(features)
 
-The file's metadata says how to build the model and scale features, so nothing else is needed.
+The file's metadata says how to build the model and scale features, so nothing else is needed. A file may name built-in
+models only; for a model of your own say `load(path, entrypoint="package.module:factory")`, with the name that is in the
+file.
 """
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
+from sapflow.client import consent
 from sapflow.errors import CorruptObject, DataError
 from sapflow.objects import safetensor
 from sapflow.spec.learning import ModelSpec
@@ -115,26 +119,33 @@ def _task(about: Description) -> Task:
     return task_for(about.task, targets, scale_target=bool(about.target_statistics))
 
 
-def load(path: str | Path) -> Predictor:
-    """The model in the file of a job's result. A user's own model must be importable. Loads torch.
+def load(path: str | Path, *, entrypoint: str | Iterable[str] | None = None) -> Predictor:
+    """The model in the file of a job's result. Loads torch.
 
-    Raises DataError if the file does not exist or is not a complete model file of Sapflow, SpecError if the model
-    cannot be built.
+    `entrypoint` is the consent to import and call a model of one's own: the `package.module:factory` that the file
+    names, which must be importable. Without it a file may name built-in models only.
+
+    Raises DataError if the file does not exist, is not a complete model file of Sapflow, or names code without consent;
+    SpecError if the model cannot be built.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    return decode(memoryview(content), str(path))
+    return decode(memoryview(content), str(path), consent.given_as(entrypoint))
 
 
-def decode(content: memoryview, name: str) -> Predictor:
-    """The model in the bytes of such a file; `name` is for messages. Raises what `load` raises."""
+def decode(content: memoryview, name: str, entrypoints: Iterable[str] = ()) -> Predictor:
+    """The model in the bytes of such a file; `name` is for messages, `entrypoints` the code that may be imported.
+
+    Raises what `load` raises.
+    """
     from sapflow.models import inference  # imports torch, which is not needed to read a description
 
     try:
         tensors, metadata = safetensor.decode(content, name)
         about = _described(metadata, name)
+        consent.check(about.model, entrypoints, name)
         network = inference.restore(
             about.model.name or str(about.model.entrypoint),
             about.model.args,
@@ -151,7 +162,10 @@ def _described(metadata: dict[str, str], name: str) -> Description:
     if METADATA not in metadata:
         raise CorruptObject(f"object {name} has no metadata {METADATA!r}")
     try:
-        return Description.model_validate(json.loads(metadata[METADATA]))
+        found = Description.model_validate(json.loads(metadata[METADATA]))
+        if (found.model.name is None) == (found.model.entrypoint is None):
+            raise ValueError("it must name either a built-in model or an entrypoint")
+        return found
     except (ValueError, ValidationError) as error:
         raise CorruptObject(f"object {name} has broken metadata: {error}") from error
 

@@ -2,10 +2,11 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from sapflow.client import consent
 from sapflow.client.local_run import find_manifest
 from sapflow.client.session import Session
 from sapflow.errors import DataError, SpecError
@@ -16,16 +17,22 @@ from sapflow.runtimes.embedded.runtime import available_cores
 from sapflow.training import estimate
 
 
-def with_prediction(facts: Facts, session: Session, environ: Mapping[str, str]) -> Facts:
+def with_prediction(
+    facts: Facts, session: Session, environ: Mapping[str, str], entrypoints: Iterable[str]
+) -> Facts:
     """The facts with the cost model's prediction for the job's own tree, or with the reason why there is none.
 
-    The model is built in a process with the environment `environ`.
+    The model is built in a process with the environment `environ`, and only if `entrypoints` has all code that the job
+    names: the job may come from a store that others write to.
     """
     job, manifest = session.job, find_manifest(session)
     if not job.spec.algorithm.facts.merged:
         return replace(facts, not_predicted="the cost model covers synchronous steps only")
     if manifest is None:
         return replace(facts, not_predicted="the manifest of the job's data is not in the store any more")
+    if missing := consent.lacking(job.spec.model, entrypoints):
+        needed = f"the job names code of its own, which is built only with {consent.in_words(missing)}"
+        return replace(facts, not_predicted=needed)
     runtime = session.runtime
     try:
         size = estimate.measure_apart(job, manifest, environ, runtime)

@@ -194,7 +194,8 @@ class Run:
                     raise DataError(
                         f"the result of {self.uid} is not in its store any more; run the job with again=True"
                     ) from error
-            self._predictor = predict.decode(memoryview(content), key)
+            named = self._opened.job.spec.model.entrypoint
+            self._predictor = predict.decode(memoryview(content), key, () if named is None else (named,))
         return self._predictor
 
     def model(self) -> "nn.Module":
@@ -221,7 +222,7 @@ class Run:
         with self._reopened() as opened:
             facts = run_apart(gather(opened.uid, opened.job, opened.store))
             if prediction:
-                facts = report.with_prediction(facts, opened, self._environ)
+                facts = report.with_prediction(facts, opened, self._environ, opened.job.spec.model.code)
             else:
                 facts = replace(facts, not_predicted="it was left out")
         page = render(facts)

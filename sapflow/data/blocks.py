@@ -32,8 +32,13 @@ _PART_SEEDS: dict[Part, int] = {"train": 0, "validation": 1}
 
 def load_manifest(store: Store, key: str) -> Manifest:
     """The manifest under `key`. Raises ObjectMissing, CorruptObject."""
+    return parse_manifest(bytes(store.read(key)), key)
+
+
+def parse_manifest(data: bytes, key: str) -> Manifest:
+    """The manifest in the bytes under `key`. Raises CorruptObject."""
     try:
-        value: Any = json.loads(bytes(store.read(key)))
+        value: Any = json.loads(data)
     except ValueError as error:
         raise CorruptObject(f"object {key} is not JSON: {error}") from error
     return Manifest.from_json(value)

@@ -9,17 +9,49 @@ from sapflow.data.blocks import Manifest, cut_blocks
 from sapflow.data.chunks import Source
 from sapflow.data.data_file import DataFile
 from sapflow.data.source import open_source
-from sapflow.errors import DataError, SpecError
+from sapflow.errors import AlteredObject, DataError, SpecError
+from sapflow.messages.documents import Document
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
-from sapflow.spec.resolved import ResolvedJob
+from sapflow.spec.resolved import ResolvedJob, differences, fixed_fields
+from sapflow.spec.resolved import read as read_resolved
 from sapflow.spec.training_job import TrainingJob
 
 
-def write_spec(resolved: ResolvedJob, store: Store) -> None:
-    """Write the resolved job where functions read it, unless it is there already. Raises StoreError."""
-    body = json.dumps(resolved.to_json(), sort_keys=True, indent=1).encode()
-    store.create(keys.spec(resolved.prefix), body, durable=True)
+def write_spec(resolved: ResolvedJob, store: Store) -> Document:
+    """Write the resolved job where functions read it, unless it is there already; what stands there.
+
+    A name like the job's is easily guessed, so what stands there may be somebody else's. Raises AlteredObject if it is
+    another job, and StoreError.
+    """
+    key, document = keys.spec(resolved.prefix), resolved.to_json()
+    body = json.dumps(document, sort_keys=True, indent=1).encode()
+    if store.create(key, body, durable=True):
+        return Document.of(key, body)
+    standing = bytes(store.read(key))
+    if standing != body:
+        _refuse_another(resolved, standing, key)
+    return Document.of(key, standing)
+
+
+def _refuse_another(resolved: ResolvedJob, standing: bytes, key: str) -> None:
+    """Raise AlteredObject unless the standing spec differs only in what may change while a job lives."""
+    remedy = "start it anew (in a local run: --again), or use another store"
+    if resolved.runtime == "kubernetes":
+        remedy = (
+            "delete the job and what lies under its prefix, find out who may write there, and create it again"
+        )
+    try:
+        found = fixed_fields(read_resolved(json.loads(standing), resolved.prefix).to_json())
+    except (ValueError, SpecError) as error:
+        raise AlteredObject(f"{key} in the store is no spec of this job: {error}; {remedy}") from error
+    wanted = fixed_fields(resolved.to_json())
+    if found != wanted:
+        differing = ", ".join(differences(wanted, found)[:5])
+        raise AlteredObject(
+            f"{key} in the store is not the spec of this job: it differs in {differing}. Somebody else wrote it, and "
+            f"nothing of it is used; {remedy}"
+        )
 
 
 @contextmanager

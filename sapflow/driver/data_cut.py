@@ -44,7 +44,7 @@ async def cut_by_worker(
     """
     job, prefix = resolved.job, resolved.prefix
     key = manifest_key(keys.data(prefix))
-    await asyncio.to_thread(write_spec, resolved, store)
+    spec_document = await asyncio.to_thread(write_spec, resolved, store)
     try:
         return CutData(await asyncio.to_thread(load_manifest, store, key), Account())
     except ObjectMissing:
@@ -60,7 +60,7 @@ async def cut_by_worker(
         observer=observer or Observer(),
         account=Account(),
     )
-    request = CutRequest(job=resolved.uid, version=0, seconds_left=1, spec=keys.spec(prefix))
+    request = CutRequest(job=resolved.uid, version=0, seconds_left=1, spec=spec_document)
     try:
         reply = await caller.call("worker", request, CutReply)
     except JobFailed as failure:

@@ -7,7 +7,9 @@ at once do no harm: a driver that finds a commit of another one continues from t
 import asyncio
 from typing import Any
 
-from sapflow.data.blocks import Manifest
+from sapflow.data.blocks import Manifest, parse_manifest
+from sapflow.data.cut import write_spec
+from sapflow.data.manifest import manifest_key
 from sapflow.driver import result
 from sapflow.driver.algorithms import driver_of
 from sapflow.driver.evaluations import Evaluations
@@ -16,7 +18,8 @@ from sapflow.driver.memory_search import MemorySearch
 from sapflow.driver.plans import Environment, Planning
 from sapflow.driver.plateau import Plateau
 from sapflow.driver.repeats import StepRepeats
-from sapflow.errors import JobFailed, SapflowError
+from sapflow.errors import AlteredObject, JobFailed, SapflowError
+from sapflow.messages.documents import Document
 from sapflow.messages.replies import InitializeReply
 from sapflow.messages.requests import InitializeRequest
 from sapflow.objects import keys
@@ -62,6 +65,7 @@ class Driver:
         self._search, self._runtime = resolved.search, resolved.runtime
         self._earlier_account, self._environment = account or Account(), environment or Environment()
         self._sender, self._observer = sender, observer or Observer()
+        self._resolved = resolved
         self._uid, self._prefix, self._job = resolved.uid, resolved.prefix, resolved.job
         self._manifest, self._store = manifest, store
         self._records = Records(store, self._prefix)
@@ -78,7 +82,8 @@ class Driver:
         last = await self._records.last()
         first = last if last is None or last.version == 0 else await self._records.commit(0)
         self._check_numerics(first)
-        context = self._context(last.account if last else self._earlier_account)
+        documents = await asyncio.to_thread(self._documents)
+        context = self._context(last.account if last else self._earlier_account, *documents)
         why = await self._records.take_failure(last.version if last else 0)
         context.caller.tally.resumed = self._stopped or why or (INTERRUPTED if last else None)
         keeper = Keeper(self._store, self._records, self._prefix, self._job.spec.checkpoint, self._garbage)
@@ -128,7 +133,17 @@ class Driver:
         record, what = (self._manifest, "the cut data") if first is None else (first, "version 0")
         numerics.check(self._uid, record.numerics, what=what, cluster=self._runtime == "kubernetes")
 
-    def _context(self, account: Account) -> Context:
+    def _documents(self) -> tuple[Document, Document]:
+        """Spec and manifest as functions are to find them. Raises AlteredObject, ObjectMissing, StoreError."""
+        key = manifest_key(keys.data(self._prefix))
+        written = bytes(self._store.read(key))
+        if parse_manifest(written, key) != self._manifest:
+            raise AlteredObject(
+                f"{key} in the store has changed since it was read: somebody replaces it; start the job anew"
+            )
+        return write_spec(self._resolved, self._store), Document.of(key, written)
+
+    def _context(self, account: Account, spec_document: Document, manifest_document: Document) -> Context:
         spec = self._job.spec
         caller = Caller(
             self._sender,
@@ -150,6 +165,8 @@ class Driver:
             self._records,
             caller,
             self._observer,
+            spec_document,
+            manifest_document,
         )
 
     def _memory_search(self, context: Context) -> MemorySearch | None:
@@ -168,8 +185,8 @@ class Driver:
                 job=self._uid,
                 version=0,
                 seconds_left=1,
-                spec=context.spec_key,
-                manifest=context.manifest_key,
+                spec=context.spec_document,
+                manifest=context.manifest_document,
                 shards=shards,
                 outputs=outputs,
                 estimate=True if self._search is not None else None,

@@ -163,8 +163,8 @@ class Evaluations:
             job=context.uid,
             version=version,
             seconds_left=1,
-            spec=context.spec_key,
-            manifest=context.manifest_key,
+            spec=context.spec_document,
+            manifest=context.manifest_document,
             params=commit.params,
             sizes=commit.sizes,
         )

@@ -74,8 +74,10 @@ def forecast_against(first: Commit, chosen: Commit) -> dict[str, float] | None:
 def describe(context: Context) -> dict[str, Any]:
     """Metadata with which `sapflow predict` builds the model and scales input. It is the same for every run."""
     spec, manifest = context.job.spec, context.manifest
+    # A loss of one's own is code that a prediction does not need.
+    unused = {"loss_entrypoint"}
     return {
-        "model": spec.model.model_dump(by_alias=True, mode="json", exclude_none=True),
+        "model": spec.model.model_dump(by_alias=True, mode="json", exclude_none=True, exclude=unused),
         "inputs": list(manifest.shape),
         "outputs": manifest.outputs,
         "task": manifest.task,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from sapflow.messages.documents import Document
 from sapflow.messages.message import Message
 from sapflow.messages.refs import INLINE, Ref
 from sapflow.messages.vectors import Part, Sizes
@@ -49,15 +50,15 @@ class CutRequest(Request):
     libraries sends this; `version` is 0."""
 
     op: Literal["cut"] = "cut"
-    spec: str
+    spec: Document
 
 
 class InitializeRequest(Request):
     """Build the model from its seed, and write the parameters of version 0, cut into `shards`."""
 
     op: Literal["initialize"] = "initialize"
-    spec: str
-    manifest: str
+    spec: Document
+    manifest: Document
     shards: int = Field(ge=1)
     outputs: list[str]
     estimate: Literal[True] | None = None
@@ -68,8 +69,8 @@ class TrainRequest(Request):
     """Compute one rank's contribution from samples `begin` to `end` of the epoch's order."""
 
     op: Literal["train"] = "train"
-    spec: str
-    manifest: str
+    spec: Document
+    manifest: Document
     rank: int = Field(ge=0)
     params: list[Part]
     sizes: Sizes
@@ -94,8 +95,8 @@ class EvaluateRequest(Request):
     """Evaluate a version on the held-out samples from `position` on, and add to the sums so far."""
 
     op: Literal["evaluate"] = "evaluate"
-    spec: str
-    manifest: str
+    spec: Document
+    manifest: Document
     params: list[Part]
     sizes: Sizes
     position: int = Field(0, ge=0)

@@ -51,6 +51,11 @@ class ModelSpec(Model):
         description="Classification: how much of each target is spread evenly over the classes; 0 if left out.",
     )
 
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Every function outside of Sapflow that this names, and that is imported and called because of it."""
+        return tuple(each for each in (self.entrypoint, self.loss_entrypoint) if each is not None)
+
 
 class DataSpec(Model):
     """What is learnt from. See docs/data.md for the sources and formats."""

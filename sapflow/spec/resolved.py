@@ -27,6 +27,9 @@ _OPERATORS: dict[str, Any] = {
     }
 }
 """Fields that only the operator uses. They are not in the document, so a change of one does not restart the driver."""
+_CHANGING = ("limits", "checkpoint", "memory", "cpu", "storage", "prices")
+"""Fields of the spec that may differ between two drivers of one job: the user may change some while the job lives,
+memory grows, and the store may be reached by another address. None of them names code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,26 @@ def read(document: object, prefix: str) -> ResolvedJob:
         raise SpecError([("runtime", f"is {given!r}; this release of Sapflow knows {', '.join(RUNTIMES)}")])
     search = _search(rest.pop("memorySearch", None))
     return ResolvedJob(parse(rest, runtime), prefix, runtime, search)
+
+
+def fixed_fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a document of `to_json` that is the same for all drivers of a job."""
+    metadata = document["metadata"]
+    return {
+        "metadata": {name: metadata[name] for name in ("name", "namespace", "uid") if name in metadata},
+        "spec": {name: value for name, value in document["spec"].items() if name not in _CHANGING},
+        "runtime": document.get("runtime"),
+    }
+
+
+def differences(one: object, other: object, path: str = "") -> list[str]:
+    """The paths of the fields in which two JSON values differ, in order."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return [] if one == other else [path]
+    found = []
+    for name in sorted({*one, *other}):
+        found += differences(one.get(name), other.get(name), f"{path}.{name}" if path else str(name))
+    return found
 
 
 def _has_uid(document: Mapping[str, Any]) -> bool:

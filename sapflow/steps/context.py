@@ -10,8 +10,8 @@ from sapflow.algorithms.facts import Facts
 from sapflow.algorithms.optimizers import Grouping
 from sapflow.algorithms.schedules import Schedule
 from sapflow.data.blocks import Manifest
-from sapflow.data.manifest import manifest_key
 from sapflow.data.sampler import split, steps_per_epoch
+from sapflow.messages.documents import Document
 from sapflow.messages.replies import RootReply
 from sapflow.messages.requests import ParameterGroup, Update
 from sapflow.messages.vectors import Part, Sizes
@@ -48,16 +48,10 @@ class Context:
     records: Records
     caller: Caller
     observer: Observer
+    spec_document: Document
+    manifest_document: Document
     layout: list[Mapping[str, Any]] = field(default_factory=list)
     """Names of the model's state on the vector; empty until version 0 is known."""
-
-    @property
-    def spec_key(self) -> str:
-        return keys.spec(self.prefix)
-
-    @property
-    def manifest_key(self) -> str:
-        return manifest_key(keys.data(self.prefix))
 
     @property
     def facts(self) -> Facts:

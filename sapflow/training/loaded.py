@@ -5,7 +5,6 @@ import importlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +15,11 @@ from sapflow.algorithms.worker import RankState
 from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import EpochOrder, Reader
 from sapflow.errors import CorruptObject
+from sapflow.messages.documents import Document
 from sapflow.messages.requests import TrainRequest
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import contribution, keys
+from sapflow.objects.documents import read_document
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning.extent import Extent
@@ -181,19 +182,19 @@ class JobCache:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._jobs: OrderedDict[tuple[str, str], LoadedJob] = OrderedDict()
+        self._jobs: OrderedDict[tuple[Document, Document], LoadedJob] = OrderedDict()
 
-    def get(self, spec: str, manifest: str) -> LoadedJob:
-        """The job whose spec and data manifest lie under these keys; this process now computes as it asks."""
+    def get(self, spec: Document, manifest: Document) -> LoadedJob:
+        """The job of this spec and this data manifest; this process now computes as it asks. Raises AlteredObject."""
         name = (spec, manifest)
         loaded = self._jobs.pop(name, None)
         self._make_room()
         if loaded is None:
-            job = resolved.read(self._json(spec), keys.prefix_of(spec)).job
-            described = Manifest.from_json(self._json(manifest))
+            job = resolved.read(read_document(self._store, spec), keys.prefix_of(spec.key)).job
+            described = Manifest.from_json(read_document(self._store, manifest))
             importlib.invalidate_caches()
             compute_with(job.spec.threads)
-            loaded = LoadedJob(self._store, job, described, manifest.removesuffix("manifest.json"))
+            loaded = LoadedJob(self._store, job, described, manifest.key.removesuffix("manifest.json"))
         else:
             compute_with(loaded.job.spec.threads)
         self._jobs[name] = loaded
@@ -205,9 +206,3 @@ class JobCache:
             len(self._jobs) >= KEPT_JOBS or sum(each.held_bytes for each in self._jobs.values()) > KEPT_BYTES
         ):
             self._jobs.popitem(last=False)
-
-    def _json(self, key: str) -> Any:
-        try:
-            return json.loads(bytes(self._store.read(key)))
-        except ValueError as error:
-            raise CorruptObject(f"object {key} is not JSON: {error}") from error

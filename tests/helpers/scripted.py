@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from sapflow.data.manifest import Manifest
+from sapflow.data.manifest import Manifest, manifest_key
+from sapflow.messages.documents import Document
 from sapflow.messages.replies import FunctionReply, MergeReply, RootReply, TrainReply
 from sapflow.messages.requests import MergeRequest, Request, RootRequest, TrainRequest
 from sapflow.messages.vectors import Part, Sizes
@@ -92,7 +93,8 @@ def context_of(job: TrainingJob, store: Store, caller: ScriptedCaller) -> Contex
     """The context of a job named `u` whose functions are the script's."""
     prefix = keys.job("u")
     records = Records(store, prefix)
-    return Context("u", prefix, job, MANIFEST, store, records, cast(Caller, caller), Observer())
+    documents = Document.of(keys.spec(prefix), b"{}"), Document.of(manifest_key(keys.data(prefix)), b"{}")
+    return Context("u", prefix, job, MANIFEST, store, records, cast(Caller, caller), Observer(), *documents)
 
 
 def first_commit(plan: str = "plan", **fields: Any) -> Commit:

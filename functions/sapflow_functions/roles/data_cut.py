@@ -1,13 +1,12 @@
 """The `cut` operation: a worker cuts a job's data, and checks whether job, data and model fit together."""
 
-import json
-
 from sapflow.data.cut import check_data, cut
 from sapflow.data.manifest import Manifest, manifest_key
 from sapflow.errors import DataError, InvocationError, SpecError
 from sapflow.messages.replies import CutReply
 from sapflow.messages.requests import CutRequest
 from sapflow.objects import keys
+from sapflow.objects.documents import read_document
 from sapflow.objects.stores.protocol import Store
 from sapflow.spec import resolved
 from sapflow.spec.training_job import TrainingJob
@@ -23,7 +22,7 @@ def cut_for_job(store: Store, request: CutRequest, timing: Timing) -> CutReply:
     Raises DataError, SpecError (also if the model does not fit the data or the functions' memory), StoreError, and
     InvocationError if the cut exceeds the invocation's time limit.
     """
-    found = resolved.read(json.loads(bytes(store.read(request.spec))), keys.prefix_of(request.spec))
+    found = resolved.read(read_document(store, request.spec), keys.prefix_of(request.spec.key))
     job = found.job
     if not job.spec.data.source.startswith(_REACHABLE):
         raise DataError(

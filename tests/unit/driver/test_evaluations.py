@@ -19,6 +19,7 @@ from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.judgement import Judgement
 from sapflow.driver.keeper import Keeper
 from sapflow.errors import JobFailed
+from sapflow.messages.documents import Document
 from sapflow.messages.replies import EvaluateReply
 from sapflow.messages.requests import EvaluateRequest
 from sapflow.messages.vectors import Part, Sizes
@@ -83,8 +84,9 @@ class OneDriver:
         self.records = Records(self.store, self.prefix)
         self.workers, self.heard = Workers(accuracies), Heard()
         context = Context(
-            "j", self.prefix, job, MANIFEST, self.store, self.records, cast(Caller, self.workers), self.heard
-        )
+            "j", self.prefix, job, MANIFEST, self.store, self.records, cast(Caller, self.workers), self.heard,
+            Document.of("spec", b"{}"), Document.of("manifest", b"{}"),
+        )  # fmt: skip
         self.keeper = Keeper(self.store, self.records, self.prefix, job.spec.checkpoint)
         self.evaluations = Evaluations(context, self.keeper)
         self.last: Commit | None = None

@@ -62,8 +62,8 @@ def test_data_that_is_cut_wakes_no_worker(directory_store: Store) -> None:
 
 def test_the_answer_names_the_manifest_and_counts_the_samples(directory_store: Store) -> None:
     job = tiny_job()
-    write_spec(resolved(job), directory_store)
-    request = CutRequest(job="uid", version=0, seconds_left=60, spec=keys.spec(keys.job("uid")))
+    spec = write_spec(resolved(job), directory_store)
+    request = CutRequest(job="uid", version=0, seconds_left=60, spec=spec)
     reply = data_cut.cut_for_job(directory_store, request, Timing(time.monotonic() + 60))
     assert (reply.done, reply.train, reply.validation) == (True, 120, 30)
     assert directory_store.exists(reply.manifest)
@@ -100,8 +100,8 @@ def test_too_little_memory_is_no_error_where_functions_are_given_more(directory_
 
 def test_a_cut_that_takes_too_long_says_which_limit_to_raise(directory_store: Store) -> None:
     job = tiny_job(data_source="synthetic:binary", data_options={"samples": 5000})
-    write_spec(resolved(job), directory_store)
-    request = CutRequest(job="uid", version=0, seconds_left=1, spec=keys.spec(keys.job("uid")))
+    spec = write_spec(resolved(job), directory_store)
+    request = CutRequest(job="uid", version=0, seconds_left=1, spec=spec)
     with pytest.raises(InvocationError, match=r"raise spec\.limits\.invocationSeconds") as caught:
         data_cut.cut_for_job(directory_store, request, Timing(time.monotonic()))
     assert not caught.value.retryable
@@ -109,8 +109,8 @@ def test_a_cut_that_takes_too_long_says_which_limit_to_raise(directory_store: St
 
 def test_a_cut_is_given_up_when_the_instance_is_told_to_stop(directory_store: Store) -> None:
     job = tiny_job(data_source="synthetic:binary", data_options={"samples": 5000})
-    write_spec(resolved(job), directory_store)
-    request = CutRequest(job="uid", version=0, seconds_left=1, spec=keys.spec(keys.job("uid")))
+    spec = write_spec(resolved(job), directory_store)
+    request = CutRequest(job="uid", version=0, seconds_left=1, spec=spec)
     cancelled = threading.Event()
     cancelled.set()
     with pytest.raises(InvocationError) as caught:

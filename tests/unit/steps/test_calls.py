@@ -8,6 +8,7 @@ import pytest
 from helpers import virtual_loop
 
 from sapflow.errors import InstanceLost, InvocationError, InvocationTimeout, JobFailed, OutOfMemory
+from sapflow.messages.documents import Document
 from sapflow.messages.refs import Ref
 from sapflow.messages.replies import EvaluateReply, MergeReply, TrainReply
 from sapflow.messages.requests import EvaluateRequest, MergeRequest, TrainRequest
@@ -22,6 +23,7 @@ from sapflow.steps.leftovers import Leftovers
 from sapflow.steps.observer import Observer
 
 MIB = 1 << 20
+SPEC = Document.of("spec", b"{}")
 SIZES = Sizes(parameters=1, averaged=0, block=1)
 BY_SECOND = Price(platform="Own", dated=None, source="the test", usd_per_mb_second=1.0, usd_per_request=0.5)
 Outcome = Reply | BaseException | Awaitable[Reply]
@@ -32,8 +34,8 @@ def train(**changes: Any) -> TrainRequest:
         "job": "job",
         "version": 3,
         "seconds_left": 1.0,
-        "spec": "spec",
-        "manifest": "manifest",
+        "spec": SPEC,
+        "manifest": SPEC,
         "rank": 1,
         "params": [],
         "sizes": SIZES,
@@ -222,7 +224,7 @@ def test_every_piece_of_the_work_has_retries_of_its_own() -> None:
 
 def test_an_evaluation_goes_on_from_its_position_and_leaves_no_object_behind() -> None:
     request = EvaluateRequest(
-        job="job", version=3, seconds_left=1, spec="s", manifest="m", params=[], sizes=SIZES
+        job="job", version=3, seconds_left=1, spec=SPEC, manifest=SPEC, params=[], sizes=SIZES
     )
     some = {"position": 5, "samples": 5, "sums": {"loss": "0x1p0"}}
     sender = Script(reply({"done": False, **some}), reply(some | {"position": 9}))

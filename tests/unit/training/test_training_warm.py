@@ -13,6 +13,7 @@ from helpers.jobs import Place, Simulation, make_place, tiny_job
 from sapflow.channels.channels import open_channels
 from sapflow.data.manifest import manifest_key
 from sapflow.errors import InvocationError
+from sapflow.messages.documents import Document
 from sapflow.messages.requests import TrainRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
@@ -104,9 +105,13 @@ def test_whatever_it_computed_before(place: Place) -> None:
             assert contribution(store, warm, request) == expected
 
 
-def keys_of(place: Place) -> tuple[str, str]:
+def documents_of(place: Place) -> tuple[Document, Document]:
     prefix = place.resolved.prefix
-    return keys.spec(prefix), manifest_key(keys.data(prefix))
+    spec, manifest = (
+        Document.of(key, place.store.read(key))
+        for key in (keys.spec(prefix), manifest_key(keys.data(prefix)))
+    )
+    return spec, manifest
 
 
 def test_each_call_computes_with_its_own_jobs_threads_and_deterministically(tmp_path: Path) -> None:
@@ -115,7 +120,7 @@ def test_each_call_computes_with_its_own_jobs_threads_and_deterministically(tmp_
     before = torch.get_num_threads()
     try:
         for place in (one, two, one, two):
-            served = jobs.get(*keys_of(place))
+            served = jobs.get(*documents_of(place))
             assert torch.get_num_threads() == served.job.spec.threads == place.job.spec.threads
             assert torch.get_deterministic_debug_mode() == 2
             # As a model's own code may do.
@@ -131,8 +136,8 @@ def test_jobs_beside_the_one_that_is_served_stay_while_they_are_small(
 ) -> None:
     jobs = JobCache(open_store(str(tmp_path)))
     places = [make_place(tmp_path, tiny_job(algorithm_seed=seed)) for seed in (1, 2, 3)]
-    first, second, third = (jobs.get(*keys_of(place)) for place in places)
-    assert [jobs.get(*keys_of(place)) for place in places] == [first, second, third]
+    first, second, third = (jobs.get(*documents_of(place)) for place in places)
+    assert [jobs.get(*documents_of(place)) for place in places] == [first, second, third]
     monkeypatch.setattr(loaded, "KEPT_BYTES", 0)
-    assert jobs.get(*keys_of(places[2])) is third
-    assert jobs.get(*keys_of(places[0])) is not first
+    assert jobs.get(*documents_of(places[2])) is third
+    assert jobs.get(*documents_of(places[0])) is not first
