@@ -5,6 +5,14 @@ import math
 from typing import Any
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The JSON value. Raises ValueError if the text is no JSON, or is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its values are nested too deeply") from error
+
+
 def printable(text: str) -> str:
     """The text without control characters except for line ends, because functions may print anything."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in text)

@@ -46,6 +46,10 @@ class Factory:
         if self.source is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
+        if folder.is_symlink():
+            raise _wrong(
+                f"would be written to {folder}, a symbolic link: remove the link, or use another store"
+            )
         path = folder / f"{self.module}.py"
         if not path.exists():
             with NamedTemporaryFile("w", encoding="utf-8", dir=folder, suffix=".tmp", delete=False) as file:

@@ -9,7 +9,6 @@ models only; for a model of your own say `load(path, entrypoint="package.module:
 file.
 """
 
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +25,7 @@ from sapflow.spec.learning import ModelSpec
 from sapflow.tasks.registry import task_for
 from sapflow.tasks.targets import Targets
 from sapflow.tasks.task import Task
+from sapflow.text import parse_json
 
 METADATA = "sapflow"
 
@@ -162,7 +162,7 @@ def _described(metadata: dict[str, str], name: str) -> Description:
     if METADATA not in metadata:
         raise CorruptObject(f"object {name} has no metadata {METADATA!r}")
     try:
-        found = Description.model_validate(json.loads(metadata[METADATA]))
+        found = Description.model_validate(parse_json(metadata[METADATA]))
         if (found.model.name is None) == (found.model.entrypoint is None):
             raise ValueError("it must name either a built-in model or an entrypoint")
         return found

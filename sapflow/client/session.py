@@ -1,7 +1,6 @@
 """A local run of a TrainingJob: its place in a store, cutting its data, and training with local processes."""
 
 import asyncio
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from sapflow.spec import resolved
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Runtime, TrainingJob
 from sapflow.steps.observer import Observer
+from sapflow.text import parse_json
 
 MUTABLE = {"limits", "checkpoint"}
 DEFAULT_STORE = ".sapflow"
@@ -115,7 +115,7 @@ class Session:
 
     def _json(self, key: str) -> Any | None:
         try:
-            return json.loads(bytes(self.store.read(key)))
+            return parse_json(bytes(self.store.read(key)))
         except ObjectMissing:
             return None
 
@@ -149,7 +149,7 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
     opened = open_store(url, credentials_from_environment(environ))
     try:
         prefix = keys.job(uid)
-        found = resolved.read(json.loads(bytes(opened.read(keys.spec(prefix)))), prefix)
+        found = resolved.read(parse_json(bytes(opened.read(keys.spec(prefix)))), prefix)
     except (ObjectMissing, ValueError) as error:
         opened.close()
         others = f", but {', '.join(alike)}" if (alike := _alike(uid, url)) else ""

@@ -20,6 +20,7 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.records.numerics import NUMERICS
 from sapflow.tasks.targets import Counted
 from sapflow.tasks.task import Task
+from sapflow.text import parse_json
 
 __all__ = ["Manifest", "cut_blocks", "load_manifest"]
 
@@ -38,7 +39,7 @@ def load_manifest(store: Store, key: str) -> Manifest:
 def parse_manifest(data: bytes, key: str) -> Manifest:
     """The manifest in the bytes under `key`. Raises CorruptObject."""
     try:
-        value: Any = json.loads(data)
+        value: Any = parse_json(data)
     except ValueError as error:
         raise CorruptObject(f"object {key} is not JSON: {error}") from error
     return Manifest.from_json(value)

@@ -16,6 +16,7 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.spec.resolved import ResolvedJob, differences, fixed_fields
 from sapflow.spec.resolved import read as read_resolved
 from sapflow.spec.training_job import TrainingJob
+from sapflow.text import parse_json
 
 
 def write_spec(resolved: ResolvedJob, store: Store) -> Document:
@@ -42,7 +43,7 @@ def _refuse_another(resolved: ResolvedJob, standing: bytes, key: str) -> None:
             "delete the job and what lies under its prefix, find out who may write there, and create it again"
         )
     try:
-        found = fixed_fields(read_resolved(json.loads(standing), resolved.prefix).to_json())
+        found = fixed_fields(read_resolved(parse_json(standing), resolved.prefix).to_json())
     except (ValueError, SpecError) as error:
         raise AlteredObject(f"{key} in the store is no spec of this job: {error}; {remedy}") from error
     wanted = fixed_fields(resolved.to_json())

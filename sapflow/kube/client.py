@@ -15,6 +15,7 @@ import aiohttp
 
 from sapflow.kube.access import AccessSource
 from sapflow.kube.errors import ClusterError, ClusterUnavailable
+from sapflow.text import parse_json
 
 Object = dict[str, Any]
 Query = Mapping[str, str]
@@ -318,7 +319,7 @@ def _object(text: str, asked: str, status: int) -> Object:
     """The JSON object of an answer. Raises ClusterError if it is anything else, because then it is no API server."""
     try:
         found = json.loads(text, object_pairs_hook=_without_managed_fields)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise ClusterError(
@@ -336,7 +337,7 @@ def _without_managed_fields(pairs: list[tuple[str, Any]]) -> Object:
 def _message(text: str) -> str:
     """The message of a refusal's Status object, or else the beginning of its text."""
     try:
-        said = json.loads(text)
+        said = parse_json(text)
     except ValueError:
         return text.strip()[:_SHOWN]
     return str(said.get("message", "")) if isinstance(said, dict) else ""

@@ -12,6 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from sapflow.text import parse_json
+
 ATTACHMENTS = "attachments"
 _MARK = b"\0SF1"
 _HEAD = len(_MARK) + 4
@@ -30,9 +32,9 @@ def encode(message: Mapping[str, Any]) -> bytes:
 def decode(content: bytes) -> Any:
     """The JSON value, with views on `content` for attachments. Raises ValueError if it is neither JSON nor a frame."""
     if not content.startswith(_MARK):
-        return json.loads(content)
+        return parse_json(content)
     stop = _HEAD + int.from_bytes(content[len(_MARK) : _HEAD], "little")
-    message = json.loads(content[_HEAD:stop])
+    message = parse_json(content[_HEAD:stop])
     sizes = message.get(ATTACHMENTS) if isinstance(message, dict) else None
     if not isinstance(sizes, dict) or not all(isinstance(size, int) and size >= 0 for size in sizes.values()):
         raise ValueError("the frame does not say how large its attachments are")

@@ -1,12 +1,12 @@
 """Reads a job's documents, and refuses those that are not the ones that the driver has read."""
 
 import hashlib
-import json
 from typing import Any
 
 from sapflow.errors import AlteredObject, CorruptObject
 from sapflow.messages.documents import Document
 from sapflow.objects.stores.protocol import Store
+from sapflow.text import parse_json
 
 
 def read_document(store: Store, document: Document) -> Any:
@@ -21,6 +21,6 @@ def read_document(store: Store, document: Document) -> Any:
             "write to the bucket, and start the job anew"
         )
     try:
-        return json.loads(data)
+        return parse_json(data)
     except ValueError as error:
         raise CorruptObject(f"object {document.key} is not JSON: {error}") from error

@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from sapflow.errors import CorruptObject
 
 ALIGNMENT = 64
 MAX_HEADER = 16 << 20
+MAX_DIMENSIONS = 32
+MAX_ELEMENTS = 1 << 60
 DTYPES: dict[str, np.dtype[np.generic]] = {
     "F32": np.dtype("<f4"),
     "F64": np.dtype("<f8"),
@@ -87,22 +90,48 @@ def decode_header(head: bytes | bytearray | memoryview, key: str) -> Header:
     if len(head) < size:
         raise CorruptObject(f"object {key} ends within its header")
     try:
-        entries = json.loads(bytes(head[8:size]))
+        entries = json.loads(bytes(head[8:size]), object_pairs_hook=_distinct)
         metadata = entries.pop("__metadata__", {})
         tensors = {}
         for name, entry in entries.items():
             dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
             begin, end = entry["data_offsets"]
-            if not all(isinstance(n, int) and n >= 0 for n in (*shape, begin, end)):
+            if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
                 raise ValueError("negative or fractional sizes")
+            if len(shape) > MAX_DIMENSIONS or math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
+                raise ValueError(f"tensor {name} has a shape that no array has")
             if end - begin != dtype.itemsize * math.prod(shape):
                 raise ValueError(f"tensor {name} has {end - begin} bytes for shape {list(shape)}")
             tensors[str(name)] = Tensor(dtype, shape, size + begin, size + end)
         if not all(isinstance(text, str) for text in metadata.values()):
             raise ValueError("metadata that is not text")
+        _check_places(tensors, size)
+    except RecursionError as error:
+        raise CorruptObject(
+            f"object {key} has a broken safetensors header: its values are nested too deeply"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptObject(f"object {key} has a broken safetensors header: {error}") from error
     return Header(size, tensors, metadata)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands in it twice")
+    return found
+
+
+def _check_places(tensors: Mapping[str, Tensor], start: int) -> None:
+    """Raise ValueError unless the tensors lie one behind the other from `start` on, as the format asks for."""
+    last, stop = "", start
+    for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
+        if tensor.start < stop:
+            raise ValueError(f"tensors {last} and {name} overlap")
+        if tensor.start > stop:
+            where = f"between tensors {last} and {name}" if last else f"before tensor {name}"
+            raise ValueError(f"{tensor.start - stop} bytes {where} belong to none")
+        last, stop = name, tensor.stop
 
 
 def decode(buffer: memoryview, key: str = "(in memory)") -> tuple[dict[str, np.ndarray], dict[str, str]]:

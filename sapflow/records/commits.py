@@ -20,6 +20,7 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.records.memory_search import SizeSearch
 from sapflow.records.plateau import PlateauState
 from sapflow.records.rank_states import RankStates, all_keys
+from sapflow.text import parse_json
 
 INTERRUPTED = "Interrupted"
 """The reason given for a driver that stopped without a record of a failure."""
@@ -276,7 +277,7 @@ class Records:
         """A JSON record, or None if there is none."""
         try:
             data = await asyncio.to_thread(self.store.read, key)
-            return json.loads(bytes(data))
+            return parse_json(bytes(data))
         except ObjectMissing:
             return None
         except ValueError as error:

@@ -151,8 +151,12 @@ class CellStore:
         process."""
         folder = Path(self.volume.root, ".locks")
         folder.mkdir(parents=True, exist_ok=True)
+        if folder.is_symlink():
+            raise StoreError(
+                f"{folder}: is a symbolic link, and a cell's locks lie on its own volume: remove it"
+            )
         name = zlib.crc32(key.encode()) % _LOCKS
-        file = os.open(folder / str(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(folder / str(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             yield self._locked(file)
         finally:

@@ -4,7 +4,7 @@ Objects appear atomically: a file is written under a temporary name and gets its
 name exists. So the first writer wins, whichever process dies in between.
 """
 
-# ruff: noqa: PTH100, PTH103, PTH106, PTH108, PTH116, PTH118, PTH120
+# ruff: noqa: PTH100, PTH103, PTH106, PTH108, PTH114, PTH118, PTH120
 # This module uses plain system calls: `create` is on the critical path of a 5 ms step, and pathlib would cost as much
 # as the calls themselves.
 
@@ -38,6 +38,7 @@ from sapflow.objects.stores.reader import SequentialReader
 _TEMPORARY = ".tmp"
 _MAP_FROM = 2 << 20
 """Objects of at least this many bytes are mapped; to copy a smaller one costs less than the page faults of mapping."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PIECE = 1 << 20
 """Bytes that are in memory at once while an object is copied from another store."""
 _TRIES = 20
@@ -51,6 +52,7 @@ _REMEDIES = {
     errno.EPERM: "not permitted: let this user read and write there, or store somewhere else",
     errno.ENOTDIR: "a part of the path is a file, not a directory: remove the file, or store somewhere else",
     errno.ENAMETOOLONG: "the path is too long for the file system: store in a directory of a shorter name",
+    errno.ELOOP: "a symbolic link, which a store does not follow: remove it",
     errno.EMFILE: "this process has too many open files: raise its limit (ulimit -n)",
     errno.ENFILE: "the machine has too many open files: raise its limit (sysctl fs.file-max)",
 }
@@ -77,7 +79,7 @@ class DirectoryStore:
         self._sweep()
 
     def create(self, key: str, parts: Buffer | Sequence[Buffer], *, durable: bool = False) -> bool:
-        path = self._path(key)
+        path = self._own_path(key)
         views = byte_views(parts)
         try:
             made = self._write_and_link(path, views, durable)
@@ -92,7 +94,7 @@ class DirectoryStore:
 
         Raises what `create` and `reader` raise.
         """
-        path = self._path(key)
+        path = self._own_path(key)
         try:
             file, temporary = self._open_temporary()
             try:
@@ -116,6 +118,7 @@ class DirectoryStore:
 
     def _open_temporary(self) -> tuple[int, str]:
         """An empty file, which `_sweep` does not remove while it is open, and its name."""
+        self._refuse_links(self._temporary)
         for _ in range(_TRIES):
             # The process id makes names distinct after a fork, the token across machines and containers.
             temporary = f"{self._temporary}/{self._token}-{os.getpid()}-{next(self._counter)}"
@@ -166,7 +169,7 @@ class DirectoryStore:
     def _open(self, key: str) -> tuple[int, int]:
         path = self._path(key)
         try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise ObjectMissing(f"{path}: no such object") from error
         except OSError as error:
@@ -180,7 +183,7 @@ class DirectoryStore:
     def exists(self, key: str) -> bool:
         path = self._path(key)
         try:
-            return stat.S_ISREG(os.stat(path).st_mode)
+            return stat.S_ISREG(os.lstat(path).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
@@ -189,7 +192,7 @@ class DirectoryStore:
     def delete(self, keys: Iterable[str]) -> None:
         parents = set()
         for key in keys:
-            path = self._path(key)
+            path = self._own_path(key)
             parents.add(os.path.dirname(path))
             try:
                 os.unlink(path)
@@ -203,16 +206,20 @@ class DirectoryStore:
     def list(self, prefix: str, *, shallow: bool = False) -> Iterator[Listed]:
         if prefix:
             check_prefix(prefix)
-        return self._list(*os.path.split(os.path.join(self.root, prefix)), shallow)
+        folder, name = os.path.split(os.path.join(self.root, prefix))
+        self._refuse_links(folder)
+        return self._list(folder, name, shallow)
 
     def _list(self, folder: str, name: str, shallow: bool) -> Iterator[Listed]:
         """Entries of a folder whose names start with `name`, and of its folders; one folder a level is held."""
         try:
             with os.scandir(folder) as found:
                 entries = [
-                    (f"{entry.name}/" if entry.is_dir() else entry.name, entry.path)
+                    (f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name, entry.path)
                     for entry in found
-                    if entry.name.startswith(name) and entry.path != self._temporary
+                    if entry.name.startswith(name)
+                    and entry.path != self._temporary
+                    and not entry.is_symlink()
                 ]
         except (FileNotFoundError, NotADirectoryError):
             return
@@ -222,7 +229,7 @@ class DirectoryStore:
             key = os.path.relpath(path, self.root)
             if not shown.endswith("/"):
                 with suppress(FileNotFoundError):
-                    yield Listed(key, os.stat(path).st_size)
+                    yield Listed(key, os.lstat(path).st_size)
             elif shallow:
                 yield Listed(f"{key}/", 0)
             else:
@@ -231,15 +238,21 @@ class DirectoryStore:
     def delete_prefix(self, prefix: str) -> None:
         check_prefix(prefix)
         folder, name = os.path.split(os.path.join(self.root, prefix))
+        self._refuse_links(folder)
         try:
-            entries = [entry for entry in os.scandir(folder) if entry.name.startswith(name)]
+            opened = os.open(folder, _FOLDER)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise _failure(error, folder) from error
-        for entry in entries:
-            if entry.path != self._temporary:
-                _remove_tree(entry.path)
+        try:
+            with os.scandir(opened) as found:
+                entries = [entry.name for entry in found if entry.name.startswith(name)]
+            for each in entries:
+                if os.path.join(folder, each) != self._temporary:
+                    _remove_tree(each, opened, folder)
+        finally:
+            os.close(opened)
         self._remove_empty(folder)
 
     def _remove_empty(self, folder: str) -> None:
@@ -263,15 +276,37 @@ class DirectoryStore:
         check_key(key)
         return f"{self.root}/{key}"
 
+    def _own_path(self, key: str) -> str:
+        """The path of an object that is to be written or removed. Raises StoreError if it leads out of the store."""
+        path = self._path(key)
+        self._refuse_links(os.path.dirname(path))
+        return path
+
+    def _refuse_links(self, folder: str) -> None:
+        """Raise StoreError if a folder below the root, or one above it there, is a symbolic link.
+
+        Whoever can write into the root could put one there that leads to somebody else's files.
+        """
+        while len(folder) > len(self.root):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                if stat.S_ISLNK(os.lstat(folder).st_mode):
+                    raise StoreError(
+                        f"{folder}: is a symbolic link, and a store follows none out of its own folder: remove the "
+                        "link, or name the folder that it leads to as the store"
+                    )
+            folder = os.path.dirname(folder)
+
     def _sweep(self) -> None:
         """Remove temporary files of dead writers."""
+        if os.path.islink(self._temporary):
+            return
         try:
             entries = list(os.scandir(self._temporary))
         except OSError:
             return
         for entry in entries:
             try:
-                file = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
+                file = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             except OSError:
                 continue
             try:
@@ -361,22 +396,27 @@ def _read_into(file: int, target: memoryview, start: int) -> None:
         done += got
 
 
-def _remove_tree(path: str) -> None:
-    """Remove a file or folder. Files that writers add meanwhile are removed in a limited number of further rounds."""
+def _remove_tree(name: str, folder: int, shown: str) -> None:
+    """Remove the file or folder `name` of an open folder, whose path `shown` is for messages.
+
+    A symbolic link is removed, and what it leads to stays. Files that writers add meanwhile are removed in a limited
+    number of further rounds.
+    """
+    path = os.path.join(shown, name)
     for _ in range(_TRIES):
         try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    _remove_tree(entry.path)
-            os.rmdir(path)
-        except NotADirectoryError:
+            if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=folder)
+                return
+            inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
             try:
-                os.unlink(path)
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                raise _failure(error, path) from error
-            return
+                with os.scandir(inner) as entries:
+                    names = [entry.name for entry in entries]
+                for each in names:
+                    _remove_tree(each, inner, path)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=folder)
         except FileNotFoundError:
             return
         except OSError as error:

@@ -1,11 +1,11 @@
 """An invocation over HTTP: the body of its request, and the meaning of each answer. All senders share this."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from sapflow.errors import InvocationError, InvocationTimeout, OutOfMemory
 from sapflow.messages import frames
+from sapflow.text import parse_json
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
 """Statuses that proxies between caller and function answer with when another try may help."""
@@ -53,7 +53,7 @@ def error_in(body: object, where: str) -> InvocationError | None:
 def reason_of(content: bytes) -> str | None:
     """The reason in a function's error body; None for any other body, such as that of a proxy."""
     try:
-        reason = json.loads(content)["error"]["reason"]
+        reason = parse_json(content)["error"]["reason"]
     except (ValueError, KeyError, TypeError, IndexError):
         return None
     return reason if isinstance(reason, str) else None

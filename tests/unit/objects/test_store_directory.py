@@ -12,6 +12,7 @@ import pytest
 from store_contract import StoreContract
 
 from sapflow.errors import ObjectMissing, StoreError, StoreUnsafe
+from sapflow.objects.stores.directory import DirectoryStore
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
 
@@ -94,6 +95,97 @@ def test_a_file_system_without_hard_links_is_unsafe(tmp_path: Path, monkeypatch:
     with pytest.raises(StoreUnsafe, match="no hard links"):
         open_store(str(tmp_path)).probe()
     assert files(tmp_path) == []
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder with somebody's files, beside the store."""
+    folder = tmp_path / "outside"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "thesis.txt").write_text("mine")
+    (folder / "thesis.txt").write_text("mine")
+    return folder
+
+
+OUTSIDE = ["sub/thesis.txt", "thesis.txt"]
+
+
+def test_removing_a_prefix_removes_links_and_not_what_they_lead_to(tmp_path: Path, outside: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    store.create("jobs/j/work/1", b"x")
+    folder = tmp_path / "store" / "jobs" / "j"
+    (folder / "data").symlink_to(outside)
+    (folder / "work" / "file").symlink_to(outside / "thesis.txt")
+    (folder / "broken").symlink_to(tmp_path / "nowhere")
+    store.delete_prefix("jobs/j/")
+    assert files(outside) == OUTSIDE
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("link", ["jobs/j", "jobs"])
+def test_a_folder_of_a_job_that_is_a_link_is_refused_wherever_it_would_be_changed(
+    link: str, tmp_path: Path, outside: Path
+) -> None:
+    root = tmp_path / "store"
+    (root / link).parent.mkdir(parents=True)
+    (outside / "j").mkdir()
+    (root / link).symlink_to(outside)
+    store = open_store(str(root))
+    before = sorted(outside.rglob("*"))
+    with pytest.raises(StoreError, match="is a symbolic link, and a store follows none"):
+        store.delete_prefix("jobs/j/")
+    for change in (
+        lambda: store.create("jobs/j/spec.json", b"x"),
+        lambda: store.delete(["jobs/j/thesis.txt"]),
+        lambda: list(store.list("jobs/j/")),
+    ):
+        with pytest.raises(StoreError, match="is a symbolic link, and a store follows none"):
+            change()
+    assert sorted(outside.rglob("*")) == before
+
+
+def test_a_copy_is_not_written_through_a_link(tmp_path: Path, outside: Path) -> None:
+    source, volume = DirectoryStore(str(tmp_path / "source")), DirectoryStore(str(tmp_path / "volume"))
+    source.create("jobs/j/params/1", b"x")
+    (tmp_path / "volume" / "jobs").mkdir(parents=True)
+    (tmp_path / "volume" / "jobs" / "j").symlink_to(outside)
+    with source.open("jobs/j/params/1") as reader, pytest.raises(StoreError, match="symbolic link"):
+        volume.copy("jobs/j/params/1", reader)
+    assert files(outside) == OUTSIDE
+
+
+def test_a_link_is_no_object(tmp_path: Path, outside: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    store.create("jobs/j/one", b"x")
+    (tmp_path / "store" / "jobs" / "j" / "two").symlink_to(outside / "thesis.txt")
+    (tmp_path / "store" / "jobs" / "j" / "three").symlink_to(outside)
+    assert [each.key for each in store.list("jobs/j/")] == ["jobs/j/one"]
+    assert [each.key for each in store.list("jobs/j/", shallow=True)] == ["jobs/j/one"]
+    assert not store.exists("jobs/j/two")
+    with pytest.raises(StoreError, match="symbolic link, which a store does not follow"):
+        store.read("jobs/j/two")
+    with pytest.raises(StoreError, match="symbolic link, which a store does not follow"):
+        store.open("jobs/j/two")
+
+
+def test_temporary_files_are_neither_made_nor_swept_through_a_link(tmp_path: Path, outside: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    (root / ".tmp").symlink_to(outside)
+    store = open_store(str(root))
+    assert files(outside) == OUTSIDE
+    with pytest.raises(StoreError, match="symbolic link"):
+        store.create("key", b"x")
+    assert files(outside) == OUTSIDE
+
+
+def test_a_root_may_be_a_link_because_the_user_named_it(tmp_path: Path, outside: Path) -> None:
+    (tmp_path / "store").symlink_to(outside)
+    store = open_store(str(tmp_path / "store"))
+    assert store.create("jobs/j/one", b"x")
+    assert bytes(store.read("jobs/j/one")) == b"x"
+    store.delete_prefix("jobs/")
+    assert files(outside) == OUTSIDE
 
 
 def test_one_of_several_processes_wins(tmp_path: Path) -> None:
