@@ -29,7 +29,8 @@ def export(store: Store, request: ExportRequest, workspace: Workspace, timing: T
             raise CorruptObject(f"tensor {entry['name']} lies outside of version {request.version}")
         array = source[entry["offset"] : stop].reshape(entry["shape"])
         dtype = np.dtype(entry["dtype"] if entry["kind"] == "integer" else "<f4")
-        arrays[entry["name"]] = np.ascontiguousarray(array, dtype=dtype)
+        # ascontiguousarray would give a scalar the shape [1].
+        arrays[entry["name"]] = array.astype(dtype, order="C", copy=False)
     header = safetensor.encode_header({n: (a.dtype, a.shape) for n, a in arrays.items()}, request.metadata)
     parts: list[bytes | memoryview] = [header]
     parts += [memoryview(array.reshape(-1)).cast("B") for array in arrays.values() if array.size]

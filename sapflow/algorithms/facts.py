@@ -34,8 +34,18 @@ class Facts:
         return self.unit == "contribution"
 
     def updates(self, workers: int) -> int:
-        """The number of optimiser updates in a step of all workers, as the learning-rate schedule counts them."""
+        """The number of optimiser updates in a full step of all workers, as the learning-rate schedule counts them."""
         return self.local_steps if self.merged else workers
+
+    def updates_for(self, samples: int, workers: int, batch: int) -> int:
+        """The number of optimiser updates in a step that divides `samples` as evenly as possible among the workers.
+
+        A worker with fewer samples takes fewer local steps; a round counts those of the largest share. In
+        asynchronous mode a worker without samples contributes nothing.
+        """
+        if not self.merged:
+            return min(workers, samples)
+        return min(self.local_steps, -(-samples // (workers * batch)))
 
     def units(self, workers: int) -> int:
         """The number of units of progress in a step of all workers."""

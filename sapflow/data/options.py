@@ -13,7 +13,7 @@ from sapflow.tasks.registry import FAMILIES
 class Options(BaseModel):
     """The base of all options; unknown ones are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _family(word: str) -> str:

@@ -29,7 +29,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class Arguments(BaseModel):
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True)
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True, allow_inf_nan=False)
 
 
 class MlpArguments(Arguments):

@@ -17,6 +17,8 @@ class Extent:
     round_samples: int
     workers: int
     facts: Facts
+    last_updates: int
+    """The number of optimiser updates in the last step of an epoch, which may have fewer samples than the others."""
 
     @classmethod
     def of(cls, job: TrainingJob, samples: int) -> "Extent":
@@ -25,7 +27,9 @@ class Extent:
         round_samples = spec.workers * spec.data.batch_size * algorithm.facts.local_steps
         per_epoch = steps_per_epoch(samples, round_samples)
         steps = algorithm.steps or int(algorithm.epochs or 0) * per_epoch
-        return cls(steps, per_epoch, round_samples, spec.workers, algorithm.facts)
+        last = samples - (per_epoch - 1) * round_samples
+        updates = algorithm.facts.updates_for(last, spec.workers, spec.data.batch_size)
+        return cls(steps, per_epoch, round_samples, spec.workers, algorithm.facts, updates)
 
     @property
     def unit(self) -> str:
@@ -35,6 +39,17 @@ class Extent:
     def total(self) -> int:
         """Units of progress of the whole job."""
         return self.steps * self.facts.units(self.workers)
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """The number of optimiser updates in an epoch, as the learning-rate schedule counts them."""
+        return (self.steps_per_epoch - 1) * self.facts.updates(self.workers) + self.last_updates
+
+    @property
+    def updates(self) -> int:
+        """The number of optimiser updates of the whole job."""
+        epochs, rest = divmod(self.steps, self.steps_per_epoch)
+        return epochs * self.updates_per_epoch + rest * self.facts.updates(self.workers)
 
     def done(self, commit: Commit) -> int:
         """Units of progress made by a commit."""

@@ -17,6 +17,7 @@ from sapflow.messages.requests import ParameterGroup, Update
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
+from sapflow.planning.extent import Extent
 from sapflow.quantities import structure
 from sapflow.records.commits import Commit, Cursor, LevelUsage, Measured, Records
 from sapflow.records.plateau import PlateauState
@@ -88,15 +89,20 @@ class Context:
         algorithm = self.job.spec.algorithm
         return algorithm.steps or int(algorithm.epochs or 0) * self.steps_per_epoch
 
+    @cached_property
+    def extent(self) -> Extent:
+        """The length of the job."""
+        return Extent.of(self.job, self.samples)
+
     @property
     def schedule_total(self) -> int:
         """The number of optimiser updates of the job, as the learning-rate schedule counts them."""
-        return self.total_steps * self.facts.updates(self.job.spec.workers)
+        return self.extent.updates
 
     @cached_property
     def schedule(self) -> Schedule:
         """The learning-rate schedule, its lengths in updates."""
-        return self.job.schedule(self.steps_per_epoch * self.facts.updates(self.job.spec.workers))
+        return self.job.schedule(self.extent.updates_per_epoch)
 
     def learning_rate(self, update: int, plateau: PlateauState | None = None) -> float:
         """Learning rate of update `update`, from 0. `plateau`: where a schedule by the loss stands."""

@@ -119,6 +119,12 @@ class Step:
     def _rate(self) -> float:
         return self.context.learning_rate(self.commit.updates, self.algorithm.plateau)
 
+    @property
+    def _updates(self) -> int:
+        """The number of optimiser updates that the step makes: those of the rank with the most samples."""
+        batch = self.algorithm.batch
+        return max(-(-(end - begin) // batch(begin, end)) for begin, end in self.slices.ranks.values())
+
     def _ref(self, level: int, index: int, shard: int) -> Ref:
         key = keys.contribution(self.context.prefix, self.version, self.ident, level, index, shard)
         return self.routes.ref(level, index, key, *self.ranges[shard])
@@ -248,7 +254,7 @@ class Step:
             optimizer=self.state if finite else self.commit.optimizer,
             states=self._states() if finite else self.commit.states,
             cursor=self.slices.after,
-            updates=self.commit.updates + (self.context.facts.local_steps if finite else 0),
+            updates=self.commit.updates + (self._updates if finite else 0),
             skipped=not finite,
             account=self.context.caller.account,
             measured=measured,

@@ -53,7 +53,7 @@ class LoadedJob:
         self.settings = job.optimizer_settings
         self.slots = optimizers.slots(self.settings)
         extent = Extent.of(job, manifest.train_samples)
-        self.schedule = job.schedule(extent.steps_per_epoch * self.facts.updates(spec.workers))
+        self.schedule = job.schedule(extent.updates_per_epoch)
         self.model = FlatModel(module, extra=len(self.slots) if self.facts.averaged_state else 0)
         self.grouping = job.grouping([entry.to_json() for entry in self.model.layout])
         self.task = manifest.task_for(scale_target=bool(spec.data.scale_target))

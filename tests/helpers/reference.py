@@ -75,6 +75,9 @@ class Reference:
         expected = {name: value.numpy() for name, value in module.state_dict().items()}
         assert found.keys() == expected.keys()
         for name, value in expected.items():
+            assert found[name].shape == value.shape, (
+                f"{name}: assert_allclose takes a scalar and [1] for equal"
+            )
             np.testing.assert_allclose(found[name], value, rtol=tolerance, atol=tolerance, err_msg=name)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Literal, NoReturn, TextIO
 
@@ -31,6 +32,10 @@ class TableOptions(Options):
             raise ValueError("target names one column, targets several: give one of the two")
         if self.targets is not None and len(self.targets) > 1 and self.classes is not None:
             raise ValueError("classes is for one target column: several are labels, 0 or 1, or values")
+        if isinstance(self.classes, list):
+            twice = [name for name, count in Counter(self.classes).items() if count > 1]
+            if twice:
+                raise ValueError(f"classes names {', '.join(map(repr, twice))} twice: each name is one class")
         return self
 
     def kind(self) -> str | None:

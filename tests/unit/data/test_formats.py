@@ -361,6 +361,7 @@ def test_csv_names_of_classes(tmp_path: Path) -> None:
     assert "line 3: the label 'virginica'" in refused(tmp_path, classes=["setosa", "other"])
     assert "line 2, column kind: the target 'setosa' is not a number" in refused(tmp_path)
     assert "2 to 65536 classes" in refused(tmp_path, classes=["setosa"])
+    assert "classes names 'setosa' twice" in refused(tmp_path, classes=["setosa", "virginica", "setosa"])
 
 
 def test_csv_bad_cell_is_named_by_line_and_column(tmp_path: Path) -> None:

@@ -50,6 +50,30 @@ def test_what_only_a_cluster_honours_is_refused_by_a_local_run_and_taken_by_a_cl
     parse(document(**spec), "kubernetes")
 
 
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "optimizer.learningRate",
+        "optimizer.weightDecay",
+        "optimizer.schedule.warmupEpochs",
+        "limits.budgetUSD",
+        "algorithm.target.value",
+        "model.huberDelta",
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused_wherever_they_stand(path: str, value: str) -> None:
+    spec: dict[str, Any] = {"algorithm": {"epochs": 1, "target": {"metric": "loss", "value": 1}}}
+    *parents, last = path.split(".")
+    inner = spec
+    for parent in parents:
+        inner = inner.setdefault(parent, {})
+    inner[last] = yaml.safe_load(value)
+    if path == "model.huberDelta":
+        spec["model"] |= {"name": "mlp", "loss": "Huber"}
+    assert "must be a finite number" in problems("local", **spec)[f"spec.{path}"]
+
+
 def test_the_defaults_of_cluster_fields_are_no_reason_to_refuse() -> None:
     job = parse(document(storage=STORAGE))
     assert parse(job.to_json()) == job

@@ -204,7 +204,8 @@ class TestLocalSteps:
                     mean_loss(part(features), targets).backward()
                     optimizer.step()
                 results.append((stop - first, part, optimizer))
-            updates += local
+            # A short last round has fewer steps: those of the largest share.
+            updates += max(-(-weight // batch) for weight, _, _ in results)
             total = sum(weight for weight, _, _ in results)
             with torch.no_grad():
                 for index, parameter in enumerate(module.parameters()):
@@ -259,6 +260,37 @@ class TestLocalSteps:
                     ]
                     parameter.copy_(torch.stack(theirs).sum(0) / sum(weights))
         reference.assert_equal(module, tolerance=1e-4 if name == "Adam" else 2e-5)
+
+    @pytest.mark.parametrize(
+        ("optimizer", "schedule"),
+        [
+            ("Adam", None),
+            ("SGD", {"name": "Step", "stepSize": 10, "gamma": 0.3}),
+            ("SGD", {"name": "Cosine"}),
+            ("SGD", {"name": "Step", "stepEpochs": 1, "gamma": 0.3}),
+        ],
+    )
+    def test_local_steps_of_one_worker_are_the_steps_without_them(
+        self, places: Places, optimizer: str, schedule: dict[str, Any] | None
+    ) -> None:
+        # 120 samples are 24 batches of 5: the fourth round of an epoch has three of its seven steps.
+        changes: dict[str, Any] = {
+            "workers": 1,
+            "merge_structure": [1, 1],
+            "data_batchSize": 5,
+            "algorithm_steps": None,
+            "algorithm_epochs": 3,
+            "optimizer_name": optimizer,
+            "optimizer_learningRate": 0.02,
+            "optimizer_schedule": schedule,
+        }
+        rounds = {"algorithm_localSteps": 7, "algorithm_localState": "Average"}
+        one, local = trained(places, **changes), trained(places, **changes, **rounds)
+        *_, last = local.commits()
+        assert last.updates == 3 * 24
+        first, second = Reference(one).result(), Reference(local).result()
+        for name, value in first.items():
+            np.testing.assert_allclose(value, second[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 class TestSameBits:
