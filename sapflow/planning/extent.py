@@ -17,7 +17,7 @@ class Extent:
     round_samples: int
     workers: int
     facts: Facts
-    last_updates: int
+    last_updates: int = 1
     """The number of optimiser updates in the last step of an epoch, which may have fewer samples than the others."""
 
     @classmethod
