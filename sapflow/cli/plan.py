@@ -11,9 +11,10 @@ from sapflow.client import session
 from sapflow.data import survey
 from sapflow.data.blocks import Manifest
 from sapflow.errors import SpecError
-from sapflow.planning import choice, placement, search, simulation, workload
+from sapflow.planning import choice, data_load, placement, search, simulation, workload
 from sapflow.planning.constants import Constants
 from sapflow.planning.cost_model import Work
+from sapflow.planning.data_load import DataLoad
 from sapflow.planning.extent import Extent
 from sapflow.planning.placement import Placement
 from sapflow.planning.search import Candidate
@@ -138,7 +139,8 @@ def plan(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     inherited = make_importable(job, given.file, environ)
     size = estimate.measure_apart(job, found.manifest, inherited, runtime)
     instances = given.instances or (available_cores() if runtime == "local" else None)
-    made = _make(job, size, _steps(job, found.manifest, found.complete), runtime, instances, given)
+    load = data_load.of(job, found.manifest)
+    made = _make(job, size, load, _steps(job, found.manifest, found.complete), runtime, instances, given)
     if given.json:
         print_json(_body(made, runtime))
     else:
@@ -155,13 +157,14 @@ def _steps(job: TrainingJob, manifest: Manifest, complete: bool) -> int | None:
 def _make(
     job: TrainingJob,
     size: workload.Size,
+    load: DataLoad,
     steps: int | None,
     runtime: Runtime,
     instances: int | None,
     given: argparse.Namespace,
 ) -> _Plan:
     constants, price = workload.constants_of(session.store_url(job, None), runtime), job.price
-    work = workload.work_of(job, size, constants, runtime, instances)
+    work = workload.work_of(job, size, constants, runtime, instances, load=load)
     limited = choice.memory_limited(job, work)
     most = 1 if job.needs_complete_vector else workload.most_shards(size)
     shards = search.feasible_shards(limited, most)
@@ -207,6 +210,7 @@ def _body(made: _Plan, runtime: Runtime) -> dict[str, Any]:
         "constants": made.constants.origin,
         "model": {"parameters": made.size.parameters, "forwardFlops": made.size.forward_flops},
         "contributionBytes": 4 * made.work.total,
+        "data": {"bytesPerWorkerAndStep": made.work.data_bytes, "secondsPerStep": made.work.data_seconds},
         "instances": made.work.instances,
         "steps": made.steps,
         "asked": {
@@ -249,6 +253,8 @@ def _print(made: _Plan, runtime: Runtime) -> None:
     print(f"{job.metadata.name}: {count(work.workers, 'worker')}, {steps}, {runtime}\n")
     size = f"{count(made.size.parameters, 'parameter')}, a contribution of {format_bytes(4 * work.total)}"
     print(f"  model      {size}, {duration(work.compute_seconds)} of computing a step")
+    read = f"{format_bytes(round(work.data_bytes))} a worker and step from the store, on average"
+    print(f"  data       {read}, {duration(work.data_seconds)}")
     print(f"  instances  {at_once} at work at once")
     print(f"  constants  {made.constants.origin}")
     print(f"  prices     {job.price.name}")

@@ -12,7 +12,7 @@ from sapflow.client.session import Session
 from sapflow.errors import DataError, SpecError
 from sapflow.monitoring.report import Facts
 from sapflow.monitoring.report.facts import Predicted
-from sapflow.planning import search, workload
+from sapflow.planning import data_load, search, workload
 from sapflow.runtimes.embedded.runtime import available_cores
 from sapflow.training import estimate
 
@@ -40,7 +40,8 @@ def with_prediction(
         return replace(facts, not_predicted="; ".join(message for _, message in error.problems))
     constants = workload.constants_of(session.url, runtime)
     instances = available_cores() if runtime == "local" else None
-    work = workload.work_of(job, size, constants, runtime, instances)
+    load = data_load.of(job, manifest)
+    work = workload.work_of(job, size, constants, runtime, instances, load=load)
     price = job.price
     said = search.candidate(work, constants, price, facts.structure, facts.plan.shards).prediction
     # With shards the root has two phases, which belong to one level.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from sapflow.errors import SpecError
 from sapflow.messages.vectors import Sizes
-from sapflow.planning import calibration, choice, workload
+from sapflow.planning import calibration, choice, data_load, workload
 from sapflow.planning.calibration import LevelTime, Measurement
 from sapflow.planning.constants import Constants
 from sapflow.planning.cost_model import Work
@@ -116,7 +116,11 @@ class Planning:
         levels = [LevelTime(usage.calls, usage.seconds, usage.slowest, usage.phases) for usage in usages]
         seconds = statistics.median(new.account.seconds - old.account.seconds for old, new in self._seen)
         start = self._before_measuring
-        work = replace(self._work(size, start), compute_seconds=levels[0].compute_seconds)
+        work = replace(
+            self._work(size, start),
+            compute_seconds=levels[0].compute_seconds,
+            data_seconds=levels[0].data_seconds,
+        )
         if last.measured.search is not None:
             work = replace(work, worker_memory=last.measured.search.size * MIB)
         step = Measurement(work, plan.structure, plan.shards, seconds, levels)
@@ -151,7 +155,13 @@ class Planning:
     def _work(self, size: Size, constants: Constants) -> Work:
         environment = self._environment
         return workload.work_of(
-            self._job, size, constants, environment.runtime, environment.instances, environment.request_bytes
+            self._job,
+            size,
+            constants,
+            environment.runtime,
+            environment.instances,
+            environment.request_bytes,
+            load=data_load.of(self._job, self._context.manifest),
         )
 
     def _plan(self, one: Candidate, size: Size) -> Plan:

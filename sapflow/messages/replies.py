@@ -24,6 +24,16 @@ class Transfers(Message):
     """For functions in a cell: the bytes among these that went through the job's store, not the cell's volume."""
 
 
+class DataReads(Message):
+    """What a call has read of the data's blocks, which `Transfers` leaves out; what was warm costs nothing."""
+
+    bytes: int = Field(0, ge=0)
+    """Bytes from the store, those read ahead for a later call included."""
+    seconds: float = Field(0.0, ge=0)
+    """Seconds inside the store's reads, whether or not the call waited for them; its phase `data` has the waiting."""
+    requests: int = Field(0, ge=0)
+
+
 class FunctionReply(Message):
     """The common part of every answer: whether the work is done, and the time, bytes and memory that it took."""
 
@@ -31,6 +41,8 @@ class FunctionReply(Message):
     seconds: dict[str, float] = {}
     """Seconds inside the function, by phase."""
     bytes: Transfers = Transfers()
+    data: DataReads | None = None
+    """Of calls that read samples; None from other calls, and from earlier releases."""
     peak_memory_bytes: int = Field(0, ge=0)
     node: str | None = None
     """For functions in a cell: the Kubernetes node of the cell, if the function knows it."""

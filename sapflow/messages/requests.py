@@ -4,7 +4,7 @@ Each request contains everything that its result depends on, so any instance can
 the same bytes. Only `attempt`, `secondsLeft` and `collect` may differ between repetitions.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ COLLECTED_AT_ONCE = 256
 class Request(Message):
     """The common part of every request."""
 
+    of_step: ClassVar[bool] = True
+    """Whether the call belongs to the making of a version, whose commit counts its time, bytes and memory."""
     job: str
     version: int = Field(ge=0)
     attempt: int = 0
@@ -94,6 +96,7 @@ class TrainRequest(Request):
 class EvaluateRequest(Request):
     """Evaluate a version on the held-out samples from `position` on, and add to the sums so far."""
 
+    of_step: ClassVar[bool] = False
     op: Literal["evaluate"] = "evaluate"
     spec: Document
     manifest: Document

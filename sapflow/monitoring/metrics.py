@@ -59,6 +59,14 @@ class MetricsObserver(Observer):
         )
         self._read = self._counter("sapflow_read_bytes", "Bytes that functions read.", *of_invocation)
         self._written = self._counter("sapflow_written_bytes", "Bytes that functions wrote.", *of_invocation)
+        self._data_read = self._counter(
+            "sapflow_data_read_bytes", "Bytes of the data's blocks that functions read.", *of_invocation
+        )
+        self._data_seconds = self._counter(
+            "sapflow_data_read_seconds",
+            "Seconds that reads of the data's blocks took, waited for or not.",
+            *of_invocation,
+        )
         self._cold_starts = self._counter(
             "sapflow_cold_starts", "Invocations that an instance was started for.", "role"
         )
@@ -165,6 +173,9 @@ class MetricsObserver(Observer):
             self._phases.labels(*labels, phase).observe(value)
         self._read.labels(*labels).inc(answer.reply.bytes.read)
         self._written.labels(*labels).inc(answer.reply.bytes.written)
+        if (data := answer.reply.data) is not None:
+            self._data_read.labels(*labels).inc(data.bytes)
+            self._data_seconds.labels(*labels).inc(data.seconds)
         self._peaks[role] = max(self._peaks.get(role, 0), answer.reply.peak_memory_bytes)
         self._peak.labels(self._name, role).set(self._peaks[role])
 

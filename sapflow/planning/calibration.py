@@ -34,13 +34,18 @@ class LevelTime:
         """Computing time of one worker, plus how far the slowest call, for which a step waits, lags the mean."""
         return (self.phases.get("compute", 0.0) - self.seconds) / max(self.calls, 1) + self.slowest
 
+    @property
+    def data_seconds(self) -> float:
+        """Seconds in which one worker waited for its samples."""
+        return self.phases.get("data", 0.0) / max(self.calls, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """A warm step that was measured: what it had to do, and how long it took.
 
-    `work.compute_seconds` is the measured computing time. `levels` holds the times by level, workers first; it is
-    empty where they were not measured.
+    `work.compute_seconds` and `work.data_seconds` are measured, too. `levels` holds the times by level, workers
+    first; it is empty where they were not measured.
     """
 
     work: Work
@@ -97,7 +102,7 @@ def _equations(one: Measurement, constants: Constants) -> Iterator[tuple[Units, 
     """Pairs (units, the seconds that they took): one for the whole step, the others for its parts."""
     model = CostModel(one.work, constants)
     stages = tuple(model.stages(one.structure, one.shards))
-    computing = stages[0].waves * one.work.compute_seconds
+    computing = stages[0].waves * one.work.worker_seconds
     path = model.path(stages, waiting=True)
     yield path, max(one.seconds - computing - _known(path, constants), 0.0)
     for index, level in enumerate(one.levels):

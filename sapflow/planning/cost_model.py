@@ -4,6 +4,7 @@
       + n · dispatch + waves · t(worker)                      the workers
       + Σ levels (level + dispatches + waves · t(merger))     the tree; the root's two phases count as two levels
 
+    t(worker) = data + computing + call + parameters and contribution, each M requests and their bytes
     t(merger) = call + fan-in · (child + bytes · child_byte) + request + bytes · write
                 + rounds · (fetch + bytes · fetch_byte)
 
@@ -43,7 +44,7 @@ _CAUSES = {
     "inline": "calls",
     "inline_byte": "calls",
 }
-CAUSES = ("computing", *dict.fromkeys(_CAUSES.values()), "waiting for instances")
+CAUSES = ("computing", "data", *dict.fromkeys(_CAUSES.values()), "waiting for instances")
 """The causes by which a prediction splits a step's time."""
 
 
@@ -56,6 +57,10 @@ class Work:
     """Trained float32 values."""
     compute_seconds: float
     """Computing time of one worker in one step."""
+    data_seconds: float = 0.0
+    """Seconds in which one worker reads the samples of one step. Every tree has them alike."""
+    data_bytes: float = 0.0
+    """Bytes that it reads of them from the store in a step, on average; what an instance keeps costs none."""
     averaged: int = 0
     """Values behind the parameters that are averaged and bypass the optimiser, such as running statistics."""
     slots: int = 0
@@ -77,6 +82,11 @@ class Work:
     def total(self) -> int:
         """The number of values in a contribution."""
         return self.parameters + self.averaged
+
+    @property
+    def worker_seconds(self) -> float:
+        """Seconds of one worker in one step that no tree changes: to read its samples, and to compute."""
+        return self.compute_seconds + self.data_seconds
 
     def memory(self, role: Role) -> int:
         return self.worker_memory if role == "worker" else self.merger_memory
@@ -136,7 +146,7 @@ class CostModel:
         parts = dict.fromkeys(CAUSES, 0.0)
         for name, number in self.path(stages).items():
             parts[_CAUSES[name]] += number * getattr(self.constants, name)
-        parts["computing"] = self.work.compute_seconds
+        parts["computing"], parts["data"] = self.work.compute_seconds, self.work.data_seconds
         parts["waiting for instances"] = sum((stage.waves - 1) * stage.seconds for stage in stages)
         dollars = sum(stage.calls * self.work.cost(price, stage.role, stage.seconds) for stage in stages)
         return Prediction(sum(parts.values()), dollars, sum(stage.calls for stage in stages), parts, stages)
@@ -170,7 +180,7 @@ class CostModel:
         """The stage of all ranks. The driver calls them one after the other; as many run at once as there are
         instances."""
         calls, units = self.work.workers, self.worker_units(shards)
-        seconds = self.work.compute_seconds + self.constants.seconds(units)
+        seconds = self.work.worker_seconds + self.constants.seconds(units)
         return self._stage("workers", "worker", calls, units, seconds, calls, self._at_once(calls))
 
     def mergers(self, below: int, here: int, shards: int, first: Stage | None, name: str = "") -> Stage:
@@ -184,8 +194,10 @@ class CostModel:
         dispatches = float(shards)
         if first is not None and calls > shards and self.constants.dispatch > 0:
             # The driver calls mergers once it has called all workers and the first of them are done.
-            started = max(first.calls * self.constants.dispatch, first.seconds)
-            spare = (first.span - started) / self.constants.dispatch
+            # The reading of data is left out, so that it adds the same to every tree.
+            reading = self.work.data_seconds
+            started = max(first.calls * self.constants.dispatch, first.seconds - reading)
+            spare = (first.span - first.waves * reading - started) / self.constants.dispatch
             dispatches = max(dispatches, calls - spare)
         return self._stage(
             name, self.work.mergers, calls, units, self.constants.seconds(units), dispatches, shards

@@ -178,7 +178,7 @@ class _Step:
     def _computed(self, level: int, fan_in: int) -> float:
         model, shards = self._model, self._shards
         if level == 0:
-            return self._work.compute_seconds + self._constants.seconds(model.worker_units(shards))
+            return self._work.worker_seconds + self._constants.seconds(model.worker_units(shards))
         if level < self._top:
             return self._constants.seconds(model.merge_units(fan_in, shards))
         flat = self._top == 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sapflow.algorithms.optimizers import block_size
 from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants
 from sapflow.planning.cost_model import Work
+from sapflow.planning.data_load import DataLoad
 from sapflow.planning.inline import REQUEST
 from sapflow.quantities import cpu_limits
 from sapflow.quantities.memory import parse_quantity
@@ -41,9 +42,12 @@ def work_of(
     runtime: Runtime,
     instances: int | None,
     request_bytes: int = REQUEST,
+    *,
+    load: DataLoad | None = None,
 ) -> Work:
     """The work of a full step of a synchronous job. `instances` is the number of calls that can be at work at once,
-    None for any number; `request_bytes` is what one request may carry of inline contributions.
+    None for any number; `request_bytes` is what one request may carry of inline contributions. `load` is what a worker
+    reads of the data; None: the data is not known, or nothing is read.
 
     Computing time is predicted from the model's arithmetic and a worker's CPUs. A local process has as many CPUs as
     threads.
@@ -54,7 +58,10 @@ def work_of(
     if runtime == "kubernetes":
         cpus = min(cpus, _cpus(job, "worker"))
     mergers: Role = "worker" if spec.merge.reuse_workers else "merger"
+    read = load or DataLoad(0.0, 0.0)
     return Work(
+        data_seconds=read.requests * constants.request + read.bytes * constants.read,
+        data_bytes=read.bytes,
         workers=spec.workers,
         parameters=size.parameters,
         averaged=size.averaged,

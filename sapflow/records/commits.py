@@ -118,6 +118,12 @@ class Measured(Message):
     phases: dict[str, float] = {}
     bytes_read: int = 0
     bytes_written: int = 0
+    data_bytes: int | None = None
+    """Bytes of the data's blocks that the step's workers read from the store, which `bytes_read` leaves out; None where
+    they did not count them."""
+    data_seconds: float | None = None
+    """Seconds inside those reads, summed over the workers; reads made ahead go on while a worker computes. How long
+    workers waited for them is in `phases` as `data`."""
     peak_memory_bytes: dict[str, int] = {}
     levels: list[LevelUsage] = Field([], validation_alias=AliasChoices("levels", "legs"))
     """One entry per level, workers first; empty in commits of drivers that did not count them. Older commits call the

@@ -35,6 +35,8 @@ class Tally:
     phases: dict[str, float] = field(default_factory=dict)
     bytes_read: int = 0
     bytes_written: int = 0
+    data_bytes: int | None = None
+    data_seconds: float | None = None
     peak_memory: dict[str, int] = field(default_factory=dict)
     levels: dict[int, LevelUsage] = field(default_factory=dict)
     limits: dict[str, set[int]] = field(default_factory=dict)
@@ -52,6 +54,9 @@ class Tally:
         self.phases["cold"] = self.phases.get("cold", 0.0) + answer.cold_seconds
         self.bytes_read += moved.read
         self.bytes_written += moved.written
+        if (data := answer.reply.data) is not None:
+            self.data_bytes = (self.data_bytes or 0) + data.bytes
+            self.data_seconds = (self.data_seconds or 0.0) + data.seconds
         if moved.store_read is not None:
             self.store_read = (self.store_read or 0) + moved.store_read
             self.store_written = (self.store_written or 0) + (moved.store_written or 0)
@@ -161,7 +166,8 @@ class Caller:
                 self._spent["retries"] += 1
                 await asyncio.sleep(min(MAX_BACKOFF, BACKOFF * 2**attempt) * random.uniform(0.5, 1.0))
             else:
-                self.tally.add(role, answer, level, self._dollars(role, answer))
+                if request.of_step:
+                    self.tally.add(role, answer, level, self._dollars(role, answer))
                 self.held.take_in(answer.attachments)
                 if request.cell is not None and answer.reply.node is not None:
                     self.tally.nodes[request.cell] = answer.reply.node

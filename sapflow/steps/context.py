@@ -186,6 +186,8 @@ class Context:
             phases=tally.phases,
             bytes_read=tally.bytes_read,
             bytes_written=tally.bytes_written,
+            data_bytes=tally.data_bytes,
+            data_seconds=tally.data_seconds,
             peak_memory_bytes=tally.peak_memory,
             memory_limits={role: sorted(limits) for role, limits in tally.limits.items()},
             store_read=tally.store_read,

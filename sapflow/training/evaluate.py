@@ -24,7 +24,7 @@ def evaluate(store: Store, jobs: JobCache, request: EvaluateRequest, timing: Tim
     position = request.position
     while position < total and timing.may_start():
         end = min(position + size, total)
-        with timing.phase("read"):
+        with timing.phase("data"):
             features, targets = loaded.reader.range(position, end)
         with timing.phase("compute"), torch.inference_mode():
             outputs = loaded.model.module(torch.from_numpy(features))
@@ -41,5 +41,6 @@ def evaluate(store: Store, jobs: JobCache, request: EvaluateRequest, timing: Tim
         position=position,
         samples=total,
         sums={name: value.hex() for name, value in sums.items()},
+        data=loaded.data_reads(),
         **timing.report(),
     )

@@ -16,6 +16,7 @@ from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import EpochOrder, Reader
 from sapflow.errors import CorruptObject
 from sapflow.messages.documents import Document
+from sapflow.messages.replies import DataReads
 from sapflow.messages.requests import TrainRequest
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import contribution, keys
@@ -75,6 +76,11 @@ class LoadedJob:
         vectors = self.model.values.nbytes + self.model.output.nbytes + base + state
         return vectors + self.reader.cached_bytes
 
+    def data_reads(self) -> DataReads:
+        """What was read of the data's blocks since the last call of this."""
+        taken = self.reader.counter.take()
+        return DataReads(bytes=taken.bytes, seconds=taken.seconds, requests=taken.requests)
+
     @property
     def sizes(self) -> Sizes:
         count = self.model.parameters
@@ -113,7 +119,7 @@ class LoadedJob:
     ) -> tuple[float, Mapping[str, float]]:
         """Forward and backward of a micro-batch; its gradient is added in place. The loss, and the task's other sums
         over its samples."""
-        with timing.phase("read"):
+        with timing.phase("data"):
             features, targets = self.reader.batch(self.order(request.epoch), begin, end)
         with timing.phase("compute"):
             # torch.manual_seed would also seed accelerators that do not exist, which takes 0.3 ms.

@@ -72,7 +72,7 @@ def train(
             key = keys.cursor(request.outputs[0].key, micro)
             with timing.phase("write"):
                 work.save(store, key, micro)
-            return TrainReply(done=False, cursor=key, **timing.report())
+            return TrainReply(done=False, cursor=key, data=loaded.data_reads(), **timing.report())
         work.compute(micro, timing)
     vector, sums = work.finish()
     metadata = sums.to_metadata()
@@ -83,7 +83,13 @@ def train(
         for ref in request.outputs:
             write(channels, ref, vector[ref.start : ref.stop], metadata)
     timing.bytes["written"] += vector.nbytes
-    return TrainReply(done=True, samples=sums.weight, losses=_finite_or_none(sums), **timing.report())
+    return TrainReply(
+        done=True,
+        samples=sums.weight,
+        losses=_finite_or_none(sums),
+        data=loaded.data_reads(),
+        **timing.report(),
+    )
 
 
 def worker_of(name: str) -> type[AlgorithmWorker]:

@@ -1,6 +1,7 @@
 """The report's page: its sections, their order and their words. Pure."""
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping
 from html import escape
 from importlib import resources
@@ -21,6 +22,7 @@ from sapflow.text import dollars, duration
 PHASES = {
     "compute": "s1",
     "read": "s2",
+    "data": "s9",
     "merge": "s3",
     "update": "s4",
     "write": "s5",
@@ -187,7 +189,24 @@ def _anatomy(facts: Facts) -> list[str]:
             few_cut=True,
         ),
         "</div>",
+        *_data(facts),
         *_sizes_tried(facts),
+    ]
+
+
+def _data(facts: Facts) -> list[str]:
+    """What steps read of the data, if the workers counted it."""
+    counted = [each.measured for each in facts.warm if each.measured.data_bytes is not None]
+    if not counted:
+        return []
+    typical = statistics.median(each.data_bytes or 0 for each in counted)
+    waited = statistics.median(each.phases.get("data", 0.0) for each in counted)
+    reading = statistics.median(each.data_seconds or 0.0 for each in counted)
+    total = sum(each.measured.data_bytes or 0 for each in facts.commits)
+    return [
+        f"<p>Data: the workers of a typical step read {format_bytes(round(typical))} of blocks from the store in "
+        f"{duration(reading)}, and waited {duration(waited)} for their samples, all together; the steps so far read "
+        f"{format_bytes(total)}. What instances had kept is not read.</p>"
     ]
 
 

@@ -149,6 +149,8 @@ def test_more_shards_make_room_for_the_root(shell: Shell, tmp_path: Path) -> Non
     body = shell("plan", path, "--json").json
     proposed = [each for each in body["candidates"] if not each["own"]]
     assert min(each["shards"] for each in proposed) > 1
+    assert body["data"]["bytesPerWorkerAndStep"] > 0
+    assert all(each["parts"]["data"] == body["data"]["secondsPerStep"] > 0 for each in proposed)
     assert body["asked"]["fits"] is False
 
 

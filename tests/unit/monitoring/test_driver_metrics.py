@@ -78,7 +78,12 @@ def test_an_invocation_is_counted_by_outcome_and_timed_by_phase(
     metrics.answered(
         "worker",
         "train",
-        answer(seconds=seconds, bytes={"read": 100, "written": 40}, peakMemoryBytes=1000),
+        answer(
+            seconds=seconds,
+            bytes={"read": 100, "written": 40},
+            data={"bytes": 5000, "seconds": 0.75, "requests": 3},
+            peakMemoryBytes=1000,
+        ),
     )
     metrics.answered("worker", "train", Answered(TrainReply(done=True, peak_memory_bytes=900), 0.1, 0.0, 0.0))
     metrics.invocation_failed("worker", "train", InstanceLost("gone"))
@@ -92,6 +97,8 @@ def test_an_invocation_is_counted_by_outcome_and_timed_by_phase(
     assert seen.value("sapflow_invocation_seconds_count", **labels) == 2
     assert seen.value("sapflow_read_bytes_total", **labels) == 100
     assert seen.value("sapflow_written_bytes_total", **labels) == 40
+    assert seen.value("sapflow_data_read_bytes_total", **labels) == 5000
+    assert seen.value("sapflow_data_read_seconds_total", **labels) == 0.75
     assert seen.value("sapflow_cold_starts_total", role="worker") == 1
     assert seen.value("sapflow_memory_peak_bytes", role="worker") == 1000
 

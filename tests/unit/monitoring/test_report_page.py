@@ -566,3 +566,14 @@ def test_a_typical_step_is_one_by_the_last_plan_and_the_change_is_an_event() -> 
 )
 def test_dollars_on_an_axis_are_short_and_no_power_of_ten(value: float, said: str) -> None:
     assert elements.money(value) == said
+
+
+def test_what_steps_read_of_the_data_is_told_where_it_was_counted() -> None:
+    assert "Data: the workers" not in render(facts())
+    measured = Measured(
+        seconds=0.25, phases={"compute": 0.3, "data": 0.5}, data_bytes=10 << 20, data_seconds=0.75
+    )
+    page = render(facts(commits=[commit(version, measured=measured) for version in range(1, 21)]))
+    assert "read 10.0 MiB of blocks from the store in 750 ms, and waited 500 ms for their samples" in page
+    assert "the steps so far read 200.0 MiB" in page
+    assert '<span class="key s9">data</span>' in page

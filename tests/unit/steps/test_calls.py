@@ -443,6 +443,39 @@ def test_a_call_beside_the_tree_is_on_none_of_its_levels() -> None:
     assert (tally.levels, tally.bytes_read) == ({}, 3)
 
 
+def test_the_tally_sums_what_was_read_of_the_data_and_knows_when_nobody_counted() -> None:
+    some = {"data": {"bytes": 100, "seconds": 0.5, "requests": 2}, "seconds": {"data": 0.25}}
+    calls = caller(Script(reply(some), reply(some), reply()))
+
+    async def scenario() -> None:
+        for _ in range(3):
+            await calls.call("worker", train(), TrainReply, level=0)
+
+    run(scenario())
+    tally = calls.take_tally()
+    assert (tally.data_bytes, tally.data_seconds, tally.phases["data"]) == (200, 1.0, 0.5)
+    assert (calls.take_tally().data_bytes, calls.take_tally().data_seconds) == (None, None)
+
+
+def test_an_evaluation_costs_and_is_no_part_of_the_step_beside_it() -> None:
+    body = {"seconds": {"compute": 9.0}, "bytes": {"read": 10**9, "written": 0}, "peakMemoryBytes": 10**10}
+    of_evaluation = {"position": 5, "samples": 5, "sums": {"loss": "0x1p0"}, "data": {"bytes": 7}}
+    request = EvaluateRequest(
+        job="job", version=3, seconds_left=1, spec=SPEC, manifest=SPEC, params=[], sizes=SIZES
+    )
+    calls = caller(Script(reply(body | of_evaluation), reply({"seconds": {"compute": 1.0}})))
+
+    async def scenario() -> None:
+        await calls.call("worker", request, EvaluateReply)
+        await calls.call("worker", train(), TrainReply, level=0)
+
+    run(scenario())
+    tally = calls.take_tally()
+    assert tally.phases["compute"] == 1.0
+    assert (tally.bytes_read, tally.data_bytes, tally.peak_memory) == (0, None, {"worker": 0})
+    assert calls.account.cost_usd == pytest.approx(2 * (0.5 + 256))
+
+
 # Cells
 
 
