@@ -17,6 +17,7 @@
     │   └── InstanceLost             the instance died or hung up (retryable)
     ├── JobFailed                    the job cannot continue: `version` is its last good step
     ├── JobStopped                   the caller stopped the run; when it is run again, the job goes on
+    ├── InputsChanged                the code or the data of a job is not what it was trained with so far
     └── OtherNumerics                a release that computes other bits began the job; nothing was computed
 
 Each message says what was wrong, where, and what to do. Whether a retry may help is in the type.
@@ -147,3 +148,9 @@ class OtherNumerics(SapflowError):
     """The job was begun by a release that computes other bits; this one must not go on with it."""
 
     reason = "OtherNumerics"
+
+
+class InputsChanged(SapflowError):
+    """The code or the data of a job is not what it was begun with: its model would be neither one nor the other."""
+
+    reason = "InputsChanged"

@@ -12,7 +12,7 @@ from sapflow.cli import local_metrics, openwhisk
 from sapflow.cli.jobs import add_store, make_importable, read_job
 from sapflow.cli.output import local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
-from sapflow.client import local_run, session
+from sapflow.client import inputs, local_run, session
 from sapflow.client.session import Session
 from sapflow.errors import JobFailed
 from sapflow.monitoring.display import Display, forecast_line
@@ -89,6 +89,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
         openwhisk.check(given, opened, environ)
     outcome = opened.outcome()
     if outcome is not None and not given.again:
+        inputs.check(opened, environ)
         return _say_finished(given, opened, outcome, already=True)
     sender = None
     if given.openwhisk is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sapflow.client import session
+from sapflow.client import inputs, session
 from sapflow.client.session import Session
 from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.chunks import Source
@@ -30,11 +30,16 @@ def prepare(
     """Cut the data and check the job against it. Returns the manifest, and the model's arithmetic for the planner.
 
     `source` has the samples if they cannot be found by the name in the spec.
-    Raises SpecError, DataError, StoreError, and OtherNumerics before anything else if an earlier release began the job.
+    Raises SpecError, DataError, StoreError, InputsChanged, and OtherNumerics before anything else if an earlier release
+    began the job.
     """
     job, flops = opened.job, 0
     opened.check_numerics()
+    inputs.check(opened, environ)
     manifest = find_manifest(opened)
+    if manifest is not None and not opened.started() and inputs.changed_data(opened):
+        display.stage("the data has changed since it was cut")
+        manifest = None
     if manifest is None:
         display.stage(f"cutting {job.spec.data.source} into blocks")
         manifest = opened.cut_data(display.cut, source)

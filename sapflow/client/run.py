@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sapflow.client import importable, local_run, predict, report, session
+from sapflow.client import importable, inputs, local_run, predict, report, session
 from sapflow.client.background import Background, Cancelled, run_apart
 from sapflow.client.predict import Predictor
 from sapflow.client.session import Session
@@ -75,6 +75,8 @@ def run(
         if again:
             opened.forget()
             outcome = None
+        elif outcome is not None:
+            inputs.check(opened, environ)
         shown = Display() if outcome is not None else stack.enter_context(display_of(opened, progress))
         return Run(opened, environ, source, shown, stack.pop_all(), max_instances, outcome)
 

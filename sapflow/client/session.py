@@ -88,6 +88,10 @@ class Session:
         """Whether the job has a first version."""
         return self.store.exists(keys.commit(self.prefix, 0))
 
+    def first_commit(self) -> dict[str, Any] | None:
+        """The record of version 0, or None if there is none yet."""
+        return self._json(keys.commit(self.prefix, 0))
+
     def check_numerics(self) -> None:
         """Raise OtherNumerics if a release whose bits differ has begun the job, or only cut its data."""
         for key, what in (

@@ -1,15 +1,17 @@
 """Cutting a job's data into blocks, and the checks of a spec that need the data."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from sapflow.data import fingerprint
 from sapflow.data.blocks import Manifest, cut_blocks
 from sapflow.data.chunks import Source
 from sapflow.data.data_file import DataFile
-from sapflow.data.source import open_source
-from sapflow.errors import AlteredObject, DataError, SpecError
+from sapflow.data.manifest import manifest_key
+from sapflow.data.source import has_files, open_source, used_files
+from sapflow.errors import AlteredObject, DataError, InputsChanged, SpecError
 from sapflow.messages.documents import Document
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
@@ -80,10 +82,10 @@ def cut(
     data = spec.data
 
     def files(url: str) -> list[DataFile]:
-        from sapflow.data.remote import s3_files  # only this needs its client
+        return _read_s3(url, store)
 
-        return s3_files(beside(url, store.url))
-
+    if source is None and has_files(data.source):
+        _settle_files(resolved, store, used_files(data.source, data.format, files)[1])
     return cut_blocks(
         source or open_source(data.source, data.format, options=data.options, read_s3=files),
         store,
@@ -92,6 +94,56 @@ def cut(
         seed=spec.algorithm.seed,
         normalize=data.normalize,
         progress=progress,
+    )
+
+
+def _read_s3(url: str, store: Store) -> list[DataFile]:
+    from sapflow.data.remote import s3_files  # only this needs its client
+
+    return s3_files(beside(url, store.url))
+
+
+def changed_files(resolved: ResolvedJob, store: Store) -> list[str]:
+    """The files of the job's source that are not as they were when they were cut, in words.
+
+    There are none where nothing was cut, or the source has no files. Raises DataError, StoreError.
+    """
+    data = resolved.job.spec.data
+    before = fingerprint.read(store, keys.data(resolved.prefix)) if has_files(data.source) else None
+    if before is None:
+        return []
+    found = used_files(data.source, data.format, lambda url: _read_s3(url, store))[1]
+    return fingerprint.differences(before, found)
+
+
+def _settle_files(resolved: ResolvedJob, store: Store, files: list[DataFile]) -> None:
+    """Record the files of the source before they are cut; what was cut of others is removed.
+
+    Raises InputsChanged if the job has a version already, because that stands on what was cut.
+    """
+    prefix = keys.data(resolved.prefix)
+    before = fingerprint.read(store, prefix)
+    if before is not None:
+        changed = fingerprint.differences(before, files)
+        if not changed:
+            return
+        if store.exists(keys.commit(resolved.prefix, 0)):
+            raise InputsChanged(data_changed(resolved.uid, changed))
+        # In this order an interruption leaves what is found and removed the next time.
+        store.delete([manifest_key(prefix)])
+        for part in ("train", "validation"):
+            store.delete_prefix(f"{prefix}{part}/")
+        store.delete([fingerprint.source_key(prefix)])
+    store.create(fingerprint.source_key(prefix), fingerprint.describe(files).encode(), durable=True)
+
+
+def data_changed(uid: str, changed: Sequence[str]) -> str:
+    """The message about data that is not what the job has trained on."""
+    more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+    return (
+        f"the data of job {uid} is not what it was begun with: {', '.join(changed[:5])}{more}. To train on what is "
+        "there now, begin anew with `sapflow run --again` (in Python: again=True), or give the job another "
+        "metadata.name or store"
     )
 
 

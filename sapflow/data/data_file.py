@@ -13,6 +13,10 @@ class DataFile:
     name: str
     size: int
     open: Callable[[], BinaryIO]
+    tag: str = ""
+    """What changes with every write of the file: the ETag of an object, the times and number of a local file."""
+    local: bool = False
+    """Whether it lies on this machine, so that reading it costs little."""
 
     @property
     def base(self) -> str:

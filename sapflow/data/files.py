@@ -47,7 +47,13 @@ def _local(pattern: str) -> list[DataFile]:
         ]
     else:
         found = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
-    return [DataFile(str(one), one.stat().st_size, _opener(one)) for one in found]
+    return [_data_file(one) for one in found]
+
+
+def _data_file(path: Path) -> DataFile:
+    status = path.stat()
+    tag = f"{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+    return DataFile(str(path), status.st_size, _opener(path), tag, local=True)
 
 
 def _opener(path: Path) -> Callable[[], BinaryIO]:

@@ -30,8 +30,8 @@ def s3_files(url: str, credentials: CredentialSource | None = None) -> list[Data
     assert credentials is not None, "a store of S3 is not opened without"
     try:
         return [
-            DataFile(f"{shown}/{key}", size, _opener(bucket, credentials, key, size))
-            for key, size in store.list(prefix)
+            DataFile(f"{shown}/{key}", size, _opener(bucket, credentials, key, size), tag)
+            for key, size, tag in store.list(prefix)
             if not key.endswith("/") and (key == prefix or not prefix or key.startswith(f"{prefix}/"))
         ]
     except StoreUnavailable:

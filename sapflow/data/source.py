@@ -54,6 +54,19 @@ def open_source(
             f"{source} was handed over in Python, and its blocks lie only in the store where that job ran: name that "
             "store, run it from Python again, or save the samples to a file (numpy.savez) and name that"
         )
+    format, files = used_files(source, format, read_s3)
+    return FORMATS[format](files, given)
+
+
+def has_files(source: str) -> bool:
+    """Whether a source consists of files."""
+    return source.partition(":")[0] not in ("sklearn", "synthetic", "generated", in_memory.SCHEME)
+
+
+def used_files(
+    source: str, format: str | None = None, read_s3: FindFiles | None = None
+) -> tuple[str, list[DataFile]]:
+    """The format of a source of files, and those files that have samples. Raises DataError."""
     if format is not None and format not in FORMATS:
         raise DataError(f"unknown format {format!r}; formats are {', '.join(FORMATS)}")
     files = find_files(source, read_s3)
@@ -67,7 +80,7 @@ def open_source(
             )
         format = str(found.pop())
         files = [file for file in files if _format(file) == format]
-    return FORMATS[format](files, given)
+    return format, files
 
 
 def _format(file: DataFile) -> str | None:

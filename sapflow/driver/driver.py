@@ -200,7 +200,7 @@ class Driver:
             plan = plan.model_copy(update={"cells": self._placed.cells})
         await self._records.write(keys.plan(self._prefix, plan.name), plan.body(), durable=True)
         workers = job.spec.workers
-        context.lay_out(reply.layout)
+        context.lay_out(reply.layout, reply.code)
         commit = Commit(
             version=0,
             id=ident,
@@ -212,6 +212,7 @@ class Driver:
             optimizer=[],
             counters=[0] * workers if context.facts.counts_ranks else [],
             layout=reply.layout,
+            code=reply.code,
             numerics=NUMERICS,
             plateau=PlateauState() if context.schedule.name == "Plateau" else None,
             account=context.caller.account,
@@ -231,7 +232,7 @@ class Driver:
     ) -> None:
         """Continue with the plan of the last commit."""
         if first is not None:
-            context.lay_out(first.layout)
+            context.lay_out(first.layout, first.code)
             planning.resume(first, last)
         self._observer.planned(await self._records.plan(last.plan), first.forecast if first else None)
 

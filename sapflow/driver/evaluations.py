@@ -165,6 +165,7 @@ class Evaluations:
             seconds_left=1,
             spec=context.spec_document,
             manifest=context.manifest_document,
+            code=context.code,
             params=commit.params,
             sizes=commit.sizes,
         )

@@ -73,6 +73,8 @@ class TrainRequest(Request):
     op: Literal["train"] = "train"
     spec: Document
     manifest: Document
+    code: str | None = None
+    """The fingerprint of the code that made version 0, of jobs with code of their own."""
     rank: int = Field(ge=0)
     params: list[Part]
     sizes: Sizes
@@ -100,6 +102,8 @@ class EvaluateRequest(Request):
     op: Literal["evaluate"] = "evaluate"
     spec: Document
     manifest: Document
+    code: str | None = None
+    """The fingerprint of the code that made version 0, of jobs with code of their own."""
     params: list[Part]
     sizes: Sizes
     position: int = Field(0, ge=0)

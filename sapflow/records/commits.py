@@ -173,6 +173,8 @@ class Commit(Message):
     """Names and places of the model's state on the flat vector; in commit 0 only."""
     numerics: int | None = None
     """In commit 0 only: the number of the numerics that the job is computed under (records/numerics.py)."""
+    code: dict[str, str] | None = None
+    """In commit 0 of jobs with code of their own: the SHA-256 of each module that the model comes from."""
     kept: list[int] = []
     """Versions older than `version` − 1 that may still have objects in the store."""
     account: Account = Account()
@@ -192,7 +194,7 @@ class Commit(Message):
         """The digest from which the next version's keys are derived: of what this version consists of, without
         measurements."""
         identity = self.body()
-        for name in ("account", "measured", "layout", "kept", "forecast"):
+        for name in ("account", "measured", "layout", "code", "kept", "forecast"):
             identity.pop(name, None)
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

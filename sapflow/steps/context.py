@@ -21,6 +21,7 @@ from sapflow.planning.extent import Extent
 from sapflow.quantities import structure
 from sapflow.records.commits import Commit, Cursor, LevelUsage, Measured, Records
 from sapflow.records.plateau import PlateauState
+from sapflow.spec import source_code
 from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.calls import Caller
 from sapflow.steps.observer import Observer
@@ -53,6 +54,8 @@ class Context:
     manifest_document: Document
     layout: list[Mapping[str, Any]] = field(default_factory=list)
     """Names of the model's state on the vector; empty until version 0 is known."""
+    modules: dict[str, str] = field(default_factory=dict)
+    """The SHA-256 of each module of the user's own that the model comes from; empty until version 0 is known."""
 
     @property
     def facts(self) -> Facts:
@@ -114,9 +117,15 @@ class Context:
             1.0 if plateau is None else plateau.factor,
         )
 
-    def lay_out(self, layout: Sequence[Mapping[str, Any]]) -> None:
+    @property
+    def code(self) -> str | None:
+        """The fingerprint of the code that made version 0, for requests; None for built-in models."""
+        return source_code.fingerprint(self.modules)
+
+    def lay_out(self, layout: Sequence[Mapping[str, Any]], modules: Mapping[str, str] | None) -> None:
         """Version 0 is known, and with it where each parameter lies. Raises SpecError for groups without any."""
         self.layout[:] = layout
+        self.modules.update(modules or {})
         _ = self.grouping
 
     @cached_property

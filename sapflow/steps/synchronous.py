@@ -145,6 +145,7 @@ class Step:
             seconds_left=1,
             spec=context.spec_document,
             manifest=context.manifest_document,
+            code=context.code,
             rank=rank,
             cell=self.routes.cell(0, rank),
             params=self.commit.params,

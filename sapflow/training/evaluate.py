@@ -14,7 +14,7 @@ EVALUATION_BATCH = 1024
 def evaluate(store: Store, jobs: JobCache, request: EvaluateRequest, timing: Timing) -> EvaluateReply:
     """Sum the loss and the job's metrics from `position` on, as far as the time limit allows."""
     with timing.phase("read"):
-        loaded = jobs.get(request.spec, request.manifest)
+        loaded = jobs.get(request.spec, request.manifest, request.code)
         loaded.hold(request.params, request.sizes)
         loaded.model.module.eval()
     spec, task, total = loaded.job.spec, loaded.task, loaded.manifest.validation_samples

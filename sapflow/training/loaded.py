@@ -14,7 +14,7 @@ from sapflow.algorithms import optimizers, schedules
 from sapflow.algorithms.worker import RankState
 from sapflow.data.blocks import Manifest
 from sapflow.data.sampler import EpochOrder, Reader
-from sapflow.errors import CorruptObject
+from sapflow.errors import CorruptObject, InputsChanged
 from sapflow.messages.documents import Document
 from sapflow.messages.replies import DataReads
 from sapflow.messages.requests import TrainRequest
@@ -24,9 +24,10 @@ from sapflow.objects.documents import read_document
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning.extent import Extent
-from sapflow.spec import resolved
+from sapflow.spec import resolved, source_code
 from sapflow.spec.training_job import TrainingJob
 from sapflow.tasks.torch.losses import TrainingLoss
+from sapflow.text import parse_json
 from sapflow.timing import Timing
 from sapflow.training.flat import FlatModel
 
@@ -43,6 +44,8 @@ class LoadedJob:
         spec = job.spec
         self.store, self.job, self.manifest = store, job, manifest
         self.seed = spec.algorithm.seed
+        self.modules = source_code.of_this_process(spec.model.code)
+        """The SHA-256 of each module of the user's own."""
         module = models.build(
             spec.model.name or str(spec.model.entrypoint),
             spec.model.args,
@@ -190,8 +193,12 @@ class JobCache:
         self._store = store
         self._jobs: OrderedDict[tuple[Document, Document], LoadedJob] = OrderedDict()
 
-    def get(self, spec: Document, manifest: Document) -> LoadedJob:
-        """The job of this spec and this data manifest; this process now computes as it asks. Raises AlteredObject."""
+    def get(self, spec: Document, manifest: Document, code: str | None = None) -> LoadedJob:
+        """The job of this spec and this data manifest; this process now computes as it asks.
+
+        `code` is the fingerprint of the code that made version 0, if that is known. Raises AlteredObject, and
+        InputsChanged if the code is another one here.
+        """
         name = (spec, manifest)
         loaded = self._jobs.pop(name, None)
         self._make_room()
@@ -204,7 +211,20 @@ class JobCache:
         else:
             compute_with(loaded.job.spec.threads)
         self._jobs[name] = loaded
+        if code is not None and code != source_code.fingerprint(loaded.modules):
+            self._refuse(loaded, keys.prefix_of(spec.key))
         return loaded
+
+    def _refuse(self, loaded: LoadedJob, prefix: str) -> None:
+        """Raise InputsChanged, which names the modules that differ from those of commit 0."""
+        first = parse_json(bytes(self._store.read(keys.commit(prefix, 0))))
+        known = first.get("code") if isinstance(first, dict) else None
+        named = ", ".join(source_code.differences(known or {}, loaded.modules)[:5])
+        raise InputsChanged(
+            f"the code of {', '.join(loaded.job.spec.model.code)} is not what version 0 was made with: {named}. The "
+            "two would be mixed in one model. Put the code back as it was, or train from the beginning: `sapflow run "
+            "--again` (in Python: again=True), in a cluster a job of another name"
+        )
 
     def _make_room(self) -> None:
         """Drop the jobs that were served longest ago, until what is left may stay beside the one to be served."""

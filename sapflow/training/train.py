@@ -12,16 +12,20 @@ from sapflow.algorithms import optimizers
 from sapflow.algorithms.merge import write
 from sapflow.algorithms.worker import AlgorithmWorker
 from sapflow.channels.channels import Channels
-from sapflow.errors import SpecError
+from sapflow.errors import InputsChanged, SpecError
 from sapflow.messages.replies import InitializeReply, TrainReply
 from sapflow.messages.requests import InitializeRequest, TrainRequest
-from sapflow.objects import contribution, keys
+from sapflow.objects import contribution, keys, safetensor
 from sapflow.objects.contribution import Sums
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities import structure
 from sapflow.records.numerics import NUMERICS
+from sapflow.spec import source_code
 from sapflow.timing import Timing
 from sapflow.training.loaded import JobCache
+
+_CODE = "code"
+"""In the metadata of version 0: the fingerprint of the code that made it."""
 
 
 def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing: Timing) -> InitializeReply:
@@ -35,21 +39,40 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
         vector[start : start + sizes.parameters] = optimizers.initial(loaded.settings, slot)
     metadata = Sums(0, {}, model.dump_integers()).to_metadata()
     del metadata["weight"]
+    if loaded.modules:
+        metadata[_CODE] = str(source_code.fingerprint(loaded.modules))
     try:
         ranges = structure.shard_ranges(sizes.total, request.shards, sizes.block)
     except ValueError as error:
         raise SpecError([("spec.merge.shards", str(error))]) from error
     with timing.phase("write"):
         for key, (start, stop) in zip(request.outputs, ranges, strict=True):
-            store.create(key, contribution.encode(vector[start:stop], metadata), durable=True)
+            if not store.create(key, contribution.encode(vector[start:stop], metadata), durable=True):
+                _refuse_another_model(store, key, stop - start, metadata.get(_CODE))
     return InitializeReply(
         done=True,
         sizes=sizes,
         slots=list(loaded.slots),
         layout=[entry.to_json() for entry in model.layout],
+        code=loaded.modules or None,
         numerics=NUMERICS,
         **timing.report(),
     )
+
+
+def _refuse_another_model(store: Store, key: str, count: int, code: str | None) -> None:
+    """Raise InputsChanged if what stands in place of version 0 was written by other code than there is now."""
+    with store.open(key) as reader:
+        head = bytes(reader.next(8))
+        header = safetensor.decode_header(
+            head + bytes(reader.next(safetensor.header_length(head, key) - 8)), key
+        )
+    tensor = header.tensors.get(contribution.NAME)
+    if tensor is None or tensor.shape != (count,) or header.metadata.get(_CODE) != code:
+        raise InputsChanged(
+            "the model's code has changed since this job was begun, and what it began with is no version yet: "
+            "begin anew with `sapflow run --again` (in Python: again=True), or give it another metadata.name"
+        )
 
 
 def train(
@@ -57,7 +80,7 @@ def train(
 ) -> TrainReply:
     """Compute and write a contribution, or a cursor if the time limit comes first."""
     with timing.phase("read"):
-        loaded = jobs.get(request.spec, request.manifest)
+        loaded = jobs.get(request.spec, request.manifest, request.code)
         loaded.hold(request.params, request.sizes)
         loaded.model.module.train()
     work = worker_of(loaded.facts.name)(loaded, request)

@@ -195,6 +195,7 @@ class Driver(AlgorithmDriver):
             seconds_left=1,
             spec=context.spec_document,
             manifest=context.manifest_document,
+            code=context.code,
             rank=pending.rank,
             params=self._params[pending.base],
             sizes=self.commit.sizes,

@@ -15,6 +15,8 @@ class Listed(NamedTuple):
     key: str
     size: int
     """Bytes; 0 of a folder, whose key ends in '/'."""
+    tag: str = ""
+    """The ETag of an object in S3."""
 
 
 class ObjectReader(Protocol):

@@ -171,17 +171,17 @@ class S3Store:
         if prefix:
             check_prefix(prefix)
         for page in self._pages(self._prefix + prefix, shallow):
-            for path, size in page:
-                yield Listed(path.removeprefix(self._prefix), size)
+            for path, size, tag in page:
+                yield Listed(path.removeprefix(self._prefix), size, tag)
 
     def delete_prefix(self, prefix: str) -> None:
         check_prefix(prefix)
         for page in self._pages(self._prefix + prefix):
             if page:
-                self._delete([path for path, _ in page])
+                self._delete([path for path, _, _ in page])
 
-    def _pages(self, prefix: str, shallow: bool = False) -> Iterator[Sequence[tuple[str, int]]]:
-        """Paths and sizes of the objects whose paths start with `prefix`, page by page, folders among them."""
+    def _pages(self, prefix: str, shallow: bool = False) -> Iterator[Sequence[tuple[str, int, str]]]:
+        """Paths, sizes and ETags of the objects whose paths start with `prefix`, page by page, folders among them."""
         from xml.etree import ElementTree  # the data path needs no XML, and functions should start fast
 
         # Encoded: XML has no word for some characters that other writers' keys may have.
@@ -192,13 +192,17 @@ class S3Store:
             try:
                 listing = ElementTree.fromstring(text)
                 found = [
-                    (unquote_plus(each.findtext("{*}Key") or ""), int(each.findtext("{*}Size") or 0))
+                    (
+                        unquote_plus(each.findtext("{*}Key") or ""),
+                        int(each.findtext("{*}Size") or 0),
+                        (each.findtext("{*}ETag") or "").strip('"'),
+                    )
                     for each in listing.iterfind("{*}Contents")
                 ]
             except (ElementTree.ParseError, ValueError) as error:
                 raise self._place.failure("GET", prefix, 200, text) from error
             folders = listing.iterfind("{*}CommonPrefixes/{*}Prefix")
-            yield sorted([*found, *((unquote_plus(each.text or ""), 0) for each in folders)])
+            yield sorted([*found, *((unquote_plus(each.text or ""), 0, "") for each in folders)])
             token = listing.findtext("{*}NextContinuationToken")
             if not token:
                 return
