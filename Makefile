@@ -25,7 +25,7 @@ HELM = $(shell PATH="$$PATH:$${CLUSTER_HOME:-$$HOME/.cache/sapflow-cluster}/bin"
 # What the chart is checked against; a helm that was built plainly takes itself for one of 2020.
 KUBERNETES = 1.34.0
 
-.PHONY: help run test check bench bench-paper bench-cluster e2e e2e-all images clean
+.PHONY: help run cluster-run test check bench bench-paper bench-cluster e2e e2e-all images clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ help: ## Say what there is to make
 run: $(RUNNABLE) ## Train the digits sample on this machine, functions as local processes, and write its report
 	$(BIN)/sapflow run manifests/samples/digits.yaml --again
 	$(BIN)/sapflow report manifests/samples/digits.yaml --output .sapflow/report.html
+
+cluster-run: ## Train the digits sample in a cluster, from nothing: kind or minikube, else one of our own (see tools/cluster-run)
+	tools/cluster-run
 
 test: $(TESTABLE) ## Run the unit and integration tests
 	$(ONE_THREAD) $(BIN)/python -m pytest tests/unit tests/integration -n $(TEST_PROCESSES) --dist worksteal

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from helpers.operator_settings import SETTINGS
+from pydantic import SecretStr
 
 from sapflow.errors import SpecError
 from sapflow.spec.document import parse
@@ -15,7 +16,9 @@ from sapflow_operator.resources import driver_job, functions
 from sapflow_operator.settings import ObjectStorage
 from sapflow_operator.wanted import Wanted
 
-STORAGE = ObjectStorage(endpoint="http://minio:9000", bucket="sapflow", access_key="a", secret_key="b")
+STORAGE = ObjectStorage(
+    endpoint="http://minio:9000", bucket="sapflow", access_key="a", secret_key=SecretStr("b")
+)
 QUEUE = {"kueue.x-k8s.io/queue-name": "research", "kueue.x-k8s.io/priority-class": "low"}
 PODS: dict[str, Any] = {
     "nodeSelector": {"pool": "training"},
