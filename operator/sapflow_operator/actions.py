@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from sapflow_operator.wanted import Place, Wanted
@@ -12,6 +13,8 @@ class Apply:
     """Create or change a child so that it matches the manifest."""
 
     manifest: Mapping[str, Any]
+    uid: str | None = None
+    """The uid of the child that is to be changed; None if there is none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class Delete:
     name: str
     at_once: bool = False
     """Whether to remove a pod without waiting for its node, which does not answer."""
+    uid: str | None = None
+    """The uid of the object as it was seen; another one of this name is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class IssueCredentials:
     """Make credentials for the job and write them to its pool's Secret."""
 
     wanted: Wanted
+    until: datetime | None = None
+    """When the credentials end that the job has; None if it has none. Until then the job needs no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ class RevokeCredentials:
     place: Place
     kind: str
     access_keys: tuple[str, ...]
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +67,28 @@ class RemoveObjects:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepLastVersion:
+    """Record the last committed version as a checkpoint, because no driver is there to do it."""
+
+    uid: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteJob:
     """Remove the resource itself, because its `ttlSecondsAfterFinished` is over."""
 
 
-Action = Apply | Delete | LimitCpu | IssueCredentials | RevokeCredentials | RemoveObjects | DeleteJob
+Action = (
+    Apply
+    | Delete
+    | LimitCpu
+    | IssueCredentials
+    | RevokeCredentials
+    | RemoveObjects
+    | KeepLastVersion
+    | DeleteJob
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +117,5 @@ class Deletion:
 
     actions: tuple[Action, ...] = ()
     done: bool = False
+    late: bool = False
+    """Whether it has waited long enough: what cannot be done now is told and left."""

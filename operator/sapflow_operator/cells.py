@@ -48,7 +48,11 @@ def decided(job: TrainingJob, status: Mapping[str, Any]) -> TrainingJob:
 def standing(config_map: Object | None) -> Placement | None:
     """The packing that a job was started with, which must not change afterwards."""
     text = (config_map or {}).get("data", {}).get(names.PLACEMENT_KEY)
-    return None if text is None else Placement.read(json.loads(text))
+    try:
+        return None if text is None else Placement.read(json.loads(text))
+    except (ValueError, KeyError, TypeError):
+        # Somebody has changed it; the packing is decided again, with the same result.
+        return None
 
 
 def whereabouts(pods: Iterable[Object]) -> dict[int, str]:
@@ -86,7 +90,8 @@ def lost(claim: Object, pods: Sequence[Object], inventory: Inventory) -> str:
 
 def abandon(claim: Object, pods: Sequence[Object], inventory: Inventory) -> list[Action]:
     """The actions that remove a lost cell, so that it is created again elsewhere."""
-    return [Delete("PersistentVolumeClaim", claim["metadata"]["name"]), *release(pods, inventory)]
+    removal = Delete("PersistentVolumeClaim", claim["metadata"]["name"], uid=claim["metadata"].get("uid"))
+    return [removal, *release(pods, inventory)]
 
 
 def release(pods: Sequence[Object], inventory: Inventory) -> list[Action]:
@@ -97,10 +102,11 @@ def release(pods: Sequence[Object], inventory: Inventory) -> list[Action]:
         node = pod.get("spec", {}).get("nodeName")
         if node is None or _ended(pod):
             continue
+        name, uid = pod["metadata"]["name"], pod["metadata"].get("uid")
         if node not in ready:
-            found.append(Delete("Pod", pod["metadata"]["name"], at_once=True))
+            found.append(Delete("Pod", name, at_once=True, uid=uid))
         elif "deletionTimestamp" not in pod["metadata"]:
-            found.append(Delete("Pod", pod["metadata"]["name"]))
+            found.append(Delete("Pod", name, uid=uid))
     return found
 
 

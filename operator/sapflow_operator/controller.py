@@ -14,10 +14,10 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from sapflow import logs
-from sapflow.errors import SapflowError
+from sapflow.errors import SapflowError, StoreError
 from sapflow.kube.errors import ClusterError
 from sapflow.objects.stores.credentials import Credentials
-from sapflow_operator import names
+from sapflow_operator import left_behind, names
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -25,17 +25,20 @@ from sapflow_operator.actions import (
     DeleteJob,
     Event,
     IssueCredentials,
+    KeepLastVersion,
     LimitCpu,
     Plan,
     RemoveObjects,
     RevokeCredentials,
 )
+from sapflow_operator.api import children
 from sapflow_operator.api.cluster import Cluster
-from sapflow_operator.errors import CredentialsRefused, SecretUnusable
+from sapflow_operator.errors import CredentialsRefused, EarlierObjects, NotOwned, SecretUnusable
 from sapflow_operator.kind import Kind
 from sapflow_operator.names import Resource
 from sapflow_operator.nodes import Inventory, Node
-from sapflow_operator.observed import FUNCTION_CONTAINER, JobObject, Observed
+from sapflow_operator.observed import FUNCTION_CONTAINER, JobObject, Observed, pods_of
+from sapflow_operator.ownership import owns
 from sapflow_operator.queue import Entry, Queue
 from sapflow_operator.reconcile import plan_deletion, reconcile, troubled
 from sapflow_operator.resources import pool_secret
@@ -68,6 +71,8 @@ class Controller:
         self._alarms: dict[Key, asyncio.TimerHandle] = {}
         self._observing = asyncio.Semaphore(OBSERVING_AT_ONCE)
         self._jobs: dict[str, JobObject] = {}
+        self._unrenewed: set[str] = set()
+        """The uids of jobs whose renewal has failed, which was told."""
         self._stopped = False
 
     @property
@@ -102,6 +107,7 @@ class Controller:
         job = JobObject.read(body, self._resource)
         if gone:
             self._jobs.pop(job.uid, None)
+            self._unrenewed.discard(job.uid)
             self._set_alarm((job.namespace, job.name), None)
             self._wake(self._queue.drop(job.uid))
         else:
@@ -151,9 +157,10 @@ class Controller:
                 return True
             job = JobObject.read(body, self._resource)
             self.seen(body)
-            plan = plan_deletion(self._kind, job, await self._observe(job), self._settings)
+            observed = await self._observe(job)
+            plan = plan_deletion(self._kind, job, observed, datetime.now(UTC), self._settings)
             for action in plan.actions:
-                await self._do_last(job, action)
+                await self._do_last(job, action, late=plan.late)
             return plan.done
 
     async def _go_on(self, body: Mapping[str, Any] | None) -> tuple[str, float | None]:
@@ -179,6 +186,8 @@ class Controller:
                 logger, logging.WARNING, "trouble", job=job.name, reason=error.reason, message=str(error)
             )
             plan, outcome = troubled(self._kind, job, error, now), error.reason
+            if not isinstance(error, EarlierObjects):
+                self._wake(self._queue.could_not_start(job.uid))
         await self._say(job, plan)
         return outcome, plan.again
 
@@ -225,13 +234,13 @@ class Controller:
                 *(self._cluster.get(kind, job.namespace, name) for kind, name in wanted),
             )
         found = [*services, *drivers, *claims, *(each for each in named if each is not None)]
-        # Children of an earlier job of this name do not count; the garbage collector will remove them.
-        mine = [
-            pod for pod in pods if names.kind_of(pod["metadata"].get("labels", {})) == self._resource.kind
-        ]
-        observed = Observed.of([each for each in found if _owner(each) == job.uid], mine)
-        observed = replace(observed, inventory=inventory)
-        if observed.driver(job.pool).state == "succeeded" and "result" not in job.status:
+        # Children of an earlier job of this name do not count; the garbage collector removes them.
+        mine = [each for each in found if owns(job, each)]
+        observed = Observed.of(mine, pods_of(job, pods, mine))
+        strangers = [each for each in named if each is not None and not owns(job, each)]
+        observed = replace(observed, inventory=inventory, strangers=strangers)
+        ended = observed.driver(job.pool).state == "succeeded"
+        if ended and "result" not in job.status and not job.deleting:
             place, _ = self._kind.place_and_policy(job, self._settings)
             owner = await self._owner(place, job.namespace)
             outcome = await asyncio.to_thread(objects.read_outcome, place, owner, job.uid)
@@ -272,30 +281,43 @@ class Controller:
 
     async def _do(self, job: JobObject, action: Action) -> None:
         match action:
-            case Apply(manifest):
-                await self._cluster.apply(manifest)
-            case Delete(kind, name, at_once):
-                await self._cluster.delete(kind, job.namespace, name, at_once=at_once)
+            case Apply(manifest, uid):
+                await children.put(self._cluster, job, manifest, uid)
+            case Delete(kind, name, at_once, uid):
+                await self._cluster.delete(kind, job.namespace, name, uid, at_once=at_once)
             case LimitCpu(pod, limit):
                 await self._limit_cpu(job, pod, limit)
-            case IssueCredentials(wanted):
-                await self._issue(wanted)
-            case RevokeCredentials(uid, place, kind, access_keys):
-                await self._revoke(job, uid, place, kind, access_keys)
+            case IssueCredentials(wanted, until):
+                await self._issue_in_time(job, wanted, until)
+            case RevokeCredentials():
+                await self._revoke(job, action)
             case RemoveObjects(uid, place, keep):
                 owner = await self._owner(place, job.namespace)
                 await asyncio.to_thread(objects.remove, place, owner, uid, keep=keep)
+            case KeepLastVersion(uid, place):
+                await self._keep_last_version(job, uid, place)
             case DeleteJob():
                 await self._tell(job, Event("Expired", "spec.ttlSecondsAfterFinished is over"))
                 await self._cluster.delete(self._resource.kind, job.namespace, job.name, job.uid)
 
-    async def _do_last(self, job: JobObject, action: Action) -> None:
-        """Like `_do`, but if the Secret with the store's credentials is gone, the objects in the store are left."""
+    async def _do_last(self, job: JobObject, action: Action, *, late: bool) -> None:
+        """Like `_do`, but what cannot be done is told and left: if the Secret with the store's credentials is gone, and
+        if it is `late`."""
         try:
             await self._do(job, action)
-        except SecretUnusable as error:
-            message = f"what the job has in its store is left there: {error}"
-            await self._tell(job, Event("ObjectsLeft", message, "Warning"))
+        except SapflowError as error:
+            if not late and not isinstance(error, SecretUnusable):
+                raise
+            await self._tell(job, left_behind.event(action, error))
+
+    async def _keep_last_version(self, job: JobObject, uid: str, place: Place) -> None:
+        """Record a job's last version as a checkpoint. The job ends also if its store is away."""
+        try:
+            owner = await self._owner(place, job.namespace)
+            await asyncio.to_thread(objects.keep_last_version, place, owner, uid)
+        except (StoreError, SecretUnusable) as error:
+            message = f"its last version could not be recorded as a checkpoint: {error}"
+            await self._tell(job, Event("NoCheckpoint", message, "Warning"))
 
     async def _limit_cpu(self, job: JobObject, pod: str, limit: str) -> None:
         """Lower a function's CPU limit. It works as well with more, so a refusal does not stop the job."""
@@ -304,32 +326,47 @@ class Controller:
         except ClusterError as error:
             logs.event(logger, logging.WARNING, "CPU not limited", job=job.name, pod=pod, message=str(error))
 
-    async def _issue(self, wanted: Wanted) -> None:
+    async def _issue_in_time(self, job: JobObject, wanted: Wanted, until: datetime | None) -> None:
+        """Make credentials. If that fails while earlier ones are still valid, the job goes on, and it is told once."""
+        try:
+            await self._issue(job, wanted)
+        except SapflowError as error:
+            if isinstance(error, NotOwned) or until is None or until <= datetime.now(UTC):
+                raise
+            if job.uid not in self._unrenewed:
+                self._unrenewed.add(job.uid)
+                message = (
+                    f"the job goes on with credentials that are valid until {until.isoformat()}: {error}"
+                )
+                await self._tell(job, Event("CredentialsNotRenewed", message, "Warning"))
+        else:
+            self._unrenewed.discard(job.uid)
+
+    async def _issue(self, job: JobObject, wanted: Wanted) -> None:
         """Make credentials, and keep the token and the earlier access keys of an existing Secret."""
         owner = await self._owner(wanted.place, wanted.namespace)
         # Credentials that could not be written afterwards would stay valid without anybody knowing them.
         trial = pool_secret.build(wanted, "", credentials.Issued("shared", owner))
-        await self._cluster.apply({**trial, "data": {}}, dry_run=True)
+        secret = await self._cluster.get("Secret", wanted.namespace, names.pool_secret(wanted.pool))
+        mine = secret if secret is not None and owns(job, secret) else None
+        uid = None if mine is None else str(mine["metadata"]["uid"])
+        await children.put(self._cluster, job, {**trial, "data": {}}, uid, dry_run=True)
         issuer = credentials.Issuer(wanted.place, owner)
         seconds, source = self._settings.credentials_seconds, wanted.source
         issued = await asyncio.to_thread(issuer.issue, wanted.uid, source, seconds)
-        secret = await self._cluster.get("Secret", wanted.namespace, names.pool_secret(wanted.pool))
-        mine = secret if secret is not None and _owner(secret) == wanted.uid else None
         data = mine.get("data", {}) if mine else {}
-        token = b64decode(data.get(names.TOKEN_KEY, "")).decode() or secrets.token_urlsafe(32)
+        token = _text(data.get(names.TOKEN_KEY, "")) or secrets.token_urlsafe(32)
         pool = Observed.of([mine], ()).pool(wanted.pool) if mine else None
         earlier = pool.access_keys if pool else ()
-        await self._cluster.apply(pool_secret.build(wanted, token, issued, earlier))
+        await children.put(self._cluster, job, pool_secret.build(wanted, token, issued, earlier), uid)
 
-    async def _revoke(
-        self, job: JobObject, uid: str, place: Place, kind: str, access_keys: tuple[str, ...]
-    ) -> None:
-        """Revoke credentials. A failure does not stop anything, because they expire by themselves."""
-        issuer = credentials.Issuer(place, await self._owner(place, job.namespace))
+    async def _revoke(self, job: JobObject, action: RevokeCredentials) -> None:
+        """Revoke credentials. A refusal does not stop anything, because they expire by themselves."""
         try:
-            await asyncio.to_thread(issuer.revoke, uid, kind, access_keys)
-        except CredentialsRefused as error:
-            await self._tell(job, Event("CredentialsNotRevoked", str(error), "Warning"))
+            issuer = credentials.Issuer(action.place, await self._owner(action.place, job.namespace))
+            await asyncio.to_thread(issuer.revoke, action.uid, action.kind, action.access_keys)
+        except (CredentialsRefused, SecretUnusable) as error:
+            await self._tell(job, left_behind.not_revoked(action, error))
 
     async def _owner(self, place: Place, namespace: str) -> Credentials:
         return await owner_of(place, namespace, self._cluster, self._settings)
@@ -358,8 +395,12 @@ class Controller:
             self._alarms[key] = asyncio.get_running_loop().call_later(seconds, self.touch, *key)
 
 
-def _owner(child: Mapping[str, Any]) -> str:
-    return next((str(each["uid"]) for each in child["metadata"].get("ownerReferences", ())), "")
+def _text(encoded: str) -> str:
+    """The text of a Secret's value; empty if it is none."""
+    try:
+        return b64decode(encoded).decode()
+    except ValueError:
+        return ""
 
 
 def _ours(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 OperatorError                 a SapflowError: has `reason`, `retryable`
 ├── CredentialsRefused        the store makes no credentials for a single job, and the job does not share its own
+├── EarlierObjects            an object of an earlier job of the same name is still being removed
+├── NotOwned                  an object that is not the job's has the name of one of its children
 └── SecretUnusable            the Secret that spec.storage.secretName names is missing or incomplete
 
 Beside them stand the errors of its API client: ClusterError and ClusterUnavailable of sapflow.kube.errors.
@@ -18,6 +20,20 @@ class CredentialsRefused(OperatorError):
     """The store makes no credentials for a single job, and the job does not share its own."""
 
     reason = "CredentialsRefused"
+
+
+class EarlierObjects(OperatorError):
+    """An object of an earlier job of the same name is still being removed; it is waited for."""
+
+    reason = "Starting"
+    retryable = True
+
+
+class NotOwned(OperatorError):
+    """An object that is not the job's has the name of one of its children; it is never touched."""
+
+    reason = "NotOwned"
+    retryable = True
 
 
 class SecretUnusable(OperatorError):

@@ -21,6 +21,8 @@ from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Place, Wanted
 
 AnyWanted = TypeVar("AnyWanted", bound=Wanted)
+ACTIVE = ("activeSince", "activeSeconds")
+"""The fields of the status that `active_time` changes."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Kind(ABC, Generic[AnyWanted]):
     resource: ClassVar[Resource]
     roles: ClassVar[tuple[Role, ...]]
     """The roles of functions; a resource has Services for exactly these."""
-    kept: ClassVar[tuple[str, ...]] = ("startTime", "completionTime", "images", "memory", "result")
+    kept: ClassVar[tuple[str, ...]] = ("startTime", "completionTime", "images", "memory", "result", *ACTIVE)
     """The operator's fields of the status, without conditions. All others belong to the driver."""
     result: ClassVar[tuple[str, ...]] = ()
     """The fields of the outcome record that become `status.result`."""

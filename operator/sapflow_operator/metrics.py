@@ -139,11 +139,17 @@ class MeasuredCluster(Cluster):
         super().__init__(failed=self._request_failed)
         self._instruments = instruments
 
-    async def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> None:
-        await super().apply(manifest, dry_run=dry_run)
-        if dry_run:
-            return
-        if kind := manifest["metadata"].get("annotations", {}).get(names.CREDENTIALS_KIND):
+    async def create(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> None:
+        await super().create(manifest, dry_run=dry_run)
+        self._written(manifest, dry_run)
+
+    async def change(self, manifest: Mapping[str, Any], uid: str, *, dry_run: bool = False) -> None:
+        await super().change(manifest, uid, dry_run=dry_run)
+        self._written(manifest, dry_run)
+
+    def _written(self, manifest: Mapping[str, Any], dry_run: bool) -> None:
+        kind = manifest["metadata"].get("annotations", {}).get(names.CREDENTIALS_KIND)
+        if kind and not dry_run:
             self._instruments.credentials_made(kind)
 
     def _request_failed(self, method: str, status: int) -> None:

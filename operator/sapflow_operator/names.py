@@ -39,6 +39,12 @@ FINALIZER = f"{GROUP}/cleanup"
 
 JOB_LABEL, ROLE_LABEL, CELL_LABEL = JOB, ROLE, CELL
 KIND_LABEL = f"{GROUP}/kind"
+UID_LABEL = f"{GROUP}/uid"
+"""The uid of the resource that a child belongs to, because a later resource may have the same name."""
+KNATIVE_SERVICE_UID = "serving.knative.dev/serviceUID"
+"""Knative's label of a function's pod."""
+STORE_PLACE = f"{GROUP}/store"
+"""An annotation with the place of a resource's objects."""
 SPEC_DIGEST = f"{GROUP}/spec-digest"
 CREDENTIALS_KIND = f"{GROUP}/credentials"
 CREDENTIALS_KEYS = f"{GROUP}/access-keys"

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,7 +12,7 @@ from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
 from sapflow_operator import names, times
 from sapflow_operator.names import Resource
-from sapflow_operator.nodes import Inventory
+from sapflow_operator.nodes import Inventory, amount
 
 Object = Mapping[str, Any]
 FUNCTION_CONTAINER = "user-container"
@@ -34,6 +34,8 @@ class JobObject:
     status: Mapping[str, Any]
     resource: Resource = names.TRAINING_JOB
     labels: Mapping[str, str] = field(default_factory=dict)
+    deleted: datetime | None = None
+    """When its deletion was asked for."""
 
     @classmethod
     def read(cls, body: Object, resource: Resource = names.TRAINING_JOB) -> "JobObject":
@@ -49,6 +51,7 @@ class JobObject:
             body.get("status", {}),
             resource,
             metadata.get("labels", {}),
+            times.read(metadata["deletionTimestamp"]) if "deletionTimestamp" in metadata else None,
         )
 
     @property
@@ -95,6 +98,8 @@ class Driver:
     verdict: Verdict = field(default_factory=Verdict)
     trouble: str = ""
     """Why no pod of the driver runs."""
+    held: bool = False
+    """Whether somebody, such as Kueue, does not let it run yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,7 @@ class Pool:
     kind: str
     access_keys: tuple[str, ...]
     renew: datetime | None
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,8 @@ class Observed:
     """The outcome record, if the driver has succeeded."""
     inventory: Inventory = field(default_factory=Inventory)
     """Nodes, for placed jobs and those whose driver is about to start; volumes for placed jobs."""
+    strangers: Sequence[Object] = ()
+    """Objects that are not the job's and have the names of children that it needs."""
 
     @classmethod
     def of(cls, objects: Iterable[Object], pods: Sequence[Object]) -> "Observed":
@@ -132,6 +140,11 @@ class Observed:
 
     def get(self, kind: str, name: str) -> Object | None:
         return self.objects.get((kind, name))
+
+    def uid(self, kind: str, name: str) -> str | None:
+        """The uid of a child, None if there is none."""
+        found = self.get(kind, name)
+        return None if found is None else found["metadata"].get("uid")
 
     def known(self, services: Iterable[str]) -> bool:
         """Whether Knative has made revisions of functions; they have DNS names by the time that a driver runs."""
@@ -143,9 +156,9 @@ class Observed:
         if secret is None:
             return None
         notes = secret["metadata"].get("annotations", {})
-        renew = notes.get(names.CREDENTIALS_RENEW)
         keys = tuple(key for key in notes.get(names.CREDENTIALS_KEYS, "").split(",") if key)
-        return Pool(notes.get(names.CREDENTIALS_KIND, "shared"), keys, times.read(renew) if renew else None)
+        renew, expires = _time(notes, names.CREDENTIALS_RENEW), _time(notes, names.CREDENTIALS_EXPIRE)
+        return Pool(notes.get(names.CREDENTIALS_KIND, "shared"), keys, renew, expires)
 
     def pods_of(self, *roles: str) -> list[Object]:
         """The pods of these roles that have not ended."""
@@ -188,7 +201,7 @@ class Observed:
         if "Suspended" in conditions or found.get("spec", {}).get("suspend"):
             queue = found["metadata"].get("labels", {}).get(names.QUEUE_LABEL)
             who = f"its queue of Kueue, {queue}, has" if queue else "somebody has"
-            return Driver("pending", digest, trouble=f"{who} suspended the driver's Job")
+            return Driver("pending", digest, trouble=f"{who} suspended the driver's Job", held=True)
         if any(_at_work(pod) for pod in self.pods if _role(pod) == names.DRIVER):
             return Driver("running", digest)
         pods = self.pods_of(names.DRIVER)
@@ -228,6 +241,39 @@ class Observed:
         return max(limits, default=0)
 
 
+def pods_of(job: JobObject, pods: Iterable[Object], children: Iterable[Object]) -> list[Object]:
+    """The pods that belong to this very job, not to an earlier one of its name. `children` are its other objects.
+
+    Pods that were made before there was a label with the job's uid are known by the Service or Job that made them or,
+    after that is gone, by their age.
+    """
+    makers = {each["metadata"].get("uid") for each in children} - {None}
+    return [
+        pod
+        for pod in pods
+        if names.kind_of(pod["metadata"].get("labels", {})) == job.resource.kind
+        and _belongs(job, pod["metadata"], makers)
+    ]
+
+
+def _belongs(job: JobObject, metadata: Mapping[str, Any], makers: set[str]) -> bool:
+    labels = metadata.get("labels", {})
+    if names.UID_LABEL in labels:
+        return bool(labels[names.UID_LABEL] == job.uid)
+    made_by = {each["uid"] for each in metadata.get("ownerReferences", ())}
+    if makers & {labels.get(names.KNATIVE_SERVICE_UID), *made_by}:
+        return True
+    return times.read(metadata["creationTimestamp"]) > job.created
+
+
+def _time(notes: Mapping[str, str], name: str) -> datetime | None:
+    """The time in an annotation; one that cannot be read is long ago."""
+    try:
+        return times.read(notes[name]) if name in notes else None
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
 def _role(pod: Object) -> str:
     return names.role_of(pod["metadata"].get("labels", {}))
 
@@ -258,7 +304,7 @@ def _oom_killed(pod: Object) -> bool:
 def _limit(pod: Object) -> int:
     for container in pod.get("spec", {}).get("containers", ()):
         if container["name"] == FUNCTION_CONTAINER:
-            return parse_quantity(container["resources"]["limits"]["memory"])
+            return int(amount(container.get("resources", {}).get("limits", {}).get("memory", "0")))
     return 0
 
 

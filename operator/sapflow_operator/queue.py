@@ -1,10 +1,11 @@
 """The queue of jobs: a limited number runs at once, in order of creation."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sapflow_operator.conditions import SUCCEEDED
+from sapflow_operator.conditions import PLANNED, SUCCEEDED, SUSPENDED
 from sapflow_operator.observed import JobObject
 from sapflow_operator.reconcile import Admission
 
@@ -23,14 +24,18 @@ class Entry:
     """Whether it is neither finished nor suspended nor being deleted."""
     started: bool
     """Whether it runs, or did before the operator was restarted."""
+    broken: bool = False
+    """Whether it could not be started, as with a Secret that is missing. It is tried again, and holds no slot."""
 
     @classmethod
     def of(cls, job: JobObject) -> "Entry":
         conditions = {each["type"]: each for each in job.status.get("conditions", ())}
         succeeded = conditions.get(SUCCEEDED, {"status": "Unknown", "reason": ""})
         active = succeeded["status"] == "Unknown" and not job.suspended and not job.deleting
-        started = active and succeeded["reason"] not in _WAITING
-        return cls(job.uid, job.namespace, job.name, job.created, active, started)
+        busy = active and succeeded["reason"] not in _WAITING
+        stopped = _status(conditions, SUSPENDED) == "True" or "startTime" not in job.status
+        broken = busy and stopped and _status(conditions, PLANNED) == "False"
+        return cls(job.uid, job.namespace, job.name, job.created, active, busy and not broken, broken)
 
 
 class Queue:
@@ -60,10 +65,21 @@ class Queue:
         running = self._running()
         if uid in running:
             return Admission(True, len(running))
-        if uid in {entry.uid for entry in self._next()}:
+        entry = self._entries.get(uid)
+        tries = entry is not None and entry.broken and len(running) < self._most
+        if tries or uid in {each.uid for each in self._next()}:
             self._admitted.add(uid)
             return Admission(True, len(running) + 1)
         return Admission(False, len(running))
+
+    def could_not_start(self, uid: str) -> list[Entry]:
+        """Take the slot from a job that was admitted in vain. Returns the jobs that may be admitted because of this."""
+        entry = self._entries.get(uid)
+        if entry is None or entry.started:
+            return []
+        self._admitted.discard(uid)
+        self._entries[uid] = replace(entry, broken=True)
+        return self._next()
 
     def _running(self) -> set[str]:
         started = {entry.uid for entry in self._entries.values() if entry.started}
@@ -76,5 +92,9 @@ class Queue:
         return waiting[: max(0, self._most - len(running))]
 
     def _waiting(self, entries: Iterable[Entry]) -> list[Entry]:
-        active = [entry for entry in entries if entry.active]
+        active = [entry for entry in entries if entry.active and not entry.broken]
         return sorted(active, key=lambda entry: (entry.created, entry.namespace, entry.name))
+
+
+def _status(conditions: Mapping[str, Mapping[str, Any]], type: str) -> str:
+    return str(conditions.get(type, {}).get("status", ""))

@@ -3,13 +3,13 @@
 Differences between kinds are behind `Kind`. A resource is called a job here, as the first kind was.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sapflow.errors import SapflowError, SpecError
-from sapflow_operator import cells, growth, names, resources, startup_cpu, times
+from sapflow_operator import active_time, cells, growth, names, recorded_place, resources, startup_cpu, times
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -18,14 +18,17 @@ from sapflow_operator.actions import (
     Deletion,
     Event,
     IssueCredentials,
+    KeepLastVersion,
     Plan,
     RemoveObjects,
     RevokeCredentials,
 )
 from sapflow_operator.conditions import FUNCTIONS_READY, PLANNED, SUCCEEDED, Condition, Conditions
-from sapflow_operator.differences import differs
+from sapflow_operator.differences import differs, labelled_as
+from sapflow_operator.errors import EarlierObjects
 from sapflow_operator.kind import Kind
 from sapflow_operator.observed import Driver, JobObject, Observed
+from sapflow_operator.ownership import obstacle
 from sapflow_operator.reconciliation import Reconciliation
 from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Place, Wanted, services
@@ -34,7 +37,7 @@ RESYNC_SECONDS = 30.0
 """Seconds between two reconciliations of a running job, for changes without an event, such as a deadline."""
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 5.0, 60.0
 MOVING_SECONDS = 1.0
-"""Seconds between two reconciliations while a cell's volume is being removed, of which there is no event."""
+"""Seconds between two reconciliations while something is being removed, of which there is no event."""
 CALL_FAILED = {"InvocationFailed", "InvocationTimeout", "InstanceLost", "Unavailable", growth.KILLED}
 """Reasons of a driver if functions did not answer, and it cannot know why."""
 
@@ -63,10 +66,17 @@ def reconcile(
 
 
 def troubled(kind: Kind[Any], job: JobObject, error: SapflowError, now: datetime) -> Plan:
-    """The plan after an action has failed: it is tried again if that may help, else the job has failed."""
+    """The plan after an action has failed: it is tried again if that may help, else the job has failed.
+
+    A finished job stays as it is, because only its clean-up has failed.
+    """
     conditions = Conditions(job.status.get("conditions", ()), job.generation, now)
+    if conditions.finished and not _corrected(job, conditions):
+        return Plan(again=_patience_with(error, conditions[SUCCEEDED], now))
     status = _kept_status(kind, job)
-    if error.retryable:
+    if isinstance(error, EarlierObjects):
+        conditions.mark_starting(str(error))
+    elif error.retryable:
         conditions.mark_not_planned(error.reason, str(error))
     else:
         conditions.mark_failed(error.reason, str(error))
@@ -74,30 +84,47 @@ def troubled(kind: Kind[Any], job: JobObject, error: SapflowError, now: datetime
     return Plan(
         status=_status(job, status, conditions),
         events=_events(kind, job, conditions, now),
-        again=_patience_with(conditions[PLANNED], now) if error.retryable else 0.0,
+        again=_patience_with(error, conditions[PLANNED], now) if error.retryable else 0.0,
     )
 
 
-def _patience_with(planned: Condition, now: datetime) -> float:
-    """Seconds until the next try; they grow with the time that tries have failed."""
-    waited = (now - times.read(planned.since)).total_seconds()
+def _patience_with(error: SapflowError, condition: Condition, now: datetime) -> float:
+    """Seconds until the next try; they grow with the time since the condition changed."""
+    if isinstance(error, EarlierObjects):
+        return MOVING_SECONDS
+    waited = (now - times.read(condition.since)).total_seconds()
     return min(LONGEST_RETRY_SECONDS, max(RETRY_SECONDS, waited / 4))
 
 
-def plan_deletion(kind: Kind[Any], job: JobObject, observed: Observed, settings: Settings) -> Deletion:
+def plan_deletion(
+    kind: Kind[Any], job: JobObject, observed: Observed, now: datetime, settings: Settings
+) -> Deletion:
     """What to do for a job that is being deleted: end driver and functions, revoke credentials, remove objects."""
     ended = _end_of_functions(job, observed) + _end_of_driver(job, observed)
-    try:
-        place, keep = kind.place_and_policy(job, settings)
-    except SpecError:
-        # It was never planned, so it has no objects in any store.
-        return Deletion(tuple(ended), done=True)
+    late = job.deleted is not None and (now - job.deleted).total_seconds() >= settings.deletion_seconds
     pool = observed.pool(job.pool)
     roles = (names.DRIVER, *kind.roles) if pool and pool.kind == "shared" else (names.DRIVER,)
-    if observed.pods_of(*roles):
+    if observed.pods_of(*roles) and not late:
         return Deletion(tuple(ended))
-    actions = [*ended, *_end_of_credentials(job, observed, place), RemoveObjects(job.uid, place, keep)]
-    return Deletion(tuple(actions), done=True)
+    found = _place(kind, job, observed, settings)
+    if found is None:
+        # It was never planned, so it has no objects in any store.
+        return Deletion(tuple(ended), done=True, late=late)
+    place, keep = found
+    actions = [*ended, *_end_of_credentials(job, observed, place, now), RemoveObjects(job.uid, place, keep)]
+    return Deletion(tuple(actions), done=True, late=late)
+
+
+def _place(
+    kind: Kind[Any], job: JobObject, observed: Observed, settings: Settings
+) -> tuple[Place, bool] | None:
+    """The place of a job's objects, and whether its result stays there when it is deleted; None if it has no place."""
+    if recorded := recorded_place.read(observed, job.pool):
+        return recorded
+    try:
+        return kind.place_and_policy(job, settings)
+    except SpecError:
+        return None
 
 
 def _corrected(job: JobObject, standing: Conditions) -> bool:
@@ -107,14 +134,16 @@ def _corrected(job: JobObject, standing: Conditions) -> bool:
 
 
 def _finished(kind: Kind[Any], job: JobObject, observed: Observed, now: datetime, settings: Settings) -> Plan:
-    """The plan for a finished job: functions and credentials are removed, the driver's Job stays for its log until the
-    job's `ttlSecondsAfterFinished` is over."""
-    actions = _end_of_functions(job, observed)
-    try:
-        place, _ = kind.place_and_policy(job, settings)
-        actions += _end_of_credentials(job, observed, place)
-    except SpecError:
-        pass  # a job with a refused spec has neither functions nor credentials
+    """The plan for a finished job: functions and credentials are removed.
+
+    A driver that has ended stays for its log until the job's `ttlSecondsAfterFinished` is over. One that still runs is
+    ended, because the operator has failed the job.
+    """
+    driver = observed.driver(job.pool)
+    actions = _end_of_driver(job, observed) if driver.state in ("pending", "running") else []
+    actions += _end_of_functions(job, observed)
+    if found := _place(kind, job, observed, settings):
+        actions += _end_of_credentials(job, observed, found[0], now)
     again, ttl = None, job.spec.get("ttlSecondsAfterFinished")
     if ttl is not None and "completionTime" in job.status:
         left = times.read(job.status["completionTime"]) + timedelta(seconds=ttl) - now
@@ -139,6 +168,7 @@ class _Reconciler:
             self._status.pop("completionTime", None)
         self._actions: list[Action] = []
         self._moving = False
+        self._ends: datetime | None = None
 
     def plan(self, admission: Admission) -> Plan:
         try:
@@ -151,6 +181,7 @@ class _Reconciler:
                 self._job, self._observed
             )
             self._conditions.mark_suspended()
+            active_time.pause(self._status, self._now)
             self._status.pop("images", None)
             return self._result(None)
         if not admission.may_start:
@@ -175,16 +206,49 @@ class _Reconciler:
         if driver.state == "failed" and driver.digest == wanted.digest:
             self._judge(driver)
             return self._result(0.0)
+        if driver.held:
+            active_time.pause(self._status, self._now)
+        else:
+            active_time.begin(self._status, self._now)
+            self._ends = active_time.ends(self._status, wanted.deadline_seconds)
+        if self._ends is not None and self._overdue(self._ends) >= 0:
+            return self._end_late(wanted, self._ends)
         self._children(wanted, driver)
         self._functions(wanted)
         self._actions += startup_cpu.lowered(wanted, self._observed)
         return self._result(self._patience())
 
+    def _overdue(self, ends: datetime) -> float:
+        """The seconds since the driver should have ended by itself; negative before."""
+        return (self._now - ends).total_seconds() - active_time.GRACE_SECONDS
+
+    def _end_late(self, wanted: Wanted, ends: datetime) -> Plan:
+        """End a job at its deadline whose driver has not done it: it hangs, crashes or has never run.
+
+        The last version becomes a checkpoint once no driver makes others.
+        """
+        driver = _end_of_driver(self._job, self._observed)
+        waits = driver or self._observed.pods_of(names.DRIVER)
+        if waits and self._overdue(ends) < active_time.GRACE_SECONDS:
+            self._actions = driver
+            self._conditions.mark_starting("its deadline is over: the driver ends")
+            return self._result(MOVING_SECONDS)
+        functions = self._conditions[FUNCTIONS_READY]
+        why = f" ({functions.reason}: {functions.message})" if functions.status == "False" else ""
+        self._reconciliation.fail(
+            "DeadlineExceeded",
+            f"spec.limits.deadlineSeconds ({wanted.deadline_seconds:g}) is over, and the driver did not end the job "
+            f"itself{why}; the last version, if there is one, is kept as a checkpoint",
+        )
+        return self._result(0.0, [*driver, KeepLastVersion(self._job.uid, wanted.place)])
+
     def _children(self, wanted: Wanted, driver: Driver) -> None:
         """Create, change and remove children until they match what is wanted."""
+        if self._observed.strangers:
+            raise obstacle(self._job, self._observed.strangers[0])
         pool = self._observed.pool(self._job.pool)
         if pool is None or (pool.renew is not None and pool.renew <= self._now):
-            self._actions.append(IssueCredentials(wanted))
+            self._actions.append(IssueCredentials(wanted, pool.expires if pool else None))
         self._cells(wanted)
         for manifest in (*resources.foundations(wanted), *resources.functions(wanted)):
             self._apply(manifest)
@@ -193,11 +257,11 @@ class _Reconciler:
             self._conditions.mark_starting("Knative takes the functions on")
         elif driver.state == "absent":
             ready = self._kind.planned_on(wanted, self._observed.inventory)
-            self._actions.append(Apply(resources.driver(ready)))
+            self._actions.append(Apply(resources.driver(ready, self._ends)))
             self._conditions.mark_starting("the driver starts")
         elif driver.state != "going" and driver.digest != wanted.digest:
             # The pods of a Job cannot be changed; a new one continues from the last commit.
-            self._actions.append(Delete("Job", names.driver(self._job.pool)))
+            self._actions += _end_of_driver(self._job, self._observed)
             self._conditions.mark_starting("the driver starts anew with a changed spec")
         elif driver.state == "running":
             self._conditions.mark_running()
@@ -224,8 +288,11 @@ class _Reconciler:
 
     def _apply(self, manifest: Mapping[str, Any]) -> None:
         standing = self._observed.get(manifest["kind"], manifest["metadata"]["name"])
+        if standing is not None:
+            manifest = labelled_as(manifest, standing)
         if standing is None or differs(manifest, standing):
-            self._actions.append(Apply(manifest))
+            uid = self._observed.uid(manifest["kind"], manifest["metadata"]["name"])
+            self._actions.append(Apply(manifest, uid))
 
     def _functions(self, wanted: Wanted) -> None:
         """Set whether functions are ready. Functions that were killed for memory are not."""
@@ -275,14 +342,18 @@ class _Reconciler:
         pool = self._observed.pool(self._job.pool)
         waiting = self._conditions[FUNCTIONS_READY].status != "True"
         seconds = MOVING_SECONDS if self._moving else RETRY_SECONDS if waiting else RESYNC_SECONDS
+        if self._ends is not None:
+            seconds = min(seconds, max(1.0, -self._overdue(self._ends)))
         if pool is not None and pool.renew is not None:
-            seconds = min(seconds, max(1.0, (pool.renew - self._now).total_seconds()))
+            left = (pool.renew - self._now).total_seconds()
+            # When they are due they are renewed now, and tried again if that fails.
+            seconds = min(seconds, max(1.0, left) if left > 0 else max(RETRY_SECONDS, -left / 4))
         return seconds
 
-    def _result(self, again: float | None) -> Plan:
+    def _result(self, again: float | None, last: Sequence[Action] = ()) -> Plan:
         if self._conditions.finished:
             # Nothing more is created; the next reconciliation, at once, removes what a finished job does not need.
-            self._actions = []
+            self._actions = [*last]
         return Plan(
             tuple(self._actions),
             _status(self._job, self._status, self._conditions),
@@ -311,14 +382,14 @@ def _end_of_functions(job: JobObject, observed: Observed) -> list[Action]:
     return _deletions(observed, *((kind, name) for kind in kinds for name in observed.names_of(kind)))
 
 
-def _end_of_credentials(job: JobObject, observed: Observed, place: Place) -> list[Action]:
+def _end_of_credentials(job: JobObject, observed: Observed, place: Place, now: datetime) -> list[Action]:
     pool = observed.pool(job.pool)
     if pool is None:
         return []
-    return [
-        RevokeCredentials(job.uid, place, pool.kind, pool.access_keys),
-        Delete("Secret", names.pool_secret(job.pool)),
-    ]
+    removal = _deletions(observed, ("Secret", names.pool_secret(job.pool)))
+    if pool.expires is not None and pool.expires <= now:
+        return removal
+    return [RevokeCredentials(job.uid, place, pool.kind, pool.access_keys, pool.expires), *removal]
 
 
 def _deletions(observed: Observed, *wanted: tuple[str, str]) -> list[Action]:
@@ -326,7 +397,7 @@ def _deletions(observed: Observed, *wanted: tuple[str, str]) -> list[Action]:
     for kind, name in wanted:
         standing = observed.get(kind, name)
         if standing is not None and "deletionTimestamp" not in standing["metadata"]:
-            found.append(Delete(kind, name))
+            found.append(Delete(kind, name, uid=observed.uid(kind, name)))
     return found
 
 

@@ -78,6 +78,8 @@ class Settings(BaseModel):
     max_instances: Annotated[int, Field(ge=0)] = 0
     """Number of functions of a job that the cluster can run at once, for the planner; 0 means what its nodes hold."""
     credentials_seconds: Annotated[int, Field(ge=900, le=604_800)] = 3600
+    deletion_seconds: Positive = 600
+    """How long a deleted job waits for its store, and for pods that do not end, before it goes without clean-up."""
     driver_memory: Text = "512Mi"
     image_pull_secrets: tuple[str, ...] = ()
     resizes: bool = False
@@ -142,6 +144,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "SAPFLOW_MAX_MEMORY": ("max_memory",),
     "SAPFLOW_MAX_INSTANCES": ("max_instances",),
     "SAPFLOW_CREDENTIALS_SECONDS": ("credentials_seconds",),
+    "SAPFLOW_DELETION_SECONDS": ("deletion_seconds",),
     "SAPFLOW_DRIVER_MEMORY": ("driver_memory",),
     "SAPFLOW_IMAGE_PULL_SECRETS": ("image_pull_secrets",),
     "SAPFLOW_LIVENESS_PORT": ("liveness_port",),

@@ -96,6 +96,16 @@ class Wanted(ABC):
         """With these memory limits."""
 
     @property
+    def deadline_seconds(self) -> float | None:
+        """The most seconds that it may be active; None if there is no limit."""
+        return None
+
+    @property
+    def keeps_result(self) -> bool:
+        """Whether result and last checkpoint stay in the store when the resource is deleted."""
+        return True
+
+    @property
     def grows(self) -> bool:
         """Whether functions that were killed for memory get more."""
         return False
@@ -161,7 +171,8 @@ class Wanted(ABC):
 
     def labels(self, role: str | None = None, cell: int | None = None) -> dict[str, str]:
         """The labels of a child."""
-        return {**names.labels(self.name, role, cell), **self.resource.labels}
+        own = {names.UID_LABEL: self.uid, **self.resource.labels}
+        return {**names.labels(self.name, role, cell), **own}
 
     @property
     def selector(self) -> dict[str, str]:

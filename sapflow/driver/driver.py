@@ -12,6 +12,7 @@ from sapflow.data.cut import write_spec
 from sapflow.data.manifest import manifest_key
 from sapflow.driver import result
 from sapflow.driver.algorithms import driver_of
+from sapflow.driver.deadline import LEAST_SECONDS, Deadline, DeadlineReached, within
 from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.keeper import Keeper
 from sapflow.driver.memory_search import MemorySearch
@@ -55,11 +56,13 @@ class Driver:
         environment: Environment | None = None,
         placed: Placement | None = None,
         stopped: str | None = None,
+        ends: float | None = None,
     ) -> None:
         """`account` is what was used before the first version, to cut the data. `environment` has facts for planning.
 
         `placed`: how the job's functions are packed into cells, where that has been decided already. `stopped`: why
-        the driver before this one has stopped, where it may not have told the store.
+        the driver before this one has stopped, where it may not have told the store. `ends`: the time (`time.time()`)
+        at which a job with a deadline must have ended, whatever the sum of its drivers' times is.
         Raises SpecError if the functions cannot be packed.
         """
         self._search, self._runtime = resolved.search, resolved.runtime
@@ -69,7 +72,7 @@ class Driver:
         self._uid, self._prefix, self._job = resolved.uid, resolved.prefix, resolved.job
         self._manifest, self._store = manifest, store
         self._records = Records(store, self._prefix)
-        self._stopped = stopped
+        self._stopped, self._ends = stopped, ends
         self._placed = placed or placement.of(self._job)
         self._garbage = None if self._placed is None else CellGarbage(self._placed.count)
 
@@ -83,7 +86,9 @@ class Driver:
         first = last if last is None or last.version == 0 else await self._records.commit(0)
         self._check_numerics(first)
         documents = await asyncio.to_thread(self._documents)
-        context = self._context(last.account if last else self._earlier_account, *documents)
+        deadline = Deadline(self._records, self._job.spec.limits.deadline_seconds, self._ends)
+        account = await deadline.account(last.account if last else self._earlier_account)
+        context = self._context(account, *documents)
         why = await self._records.take_failure(last.version if last else 0)
         context.caller.tally.resumed = self._stopped or why or (INTERRUPTED if last else None)
         keeper = Keeper(self._store, self._records, self._prefix, self._job.spec.checkpoint, self._garbage)
@@ -91,9 +96,12 @@ class Driver:
         planning = Planning(context, self._environment)
         walk: _Walk | None = None
         resumed = last is not None
+        deadline.start(lambda: context.caller.account.seconds)
         try:
             if last is None:
-                last = await self._initialize(context, planning)
+                left = deadline.left
+                least = None if left is None else max(left, LEAST_SECONDS)
+                last = await within(least, self._initialize(context, planning))
             else:
                 await self._resume_plan(context, planning, first, last)
                 self._observer.resumed(last)
@@ -106,7 +114,7 @@ class Driver:
                 await evaluations.recover(last)
                 keeper.collect()
             walk = _Walk(context, algorithm, keeper, evaluations, planning, self._memory_search(context))
-            chosen = await walk.to_the_end()
+            chosen = await within(deadline.left, walk.to_the_end())
             # This must happen before the outcome exists: a driver that finds an outcome removes nothing any more.
             await keeper.settle()
             await keeper.record_checkpoint(chosen)
@@ -115,6 +123,8 @@ class Driver:
         except (SapflowError, ExceptionGroup) as error:
             failure = _plain(error)
             version = walk.version if walk is not None else last.version if last is not None else -1
+            if isinstance(failure, DeadlineReached):
+                failure = await self._stopped_late(keeper, walk.last if walk is not None else last)
             if isinstance(failure, JobFailed):
                 failure.version = version
             standing = await self._written_by_another()
@@ -123,10 +133,24 @@ class Driver:
                 raise failure from None
             outcome = standing
         finally:
+            await deadline.stop()
             await evaluations.close()
             await keeper.settle()
         self._observer.finished(outcome)
         return outcome
+
+    async def _stopped_late(self, keeper: Keeper, last: Commit | None) -> SapflowError:
+        """The failure of a job whose deadline is reached, with `last` as its checkpoint; a StoreError if that fails."""
+        stop = f"spec.limits.deadlineSeconds ({self._job.spec.limits.deadline_seconds}) is reached"
+        if last is None:
+            return JobFailed(
+                f"{stop} before the first version was made", reason=DeadlineReached.reason, version=-1
+            )
+        try:
+            await keeper.record_checkpoint(last)
+        except SapflowError as error:
+            return error
+        return _stopped(stop, DeadlineReached.reason, last.version, self._runtime)
 
     def _check_numerics(self, first: Commit | None) -> None:
         """Refuse a job that a release with other numerics began. Raises OtherNumerics."""
@@ -394,26 +418,24 @@ class _Walk:
         self._keeper.release_all_but(self._algorithm.held_versions() | {commit.version}, "workers")
 
     async def _check_limits(self) -> None:
-        """Stop with a checkpoint if the deadline or the budget is reached."""
+        """Stop with a checkpoint if the budget is spent."""
         limits, account = self._context.job.spec.limits, self._context.caller.account
-        stop = ""
-        if limits.deadline_seconds is not None and account.seconds >= limits.deadline_seconds:
-            reason, stop = (
-                "DeadlineExceeded",
-                f"spec.limits.deadlineSeconds ({limits.deadline_seconds}) is reached",
-            )
-        elif limits.budget_usd is not None and account.cost_usd >= limits.budget_usd:
-            reason, stop = "BudgetExceeded", f"spec.limits.budgetUSD ({limits.budget_usd:g}) is spent"
-        if stop:
-            remedy = "raise the limit and run the job again to go on from there"
-            if self._planning.runtime == "kubernetes":
-                remedy = "a job that has ended is not taken up again: one with a higher limit is a new one"
+        if limits.budget_usd is not None and account.cost_usd >= limits.budget_usd:
             await self._keeper.record_checkpoint(self._commit)
-            raise JobFailed(
-                f"{stop} after step {self._commit.version}, which is kept as a checkpoint; {remedy}",
-                reason=reason,
-                version=self._commit.version,
-            )
+            stop = f"spec.limits.budgetUSD ({limits.budget_usd:g}) is spent"
+            raise _stopped(stop, "BudgetExceeded", self._commit.version, self._planning.runtime)
+
+
+def _stopped(stop: str, reason: str, version: int, runtime: str) -> JobFailed:
+    """The failure of a job that a limit has stopped after `version`."""
+    remedy = "raise the limit and run the job again to go on from there"
+    if runtime == "kubernetes":
+        remedy = "a job that has ended is not taken up again: one with a higher limit is a new one"
+    return JobFailed(
+        f"{stop} after step {version}, which is kept as a checkpoint; {remedy}",
+        reason=reason,
+        version=version,
+    )
 
 
 def _plain(error: SapflowError | ExceptionGroup[Exception]) -> SapflowError:

@@ -125,9 +125,8 @@ class Keeper:
     async def record_checkpoint(self, commit: Commit) -> None:
         """Record a commit's objects as a checkpoint."""
         self._named.add(commit.version)
-        named = {"version", "sizes", "slots", "params", "optimizer", "states", "cursor"}
-        body = commit.model_dump(by_alias=True, include=named, exclude_none=True)
-        await self._records.write(keys.checkpoint(self._prefix, commit.version), body, durable=True)
+        key = keys.checkpoint(self._prefix, commit.version)
+        await self._records.write(key, commit.checkpoint(), durable=True)
 
     def _remove(self, left: Leftovers, version: int) -> None:
         if self._garbage is not None:

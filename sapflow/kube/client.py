@@ -69,9 +69,10 @@ class ApiClient:
         self._connections, self._failed = connections, failed
         self._session: aiohttp.ClientSession | None = None
 
-    async def read(self, path: str, query: Query | None = None) -> Object:
-        """An object. Raises ClusterError, also if there is none (404)."""
-        return (await self._ask("GET", path, query=query))[1]
+    async def read(self, path: str, query: Query | None = None, *, with_managers: bool = False) -> Object:
+        """An object, without its `managedFields` unless `with_managers`. Raises ClusterError, also if there is none
+        (404)."""
+        return (await self._ask("GET", path, query=query, with_managers=with_managers))[1]
 
     async def each(self, path: str, query: Query | None = None) -> AsyncGenerator[Object, None]:
         """Yields the objects of a list, and holds only a page of them. Raises ClusterError."""
@@ -84,9 +85,14 @@ class ApiClient:
         """The objects of a list. Raises ClusterError."""
         return [found async for found in self.each(path, query)]
 
-    async def create(self, path: str, manifest: Mapping[str, Any]) -> Object:
-        """Create an object in the list at `path`. Raises ClusterError."""
-        return (await self._ask("POST", path, body=manifest))[1]
+    async def create(
+        self, path: str, manifest: Mapping[str, Any], manager: str | None = None, *, dry_run: bool = False
+    ) -> Object:
+        """Create an object in the list at `path`, with fields of this manager. With `dry_run` the server only checks
+        the manifest. Raises ClusterError, with 409 if there is an object of its name."""
+        query = {"fieldManager": manager} if manager else {}
+        query |= {"dryRun": "All"} if dry_run else {}
+        return (await self._ask("POST", path, query=query, body=manifest))[1]
 
     async def apply(
         self,
@@ -220,6 +226,7 @@ class ApiClient:
         query: Query | None = None,
         body: Mapping[str, Any] | None = None,
         media: str = "application/json",
+        with_managers: bool = False,
     ) -> tuple[int, Object]:
         """Status and object of an answer. Requests are repeated a few times if that may help. Raises ClusterError."""
         timeout = aiohttp.ClientTimeout(
@@ -234,7 +241,7 @@ class ApiClient:
                     raise
                 await self._wait(attempt)
             else:
-                return status, _object(text, f"{method} {path}", status)
+                return status, _object(text, f"{method} {path}", status, with_managers)
         raise AssertionError("unreachable")
 
     @asynccontextmanager
@@ -315,10 +322,10 @@ class ApiClient:
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))
 
 
-def _object(text: str, asked: str, status: int) -> Object:
+def _object(text: str, asked: str, status: int, with_managers: bool = False) -> Object:
     """The JSON object of an answer. Raises ClusterError if it is anything else, because then it is no API server."""
     try:
-        found = json.loads(text, object_pairs_hook=_without_managed_fields)
+        found = json.loads(text, object_pairs_hook=dict if with_managers else _without_managed_fields)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

@@ -118,5 +118,10 @@ def failure(prefix: str, version: int) -> str:
     return f"{prefix}failures/{version}.json"
 
 
+def running_time(prefix: str, slot: int) -> str:
+    """One of the two records of how long a job with a deadline has run."""
+    return f"{prefix}running/{slot}.json"
+
+
 def result(prefix: str, name: str) -> str:
     return f"{prefix}result/{name}"

@@ -186,6 +186,11 @@ class Commit(Message):
         """The keys of all objects that the version stands on, below its job's prefix."""
         return [part.key for part in (*self.params, *self.optimizer)] + all_keys(self.states, prefix)
 
+    def checkpoint(self) -> dict[str, Any]:
+        """The record that names the version's objects as a checkpoint."""
+        named = {"version", "sizes", "slots", "params", "optimizer", "states", "cursor"}
+        return self.model_dump(by_alias=True, include=named, exclude_none=True)
+
     def encode(self) -> bytes:
         return json.dumps(self.body(), sort_keys=True, separators=(",", ":")).encode()
 

@@ -171,7 +171,9 @@ class LimitsSpec(Model):
     """What a job and its invocations may take. May be changed between two runs of a job."""
 
     deadline_seconds: Seconds | None = Field(
-        None, description="Seconds after which the job stops with a checkpoint."
+        None,
+        description="Seconds after which the job stops with a checkpoint, also within a step: those that its runs have "
+        "taken together, in a cluster all since its start but times of suspension.",
     )
     budget_usd: Annotated[float, Field(gt=0)] | None = Field(
         None, alias="budgetUSD", description="Dollars at which the job stops with a checkpoint."

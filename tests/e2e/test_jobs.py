@@ -64,7 +64,7 @@ def _room(node: dict[str, Any]) -> int:
     ("limit", "value", "reason", "words"),
     [
         ("budgetUSD", 0.00003, "BudgetExceeded", "spec.limits.budgetUSD (3e-05) is spent after step"),
-        ("deadlineSeconds", 6, "DeadlineExceeded", "spec.limits.deadlineSeconds (6) is reached after step"),
+        ("deadlineSeconds", 40, "DeadlineExceeded", "spec.limits.deadlineSeconds (40) is reached after step"),
     ],
 )
 def test_a_job_that_reaches_a_limit_stops_with_a_checkpoint_and_says_so(

@@ -26,6 +26,7 @@ from sapflow.records.memory_search import SearchSettings
 from sapflow.runtimes.knative import KnativeSender
 from sapflow.spec.document import parse
 from sapflow.spec.resolved import ResolvedJob
+from sapflow_operator import names
 from sapflow_operator.driver_pod import driver
 from sapflow_operator.driver_pod.driver import JobDriver, Outage, exit_code_of
 from sapflow_operator.driver_pod.progress import StatusApi
@@ -105,7 +106,8 @@ def drive(
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        api = StatusApi(url, account, namespace="here", name=job.job.metadata.name, uid="an-uid")
+        at = {"namespace": "here", "name": job.job.metadata.name, "uid": "an-uid"}
+        api = StatusApi(url, account, resource=names.TRAINING_JOB, **at)
         sender = KnativeSender(urls, lambda: TOKEN, instances=dict.fromkeys(urls, 1), start_seconds=20)
         try:
             return await JobDriver(job, store, sender, settings).run(api)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -204,6 +205,47 @@ class TestLimits:
             Simulation(late).run()
         outcome = Simulation(with_limits(place, deadlineSeconds=3600)).run()
         assert outcome["account"]["seconds"] > 7
+
+    def test_a_step_that_never_ends_ends_the_job_at_its_deadline_with_the_last_checkpoint(
+        self, places: Places
+    ) -> None:
+        whole = Simulation(places.place(tiny_job())).run()
+        place = places.place(tiny_job())
+        simulation = Simulation(with_limits(place, deadlineSeconds=60))
+
+        def delay(request: Mapping[str, Any]) -> float:
+            return 1e6 if request["op"] == "train" and place.store.exists(stuck) else 0.0
+
+        stuck = keys.commit(keys.job(place.uid), 2)
+        simulation.functions.delay = delay
+        with pytest.raises(JobFailed, match="is reached after step 2, which is kept") as caught:
+            simulation.run()
+        assert (caught.value.reason, caught.value.version) == ("DeadlineExceeded", 2)
+        assert set(read_checkpoint(place, 2)) == {"params", "optimizer"}
+        assert Simulation(with_limits(place, deadlineSeconds=3600)).run()["sha256"] == whole["sha256"]
+
+    def test_a_job_that_never_gets_a_first_version_ends_soon_after_its_deadline(self, places: Places) -> None:
+        place = places.place(tiny_job())
+        simulation = Simulation(with_limits(place, deadlineSeconds=60))
+        simulation.functions.delay = lambda request: 1e6
+        with pytest.raises(JobFailed, match="before the first version") as caught:
+            simulation.run()
+        assert (caught.value.reason, caught.value.version) == ("DeadlineExceeded", -1)
+
+    def test_drivers_that_die_within_one_step_again_and_again_reach_the_deadline(
+        self, places: Places
+    ) -> None:
+        place = places.place(tiny_job())
+        job = with_limits(place, deadlineSeconds=60)
+        for seconds in (25.0, 50.0, 75.0):
+            # What a driver wrote that died later within the first step.
+            place.store.delete([keys.running_time(keys.job(place.uid), 0)])
+            place.store.create(
+                keys.running_time(keys.job(place.uid), 0), json.dumps({"seconds": seconds}).encode()
+            )
+        with pytest.raises(JobFailed) as caught:
+            Simulation(job).run()
+        assert (caught.value.reason, caught.value.version) == ("DeadlineExceeded", 0)
 
     def test_a_function_that_fails_for_good_fails_the_job_naming_itself(self, places: Places) -> None:
         place = with_limits(places.place(tiny_job()), retries=2)

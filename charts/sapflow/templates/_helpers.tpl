@@ -102,6 +102,8 @@ imagePullSecrets:
   value: {{ join "," .Values.networkPolicy.gatewayNamespaces | quote }}
 - name: SAPFLOW_MAX_RUNNING_JOBS
   value: {{ .Values.maxRunningJobs | int | quote }}
+- name: SAPFLOW_DELETION_SECONDS
+  value: {{ .Values.deletionTimeoutSeconds | int | quote }}
 - name: SAPFLOW_WINDOW_SECONDS
   value: {{ .Values.functions.windowSeconds | int | quote }}
 - name: SAPFLOW_MAX_INVOCATION_SECONDS

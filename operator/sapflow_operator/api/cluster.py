@@ -181,14 +181,41 @@ class Cluster:
             async for each in found:
                 yield {**each, "kind": kind}
 
-    async def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> None:
-        """Apply a manifest server-side. Raises ClusterError.
+    async def create(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> None:
+        """Create an object. Raises ClusterError, with 409 if there is one of its name, which is left as it is.
 
         With `dry_run` the server only checks whether it would accept it.
         """
-        metadata = manifest["metadata"]
+        path = KINDS[manifest["kind"]].path(manifest["metadata"]["namespace"])
+        await self._api.create(path, manifest, names.OPERATOR_MANAGER, dry_run=dry_run)
+
+    async def change(self, manifest: Mapping[str, Any], uid: str, *, dry_run: bool = False) -> None:
+        """Apply a manifest server-side to the object that has this uid, and to no other of its name.
+
+        Raises ClusterError, with 404, 409 or 422 if the object is gone or was replaced. For `dry_run` see `create`.
+        """
+        metadata = {**manifest["metadata"], "uid": uid}
         path = KINDS[manifest["kind"]].path(metadata["namespace"], metadata["name"])
-        await self._api.apply(path, manifest, names.OPERATOR_MANAGER, dry_run=dry_run)
+        if not dry_run:
+            await self._own_what_was_created(path)
+        await self._api.apply(
+            path, {**manifest, "metadata": metadata}, names.OPERATOR_MANAGER, dry_run=dry_run
+        )
+
+    async def _own_what_was_created(self, path: str) -> None:
+        """Make the fields with which an object was created fields that we applied.
+
+        Otherwise a field that the next manifest leaves out would stay, because it would still be the creator's.
+        """
+        standing = (await self._api.read(path, with_managers=True))["metadata"]
+        managers = standing.get("managedFields", [])
+        mine = [each for each in managers if _is_ours(each)]
+        if [each["operation"] for each in mine] != ["Update"]:
+            return
+        changed = [{**each, "operation": "Apply"} if each in mine else each for each in managers]
+        # With the resource version, so that what another manager changes meanwhile stays that manager's.
+        change = {"resourceVersion": standing["resourceVersion"], "managedFields": changed}
+        await self._api.patch(path, {"metadata": change})
 
     async def apply_status(self, job: JobObject, status: Mapping[str, Any]) -> None:
         """Apply our part of a resource's status. A deleted resource is ignored. Raises ClusterError."""
@@ -271,3 +298,8 @@ class Cluster:
 
     async def close(self) -> None:
         await self._api.close()
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of `managedFields` is about fields of the object itself that the operator has written."""
+    return entry.get("manager") == names.OPERATOR_MANAGER and not entry.get("subresource")

@@ -21,6 +21,7 @@ from sapflow import logs
 from sapflow.data.cut import check_data
 from sapflow.driver import data_cut
 from sapflow.driver.data_cut import CutData
+from sapflow.driver.deadline import LEAST_SECONDS, DeadlineReached, within
 from sapflow.driver.driver import Driver
 from sapflow.driver.plans import Environment
 from sapflow.errors import CorruptObject, JobFailed, ObjectMissing, SapflowError, StoreError, StoreUnavailable
@@ -132,7 +133,8 @@ class JobDriver:
         self, observer: Observer, reporter: ProgressReporter, stopped: str | None
     ) -> dict[str, Any]:
         """Train from the store's state to the end. `stopped` is why the last try failed."""
-        cut_data = await self._cut_data(observer)
+        ends = None if self._settings.deadline is None else self._settings.deadline.timestamp()
+        cut_data = await self._cut_in_time(observer, ends)
         manifest = cut_data.manifest
         check_data(self._job, manifest)
         extent = Extent.of(self._job, manifest.train_samples)
@@ -151,8 +153,22 @@ class JobDriver:
             environment,
             self._placed,
             stopped,
+            ends,
         )
         return await driver.run()
+
+    async def _cut_in_time(self, observer: Observer, ends: float | None) -> CutData:
+        """Like `_cut_data`, until the job's deadline. Raises JobFailed then."""
+        left = None if ends is None else max(ends - time.time(), LEAST_SECONDS)
+        try:
+            return await within(left, self._cut_data(observer))
+        except DeadlineReached as error:
+            limit = self._job.spec.limits.deadline_seconds
+            raise JobFailed(
+                f"spec.limits.deadlineSeconds ({limit}) is reached before the data was cut",
+                reason=error.reason,
+                version=-1,
+            ) from error
 
     async def _cut_data(self, observer: Observer) -> CutData:
         """Have the data cut, while the store is probed; the first function starts meanwhile."""
@@ -195,7 +211,12 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     ]
     sender = CellSender(senders)
     api = StatusApi(
-        settings.api_url, settings.service_account, namespace=namespace, name=name, uid=resolved.uid
+        settings.api_url,
+        settings.service_account,
+        resource=names.TRAINING_JOB,
+        namespace=namespace,
+        name=name,
+        uid=resolved.uid,
     )
     # While a worker cuts the data. More would only take its CPU: a few may serve all that the first step asks.
     for each, most in zip(senders, instances, strict=True):

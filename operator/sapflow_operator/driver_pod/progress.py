@@ -28,6 +28,7 @@ from sapflow.records.memory_search import SizeSearch
 from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.observer import Observer
 from sapflow_operator import names
+from sapflow_operator.names import Resource
 
 logger = logging.getLogger("sapflow.progress")
 
@@ -38,6 +39,8 @@ MOST_SECONDS = 30.0
 _PATIENCE = Patience(seconds=10.0, tries=1)
 """A report that fails is made anew, with what is known by then."""
 _LAST_TRIES = 3
+FIGURES = 6
+"""The significant digits of losses, metrics and costs."""
 
 
 class NotReported(SapflowError):
@@ -48,14 +51,17 @@ class NotReported(SapflowError):
 
 
 class StatusApi:
-    """Applies `status.progress` of one TrainingJob. To be used within one event loop, and closed there."""
+    """Applies `status.progress` of one resource. To be used within one event loop, and closed there."""
 
-    def __init__(self, url: str, account: Path, *, namespace: str, name: str, uid: str) -> None:
+    def __init__(
+        self, url: str, account: Path, *, resource: Resource, namespace: str, name: str, uid: str
+    ) -> None:
         """`url` of the API server; `account`: the folder with a service account's `token` and `ca.crt`.
 
         Raises OSError where they cannot be read.
         """
-        self._path = Kind(names.API_VERSION, names.PLURAL).path(namespace, name, "status")
+        self._kind = resource.kind
+        self._path = Kind(names.API_VERSION, resource.plural).path(namespace, name, "status")
         self._metadata = {"name": name, "namespace": namespace, "uid": uid}
         self._client = ApiClient(ServiceAccount(url, account), _PATIENCE)
 
@@ -64,7 +70,7 @@ class StatusApi:
         # The uid makes a report for a job of the same name, made after this one was deleted, a conflict.
         body = {
             "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
+            "kind": self._kind,
             "metadata": self._metadata,
             "status": {"progress": progress},
         }
@@ -151,7 +157,7 @@ class ProgressReporter(Observer):
             "memory": self._memory(),
             "structure": None if self._plan is None else list(self._plan.structure),
             "shards": None if self._plan is None else self._plan.shards,
-            "costUSD": round(account.cost_usd, 9),
+            "costUSD": _shown({"": account.cost_usd})[""],
             "invocations": account.invocations,
             "coldStarts": account.cold_starts,
             "retries": account.retries,
@@ -225,16 +231,17 @@ def _of_training(progress: Progress) -> dict[str, Any]:
     }
     if commit is not None:
         measured = commit.measured
-        found |= {"epoch": commit.cursor.epoch, "loss": measured.loss, "accuracy": measured.accuracy}
+        figures = _shown({"loss": measured.loss, "accuracy": measured.accuracy})
+        found |= {"epoch": commit.cursor.epoch, **figures}
     if progress.evaluated is not None:
-        found |= held_out(progress.evaluated[1])
+        found |= _shown(held_out(progress.evaluated[1]))
     return found
 
 
 def _of_outcome(outcome: Mapping[str, Any]) -> dict[str, Any]:
     """The final progress. The result may be of an earlier version than the last step."""
     figures = ("loss", "validationLoss", "validationAccuracy", "validationMetrics")
-    found = {name: outcome[name] for name in figures if name in outcome}
+    found = _shown({name: outcome[name] for name in figures if name in outcome})
     if "forecast" in outcome:
         said = outcome["forecast"]
         found |= {
@@ -248,6 +255,18 @@ def _of_outcome(outcome: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
+
+
+def _shown(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Losses and metrics as people read them, in a column of `kubectl get` too. The store has all their digits."""
+    return {
+        name: _shown(value)
+        if isinstance(value, Mapping)
+        else float(f"{value:.{FIGURES}g}")
+        if isinstance(value, float)
+        else value
+        for name, value in figures.items()
+    }
 
 
 def _can_be_said(value: object) -> bool:

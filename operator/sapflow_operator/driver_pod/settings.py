@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +30,8 @@ class DriverSettings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     max_instances: Annotated[int, Field(ge=0)] = 0
     """Number of functions of this job that the cluster can run at once, for the planner; 0 means any number."""
+    deadline: datetime | None = None
+    """When the job must have ended, if it has a deadline."""
     job_file: Path = Path(names.JOB_FILE)
     placement_file: Path = Path(names.PLACEMENT_FILE)
     service_account: Path = ACCOUNT
@@ -88,4 +91,5 @@ VARIABLES = {
     "KUBERNETES_SERVICE_PORT": "api_port",
     "SAPFLOW_LOG_LEVEL": "log_level",
     "SAPFLOW_MAX_INSTANCES": "max_instances",
+    "SAPFLOW_DEADLINE": "deadline",
 }

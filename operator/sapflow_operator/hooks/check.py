@@ -142,11 +142,12 @@ def check_store(storage: ObjectStorage | None) -> Finding:
 
 def check(api: BlockingApiClient, settings: Settings, knative_namespace: str) -> Iterator[Finding]:
     """All checks, in the order in which problems should be solved."""
-    yield check_kind(
-        api,
-        f"{names.PLURAL}.{names.GROUP}",
-        "install the chart with crds.enabled, or kubectl apply -f manifests/crds",
-    )
+    for kind in names.RESOURCES:
+        yield check_kind(
+            api,
+            f"{kind.plural}.{names.GROUP}",
+            "install the chart with crds.enabled, or kubectl apply -f manifests/crds",
+        )
     yield check_kind(api, "services.serving.knative.dev", "install Knative Serving: docs/install.md")
     yield from check_knative(api, knative_namespace, settings.max_invocation_seconds)
     yield check_store(settings.storage)

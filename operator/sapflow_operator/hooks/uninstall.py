@@ -30,7 +30,7 @@ STOP_SECONDS = 60.0
 ABSENT_SECONDS = 20.0
 """Seconds without an operator after which a stand-in is started. One that was just restarted is back by then."""
 _PAUSE = 1.0
-_JOBS = Kind(names.API_VERSION, names.PLURAL)
+_KINDS = {each.kind: Kind(names.API_VERSION, each.plural) for each in names.RESOURCES}
 _PODS = Kind("v1", "pods")
 _DEPLOYMENTS = Kind("apps/v1", "deployments")
 _STAND_IN = (sys.executable, "-m", "sapflow_operator")
@@ -50,20 +50,23 @@ def job_name(job: Mapping[str, Any]) -> str:
 
 
 def jobs(api: BlockingApiClient, namespaces: Sequence[str]) -> list[dict[str, Any]]:
-    """All TrainingJobs of the namespaces, or of the cluster if none are given; empty if their kind is gone."""
+    """The resources of all our kinds in the namespaces, or in the cluster if none are given; none of a kind that is
+    gone."""
     found: list[dict[str, Any]] = []
-    for namespace in namespaces or (None,):
-        try:
-            found += api.objects(_JOBS.path(namespace))
-        except ClusterError as error:
-            if error.status != 404:
-                raise
+    for kind, paths in _KINDS.items():
+        for namespace in namespaces or (None,):
+            try:
+                # The objects of a list do not name their kind.
+                found += [{**each, "kind": kind} for each in api.objects(paths.path(namespace))]
+            except ClusterError as error:
+                if error.status != 404:
+                    raise
     return found
 
 
 def path_of(job: Mapping[str, Any]) -> str:
     metadata = job["metadata"]
-    return _JOBS.path(metadata["namespace"], metadata["name"])
+    return _KINDS[job["kind"]].path(metadata["namespace"], metadata["name"])
 
 
 def release(api: BlockingApiClient, found: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -89,11 +92,11 @@ def release(api: BlockingApiClient, found: Iterable[Mapping[str, Any]]) -> list[
 def _again(api: BlockingApiClient, job: Mapping[str, Any]) -> Mapping[str, Any]:
     """The current job, or one without finalizers if it is gone."""
     try:
-        return api.read(path_of(job))
+        return {"kind": job["kind"], **api.read(path_of(job))}
     except ClusterError as error:
         if error.status != 404:
             raise
-        return {"metadata": job["metadata"] | {"finalizers": []}}
+        return {"kind": job["kind"], "metadata": job["metadata"] | {"finalizers": []}}
 
 
 def operator_pods(api: BlockingApiClient, operator: Operator, *, ready: bool) -> list[dict[str, Any]]:

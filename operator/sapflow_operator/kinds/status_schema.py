@@ -27,6 +27,8 @@ def status_schema(roles: Sequence[Role], own: Mapping[str, Any]) -> dict[str, An
             },
             "startTime": TIME,
             "completionTime": TIME,
+            "activeSince": TIME,
+            "activeSeconds": INTEGER,
             "images": an_object(
                 "Images that the job runs on to its end, whatever the chart is upgraded to.",
                 {"driver": text(1024)} | {role: text(1024) for role in roles},

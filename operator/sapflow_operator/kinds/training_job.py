@@ -5,11 +5,14 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
+from pydantic import ValidationError
+
+from sapflow.errors import SpecError
 from sapflow.planning import placement
 from sapflow.quantities.roles import TRAINING_ROLES, Role
 from sapflow.spec.document import parse
 from sapflow.spec.rules import RULES
-from sapflow.spec.training_job import Spec
+from sapflow.spec.training_job import Spec, StorageSpec
 from sapflow_operator import cells, growth, names
 from sapflow_operator.kind import Definition, Kind
 from sapflow_operator.kinds import memory_search
@@ -67,7 +70,12 @@ class TrainingJobKind(Kind[TrainingPool]):
         return pool
 
     def place_and_policy(self, job: JobObject, settings: Settings) -> tuple[Place, bool]:
-        storage = parse(job.document, "kubernetes").spec.storage
+        given = job.spec.get("storage")
+        try:
+            # Of nothing but the storage: the rest of a spec may not parse any more.
+            storage = None if given is None else StorageSpec.model_validate(given)
+        except ValidationError as error:
+            raise SpecError([("spec.storage", str(error))]) from error
         return place_of(storage, settings), storage is None or storage.deletion_policy == "Retain"
 
     def describe(self, wanted: TrainingPool) -> str:

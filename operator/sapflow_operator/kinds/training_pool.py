@@ -91,6 +91,15 @@ class TrainingPool(Wanted):
         return replace(self, job=self.job.model_copy(update={"spec": spec}))
 
     @property
+    def deadline_seconds(self) -> float | None:
+        return self.job.spec.limits.deadline_seconds
+
+    @property
+    def keeps_result(self) -> bool:
+        storage = self.job.spec.storage
+        return storage is None or storage.deletion_policy == "Retain"
+
+    @property
     def grows(self) -> bool:
         return self.job.spec.memory.grow_on_oom
 

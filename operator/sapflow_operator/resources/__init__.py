@@ -1,5 +1,6 @@
 """Pure builders of a job's children, one module for each kind of child."""
 
+from datetime import datetime
 from typing import Any
 
 from sapflow_operator.resources import (
@@ -37,6 +38,6 @@ def cell(wanted: Wanted, number: int) -> dict[str, Any]:
     return cell_volume.build(wanted, number)
 
 
-def driver(wanted: Wanted) -> dict[str, Any]:
-    """The children that run the driver."""
-    return driver_job.build(wanted)
+def driver(wanted: Wanted, ends: datetime | None = None) -> dict[str, Any]:
+    """The children that run the driver. `ends` is when the resource reaches its deadline."""
+    return driver_job.build(wanted, ends)

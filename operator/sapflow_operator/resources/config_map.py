@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sapflow_operator import names
+from sapflow_operator import names, recorded_place
 from sapflow_operator.resources import metadata
 from sapflow_operator.wanted import Wanted
 
@@ -11,6 +11,8 @@ def build(wanted: Wanted) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata.build(wanted, names.spec_config_map(wanted.pool)),
+        "metadata": metadata.build(
+            wanted, names.spec_config_map(wanted.pool), None, recorded_place.note(wanted)
+        ),
         "data": dict(wanted.documents),
     }

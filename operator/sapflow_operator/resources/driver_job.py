@@ -1,5 +1,6 @@
 """The Job that runs the driver: one pod at a time, which is restarted after any end that is not final."""
 
+from datetime import datetime
 from typing import Any
 
 from sapflow_operator import names
@@ -16,8 +17,8 @@ _SCRAPED = {
 }
 
 
-def build(wanted: Wanted) -> dict[str, Any]:
-    """A batch/v1 Job. Its digest annotation identifies the spec that its pods have read.
+def build(wanted: Wanted, ends: datetime | None = None) -> dict[str, Any]:
+    """A batch/v1 Job. Its digest annotation identifies the spec that its pods have read. `ends` is its deadline.
 
     It has no field `suspend`: that is Kueue's, which knows the Job by the labels that it takes over from its owner.
     """
@@ -54,7 +55,7 @@ def build(wanted: Wanted) -> dict[str, Any]:
                     "enableServiceLinks": False,
                     "terminationGracePeriodSeconds": GRACE_SECONDS,
                     "securityContext": pod.SECURITY,
-                    "containers": [_container(wanted)],
+                    "containers": [_container(wanted, ends)],
                     "volumes": [
                         *pod.volumes(wanted),
                         {"name": "job", "configMap": {"name": names.spec_config_map(wanted.pool)}},
@@ -66,7 +67,9 @@ def build(wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _container(wanted: Wanted) -> dict[str, Any]:
+def _container(wanted: Wanted, ends: datetime | None) -> dict[str, Any]:
+    # Kueue may hold the Job for any time, which does not count: then the driver counts its own running time.
+    deadline = {} if ends is None or wanted.queue else {"SAPFLOW_DEADLINE": ends.isoformat()}
     image, memory = wanted.settings.operator_image, wanted.settings.driver_memory
     return {
         "name": names.DRIVER,
@@ -77,6 +80,7 @@ def _container(wanted: Wanted) -> dict[str, Any]:
             *pod.environment(
                 names.pool_environment(wanted.place.url)
                 | {"SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances)}
+                | deadline
             ),
             *pod.own_environment(wanted),
         ],

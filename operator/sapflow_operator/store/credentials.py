@@ -29,6 +29,8 @@ from sapflow_operator.wanted import Place
 
 Kind = Literal["session", "account", "shared"]
 _SECONDS = 15.0
+_NEVER = frozenset({501, 505})
+"""Statuses of servers that will not be able to do it later either; every other one from 500 is an outage."""
 _STS = "{https://sts.amazonaws.com/doc/2011-06-15/}"
 
 
@@ -101,6 +103,7 @@ class Issuer:
         try:
             self._admin().delete_service_account(access_key)
         except MinioAdminException as error:
+            self._check_outage(int(_code(error)), str(error))
             if _code(error) != "404":
                 raise CredentialsRefused(
                     f"{self._place.endpoint} did not remove the service account {access_key} of job {uid}: {error}"
@@ -137,7 +140,8 @@ class Issuer:
         answer = self._send("POST", f"{self._place.endpoint}/", headers, body)
         if answer.status != 200:
             return None, f"AssumeRole: {_word(answer)}"
-        found = ElementTree.fromstring(answer.data).find(f".//{_STS}Credentials")
+        root = _xml(answer.data)
+        found = None if root is None else root.find(f".//{_STS}Credentials")
         if found is None:
             return None, "AssumeRole: an answer without credentials"
         parts = [
@@ -159,11 +163,17 @@ class Issuer:
                 expiration=(expires + timedelta(seconds=60)).strftime("%Y-%m-%dT%H:%M:%SZ"),
             )
         except MinioAdminException as error:
+            self._check_outage(int(_code(error)), str(error))
             return None, f"service account: {_code(error)}"
         except urllib3.exceptions.HTTPError as error:
             raise self._silent(error) from error
-        made = json.loads(text)["credentials"]
-        return Credentials(made["accessKey"], made["secretKey"]), ""
+        except (ValueError, OSError):
+            # The library cannot decrypt what is no answer of MinIO's.
+            return None, "service account: an answer without credentials"
+        made = _json(text).get("credentials")
+        if not isinstance(made, dict) or not made.get("accessKey") or not made.get("secretKey"):
+            return None, "service account: an answer without credentials"
+        return Credentials(str(made["accessKey"]), str(made["secretKey"])), ""
 
     def _admin(self) -> MinioAdmin:
         url = urlsplit(self._place.endpoint)
@@ -184,9 +194,16 @@ class Issuer:
 
     def _send(self, method: str, url: str, headers: Mapping[str, Any], body: str | None) -> Any:
         try:
-            return self._http.request(method, url, headers=dict(headers), body=body)
+            answer = self._http.request(method, url, headers=dict(headers), body=body)
         except urllib3.exceptions.HTTPError as error:
             raise self._silent(error) from error
+        self._check_outage(answer.status, _word(answer))
+        return answer
+
+    def _check_outage(self, status: int, why: str) -> None:
+        """Raise StoreUnavailable for an answer that asks to try again later, and so is no refusal."""
+        if status in (408, 429, 499) or (status >= 500 and status not in _NEVER):
+            raise StoreUnavailable(f"{self._place.endpoint} answered {status} ({why}): it is tried again")
 
     def _silent(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(f"{self._place.endpoint} does not answer: {error}; is the store running?")
@@ -197,17 +214,33 @@ def _sha256(text: str) -> str:
 
 
 def _code(error: MinioAdminException) -> str:
+    """The HTTP status of an answer of the admin API."""
     return str(error._code)
 
 
 def _word(answer: Any) -> str:
     """The error's code in an XML or JSON answer, else its HTTP status."""
-    text = answer.data.decode(errors="replace")
-    if text.startswith("{"):
-        return str(json.loads(text).get("Code", answer.status))
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError:
-        return f"HTTP {answer.status}"
-    codes = [each.text for each in root.iter() if each.tag.rpartition("}")[2] == "Code"]
+    if answer.data.startswith(b"{"):
+        return str(_json(answer.data).get("Code", f"HTTP {answer.status}"))
+    root = _xml(answer.data)
+    codes = (
+        [] if root is None else [each.text for each in root.iter() if each.tag.rpartition("}")[2] == "Code"]
+    )
     return codes[0] if codes and codes[0] else f"HTTP {answer.status}"
+
+
+def _xml(data: bytes) -> ElementTree.Element | None:
+    """The root of an answer; None if it is no XML, as answers of proxies and consoles are not."""
+    try:
+        return ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError):
+        return None
+
+
+def _json(data: bytes | str) -> dict[str, Any]:
+    """The object of an answer; empty if it is no JSON object."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,14 +1,16 @@
 """A job's objects in the store: the outcome of a finished job, the clean-up of a deleted one."""
 
+import asyncio
 import json
 from typing import Any
 
-from sapflow.errors import BucketMissing, ObjectMissing
+from sapflow.errors import BucketMissing, CorruptObject, ObjectMissing
 from sapflow.objects import keys
 from sapflow.objects.stores.credentials import Credentials
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.records import rank_states
+from sapflow.records.commits import Records
 from sapflow.records.rank_states import RankStates
 from sapflow_operator.wanted import Place
 
@@ -17,11 +19,27 @@ def read_outcome(place: Place, owner: Credentials, uid: str) -> dict[str, Any]:
     """The outcome record of a successful job. Raises StoreError."""
     store = open_store(place.url, owner)
     try:
-        return dict(json.loads(bytes(store.read(keys.result(keys.job(uid), "outcome.json")))))
+        return _read(store, keys.result(keys.job(uid), "outcome.json"))
     except ObjectMissing:
         return {}
     finally:
         store.close()
+
+
+def keep_last_version(place: Place, owner: Credentials, uid: str) -> None:
+    """Record the last committed version of a job as a checkpoint, if there is one. It may be repeated. Raises
+    StoreError."""
+    store = open_store(place.url, owner)
+    try:
+        asyncio.run(_keep_last_version(Records(store, keys.job(uid))))
+    finally:
+        store.close()
+
+
+async def _keep_last_version(records: Records) -> None:
+    last = await records.last()
+    if last is not None:
+        await records.write(keys.checkpoint(records.prefix, last.version), last.checkpoint(), durable=True)
 
 
 def remove(place: Place, owner: Credentials, uid: str, *, keep: bool) -> None:
@@ -40,6 +58,17 @@ def remove(place: Place, owner: Credentials, uid: str, *, keep: bool) -> None:
         store.close()
 
 
+def _read(store: Store, key: str) -> dict[str, Any]:
+    """A JSON record. Raises StoreError."""
+    try:
+        found = json.loads(bytes(store.read(key)))
+    except ValueError as error:
+        raise CorruptObject(f"object {key} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise CorruptObject(f"object {key} is no record")
+    return found
+
+
 def _kept(store: Store, uid: str, found: list[str]) -> set[str]:
     """The keys of the result and of the newest checkpoint, with all records and objects that belong to it."""
     kept = {key for key in found if key.startswith(keys.result(keys.job(uid), ""))}
@@ -50,16 +79,21 @@ def _kept(store: Store, uid: str, found: list[str]) -> set[str]:
         return kept
     newest = max(versions)
     try:
-        checkpoint = json.loads(bytes(store.read(keys.checkpoint(keys.job(uid), newest))))
-        commit = json.loads(bytes(store.read(keys.commit(keys.job(uid), newest))))
+        checkpoint = _read(store, keys.checkpoint(keys.job(uid), newest))
+        commit = _read(store, keys.commit(keys.job(uid), newest))
     except ObjectMissing:
         return kept
-    kept |= {part["key"] for part in (*checkpoint["params"], *checkpoint["optimizer"])}
-    states = [RankStates.model_validate(each) for each in checkpoint.get("states", ())]
-    kept |= set(rank_states.all_keys(states, keys.job(uid)))
-    kept |= {
-        keys.spec(keys.job(uid)),
-        keys.checkpoint(keys.job(uid), newest),
-        keys.plan(keys.job(uid), commit["plan"]),
-    }
+    try:
+        kept |= {part["key"] for part in (*checkpoint["params"], *checkpoint["optimizer"])}
+        states = [RankStates.model_validate(each) for each in checkpoint.get("states", ())]
+        kept |= {
+            *rank_states.all_keys(states, keys.job(uid)),
+            keys.spec(keys.job(uid)),
+            keys.checkpoint(keys.job(uid), newest),
+            keys.plan(keys.job(uid), commit["plan"]),
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptObject(
+            f"the checkpoint of version {newest} of job {uid} is broken: {error!r}"
+        ) from error
     return kept | {keys.commit(keys.job(uid), 0), keys.commit(keys.job(uid), newest)}

@@ -274,7 +274,11 @@ class S3Store:
                 if answer.status in good:
                     return answer, tries
                 with answer:
-                    failure = self._place.failure(method, path, answer.status, answer.text())
+                    said = answer.text()
+                if method == "HEAD" and answer.status == 400:
+                    # AWS answers 400 to an expired token, and the answer to HEAD has no body that says so.
+                    said = self._why(path, plain)
+                failure = self._place.failure(method, path, answer.status, said)
             except LOST as error:
                 failure = self._place.no_answer(error)
                 failure.__cause__ = error
@@ -285,6 +289,16 @@ class S3Store:
                 break
             _pause(tries)
         raise failure
+
+    def _why(self, path: str, headers: Mapping[str, str]) -> str:
+        """The words of a store that refused a HEAD: it refuses a GET of one byte with a body. Raises LOST."""
+        target = encode_path(f"/{self._place.bucket}/{path}")
+        plain = {**headers, "range": "bytes=0-0"}
+        keys = self._credentials.current()
+        signed = sign(keys, self._place.region, "GET", target, "", plain, time.time())
+        with self._connections.exchange("GET", target, signed) as answer:
+            # One that allows the GET may allow the HEAD the next time.
+            return "<Code>OperationAborted</Code>" if answer.status in (200, 206) else answer.text()
 
 
 class S3Reader(SequentialReader):

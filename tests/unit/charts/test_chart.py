@@ -382,7 +382,11 @@ def test_the_admission_policy_is_about_the_drivers_own_account() -> None:
     (policy,) = of_kind("ValidatingAdmissionPolicy")
     (condition,) = policy["spec"]["matchConditions"]
     assert names.driver("digits") == "digits-driver"
-    assert condition["expression"].endswith("request.namespace + ':' + request.name + '-driver'")
+    assert "request.namespace + ':' + request.name)" in condition["expression"]
+    assert condition["expression"].endswith("request.userInfo.username.endsWith('-driver')")
+    (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
+    plurals = [each.plural for each in names.RESOURCES]
+    assert rule["resources"] == [name for each in plurals for name in (each, f"{each}/status")]
     # A request for the job itself has no subResource at all.
     assert "has(request.subResource)" in policy["spec"]["validations"][0]["expression"]
     (binding,) = of_kind("ValidatingAdmissionPolicyBinding")

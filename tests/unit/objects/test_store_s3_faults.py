@@ -277,3 +277,50 @@ def test_an_answer_that_is_no_listing_is_named(fake: FakeS3) -> None:
     with pytest.raises(StoreError, match="not as S3 does"):
         store.delete_prefix("jobs/")
     store.close()
+
+
+class Renewable:
+    """Credentials that are renewed once."""
+
+    def __init__(self, *, renewed: bool) -> None:
+        self.renewed = renewed
+        self._keys = Credentials("old", "secret", "token")
+
+    def current(self) -> Credentials:
+        return self._keys
+
+    def newer_than(self, refused: Credentials) -> bool:
+        if self.renewed:
+            self._keys = Credentials("new", "secret", "token")
+        return self._keys != refused
+
+
+def test_a_head_that_aws_answers_with_400_and_no_body_is_explained_by_a_get(fake: FakeS3) -> None:
+    fake.script.extend([(400, ""), (400, "ExpiredToken")])
+    store = fake.open()
+    with pytest.raises(StoreUnsafe, match="HEAD: ExpiredToken: the session token has expired"):
+        store.exists("key")
+    assert [method for method, _, _ in fake.requests] == ["HEAD", "GET"]
+    store.close()
+
+
+def test_an_expired_token_is_renewed_also_where_a_head_tells_of_it(fake: FakeS3) -> None:
+    fake.objects["key"] = b"x"
+    fake.script.extend([(400, ""), (400, "ExpiredToken")])
+    store = open_store(f"s3://bucket?endpoint={fake.endpoint}", Renewable(renewed=True))
+    assert store.exists("key")
+    store.close()
+    fake.script.extend([(400, ""), (400, "ExpiredToken")])
+    store = open_store(f"s3://bucket?endpoint={fake.endpoint}", Renewable(renewed=False))
+    with pytest.raises(StoreUnsafe, match="expired"):
+        store.exists("key")
+    store.close()
+
+
+def test_a_head_that_is_refused_where_a_get_is_not_is_tried_again(fake: FakeS3, pauses: list[float]) -> None:
+    fake.objects["key"] = b"x"
+    fake.script.append((400, ""))
+    store = fake.open()
+    assert store.exists("key")
+    assert len(pauses) == 1
+    store.close()

@@ -218,7 +218,7 @@ def test_volumes_go_with_the_functions(end: str) -> None:
         world.driver_ends(0)
         world.settle()
     else:
-        plan = plan_deletion(TRAINING_JOB, world.job, world.observed, world.settings)
+        plan = plan_deletion(TRAINING_JOB, world.job, world.observed, NOW, world.settings)
         world.take(Plan(plan.actions))
     assert world.names_of("PersistentVolumeClaim") == []
     assert world.names_of("Service") == []

@@ -53,22 +53,36 @@ def run(
     return asyncio.run(scenario())
 
 
-def test_apply_is_a_forced_server_side_apply_of_one_manager(
+def test_an_object_is_created_by_post_and_changed_by_a_forced_apply_of_one_manager_with_its_uid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[web.Request] = []
+    seen: list[tuple[str, str, dict[str, str], str, Any]] = []
 
     async def answer(request: web.Request) -> web.Response:
-        seen.append(request)
-        assert json.loads(await request.text()) == SECRET
-        return web.json_response({})
+        body = json.loads(await request.text() or "null")
+        kind = request.headers.get("Content-Type", "")
+        seen.append((request.method, request.path, dict(request.query), kind, body))
+        assert request.headers["Authorization"] == "Bearer mine"
+        return web.json_response({"metadata": {}})
 
-    run(answer, lambda cluster: cluster.apply(SECRET), tmp_path, monkeypatch)
-    (request,) = seen
-    assert (request.method, request.path) == ("PATCH", "/api/v1/namespaces/team/secrets/a-pool")
-    assert dict(request.query) == {"fieldManager": "sapflow-operator", "force": "true"}
-    assert request.headers["Content-Type"] == "application/apply-patch+yaml"
-    assert request.headers["Authorization"] == "Bearer mine"
+    async def work(cluster: Cluster) -> None:
+        await cluster.create(SECRET)
+        await cluster.change(SECRET, "its-uid")
+
+    run(answer, work, tmp_path, monkeypatch)
+    folder, manager = "/api/v1/namespaces/team/secrets", {"fieldManager": "sapflow-operator"}
+    changed = {**SECRET, "metadata": {"name": "a-pool", "namespace": "team", "uid": "its-uid"}}
+    assert seen == [
+        ("POST", folder, manager, "application/json", SECRET),
+        ("GET", f"{folder}/a-pool", {}, "", None),
+        (
+            "PATCH",
+            f"{folder}/a-pool",
+            {**manager, "force": "true"},
+            "application/apply-patch+yaml",
+            changed,
+        ),
+    ]
 
 
 def test_what_is_missing_is_none_and_what_is_refused_is_an_error(

@@ -217,7 +217,7 @@ def test_a_pod_of_another_kinds_role_is_no_trouble_of_it(world: World) -> None:
 
 
 def test_its_deletion_ends_its_own_children(world: World) -> None:
-    plan = plan_deletion(KIND, world.job, Observed(world.objects, ()), SETTINGS)
+    plan = plan_deletion(KIND, world.job, Observed(world.objects, ()), NOW, SETTINGS)
     assert plan.done
     gone = [(each.kind, each.name) for each in plan.actions if isinstance(each, Delete)]
     assert gone == [("Service", "a-sum-merger"), ("Job", "a-sum-driver"), ("Secret", "a-sum-pool")]

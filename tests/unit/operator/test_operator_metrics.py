@@ -136,7 +136,7 @@ def work_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         work: Callable[[MeasuredController, MeasuredCluster], Coroutine[Any, Any, None]], **statuses: int
     ) -> Scraped:
         async def answer(request: web.Request) -> web.Response:
-            return web.json_response({}, status=statuses.get(request.method, 200))
+            return web.json_response({"metadata": {}}, status=statuses.get(request.method, 200))
 
         async def scenario() -> Scraped:
             application = web.Application()
@@ -205,9 +205,10 @@ def test_credentials_that_are_written_are_counted_by_kind(work_with: Callable[..
         return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
 
     async def work(controller: MeasuredController, cluster: MeasuredCluster) -> None:
-        await cluster.apply(secret())
-        await cluster.apply(secret(**{names.CREDENTIALS_KIND: "session"}))
-        await cluster.apply(secret(**{names.CREDENTIALS_KIND: "session"}))
+        await cluster.create(secret())
+        await cluster.create(secret(**{names.CREDENTIALS_KIND: "session"}))
+        await cluster.create(secret(**{names.CREDENTIALS_KIND: "account"}), dry_run=True)
+        await cluster.change(secret(**{names.CREDENTIALS_KIND: "session"}), "u")
 
     seen = work_with(work)
     assert seen[series("sapflow_operator_credentials_total", kind="session")] == 2
@@ -217,9 +218,9 @@ def test_credentials_that_could_not_be_written_are_not_counted(work_with: Callab
     async def work(controller: MeasuredController, cluster: MeasuredCluster) -> None:
         metadata = {"name": "a", "namespace": "team", "annotations": {names.CREDENTIALS_KIND: "session"}}
         with pytest.raises(ClusterError):
-            await cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
+            await cluster.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
 
-    seen = work_with(work, PATCH=403)
+    seen = work_with(work, POST=403)
     assert not [name for name, _ in seen if name == "sapflow_operator_credentials_total"]
 
 

@@ -1,5 +1,6 @@
 """Which jobs may run."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -57,3 +58,47 @@ def test_a_job_that_becomes_active_again_is_called_when_there_is_room() -> None:
     queue = Queue(1)
     queue.put(job(1, "InvalidSpec", "False"))
     assert [each.uid for each in queue.put(job(1, "Queued"))] == ["u1"]
+
+
+def broken(number: int, **status: Any) -> JobObject:
+    """A job whose Secret is missing."""
+    found = job(number, "SecretUnusable")
+    conditions = [
+        *found.status["conditions"],
+        {"type": "Planned", "status": "False", "reason": "SecretUnusable"},
+    ]
+    return replace(found, status={"conditions": conditions, **status})
+
+
+def test_jobs_that_cannot_be_started_hold_no_slots() -> None:
+    queue = Queue(2)
+    for number in range(3):
+        queue.put(broken(number))
+    assert queue.admit("u0").may_start, "it is tried again while there is room"
+    assert [each.uid for each in queue.put(job(3))] == ["u3"]
+    assert queue.admit("u3").may_start
+    assert queue.put(job(4)) == []
+    assert not queue.admit("u4").may_start
+    assert not queue.admit("u1").may_start
+    assert [each.uid for each in queue.could_not_start("u0")] == ["u4"]
+    assert queue.admit("u4").may_start
+
+
+def test_a_job_that_could_not_be_started_gives_its_slot_back_before_its_status_tells_of_it() -> None:
+    queue = Queue(1)
+    queue.put(job(1))
+    queue.put(job(2))
+    assert queue.admit("u1").may_start
+    assert [each.uid for each in queue.could_not_start("u1")] == ["u2"]
+    assert queue.admit("u2").may_start
+    assert not queue.admit("u1").may_start
+    queue.put(job(1, "Queued"))
+    assert [each.uid for each in queue.put(job(2, "Completed", "True"))] == ["u1"]
+
+
+def test_a_running_job_that_meets_an_outage_keeps_its_slot() -> None:
+    queue = Queue(1)
+    queue.put(broken(1, startTime="2026-05-01T00:00:00Z"))
+    queue.put(job(2))
+    assert queue.could_not_start("u1") == []
+    assert not queue.admit("u2").may_start

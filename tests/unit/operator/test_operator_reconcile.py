@@ -653,7 +653,7 @@ def test_what_the_api_server_refuses_is_tried_again_once_it_is_mended() -> None:
 
 
 def test_a_deleted_job_ends_its_driver_first_then_credentials_then_objects(running: World) -> None:
-    first = plan_deletion(TRAINING_JOB, running.job, running.observed, SETTINGS)
+    first = plan_deletion(TRAINING_JOB, running.job, running.observed, NOW, SETTINGS)
     assert not first.done
     assert set(first.actions) == {
         Delete("Job", "a-driver"),
@@ -662,7 +662,7 @@ def test_a_deleted_job_ends_its_driver_first_then_credentials_then_objects(runni
     }
     running.pods = []
     running.objects = {key: each for key, each in running.objects.items() if key[0] == "Secret"}
-    last = plan_deletion(TRAINING_JOB, running.job, running.observed, SETTINGS)
+    last = plan_deletion(TRAINING_JOB, running.job, running.observed, NOW, SETTINGS)
     assert last.done
     assert [type(each) for each in last.actions] == [RevokeCredentials, Delete, RemoveObjects]
     removal = last.actions[-1]
@@ -673,22 +673,22 @@ def test_a_deleted_job_ends_its_driver_first_then_credentials_then_objects(runni
 def test_with_shared_credentials_functions_too_must_have_ended_before_objects_go(running: World) -> None:
     notes = running.objects["Secret", "a-pool"]["metadata"]["annotations"]
     running.pods = [pod("worker", phase="Running")]
-    assert plan_deletion(TRAINING_JOB, running.job, running.observed, SETTINGS).done
+    assert plan_deletion(TRAINING_JOB, running.job, running.observed, NOW, SETTINGS).done
     notes[names.CREDENTIALS_KIND] = "shared"
-    assert not plan_deletion(TRAINING_JOB, running.job, running.observed, SETTINGS).done
+    assert not plan_deletion(TRAINING_JOB, running.job, running.observed, NOW, SETTINGS).done
 
 
 def test_deletion_policy_delete_keeps_nothing() -> None:
     storage = {"endpoint": "http://minio:9000", "bucket": "sapflow", "deletionPolicy": "Delete"}
     world = World(storage=storage)
-    (removal,) = plan_deletion(TRAINING_JOB, world.job, world.observed, SETTINGS).actions
+    (removal,) = plan_deletion(TRAINING_JOB, world.job, world.observed, NOW, SETTINGS).actions
     assert isinstance(removal, RemoveObjects)
     assert not removal.keep
 
 
 def test_a_job_that_was_never_valid_is_let_go_at_once() -> None:
     world = World(storage={"endpoint": "http://evil", "bucket": "x-bucket"})
-    said = plan_deletion(TRAINING_JOB, world.job, world.observed, SETTINGS)
+    said = plan_deletion(TRAINING_JOB, world.job, world.observed, NOW, SETTINGS)
     assert (said.actions, said.done) == ((), True)
 
 

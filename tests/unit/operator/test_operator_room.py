@@ -1,22 +1,19 @@
 """When the operator reads the cluster's nodes to tell a job's driver how many functions they hold."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from copy import deepcopy
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from helpers.manifests import variables_of
-from test_operator_reconcile import KNOWN, SETTINGS, SPEC
+from helpers.memory_cluster import MemoryCluster
+from test_operator_reconcile import SETTINGS, SPEC
 
 from sapflow.kube.errors import ClusterError
 from sapflow_operator import names, times
-from sapflow_operator.actions import Event
-from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.controller import Controller
 from sapflow_operator.kinds.training_job import TRAINING_JOB
-from sapflow_operator.observed import JobObject
 from sapflow_operator.settings import Settings
 
 Object = dict[str, Any]
@@ -29,50 +26,30 @@ NODE = {
 }
 
 
-class OneNode(Cluster):
+class OneNode(MemoryCluster):
     """A cluster of jobs whose credentials are there, and whose functions are known to Knative as soon as applied."""
 
     def __init__(self, *jobs: str, refusal: int = 0) -> None:
         super().__init__()
         self.refusal = refusal
         self.reads = 0
-        self.objects: dict[tuple[str, str], Object] = {}
         for number, name in enumerate(jobs):
-            metadata = {"name": name, "namespace": "team", "uid": f"uid-{name}", "generation": 1}
-            metadata["creationTimestamp"] = times.write(datetime(2026, 1, 1 + number, tzinfo=UTC))
-            spec = deepcopy(SPEC) | {"memory": {"worker": "1Gi", "merger": "256Mi"}}
-            self.objects[names.KIND, name] = {"metadata": metadata, "spec": spec, "status": {}}
-            self._add("Secret", names.pool_secret(name), name)
-
-    def _add(self, kind: str, name: str, job: str) -> None:
-        renew = datetime.now(UTC) + timedelta(hours=1)
-        notes = {names.CREDENTIALS_KIND: "session", names.CREDENTIALS_RENEW: renew.isoformat()}
-        owners = [{"uid": f"uid-{job}"}]
-        metadata = {"name": name, "annotations": notes, "ownerReferences": owners}
-        self.objects[kind, name] = {"kind": kind, "metadata": metadata}
-
-    async def get(self, kind: str, namespace: str | None, name: str) -> Object | None:
-        return self.objects.get((kind, name))
-
-    async def list(self, kind: str, namespace: str | None, selector: str = "") -> list[Object]:
-        return [each for (found, _), each in self.objects.items() if found == kind]
+            created = times.write(datetime(2026, 1, 1 + number, tzinfo=UTC))
+            spec = SPEC | {"memory": {"worker": "1Gi", "merger": "256Mi"}}
+            self.add_job(name, spec, creationTimestamp=created)
+            renew = datetime.now(UTC) + timedelta(hours=1)
+            notes = {names.CREDENTIALS_KIND: "session", names.CREDENTIALS_RENEW: renew.isoformat()}
+            self.add("Secret", names.pool_secret(name), f"uid-{name}", metadata={"annotations": notes})
 
     async def each(self, kind: str, namespace: str | None, selector: str = "") -> AsyncIterator[Object]:
-        assert kind == "Node"
-        self.reads += 1
-        if self.refusal:
-            raise ClusterError("no", self.refusal)
-        yield NODE
-
-    async def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> None:
-        found = deepcopy(dict(manifest)) | ({"status": KNOWN} if manifest["kind"] == "Service" else {})
-        self.objects[manifest["kind"], manifest["metadata"]["name"]] = found
-
-    async def apply_status(self, job: JobObject, status: Mapping[str, Any]) -> None:
-        self.objects[names.KIND, job.name]["status"] = dict(status)
-
-    async def record(self, job: JobObject, event: Event) -> None:
-        pass
+        if kind == "Node":
+            self.reads += 1
+            if self.refusal:
+                raise ClusterError("no", self.refusal)
+            yield NODE
+            return
+        async for found in super().each(kind, namespace, selector):
+            yield found
 
     def told(self, job: str) -> str:
         """The instances that the job's driver plans for."""

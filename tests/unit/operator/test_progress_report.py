@@ -16,10 +16,13 @@ from sapflow.messages.vectors import Sizes
 from sapflow.planning.extent import Extent
 from sapflow.records.commits import Account, Commit, Cursor, Forecast, Measured, Plan
 from sapflow.records.memory_search import SizeSearch, SizeTrial
+from sapflow_operator import names
 from sapflow_operator.driver_pod.progress import LEAST_SECONDS, NotReported, ProgressReporter, StatusApi
 from sapflow_operator.kinds.training_status import training_status
 
 PATH = "/apis/sapflow.dev/v1alpha1/namespaces/here/trainingjobs/tiny/status"
+
+TINY: Any = {"resource": names.TRAINING_JOB, "namespace": "here", "name": "tiny", "uid": "u"}
 
 
 class ApiServer:
@@ -57,7 +60,9 @@ async def served(server: ApiServer, account: Path) -> AsyncIterator[StatusApi]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        yield StatusApi(url, account, namespace="here", name="tiny", uid="an-uid")
+        yield StatusApi(
+            url, account, resource=names.TRAINING_JOB, namespace="here", name="tiny", uid="an-uid"
+        )
     finally:
         await runner.cleanup()
 
@@ -162,7 +167,7 @@ def test_a_search_reports_the_size_that_it_wants_and_none_before_the_store_has_t
 def test_every_field_it_reports_is_one_that_the_crd_declares(tmp_path: Path) -> None:
     declared = training_status()["properties"]["progress"]["properties"]
     (tmp_path / "token").write_text("t")
-    api = StatusApi("http://127.0.0.1:1", tmp_path, namespace="here", name="tiny", uid="u")
+    api = StatusApi("http://127.0.0.1:1", tmp_path, **TINY)
 
     async def test() -> dict[str, Any]:
         reporter = ProgressReporter(tiny_job(), api)
@@ -227,15 +232,30 @@ def test_no_api_server_at_all_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("t")
 
     async def test() -> None:
-        absent = StatusApi("http://127.0.0.1:1", tmp_path, namespace="here", name="tiny", uid="u")
+        absent = StatusApi("http://127.0.0.1:1", tmp_path, **TINY)
         async with ProgressReporter(tiny_job(), absent) as reporter:
             reporter.committed(commit(1))
-        api = StatusApi("http://127.0.0.1:1", tmp_path, namespace="here", name="tiny", uid="u")
+        api = StatusApi("http://127.0.0.1:1", tmp_path, **TINY)
         with pytest.raises(NotReported, match="does not answer"):
             await api.apply({})
         await api.close()
 
     asyncio.run(test())
+
+
+def test_losses_metrics_and_costs_are_reported_with_six_digits(tmp_path: Path) -> None:
+    """A column of `kubectl get` shows every digit that it is given."""
+    (tmp_path / "token").write_text("t")
+    reporter = ProgressReporter(tiny_job(), StatusApi("http://127.0.0.1:1", tmp_path, **TINY))
+    reporter.begin(extent())
+    spent = Account(cost_usd=0.000012345678901)
+    made = commit(1, loss=0.12345678901234567, accuracy=2 / 3)
+    reporter.committed(made.model_copy(update={"account": spent}))
+    reporter.evaluated(1, {"loss": 1234.5678901, "accuracy": 1 / 3, "auc": 1 / 7})
+    said = reporter.fields()
+    assert (said["loss"], said["accuracy"], said["costUSD"]) == (0.123457, 0.666667, 1.23457e-05)
+    assert (said["validationLoss"], said["validationAccuracy"]) == (1234.57, 0.333333)
+    assert said["validationMetrics"] == {"auc": 0.142857}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
