@@ -36,8 +36,8 @@ from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.errors import CredentialsRefused, EarlierObjects, NotOwned, SecretUnusable
 from sapflow_operator.kind import Kind
 from sapflow_operator.names import Resource
-from sapflow_operator.nodes import Inventory, Node
-from sapflow_operator.observed import FUNCTION_CONTAINER, JobObject, Observed, pods_of
+from sapflow_operator.nodes import Demand, Inventory, Node
+from sapflow_operator.observed import FUNCTION_CONTAINER, JobObject, Observed, has_ended, pods_of
 from sapflow_operator.ownership import owns
 from sapflow_operator.queue import Entry, Queue
 from sapflow_operator.reconcile import plan_deletion, reconcile, troubled
@@ -252,13 +252,27 @@ class Controller:
         return not self._settings.max_instances and self._kind.asks_for_room(job, observed)
 
     async def _room(self, job: JobObject) -> Inventory:
-        """The nodes to plan for. A job also starts if they cannot be read."""
+        """The nodes to plan for, less what other jobs hold. A job also starts if they cannot be read."""
         try:
             async with self._observing:
-                return Inventory(await self._nodes())
+                return Inventory(await self._nodes()).without(await self._held_by_others(job))
         except ClusterError as error:
             logs.event(logger, logging.WARNING, "nodes not read", job=job.name, message=str(error))
             return Inventory()
+
+    async def _held_by_others(self, job: JobObject) -> list[tuple[str, Demand]]:
+        """The nodes and requests of the pods of all other jobs."""
+        found: list[tuple[str, Demand]] = []
+        for namespace in self._settings.namespaces or (None,):
+            async for pod in self._cluster.each("Pod", namespace, names.JOB_LABEL):
+                node = pod.get("spec", {}).get("nodeName")
+                if (
+                    node
+                    and not has_ended(pod)
+                    and pod["metadata"].get("labels", {}).get(names.UID_LABEL) != job.uid
+                ):
+                    found.append((node, Demand.of(pod)))
+        return found
 
     async def _inventory(self, claims: Sequence[Mapping[str, Any]]) -> Inventory:
         """The nodes and volumes of cells; empty if the chart does not allow reading them."""

@@ -162,11 +162,7 @@ class Observed:
 
     def pods_of(self, *roles: str) -> list[Object]:
         """The pods of these roles that have not ended."""
-        return [
-            pod
-            for pod in self.pods
-            if _role(pod) in roles and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
-        ]
+        return [pod for pod in self.pods if _role(pod) in roles and not has_ended(pod)]
 
     def names_of(self, kind: str) -> list[str]:
         """The names of all children of a kind."""
@@ -254,6 +250,11 @@ def pods_of(job: JobObject, pods: Iterable[Object], children: Iterable[Object]) 
         if names.kind_of(pod["metadata"].get("labels", {})) == job.resource.kind
         and _belongs(job, pod["metadata"], makers)
     ]
+
+
+def has_ended(pod: Object) -> bool:
+    """Whether a pod holds nothing any more."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _belongs(job: JobObject, metadata: Mapping[str, Any], makers: set[str]) -> bool:

@@ -49,7 +49,9 @@ def test_a_job_that_names_no_merge_tree_is_planned_by_its_driver(namespace: str)
     assert progress["forecastCostError"] < 3
     (driver,) = read("jobs", "-n", namespace)["items"]
     (container,) = driver["spec"]["template"]["spec"]["containers"]
-    assert int(variables_of(container)["SAPFLOW_MAX_INSTANCES"]) == sum(map(_room, read("nodes")["items"]))
+    # The driver and a merger need room, too, and so do pods of other jobs that are still there.
+    told = int(variables_of(container)["SAPFLOW_MAX_INSTANCES"])
+    assert 0 < told < sum(map(_room, read("nodes")["items"]))
 
 
 def _room(node: dict[str, Any]) -> int:

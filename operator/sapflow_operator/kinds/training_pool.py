@@ -17,7 +17,8 @@ from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.rules import s3_location
 from sapflow.spec.training_job import Metadata, StorageSpec, TrainingJob
 from sapflow_operator import names
-from sapflow_operator.nodes import Inventory
+from sapflow_operator.nodes import Demand, Inventory
+from sapflow_operator.resources.driver_job import DRIVER_MILLIS
 from sapflow_operator.settings import Image
 from sapflow_operator.wanted import Group, Wanted, stored
 
@@ -156,9 +157,16 @@ class TrainingPool(Wanted):
         return (asked and asked.size) or CELL_SIZE, asked.storage_class_name if asked else None
 
     def on(self, inventory: Inventory) -> Self:
-        """With the number of workers that the nodes would hold as `maxInstances`, unless the chart sets it."""
-        memory, millis = parse_quantity(self.memory("worker")), self.cpu_request("worker") + SIDECAR_MILLIS
-        return self.with_room_for(self.settings.max_instances or inventory.room(memory, millis) or 0)
+        """With the number of workers that the nodes have room for, beside the driver, a merger and what others hold, as
+        `maxInstances`, unless the chart sets it."""
+        worker, merger = (
+            Demand(parse_quantity(self.memory(role)), self.cpu_request(role) + SIDECAR_MILLIS)
+            for role in self.roles
+        )
+        driver = Demand(parse_quantity(self.settings.driver_memory), DRIVER_MILLIS)
+        beside = [driver] if self.job.spec.merge.reuse_workers else [driver, merger]
+        room = inventory.room(worker.memory, worker.millis, beside)
+        return self.with_room_for(self.settings.max_instances or room or 0)
 
 
 def check(wanted: TrainingPool) -> None:

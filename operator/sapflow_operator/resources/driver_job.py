@@ -10,6 +10,8 @@ from sapflow_operator.wanted import Wanted
 CRASHES = 50
 """Number of crashes after which the job fails; after each one the driver continues from the last commit."""
 GRACE_SECONDS = 20
+DRIVER_MILLIS = 100
+"""The driver's CPU request in thousandths."""
 _SCRAPED = {
     "prometheus.io/scrape": "true",
     "prometheus.io/port": str(names.DRIVER_METRICS_PORT),
@@ -86,7 +88,10 @@ def _container(wanted: Wanted, ends: datetime | None) -> dict[str, Any]:
         ],
         "ports": [{"name": "metrics", "containerPort": names.DRIVER_METRICS_PORT}],
         # There is no CPU limit, because every step waits for the driver.
-        "resources": {"limits": {"memory": memory}, "requests": {"cpu": "100m", "memory": memory}},
+        "resources": {
+            "limits": {"memory": memory},
+            "requests": {"cpu": f"{DRIVER_MILLIS}m", "memory": memory},
+        },
         "securityContext": pod.CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [

@@ -241,6 +241,6 @@ def _json(data: bytes | str) -> dict[str, Any]:
     """The object of an answer; empty if it is no JSON object."""
     try:
         found = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -62,7 +62,7 @@ def _read(store: Store, key: str) -> dict[str, Any]:
     """A JSON record. Raises StoreError."""
     try:
         found = json.loads(bytes(store.read(key)))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptObject(f"object {key} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise CorruptObject(f"object {key} is no record")

@@ -11,7 +11,8 @@ from test_operator_reconcile import World
 from sapflow.spec.document import parse
 from sapflow_operator.cells import decide
 from sapflow_operator.kinds.training_pool import SIDECAR_MILLIS
-from sapflow_operator.nodes import Inventory, Node, amount
+from sapflow_operator.nodes import Demand, Inventory, Node, amount
+from sapflow_operator.resources.driver_job import DRIVER_MILLIS
 
 GIB = 1 << 30
 
@@ -104,10 +105,41 @@ def test_where_nodes_are_not_known_or_not_there_yet_any_number_may_fit() -> None
 def test_a_driver_plans_for_the_workers_that_the_nodes_hold() -> None:
     memory = {"worker": "1Gi", "merger": "256Mi"}
     inventory = Inventory([node("one", memory=3 * GIB), node("two", memory=2 * GIB + 5)])
-    assert Standing(inventory, memory=memory).told() == "5"
+    # Of five, the driver and a merger take the place of one.
+    assert Standing(inventory, memory=memory).told() == "4"
+    assert Standing(inventory, memory=memory, merge={"reuseWorkers": True}).told() == "4"
     # A tenth of the limit is requested, and Knative's sidecar asks beside it.
-    few = Inventory([node("one", millis=2 * (100 + SIDECAR_MILLIS))])
-    assert Standing(few, memory=memory, cpu={"worker": "1"}).told() == "2"
+    besides = DRIVER_MILLIS + 100 + SIDECAR_MILLIS
+    few = Inventory([node("one", millis=2 * (100 + SIDECAR_MILLIS) + besides)])
+    assert Standing(few, memory=memory, cpu={"worker": "1", "merger": "1"}).told() == "2"
+
+
+def test_a_driver_whose_job_has_no_room_now_plans_for_one_worker_and_not_for_any_number() -> None:
+    assert Standing(Inventory([node("one", memory=GIB)]), memory={"worker": "1Gi"}).told() == "1"
+    full = Inventory([node("one", memory=GIB)]).without([("one", Demand(GIB, 1))])
+    assert full.room(GIB // 2, 1) == 1
+    assert Inventory([node("one", memory=GIB, millis=10)]).room(GIB, 100) is None
+
+
+def test_what_pods_of_others_hold_is_no_room() -> None:
+    pod = {
+        "spec": {
+            "containers": [
+                {"resources": {"requests": {"memory": "1Gi", "cpu": "100m"}}},
+                {"resources": {"requests": {"cpu": "25m"}}},
+                {},
+            ]
+        }
+    }
+    demand = Demand.of(pod)
+    assert demand == Demand(GIB, 125)
+    nodes = Inventory([node("one", memory=4 * GIB), node("two", memory=4 * GIB)])
+    left = nodes.without([("one", demand), ("one", demand), ("elsewhere", demand)])
+    assert (nodes.room(GIB, 1), left.room(GIB, 1)) == (8, 6)
+    assert left.nodes is not None
+    assert [each.millis for each in left.nodes] == [4000 - 250, 4000]
+    assert [each.pods for each in left.nodes] == [108, 110]
+    assert Inventory().without([("one", demand)]).nodes is None
 
 
 def test_what_the_chart_says_goes_before_what_is_counted() -> None:

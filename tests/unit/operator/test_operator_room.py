@@ -72,7 +72,24 @@ def reconciled(cluster: OneNode, *jobs: str, settings: Settings = SETTINGS) -> O
 
 def test_nodes_are_read_once_when_a_driver_is_about_to_start() -> None:
     cluster = reconciled(OneNode("a"), "a")
-    assert (cluster.told("a"), cluster.reads) == ("10", 1)
+    assert (cluster.told("a"), cluster.reads) == ("9", 1), "beside the driver and a merger"
+
+
+def test_what_other_jobs_hold_is_no_room_and_what_ended_or_is_the_jobs_own_is() -> None:
+    cluster = OneNode("a")
+    asked = {"resources": {"requests": {"memory": "2Gi", "cpu": "100m"}}}
+    for uid, phase in (
+        ("uid-b", "Running"),
+        ("uid-c", "Pending"),
+        ("uid-d", "Succeeded"),
+        ("uid-a", "Running"),
+    ):
+        labels = {names.JOB_LABEL: uid[-1], names.UID_LABEL: uid}
+        cluster.add(
+            "Pod", f"pod-{uid}", metadata={"labels": labels, "creationTimestamp": "2026-01-01T00:00:00Z"},
+            spec={"nodeName": "one", "containers": [asked]}, status={"phase": phase},
+        )  # fmt: skip
+    assert reconciled(cluster, "a").told("a") == "5"
 
 
 def test_nodes_are_not_read_where_the_chart_says_how_many() -> None:
