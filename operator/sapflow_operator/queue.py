@@ -75,7 +75,7 @@ class Queue:
     def could_not_start(self, uid: str) -> list[Entry]:
         """Take the slot from a job that was admitted in vain. Returns the jobs that may be admitted because of this."""
         entry = self._entries.get(uid)
-        if entry is None or entry.started:
+        if entry is None or entry.started or not entry.active:
             return []
         self._admitted.discard(uid)
         self._entries[uid] = replace(entry, broken=True)
