@@ -86,7 +86,7 @@ class Inventory:
 
     nodes: Sequence[Node] | None = None
     volumes: Mapping[str, Object] = field(default_factory=dict)
-    whole: Sequence[Node] | None = None
+    capacity: Sequence[Node] | None = None
     """The nodes with all that they have, if `nodes` are less what pods hold."""
 
     def room(self, memory: int, millis: int, beside: Sequence[Demand] = ()) -> int | None:
@@ -95,7 +95,9 @@ class Inventory:
         None if nodes are not known or none would hold such a pod even if it held nothing else; otherwise 1 at least,
         because others end.
         """
-        if not any(node.schedulable and node.room(memory, millis) for node in self.whole or self.nodes or ()):
+        if not any(
+            node.schedulable and node.room(memory, millis) for node in self.capacity or self.nodes or ()
+        ):
             return None
         usable = [node for node in self.nodes or () if node.schedulable]
         for demand in beside:
@@ -111,7 +113,7 @@ class Inventory:
         for name, demand in held:
             if name in found:
                 found[name] = found[name].without(demand)
-        return replace(self, nodes=list(found.values()), whole=self.nodes)
+        return replace(self, nodes=list(found.values()), capacity=self.nodes)
 
 
 def amount(quantity: str) -> Decimal:
