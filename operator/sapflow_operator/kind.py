@@ -90,6 +90,10 @@ class Kind(ABC, Generic[AnyWanted]):
         """With its functions packed into cells, if it has any. Raises SpecError."""
         return wanted
 
+    def no_room(self, wanted: AnyWanted, inventory: Inventory) -> str:
+        """Why it is no use to start the driver now: the nodes have no room for its functions; '' if they may have."""
+        return ""
+
     def planned_on(self, wanted: AnyWanted, inventory: Inventory) -> AnyWanted:
         """With the facts about nodes that its driver gets when it starts."""
         return wanted

@@ -92,8 +92,7 @@ class Inventory:
     def room(self, memory: int, millis: int, beside: Sequence[Demand] = ()) -> int | None:
         """Like `Node.room`, for all nodes together, `beside` the pods that the job needs in any case.
 
-        None if nodes are not known or none would hold such a pod even if it held nothing else; otherwise 1 at least,
-        because others end.
+        None if nodes are not known or none would hold such a pod even if it held nothing else: then nodes may be added.
         """
         if not any(
             node.schedulable and node.room(memory, millis) for node in self.capacity or self.nodes or ()
@@ -103,7 +102,7 @@ class Inventory:
         for demand in beside:
             usable.sort(key=lambda node: (node.memory, node.millis), reverse=True)
             usable[0] = usable[0].without(demand)
-        return max(1, sum(node.room(memory, millis) for node in usable))
+        return sum(node.room(memory, millis) for node in usable)
 
     def without(self, held: Sequence[tuple[str, Demand]]) -> "Inventory":
         """With less free on nodes that hold pods: pairs of a node's name and what a pod asks of it."""

@@ -255,6 +255,9 @@ class _Reconciler:
         if driver.state == "absent" and not self._observed.known(services(wanted)):
             # If a driver resolved their names now, DNS would cache for seconds that they do not exist.
             self._conditions.mark_starting("Knative takes the functions on")
+        elif driver.state == "absent" and (why := self._kind.no_room(wanted, self._observed.inventory)):
+            # A driver would hold a part of the room that its own functions wait for.
+            self._conditions.mark_starting(why)
         elif driver.state == "absent":
             ready = self._kind.planned_on(wanted, self._observed.inventory)
             self._actions.append(Apply(resources.driver(ready, self._ends)))

@@ -115,6 +115,11 @@ class TrainingJobKind(Kind[TrainingPool]):
             reconciliation.status["placement"] = {**status, "nodes": nodes}
         return replace(wanted, job=cells.decided(job, status), packed=found)
 
+    def no_room(self, wanted: TrainingPool, inventory: Inventory) -> str:
+        if wanted.settings.max_instances or wanted.room(inventory) != 0:
+            return ""
+        return "waits: nodes have no room for its driver and functions beside those of other jobs"
+
     def planned_on(self, wanted: TrainingPool, inventory: Inventory) -> TrainingPool:
         return wanted.on(inventory)
 

@@ -157,16 +157,18 @@ class TrainingPool(Wanted):
         return (asked and asked.size) or CELL_SIZE, asked.storage_class_name if asked else None
 
     def on(self, inventory: Inventory) -> Self:
-        """With the number of workers that the nodes have room for, beside the driver, a merger and what others hold, as
-        `maxInstances`, unless the chart sets it."""
+        """With the number of workers that the nodes have room for as `maxInstances`, unless the chart sets it."""
+        return self.with_room_for(self.settings.max_instances or self.room(inventory) or 0)
+
+    def room(self, inventory: Inventory) -> int | None:
+        """The number of workers that fit beside the driver, a merger and what others hold; None if it is not known."""
         worker, merger = (
             Demand(parse_quantity(self.memory(role)), self.cpu_request(role) + SIDECAR_MILLIS)
             for role in self.roles
         )
         driver = Demand(parse_quantity(self.settings.driver_memory), DRIVER_MILLIS)
         beside = [driver] if self.job.spec.merge.reuse_workers else [driver, merger]
-        room = inventory.room(worker.memory, worker.millis, beside)
-        return self.with_room_for(self.settings.max_instances or room or 0)
+        return inventory.room(worker.memory, worker.millis, beside)
 
 
 def check(wanted: TrainingPool) -> None:

@@ -1,18 +1,27 @@
 """What the operator makes of a store's answers when it asks for credentials."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.memory_cluster import MemoryCluster
+from helpers.operator_settings import SETTINGS
 from helpers.quiet_server import QuietServer
 
-from sapflow.errors import StoreUnavailable
+from sapflow.errors import CorruptObject, StoreUnavailable
+from sapflow.objects import keys
 from sapflow.objects.stores.credentials import Credentials
-from sapflow_operator.errors import CredentialsRefused
+from sapflow.objects.stores.factory import open_store
+from sapflow_operator import cells, names
+from sapflow_operator.errors import CredentialsRefused, SecretUnusable
+from sapflow_operator.store import objects
 from sapflow_operator.store.credentials import Issuer
+from sapflow_operator.store.owners import owner_of
 from sapflow_operator.wanted import Place
 
 OWNER = Credentials("owner", "0" * 32)
@@ -90,3 +99,32 @@ def test_an_answer_that_is_not_the_stores_is_a_refusal_in_words(status: int, bod
         asked.issue("uid", "sklearn:digits", 900)
     with issuer(answer, admin, share=True) as asked:
         assert asked.issue("uid", "sklearn:digits", 900).kind == "shared"
+
+
+@pytest.mark.parametrize("value", ["no base64 at all!", "/////w=="])
+def test_a_secret_whose_keys_are_no_text_is_unusable_in_words(value: str) -> None:
+    cluster = MemoryCluster()
+    cluster.add("Secret", "mine", data={"access-key": value, "secret-key": value})
+    place = Place("http://minio:9000", "bucket", "us-east-1", "mine")
+    with pytest.raises(SecretUnusable, match="are no text"):
+        asyncio.run(owner_of(place, "team", cluster, SETTINGS))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"<html/>"])
+def test_an_outcome_or_checkpoint_that_is_no_record_is_an_error_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    store, prefix = open_store(str(tmp_path)), keys.job("u")
+    store.create(keys.result(prefix, "outcome.json"), body)
+    store.create(keys.checkpoint(prefix, 3), body)
+    monkeypatch.setattr(objects, "open_store", lambda url, owner: open_store(str(tmp_path)))
+    place = Place("http://minio:9000", "bucket", "us-east-1")
+    with pytest.raises(CorruptObject, match=r"outcome\.json"):
+        objects.read_outcome(place, OWNER, "u")
+    with pytest.raises(CorruptObject, match=r"checkpoints/3\.json"):
+        objects.remove(place, OWNER, "u", keep=True)
+
+
+def test_a_packing_that_somebody_broke_is_decided_again() -> None:
+    for text in ("", "{", "[]", '{"cells": 1}'):
+        assert cells.standing({"data": {names.PLACEMENT_KEY: text}}) is None

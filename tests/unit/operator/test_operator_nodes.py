@@ -114,11 +114,20 @@ def test_a_driver_plans_for_the_workers_that_the_nodes_hold() -> None:
     assert Standing(few, memory=memory, cpu={"worker": "1", "merger": "1"}).told() == "2"
 
 
-def test_a_driver_whose_job_has_no_room_now_plans_for_one_worker_and_not_for_any_number() -> None:
-    assert Standing(Inventory([node("one", memory=GIB)]), memory={"worker": "1Gi"}).told() == "1"
-    full = Inventory([node("one", memory=GIB)]).without([("one", Demand(GIB, 1))])
-    assert full.room(GIB // 2, 1) == 1
+def test_a_driver_whose_functions_have_no_room_is_not_started_and_holds_none_itself() -> None:
+    full = Inventory([node("one", memory=4 * GIB)]).without([("one", Demand(3 * GIB, 1))])
+    world = Standing(full, memory={"worker": "1Gi", "merger": "256Mi"})
+    world.settle()
+    assert ("Job", "a-driver") not in world.objects
+    assert world.reason() == ("Unknown", "Starting")
+    assert "no room" in world.condition("Succeeded")["message"]
+    world.inventory = Inventory([node("one", memory=4 * GIB)])
+    assert world.told() == "3"
+
+
+def test_where_no_node_could_ever_hold_a_worker_a_driver_starts_because_nodes_may_be_added() -> None:
     assert Inventory([node("one", memory=GIB, millis=10)]).room(GIB, 100) is None
+    assert Standing(Inventory([node("one", memory=GIB)]), memory={"worker": "2Gi"}).told() == "0"
 
 
 def test_what_pods_of_others_hold_is_no_room() -> None:
