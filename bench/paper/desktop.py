@@ -12,7 +12,9 @@ import torch
 
 from sapflow import models
 from sapflow.data.blocks import Manifest
-from sapflow.data.sampler import EpochOrder, Reader
+from sapflow.data.dealing import Deal
+from sapflow.data.order import Orders
+from sapflow.data.sampler import Reader
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
@@ -63,21 +65,16 @@ def _batches(job: TrainingJob, manifest: Manifest, store: Store, uid: str, steps
     """The samples of each step, in pieces of a worker's batch, as they lie in memory."""
     data = job.spec.data
     reader = Reader(store, keys.data(keys.job(uid)), manifest)
-    size, total = job.spec.workers * data.batch_size, manifest.train_samples
+    orders = Orders(manifest.train, job.spec.algorithm.seed)
+    deal = Deal(manifest.train_samples, data.batch_size, job.spec.workers)
     found: list[Batch] = []
-    epoch, used = 0, 0
-    order = EpochOrder(manifest.train, job.spec.algorithm.seed, epoch)
     while len(found) < steps:
-        end = min(used + size, total)
+        epoch, step = divmod(len(found), deal.steps)
         pieces = []
-        for begin in range(used, end, data.batch_size):
-            features, targets = reader.batch(order, begin, min(begin + data.batch_size, end))
+        for shares in filter(None, (deal.shares(rank, step) for rank in range(deal.workers))):
+            features, targets = reader.batch(orders.locate(epoch, shares))
             pieces.append((torch.from_numpy(features), torch.from_numpy(targets)))
         found.append(pieces)
-        used = end
-        if used == total:
-            epoch, used = epoch + 1, 0
-            order = EpochOrder(manifest.train, job.spec.algorithm.seed, epoch)
     return found
 
 

@@ -20,7 +20,7 @@ from bench.stores import MinioPlace
 from sapflow.algorithms import optimizers
 from sapflow.messages.documents import Document
 from sapflow.messages.refs import Ref
-from sapflow.messages.requests import MergeRequest, TrainRequest
+from sapflow.messages.requests import MergeRequest, Slice, TrainRequest
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.monitoring.report.charts import Line
 from sapflow.objects import contribution
@@ -105,8 +105,7 @@ async def _broadcast(functions: EmbeddedRuntime, key: str, count: int) -> float:
             params=[Part(key=key, start=0, stop=PARAMETERS)],
             sizes=sizes,
             epoch=0,
-            begin=0,
-            end=1,
+            slices=[Slice(range=(0, 1), window=1, begin=0, end=1)],
             outputs=[Ref(key=f"{key}/{rank}", start=0, stop=PARAMETERS)],
         )
         for rank in range(count)

@@ -58,6 +58,7 @@ def create_app(role: str, handlers: Mapping[str, Handler], settings: Settings, b
         born,
         settings.memory_bytes,
         grace_seconds=settings.grace_seconds,
+        runs_on=settings.runs_on,
     )
 
     async def healthz(request: Request) -> Response:

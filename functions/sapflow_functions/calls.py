@@ -86,16 +86,19 @@ class Function:
         memory_bytes: int | None = None,
         *,
         grace_seconds: float = 20.0,
+        runs_on: bool = False,
     ) -> None:
         """`token` returns '' and `store` is None until `configure` is called. `born` is time.monotonic() at the start.
         `memory_bytes` is the memory limit, which every answer reports. A handler that is at work `grace_seconds`
-        after its deadline hangs, and the process ends: it would answer Busy for ever and look well."""
+        after its deadline hangs, and the process ends: it would answer Busy for ever and look well. `runs_on`: the
+        process runs between calls."""
         self.role = role
         self.metrics = Metrics(role)
         self._handlers = handlers
         self._token = token
         self._store = store
         self._born = born
+        self._memory_bytes, self._runs_on = memory_bytes, runs_on
         self._memory = {} if memory_bytes is None else {MEMORY_HEADER: str(memory_bytes)}
         self._grace = grace_seconds
         self._called = False
@@ -159,7 +162,8 @@ class Function:
             return Answer.error(421, "WrongCell", message)
         arrived = time.monotonic()
         channels = open_channels(self._store, request.pop(frames.ATTACHMENTS, None) or {})
-        context = Context(self._store, channels, min(deadline, arrived + seconds))
+        until = min(deadline, arrived + seconds)
+        context = Context(self._store, channels, until, self._memory_bytes, self._runs_on)
         self._current = context
         headers = dict(self._memory)
         if not self._called:

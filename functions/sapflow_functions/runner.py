@@ -27,6 +27,10 @@ class Context:
     channels: Channels
     deadline: float = math.inf
     """The value of time.monotonic() at which the platform ends this call."""
+    memory_bytes: int | None = None
+    """The function's memory limit, if the platform tells it."""
+    runs_on: bool = False
+    """Whether the process also runs between calls, so that it may go on with work that no answer waits for."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     """Set when nobody needs the answer any more: the instance must stop, or the caller has disconnected."""
 

@@ -36,6 +36,8 @@ class Settings:
     """The function's memory limit, if the platform tells it."""
     cell: tuple[int, str, str] | None = None
     """For placed jobs: the number of the function's cell, the mount point of its volume, and its node."""
+    runs_on: bool = True
+    """Whether the process also runs between calls; OpenWhisk freezes its containers there."""
 
     @classmethod
     def read(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "Settings":
@@ -74,6 +76,7 @@ class Settings:
             grace_seconds=float(grace),
             memory_bytes=None if memory is None else int(memory),
             cell=cell,
+            runs_on=OPENWHISK not in environ,
         )
 
 

@@ -90,7 +90,7 @@ class Engine(Protocol):
     def backward(
         self, request: TrainRequest, micro: int, begin: int, end: int, timing: Timing
     ) -> tuple[float, Mapping[str, float]]:
-        """Forward and backward of the samples from `begin` to `end` of the request's epoch, its micro-batch number
+        """Forward and backward of the request's samples from `begin` to `end`, counted from 0, its micro-batch number
         `micro`; the gradient of their summed loss is added in place. The loss, and the task's other sums."""
 
 
@@ -101,7 +101,7 @@ class AlgorithmWorker(ABC):
         """Prepare for the request's samples."""
         self.engine, self.request, self.vectors = engine, request, engine.vectors
         self.batches = self.cut()
-        """Ranges of the micro-batches in the epoch's order."""
+        """Ranges of the micro-batches among the request's samples."""
         self.first = 0
         """The first micro-batch that is left."""
         self.loss = 0.0
@@ -111,7 +111,7 @@ class AlgorithmWorker(ABC):
 
     @property
     def samples(self) -> int:
-        return self.request.end - self.request.begin
+        return self.request.samples
 
     @abstractmethod
     def cut(self) -> list[tuple[int, int]]:

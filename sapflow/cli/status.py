@@ -143,7 +143,7 @@ def _progress(session: Session, last: Commit) -> dict[str, Any]:
         body["accuracy"] = last.measured.accuracy
     manifest = find_manifest(session)
     if manifest is not None:
-        extent = Extent.of(session.job, manifest.train_samples)
+        extent = Extent.of(session.job, manifest.train_samples).after(last)
         body |= {"done": extent.done(last), "total": extent.total, "unit": extent.unit}
     return body
 

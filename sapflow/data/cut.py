@@ -147,6 +147,14 @@ def data_changed(uid: str, changed: Sequence[str]) -> str:
     )
 
 
+def no_step(per_step: int, samples: int) -> str:
+    """What is wrong with dropLast where no step would be left."""
+    return (
+        f"leaves no step: one takes {per_step:,} samples, and there are {samples:,}; leave it out, or lower "
+        "data.batchSize, workers or algorithm.localSteps"
+    )
+
+
 def beside(source: str, store: str) -> str:
     """An s3:// URL, completed with the endpoint and region of the store's URL if it has none of its own."""
     parts, own = urlsplit(source), urlsplit(store)
@@ -160,6 +168,9 @@ def check_data(job: TrainingJob, manifest: Manifest) -> None:
     problems = []
     if manifest.train_samples < 1:
         problems.append(("spec.data.source", "has no training samples"))
+    per_step = job.spec.workers * job.spec.data.batch_size * job.spec.algorithm.facts.local_steps
+    if job.spec.data.drop_last and 0 < manifest.train_samples < per_step:
+        problems.append(("spec.data.dropLast", no_step(per_step, manifest.train_samples)))
     task = manifest.task_for(scale_target=bool(job.spec.data.scale_target))
     problems += task.problems(job.spec, manifest.validation_samples)
     if problems:

@@ -170,9 +170,26 @@ def decode_block(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A block's features [count, *shape] and targets, as views. Raises CorruptObject."""
     arrays, _ = safetensor.decode(buffer, key)
-    if arrays.keys() != {"features", "targets"}:
-        raise CorruptObject(f"block {key} has the tensors {', '.join(arrays)}, not features and targets")
-    features, targets = arrays["features"], arrays["targets"]
+    check_block(safetensor.decode_header(buffer, key), key, manifest, count)
+    return arrays["features"], arrays["targets"]
+
+
+def block_header_size(manifest: Manifest, count: int) -> int:
+    """The size of the header of a training block of `count` samples; one of narrower values may have a smaller one."""
+    target = np.dtype(TASKS[manifest.task].stored)
+    tensors = {
+        "targets": (target, (count, *manifest.target_shape)),
+        "features": (np.dtype(manifest.dtype), (count, *manifest.shape)),
+    }
+    return len(safetensor.encode_header(tensors, {}))
+
+
+def check_block(header: safetensor.Header, key: str, manifest: Manifest, count: int) -> None:
+    """Check that a block of `count` samples has what the manifest promises. Raises CorruptObject."""
+    tensors = header.tensors
+    if tensors.keys() != {"features", "targets"}:
+        raise CorruptObject(f"block {key} has the tensors {', '.join(tensors)}, not features and targets")
+    features, targets = tensors["features"], tensors["targets"]
     target_type = TASKS[manifest.task].stored
     allowed = ("uint8",) if manifest.dtype == "uint8" else ("uint8", "float32")
     if features.shape != (count, *manifest.shape) or features.dtype.name not in allowed:
@@ -185,4 +202,3 @@ def decode_block(
             f"block {key} has targets {targets.dtype} {list(targets.shape)}; the manifest promises "
             f"{target_type} {[count, *manifest.target_shape]}"
         )
-    return features, targets

@@ -1,158 +1,29 @@
-"""The order of samples in an epoch, and reading batches in that order. Depends on numpy alone.
+"""Reading batches: the samples of an order, or of the validation set, scaled. Depends on numpy alone.
 
-An epoch permutes the blocks. Then `window` consecutive blocks at a time are taken together, and their samples are
-permuted. All permutations follow from (seed, epoch). So a step reads few blocks, and any division of 0 … N−1 into
-ranges reads every sample exactly once.
+A batch reads the pieces of the windows that it touches, which are then warm for the rank's next batches. Those of the
+next batch can be read ahead, in a thread of their own.
 """
 
-import time
+import threading
 from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 import numpy as np
 
 from sapflow.data.chunks import Part
-from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest, block_key, decode_block
+from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest
+from sapflow.data.order import Location, Piece, Rows
+from sapflow.data.piece_cache import Key, PieceCache
+from sapflow.data.piece_reader import PieceReader, Samples
+from sapflow.data.read_ahead import ReadAhead
 from sapflow.data.read_counter import ReadCounter
-from sapflow.data.shuffle import permutation
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store
 from sapflow.tasks.registry import TASKS
 
-WINDOW = 4
-_BLOCKS, _SAMPLES = 1, 2
-_KEPT_WINDOWS = 2
-
-
-def steps_per_epoch(samples: int, per_step: int) -> int:
-    """The number of steps that use `samples` once, `per_step` in each; the last step may have fewer."""
-    return -(-samples // per_step)
-
-
-def split(begin: int, end: int, workers: int) -> list[tuple[int, int]]:
-    """The range of each rank: `begin` to `end` divided as evenly as possible. A rank's range may be empty."""
-    count = end - begin
-    return [(begin + r * count // workers, begin + (r + 1) * count // workers) for r in range(workers)]
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some rows of one block: their numbers, int64 [n]."""
-
-    block: int
-    rows: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where a range of samples lies: the rows of all pieces one after the other, permuted by `order`.
-
-    `order` is int64 [n], or None if the rows are in the right order already.
-    """
-
-    pieces: list[Piece]
-    order: np.ndarray | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Blocks that are shuffled together. `order[i]` is the place of the i-th sample if the blocks are laid end to end;
-    they start at `starts`."""
-
-    blocks: np.ndarray
-    starts: np.ndarray
-    order: np.ndarray
-
-
-class EpochOrder:
-    """The order in which one epoch uses the samples of blocks that have `counts` samples each."""
-
-    def __init__(self, counts: Sequence[int], seed: int, epoch: int, window: int = WINDOW) -> None:
-        self._seed = (seed, epoch)
-        self._counts = np.asarray(counts, dtype=np.int64)
-        self._blocks = permutation(len(counts), seed, epoch, _BLOCKS)
-        self._width = window
-        ordered = [counts[block] for block in self._blocks]
-        sizes = [sum(ordered[start : start + window]) for start in range(0, len(ordered), window)]
-        self._starts: list[int] = [0, *accumulate(sizes)]
-        self._windows: OrderedDict[int, _Window] = OrderedDict()
-
-    def __len__(self) -> int:
-        """The number of samples in the epoch."""
-        return self._starts[-1]
-
-    def locate(self, begin: int, end: int) -> Location:
-        """Where samples `begin` to `end` of the epoch lie. Raises IndexError past its end."""
-        if not 0 <= begin <= end <= len(self):
-            raise IndexError(f"samples {begin} to {end} of an epoch of {len(self)}")
-        found: list[Location] = []
-        at = begin
-        while at < end:
-            number = bisect_right(self._starts, at) - 1
-            first, stop = self._starts[number], min(end, self._starts[number + 1])
-            found.append(_located(self._window(number), at - first, stop - first))
-            at = stop
-        return found[0] if len(found) == 1 else _joined(found)
-
-    def _window(self, number: int) -> _Window:
-        found = self._windows.get(number)
-        if found is None:
-            blocks = self._blocks[number * self._width : (number + 1) * self._width]
-            ends = np.cumsum(self._counts[blocks])
-            order = permutation(int(ends[-1]), *self._seed, _SAMPLES, number)
-            found = _Window(blocks, np.concatenate(([0], ends[:-1])), order)
-            while len(self._windows) >= _KEPT_WINDOWS:
-                self._windows.popitem(last=False)
-            self._windows[number] = found
-        self._windows.move_to_end(number)
-        return found
-
-
-def _located(window: _Window, begin: int, end: int) -> Location:
-    """Where the window's samples `begin` to `end` lie, grouped by block, so that each block is read once."""
-    picked = window.order[begin:end]
-    if len(window.blocks) == 1:
-        return Location([Piece(int(window.blocks[0]), picked)], None)
-    # For a handful of blocks, comparisons and a radix sort of bytes are several times faster than searchsorted.
-    slots = np.zeros(len(picked), np.uint8)
-    for start in window.starts[1:]:
-        slots += picked >= start
-    grouping = slots.argsort(kind="stable")
-    grouped = picked[grouping]
-    stops = np.bincount(slots, minlength=len(window.blocks)).cumsum().tolist()
-    pieces = [
-        Piece(int(block), grouped[first:stop] - start)
-        for block, start, first, stop in zip(window.blocks, window.starts, [0, *stops], stops, strict=False)
-        if stop > first
-    ]
-    order = np.empty(len(picked), np.int64)
-    order[grouping] = np.arange(len(picked))
-    return Location(pieces, order)
-
-
-def _joined(parts: Sequence[Location]) -> Location:
-    """Consecutive ranges as one."""
-    pieces: list[Piece] = []
-    orders: list[np.ndarray] = []
-    rows = 0
-    for part in parts:
-        count = sum(len(piece.rows) for piece in part.pieces)
-        orders.append((np.arange(count) if part.order is None else part.order) + rows)
-        pieces += part.pieces
-        rows += count
-    return Location(pieces, np.concatenate(orders) if orders else None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A decoded block: flat features [n, f], targets as stored, and its bytes in memory."""
-
-    features: np.ndarray
-    targets: np.ndarray
-    size: int
+FIRST_ROOM = 8 * MAX_BLOCK_BYTES
+"""Bytes that a reader keeps as long as nobody has told it how much memory there is."""
 
 
 class _Scratch:
@@ -170,21 +41,19 @@ class _Scratch:
 
 
 class Reader:
-    """Reads batches of a data set, and caches the blocks used last, up to `cache_bytes`. Not thread-safe."""
+    """Reads batches of a data set, and keeps pieces of blocks, up to `cache_bytes`. For one thread."""
 
     def __init__(
-        self,
-        store: Store,
-        prefix: str,
-        manifest: Manifest,
-        *,
-        cache_bytes: int = 2 * WINDOW * MAX_BLOCK_BYTES,
+        self, store: Store, prefix: str, manifest: Manifest, *, cache_bytes: int = FIRST_ROOM
     ) -> None:
-        self._store, self._prefix, self._manifest = store, prefix, manifest
+        self._manifest = manifest
         self.counter = ReadCounter()
         """Counts what is read from the store; whoever answers a call takes the counts."""
-        self._cache_bytes, self._cached_bytes = cache_bytes, 0
-        self._blocks: OrderedDict[tuple[Part, int], _Block] = OrderedDict()
+        self._pieces = PieceReader(store, prefix, manifest, self.counter)
+        self._cache = PieceCache(cache_bytes)
+        self._lock = threading.Lock()
+        self._ahead = ReadAhead(self._read_ahead)
+        self._last_validation: tuple[Key, Samples] | None = None
         self._width = int(np.prod(manifest.shape))
         self._target_type = np.dtype(TASKS[manifest.task].batched)
         self._scale = _factor(manifest.scale, neutral=1.0)
@@ -194,46 +63,91 @@ class Reader:
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes of the blocks that are kept."""
-        return self._cached_bytes
+        """Bytes of the pieces that are kept."""
+        return self._cache.bytes
 
-    def batch(self, order: EpochOrder, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """Samples `begin` to `end` of the epoch, in its order.
+    @property
+    def most_cached_bytes(self) -> int:
+        """The most bytes of pieces that were kept at once."""
+        return self._cache.most
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether pieces were given up or read for one batch only, for lack of room, since the room was last set."""
+        return self._cache.lacking
+
+    def keep_up_to(self, cache_bytes: int) -> None:
+        """From now on, keep so many bytes of pieces."""
+        with self._lock:
+            self._cache.room, self._cache.lacking = cache_bytes, False
+
+    def serve(self, rank: int, now: Iterable[Piece], ahead: Iterable[Piece] = ()) -> None:
+        """The batches that follow are those of `rank`: `now` are the pieces of its window, which stay warm for its next
+        batches, and `ahead` those that it needs in its next call."""
+        with self._lock:
+            self._cache.serve(rank, now, ahead)
+
+    def batch(self, where: Location) -> tuple[np.ndarray, np.ndarray]:
+        """The training samples of a location, in its order.
 
         Features float32 [n, *shape], scaled, at an address that is a multiple of 64; targets int64 [n] of
         class numbers, or float32 [n] or [n, k] of values or labels. The caller owns both. Raises
         ObjectMissing, CorruptObject, StoreUnavailable.
         """
-        return self._gather("train", order.locate(begin, end), end - begin)
+        return self._gather("train", where)
 
     def range(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Samples `begin` to `end` of the validation set, as `batch` gives them. Raises as `batch` does."""
         starts = self._validation_starts
         if not 0 <= begin <= end <= starts[-1]:
             raise IndexError(f"samples {begin} to {end} of a validation set of {starts[-1]}")
-        pieces: list[Piece] = []
+        rows: list[Rows] = []
         at = begin
         while at < end:
             block = bisect_right(starts, at) - 1
             stop = min(end, starts[block + 1])
-            rows = np.arange(at - starts[block], stop - starts[block])
-            pieces.append(Piece(block, rows))
+            piece = Piece(block, 0, self._manifest.validation[block])
+            rows.append(Rows(piece, np.arange(at - starts[block], stop - starts[block])))
             at = stop
-        return self._gather("validation", Location(pieces, None), end - begin)
+        return self._gather("validation", Location(rows, None))
 
-    def _gather(self, part: Part, where: Location, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def read_ahead(self, pieces: Sequence[Piece]) -> None:
+        """Begin to read pieces that are not kept, in a thread, as far as there is room for them."""
+        with self._lock:
+            wanted = [piece for piece in pieces if self._cache.get(("train", piece)) is None]
+        self._ahead.add(wanted)
+
+    def stop_reading_ahead(self) -> None:
+        """Read no further piece ahead, and wait for the one under way."""
+        self._ahead.stop()
+
+    def wait_for_reads(self) -> None:
+        """Wait until nothing is left to be read ahead."""
+        self._ahead.join()
+
+    def _read_ahead(self, piece: Piece) -> None:
+        """Read one piece in the thread of the read-ahead, if there is room for it."""
+        with self._lock:
+            if not self._cache.has_room(self._pieces.size(piece)):
+                return
+        samples = self._pieces.read("train", piece)
+        with self._lock:
+            self._cache.put_ahead(("train", piece), samples)
+
+    def _gather(self, part: Part, where: Location) -> tuple[np.ndarray, np.ndarray]:
+        count = where.samples
         stored = self._rows.take(count, self._width, self._manifest.dtype)
         found = np.empty((count, *self._manifest.target_shape), self._target_type)
         at = 0
-        # mode="clip" avoids a pass that checks the row numbers, which are always within their block.
-        for piece in where.pieces:
-            block = self._block(part, piece.block)
-            into = slice(at, at + len(piece.rows))
-            if block.features.dtype == stored.dtype:
-                block.features.take(piece.rows, axis=0, out=stored[into], mode="clip")
+        # mode="clip" avoids a pass that checks the row numbers, which are always within their piece.
+        for rows in where.rows:
+            samples = self._samples(part, rows.piece)
+            into = slice(at, at + len(rows.numbers))
+            if samples.features.dtype == stored.dtype:
+                samples.features.take(rows.numbers, axis=0, out=stored[into], mode="clip")
             else:
-                stored[into] = block.features.take(piece.rows, axis=0, mode="clip")
-            found[into] = block.targets.take(piece.rows, axis=0, mode="clip")
+                stored[into] = samples.features.take(rows.numbers, axis=0, mode="clip")
+            found[into] = samples.targets.take(rows.numbers, axis=0, mode="clip")
             at = into.stop
         if where.order is not None:
             grouped, stored = stored, self._ordered.take(count, self._width, self._manifest.dtype)
@@ -248,22 +162,22 @@ class Reader:
             features += self._shift
         return features.reshape(count, *self._manifest.shape), found
 
-    def _block(self, part: Part, index: int) -> _Block:
-        found = self._blocks.get((part, index))
+    def _samples(self, part: Part, piece: Piece) -> Samples:
+        key: Key = (part, piece)
+        if part == "train":
+            self._ahead.settle(piece)
+        with self._lock:
+            found = self._cache.get(key)
+        if found is None and self._last_validation is not None and self._last_validation[0] == key:
+            found = self._last_validation[1]
         if found is None:
-            key = block_key(self._prefix, part, index)
-            count = self._manifest.blocks(part)[index]
-            started = time.perf_counter()
-            buffer = self._store.read(key)
-            self.counter.add(len(buffer), time.perf_counter() - started)
-            features, targets = decode_block(buffer, key, self._manifest, count)
-            found = _Block(features.reshape(count, self._width), targets, len(buffer))
-            self._blocks[part, index] = found
-            self._cached_bytes += found.size
-            while self._cached_bytes > self._cache_bytes and len(self._blocks) > 1:
-                _, dropped = self._blocks.popitem(last=False)
-                self._cached_bytes -= dropped.size
-        self._blocks.move_to_end((part, index))
+            found = self._pieces.read(part, piece)
+            with self._lock:
+                if part == "train":
+                    self._cache.put(key, found)
+                else:
+                    self._cache.put_beside(key, found)
+                    self._last_validation = (key, found)
         return found
 
 

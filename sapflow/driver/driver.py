@@ -26,10 +26,11 @@ from sapflow.messages.requests import InitializeRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
+from sapflow.planning.other_workers import dealt_anew
 from sapflow.planning.placement import Placement
 from sapflow.quantities import structure
 from sapflow.records import numerics
-from sapflow.records.commits import INTERRUPTED, Account, Commit, Plan, Records
+from sapflow.records.commits import INTERRUPTED, Account, Commit, Plan, Records, ScheduleLengths
 from sapflow.records.numerics import NUMERICS
 from sapflow.records.plateau import PlateauState
 from sapflow.runtimes.sender import Sender
@@ -57,9 +58,11 @@ class Driver:
         placed: Placement | None = None,
         stopped: str | None = None,
         ends: float | None = None,
+        workers: int | None = None,
     ) -> None:
         """`account` is what was used before the first version, to cut the data. `environment` has facts for planning.
 
+        `workers`: a job that has begun with another number goes on with this one; None: with as many as it had.
         `placed`: how the job's functions are packed into cells, where that has been decided already. `stopped`: why
         the driver before this one has stopped, where it may not have told the store. `ends`: the time (`time.time()`)
         at which a job with a deadline must have ended, whatever the sum of its drivers' times is.
@@ -73,11 +76,21 @@ class Driver:
         self._manifest, self._store = manifest, store
         self._records = Records(store, self._prefix)
         self._stopped, self._ends = stopped, ends
+        self._workers = workers
         self._placed = placed or placement.of(self._job)
         self._garbage = None if self._placed is None else CellGarbage(self._placed.count)
 
     async def run(self) -> dict[str, Any]:
-        """Train to the end; the outcome record. Raises JobFailed, StoreError."""
+        """Train to the end; the outcome record. Raises JobFailed, StoreError, and SpecError if the job cannot go on
+        with another number of workers."""
+        while True:
+            try:
+                return await self._run()
+            except WorkersChanged:
+                # Another driver has changed the number of workers: this one goes on with that.
+                self._workers = None
+
+    async def _run(self) -> dict[str, Any]:
         standing = await self._records.read(keys.result(self._prefix, "outcome.json"))
         if standing is not None:
             self._observer.finished(standing)
@@ -85,10 +98,17 @@ class Driver:
         last = await self._records.last()
         first = last if last is None or last.version == 0 else await self._records.commit(0)
         self._check_numerics(first)
+        before = None if last is None else await self._records.plan(last.plan)
+        if before is not None:
+            self._job = self._job.with_workers(self._workers or before.workers)
+        changed = before is not None and before.workers != self._job.spec.workers
+        start = last
+        if last is not None and before is not None and changed:
+            start = dealt_anew(last, self._job, self._manifest.train_samples, before.workers)
         documents = await asyncio.to_thread(self._documents)
         deadline = Deadline(self._records, self._job.spec.limits.deadline_seconds, self._ends)
         account = await deadline.account(last.account if last else self._earlier_account)
-        context = self._context(account, *documents)
+        context = self._context(account, *documents, start.lengths if start else None)
         why = await self._records.take_failure(last.version if last else 0)
         context.caller.tally.resumed = self._stopped or why or (INTERRUPTED if last else None)
         keeper = Keeper(self._store, self._records, self._prefix, self._job.spec.checkpoint, self._garbage)
@@ -98,17 +118,20 @@ class Driver:
         resumed = last is not None
         deadline.start(lambda: context.caller.account.seconds)
         try:
-            if last is None:
+            if last is None or start is None:
                 left = deadline.left
                 least = None if left is None else max(left, LEAST_SECONDS)
-                last = await within(least, self._initialize(context, planning))
+                last = start = await within(least, self._initialize(context, planning))
             else:
                 await self._resume_plan(context, planning, first, last)
-                self._observer.resumed(last)
-            plan = await self._records.plan(last.plan)
+                if changed:
+                    start = await self._planned_anew(planning, start)
+                self._observer.resumed(start)
+            plan = await self._records.plan(start.plan)
             algorithm = driver_of(context.facts.name)(
-                context, last, plan, resumed=resumed, meanwhile=keeper.sweep
+                context, start, plan, resumed=resumed, meanwhile=keeper.sweep
             )
+            algorithm.dealt_after = last.version if changed else None
             if resumed:
                 await self._inherit(algorithm, keeper, last)
                 await evaluations.recover(last)
@@ -167,7 +190,13 @@ class Driver:
             )
         return write_spec(self._resolved, self._store), Document.of(key, written)
 
-    def _context(self, account: Account, spec_document: Document, manifest_document: Document) -> Context:
+    def _context(
+        self,
+        account: Account,
+        spec_document: Document,
+        manifest_document: Document,
+        lengths: ScheduleLengths | None,
+    ) -> Context:
         spec = self._job.spec
         caller = Caller(
             self._sender,
@@ -191,6 +220,7 @@ class Driver:
             self._observer,
             spec_document,
             manifest_document,
+            lengths=lengths,
         )
 
     def _memory_search(self, context: Context) -> MemorySearch | None:
@@ -260,6 +290,17 @@ class Driver:
             planning.resume(first, last)
         self._observer.planned(await self._records.plan(last.plan), first.forecast if first else None)
 
+    async def _planned_anew(self, planning: Planning, start: Commit) -> Commit:
+        """`start` as if it named a plan for the workers of now.
+
+        The next commit names that plan. Until then, a driver that starts comes to the same once more.
+        """
+        plan, forecast = planning.first(planning.size(start.sizes, start.slots))
+        planning.settle()
+        await self._records.write(keys.plan(self._prefix, plan.name), plan.body(), durable=True)
+        self._observer.planned(plan, forecast)
+        return start.model_copy(update={"plan": plan.name})
+
     async def _inherit(self, algorithm: AlgorithmDriver, keeper: Keeper, last: Commit) -> None:
         """Take over the objects that an earlier driver was yet to remove."""
         for version in sorted({*last.kept, max(0, last.version - 1), last.version}):
@@ -272,7 +313,13 @@ class Driver:
         before = await self._records.commit(commit.version - 1) if commit.version else None
         if before is None:
             return Leftovers()
-        return algorithm.inherited(before, await self._records.plan(before.plan), commit)
+        plan = await self._records.plan(before.plan)
+        if commit.dealt is not None:
+            made_by = await self._records.plan(commit.dealt)
+            job, samples = self._job.with_workers(made_by.workers), self._manifest.train_samples
+            dealt = dealt_anew(before, job, samples, plan.workers)
+            before, plan = dealt.model_copy(update={"plan": made_by.name}), made_by
+        return algorithm.inherited(before, plan, commit)
 
     async def _written_by_another(self) -> dict[str, Any] | None:
         """The outcome, if another driver finished the job while this one failed; else None."""
@@ -375,7 +422,10 @@ class _Walk:
         self._commit, ours = await records.settle(new.model_copy(update=changes))
         if self._commit.plan != old.plan:
             self._planning.settle()
-            self._context.observer.planned(await self._plan(), self._commit.forecast)
+            plan = await self._plan()
+            if plan.workers != self._context.job.spec.workers:
+                raise WorkersChanged
+            self._context.observer.planned(plan, self._commit.forecast)
         self._settle(self._commit, await self._plan())
         self._context.observer.committed(self._commit)
         left = algorithm.leftovers(self._commit)
@@ -436,6 +486,10 @@ def _stopped(stop: str, reason: str, version: int, runtime: str) -> JobFailed:
         reason=reason,
         version=version,
     )
+
+
+class WorkersChanged(Exception):
+    """Another driver has committed a version that is planned for another number of workers."""
 
 
 def _plain(error: SapflowError | ExceptionGroup[Exception]) -> SapflowError:

@@ -67,8 +67,28 @@ class InitializeRequest(Request):
     """Whether the answer is to contain the least memory that a worker needs."""
 
 
+class Slice(Message):
+    """Places `begin` to `end` of the order of one range of an epoch's samples, its blocks laid end to end."""
+
+    range: tuple[int, int]
+    window: int = Field(ge=1)
+    """The number of pieces of blocks whose samples are mixed."""
+    begin: int = Field(ge=0)
+    end: int = Field(ge=0)
+
+
+class Ahead(Message):
+    """What the rank takes in its next step, which an instance may read before it is asked for."""
+
+    epoch: int = Field(ge=0)
+    slices: list[Slice]
+
+
 class TrainRequest(Request):
-    """Compute one rank's contribution from samples `begin` to `end` of the epoch's order."""
+    """Compute one rank's contribution from the samples of `slices` in an epoch, one slice after the other.
+
+    There are several slices only where the number of workers has changed within the epoch.
+    """
 
     op: Literal["train"] = "train"
     spec: Document
@@ -79,8 +99,9 @@ class TrainRequest(Request):
     params: list[Part]
     sizes: Sizes
     epoch: int = Field(ge=0)
-    begin: int = Field(ge=0)
-    end: int = Field(ge=0)
+    slices: list[Slice] = Field(min_length=1)
+    ahead: Ahead | None = None
+    """Left out in the rank's last step. What is written does not depend on it."""
     schedule_step: int = Field(0, ge=0)
     """For local steps: the number of earlier local steps, for the learning-rate schedule."""
     schedule_total: int | None = None
@@ -93,6 +114,11 @@ class TrainRequest(Request):
     state_output: str | None = None
     """The key of the rank's next state, which is written before the contribution."""
     cursor: str | None = None
+
+    @property
+    def samples(self) -> int:
+        """The number of samples."""
+        return sum(each.end - each.begin for each in self.slices)
 
 
 class EvaluateRequest(Request):

@@ -145,6 +145,7 @@ class MetricsObserver(Observer):
         if self._progress is not None:
             self._progress.committed(commit, time.monotonic())
             self._set("step", self._progress.done)
+            self._set("steps", self._progress.extent.total)
             self._set("seconds_per_step", self._progress.seconds_per_unit)
 
     def evaluated(self, version: int, metrics: Mapping[str, float]) -> None:

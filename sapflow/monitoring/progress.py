@@ -33,7 +33,7 @@ class Progress:
 
     def committed(self, commit: Commit, now: float) -> None:
         """Add a commit that was seen at `now`, in seconds of any clock."""
-        self.commit = commit
+        self.commit, self.extent = commit, self.extent.after(commit)
         self._seen.append(_Seen(now, self.done, commit.account.cold_starts))
 
     def take_evaluation(self, version: int, metrics: Mapping[str, float]) -> None:

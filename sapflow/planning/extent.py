@@ -1,9 +1,9 @@
 """The length of a job: its number of steps, and the unit in which its progress is counted. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sapflow.algorithms.facts import Facts
-from sapflow.data.sampler import steps_per_epoch
+from sapflow.data.dealing import steps_per_epoch
 from sapflow.records.commits import Commit
 from sapflow.spec.training_job import TrainingJob
 
@@ -25,11 +25,19 @@ class Extent:
         """The extent of a job with `samples` training samples."""
         spec, algorithm = job.spec, job.spec.algorithm
         round_samples = spec.workers * spec.data.batch_size * algorithm.facts.local_steps
-        per_epoch = steps_per_epoch(samples, round_samples)
+        per_epoch = steps_per_epoch(samples, round_samples, drop_last=bool(spec.data.drop_last))
+        # Where no step is left with dropLast, the job is refused elsewhere.
+        per_epoch = max(1, per_epoch)
         steps = algorithm.steps or int(algorithm.epochs or 0) * per_epoch
-        last = samples - (per_epoch - 1) * round_samples
+        last = min(round_samples, samples - (per_epoch - 1) * round_samples)
         updates = algorithm.facts.updates_for(last, spec.workers, spec.data.batch_size)
         return cls(steps, per_epoch, round_samples, spec.workers, algorithm.facts, updates)
+
+    def after(self, commit: Commit) -> "Extent":
+        """The extent as a commit knows it: another one once the number of workers has changed."""
+        if commit.lengths is None:
+            return self
+        return replace(self, steps=commit.lengths.steps)
 
     @property
     def unit(self) -> str:

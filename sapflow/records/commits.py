@@ -41,12 +41,34 @@ class Plan(Message):
     def name(self) -> str:
         return keys.digest(self.body())
 
+    @property
+    def workers(self) -> int:
+        return self.structure[-1]
+
+
+class Dealing(Message):
+    """What was done of an epoch before the number of workers changed: so many steps of so many workers."""
+
+    workers: int = Field(ge=1)
+    steps: int = Field(ge=1)
+
 
 class Cursor(Message):
     """The position in the data: the epoch, and the number of its samples that are used."""
 
     epoch: int = 0
     used: int = 0
+    dealings: list[Dealing] | None = None
+    """Of an epoch in which the number of workers changed: what others did of it, before the workers of the plan."""
+
+
+class ScheduleLengths(Message):
+    """How long a job is whose number of workers has changed: in steps, in optimiser updates, and how many updates a
+    learning-rate schedule takes for an epoch."""
+
+    steps: int = Field(ge=0)
+    updates: int = Field(ge=0)
+    epoch: int = Field(ge=1)
 
 
 class Applied(Message):
@@ -175,6 +197,11 @@ class Commit(Message):
     """In commit 0 only: the number of the numerics that the job is computed under (records/numerics.py)."""
     code: dict[str, str] | None = None
     """In commit 0 of jobs with code of their own: the SHA-256 of each module that the model comes from."""
+    dealt: str | None = None
+    """The plan by which this version was made, where it is not the one that the version before names: the number of
+    workers had changed."""
+    lengths: ScheduleLengths | None = None
+    """The learning-rate schedule's, once the number of workers has changed; before, they follow from the job."""
     kept: list[int] = []
     """Versions older than `version` − 1 that may still have objects in the store."""
     account: Account = Account()

@@ -43,6 +43,16 @@ def after(
     return found
 
 
+def below(states: Sequence[RankStates], workers: int) -> list[RankStates]:
+    """The states of the ranks of so many workers: a rank that comes back after there were fewer starts anew."""
+    found = []
+    for each in states:
+        ranks = [(start, min(stop, workers)) for start, stop in each.ranks if start < workers]
+        if ranks:
+            found.append(each.model_copy(update={"ranks": ranks}))
+    return found
+
+
 def all_keys(states: Sequence[RankStates] | None, prefix: str) -> list[str]:
     """The keys of all states that a commit names."""
     return [

@@ -75,6 +75,16 @@ class DataSpec(Model):
         None,
         description="Samples computed at once; left out: batchSize. Smaller needs less memory and can be cut by time.",
     )
+    drop_last: bool | None = Field(
+        None,
+        description="Leave out the last step of an epoch where it has fewer samples than the others; left out: it is "
+        "taken.",
+    )
+    partition: Literal["Shuffled", "Fixed"] | None = Field(
+        None,
+        description="Which samples a worker takes: others in each epoch (Shuffled, or left out), or always the same "
+        "(Fixed), which a warm worker reads once, as far as its memory goes.",
+    )
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.2, description="Part held out for evaluation, where the source brings no validation set of its own."
     )

@@ -304,6 +304,12 @@ class TrainingJob(Model):
         """The prices of the job's invocations."""
         return self.spec.prices.price
 
+    def with_workers(self, workers: int) -> "TrainingJob":
+        """The same job with another number of workers; itself if that is its own."""
+        if workers == self.spec.workers:
+            return self
+        return self.model_copy(update={"spec": self.spec.model_copy(update={"workers": workers})})
+
     @property
     def planned(self) -> bool:
         """Whether the planner chooses the merge tree, the shards, or both, once the model's size is known.

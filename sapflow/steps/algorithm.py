@@ -18,6 +18,8 @@ class AlgorithmDriver(ABC):
 
     plateau: PlateauState | None = None
     """Where a schedule by the loss stands, for the learning rate of the next step; set before each `next_commit`."""
+    dealt_after: int | None = None
+    """The version after which the number of workers changed: its commit names the plan of the workers before."""
     repeatable = True
     """Whether a step may be repeated if an object was lost."""
 

@@ -10,16 +10,16 @@ from sapflow.algorithms.facts import Facts
 from sapflow.algorithms.optimizers import Grouping
 from sapflow.algorithms.schedules import Schedule
 from sapflow.data.blocks import Manifest
-from sapflow.data.sampler import split, steps_per_epoch
+from sapflow.data.dealing import Deal, Share, steps_per_epoch
 from sapflow.messages.documents import Document
 from sapflow.messages.replies import RootReply
-from sapflow.messages.requests import ParameterGroup, Update
+from sapflow.messages.requests import Ahead, ParameterGroup, Slice, Update
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning.extent import Extent
 from sapflow.quantities import structure
-from sapflow.records.commits import Commit, Cursor, LevelUsage, Measured, Records
+from sapflow.records.commits import Commit, Cursor, LevelUsage, Measured, Records, ScheduleLengths
 from sapflow.records.plateau import PlateauState
 from sapflow.spec import source_code
 from sapflow.spec.training_job import TrainingJob
@@ -30,11 +30,14 @@ from sapflow.tasks.task import Task
 
 @dataclass(frozen=True)
 class Slices:
-    """The samples of a step: rank → (begin, end) in the epoch's order, without ranks that have no samples."""
+    """The samples of a step by rank, without ranks that have no samples."""
 
     cursor: Cursor
-    ranks: dict[int, tuple[int, int]]
+    ranks: dict[int, list[Slice]]
     after: Cursor
+
+    def samples(self, rank: int) -> int:
+        return sum(each.end - each.begin for each in self.ranks[rank])
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Context:
     """Names of the model's state on the vector; empty until version 0 is known."""
     modules: dict[str, str] = field(default_factory=dict)
     """The SHA-256 of each module of the user's own that the model comes from; empty until version 0 is known."""
+    lengths: ScheduleLengths | None = None
+    """How long the learning-rate schedule is, where the number of workers has changed since the job began."""
 
     @property
     def facts(self) -> Facts:
@@ -72,10 +77,14 @@ class Context:
         return self.manifest.train_samples
 
     @property
+    def rank_samples(self) -> int:
+        """The number of samples of a rank in a full step: batch size × local steps."""
+        return self.job.spec.data.batch_size * self.facts.local_steps
+
+    @property
     def round_samples(self) -> int:
         """The number of samples in a full step: workers × batch size × local steps."""
-        spec = self.job.spec
-        return spec.workers * spec.data.batch_size * self.facts.local_steps
+        return self.job.spec.workers * self.rank_samples
 
     @property
     def full_samples(self) -> int:
@@ -84,11 +93,14 @@ class Context:
 
     @property
     def steps_per_epoch(self) -> int:
-        return steps_per_epoch(self.samples, self.round_samples)
+        drop_last = bool(self.job.spec.data.drop_last)
+        return steps_per_epoch(self.samples, self.round_samples, drop_last=drop_last)
 
     @property
     def total_steps(self) -> int:
         """The number of steps of the job, or of contributions of each rank if commits count these."""
+        if self.lengths is not None:
+            return self.lengths.steps
         algorithm = self.job.spec.algorithm
         return algorithm.steps or int(algorithm.epochs or 0) * self.steps_per_epoch
 
@@ -100,12 +112,13 @@ class Context:
     @property
     def schedule_total(self) -> int:
         """The number of optimiser updates of the job, as the learning-rate schedule counts them."""
-        return self.extent.updates
+        return self.extent.updates if self.lengths is None else self.lengths.updates
 
     @cached_property
     def schedule(self) -> Schedule:
         """The learning-rate schedule, its lengths in updates."""
-        return self.job.schedule(self.extent.updates_per_epoch)
+        epoch = self.extent.updates_per_epoch if self.lengths is None else self.lengths.epoch
+        return self.job.schedule(epoch)
 
     def learning_rate(self, update: int, plateau: PlateauState | None = None) -> float:
         """Learning rate of update `update`, from 0. `plateau`: where a schedule by the loss stands."""
@@ -153,28 +166,60 @@ class Context:
             ranges=ranges,
         )
 
-    def slices(self, cursor: Cursor) -> Slices:
-        """The samples of each rank in the step that starts at `cursor`.
+    def deal(self, cursor: Cursor, workers: int | None = None) -> Deal:
+        """How the samples of the cursor's epoch are dealt to the job's workers, or to another number."""
+        count = workers or self.job.spec.workers
+        earlier = tuple((each.workers, each.steps) for each in cursor.dealings or ())
+        if (count, earlier) not in self._deals:
+            if len(self._deals) > 1:
+                self._deals.clear()
+            drop_last = bool(self.job.spec.data.drop_last)
+            self._deals[count, earlier] = Deal(
+                self.samples, self.rank_samples, count, earlier, drop_last=drop_last
+            )
+        return self._deals[count, earlier]
+
+    @cached_property
+    def _deals(self) -> dict[tuple[int, tuple[tuple[int, int], ...]], Deal]:
+        return {}
+
+    def slices(self, cursor: Cursor, workers: int | None = None) -> Slices:
+        """The samples of each rank in the step that starts at `cursor`, of the job's workers or another number.
 
         The last step of an epoch is divided evenly. Every sample is used exactly once an epoch, whatever the number of
         workers.
         """
-        end = min(cursor.used + self.round_samples, self.samples)
-        parts = split(cursor.used, end, self.job.spec.workers)
-        ranks = {rank: part for rank, part in enumerate(parts) if part[1] > part[0]}
-        after = Cursor(epoch=cursor.epoch, used=end)
-        if end == self.samples:
+        deal = self.deal(cursor, workers)
+        step = deal.step_at(cursor.used)
+        ranks = {
+            rank: [_slice(share) for share in shares]
+            for rank in range(deal.workers)
+            if (shares := deal.shares(rank, step))
+        }
+        after = Cursor(epoch=cursor.epoch, used=deal.used_after(step + 1), dealings=cursor.dealings)
+        if step + 1 >= deal.steps:
             after = Cursor(epoch=cursor.epoch + 1, used=0)
         return Slices(cursor, ranks, after)
 
-    def slice_of(self, cursor: Cursor, rank: int) -> tuple[int, int]:
-        """(begin, end) of a rank in the step that starts at `cursor`; they are equal if it has no samples."""
-        end = min(cursor.used + self.round_samples, self.samples)
-        count, workers = end - cursor.used, self.job.spec.workers
-        return cursor.used + rank * count // workers, cursor.used + (rank + 1) * count // workers
+    def slices_of(self, cursor: Cursor, rank: int) -> list[Slice]:
+        """The samples of one rank in the step that starts at `cursor`; none: []."""
+        deal = self.deal(cursor)
+        return [_slice(share) for share in deal.shares(rank, deal.step_at(cursor.used))]
+
+    def ahead(self, cursor: Cursor, rank: int) -> Ahead | None:
+        """What a rank takes in the step that starts at `cursor`, if it is worthwhile to read that before."""
+        slices = self.slices_of(cursor, rank) if self.store.remote else []
+        return Ahead(epoch=cursor.epoch, slices=slices) if slices else None
+
+    def finished(self, version: int, cursor: Cursor) -> bool:
+        """Whether a job whose versions are steps has come to its end with this version."""
+        algorithm = self.job.spec.algorithm
+        if algorithm.steps is not None:
+            return version >= algorithm.steps
+        return cursor.epoch >= int(algorithm.epochs or 0)
 
     def cursor_of(self, step: int) -> Cursor:
-        """The cursor at which step number `step`, from 0, starts."""
+        """The cursor at which step number `step`, from 0, starts, where the number of workers never changed."""
         epoch, within = divmod(step, self.steps_per_epoch)
         return Cursor(epoch=epoch, used=within * self.round_samples)
 
@@ -208,6 +253,10 @@ class Context:
                 tally.levels.get(level, LevelUsage()) for level in range(max(tally.levels, default=-1) + 1)
             ],
         )
+
+
+def _slice(share: Share) -> Slice:
+    return Slice(range=(share.first, share.stop), window=share.window, begin=share.begin, end=share.end)
 
 
 def shard_parts(sizes: Sizes, shards: int, names: list[str]) -> list[Part]:

@@ -41,14 +41,12 @@ class SynchronousDriver(AlgorithmDriver):
         """How elements `start` to `stop` of the version after `commit` follow from the sums at the root."""
 
     @abstractmethod
-    def batch(self, begin: int, end: int) -> int:
-        """The size of the batches that a worker divides into micro-batches, for samples `begin` to `end`."""
+    def batch(self, samples: int) -> int:
+        """The size of the batches that a worker divides into micro-batches, for so many samples of a step."""
 
     @property
     def finished(self) -> bool:
-        context, cursor = self.context, self.commit.cursor
-        steps = cursor.epoch * context.steps_per_epoch + cursor.used // context.round_samples
-        return steps >= context.total_steps
+        return self.context.finished(self.commit.version, self.commit.cursor)
 
     def settle(self, commit: Commit, plan: Plan) -> None:
         super().settle(commit, plan)
@@ -86,7 +84,9 @@ class Step:
         self.version = commit.version + 1
         self._previous = commit.digest
         self.ident = keys.step_id(self._previous, commit.plan)
-        self.slices: Slices = context.slices(commit.cursor)
+        self.slices: Slices = context.slices(commit.cursor, plan.workers)
+        self._dealt = plan.name if commit.version == algorithm.dealt_after else None
+        self._last = context.finished(self.version, self.slices.after)
         self.groups = structure.active_groups(plan.structure, sorted(self.slices.ranks))
         self.top = structure.levels(plan.structure)
         self.routes = Routes(plan)
@@ -123,7 +123,8 @@ class Step:
     def _updates(self) -> int:
         """The number of optimiser updates that the step makes: those of the rank with the most samples."""
         batch = self.algorithm.batch
-        return max(-(-(end - begin) // batch(begin, end)) for begin, end in self.slices.ranks.values())
+        samples = max(map(self.slices.samples, self.slices.ranks))
+        return -(-samples // batch(samples))
 
     def _ref(self, level: int, index: int, shard: int) -> Ref:
         key = keys.contribution(self.context.prefix, self.version, self.ident, level, index, shard)
@@ -137,7 +138,6 @@ class Step:
         return [self._ref(below, child, shard) for child in children]
 
     async def _worker(self, rank: int) -> None:
-        begin, end = self.slices.ranks[rank]
         context, plateau = self.context, self.algorithm.plateau
         request = TrainRequest(
             job=context.uid,
@@ -151,8 +151,8 @@ class Step:
             params=self.commit.params,
             sizes=self.commit.sizes,
             epoch=self.slices.cursor.epoch,
-            begin=begin,
-            end=end,
+            slices=self.slices.ranks[rank],
+            ahead=None if self._last else context.ahead(self.slices.after, rank),
             schedule_step=self.commit.updates,
             schedule_total=context.schedule_total,
             schedule_factor=None if context.facts.root_state or plateau is None else plateau.factor,
@@ -176,7 +176,8 @@ class Step:
         """The rank states that the commit names after this step."""
         if not self.context.facts.rank_state:
             return None
-        return rank_states.after(self.commit.states, self.version, self.ident, self.slices.ranks)
+        found = rank_states.after(self.commit.states, self.version, self.ident, self.slices.ranks)
+        return rank_states.below(found, self.plan.workers)
 
     async def _merger(self, level: int, index: int, children: list[int], shard: int) -> None:
         request = MergeRequest(
@@ -255,6 +256,8 @@ class Step:
             optimizer=self.state if finite else self.commit.optimizer,
             states=self._states() if finite else self.commit.states,
             cursor=self.slices.after,
+            lengths=self.commit.lengths,
+            dealt=self._dealt,
             updates=self.commit.updates + (self._updates if finite else 0),
             skipped=not finite,
             account=self.context.caller.account,
@@ -280,9 +283,9 @@ class Step:
         """All cursors that invocations of an earlier driver may have left of this step."""
         data, found = self.context.job.spec.data, []
         size = data.micro_batch_size or data.batch_size
-        for rank, (begin, end) in self.slices.ranks.items():
-            batch = self.algorithm.batch(begin, end)
-            micros = len(micro_batches(begin, end, batch, size))
+        for rank in self.slices.ranks:
+            samples = self.slices.samples(rank)
+            micros = len(micro_batches(samples, self.algorithm.batch(samples), size))
             found += [keys.cursor(self._ref(0, rank, 0).key, done) for done in range(1, micros)]
         for level in range(1, self.top + 1):
             for index, children in self.groups[level].items():

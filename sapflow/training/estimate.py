@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sapflow.algorithms import optimizers, parameter_groups
 from sapflow.data.blocks import Manifest
-from sapflow.data.sampler import split
+from sapflow.data.dealing import Deal, window_of
 from sapflow.errors import SpecError
 from sapflow.planning.extent import Extent
 from sapflow.planning.inline import misfit
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sapflow.models import ModelFacts
 
 _MAPPED_FROM = 2 << 20
-"""Blocks larger than this many bytes may be mapped from the store instead of being held in memory."""
+"""Pieces of blocks larger than this many bytes may be mapped from a store in a directory instead of being held."""
 _SUGGESTED_STEP = 32 * MIB
 
 
@@ -193,13 +193,17 @@ def _worker_needs(job: TrainingJob, manifest: Manifest, facts: "ModelFacts") -> 
     width = 1
     for extent in manifest.shape:
         width *= extent
-    block = max(manifest.train) * width * (1 if manifest.dtype == "uint8" else 4)
+    row = width * (1 if manifest.dtype == "uint8" else 4)
+    piece = min(max(manifest.train), -(-manifest.train_samples // job.spec.workers)) * row
+    if job.spec.storage is None:
+        piece = min(piece, _MAPPED_FROM)
     return estimate_worker(
         parameters=facts.parameters,
         buffers=facts.float_buffers,
         activations_per_sample=facts.activations_per_sample,
         micro_batch=micro,
-        block_bytes=min(block, _MAPPED_FROM) + 4 * width * micro,
+        block_bytes=min(window_of(job.spec.workers) * piece, manifest.train_samples * row)
+        + 4 * width * micro,
         slots=len(optimizers.slots(job.optimizer_settings)),
         local_steps=job.spec.algorithm.facts.local_steps,
     )
@@ -253,10 +257,11 @@ def _micro_batches(job: TrainingJob, samples: int) -> set[int]:
     """The sizes of all micro-batches of an epoch: those of a full step and of the last one."""
     data, extent = job.spec.data, Extent.of(job, samples)
     micro = data.micro_batch_size or data.batch_size
-    last = samples - (extent.steps_per_epoch - 1) * extent.round_samples
-    shares = {stop - start for start, stop in split(0, last, job.spec.workers)}
+    full, last = data.batch_size * job.spec.algorithm.facts.local_steps, extent.steps_per_epoch - 1
+    deal = Deal(samples, full, job.spec.workers, drop_last=bool(data.drop_last))
+    shares = {deal.count(rank, last) for rank in range(job.spec.workers)}
     if extent.steps_per_epoch > 1:
-        shares.add(data.batch_size * job.spec.algorithm.facts.local_steps)
+        shares.add(full)
     batches = {data.batch_size for share in shares if share >= data.batch_size}
     batches |= {share % data.batch_size for share in shares}
     sizes = {micro for batch in batches if batch >= micro} | {batch % micro for batch in batches}

@@ -4,7 +4,8 @@ import hashlib
 import importlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,28 +14,32 @@ from sapflow import models
 from sapflow.algorithms import optimizers, schedules
 from sapflow.algorithms.worker import RankState
 from sapflow.data.blocks import Manifest
-from sapflow.data.sampler import EpochOrder, Reader
+from sapflow.data.dealing import Share
+from sapflow.data.order import Orders, Piece
+from sapflow.data.sampler import Reader
 from sapflow.errors import CorruptObject, InputsChanged
 from sapflow.messages.documents import Document
 from sapflow.messages.replies import DataReads
-from sapflow.messages.requests import TrainRequest
+from sapflow.messages.requests import Slice, TrainRequest
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import contribution, keys
 from sapflow.objects.documents import read_document
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning.extent import Extent
+from sapflow.quantities.memory import parse_quantity
 from sapflow.spec import resolved, source_code
 from sapflow.spec.training_job import TrainingJob
 from sapflow.tasks.torch.losses import TrainingLoss
 from sapflow.text import parse_json
-from sapflow.timing import Timing
+from sapflow.timing import Timing, anonymous_memory
 from sapflow.training.flat import FlatModel
 
 KEPT_JOBS = 8
 KEPT_BYTES = 32 << 20
 """What the jobs that an instance keeps beside the one that it serves may hold together: its memory is for one."""
-KEPT_ORDERS = 2
+MEMORY_SHARE = 0.9
+"""What a job's process may fill of its memory limit with data that it keeps: allocators need the rest."""
 
 
 class LoadedJob:
@@ -63,7 +68,9 @@ class LoadedJob:
         self.task = manifest.task_for(scale_target=bool(spec.data.scale_target))
         self.loss = TrainingLoss(self.task, self.task.loss(spec.model))
         self.reader = Reader(store, data_prefix, manifest)
-        self._orders: OrderedDict[int, EpochOrder] = OrderedDict()
+        self.orders = Orders(manifest.train, self.seed, fixed=spec.data.partition == "Fixed")
+        self._settled = False
+        self._next: list[Piece] = []
         self._held: tuple[str, ...] = ()
         self._base = aligned(len(self.model.output)) if self.facts.keeps_base else None
         self._tail = np.empty(0, np.float32)
@@ -123,7 +130,10 @@ class LoadedJob:
         """Forward and backward of a micro-batch; its gradient is added in place. The loss, and the task's other sums
         over its samples."""
         with timing.phase("data"):
-            features, targets = self.reader.batch(self.order(request.epoch), begin, end)
+            where = self.orders.locate(request.epoch, _part(request.slices, begin, end))
+            features, targets = self.reader.batch(where)
+            if self._settled:
+                self._read_ahead()
         with timing.phase("compute"):
             # torch.manual_seed would also seed accelerators that do not exist, which takes 0.3 ms.
             torch.default_generator.manual_seed(micro_seed(self.seed, request.version, request.rank, micro))
@@ -132,13 +142,33 @@ class LoadedJob:
             loss.backward()
             return float(loss.detach()), figures
 
-    def order(self, epoch: int) -> EpochOrder:
-        """The epoch's order of samples."""
-        if epoch not in self._orders:
-            self._orders[epoch] = EpochOrder(self.manifest.train, self.seed, epoch)
-            while len(self._orders) > KEPT_ORDERS:
-                self._orders.popitem(last=False)
-        return self._orders[epoch]
+    def serve(self, request: TrainRequest) -> None:
+        """A call for a rank begins: what it needs stays warm, and what it needs next may be read ahead."""
+        now = self.orders.pieces(request.epoch, _shares(request.slices))
+        ahead = request.ahead
+        self._next = [] if ahead is None else self.orders.pieces(ahead.epoch, _shares(ahead.slices))
+        self.reader.serve(request.rank, now, self._next)
+
+    def served(self, memory_bytes: int | None, *, runs_on: bool) -> None:
+        """A call for a rank ends, in a process that may have `memory_bytes`; None: as much as the job says.
+
+        `runs_on`: the process also runs between calls, so what is read ahead may come in later.
+        """
+        limit = memory_bytes or parse_quantity(self.job.spec.memory.worker)
+        used = anonymous_memory()
+        if used is not None and (self.reader.lacks_room or not self._settled):
+            kept = self.reader.most_cached_bytes if self.store.remote else 0
+            self.reader.keep_up_to(max(0, int(MEMORY_SHARE * limit) - (used - kept)))
+        self._settled = True
+        if runs_on:
+            self._read_ahead()
+        else:
+            self.reader.stop_reading_ahead()
+
+    def _read_ahead(self) -> None:
+        # Not before the first call has shown how much memory batches leave.
+        pieces, self._next = self._next, []
+        self.reader.read_ahead(pieces)
 
     def hold(self, parts: list[Part], sizes: Sizes) -> None:
         """Load a version's parameters and buffers into the model, unless they are loaded already."""
@@ -167,6 +197,21 @@ class LoadedJob:
         return self._base
 
 
+def _shares(slices: Sequence[Slice]) -> list[Share]:
+    return [Share(*each.range, each.window, each.begin, each.end) for each in slices]
+
+
+def _part(slices: Sequence[Slice], begin: int, end: int) -> list[Share]:
+    """Samples `begin` to `end` of all slices, one after the other."""
+    found, at = [], 0
+    for share in _shares(slices):
+        first, stop = max(begin, at) - at, min(end, at + share.samples) - at
+        if stop > first:
+            found.append(replace(share, begin=share.begin + first, end=share.begin + stop))
+        at += share.samples
+    return found
+
+
 def micro_seed(seed: int, version: int, rank: int, micro: int) -> int:
     """The seed of a micro-batch's random numbers, which depends on nothing else."""
     name = json.dumps([seed, version, rank, micro]).encode()
@@ -189,8 +234,9 @@ def compute_with(threads: int) -> None:
 class JobCache:
     """A cache of the jobs that an instance served last."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, *, memory_bytes: int | None = None, runs_on: bool = False) -> None:
+        """`memory_bytes` is what this process may have, None: what a job says; `runs_on`: it runs between calls too."""
+        self._store, self.memory_bytes, self.runs_on = store, memory_bytes, runs_on
         self._jobs: OrderedDict[tuple[Document, Document], LoadedJob] = OrderedDict()
 
     def get(self, spec: Document, manifest: Document, code: str | None = None) -> LoadedJob:

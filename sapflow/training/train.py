@@ -22,7 +22,7 @@ from sapflow.quantities import structure
 from sapflow.records.numerics import NUMERICS
 from sapflow.spec import source_code
 from sapflow.timing import Timing
-from sapflow.training.loaded import JobCache
+from sapflow.training.loaded import JobCache, LoadedJob
 
 _CODE = "code"
 """In the metadata of version 0: the fingerprint of the code that made it."""
@@ -83,6 +83,16 @@ def train(
         loaded = jobs.get(request.spec, request.manifest, request.code)
         loaded.hold(request.params, request.sizes)
         loaded.model.module.train()
+        loaded.serve(request)
+    try:
+        return _contribute(store, channels, loaded, request, timing)
+    finally:
+        loaded.served(jobs.memory_bytes, runs_on=jobs.runs_on)
+
+
+def _contribute(
+    store: Store, channels: Channels, loaded: LoadedJob, request: TrainRequest, timing: Timing
+) -> TrainReply:
     work = worker_of(loaded.facts.name)(loaded, request)
     with timing.phase("read"):
         if request.cursor is not None:

@@ -1,6 +1,7 @@
 """Plain torch on the same samples in one process: what distributed training must come to."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from safetensors.numpy import load
 
 from helpers.jobs import Place
 from sapflow import models
-from sapflow.data.sampler import EpochOrder, Reader
+from sapflow.data.dealing import Deal
+from sapflow.data.order import Orders
+from sapflow.data.sampler import Reader
 from sapflow.objects import keys
 
 OPTIMIZERS: dict[str, Any] = {
@@ -23,6 +26,12 @@ OPTIMIZERS: dict[str, Any] = {
 }
 
 
+def split(begin: int, end: int, workers: int) -> list[tuple[int, int]]:
+    """The positions of each rank: `begin` to `end` divided as evenly as possible. A rank's may be none."""
+    count = end - begin
+    return [(begin + r * count // workers, begin + (r + 1) * count // workers) for r in range(workers)]
+
+
 class Reference:
     """A job's model and samples without anything of its distribution."""
 
@@ -31,7 +40,7 @@ class Reference:
         self.spec = place.job.spec
         self.seed = self.spec.algorithm.seed
         self._reader = Reader(place.store, keys.data(keys.job(place.uid)), place.manifest)
-        self._orders: dict[int, EpochOrder] = {}
+        self._orders = Orders(place.manifest.train, self.seed)
         self.total = sum(place.manifest.train)
 
     def model(self) -> torch.nn.Module:
@@ -51,10 +60,17 @@ class Reference:
         return optimizer
 
     def samples(self, epoch: int, begin: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features and targets of positions `begin` to `end` of an epoch."""
-        if epoch not in self._orders:
-            self._orders[epoch] = EpochOrder(self.place.manifest.train, self.seed, epoch)
-        features, targets = self._reader.batch(self._orders[epoch], begin, end)
+        """Features and targets of positions `begin` to `end` of an epoch: its steps one after the other, and in each
+        the ranks one after the other, so that `split` of a step's positions are its ranks'."""
+        per_rank = self.spec.data.batch_size * self.spec.algorithm.facts.local_steps
+        deal, shares, at = Deal(self.total, per_rank, self.spec.workers), [], 0
+        for step in range(deal.steps):
+            for share in (each for rank in range(deal.workers) for each in deal.shares(rank, step)):
+                first, stop = max(begin, at) - at, min(end, at + share.samples) - at
+                if stop > first:
+                    shares.append(replace(share, begin=share.begin + first, end=share.begin + stop))
+                at += share.samples
+        features, targets = self._reader.batch(self._orders.locate(epoch, shares))
         return torch.from_numpy(features), torch.from_numpy(targets)
 
     def steps(self, count: int, samples: int) -> Iterator[tuple[int, int, int]]:

@@ -81,7 +81,7 @@ def name_of(request: Request) -> str:
 def answer(request: Request) -> FunctionReply:
     """What a function with nothing to say against it answers."""
     if isinstance(request, TrainRequest):
-        return TrainReply(done=True, samples=request.end - request.begin)
+        return TrainReply(done=True, samples=request.samples)
     if isinstance(request, MergeRequest):
         return MergeReply(done=True)
     assert isinstance(request, RootRequest)

@@ -12,9 +12,11 @@ import pytest
 from s3_servers import S3Service, free_port
 
 from sapflow.data.blocks import cut_blocks
+from sapflow.data.dealing import Deal
 from sapflow.data.generate import ensure_mnist
+from sapflow.data.order import Orders
 from sapflow.data.remote import s3_files
-from sapflow.data.sampler import EpochOrder, Reader
+from sapflow.data.sampler import Reader
 from sapflow.data.source import open_source
 from sapflow.errors import DataError, StoreError, StoreUnavailable
 from sapflow.objects.stores.credentials import Credentials
@@ -77,7 +79,8 @@ def test_mnist_is_cut_from_s3_into_s3(
     manifest = cut_blocks(source, s3_store, "data/", validation_fraction=0.2, seed=0, block_bytes=1 << 18)
     assert (manifest.train_samples, manifest.validation_samples) == (600, 100)
     local = np.concatenate([c.features for c in open_source(str(tmp_path)).read() if c.part == "train"])
-    features, _ = Reader(s3_store, "data/", manifest).batch(EpochOrder(manifest.train, 0, 0), 0, 600)
+    whole = Orders(manifest.train, 0).locate(0, Deal(600, 600, 1).shares(0, 0))
+    features, _ = Reader(s3_store, "data/", manifest).batch(whole)
     np.testing.assert_allclose(features.sum(), local.sum(dtype=np.float64) / 255, rtol=1e-5)
 
 

@@ -150,22 +150,22 @@ def test_ranks_without_samples_in_an_epochs_last_step_are_passed_over(places: Pl
     simulation = Simulation(place)
     simulation.run()
     trained = requests(simulation.functions.log, "train")
-    assert all(request["end"] > request["begin"] for request in trained)
+    assert all(piece["end"] > piece["begin"] for request in trained for piece in request["slices"])
     assert _samples_used(place.commits(), simulation, epochs=2) == [1] * 240
 
 
 def _samples_used(commits: Iterator[Commit], simulation: Simulation, *, epochs: int) -> list[int]:
     """How often each position of each epoch was applied."""
     ranges = {
-        (request["rank"], request["version"]): (request["epoch"], request["begin"], request["end"])
+        (request["rank"], request["version"]): (request["epoch"], request["slices"][0])
         for request in requests(simulation.functions.log, "train")
     }
     used = [0] * (120 * epochs)
     for commit in commits:
         for one in commit.applied:
-            epoch, begin, end = ranges[one.rank, one.count]
-            for position in range(begin, end):
-                used[120 * epoch + position] += 1
+            epoch, piece = ranges[one.rank, one.count]
+            for place in range(piece["begin"], piece["end"]):
+                used[120 * epoch + piece["range"][0] + place] += 1
     return used
 
 

@@ -15,15 +15,18 @@ def _load_handlers() -> Mapping[str, Handler]:
 
     keep_freed_pages()
     from sapflow.messages.requests import CutRequest, EvaluateRequest, InitializeRequest, TrainRequest
-    from sapflow.objects.stores.protocol import Store
     from sapflow.training import evaluate, train
     from sapflow.training.loaded import JobCache
     from sapflow_functions.roles import merging
 
     caches: dict[int, JobCache] = {}
 
-    def jobs(store: Store) -> JobCache:
-        return caches.setdefault(id(store), JobCache(store))
+    def jobs(context: Context) -> JobCache:
+        found = caches.get(id(context.store))
+        if found is None:
+            found = JobCache(context.store, memory_bytes=context.memory_bytes, runs_on=context.runs_on)
+            caches[id(context.store)] = found
+        return found
 
     def serve_cut(body: dict[str, Any], context: Context) -> FunctionReply:
         from sapflow_functions.roles.data_cut import (
@@ -34,7 +37,7 @@ def _load_handlers() -> Mapping[str, Handler]:
 
     def serve_initialize(body: dict[str, Any], context: Context) -> FunctionReply:
         request = InitializeRequest.model_validate(body)
-        cache = jobs(context.store)
+        cache = jobs(context)
         answer = train.initialize(context.store, cache, request, merging.timing(context))
         if request.estimate:
             from sapflow.training.estimate import worker_needs  # imported here because few calls need it
@@ -46,12 +49,12 @@ def _load_handlers() -> Mapping[str, Handler]:
 
     def serve_train(body: dict[str, Any], context: Context) -> FunctionReply:
         request = TrainRequest.model_validate(body)
-        cache = jobs(context.store)
+        cache = jobs(context)
         return train.train(context.store, context.channels, cache, request, merging.timing(context))
 
     def serve_evaluate(body: dict[str, Any], context: Context) -> FunctionReply:
         request = EvaluateRequest.model_validate(body)
-        return evaluate.evaluate(context.store, jobs(context.store), request, merging.timing(context))
+        return evaluate.evaluate(context.store, jobs(context), request, merging.timing(context))
 
     return {
         **merging.handlers(),

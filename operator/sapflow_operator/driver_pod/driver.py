@@ -154,6 +154,7 @@ class JobDriver:
             self._placed,
             stopped,
             ends,
+            self._job.spec.workers,
         )
         return await driver.run()
 

@@ -139,8 +139,7 @@ class Driver(AlgorithmDriver):
         """The number of the rank's next contribution. Steps in which it has no samples are skipped."""
         count = self.commit.counters[rank]
         while count < self.context.total_steps:
-            begin, end = self.context.slice_of(self.context.cursor_of(count), rank)
-            if end > begin:
+            if self.context.slices_of(self.context.cursor_of(count), rank):
                 return count
             count += 1
         return None
@@ -188,7 +187,8 @@ class Driver(AlgorithmDriver):
     async def _compute(self, pending: Pending) -> None:
         context = self.context
         cursor = context.cursor_of(pending.count)
-        begin, end = context.slice_of(cursor, pending.rank)
+        following = pending.count + 1
+        last = following >= context.total_steps
         request = TrainRequest(
             job=context.uid,
             version=pending.count,
@@ -200,8 +200,8 @@ class Driver(AlgorithmDriver):
             params=self._params[pending.base],
             sizes=self.commit.sizes,
             epoch=cursor.epoch,
-            begin=begin,
-            end=end,
+            slices=context.slices_of(cursor, pending.rank),
+            ahead=None if last else context.ahead(context.cursor_of(following), pending.rank),
             outputs=[self._ref(pending)],
         )
         await context.caller.call(

@@ -12,5 +12,5 @@ class Driver(SynchronousDriver):
         rate = self.context.learning_rate(commit.updates, self.plateau)
         return self.context.update(commit.updates + 1, rate, start, stop)
 
-    def batch(self, begin: int, end: int) -> int:
-        return end - begin
+    def batch(self, samples: int) -> int:
+        return samples

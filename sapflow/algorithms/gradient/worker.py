@@ -11,7 +11,7 @@ class Worker(AlgorithmWorker):
     """The worker's side."""
 
     def cut(self) -> list[tuple[int, int]]:
-        return micro_batches(self.request.begin, self.request.end, self.samples, self.engine.micro_size)
+        return micro_batches(self.samples, self.samples, self.engine.micro_size)
 
     def finish(self) -> tuple[np.ndarray, Sums]:
         vectors = self.vectors

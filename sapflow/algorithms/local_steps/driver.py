@@ -11,5 +11,5 @@ class Driver(SynchronousDriver):
     def update(self, commit: Commit, start: int, stop: int) -> Update:
         return Update(kind="average")
 
-    def batch(self, begin: int, end: int) -> int:
+    def batch(self, samples: int) -> int:
         return self.context.job.spec.data.batch_size

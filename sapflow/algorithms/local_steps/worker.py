@@ -38,14 +38,13 @@ class Worker(AlgorithmWorker):
         return slots
 
     def cut(self) -> list[tuple[int, int]]:
-        return micro_batches(self.request.begin, self.request.end, self.batch, self.engine.micro_size)
+        return micro_batches(self.samples, self.batch, self.engine.micro_size)
 
     def compute(self, micro: int, timing: Timing) -> None:
         """Compute a micro-batch, and make the local update if it completes a batch."""
         super().compute(micro, timing)
-        _, stop = self.batches[micro]
-        position = stop - self.request.begin
-        if position % self.batch == 0 or stop == self.request.end:
+        _, position = self.batches[micro]
+        if position % self.batch == 0 or position == self.samples:
             first = (position - 1) // self.batch * self.batch
             with timing.phase("update"):
                 self._update(first // self.batch, position - first)

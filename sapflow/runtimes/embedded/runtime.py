@@ -10,8 +10,9 @@ import secrets
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -87,6 +88,7 @@ class EmbeddedRuntime:
         self._slots = Slots(max_instances or available_cores())
         self._instances: list[Instance] = []
         self._warm: dict[tuple[Role, int], list[tuple[Instance, asyncio.TimerHandle]]] = defaultdict(list)
+        self._served: dict[Hashable, Instance] = {}
         self._started = 0
         self._closed = False
         self._directory: RuntimeDirectory | None = None
@@ -106,17 +108,21 @@ class EmbeddedRuntime:
         """See Sender.invoke. Waiting merge calls go before waiting worker calls, so that steps under way finish."""
         cell = request.get("cell") or 0
         asked = time.perf_counter()
-        await self._slots.acquire(urgent=role == "merger", job=str(request.get("job", "")))
+        caller = _caller(request)
+        instance: Instance | None = None
+        await self._slots.acquire(urgent=role == "merger", job=str(request.get("job", "")), call=caller)
         try:
             granted = time.perf_counter()
-            instance = self._take_warm(role, cell)
+            instance = self._take_warm(role, cell, caller)
             cold = 0.0
             if instance is None:
                 instance = await self._start(role, cell)
                 cold = time.perf_counter() - granted
+            if caller is not None:
+                self._served[caller] = instance
             reply = await self._call(instance, request, seconds)
         finally:
-            self._slots.release()
+            self._slots.release(None if instance is None else partial(self._suits, instance))
         return replace(reply, cold_seconds=cold, queue_seconds=granted - asked)
 
     def instances(self) -> list[InstanceInfo]:
@@ -143,10 +149,19 @@ class EmbeddedRuntime:
             if folder is not None:
                 folder.remove()
 
-    def _take_warm(self, role: Role, cell: int) -> Instance | None:
+    def _suits(self, instance: Instance, caller: Hashable) -> bool:
+        """Whether a call that waits is better made on this instance than on another one that lives."""
+        last = self._served.get(caller)
+        return last is None or last is instance
+
+    def _take_warm(self, role: Role, cell: int, caller: Hashable) -> Instance | None:
+        """The warm instance that served the caller last, else the one that was at work last, if any is warm."""
         if self._closed:
             raise InvocationError("the runtime is closed", reason="Closed")
         warm = self._warm[role, cell]
+        preferred = self._served.get(caller)
+        # The last one is tried first.
+        warm.sort(key=lambda entry: entry[0] is preferred)
         while warm:
             instance, timer = warm.pop()
             timer.cancel()
@@ -228,11 +243,22 @@ class EmbeddedRuntime:
 
     def _forget(self, instance: Instance) -> None:
         self._instances.remove(instance)
+        self._served = {caller: one for caller, one in self._served.items() if one is not instance}
         warm = self._warm[instance.role, instance.cell]
         for entry in [entry for entry in warm if entry[0] is instance]:
             entry[1].cancel()
             warm.remove(entry)
         self._on_change()
+
+
+Caller = tuple[str, int]
+"""A job and its rank."""
+
+
+def _caller(request: Mapping[str, Any]) -> Caller | None:
+    """Whose call it is, if the same one comes back for what its last instance keeps: a rank, for its data."""
+    rank = request.get("rank")
+    return (str(request.get("job", "")), rank) if isinstance(rank, int) else None
 
 
 def available_cores() -> int:

@@ -1,22 +1,21 @@
-"""The order of an epoch, its division among workers, and batches read in it."""
+"""Batches read in an order: what comes, what is read for it, and what stays warm."""
 
 import dataclasses
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sapflow.data.blocks import cut_blocks
+from sapflow.data.dealing import Deal, Share
 from sapflow.data.manifest import Manifest, block_key, encode_block
+from sapflow.data.order import Location, Orders, Piece
 from sapflow.data.read_counter import DataRead
-from sapflow.data.sampler import EpochOrder, Reader, split, steps_per_epoch
-from sapflow.data.shuffle import permutation
+from sapflow.data.sampler import Reader
 from sapflow.data.source import open_source
 from sapflow.errors import CorruptObject, ObjectMissing
 from sapflow.objects.stores.directory import DirectoryStore
@@ -24,117 +23,20 @@ from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
 
 
-def samples(order: EpochOrder, begin: int, end: int) -> list[tuple[int, int]]:
-    """(block, row) of each sample of a range, in the epoch's order."""
-    where = order.locate(begin, end)
-    found = [(piece.block, int(row)) for piece in where.pieces for row in piece.rows]
+def whole(manifest: Manifest, begin: int, end: int, *, window: int = 4, epoch: int = 0) -> Location:
+    """Where places `begin` to `end` of a single worker's epoch lie."""
+    share = Share(0, manifest.train_samples, window, begin, end)
+    return Orders(manifest.train, 0).locate(epoch, [share])
+
+
+def names(where: Location, per_block: int = 100) -> list[int]:
+    """What `blocks` has called the samples of a location, in its order."""
+    found = [
+        per_block * each.piece.block + each.piece.first + int(row)
+        for each in where.rows
+        for row in each.numbers
+    ]
     return found if where.order is None else [found[i] for i in where.order]
-
-
-@given(count=st.integers(0, 3000), seed=st.integers(0, 2**63 - 1), more=st.integers(0, 100))
-def test_a_permutation_has_every_number_once(count: int, seed: int, more: int) -> None:
-    np.testing.assert_array_equal(np.sort(permutation(count, seed, more)), np.arange(count))
-
-
-def test_permutations_are_pinned() -> None:
-    """Written down once: another machine or numpy must give the same, or resumed jobs would change their data."""
-    assert permutation(10, 1, 2, 3).tolist() == [1, 8, 2, 4, 6, 5, 0, 9, 7, 3]
-    assert samples(EpochOrder([3, 2, 4], 7, 1, window=2), 0, 9) == [
-        (0, 1),
-        (0, 2),
-        (1, 1),
-        (0, 0),
-        (1, 0),
-        (2, 3),
-        (2, 1),
-        (2, 2),
-        (2, 0),
-    ]
-
-
-def test_permutations_are_even() -> None:
-    first = np.bincount([int(permutation(5, seed)[0]) for seed in range(5000)], minlength=5)
-    assert first.min() > 880
-    assert first.max() < 1120
-
-
-@given(
-    counts=st.lists(st.integers(1, 60), min_size=1, max_size=12),
-    workers=st.integers(1, 9),
-    batch=st.integers(1, 40),
-    window=st.integers(1, 5),
-    seed=st.integers(0, 2**63 - 1),
-    epoch=st.integers(0, 1000),
-)
-def test_every_sample_is_used_exactly_once_an_epoch(
-    counts: list[int], workers: int, batch: int, window: int, seed: int, epoch: int
-) -> None:
-    total, per_step = sum(counts), workers * batch
-    order = EpochOrder(counts, seed, epoch, window)
-    assert len(order) == total
-    used: list[tuple[int, int]] = []
-    for step in range(steps_per_epoch(total, per_step)):
-        begin, end = step * per_step, min(total, (step + 1) * per_step)
-        ranges = split(begin, end, workers)
-        assert max(e - b for b, e in ranges) <= batch
-        for rank_begin, rank_end in ranges:
-            used += samples(order, rank_begin, rank_end)
-    assert sorted(used) == [(block, row) for block, count in enumerate(counts) for row in range(count)]
-
-
-@given(
-    counts=st.lists(st.integers(1, 30), min_size=1, max_size=9),
-    cuts=st.lists(st.integers(0, 270), max_size=6),
-    window=st.integers(1, 4),
-)
-def test_the_order_does_not_depend_on_how_it_is_cut(counts: list[int], cuts: list[int], window: int) -> None:
-    total = sum(counts)
-    bounds = [0, *sorted(cut for cut in cuts if cut <= total), total]
-    whole = samples(EpochOrder(counts, 5, 6, window), 0, total)
-    order = EpochOrder(counts, 5, 6, window)
-    pieces = list(pairwise(bounds))
-    parts = {begin: samples(order, begin, end) for begin, end in reversed(pieces) if end > begin}
-    assert [sample for begin in sorted(parts) for sample in parts[begin]] == whole
-
-
-def test_epochs_and_seeds_differ() -> None:
-    orders = [
-        samples(EpochOrder([50, 50], seed, epoch), 0, 100) for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))
-    ]
-    assert all(one != two for i, one in enumerate(orders) for two in orders[:i])
-
-
-def test_a_range_touches_at_most_a_window_of_blocks() -> None:
-    order = EpochOrder([100] * 40, 3, 0, window=4)
-    blocks = [{piece.block for piece in order.locate(b, b + 100).pieces} for b in range(0, 4000, 100)]
-    assert max(map(len, blocks)) <= 4
-    assert len(set.union(*blocks[:4])) == 4
-    assert len(set.union(*blocks)) == 40
-
-
-def test_samples_of_a_window_are_mixed() -> None:
-    order = EpochOrder([500] * 4, 3, 0)
-    found = np.array([block for block, _ in samples(order, 0, 200)])
-    assert np.bincount(found, minlength=4).min() > 25
-
-
-def test_past_the_end_of_an_epoch_is_an_error() -> None:
-    with pytest.raises(IndexError, match="epoch of 3"):
-        EpochOrder([3], 0, 0).locate(2, 4)
-
-
-def test_an_empty_range_has_nothing() -> None:
-    assert samples(EpochOrder([3], 0, 0), 2, 2) == []
-
-
-def test_a_short_last_step_is_divided_evenly() -> None:
-    assert split(90, 100, 4) == [(90, 92), (92, 95), (95, 97), (97, 100)]
-    assert split(7, 9, 4) == [(7, 7), (7, 8), (8, 8), (8, 9)]
-    assert steps_per_epoch(100, 30) == 4
-    assert steps_per_epoch(90, 30) == 3
-
-
-# Reader
 
 
 class CountingStore(DirectoryStore):
@@ -143,10 +45,13 @@ class CountingStore(DirectoryStore):
     def __init__(self, root: str) -> None:
         super().__init__(root)
         self.keys: list[str] = []
+        self.bytes = 0
 
     def read(self, key: str, start: int = 0, count: int | None = None) -> memoryview:
+        found = super().read(key, start, count)
         self.keys.append(key)
-        return super().read(key, start, count)
+        self.bytes += len(found)
+        return found
 
 
 def blocks(store: Store, counts: Iterable[int], *, dtypes: Iterable[str] = ("float32",)) -> Manifest:
@@ -166,17 +71,77 @@ def blocks(store: Store, counts: Iterable[int], *, dtypes: Iterable[str] = ("flo
 def test_batches_come_in_the_epochs_order(tmp_path: Path, dtypes: list[str], window: int) -> None:
     store = open_store(str(tmp_path))
     manifest = blocks(store, [50, 20, 31], dtypes=dtypes)
-    reader, order = Reader(store, "p/", manifest), EpochOrder(manifest.train, 1, 2, window)
-    expected = [100 * block + row for block, row in samples(order, 0, 101)]
+    reader = Reader(store, "p/", manifest)
     for begin, end in ((0, 7), (40, 80), (3, 101), (100, 101)):
-        features, targets = reader.batch(order, begin, end)
+        where = whole(manifest, begin, end, window=window, epoch=2)
+        features, targets = reader.batch(where)
         assert features.shape == (end - begin, 2, 3)
         assert features.dtype == np.float32
         assert features.ctypes.data % 64 == 0
         assert targets.dtype == np.int64
-        assert targets.tolist() == expected[begin:end]
+        assert targets.tolist() == names(where)
         np.testing.assert_array_equal(features, np.broadcast_to(targets[:, None, None], features.shape))
-    assert reader.batch(order, 5, 5)[0].shape == (0, 2, 3)
+    assert reader.batch(whole(manifest, 5, 5))[0].shape == (0, 2, 3)
+
+
+@pytest.mark.parametrize("dtypes", [["uint8"], ["float32"], ["uint8", "float32"]])
+@pytest.mark.parametrize("workers", [2, 3, 7, 40])
+def test_ranks_that_own_parts_of_blocks_read_their_rows_alone(
+    tmp_path: Path, dtypes: list[str], workers: int
+) -> None:
+    store = CountingStore(str(tmp_path))
+    manifest = blocks(store, [50, 20, 31], dtypes=dtypes)
+    orders, deal, found = Orders(manifest.train, 4), Deal(101, 6, workers), []
+    for rank in range(workers):
+        reader, own = Reader(store, "p/", manifest), []
+        for step in range(deal.steps):
+            where = orders.locate(1, deal.shares(rank, step))
+            features, targets = reader.batch(where)
+            assert targets.tolist() == names(where)
+            np.testing.assert_array_equal(features, np.broadcast_to(targets[:, None, None], features.shape))
+            own += targets.tolist()
+        assert len(own) == deal.size(rank)
+        found += own
+    assert sorted(found) == [100 * block + row for block, n in enumerate(manifest.train) for row in range(n)]
+
+
+@pytest.mark.parametrize("samples", [4000, 1717])
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 8, 16, 32])
+def test_an_epoch_reads_the_data_set_once_whatever_the_number_of_workers(
+    tmp_path: Path, workers: int, samples: int
+) -> None:
+    """Each rank on an instance of its own; 1.15 times the data set is allowed, for headers and a few targets."""
+    store = CountingStore(str(tmp_path))
+    counts = [500] * (samples // 500) + [samples % 500] * bool(samples % 500)
+    features, labels = np.zeros((500, 512), np.float32), np.zeros(500, np.int32)
+    for index, count in enumerate(counts):
+        store.create(block_key("p/", "train", index), encode_block(features[:count], labels[:count]))
+    manifest = Manifest("s", "classification", (512,), "float32", (), 2, tuple(counts), ())
+    deal, orders = Deal(samples, 16, workers), Orders(counts, 0)
+    readers = [Reader(store, "p/", manifest) for _ in range(workers)]
+    for epoch in range(2):
+        store.bytes = 0
+        for step in range(deal.steps):
+            for rank, reader in enumerate(readers):
+                if shares := deal.shares(rank, step):
+                    reader.serve(rank, orders.pieces(epoch, shares))
+                    reader.batch(orders.locate(epoch, shares))
+        assert store.bytes <= 1.15 * samples * (512 * 4 + 4)
+
+
+def test_a_fixed_partition_that_fits_is_read_once(tmp_path: Path) -> None:
+    store = CountingStore(str(tmp_path))
+    manifest = blocks(store, [50] * 6)
+    orders, deal, reader = (
+        Orders(manifest.train, 0, fixed=True),
+        Deal(300, 10, 3),
+        Reader(store, "p/", manifest),
+    )
+    for epoch in range(3):
+        store.keys.clear()
+        for step in range(deal.steps):
+            reader.batch(orders.locate(epoch, deal.shares(1, step)))
+        assert bool(store.keys) is (epoch == 0)
 
 
 def test_the_validation_set_is_read_front_to_back(tmp_path: Path) -> None:
@@ -193,14 +158,14 @@ def test_the_validation_set_is_read_front_to_back(tmp_path: Path) -> None:
 def test_batches_are_the_callers_own(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     manifest = blocks(store, [20, 20], dtypes=["uint8"])
-    reader, order = Reader(store, "p/", manifest), EpochOrder(manifest.train, 0, 0)
-    first = reader.batch(order, 0, 10)
+    reader = Reader(store, "p/", manifest)
+    first = reader.batch(whole(manifest, 0, 10))
     kept = first[0].copy(), first[1].copy()
-    reader.batch(order, 10, 20)[0][:] = -1
+    reader.batch(whole(manifest, 10, 20))[0][:] = -1
     np.testing.assert_array_equal(first[0], kept[0])
     np.testing.assert_array_equal(first[1], kept[1])
     first[0][:] = -1
-    np.testing.assert_array_equal(reader.batch(order, 0, 10)[0], kept[0])
+    np.testing.assert_array_equal(reader.batch(whole(manifest, 0, 10))[0], kept[0])
 
 
 @pytest.mark.parametrize(
@@ -213,8 +178,8 @@ def test_scaling_is_applied_in_single_precision(
     x = np.arange(30, dtype=np.uint8).reshape(10, 3)
     store.create("p/train/0", encode_block(x, np.zeros((10, 2), np.float32)))
     manifest = Manifest("s", "regression", (3,), "uint8", (2,), None, (10,), (), scale, shift)
-    features, targets = Reader(store, "p/", manifest).batch(EpochOrder([10], 0, 0), 0, 10)
-    rows = [row for _, row in samples(EpochOrder([10], 0, 0), 0, 10)]
+    features, targets = Reader(store, "p/", manifest).batch(whole(manifest, 0, 10))
+    rows = names(whole(manifest, 0, 10))
     single = np.float32
     np.testing.assert_array_equal(
         features, x[rows].astype(single) * np.array(scale, single) + np.array(shift, single)
@@ -227,29 +192,136 @@ def test_blocks_stay_warm_within_the_bound_and_no_further(tmp_path: Path) -> Non
     store = CountingStore(str(tmp_path))
     manifest = blocks(store, [50] * 6)
     size = len(store.read("p/train/0"))
-    order = EpochOrder(manifest.train, 0, 0, window=2)
     for room, reads in ((2 * size, 6), (10 * size, 6), (0, 0)):
         store.keys.clear()
         reader = Reader(store, "p/", manifest, cache_bytes=room)
         for begin in range(0, 300, 10):
-            reader.batch(order, begin, begin + 10)
+            reader.batch(whole(manifest, begin, begin + 10, window=2))
         assert len(store.keys) == reads if reads else len(store.keys) > 6
+        assert reader.cached_bytes <= max(room, size)
+        assert reader.lacks_room is (room < 10 * size)
         before = len(store.keys)
-        reader.batch(order, 0, 10)
+        reader.batch(whole(manifest, 0, 10, window=2))
         assert (len(store.keys) == before) is (room == 10 * size)
 
 
-def test_what_is_read_is_counted_once_and_what_is_warm_is_not(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path))
+def test_the_windows_of_all_ranks_stay_warm_and_an_evaluation_displaces_none(tmp_path: Path) -> None:
+    store = CountingStore(str(tmp_path))
+    manifest = blocks(store, [50] * 6)
+    size = len(store.read("p/train/0"))
+    reader, orders, deal = (
+        Reader(store, "p/", manifest, cache_bytes=6 * size),
+        Orders(manifest.train, 0),
+        Deal(300, 5, 6),
+    )
+    for step in range(deal.steps):
+        store.keys.clear()
+        for rank in range(6):
+            shares = deal.shares(rank, step)
+            reader.serve(rank, orders.pieces(0, shares))
+            reader.batch(orders.locate(0, shares))
+        assert len(store.keys) == (6 if step == 0 else 0)
+        for at in range(0, 300, 25):
+            reader.range(at, at + 25)
+        assert len(store.keys) == (12 if step == 0 else 6), "each validation block once an evaluation"
+
+
+def test_where_not_all_windows_fit_those_that_are_kept_stay(tmp_path: Path) -> None:
+    """Giving up the piece used longest ago would lose each just before its turn: nothing would ever be warm."""
+    store = CountingStore(str(tmp_path))
+    manifest = blocks(store, [50] * 6)
+    size = len(store.read("p/train/0"))
+    reader, orders, deal = (
+        Reader(store, "p/", manifest, cache_bytes=4 * size),
+        Orders(manifest.train, 0),
+        Deal(300, 5, 6),
+    )
+    for step in range(deal.steps):
+        store.keys.clear()
+        for rank in range(6):
+            shares = deal.shares(rank, step)
+            reader.serve(rank, orders.pieces(0, shares))
+            reader.batch(orders.locate(0, shares))
+        assert len(store.keys) == (6 if step == 0 else 2)
+
+
+def test_pieces_are_read_ahead_as_far_as_there_is_room(tmp_path: Path) -> None:
+    store = CountingStore(str(tmp_path))
     manifest = blocks(store, [50] * 4)
-    size = sum(len(store.read(f"p/train/{index}")) for index in range(4))
-    reader, order = Reader(store, "p/", manifest), EpochOrder(manifest.train, 0, 0)
-    reader.batch(order, 0, 200)
+    size = len(store.read("p/train/0"))
+    store.keys.clear()
+    reader = Reader(store, "p/", manifest, cache_bytes=2 * size)
+    pieces = [Piece(block, 0, 50) for block in range(4)]
+    reader.serve(0, pieces[:1], pieces[1:])
+    where = Orders(manifest.train, 0).locate(0, [])
+    reader.batch(where)
+    reader.read_ahead(pieces[1:])
+    reader.wait_for_reads()
+    assert store.keys == ["p/train/1", "p/train/2"]
+    assert reader.counter.take().requests == 2
+    reader.serve(0, pieces[1:2])
+    reader.read_ahead(pieces[1:2])
+    reader.wait_for_reads()
+    assert store.keys == ["p/train/1", "p/train/2"], "what is kept is not read again"
+
+
+class Gate(DirectoryStore):
+    """A directory store whose reads of one key wait until they are let through."""
+
+    def __init__(self, root: str, key: str) -> None:
+        super().__init__(root)
+        self.key, self.entered, self.open_ = key, threading.Event(), threading.Event()
+        self.reads: list[str] = []
+
+    def read(self, key: str, start: int = 0, count: int | None = None) -> memoryview:
+        self.reads.append(key)
+        if key == self.key:
+            self.entered.set()
+            assert self.open_.wait(60)
+        return super().read(key, start, count)
+
+
+def test_a_batch_waits_for_a_piece_that_is_being_read_and_reads_one_that_waits(tmp_path: Path) -> None:
+    store = Gate(str(tmp_path), "p/train/0")
+    manifest = blocks(store, [50, 50])
+    reader = Reader(store, "p/", manifest)
+    reader.read_ahead([Piece(0, 0, 50), Piece(1, 0, 50)])
+    assert store.entered.wait(60)
+    location = Orders([50, 50], 0).locate(0, [Share(0, 100, 1, 0, 100)])
+    threading.Timer(0.01, store.open_.set).start()
+    _, targets = reader.batch(location)
+    assert sorted(targets.tolist()) == [*range(50), *range(100, 150)]
+    assert sorted(store.reads) == ["p/train/0", "p/train/1"], "each is read once"
+    reader.stop_reading_ahead()
+
+
+def test_reading_ahead_stops_when_told_and_tells_no_errors(tmp_path: Path) -> None:
+    store = Gate(str(tmp_path), "p/train/0")
+    manifest = blocks(store, [50, 50])
+    reader = Reader(store, "p/", manifest)
+    reader.read_ahead([Piece(0, 0, 50), Piece(1, 0, 50)])
+    assert store.entered.wait(60)
+    threading.Timer(0.01, store.open_.set).start()
+    reader.stop_reading_ahead()
+    assert store.reads == ["p/train/0"]
+    store.delete(["p/train/1"])
+    reader.read_ahead([Piece(1, 0, 50)])
+    reader.wait_for_reads()
+    with pytest.raises(ObjectMissing):
+        reader.batch(Orders([50, 50], 0).locate(0, [Share(0, 100, 1, 0, 100)]))
+
+
+def test_what_is_read_is_counted_once_and_what_is_warm_is_not(tmp_path: Path) -> None:
+    store = CountingStore(str(tmp_path))
+    manifest = blocks(store, [50] * 4)
+    reader = Reader(store, "p/", manifest)
+    where = Orders(manifest.train, 0).locate(0, Deal(200, 120, 3).shares(1, 0))
+    reader.batch(where)
     taken = reader.counter.take()
-    assert taken.bytes == size
-    assert taken.requests == 4
+    assert taken.bytes == store.bytes
+    assert taken.requests == len(store.keys)
     assert taken.seconds > 0
-    reader.batch(order, 0, 200)
+    reader.batch(where)
     assert reader.counter.take() == DataRead()
 
 
@@ -258,16 +330,22 @@ def test_a_missing_and_a_corrupt_block_are_errors(tmp_path: Path) -> None:
     manifest = blocks(store, [5])
     promised = dataclasses.replace(manifest, train=(5, 5), validation=(4,))
     with pytest.raises(ObjectMissing):
-        Reader(store, "p/", promised).batch(EpochOrder([5, 5], 0, 0), 0, 10)
+        Reader(store, "p/", promised).batch(whole(promised, 0, 10))
     with pytest.raises(CorruptObject, match="p/validation/0"):
         Reader(store, "p/", promised).range(0, 1)
+    wrong = dataclasses.replace(manifest, train=(7,))
+    with pytest.raises(CorruptObject, match="p/train/0"):
+        Reader(store, "p/", wrong).batch(Orders([7], 0).locate(0, [Share(2, 5, 1, 0, 3)]))
 
 
 def test_a_source_cut_and_read_back_is_the_source(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     manifest = cut_blocks(open_source("sklearn:digits"), store, "d/", validation_fraction=0.2, seed=4)
-    reader, order = Reader(store, "d/", manifest), EpochOrder(manifest.train, 0, 0)
-    parts = [reader.batch(order, 0, len(order)), reader.range(0, manifest.validation_samples)]
+    reader = Reader(store, "d/", manifest)
+    parts = [
+        reader.batch(whole(manifest, 0, manifest.train_samples)),
+        reader.range(0, manifest.validation_samples),
+    ]
     found = np.concatenate([np.column_stack([x * 16, y]) for x, y in parts])
     chunk = next(open_source("sklearn:digits").read())
     expected = np.column_stack([chunk.features, chunk.targets])

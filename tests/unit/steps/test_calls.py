@@ -40,8 +40,7 @@ def train(**changes: Any) -> TrainRequest:
         "params": [],
         "sizes": SIZES,
         "epoch": 0,
-        "begin": 0,
-        "end": 8,
+        "slices": [{"range": (0, 8), "window": 1, "begin": 0, "end": 8}],
         "outputs": [],
     }
     return TrainRequest(**(fields | changes))

@@ -133,9 +133,12 @@ def test_a_step_that_is_not_finite_keeps_the_objects_of_the_version_before(direc
 
 def test_ranks_without_samples_are_not_called(directory_store: Store) -> None:
     caller = ScriptedCaller()
-    almost = first_commit(cursor={"epoch": 0, "used": 118})
-    made = run(driver(directory_store, caller, commit=almost))
-    assert [each for each in caller.names if each.startswith("train")] == ["train 1", "train 3"]
+    # 120 samples in steps of 7 × 17: one is left for the second.
+    almost = first_commit(cursor={"epoch": 0, "used": 119})
+    seven = Plan(structure=(1, 7), shards=1)
+    changes: dict[str, Any] = {"workers": 7, "merge_structure": [1, 7], "data_batchSize": 17}
+    made = run(driver(directory_store, caller, commit=almost, plan=seven, **changes))
+    assert [each for each in caller.names if each.startswith("train")] == ["train 6"]
     assert made.cursor == Cursor(epoch=1, used=0)
 
 

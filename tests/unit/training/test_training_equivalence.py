@@ -8,10 +8,9 @@ import pytest
 import torch
 from helpers.functions import requests
 from helpers.jobs import Crash, Place, Places, Simulation, tiny_job
-from helpers.reference import OPTIMIZERS, Reference, mean_loss
+from helpers.reference import OPTIMIZERS, Reference, mean_loss, split
 from torch import nn
 
-from sapflow.data.sampler import split
 from sapflow.training.loaded import micro_seed
 
 
@@ -440,8 +439,10 @@ class TestData:
         sent = requests(simulation.functions.log, "train")
         used = np.zeros((2, 120), int)
         for request in sent:
-            assert request["end"] > request["begin"]
-            used[request["epoch"], request["begin"] : request["end"]] += 1
+            for piece in request["slices"]:
+                assert piece["end"] > piece["begin"]
+                first = piece["range"][0]
+                used[request["epoch"], first + piece["begin"] : first + piece["end"]] += 1
         assert (used == 1).all()
         reference = Reference(place)
         first, second = (reference.samples(epoch, 0, 120)[0].numpy() for epoch in (0, 1))
@@ -455,9 +456,9 @@ class TestData:
         interrupted = Simulation(place, crashes=[Crash(9, "before")])
         interrupted.run()
 
-        def used(simulation: Simulation) -> set[tuple[int, ...]]:
+        def used(simulation: Simulation) -> set[tuple[int, int, int, str]]:
             return {
-                tuple(request[name] for name in ("version", "rank", "epoch", "begin", "end"))
+                (request["version"], request["rank"], request["epoch"], str(request["slices"]))
                 for request in requests(simulation.functions.log, "train")
             }
 

@@ -1,0 +1,88 @@
+"""Reads rows of blocks: a whole block in one request, of a part of one only the rows that are asked for."""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from sapflow.data.chunks import Part
+from sapflow.data.manifest import Manifest, block_header_size, block_key, check_block, decode_block
+from sapflow.data.order import Piece
+from sapflow.data.read_counter import ReadCounter
+from sapflow.objects import safetensor
+from sapflow.objects.safetensor import Header, Tensor
+from sapflow.objects.stores.protocol import Store
+
+BESIDE = 16 << 10
+"""Bytes of targets that are read in vain, at most, where that saves a request."""
+_KEPT_HEADERS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Decoded rows of a block: flat features [n, f], targets as stored, and the bytes in memory."""
+
+    features: np.ndarray
+    targets: np.ndarray
+    size: int
+
+
+class PieceReader:
+    """Reads pieces from the store. Safe to use from several threads."""
+
+    def __init__(self, store: Store, prefix: str, manifest: Manifest, counter: ReadCounter) -> None:
+        self._store, self._prefix, self._manifest, self._counter = store, prefix, manifest, counter
+        self._width = int(np.prod(manifest.shape))
+        self._headers: OrderedDict[str, Header] = OrderedDict()
+
+    def read(self, part: Part, piece: Piece) -> Samples:
+        """The rows of a piece. Raises ObjectMissing, CorruptObject, StoreUnavailable."""
+        key = block_key(self._prefix, part, piece.block)
+        count = self._manifest.blocks(part)[piece.block]
+        rows = piece.stop - piece.first
+        if rows == count:
+            buffer = self._read(key)
+            features, targets = decode_block(buffer, key, self._manifest, count)
+            return Samples(features.reshape(count, self._width), targets, len(buffer))
+        header, head = self._header(key, count, piece)
+        targets = self._rows(key, header.tensors["targets"], piece, head)
+        features = self._rows(key, header.tensors["features"], piece, head)
+        return Samples(features.reshape(rows, self._width), targets, features.nbytes + targets.nbytes)
+
+    def size(self, piece: Piece) -> int:
+        """The bytes that a piece of training samples takes in memory, about."""
+        values = self._width * (1 if self._manifest.dtype == "uint8" else 4)
+        return (piece.stop - piece.first) * (values + 4 * int(np.prod(self._manifest.target_shape)))
+
+    def _header(self, key: str, count: int, piece: Piece) -> tuple[Header, memoryview]:
+        """A block's header, and what was read of the block's beginning to know it."""
+        known = self._headers.get(key)
+        if known is not None:
+            return known, memoryview(b"")
+        size = block_header_size(self._manifest, count)
+        target = 4 * int(np.prod(self._manifest.target_shape))
+        if piece.first * target <= BESIDE:
+            size += piece.stop * target
+        head = self._read(key, 0, size)
+        header = safetensor.decode_header(head, key)
+        check_block(header, key, self._manifest, count)
+        self._headers[key] = header
+        while len(self._headers) > _KEPT_HEADERS:
+            self._headers.popitem(last=False)
+        return header, head
+
+    def _rows(self, key: str, tensor: Tensor, piece: Piece, head: memoryview) -> np.ndarray:
+        """The piece's rows of a tensor, from the beginning of the block if they are in it."""
+        row = (tensor.stop - tensor.start) // tensor.shape[0]
+        start, stop = tensor.start + piece.first * row, tensor.start + piece.stop * row
+        shape = (piece.stop - piece.first, *tensor.shape[1:])
+        if stop <= len(head):
+            return np.frombuffer(head[start:stop], tensor.dtype).reshape(shape).copy()
+        return np.frombuffer(self._read(key, start, stop - start), tensor.dtype).reshape(shape)
+
+    def _read(self, key: str, start: int = 0, count: int | None = None) -> memoryview:
+        began = time.perf_counter()
+        buffer = self._store.read(key, start, count)
+        self._counter.add(len(buffer), time.perf_counter() - began)
+        return buffer
