@@ -10,7 +10,18 @@ from datetime import date
 from rich.console import Console
 from rich.table import Table
 
-from bench import driver, gradient_sets, merger, merging, placement, steps, stores, synchronise
+from bench import (
+    data_bytes,
+    driver,
+    gradient_sets,
+    merger,
+    merging,
+    partition,
+    placement,
+    steps,
+    stores,
+    synchronise,
+)
 from bench.result import COLUMNS, Result
 
 Rows = Callable[[], Iterator[Result]]
@@ -62,6 +73,17 @@ def cells() -> Iterator[Result]:
         yield from placement.measure(minio, os.environ)
 
 
+def data() -> Iterator[Result]:
+    """A step that reads much data, compared with LambdaML's pattern, which keeps its partition."""
+    with stores.minio() as minio:
+        yield from partition.measure(minio, os.environ)
+
+
+def data_read() -> Iterator[Result]:
+    """What an epoch reads, by the number of workers and instances."""
+    yield from data_bytes.measure()
+
+
 PAPER = ("table3", "fig3", "steptime", "choice", "fig6", "accuracy", "memory", "month")
 """Modules of bench/paper. The outputs of `python -m bench.paper.NAME` are in docs/paper.md."""
 
@@ -73,6 +95,8 @@ ROWS: dict[str, Rows] = {
     "merger": size,
     "driver": overhead,
     "placement": cells,
+    "data": data,
+    "bytes": data_read,
 }
 
 

@@ -5,7 +5,7 @@ A new kind is a module beside `kinds/training_job.py` and a line in `kinds/regis
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -43,6 +43,8 @@ class Definition:
     """The columns of `kubectl get`, without Age."""
     status: Mapping[str, Any]
     """The structural schema of `status`."""
+    conditional: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """The fields that may be changed only where something holds: what, in CEL, and what to say otherwise."""
 
 
 class Kind(ABC, Generic[AnyWanted]):

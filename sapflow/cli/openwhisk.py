@@ -125,7 +125,12 @@ def _sizes(opened: Session) -> dict[Role, int]:
 
 
 async def train(
-    opened: Session, manifest: Manifest, sender: "OpenWhiskSender", observer: Observer, forward_flops: int
+    opened: Session,
+    manifest: Manifest,
+    sender: "OpenWhiskSender",
+    observer: Observer,
+    forward_flops: int,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Create the actions, train, and remove the actions. Returns the outcome record.
 
@@ -140,7 +145,7 @@ async def train(
 
     # The planner treats OpenWhisk like a cluster: calls go through a gateway.
     environment = Environment("kubernetes", sender.instances, forward_flops, request_bytes=REQUEST_BYTES)
-    return await session.train_by(opened, manifest, sender, observer, environment)
+    return await session.train_by(opened, manifest, sender, observer, environment, workers)
 
 
 def _credentials(environ: Mapping[str, str]) -> dict[str, str]:

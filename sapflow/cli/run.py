@@ -14,7 +14,7 @@ from sapflow.cli.output import local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
 from sapflow.client import inputs, local_run, session
 from sapflow.client.session import Session
-from sapflow.errors import JobFailed
+from sapflow.errors import JobFailed, SpecError
 from sapflow.monitoring.display import Display, forecast_line
 from sapflow.monitoring.displays import open_display
 from sapflow.planning.extent import Extent
@@ -40,7 +40,10 @@ examples:
   sapflow run job.yaml --store /dev/shm/sapflow --max-instances 4
   sapflow run job.yaml --store 's3://bucket/prefix?endpoint=http://localhost:9000'
   sapflow run job.yaml --json > outcome.json
+  sapflow run job.yaml --workers 8
   sapflow run job.yaml --openwhisk https://whisk.example --worker-image NAME --merger-image NAME"""
+
+NOT_BEGUN = "is for a job that is half done, and this one has not begun: set spec.workers instead"
 
 
 def add_to(commands: Any) -> None:
@@ -65,6 +68,12 @@ def add_to(commands: Any) -> None:
         "--again",
         action="store_true",
         help="train the job from the beginning: what it has in the store is removed first",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="go on with N workers, where the job is half done: what is left of the epoch is dealt to them",
     )
     local_metrics.add_to(parser)
     openwhisk.add_to(parser)
@@ -100,13 +109,17 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
         with stoppable(), display, _metrics(given, opened, display) as metrics:
             if given.again:
                 opened.forget()
+            if given.workers is not None and not opened.started():
+                raise SpecError([("--workers", NOT_BEGUN)])
             manifest, flops = local_run.prepare(opened, display, environ)
             observer = Observers(display)
             if metrics is not None:
                 metrics.begin(Extent.of(opened.job, manifest.train_samples))
                 observer = Observers(metrics, display)
             if sender is not None:
-                outcome = run_until_stopped(openwhisk.train(opened, manifest, sender, observer, flops))
+                outcome = run_until_stopped(
+                    openwhisk.train(opened, manifest, sender, observer, flops, given.workers)
+                )
             else:
                 outcome = run_until_stopped(
                     session.train(
@@ -117,6 +130,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
                         observer=observer,
                         on_runtime=display.watch,
                         forward_flops=flops,
+                        workers=given.workers,
                     )
                 )
     except Stopped as stop:
@@ -145,7 +159,7 @@ def _display(given: argparse.Namespace, opened: Session) -> Display:
         live=stream.isatty() and not given.plain,
         as_json=given.json,
         quiet=given.quiet,
-        title=f"{opened.uid}: {count(job.spec.workers, 'worker')}, store {location(opened.url)}",
+        title=f"{opened.uid}: {count(given.workers or job.spec.workers, 'worker')}, store {location(opened.url)}",
         platform=job.price.platform,
     )
 

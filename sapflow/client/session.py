@@ -194,10 +194,12 @@ async def train(
     observer: Observer | None = None,
     on_runtime: Callable[[EmbeddedRuntime], None] | None = None,
     forward_flops: int = 0,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Train a job whose data is cut on local functions, and return the outcome record. Raises JobFailed.
 
-    `forward_flops` are those of the model for one sample, used for the forecast; 0 if they are not known.
+    `workers`: the job, which has begun, goes on with so many; None: with as many as it has. `forward_flops` are those
+    of the model for one sample, used for the forecast; 0 if they are not known.
     """
     placed = placement.of(session.job)
     credentials = {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
@@ -213,7 +215,7 @@ async def train(
     if on_runtime is not None:
         on_runtime(runtime)
     environment = Environment("local", runtime.max_instances, forward_flops)
-    return await train_by(session, manifest, runtime, observer, environment)
+    return await train_by(session, manifest, runtime, observer, environment, workers)
 
 
 async def train_by(
@@ -222,10 +224,19 @@ async def train_by(
     sender: Sender,
     observer: Observer | None = None,
     environment: Environment | None = None,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Train a job whose data is cut on the sender's functions, close it, and return the outcome. Raises JobFailed."""
     try:
-        driver = Driver(session.resolved, manifest, session.store, sender, observer, environment=environment)
+        driver = Driver(
+            session.resolved,
+            manifest,
+            session.store,
+            sender,
+            observer,
+            environment=environment,
+            workers=workers,
+        )
         return await driver.run()
     finally:
         await asyncio.shield(sender.close())

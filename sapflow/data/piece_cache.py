@@ -47,6 +47,19 @@ class PieceCache:
             self._kept.move_to_end(key)
         return found
 
+    def overlapping(self, key: Key) -> list[tuple[Piece, Samples]]:
+        """What is kept of the rows of a piece, under the pieces of another range; in the order of the rows."""
+        part, wanted = key
+        found = [
+            (piece, samples)
+            for (kept_part, piece), samples in self._kept.items()
+            if kept_part == part
+            and piece.block == wanted.block
+            and piece.first < wanted.stop
+            and wanted.first < piece.stop
+        ]
+        return sorted(found, key=lambda each: each[0].first)
+
     def put(self, key: Key, samples: Samples) -> None:
         """Keep samples that a rank needs now, if there is room beside what other ranks are at."""
         now, soon = self._wanted()

@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,18 @@ class Samples:
     features: np.ndarray
     targets: np.ndarray
     size: int
+
+    def rows(self, first: int, stop: int) -> "Samples":
+        """Some of the rows, as views."""
+        features, targets = self.features[first:stop], self.targets[first:stop]
+        return Samples(features, targets, features.nbytes + targets.nbytes)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Samples]") -> "Samples":
+        """Consecutive rows of one block, copied."""
+        features = np.concatenate([part.features for part in parts])
+        targets = np.concatenate([part.targets for part in parts])
+        return cls(features, targets, features.nbytes + targets.nbytes)
 
 
 class PieceReader:

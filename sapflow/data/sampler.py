@@ -67,6 +67,11 @@ class Reader:
         return self._cache.bytes
 
     @property
+    def room(self) -> int:
+        """Bytes of pieces that may be kept."""
+        return self._cache.room
+
+    @property
     def most_cached_bytes(self) -> int:
         """The most bytes of pieces that were kept at once."""
         return self._cache.most
@@ -130,7 +135,7 @@ class Reader:
         with self._lock:
             if not self._cache.has_room(self._pieces.size(piece)):
                 return
-        samples = self._pieces.read("train", piece)
+        samples = self._read("train", piece)
         with self._lock:
             self._cache.put_ahead(("train", piece), samples)
 
@@ -171,7 +176,7 @@ class Reader:
         if found is None and self._last_validation is not None and self._last_validation[0] == key:
             found = self._last_validation[1]
         if found is None:
-            found = self._pieces.read(part, piece)
+            found = self._read(part, piece)
             with self._lock:
                 if part == "train":
                     self._cache.put(key, found)
@@ -179,6 +184,23 @@ class Reader:
                     self._cache.put_beside(key, found)
                     self._last_validation = (key, found)
         return found
+
+    def _read(self, part: Part, piece: Piece) -> Samples:
+        """The rows of a piece: those that are kept under other pieces are copied, the others come from the store."""
+        with self._lock:
+            kept = self._cache.overlapping((part, piece))
+        found: list[Samples] = []
+        at = piece.first
+        for other, samples in kept:
+            if at < other.first:
+                found.append(self._pieces.read(part, Piece(piece.block, at, other.first)))
+            first, stop = max(at, other.first), min(piece.stop, other.stop)
+            if first < stop:
+                found.append(samples.rows(first - other.first, stop - other.first))
+                at = stop
+        if at < piece.stop:
+            found.append(self._pieces.read(part, Piece(piece.block, at, piece.stop)))
+        return found[0] if len(found) == 1 and not kept else Samples.joined(found)
 
 
 def _factor(values: tuple[float, ...], *, neutral: float) -> np.ndarray | None:

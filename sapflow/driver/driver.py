@@ -131,7 +131,9 @@ class Driver:
             algorithm = driver_of(context.facts.name)(
                 context, start, plan, resumed=resumed, meanwhile=keeper.sweep
             )
-            algorithm.dealt_after = last.version if changed else None
+            if changed and before is not None:
+                algorithm.dealt_after = last.version
+                keeper.abandon(algorithm.abandoned(last, before), last.version)
             if resumed:
                 await self._inherit(algorithm, keeper, last)
                 await evaluations.recover(last)

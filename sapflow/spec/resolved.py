@@ -27,9 +27,10 @@ _OPERATORS: dict[str, Any] = {
     }
 }
 """Fields that only the operator uses. They are not in the document, so a change of one does not restart the driver."""
-_CHANGING = ("limits", "checkpoint", "memory", "cpu", "storage", "prices")
+_CHANGING = ("limits", "checkpoint", "workers", "memory", "cpu", "storage", "prices")
 """Fields of the spec that may differ between two drivers of one job: the user may change some while the job lives,
-memory grows, and the store may be reached by another address. None of them names code."""
+memory grows, and the store may be reached by another address. None of them names code. (How many workers a step has is
+the plan's, not the spec's.)"""
 
 
 @dataclass(frozen=True, slots=True)

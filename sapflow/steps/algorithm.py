@@ -65,6 +65,11 @@ class AlgorithmDriver(ABC):
     def inherited(self, before: Commit, plan: Plan, made: Commit) -> Leftovers:
         """The objects that an earlier driver may have left of the step with `plan` from `before` to `made`."""
 
+    def abandoned(self, commit: Commit, plan: Plan) -> Leftovers:
+        """The objects that an earlier driver may have left of the step with `plan` after `commit`, which nobody goes on
+        with: the number of workers has changed."""
+        return Leftovers()
+
     def held_versions(self) -> set[int]:
         """Versions before the last one that functions may still read."""
         return set()

@@ -74,6 +74,11 @@ class SynchronousDriver(AlgorithmDriver):
         step = Step(self, before, plan)
         return step.leftovers(step.possible_cursors() + (step.states_written() if made.skipped else []))
 
+    def abandoned(self, commit: Commit, plan: Plan) -> Leftovers:
+        step = Step(self, commit, plan)
+        made = [part.key for part in (*step.params, *step.state)]
+        return step.leftovers(step.possible_cursors() + step.states_written() + made)
+
 
 class Step:
     """The step that follows `commit` with `plan`."""

@@ -219,7 +219,6 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ),
 )
 CHANGES: tuple[tuple[dict[str, Any], str], ...] = (
-    ({"spec.workers": 9}, "spec.workers: Invalid value"),
     ({"spec.model.args": {"hidden": [1]}}, "spec.model: Invalid value"),
     ({"spec.data.options": {"samples": 1}}, "spec.data: Invalid value"),
     ({"spec.optimizer.name": "Adam"}, "spec.optimizer: Invalid value"),
@@ -286,6 +285,7 @@ def test_what_is_immutable_cannot_be_changed(
     "change",
     [
         {"suspend": False},
+        {"workers": 9},
         {"ttlSecondsAfterFinished": 60},
         {"limits": {"budgetUSD": 0.5}},
         {"checkpoint": {"everySteps": 5}},

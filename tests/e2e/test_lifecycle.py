@@ -67,6 +67,21 @@ def test_a_suspended_job_has_no_pods_and_goes_on_from_its_last_commit_to_the_sam
     assert '"event": "resumed"' in log
 
 
+def test_a_suspended_job_goes_on_with_another_number_of_workers(namespace: str) -> None:
+    job = Job.apply(namespace, small(merge__structure=None))
+    job.until_step(20)
+    job.patch({"suspend": True})
+    job.until_reason("Suspended")
+    wait_until(lambda: not job.pods(), "a suspended job without pods", 90)
+    stood = job.step
+
+    job.patch({"workers": 3})
+    job.patch({"suspend": False})
+    seen = job.until_succeeded()
+    assert seen["progress"]["structure"][-1] == 3
+    assert seen["progress"]["step"] == seen["progress"]["steps"] > stood
+
+
 def test_a_job_suspended_from_the_start_makes_nothing_until_it_is_resumed(namespace: str) -> None:
     job = Job.apply(namespace, small(suspend=True, algorithm={"steps": 3}))
     job.until_reason("Suspended")
@@ -87,7 +102,7 @@ def test_an_edit_of_the_limits_takes_effect_and_an_immutable_field_is_refused_wh
         "patch", "tj", "-n", namespace, job.name, "--type=merge", "-p", '{"spec":{"workers":3}}'
     )
     assert refused.returncode != 0
-    assert "cannot be changed" in refused.stderr
+    assert "can be changed only while the job is suspended" in refused.stderr
     job.patch({"limits": {"retries": 7}, "checkpoint": {"everySteps": 10}})
 
     seen = job.until_succeeded()

@@ -158,6 +158,8 @@ class Simulation:
     observer: Observer = field(default_factory=Observer)
     account: Account | None = None
     search: SearchSettings | None = None
+    workers: int | None = None
+    """What the next driver goes on with, if it is another number than the job has."""
     function_failpoint: Failpoint = lambda write, after: None
     driver_failpoint: Failpoint = lambda write, after: None
     on_crash: Callable[[], None] = lambda: None
@@ -217,6 +219,7 @@ class _OneDriver:
             self._simulation.functions,
             self._simulation.observer,
             self._simulation.account,
+            workers=self._simulation.workers,
         )
         self._task = asyncio.create_task(driver.run())
         await asyncio.wait({self._task})

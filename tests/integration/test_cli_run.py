@@ -293,3 +293,26 @@ def test_a_job_whose_removal_is_interrupted_has_finished_still_or_not_begun(
         with pytest.raises(KeyboardInterrupt):
             session.forget()
     assert run("run", file, "--store", store, "--again", "--json").json["sha256"] == first["sha256"]
+
+
+def test_a_half_done_job_goes_on_with_another_number_of_workers(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"algorithm_steps": None, "algorithm_epochs": 20, "merge_structure": None}
+    file, store = write_job(tmp_path / "job.yaml", **changes), tmp_path / "store"
+    command = ("run", file, "--store", store, "--max-instances", 1)
+    early = run(*command, "--workers", 2)
+    assert early.code == 2
+    assert "--workers: is for a job that is half done, and this one has not begun" in early.err
+    with started(*command) as process:
+        wait_for_commit(store, 10, process)
+        send(process, signal.SIGINT)
+        finish(process)
+    done = run(*command, "--workers", 2, "--json")
+    assert done.code == 0, done.err
+    last = json.loads(max(store.glob("jobs/*/commits/*.json"), key=lambda path: int(path.stem)).read_text())
+    assert last["cursor"]["epoch"] == 20
+    plan = json.loads(next(store.glob(f"jobs/*/plans/{last['plan']}.json")).read_text())
+    assert plan["structure"][-1] == 2
+    assert last["lengths"]["steps"] == last["version"] == done.json["version"]
+    again = run(*command, "--workers", 3)
+    assert again.code == 0
+    assert "has finished already" in again.out

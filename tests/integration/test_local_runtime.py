@@ -397,3 +397,44 @@ def test_close_ends_calls_and_processes_and_removes_the_directory(tmp_path: Path
         assert list(tmp_path.glob("*sapflow-*")) == []
 
     run(test())
+
+
+def test_a_rank_is_called_where_it_was_served_last_if_that_is_free(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with watched(tmp_path, max_instances=2) as one:
+
+            async def call(rank: int, **more: Any) -> int:
+                return int((await one.invoke(op="noop", job="j", rank=rank, **more))["pid"])
+
+            first = dict(enumerate(await asyncio.gather(*(call(rank) for rank in range(4)))))
+            # Whichever call comes first, a rank finds its own instance, as long as there is one.
+            for ranks in ((0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)):
+                for rank in ranks:
+                    assert await call(rank) == first[rank]
+            # A preference, never a need: another instance serves it where its own is at work or gone.
+            busy = asyncio.create_task(one.invoke(op="wait", job="j", rank=0, duration=60))
+            await one.until(lambda infos: any(info.state == "busy" for info in infos))
+            assert await call(0) != first[0]
+            busy.cancel()
+
+    run(test())
+
+
+def test_ranks_that_wait_go_to_the_instance_that_served_them(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with watched(tmp_path, max_instances=2) as one:
+
+            async def call(rank: int) -> int:
+                return int((await one.invoke(op="noop", job="j", rank=rank))["pid"])
+
+            served = await asyncio.gather(*(call(rank) for rank in range(8)))
+            assert len(set(served)) == 2
+            moved = 0
+            for _ in range(10):
+                again = await asyncio.gather(*(call(rank) for rank in range(8)))
+                moved += sum(one != other for one, other in zip(served, again, strict=True))
+                served = again
+            # Without the preference, half of them would move each time; the last of a step may, so that nobody idles.
+            assert moved <= 20
+
+    run(test())

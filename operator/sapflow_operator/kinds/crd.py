@@ -79,7 +79,7 @@ def spec_schema(definition: Definition = TRAINING_JOB.definition) -> dict[str, A
     schema = _structural(full, full.get("$defs", {}))
     schema["description"] = definition.spec_description
     rules = map(dict, definition.rules)
-    schema["x-kubernetes-validations"] = [*rules, *_immutable(schema, definition.mutable)]
+    schema["x-kubernetes-validations"] = [*rules, *_immutable(schema, definition)]
     return schema
 
 
@@ -180,19 +180,22 @@ def _default(schema: dict[str, Any]) -> Any:
     } | (schema["default"])
 
 
-def _immutable(schema: dict[str, Any], mutable: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _immutable(schema: dict[str, Any], definition: Definition) -> Iterator[dict[str, Any]]:
+    mutable = definition.mutable
     for name, field in schema["properties"].items():
         if name in mutable:
             continue
         rule = f"self.{name} == oldSelf.{name}"
         if name not in schema.get("required", ()) and "default" not in field:
             rule = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {rule})"
-        yield {
-            "rule": rule,
-            "message": f"cannot be changed: delete the job and create it anew, or create another; only "
-            f"{', '.join(mutable)} can be changed",
-            "fieldPath": f".{name}",
-        }
+        message = (
+            "cannot be changed: delete the job and create it anew, or create another; only "
+            f"{', '.join(mutable)} can be changed"
+        )
+        if name in definition.conditional:
+            condition, message = definition.conditional[name]
+            rule = f"{rule} || {condition}"
+        yield {"rule": rule, "message": message, "fieldPath": f".{name}"}
 
 
 def main(argv: Sequence[str]) -> int:

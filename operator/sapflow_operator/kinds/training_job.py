@@ -28,6 +28,15 @@ from sapflow_operator.wanted import Place, place_of
 MUTABLE = ("checkpoint", "limits", "suspend", "ttlSecondsAfterFinished")
 
 
+CONDITIONAL = {
+    "workers": (
+        "oldSelf.suspend && self.algorithm.mode == 'Sync' && !has(self.affinity)",
+        "can be changed only while the job is suspended: set suspend: true first. With algorithm.mode Async, and with "
+        "affinity, it cannot: create another job",
+    )
+}
+
+
 class TrainingJobKind(Kind[TrainingPool]):
     """A job that trains a model with its own pool of workers and mergers."""
 
@@ -45,6 +54,7 @@ class TrainingJobKind(Kind[TrainingPool]):
             spec_description="What to train, on what, and how.",
             made_from="sapflow/spec/training_job.py",
             mutable=MUTABLE,
+            conditional=CONDITIONAL,
             rules=tuple(_rules()),
             columns=(
                 {"name": "Step", "type": "integer", "jsonPath": ".status.progress.step"},

@@ -48,6 +48,18 @@ def test_a_source_whose_samples_would_all_be_held_out_is_refused(tmp_path: Path)
         survey.survey(DataSpec(source=str(tmp_path / "x.npz"), validation_fraction=0.9), STORE)
 
 
+@pytest.mark.parametrize(("workers", "held", "mapped"), [(1, 32, 8), (2, 16, 4), (4, 8, 2), (16, 4, 2)])
+def test_a_worker_needs_memory_for_its_window_of_data(workers: int, held: int, mapped: int) -> None:
+    """Blocks of 8 MiB from a store over the network: 4 of a single worker, half of one where ranks own no more."""
+    blocks = Manifest("test", "classification", (2048,), "float32", (), 2, (1024,) * 8, ())
+    storage = {"endpoint": "http://minio:9000", "bucket": "bucket"}
+    fields: dict[str, Any] = {"workers": workers, "merge_structure": None, "data_batchSize": 1}
+    needs = estimate.examine(tiny_job(storage=storage, **fields), blocks)
+    assert needs.worker.parts["for blocks of data"] == held * memory.MIB + 4 * 2048
+    from_a_folder = estimate.examine(tiny_job(**fields), blocks)
+    assert from_a_folder.worker.parts["for blocks of data"] == mapped * memory.MIB + 4 * 2048
+
+
 def test_parameters_are_counted_without_training() -> None:
     needs = estimate.examine(tiny_job(), manifest())
     assert needs.parameters == 4 * 8 + 8 + 8 * 3 + 3

@@ -265,6 +265,20 @@ def test_pieces_are_read_ahead_as_far_as_there_is_room(tmp_path: Path) -> None:
     assert store.keys == ["p/train/1", "p/train/2"], "what is kept is not read again"
 
 
+def test_rows_that_are_kept_under_other_pieces_are_not_read_again(tmp_path: Path) -> None:
+    store = CountingStore(str(tmp_path))
+    manifest = blocks(store, [60])
+    reader = Reader(store, "p/", manifest)
+    for first, stop in ((10, 30), (40, 50), (5, 55), (0, 60)):
+        store.bytes = 0
+        where = Orders([60], 0).locate(0, [Share(first, stop, 1, 0, stop - first)])
+        features, targets = reader.batch(where)
+        assert sorted(targets.tolist()) == list(range(first, stop))
+        np.testing.assert_array_equal(features, np.broadcast_to(targets[:, None, None], features.shape))
+    # The whole block needs rows 0 to 4 and 55 to 59 alone.
+    assert store.bytes == 10 * (6 * 4 + 4)
+
+
 class Gate(DirectoryStore):
     """A directory store whose reads of one key wait until they are let through."""
 

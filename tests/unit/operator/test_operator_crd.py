@@ -79,6 +79,17 @@ def test_all_but_the_mutable_fields_are_held_by_a_transition_rule() -> None:
     assert held == set(spec_schema()["properties"]) - set(MUTABLE)
 
 
+def test_the_number_of_workers_may_change_while_a_synchronous_job_is_suspended() -> None:
+    (rule,) = [
+        each for each in spec_schema()["x-kubernetes-validations"] if "oldSelf.workers" in each["rule"]
+    ]
+    assert rule["rule"] == (
+        "self.workers == oldSelf.workers || "
+        "oldSelf.suspend && self.algorithm.mode == 'Sync' && !has(self.affinity)"
+    )
+    assert "only while the job is suspended" in rule["message"]
+
+
 def test_defaults_say_nothing_twice() -> None:
     fields = dict(nodes(spec_schema()))
     assert fields[".algorithm"]["default"] == {"epochs": 10}

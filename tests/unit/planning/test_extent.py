@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from helpers.jobs import tiny_job
+from helpers.reference import split
 
-from sapflow.data.sampler import split
 from sapflow.planning.extent import Extent
 
 

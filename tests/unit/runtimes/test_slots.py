@@ -103,3 +103,31 @@ def test_cancelled_waiters_and_holders_never_lose_or_double_a_slot(
         waiter.cancel()
 
     asyncio.run(test())
+
+
+def test_a_slot_goes_to_the_waiter_that_suits_it_best_else_to_the_first() -> None:
+    async def test() -> None:
+        slots = Slots(1)
+        await slots.acquire(urgent=False)
+        order: list[str] = []
+        gates = {name: asyncio.Event() for name in ("a", "b", "c")}
+
+        async def wait(name: str) -> None:
+            await slots.acquire(urgent=False, call=name)
+            order.append(name)
+            await gates[name].wait()
+
+        waiters = [asyncio.create_task(wait(name)) for name in gates]
+        await asyncio.sleep(0)
+        slots.release(lambda call: call == "c")
+        await asyncio.sleep(0)
+        slots.release(lambda call: call == "nobody")
+        await asyncio.sleep(0)
+        slots.release()
+        await asyncio.sleep(0)
+        assert order == ["c", "a", "b"]
+        for gate in gates.values():
+            gate.set()
+        await asyncio.gather(*waiters)
+
+    asyncio.run(test())

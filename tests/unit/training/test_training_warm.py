@@ -105,6 +105,22 @@ def test_whatever_it_computed_before(place: Place) -> None:
             assert contribution(store, warm, request) == expected
 
 
+def test_what_is_kept_of_the_data_follows_from_the_memory_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_place(tmp_path, tiny_job(memory_worker="512Mi"))
+    monkeypatch.setattr(loaded, "anonymous_memory", lambda: 300 << 20)
+    served = JobCache(place.store).get(*documents_of(place))
+    before = served.reader.room
+    for limit, room in ((None, 0.9 * 512 - 300), (1 << 30, 0.9 * 1024 - 300), (200 << 20, 0)):
+        served = JobCache(place.store).get(*documents_of(place))
+        assert served.reader.room == before, "nobody knows what batches leave before the first"
+        served.served(limit, runs_on=True)
+        assert served.reader.room == int(room * (1 << 20))
+        served.served(4 << 30, runs_on=True)
+        assert served.reader.room == int(room * (1 << 20)), "it is looked at again where there was no room"
+
+
 def documents_of(place: Place) -> tuple[Document, Document]:
     prefix = place.resolved.prefix
     spec, manifest = (
