@@ -26,7 +26,7 @@ from sapflow.messages.requests import InitializeRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
-from sapflow.planning.other_workers import dealt_anew
+from sapflow.planning.other_workers import WorkersChanged, dealt_anew
 from sapflow.planning.placement import Placement
 from sapflow.quantities import structure
 from sapflow.records import numerics
@@ -488,10 +488,6 @@ def _stopped(stop: str, reason: str, version: int, runtime: str) -> JobFailed:
         reason=reason,
         version=version,
     )
-
-
-class WorkersChanged(Exception):
-    """Another driver has committed a version that is planned for another number of workers."""
 
 
 def _plain(error: SapflowError | ExceptionGroup[Exception]) -> SapflowError:

@@ -14,6 +14,10 @@ from sapflow.records.commits import Commit, Cursor, Dealing, ScheduleLengths
 from sapflow.spec.training_job import TrainingJob
 
 
+class WorkersChanged(Exception):
+    """Another driver has committed a version that is planned for another number of workers."""
+
+
 def dealt_anew(commit: Commit, job: TrainingJob, samples: int, before: int) -> Commit:
     """`commit`, made by `before` workers, as those of `job` go on from it: with their cursor and schedule.
 
