@@ -132,8 +132,7 @@ class Driver:
                 context, start, plan, resumed=resumed, meanwhile=keeper.sweep
             )
             if changed and before is not None:
-                algorithm.dealt_after = last.version
-                keeper.abandon(algorithm.abandoned(last, before), last.version)
+                algorithm.dealt_from = (last, before)
             if resumed:
                 await self._inherit(algorithm, keeper, last)
                 await evaluations.recover(last)
@@ -316,12 +315,12 @@ class Driver:
         if before is None:
             return Leftovers()
         plan = await self._records.plan(before.plan)
-        if commit.dealt is not None:
-            made_by = await self._records.plan(commit.dealt)
-            job, samples = self._job.with_workers(made_by.workers), self._manifest.train_samples
-            dealt = dealt_anew(before, job, samples, plan.workers)
-            before, plan = dealt.model_copy(update={"plan": made_by.name}), made_by
-        return algorithm.inherited(before, plan, commit)
+        if commit.dealt is None:
+            return algorithm.inherited(before, plan, commit)
+        made_by = await self._records.plan(commit.dealt)
+        job, samples = self._job.with_workers(made_by.workers), self._manifest.train_samples
+        dealt = dealt_anew(before, job, samples, plan.workers).model_copy(update={"plan": made_by.name})
+        return algorithm.inherited(dealt, made_by, commit) + algorithm.abandoned(before, plan)
 
     async def _written_by_another(self) -> dict[str, Any] | None:
         """The outcome, if another driver finished the job while this one failed; else None."""

@@ -60,10 +60,6 @@ class Keeper:
         elif commit.version < last.version:
             self._discard(commit, standing=last)
 
-    def abandon(self, left: Leftovers, version: int) -> None:
-        """Remove what a step after `version` has left that is not made any more."""
-        self._remove(left, version)
-
     def hold(self, commit: Commit, who: str, *, with_optimizer: bool = False) -> None:
         """Keep a version's parameters, and `with_optimizer` its optimiser state, until `release`: `who` reads it."""
         self._held[commit.version, who] = (

@@ -18,8 +18,8 @@ class AlgorithmDriver(ABC):
 
     plateau: PlateauState | None = None
     """Where a schedule by the loss stands, for the learning rate of the next step; set before each `next_commit`."""
-    dealt_after: int | None = None
-    """The version after which the number of workers changed: its commit names the plan of the workers before."""
+    dealt_from: tuple[Commit, Plan] | None = None
+    """The commit after which the number of workers changed, and the plan that it names, of the workers before."""
     repeatable = True
     """Whether a step may be repeated if an object was lost."""
 
@@ -66,8 +66,8 @@ class AlgorithmDriver(ABC):
         """The objects that an earlier driver may have left of the step with `plan` from `before` to `made`."""
 
     def abandoned(self, commit: Commit, plan: Plan) -> Leftovers:
-        """The objects that an earlier driver may have left of the step with `plan` after `commit`, which nobody goes on
-        with: the number of workers has changed."""
+        """The objects that drivers may have left of the step with `plan` after `commit`, where the version that follows
+        was made by other workers."""
         return Leftovers()
 
     def held_versions(self) -> set[int]:

@@ -63,7 +63,11 @@ class SynchronousDriver(AlgorithmDriver):
         self.resumed = False
         if commit.skipped:
             more += self._step.states_written()
-        return self._step.leftovers(more)
+        left = self._step.leftovers(more)
+        # Not before that commit stands: until then, another driver may still make the other workers' step.
+        if commit.dealt is not None and self.dealt_from is not None:
+            left += self.abandoned(*self.dealt_from)
+        return left
 
     def contributions(self) -> Leftovers:
         if self._step is None:
@@ -90,7 +94,8 @@ class Step:
         self._previous = commit.digest
         self.ident = keys.step_id(self._previous, commit.plan)
         self.slices: Slices = context.slices(commit.cursor, plan.workers)
-        self._dealt = plan.name if commit.version == algorithm.dealt_after else None
+        dealt_from = algorithm.dealt_from
+        self._dealt = plan.name if dealt_from and dealt_from[0].version == commit.version else None
         self._last = context.finished(self.version, self.slices.after)
         self.groups = structure.active_groups(plan.structure, sorted(self.slices.ranks))
         self.top = structure.levels(plan.structure)
