@@ -10,6 +10,7 @@ from sapflow.client import session
 from sapflow.client.session import uid_of
 from sapflow.data import survey
 from sapflow.data.blocks import Manifest
+from sapflow.data.cut import label_warning
 from sapflow.planning import placement
 from sapflow.planning.extent import Extent
 from sapflow.quantities import structure
@@ -74,6 +75,8 @@ def _facts(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> dic
     }
     if (placed := placement.of(job)) is not None:
         facts["placement"] = placed.outline()
+    if (warning := label_warning(job, manifest)) is not None:
+        facts["warnings"] = [warning]
     if manifest.classes is not None:
         facts["data"]["classes"] = manifest.classes
     if found.complete:
@@ -102,6 +105,8 @@ def _print(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> Non
     print(f"  model   {model}: {count(needs.parameters, 'parameter')}")
     print(f"  steps   {_steps(job, found)}")
     print(f"  memory  {', '.join(memory)}")
+    if (warning := label_warning(job, manifest)) is not None:
+        print(f"  labels  {warning}")
     if (placed := placement.of(job)) is not None:
         print(f"  cells   {placed.words}")
     print()

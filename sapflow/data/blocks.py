@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sapflow.data.chunks import Chunk, Part, Source
+from sapflow.data.label_counts import Counts, LabelCounts
 from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest, block_key, encode_block, manifest_key
 from sapflow.data.shuffle import permutation
 from sapflow.data.statistics import Normalize, Statistics
@@ -151,6 +152,8 @@ class _Cut:
         if self._statistics is None:
             self._shape, self._target_shape = features.shape[1:], targets.shape[1:]
             self._task, self._counted = group.task, group.task.counted()
+            for pool in self._pools.values():
+                pool.count_labels(group.task)
             self._statistics = Statistics(self._shape)
         self._wide = self._wide or features.dtype != np.uint8
         highest = self._task.highest_class(targets)
@@ -183,7 +186,7 @@ class _Cut:
         scale, shift = self._statistics.affine(normalize)
         return Manifest(
             self._source.name, self._task.name, self._shape, dtype, self._target_shape, classes, train, validation,
-            scale, shift, self._counted.finish(), NUMERICS,
+            scale, shift, self._counted.finish(), self._pools["train"].labels, NUMERICS,
         )  # fmt: skip
 
 
@@ -204,6 +207,16 @@ class _Pool:
         self._features = self._targets = np.empty(0)
         self._rows = self._filled = self._emptied = 0
         self._counts: list[int] = []
+        self._labels: LabelCounts | None = None
+
+    def count_labels(self, task: type[Task]) -> None:
+        """Count the labels of each block, before the first is written."""
+        self._labels = LabelCounts(task)
+
+    @property
+    def labels(self) -> Counts:
+        """How often each label is in each group of the blocks so far."""
+        return () if self._labels is None else self._labels.finish()
 
     def add(self, features: np.ndarray, targets: np.ndarray) -> None:
         if not self._rows or (features.dtype != np.uint8 and self._features.dtype == np.uint8):
@@ -258,3 +271,5 @@ class _Pool:
                 "changed; start a new job"
             )
         self._counts.append(len(targets))
+        if self._labels is not None:
+            self._labels.add(targets)

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from sapflow.data import fingerprint
-from sapflow.data.blocks import Manifest, cut_blocks
+from sapflow.data.blocks import POOL_BLOCKS, Manifest, cut_blocks
 from sapflow.data.chunks import Source
 from sapflow.data.data_file import DataFile
+from sapflow.data.label_counts import MARKED, spread
 from sapflow.data.manifest import manifest_key
 from sapflow.data.source import has_files, open_source, used_files
 from sapflow.errors import AlteredObject, DataError, InputsChanged, SpecError
@@ -161,6 +162,31 @@ def beside(source: str, store: str) -> str:
     if parts.query or own.scheme != "s3":
         return source
     return parts._replace(query=own.query).geturl()
+
+
+def label_warning(job: TrainingJob, manifest: Manifest) -> str | None:
+    """What is to be said where the blocks' labels differ markedly; None where they do not.
+
+    It begins with WARNING where workers go on alone with such samples: with local steps, or a fixed partition.
+    """
+    apart = spread(manifest.label_counts)
+    if apart < MARKED:
+        return None
+    said = (
+        f"labels are not mixed: {apart:.0%} of a block's labels would have to change for it to be like the whole, on "
+        f"average, and the cut shuffles samples within {POOL_BLOCKS} blocks only"
+    )
+    remedy = "shuffle the rows of the source, across its files, before they are cut"
+    local, fixed = job.spec.algorithm.facts.local_steps > 1, _fixed(job)
+    if local or fixed:
+        named = " and ".join(["spec.algorithm.localSteps"] * local + ["spec.data.partition: Fixed"] * fixed)
+        return f"WARNING: {said}. With {named} workers learn from other labels than the rest: {remedy}"
+    return f"{said}; steps see other labels at other times of an epoch. If that matters, {remedy}"
+
+
+def _fixed(job: TrainingJob) -> bool:
+    """Whether each worker always has the same part of the data."""
+    return getattr(job.spec.data, "partition", None) == "Fixed"
 
 
 def check_data(job: TrainingJob, manifest: Manifest) -> None:

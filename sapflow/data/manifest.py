@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sapflow.data.chunks import MAX_VALUES, Part
+from sapflow.data.label_counts import GROUPS, LABELS, Counts
 from sapflow.errors import CorruptObject
 from sapflow.objects import safetensor
 from sapflow.tasks.registry import TASKS, task_for
@@ -61,6 +62,9 @@ class Manifest:
     shift: tuple[float, ...] = (0.0,)
     target_statistics: TargetStatistics = field(default_factory=dict)
     """What the task counted of the training samples' targets; left out of the JSON where there is nothing."""
+    label_counts: Counts = ()
+    """How often each label is in each of consecutive groups of training blocks (label_counts.py); left out of the JSON
+    where targets are no labels."""
     numerics: int | None = None
     """The number of the numerics that the data was cut under; None, and left out of the JSON, in earlier releases."""
 
@@ -89,6 +93,8 @@ class Manifest:
         fields = asdict(self)
         if not self.target_statistics:
             del fields["target_statistics"]
+        if not self.label_counts:
+            del fields["label_counts"]
         if self.numerics is None:
             del fields["numerics"]
         return {"version": VERSION, **fields}
@@ -103,11 +109,13 @@ class Manifest:
             raise CorruptObject(f"the data manifest is not of version {VERSION}; cut the data again")
         statistics = fields.setdefault("target_statistics", {})
         fields.setdefault("numerics", None)
+        fields.setdefault("label_counts", ())
         if fields.keys() != set(cls.__slots__):
             odd = ", ".join(sorted(fields.keys() ^ set(cls.__slots__)))
             raise CorruptObject(f"the data manifest lacks fields, or has unknown ones: {odd}")
         for name in ("shape", "target_shape", "train", "validation"):
             fields[name] = _counts(name, fields[name])
+        fields["label_counts"] = _table("label_counts", fields["label_counts"])
         for name in ("scale", "shift"):
             fields[name] = _numbers(name, fields[name])
         if not isinstance(statistics, Mapping):
@@ -146,6 +154,18 @@ def _counts(name: str, value: object) -> tuple[int, ...]:
     if not isinstance(value, Sequence) or not all(type(n) is int and 0 < n < 2**32 for n in value):
         raise CorruptObject(f"the data manifest's field {name} is no list of positive whole numbers")
     return tuple(value)
+
+
+def _table(name: str, value: object) -> Counts:
+    """Rows of whole numbers, all of one length."""
+    if not isinstance(value, Sequence) or len(value) > GROUPS:
+        raise CorruptObject(f"the data manifest's field {name} is no list of at most {GROUPS} rows")
+    widths = {len(row) if isinstance(row, Sequence) else -1 for row in value}
+    if len(widths) > 1 or not widths <= set(range(LABELS + 1)):
+        raise CorruptObject(f"the data manifest's field {name} has rows that are no lists of one length")
+    if not all(type(n) is int and 0 <= n < 2**53 for row in value for n in row):
+        raise CorruptObject(f"the data manifest's field {name} has numbers that are no counts")
+    return tuple(map(tuple, value))
 
 
 def _numbers(name: str, value: object) -> tuple[float, ...]:

@@ -1,17 +1,59 @@
 """A survey of a data source: shapes and counts, found by reading it without cutting it into blocks."""
 
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from sapflow.data.blocks import Manifest
+from sapflow.data.blocks import POOL_BLOCKS, Manifest
+from sapflow.data.chunks import Chunk
 from sapflow.data.cut import beside, naming_the_field
 from sapflow.data.data_file import DataFile
+from sapflow.data.label_counts import Counts, LabelCounts
+from sapflow.data.manifest import MAX_BLOCK_BYTES
 from sapflow.data.source import open_source
 from sapflow.errors import DataError
 from sapflow.spec.learning import DataSpec
 from sapflow.tasks.targets import Counted
+from sapflow.tasks.task import Task
+
+
+class _MixedLabels:
+    """Counts labels by what the cut mixes: the consecutive samples that fill the blocks which it shuffles together."""
+
+    def __init__(self, task: type[Task]) -> None:
+        self._counts = LabelCounts(task)
+        self._size = self._missing = sys.maxsize
+        self._waiting: list[np.ndarray] = []
+
+    def add(self, chunk: Chunk) -> None:
+        """Count the next samples of the source."""
+        targets = chunk.targets
+        sample = max(1, chunk.features[:1].nbytes + targets[:1].nbytes)
+        size = max(1, POOL_BLOCKS * (MAX_BLOCK_BYTES // sample))
+        if size < self._size:
+            # The cut empties its pool, too, where wider samples follow.
+            self._size = size
+            if self._waiting:
+                self._count()
+            self._missing = size
+        while len(targets):
+            some, targets = targets[: self._missing], targets[self._missing :]
+            self._waiting.append(some)
+            self._missing -= len(some)
+            if not self._missing:
+                self._count()
+
+    def finish(self) -> Counts:
+        if self._waiting:
+            self._count()
+        return self._counts.finish()
+
+    def _count(self) -> None:
+        self._counts.add(np.concatenate(self._waiting))
+        self._waiting, self._missing = [], self._size
+
 
 MAX_BYTES = 256 << 20
 """Bytes of features that are read; of larger sources only the beginning is surveyed."""
@@ -48,6 +90,7 @@ def survey(data: DataSpec, store: str) -> Survey:
     target_shape: tuple[int, ...] = ()
     dtype: Literal["uint8", "float32"] = "uint8"
     complete = True
+    labels: _MixedLabels | None = None
     for task, chunk in source.read_task():
         if size >= limit:
             complete = False
@@ -58,6 +101,8 @@ def survey(data: DataSpec, store: str) -> Survey:
         counted = counted or task.counted()
         if chunk.part == "train":
             counted.add(chunk.targets)
+            labels = labels or _MixedLabels(task)
+            labels.add(chunk)
         seen = task.highest_class(chunk.targets)
         if seen is not None:
             highest = max(highest or 0, seen)
@@ -76,5 +121,6 @@ def survey(data: DataSpec, store: str) -> Survey:
         train=(counts["train"] - held,),
         validation=(counts["validation"] + held,) if counts["validation"] + held else (),
         target_statistics={} if counted is None else counted.finish(),
+        label_counts=() if labels is None else labels.finish(),
     )
     return Survey(manifest, complete)

@@ -46,6 +46,10 @@ class Classification(Task):
         return int(targets.max())
 
     @classmethod
+    def labels(cls, targets: np.ndarray) -> np.ndarray | None:
+        return targets
+
+    @classmethod
     def counted(cls) -> Counted:
         return ClassCounts(MOST_COUNTED)
 

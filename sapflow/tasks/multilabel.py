@@ -44,6 +44,11 @@ class MultiLabel(Task):
         return targets.astype(np.float32)
 
     @classmethod
+    def labels(cls, targets: np.ndarray) -> np.ndarray | None:
+        """The column of each 1."""
+        return np.nonzero(targets)[1]
+
+    @classmethod
     def counted(cls) -> Counted:
         return LabelCounts()
 

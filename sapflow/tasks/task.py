@@ -90,6 +90,11 @@ class Task(ABC):
         return None
 
     @classmethod
+    def labels(cls, targets: np.ndarray) -> np.ndarray | None:
+        """The labels of checked targets as numbers, int [m]; None if targets are no labels."""
+        return None
+
+    @classmethod
     @abstractmethod
     def counted(cls) -> Counted:
         """A new computation of statistics of training targets."""
