@@ -12,6 +12,7 @@ from sapflow.cli.stop import run_until_stopped
 from sapflow.client.kubeconfig import has_cluster
 from sapflow.client.local_run import find_manifest
 from sapflow.client.session import DEFAULT_STORE, Session, absolute, find_session, jobs_in
+from sapflow.data.manifest import Manifest
 from sapflow.errors import DataError, SapflowError
 from sapflow.monitoring.display import forecast_line
 from sapflow.objects import keys
@@ -35,7 +36,8 @@ examples:
   sapflow status digits --watch           until it ends: exit code 0 if it succeeded, 1 if it failed
   sapflow status -A                       all jobs of the cluster"""
 
-_EVALUATIONS_TRIED = 10_000
+_EVALUATIONS_TRIED = 16
+"""Versions that may be evaluated after the newest one that the last commit knows of."""
 
 
 def add_to(commands: Any) -> None:
@@ -114,8 +116,9 @@ async def _status(session: Session) -> dict[str, Any]:
         if first is not None and first.forecast is not None:
             body["forecast"] = {"seconds": first.forecast.seconds, "costUSD": first.forecast.dollars}
         body["state"] = "Unfinished"
-        body |= await asyncio.to_thread(_progress, session, last)
-        if (evaluation := await _newest_evaluation(records, last)) is not None:
+        manifest = await asyncio.to_thread(find_manifest, session)
+        body |= _progress(session, last, manifest)
+        if (evaluation := await _newest_evaluation(session, records, last, manifest)) is not None:
             body["evaluation"] = evaluation
         failure = await records.read(keys.failure(session.prefix, last.version))
         if failure is not None and outcome is None:
@@ -130,7 +133,7 @@ async def _status(session: Session) -> dict[str, Any]:
     return body
 
 
-def _progress(session: Session, last: Commit) -> dict[str, Any]:
+def _progress(session: Session, last: Commit, manifest: Manifest | None) -> dict[str, Any]:
     body: dict[str, Any] = {
         "version": last.version,
         "epoch": last.cursor.epoch,
@@ -141,16 +144,28 @@ def _progress(session: Session, last: Commit) -> dict[str, Any]:
         body["loss"] = last.measured.loss
     if last.measured.accuracy is not None:
         body["accuracy"] = last.measured.accuracy
-    manifest = find_manifest(session)
     if manifest is not None:
         extent = Extent.of(session.job, manifest.train_samples).after(last)
         body |= {"done": extent.done(last), "total": extent.total, "unit": extent.unit}
     return body
 
 
-async def _newest_evaluation(records: Records, last: Commit) -> dict[str, Any] | None:
-    """The newest evaluation. Evaluations are rare and not listed, so the likeliest earlier versions are tried first."""
-    for version in range(last.version, max(0, last.version - _EVALUATIONS_TRIED), -1):
+async def _newest_evaluation(
+    session: Session, records: Records, last: Commit, manifest: Manifest | None
+) -> dict[str, Any] | None:
+    """The newest evaluation: of the last version, of one that was due after the newest that the last commit knows to be
+    judged, or of that one."""
+    if manifest is not None and not manifest.validation_samples:
+        return None
+    judged = 0 if last.judged is None else last.judged.through
+    tried = [last.version]
+    if manifest is not None:
+        every = Extent.of(session.job, manifest.train_samples).steps_between_evaluations(session.job)
+        due = range(last.version - last.version % every, judged, -every)
+        tried += [version for version in due[:_EVALUATIONS_TRIED] if version != last.version]
+    for version in [*tried, judged]:
+        if version < 1:
+            continue
         found = await records.read(keys.evaluation(records.prefix, version))
         if found is not None:
             return dict(found)

@@ -31,6 +31,8 @@ from sapflow.text import parse_json
 
 MUTABLE = {"limits", "checkpoint"}
 DEFAULT_STORE = ".sapflow"
+_SHOWN = 8
+"""Jobs that a message names, at most."""
 
 
 def uid_of(job: TrainingJob) -> str:
@@ -148,17 +150,21 @@ def open_session(
 
 
 def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = None) -> Session:
-    """The session of a job in a store, for reading. Raises DataError if the store has no such job."""
+    """The session of a job in a store, for reading.
+
+    In a directory `uid` may also be the name in the job's YAML or the beginning of its uid, if that fits one job alone.
+    Raises DataError if the store has no such job, or several.
+    """
     url = absolute(store or DEFAULT_STORE)
+    uid = _uid_named(uid, url)
     opened = open_store(url, credentials_from_environment(environ))
     try:
         prefix = keys.job(uid)
         found = resolved.read(parse_json(bytes(opened.read(keys.spec(prefix)))), prefix)
     except (ObjectMissing, ValueError) as error:
         opened.close()
-        others = f", but {', '.join(alike)}" if (alike := _alike(uid, url)) else ""
         raise DataError(
-            f"{url} holds no job {uid!r}{others}; `sapflow status` lists the jobs of a directory"
+            f"{url} holds no job {uid!r}; `sapflow status` lists the jobs of a directory"
         ) from error
     except SapflowError:
         opened.close()
@@ -175,9 +181,23 @@ def jobs_in(store: str) -> list[str] | None:
     return [each.key.removeprefix(keys.JOBS).rstrip("/") for each in found]
 
 
-def _alike(name: str, store: str) -> list[str]:
-    """The jobs in a directory store whose name in the YAML is `name`, with their digits."""
-    return [each for each in jobs_in(store) or () if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{8}}", each)]
+def _uid_named(name: str, store: str) -> str:
+    """The uid of the job in a directory store that `name` is the uid, the name in the YAML or a beginning of.
+
+    The name itself if there is no such job. Raises DataError if there are several.
+    """
+    jobs = [] if not name else jobs_in(store) or []
+    named = [each for each in jobs if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{8}}", each)]
+    found = named or [each for each in jobs if each.startswith(name)]
+    if name in jobs or not found:
+        return name
+    if len(found) > 1:
+        shown = ", ".join(sorted(found)[:_SHOWN])
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise DataError(
+            f"{store} holds {len(found)} jobs called {name}…: {shown}{more}; give more of the name"
+        )
+    return found[0]
 
 
 def absolute(url: str) -> str:

@@ -36,7 +36,7 @@ from sapflow.records.plateau import PlateauState
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.algorithm import AlgorithmDriver
-from sapflow.steps.calls import Caller
+from sapflow.steps.calls import BUDGET_EXCEEDED, Caller
 from sapflow.steps.context import Context, shard_parts
 from sapflow.steps.garbage import CellGarbage
 from sapflow.steps.leftovers import Leftovers
@@ -209,6 +209,7 @@ class Driver:
             observer=self._observer,
             account=account,
             garbage=self._garbage,
+            budget=spec.limits.budget_usd,
         )
         return Context(
             self._uid,
@@ -245,10 +246,12 @@ class Driver:
                 shards=shards,
                 outputs=outputs,
                 estimate=True if self._search is not None else None,
+                count_flops=None if planning.knows_flops else True,
             ),
             InitializeReply,
         )
         numerics.check_worker(reply.numerics, own_image=job.spec.model.image is not None)
+        planning.learn_flops(reply.forward_flops)
         sizes = reply.sizes
         plan, forecast = planning.first(planning.size(sizes, reply.slots))
         if self._placed is not None:
@@ -404,6 +407,8 @@ class _Walk:
                 await self._clear()
                 return
             if standing is None:
+                if failure.reason == BUDGET_EXCEEDED:
+                    await self._check_limits()
                 raise failure from None
             new = standing
         if new.skipped and self._context.job.spec.algorithm.on_nan == "Fail":
@@ -417,7 +422,8 @@ class _Walk:
             )
         if self._memory_search is not None:
             new = self._memory_search.next(old, new)
-        changes = {"kept": self._keeper.kept, **await self._planned_anew(old, new)}
+        known = {"kept": self._keeper.kept, "judged": self._evaluations.judged}
+        changes = {**known, **await self._planned_anew(old, new)}
         if algorithm.plateau is not None:
             changes["plateau"] = self._plateau.after(algorithm.plateau, old, new)
         self._commit, ours = await records.settle(new.model_copy(update=changes))
@@ -474,7 +480,7 @@ class _Walk:
         if limits.budget_usd is not None and account.cost_usd >= limits.budget_usd:
             await self._keeper.record_checkpoint(self._commit)
             stop = f"spec.limits.budgetUSD ({limits.budget_usd:g}) is spent"
-            raise _stopped(stop, "BudgetExceeded", self._commit.version, self._planning.runtime)
+            raise _stopped(stop, BUDGET_EXCEEDED, self._commit.version, self._planning.runtime)
 
 
 def _stopped(stop: str, reason: str, version: int, runtime: str) -> JobFailed:

@@ -5,16 +5,21 @@ from typing import Any
 
 from sapflow.driver.judgement import Choice, Judgement
 from sapflow.driver.keeper import Keeper
+from sapflow.driver.windows import batched
 from sapflow.errors import SapflowError
 from sapflow.messages.replies import EvaluateReply
 from sapflow.messages.requests import EvaluateRequest
 from sapflow.objects import keys
+from sapflow.planning.extent import Extent
 from sapflow.records.commits import Commit
 from sapflow.records.evaluations import metrics_of, record_of
+from sapflow.records.judged import Judged
 from sapflow.steps.context import Context
 from sapflow.tasks.task import values_of
 
 _WHO = "evaluation"
+_AT_ONCE = 64
+"""Records that are read at once when an earlier driver's evaluations are taken over."""
 
 
 class Evaluations:
@@ -28,7 +33,8 @@ class Evaluations:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._judgement = Judgement(context.job.spec)
         self.metrics: dict[int, dict[str, float]] = {}
-        """Of every version evaluated so far, by name."""
+        """By name, of versions that are not judged yet, of the newest judged one, and of those that may be the result.
+        All others are in the store: a job may have as many evaluations as steps."""
         self._unsettled: list[int] = []
         self._commits: dict[int, Commit] = {}
 
@@ -36,6 +42,11 @@ class Evaluations:
     def decided(self) -> bool:
         """Whether the result is certain before the last step."""
         return self._judgement.decided
+
+    @property
+    def judged(self) -> Judged | None:
+        """How far versions are judged, for commits."""
+        return self._judgement.state
 
     @property
     def reached(self) -> bool:
@@ -59,15 +70,17 @@ class Evaluations:
         """Whether a version is evaluated: every `everySteps` steps (by default once an epoch), and at the end."""
         if not self.possible or version == 0:
             return False
-        context = self._context
-        every = context.job.spec.evaluation.every_steps
-        if every is None:
-            every = context.steps_per_epoch * context.facts.units(context.job.spec.workers)
+        every = Extent.of(self._context.job, self._context.samples).steps_between_evaluations(
+            self._context.job
+        )
         return final or version % every == 0
 
     def start(self, commit: Commit) -> None:
         """Evaluate a version in the background, unless that is done or can change nothing any more."""
-        if self.decided or commit.version in self._commits or commit.version in self.metrics:
+        version = commit.version
+        if self.decided or version in self._commits or version in self.metrics:
+            return
+        if version <= self._judgement.through:
             return
         self._enqueue(commit)
         self._tasks[commit.version] = asyncio.create_task(self._evaluate(commit))
@@ -91,16 +104,24 @@ class Evaluations:
                     raise error
 
     async def recover(self, last: Commit) -> None:
-        """Read the evaluations of an earlier driver, and start those that it did not make."""
-        due = [version for version in range(1, last.version + 1) if self.due(version)]
-        found = dict(zip(due, await asyncio.gather(*map(self._record, due)), strict=True))
-        for version in due:
-            record = found[version]
-            if record is None or self.decided:
-                break
-            del found[version]
-            self._take_in(version, record)
-            self._judgement.judge(version, self.metrics[version])
+        """Go on from what the last commit says of an earlier driver's judgement: read the evaluations after that, and
+        start those that were not made."""
+        judgement = self._judgement
+        if last.judged is not None:
+            judgement.restore(last.judged)
+            record = await self._record(judgement.through)
+            if record is not None:
+                self._take_in(judgement.through, record)
+        due = [version for version in range(judgement.through + 1, last.version + 1) if self.due(version)]
+        found: dict[int, dict[str, Any] | None] = {}
+        for some in batched(due, _AT_ONCE):
+            for version, record in zip(some, await asyncio.gather(*map(self._record, some)), strict=True):
+                if record is None or self.decided or found:
+                    found[version] = record
+                    continue
+                self._take_in(version, record)
+                judgement.judge(version, self.metrics[version])
+            self._forget_the_judged()
         for version in sorted(self._judgement.candidates):
             commit = await self._context.records.commit(version)
             if commit is not None:
@@ -117,10 +138,19 @@ class Evaluations:
 
     async def loss_of(self, version: int) -> float | None:
         """The validation loss of a due version; waits for it. None: the result is decided, and no step follows."""
+        if version <= self._judgement.through and not self.decided:
+            return (await self.metrics_of(version)).get("loss")
         while version not in self.metrics and not self.decided:
             await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
             self.check()
         return self.metrics[version]["loss"] if version in self.metrics else None
+
+    async def metrics_of(self, version: int) -> dict[str, float]:
+        """The metrics of a version; none if it was not evaluated."""
+        if version not in self.metrics:
+            record = await self._record(version)
+            return {} if record is None else metrics_of(record)
+        return self.metrics[version]
 
     async def settle(self) -> None:
         """Wait for those evaluations under way that may change the result."""
@@ -190,3 +220,11 @@ class Evaluations:
             for judged in self._commits.keys() - {*self._unsettled, *judgement.candidates}:
                 del self._commits[judged]
                 self._keeper.release(judged, _WHO)
+        self._forget_the_judged()
+
+    def _forget_the_judged(self) -> None:
+        """Drop metrics that the store has and nobody waits for."""
+        through = self._judgement.through
+        for version in [each for each in self.metrics if each < through]:
+            if version not in self._judgement.candidates and version not in self._unsettled:
+                del self.metrics[version]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sapflow.records.judged import Judged
 from sapflow.spec.training_job import Spec
 from sapflow.tasks.metric import METRICS, Metric
 
@@ -35,15 +36,34 @@ class Judgement:
         algorithm = spec.algorithm
         self._target, self._stopping = algorithm.wanted, algorithm.early_stopping
         self._best_by = None if spec.evaluation.keep_best is None else _metric(spec.evaluation.keep_best)
-        self.reached: int | None = None
+        self.restore(Judged())
+
+    def restore(self, state: Judged) -> None:
+        """Go on from an earlier driver's state."""
+        self.through = state.through
+        """The newest version that is judged."""
+        self.reached = state.reached
         """The version that meets the target."""
-        self.stopped: int | None = None
+        self.stopped = state.stopped
         """The version at which early stopping ends the job."""
-        self.best: int | None = None
+        self.best = state.best
         """The best version so far, with `keepBest`; of equal ones the earlier."""
-        self._best_value: float | None = None
-        self._watched: float | None = None
-        self._waited = 0
+        self._best_value, self._watched, self._waited = state.best_value, state.watched, state.waited
+
+    @property
+    def state(self) -> Judged | None:
+        """The state for `restore`; None if nothing is judged yet."""
+        if not self.through:
+            return None
+        return Judged(
+            through=self.through,
+            reached=self.reached,
+            stopped=self.stopped,
+            best=self.best,
+            best_value=self._best_value,
+            watched=self._watched,
+            waited=self._waited,
+        )
 
     @property
     def decided(self) -> bool:
@@ -63,6 +83,7 @@ class Judgement:
         """Judge the next version. A value that is missing or not finite meets no target and is never better."""
         if self.decided:
             return
+        self.through = version
         target = self._target
         if target is not None and _metric(target.metric).meets(_of(values, target.metric), target.value):
             self.reached = version

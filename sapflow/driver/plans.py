@@ -59,6 +59,16 @@ class Planning:
         """The runtime of the job's functions."""
         return self._environment.runtime
 
+    @property
+    def knows_flops(self) -> bool:
+        """Whether the model's arithmetic is known, without which nothing is forecast."""
+        return self._environment.forward_flops is not None
+
+    def learn_flops(self, forward_flops: int | None) -> None:
+        """Take in the arithmetic of a forward pass that version 0 came with, unless it is known."""
+        if not self.knows_flops:
+            self._environment = replace(self._environment, forward_flops=forward_flops)
+
     def size(self, sizes: Sizes, slots: Sequence[str]) -> Size:
         """The model's size, as the cost model needs it."""
         at_root = len(slots) if self._context.facts.root_state else 0

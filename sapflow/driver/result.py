@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from sapflow.driver.evaluations import Evaluations
+from sapflow.driver.windows import batched
 from sapflow.errors import CorruptObject
 from sapflow.messages.replies import ExportReply
 from sapflow.messages.requests import ExportRequest
@@ -12,6 +13,10 @@ from sapflow.objects import keys
 from sapflow.records.commits import Commit, plain_json
 from sapflow.records.evaluations import held_out
 from sapflow.steps.context import Context
+
+LINES = 10_000
+"""Versions whose lines one object of metrics has, at most."""
+_AT_ONCE = 16
 
 
 async def write(context: Context, evaluations: Evaluations, last: Commit, chosen: Commit) -> dict[str, Any]:
@@ -41,11 +46,12 @@ async def write(context: Context, evaluations: Evaluations, last: Commit, chosen
         "uri": f"{context.store.url.partition('?')[0].rstrip('/')}/{output}",
         "sha256": reply.sha256,
         "loss": chosen.measured.loss,
-        **held_out(evaluations.metrics.get(chosen.version, {})),
+        **held_out(await evaluations.metrics_of(chosen.version)),
         "targetReached": evaluations.reached,
         "chosenBy": evaluations.choice(last).by,
         "account": context.caller.account.body(),
         "forecast": forecast_against(first, chosen),
+        "resumed": context.caller.tally.resumed,
     }
     outcome = {name: value for name, value in plain_json(outcome).items() if value is not None}
     key = keys.result(context.prefix, "outcome.json")
@@ -89,21 +95,25 @@ def describe(context: Context) -> dict[str, Any]:
 
 
 async def _write_metrics(context: Context, evaluations: Evaluations, chosen: Commit) -> None:
-    """Write a line for each version up to the chosen one."""
-    versions = range(1, chosen.version + 1)
-    limit = asyncio.Semaphore(16)
+    """Write a line for each version up to the chosen one, at most LINES in an object.
 
-    async def read(version: int) -> dict[str, Any]:
-        async with limit:
-            commit = await context.records.commit(version)
+    An object is written at once, and a driver's memory must not grow with the length of its job.
+    """
+
+    async def line(version: int) -> bytes:
+        commit = await context.records.commit(version)
         if commit is None:
             raise CorruptObject(f"commit {version} of job {context.uid} is missing")
-        line = {"version": version, "epoch": commit.cursor.epoch, **commit.measured.body()}
-        line |= {"account": commit.account.body(), "skipped": commit.skipped}
-        line |= held_out(evaluations.metrics.get(version, {}))
-        return line
+        said = {"version": version, "epoch": commit.cursor.epoch, **commit.measured.body()}
+        said |= {"account": commit.account.body(), "skipped": commit.skipped}
+        if evaluations.due(version, final=version == chosen.version):
+            said |= held_out(await evaluations.metrics_of(version))
+        return json.dumps(plain_json(said), sort_keys=True).encode() + b"\n"
 
-    lines = await asyncio.gather(*(read(version) for version in versions))
-    text = "".join(json.dumps(plain_json(line), sort_keys=True) + "\n" for line in lines)
-    key = keys.result(context.prefix, "metrics.jsonl")
-    await asyncio.to_thread(context.store.create, key, text.encode())
+    for part, versions in enumerate(batched(range(1, chosen.version + 1), LINES)):
+        text = bytearray()
+        for some in batched(versions, _AT_ONCE):
+            for each in await asyncio.gather(*map(line, some)):
+                text += each
+        key = keys.metrics(context.prefix, part)
+        await asyncio.to_thread(context.store.create, key, memoryview(text))

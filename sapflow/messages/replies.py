@@ -74,6 +74,8 @@ class InitializeReply(FunctionReply):
     """The SHA-256 of each module that the model comes from, of jobs with code of their own."""
     memory_needed_bytes: int | None = None
     """The least memory that a worker needs, if the request asked for an estimate."""
+    forward_flops: int | None = None
+    """Floating-point operations of the model's forward pass for one sample, if the request asked for them."""
     numerics: int | None = None
     """The number of the numerics that the worker computes under; None from releases that name none."""
 

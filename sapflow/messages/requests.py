@@ -65,6 +65,8 @@ class InitializeRequest(Request):
     outputs: list[str]
     estimate: Literal[True] | None = None
     """Whether the answer is to contain the least memory that a worker needs."""
+    count_flops: Literal[True] | None = None
+    """Whether the answer is to contain the model's arithmetic, because nobody has told the driver yet."""
 
 
 class Slice(Message):

@@ -123,5 +123,10 @@ def running_time(prefix: str, slot: int) -> str:
     return f"{prefix}running/{slot}.json"
 
 
+def metrics(prefix: str, part: int) -> str:
+    """The lines about versions; a long job has them in several parts, numbered from 0."""
+    return result(prefix, "metrics.jsonl" if part == 0 else f"metrics-{part}.jsonl")
+
+
 def result(prefix: str, name: str) -> str:
     return f"{prefix}result/{name}"

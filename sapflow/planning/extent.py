@@ -39,6 +39,10 @@ class Extent:
             return self
         return replace(self, steps=commit.lengths.steps)
 
+    def steps_between_evaluations(self, job: TrainingJob) -> int:
+        """A version is evaluated every so many steps, or commits: what the job says, else once an epoch."""
+        return job.spec.evaluation.every_steps or self.steps_per_epoch * self.facts.units(self.workers)
+
     @property
     def unit(self) -> str:
         return self.facts.unit

@@ -17,6 +17,7 @@ from sapflow.messages.message import Message
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
+from sapflow.records.judged import Judged
 from sapflow.records.memory_search import SizeSearch
 from sapflow.records.plateau import PlateauState
 from sapflow.records.rank_states import RankStates, all_keys
@@ -202,6 +203,8 @@ class Commit(Message):
     workers had changed."""
     lengths: ScheduleLengths | None = None
     """The learning-rate schedule's, once the number of workers has changed; before, they follow from the job."""
+    judged: Judged | None = None
+    """How far the evaluations were judged when this was written; None before the first."""
     kept: list[int] = []
     """Versions older than `version` − 1 that may still have objects in the store."""
     account: Account = Account()
@@ -226,7 +229,7 @@ class Commit(Message):
         """The digest from which the next version's keys are derived: of what this version consists of, without
         measurements."""
         identity = self.body()
-        for name in ("account", "measured", "layout", "code", "kept", "forecast"):
+        for name in ("account", "measured", "layout", "code", "kept", "forecast", "judged"):
             identity.pop(name, None)
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -18,6 +18,7 @@ from yarl import URL
 from sapflow.errors import InstanceLost, InvocationError
 from sapflow.messages.headers import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
 from sapflow.quantities.roles import Role
+from sapflow.runtimes import handover
 from sapflow.runtimes.http.answer import encode, interpret, reason_of, timed_out
 from sapflow.runtimes.http.sender import Answer, NotConnected, open_session, post
 from sapflow.runtimes.sender import Reply
@@ -115,18 +116,23 @@ class KnativeSender:
             failure: InvocationError | None = None
             headers = {"Authorization": f"Bearer {self._token()}"}
             left = deadline - time.monotonic()
+            handover.begins()
             try:
                 answer = await post(self._open(), url, request, body, seconds=left, headers=headers)
             except TimeoutError as error:
                 raise timed_out(request, seconds) from error
             except NotConnected as error:
                 failure = error
+                handover.not_had()
             except InstanceLost as error:
                 failure, lost = error, lost + 1
+                handover.waits()
                 if lost > _LOST:
                     raise
             if answer is not None and not _unseen(answer):
                 return answer
+            if answer is not None:
+                handover.not_had()
             wait = pause * random.uniform(0.5, 1.0)
             if time.monotonic() + wait >= deadline:
                 if answer is not None:

@@ -7,6 +7,8 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 
+from sapflow.runtimes import handover
+
 
 class Slots:
     """A semaphore for `count` holders. Urgent waiters are served before others; in each class the jobs take turns, and
@@ -20,8 +22,11 @@ class Slots:
         self._urgent, self._ordinary = _Line(), _Line()
 
     async def acquire(self, *, urgent: bool, job: str = "", call: Hashable = None) -> None:
-        """Wait for a slot. `job`: whose call it is, where several jobs share the slots. `call`: what `release` knows it
-        by."""
+        """Wait for a slot; no instance has the current call until its sender says so (`handover.begins`).
+
+        `job`: whose call it is, where several jobs share the slots. `call`: what `release` knows it by.
+        """
+        handover.waits()
         if self._free > 0:
             self._free -= 1
             return

@@ -14,6 +14,7 @@ from sapflow.messages.requests import Request
 from sapflow.quantities.prices import Price, cost
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Account, LevelUsage
+from sapflow.runtimes import handover
 from sapflow.runtimes.http.answer import describe
 from sapflow.runtimes.sender import Answered, R, Reply, Sender
 from sapflow.steps.garbage import CellGarbage, collecting
@@ -24,6 +25,7 @@ HEDGE_FLOOR = 2.0
 """Seconds before which no invocation counts as a straggler."""
 HEDGE_FACTOR = 3.0
 """An invocation gets a hedge after this multiple of the median duration of its kind, if nothing was answered."""
+BUDGET_EXCEEDED = "BudgetExceeded"
 BACKOFF = 0.05
 MAX_BACKOFF = 5.0
 
@@ -98,12 +100,16 @@ class Caller:
         observer: Observer,
         account: Account,
         garbage: CellGarbage | None = None,
+        budget: float | None = None,
     ) -> None:
-        """`garbage` is what cells are to remove, for placed jobs."""
+        """`garbage` is what cells are to remove, for placed jobs. Once the `budget` in USD is spent, a call is not
+        repeated: the job ends."""
         self._sender, self._observer, self._garbage = sender, observer, garbage
         self._seconds, self._retries = seconds, retries
+        self._budget = budget
         self._price, self._memory, self._cpus = price, memory, cpus
         self._history: dict[str, deque[float]] = {}
+        self._sizes: dict[Role, int] = {}
         self._last_answer = 0.0
         self._slowest_start = 0.0
         self._earlier, self._started = account, time.monotonic()
@@ -163,6 +169,7 @@ class Caller:
                 self._failures[error.reason] += 1
                 if not error.retryable or attempt == self._retries:
                     raise self._failure(role, request, error, attempt + 1) from error
+                self._check_budget(request, error)
                 self._spent["retries"] += 1
                 await asyncio.sleep(min(MAX_BACKOFF, BACKOFF * 2**attempt) * random.uniform(0.5, 1.0))
             else:
@@ -173,6 +180,16 @@ class Caller:
                     self.tally.nodes[request.cell] = answer.reply.node
                 return answer.reply
         raise AssertionError("unreachable")
+
+    def _check_budget(self, request: Request, error: InvocationError) -> None:
+        """Raise JobFailed instead of repeating a call when the budget is spent."""
+        if self._budget is not None and self._earlier.cost_usd + self._spent["cost_usd"] >= self._budget:
+            raise JobFailed(
+                f"spec.limits.budgetUSD ({self._budget:g}) is spent, partly by calls that failed, the last one so: "
+                f"{error}",
+                reason=BUDGET_EXCEEDED,
+                version=request.version - 1,
+            ) from error
 
     def _failure(self, role: Role, request: Request, error: InvocationError, tries: int) -> JobFailed:
         op = getattr(request, "op", "call")
@@ -235,7 +252,7 @@ class Caller:
                 body["collect"] = names
             if attached := self.held.attachments(request.inline()):
                 body[ATTACHMENTS] = attached
-            raw = await self._sender.invoke(role, body, seconds=self._seconds)
+            raw = await self._invoke(role, body)
         self._last_answer = asyncio.get_running_loop().time()
         self._history.setdefault(op, deque(maxlen=64)).append(raw.seconds)
         if raw.cold_seconds:
@@ -246,7 +263,25 @@ class Caller:
         self._observer.answered(role, op, answer)
         return answer
 
+    async def _invoke(self, role: Role, body: dict[str, Any]) -> Reply:
+        """The sender's answer. A call that fails or is given up is billed as well, up to its known end."""
+        with handover.watching() as watched:
+            answered = False
+            try:
+                raw = await self._sender.invoke(role, body, seconds=self._seconds)
+                answered = True
+            finally:
+                if not answered and (had := watched.seconds) is not None:
+                    self._spent["cost_usd"] += self._cost(role, min(had, self._seconds), None)
+        if raw.memory_bytes is not None:
+            self._sizes[role] = raw.memory_bytes
+        return raw
+
+    def _cost(self, role: Role, seconds: float, memory: int | None) -> float:
+        """The cost of an invocation on an instance of this size; None: of the size last known of the role."""
+        known = self._sizes.get(role, self._memory[role]) if memory is None else memory
+        return cost(self._price, known, seconds, self._cpus[role])
+
     def _dollars(self, role: Role, answer: Reply | Answered[Any]) -> float:
         """The cost of an invocation, by the memory size of its instance."""
-        memory = self._memory[role] if answer.memory_bytes is None else answer.memory_bytes
-        return cost(self._price, memory, answer.seconds, self._cpus[role])
+        return self._cost(role, answer.seconds, answer.memory_bytes or self._memory[role])

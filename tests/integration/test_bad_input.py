@@ -519,7 +519,7 @@ def test_a_job_that_is_not_in_the_store_is_told_so(shell: Shell, tmp_path: Path)
     refused(shell("status", "--store", "s3://bucket?endpoint=http://x"), "are not listed: name one")
     for name in ("mine-0123abcd", "mine-4567ef89", "mine-else", "mine-else-0123abcd"):
         (tmp_path / "jobs" / name).mkdir(parents=True)
-    said = "holds no job 'mine', but mine-0123abcd, mine-4567ef89; `sapflow status` lists"
+    said = "holds 2 jobs called mine…: mine-0123abcd, mine-4567ef89; give more of the name"
     refused(shell("report", "mine", "--store", tmp_path), said)
 
 

@@ -45,6 +45,11 @@ def _load_handlers() -> Mapping[str, Handler]:
             loaded = cache.get(request.spec, request.manifest)
             needed = worker_needs(loaded.job, loaded.manifest).total
             answer = answer.model_copy(update={"memory_needed_bytes": needed})
+        if request.count_flops:
+            from sapflow.training.estimate import forward_flops  # imported here because few calls need it
+
+            loaded = cache.get(request.spec, request.manifest)
+            answer = answer.model_copy(update={"forward_flops": forward_flops(loaded.job, loaded.manifest)})
         return answer
 
     def serve_train(body: dict[str, Any], context: Context) -> FunctionReply:

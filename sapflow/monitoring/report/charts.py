@@ -20,6 +20,8 @@ high as all others are cut off."""
 _MOST_NODES = 16
 """The most nodes of a level that are drawn."""
 _BESIDE_TREE = 170
+_LETTER = 6.0
+"""Width of a letter of such text, which is 11 high: most are narrower."""
 """Width of the text beside the tree."""
 Format = Callable[[float], str]
 Point = tuple[float, float]
@@ -173,7 +175,7 @@ def tree(structure: Structure, notes: Sequence[Sequence[str]], edges: Sequence[S
 
     The text is beside the tree, where no edge crosses it.
     """
-    gap, left = 74, _BESIDE_TREE
+    gap, left = 74, max(_BESIDE_TREE, _LETTER * _longest(structure, notes, edges) + 24)
     room = WIDTH - left - 8
     height = gap * (len(structure) - 1) + 48
     parts, places = [], []
@@ -204,6 +206,13 @@ def tree(structure: Structure, notes: Sequence[Sequence[str]], edges: Sequence[S
         if row < len(structure) - 1:
             parts.append(_beside(y + gap / 2, edges[row], "tick"))
     return _figure(parts, f"merge tree {list(structure)}", [], height)
+
+
+def _longest(structure: Structure, notes: Sequence[Sequence[str]], edges: Sequence[Sequence[str]]) -> int:
+    """Letters of the longest line beside a tree, at most as many as leave the tree half of the figure."""
+    named = len(f"{_MOST_NODES} of {max(structure):,} workers drawn")
+    said = [len(text) for texts in (*notes, *edges) for text in texts]
+    return min(max(named, *said, 0), int(WIDTH / 2 / _LETTER))
 
 
 def _beside(y: float, said: Sequence[str], kind: str) -> str:

@@ -66,6 +66,10 @@ def marks(facts: Facts) -> Iterator[Mark]:
             yield Mark(at, "skipped step", f"step {new.version:,} was not finite and left out")
         if new.version in facts.checkpoints:
             yield Mark(at, "checkpoint", f"checkpoint of version {new.version:,}, {duration(at)}")
+    if facts.outcome is not None and "resumed" in facts.outcome:
+        at = float(facts.outcome["account"]["seconds"])
+        text = f"a new driver ended the job, {duration(at)}; the one before stopped"
+        yield Mark(at, "new driver", f"{text}: {facts.outcome['resumed']}")
     yield from _moves(facts.versions)
     yield from _sizes(facts.versions)
     if facts.failure is not None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from sapflow.errors import InstanceLost, InvocationError, OutOfMemory
 from sapflow.quantities.roles import Role
+from sapflow.runtimes import handover
 from sapflow.runtimes.embedded.memory_limit import MemoryLimiter
 from sapflow.runtimes.http.answer import encode, interpret, timed_out
 from sapflow.runtimes.http.connection import HttpConnection
@@ -124,6 +125,7 @@ class Instance:
         """
         assert self._connection is not None
         self.calls += 1
+        handover.begins()
         started = time.perf_counter()
         try:
             async with asyncio.timeout(seconds + GRACE_SECONDS):

@@ -11,6 +11,7 @@ from typing import Any
 from sapflow.errors import InstanceLost, InvocationError, InvocationTimeout
 from sapflow.messages import frames
 from sapflow.quantities.roles import Role
+from sapflow.runtimes import handover
 from sapflow.runtimes.http.answer import describe
 from sapflow.runtimes.http.sender import NotConnected
 from sapflow.runtimes.openwhisk.action import Action
@@ -137,12 +138,15 @@ class OpenWhiskSender:
         lost = 0
         for pause in pauses():
             failure: InvocationError
+            handover.begins()
             try:
                 answer = await self._api.exchange("POST", url, body)
             except NotConnected as error:
                 failure = error
+                handover.not_had()
             except InstanceLost as error:
                 failure, lost = error, lost + 1
+                handover.waits()
                 if lost > _LOST:
                     raise
             else:
@@ -152,6 +156,7 @@ class OpenWhiskSender:
                 if "response" in record:
                     return record
                 failure = _not_taken(call, answer)
+                handover.not_had()
                 if answer.status not in AWAY and answer.status != BUSY:
                     raise failure
             if time.monotonic() + pause >= deadline:

@@ -99,7 +99,7 @@ class OneDriver:
         params, optimizer = ([Part(key=name, start=0, stop=1)] for name in names)
         commit = Commit(
             version=version, id="x", previous="", plan="p", sizes=SIZES, slots=["m"], params=params,
-            optimizer=optimizer, kept=self.keeper.kept,
+            optimizer=optimizer, kept=self.keeper.kept, judged=self.evaluations.judged,
         )  # fmt: skip
         self.store.create(keys.commit(self.prefix, version), commit.encode())
         if self.last is not None:
@@ -241,6 +241,43 @@ def test_versions_are_held_whole_until_they_are_judged_and_only_candidates_longe
         return found
 
     assert asyncio.run(story()) == [[0, 1, 2, 3], [1, 2, 3], [2, 3], [2]]
+
+
+@pytest.mark.parametrize("settings", [{}, {"evaluation_keepBest": "accuracy"}])
+def test_a_driver_that_goes_on_reads_no_evaluation_that_was_judged_and_keeps_few_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    versions = 60
+    accuracies = {version: 0.9 if version == 7 else 0.5 for version in range(1, versions + 1)}
+    job = tiny_job(evaluation_everySteps=1, **settings)
+    read: list[str] = []
+    plain = Records.read
+
+    async def counted(records: Records, key: str) -> Any:
+        read.append(key)
+        return await plain(records, key)
+
+    async def story() -> None:
+        driver = OneDriver(tmp_path, job, accuracies)
+        driver.commit(0)
+        for version in range(1, versions + 1):
+            driver.evaluations.start(driver.commit(version))
+            await driver.finish(version)
+            assert len(driver.evaluations.metrics) <= 2
+        monkeypatch.setattr(Records, "read", counted)
+        second = OneDriver(tmp_path, job, accuracies)
+        await second.go_on()
+        asked = [key for key in read if "/evaluations/" in key]
+        # The newest one that the last commit knows to be judged, and the one after it.
+        assert len(asked) <= 2
+        assert [version for version, _ in second.heard.found] == [versions - 1, versions]
+        assert second.last is not None
+        assert second.evaluations.chosen(second.last).version == (7 if settings else versions)
+        assert (await second.evaluations.metrics_of(7))["accuracy"] == 0.9
+        assert await second.evaluations.loss_of(versions) == 0.5
+        assert second.workers.calls == []
+
+    asyncio.run(story())
 
 
 def test_an_evaluation_that_fails_is_raised_unless_the_result_is_decided(tmp_path: Path) -> None:

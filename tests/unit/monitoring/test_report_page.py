@@ -577,3 +577,21 @@ def test_what_steps_read_of_the_data_is_told_where_it_was_counted() -> None:
     assert "read 10.0 MiB of blocks from the store in 750 ms, and waited 500 ms for their samples" in page
     assert "the steps so far read 200.0 MiB" in page
     assert '<span class="key s9">data</span>' in page
+
+
+@pytest.mark.parametrize("letters", [10, 36, 80])
+def test_long_lines_beside_a_tree_touch_none_of_its_edges(letters: int) -> None:
+    said = [["x" * letters] for _ in range(3)]
+    elements = Elements(charts.tree((1, 2, 4), said, said))
+    drawn = [float(each[side] or 0) for each in elements.of("edge") for side in ("x1", "x2")]
+    # Half of the figure is the tree's in any case.
+    assert min(drawn) > min(8 + 6 * letters, charts.WIDTH / 2)
+    assert max(drawn) < charts.WIDTH
+
+
+def test_the_reason_of_the_last_driver_is_told_where_no_step_was_left() -> None:
+    made = facts()
+    assert made.outcome is not None
+    page = render(replace(made, outcome={**made.outcome, "resumed": "StoreUnavailable"}))
+    assert "a new driver ended the job" in page
+    assert "the one before stopped: StoreUnavailable" in page

@@ -1,6 +1,7 @@
 """One call of a function until it is done: retries, hedges, cursors and the account. Time is virtual."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any
 
@@ -16,7 +17,9 @@ from sapflow.messages.vectors import Sizes
 from sapflow.quantities.prices import Price
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Account
+from sapflow.runtimes import handover
 from sapflow.runtimes.sender import Answered, Reply
+from sapflow.runtimes.slots import Slots
 from sapflow.steps.calls import HEDGE_FACTOR, HEDGE_FLOOR, Caller
 from sapflow.steps.garbage import CellGarbage
 from sapflow.steps.leftovers import Leftovers
@@ -395,7 +398,7 @@ def test_the_account_goes_on_from_what_earlier_drivers_spent() -> None:
     account = calls.account
     assert (account.invocations, account.retries, account.failures) == (7, 2, {"InstanceLost": 2})
     assert account.seconds > 100.0
-    assert account.cost_usd == pytest.approx(7.0 + 0.5 + 0.256)
+    assert account.cost_usd == pytest.approx(7.0 + 0.5 + 0.5 + 0.256)
 
 
 def test_both_calls_of_a_race_are_invocations_and_only_the_one_that_counts_is_in_the_tally() -> None:
@@ -473,6 +476,106 @@ def test_an_evaluation_costs_and_is_no_part_of_the_step_beside_it() -> None:
     assert tally.phases["compute"] == 1.0
     assert (tally.bytes_read, tally.data_bytes, tally.peak_memory) == (0, None, {"worker": 0})
     assert calls.account.cost_usd == pytest.approx(2 * (0.5 + 256))
+
+
+# What fails costs, too
+
+
+@pytest.mark.parametrize("error", [InvocationTimeout("late"), InstanceLost("died"), OutOfMemory("killed")])
+def test_a_call_that_fails_costs_from_its_request_to_its_end(error: InvocationError) -> None:
+    sender = Script(after(12.0, error), reply(seconds=1.0))
+    calls = caller(sender)
+    with contextlib.suppress(JobFailed):
+        run(calls.call("worker", train(), TrainReply))
+    answered = 0.0 if isinstance(error, OutOfMemory) else 0.5 + 256
+    assert calls.account.cost_usd == pytest.approx(0.5 + 12 * 256 + answered, rel=1e-3)
+
+
+def test_a_call_that_exceeds_its_seconds_is_billed_up_to_them() -> None:
+    calls = caller(Script(after(40.0, InvocationTimeout("late")), reply()), seconds=30.0)
+    run(calls.call("worker", train(), TrainReply))
+    assert calls.account.cost_usd == pytest.approx(0.5 + 30 * 256 + 0.5 + 256, rel=1e-3)
+
+
+def test_the_loser_of_a_race_costs_until_it_is_given_up() -> None:
+    usual = 2 * (0.5 + 0.1 * 256)
+    _, calls, _, _ = hedged(never(), after(0.5, reply(seconds=0.5)))
+    loser, winner = 0.5 + (HEDGE_FLOOR + 0.5) * 256, 0.5 + 0.5 * 256
+    assert calls.account.cost_usd == pytest.approx(usual + loser + winner, rel=1e-3)
+
+
+def test_a_failed_call_is_billed_at_the_size_that_its_role_had_last() -> None:
+    calls = caller(Script(reply(memory=MIB), after(10.0, InstanceLost("died")), reply(memory=MIB)))
+
+    async def scenario() -> None:
+        for _ in range(2):
+            await calls.call("worker", train(), TrainReply)
+
+    run(scenario())
+    assert calls.account.cost_usd == pytest.approx(3 * 0.5 + (1 + 10 + 1) * 1, rel=1e-3)
+
+
+class Queue(Script):
+    """A sender of one slot, which says when a call waits and when an instance has it."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        super().__init__(*outcomes)
+        self.slots = Slots(1)
+
+    async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
+        await self.slots.acquire(urgent=False)
+        try:
+            handover.begins()
+            return await super().invoke(role, request, seconds=seconds)
+        finally:
+            self.slots.release()
+
+
+def test_what_waits_for_a_slot_costs_nothing_until_an_instance_has_it() -> None:
+    sender = Queue(after(10.0, reply(seconds=10.0)), after(5.0, InstanceLost("died")), never())
+    calls = caller(sender, retries=0)
+
+    async def scenario() -> None:
+        first, second, third = (
+            asyncio.create_task(calls.call("worker", train(), TrainReply)) for _ in range(3)
+        )
+        await first
+        with pytest.raises(JobFailed):
+            await second
+        await asyncio.sleep(1.0)
+        third.cancel()
+        await asyncio.gather(third, return_exceptions=True)
+        fourth = asyncio.create_task(calls.call("worker", train(), TrainReply))
+        sender.slots._free = 0
+        await asyncio.sleep(100.0)
+        fourth.cancel()
+        await asyncio.gather(fourth, return_exceptions=True)
+
+    run(scenario())
+    assert calls.account.cost_usd == pytest.approx(3 * 0.5 + (10 + 5 + 1) * 256, rel=1e-3)
+
+
+def test_a_call_that_reached_no_instance_costs_nothing() -> None:
+    class Refused(Script):
+        async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
+            handover.begins()
+            await asyncio.sleep(3.0)
+            handover.not_had()
+            return await super().invoke(role, request, seconds=seconds)
+
+    calls = caller(Refused(InvocationError("no connection")))
+    with pytest.raises(JobFailed):
+        run(calls.call("worker", train(), TrainReply))
+    assert calls.account.cost_usd == 0.0
+
+
+def test_repeating_ends_where_the_budget_is_spent() -> None:
+    sender = Script(*(after(10.0, InstanceLost("it died")) for _ in range(4)))
+    calls = caller(sender, retries=99, budget=3.5 * (0.5 + 10 * 256), account=Account(cost_usd=1.0))
+    with pytest.raises(JobFailed, match=r"budgetUSD .* is spent, partly by calls that failed") as caught:
+        run(calls.call("worker", train(), TrainReply))
+    assert (caught.value.reason, caught.value.version) == ("BudgetExceeded", 2)
+    assert calls.account.invocations == 4
 
 
 # Cells

@@ -1,0 +1,83 @@
+"""When a call was handed over to an instance, for calls that end without an answer.
+
+An answer carries its own seconds. A call that fails, or is given up, costs as well, from the moment that an instance
+had it; what it waited before that in a sender's queue, for a connection or for an instance to start, is not billed. A
+sender says which of the two it is: `waits` and `begins` are about the call that runs in the current task.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+
+class Handover:
+    """One call. As long as its sender says nothing, an instance has it from the beginning."""
+
+    def __init__(self) -> None:
+        self._since: float | None = _now()
+        self._begun = False
+        self._had = 0.0
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds in which an instance has had the call; None if none ever had it."""
+        if self._since is not None:
+            return self._had + _now() - self._since
+        return self._had if self._begun else None
+
+    def wait(self) -> None:
+        """The call waits: no instance has it."""
+        if self._since is not None and self._begun:
+            self._had += _now() - self._since
+        self._since = None
+
+    def begin(self) -> None:
+        """An instance has the call from now on."""
+        self._begun = True
+        if self._since is None:
+            self._since = _now()
+
+    def not_had(self) -> None:
+        """What began last was no work: no instance took the call. The time before it still counts."""
+        self._since = None
+        self._begun = self._had > 0.0
+
+
+_current: ContextVar[Handover | None] = ContextVar("handover", default=None)
+
+
+@contextmanager
+def watching() -> Iterator[Handover]:
+    """Watch the call that the block makes."""
+    handover = Handover()
+    before = _current.set(handover)
+    try:
+        yield handover
+    finally:
+        _current.reset(before)
+
+
+def waits() -> None:
+    """The current call waits: no instance has it."""
+    handover = _current.get()
+    if handover is not None:
+        handover.wait()
+
+
+def begins() -> None:
+    """An instance has the current call from now on."""
+    handover = _current.get()
+    if handover is not None:
+        handover.begin()
+
+
+def not_had() -> None:
+    """What the current call began last reached no instance, and it waits again."""
+    handover = _current.get()
+    if handover is not None:
+        handover.not_had()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
