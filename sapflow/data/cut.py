@@ -177,16 +177,11 @@ def label_warning(job: TrainingJob, manifest: Manifest) -> str | None:
         f"average, and the cut shuffles samples within {POOL_BLOCKS} blocks only"
     )
     remedy = "shuffle the rows of the source, across its files, before they are cut"
-    local, fixed = job.spec.algorithm.facts.local_steps > 1, _fixed(job)
+    local, fixed = job.spec.algorithm.facts.local_steps > 1, job.spec.data.partition == "Fixed"
     if local or fixed:
         named = " and ".join(["spec.algorithm.localSteps"] * local + ["spec.data.partition: Fixed"] * fixed)
         return f"WARNING: {said}. With {named} workers learn from other labels than the rest: {remedy}"
     return f"{said}; steps see other labels at other times of an epoch. If that matters, {remedy}"
-
-
-def _fixed(job: TrainingJob) -> bool:
-    """Whether each worker always has the same part of the data."""
-    return getattr(job.spec.data, "partition", None) == "Fixed"
 
 
 def check_data(job: TrainingJob, manifest: Manifest) -> None:

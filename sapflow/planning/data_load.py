@@ -1,7 +1,8 @@
 """What a worker reads of the data in a step, on average over the job, as far as it is known before the job runs. Pure.
 
-An epoch moves the data set once, whatever the number of workers. Where the whole data set fits an instance, every
-instance comes to have all of it, and later epochs move nothing.
+An epoch moves the data set once, whatever the number of workers. Later epochs move nothing where instances keep what
+they read: with `data.partition: Fixed` a worker's own part, otherwise all of the data, which every instance comes to
+have in the end.
 """
 
 import math
@@ -32,9 +33,10 @@ def of(job: TrainingJob, manifest: Manifest) -> DataLoad:
     row = sample_bytes(manifest)
     everything, workers = row * manifest.train_samples, spec.workers
     epochs = max(1.0, extent.steps / extent.steps_per_epoch)
-    moved = epochs
-    if everything <= KEPT_SHARE * parse_quantity(spec.memory.worker):
-        moved = min(epochs, float(workers))
+    moved, fixed = epochs, spec.data.partition == "Fixed"
+    kept = everything / workers if fixed else everything
+    if kept <= KEPT_SHARE * parse_quantity(spec.memory.worker):
+        moved = min(epochs, 1.0 if fixed else float(workers))
     share = moved / epochs / extent.steps_per_epoch
     pieces = everything / MAX_BLOCK_BYTES / workers + 1
     return DataLoad(share * everything / workers, share * pieces)

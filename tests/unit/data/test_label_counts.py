@@ -119,3 +119,7 @@ def test_a_survey_counts_what_the_cut_mixes(tmp_path: Path) -> None:
     found = survey.survey(DataSpec(source=str(source), format="npz", batch_size=8), str(tmp_path))
     assert [sum(row) for row in found.manifest.label_counts] == [4 * 349, 4 * 349, 3000 - 8 * 349]
     assert cut.label_warning(tiny_job(), found.manifest) is not None
+    loud = cut.label_warning(tiny_job(data_partition="Fixed"), found.manifest)
+    assert loud is not None
+    assert loud.startswith("WARNING: labels are not mixed")
+    assert "With spec.data.partition: Fixed workers learn" in loud

@@ -51,6 +51,13 @@ def test_data_that_instances_keep_is_read_once_by_each() -> None:
     assert short.bytes == pytest.approx(read.bytes)
 
 
+def test_a_fixed_partition_that_an_instance_keeps_is_read_once() -> None:
+    # A fourth of 170 MB fits half of 256 MiB, all of it does not.
+    fixed = data_load.of(job(data_partition="Fixed", algorithm_steps=300), WIDE)
+    shuffled = data_load.of(job(algorithm_steps=300), WIDE)
+    assert fixed.bytes == pytest.approx(shuffled.bytes / 30)
+
+
 def test_bytes_of_a_sample_are_those_of_its_features_and_its_target() -> None:
     pictures = replace(
         WIDE, shape=(3, 8, 8), dtype="uint8", task="regression", target_shape=(2,), classes=None
