@@ -19,9 +19,8 @@ def test_commits_and_lines_of_metrics_count_what_was_read_of_the_data(
     commits = list(place.commits())
     assert commits[0].measured.data_bytes is None
     counted = [each.measured.data_bytes or 0 for each in commits[1:]]
-    # 120 samples of four float32 and a target, read once by each of at most 4 warm instances; later steps read nothing.
+    # 120 samples of four float32 and a target; any of the warm instances may serve any rank, and read what it lacks.
     assert 120 * 20 <= sum(counted) <= 4 * (120 * 20 + 4096)
-    assert counted[-1] == 0
     assert sum(each.measured.data_seconds or 0.0 for each in commits) > 0
     assert sum(each.measured.phases.get("data", 0.0) for each in commits[1:]) > 0
     text = bytes(place.store.read(keys.result(place.resolved.prefix, "metrics.jsonl"))).decode()
