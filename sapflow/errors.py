@@ -136,6 +136,8 @@ class JobFailed(SapflowError):
         super().__init__(message)
         self.reason = reason
         self.version = version
+        self.model: str | None = None
+        """The URI of the model as it was at `version`, if it was written."""
 
 
 class JobStopped(SapflowError):

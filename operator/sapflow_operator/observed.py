@@ -89,6 +89,8 @@ class Verdict(BaseModel):
     reason: str = ""
     message: str = ""
     version: int = -1
+    model: str = ""
+    """The URI of the model of a job that was stopped, if its driver has written it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -334,6 +334,8 @@ class _Reconciler:
         """Fail the job if the driver says that it cannot continue. If calls failed, the cause is added, which only the
         cluster shows."""
         verdict, functions = driver.verdict, self._conditions[FUNCTIONS_READY]
+        if verdict.model:
+            self._status["checkpoint"] = {"version": verdict.version, "uri": verdict.model}
         if functions.status == "False" and verdict.reason in CALL_FAILED:
             self._reconciliation.fail(
                 functions.reason, f"{functions.message}. The driver said: {verdict.message}"

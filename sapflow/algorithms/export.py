@@ -17,6 +17,19 @@ from sapflow.timing import Timing
 
 def export(store: Store, request: ExportRequest, workspace: Workspace, timing: Timing) -> ExportReply:
     """Write `model.safetensors`. The same version gives the same bytes, so the SHA-256 identifies the weights."""
+    parts = file_of(store, request, workspace, timing)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    with timing.phase("write"):
+        store.create(request.output, parts, durable=True)
+    return ExportReply(done=True, sha256=digest.hexdigest(), **timing.report())
+
+
+def file_of(
+    store: Store, request: ExportRequest, workspace: Workspace, timing: Timing
+) -> list[bytes | memoryview]:
+    """The parts of the file of a version's named tensors. Raises ObjectMissing where the version is not kept."""
     vector = workspace.buffer("sum", request.sizes.total)
     with timing.phase("read"):
         metadata = contribution.read_range(store, request.params, 0, request.sizes.total, vector)
@@ -34,9 +47,4 @@ def export(store: Store, request: ExportRequest, workspace: Workspace, timing: T
     header = safetensor.encode_header({n: (a.dtype, a.shape) for n, a in arrays.items()}, request.metadata)
     parts: list[bytes | memoryview] = [header]
     parts += [memoryview(array.reshape(-1)).cast("B") for array in arrays.values() if array.size]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    with timing.phase("write"):
-        store.create(request.output, parts, durable=True)
-    return ExportReply(done=True, sha256=digest.hexdigest(), **timing.report())
+    return parts

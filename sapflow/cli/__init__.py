@@ -1,4 +1,4 @@
-"""The command line: `sapflow run | validate | plan | submit | status | report | logs | predict | version`."""
+"""The command line: `sapflow run | validate | plan | submit | status | report | logs | predict | export | version`."""
 
 import argparse
 import contextlib
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
-from sapflow.cli import logs, plan, predict, report, run, status, submit, validate, version
+from sapflow.cli import export, logs, plan, predict, report, run, status, submit, validate, version
 from sapflow.cli.output import report_error
 from sapflow.cli.stop import Stopped, stoppable
 from sapflow.errors import SapflowError
@@ -28,6 +28,7 @@ examples:
   sapflow run job.yaml                   train it; after an interruption, run it again to continue
   sapflow status job.yaml                show its progress
   sapflow report job.yaml                write a page about it: loss, time, tree, memory, cost
+  sapflow export job.yaml                its model as a file, also where it was stopped
   sapflow predict job.yaml               try its model on held-out samples
   sapflow submit job.yaml --watch        train it in a cluster, and watch it there
   sapflow logs NAME --follow             show its driver's log
@@ -98,6 +99,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, validate, plan, submit, status, report, logs, predict, version):
+    for module in (run, validate, plan, submit, status, report, logs, predict, export, version):
         module.add_to(commands)
     return parser

@@ -13,13 +13,13 @@ import numpy as np
 
 from sapflow.cli.jobs import SUFFIXES, add_entrypoint, add_store, is_file, session_of
 from sapflow.cli.output import print_json
-from sapflow.client import predict
+from sapflow.client import predict, versions
 from sapflow.client.importable import modules_folder
 from sapflow.client.local_run import find_manifest
 from sapflow.client.predict import Predictor
 from sapflow.client.session import Session, find_session
 from sapflow.data.sampler import Reader
-from sapflow.errors import DataError, ObjectMissing
+from sapflow.errors import DataError
 from sapflow.objects import keys
 
 FEATURE_NAMES = ("x", "X", "features", "data", "x_test")
@@ -51,7 +51,9 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "model", metavar="MODEL", help="a model.safetensors, or a finished job: its YAML or name in the store"
+        "model",
+        metavar="MODEL|JOB[@VERSION]",
+        help="a model.safetensors, or a job: its YAML or name in the store, of which its result or a version is used",
     )
     parser.add_argument(
         "input", metavar="INPUT", nargs="?", help="features: .npy, .npz, .csv, or - for CSV rows"
@@ -67,6 +69,7 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0 after printing predictions. Raises DataError, SpecError, StoreError."""
     if given.top < 1:
         raise DataError(f"--top {given.top}: give a number of classes, at least 1")
+    given.model, given.version = versions.split(given.model)
     folders = [str(Path.cwd())]
     if given.model.endswith(SUFFIXES):
         folders.insert(0, str(Path(given.model).resolve().parent))
@@ -105,16 +108,19 @@ def _session(given: argparse.Namespace, environ: Mapping[str, str]) -> Session |
 def _model(given: argparse.Namespace, session: Session | None) -> Predictor:
     if session is None or given.model.endswith(".safetensors"):
         return predict.load(given.model, entrypoint=given.entrypoint)
+    version = given.version
     consent = given.entrypoint
     if is_file(given.model) and not consent and session.job.spec.model.entrypoint is not None:
         # Who names the YAML has named the model.
         consent = [session.job.spec.model.entrypoint]
-    key = keys.result(session.prefix, "model.safetensors")
-    try:
-        content = session.store.read(key)
-    except ObjectMissing as error:
-        raise DataError(f"job {session.uid} has no result yet; `sapflow run` it to its end") from error
-    return predict.decode(content, key, consent)
+    if version is None and session.outcome() is None:
+        last = versions.read(session, None)[0]
+        raise DataError(
+            f"job {session.uid} has no result yet: `sapflow run` it to its end, or name a version, such as its last: "
+            f"{given.model}@{last}"
+        )
+    found, parts = versions.read(session, version)
+    return predict.decode(memoryview(b"".join(parts)), f"version {found} of {session.uid}", consent)
 
 
 def _job_of_model(path: Path, environ: Mapping[str, str]) -> Session | None:

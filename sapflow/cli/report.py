@@ -11,6 +11,7 @@ from sapflow.cli.cluster_options import add_cluster, cluster_named
 from sapflow.cli.jobs import add_entrypoint, add_store, is_file, make_importable, session_of
 from sapflow.cli.output import print_json
 from sapflow.cli.stop import run_until_stopped
+from sapflow.client import versions
 from sapflow.client.cluster import Object
 from sapflow.client.kubeconfig import has_cluster
 from sapflow.client.report import with_prediction, write
@@ -42,8 +43,9 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "job",
-        metavar="FILE|JOB|DIR",
-        help="the job's YAML, its name in the store or in the cluster, or its folder in the store",
+        metavar="JOB[@VERSION]",
+        help="the job's YAML, its name in the store or in the cluster, or its folder in the store; with a version, the "
+        "job as it was then",
     )
     add_store(parser)
     add_cluster(parser)
@@ -60,8 +62,9 @@ def add_to(commands: Any) -> None:
 
 def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0 after writing the page. Raises DataError, StoreError, and errors of clusters."""
-    with _session(given, environ) as session:
-        facts = run_until_stopped(gather(session.uid, session.job, session.store))
+    given.job, version = versions.split(given.job)
+    with session_named(given, environ) as session:
+        facts = run_until_stopped(gather(session.uid, session.job, session.store, version))
         if given.no_prediction:
             facts = replace(facts, not_predicted="it was left out by --no-prediction")
         else:
@@ -77,7 +80,7 @@ def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _session(given: argparse.Namespace, environ: Mapping[str, str]) -> Session:
+def session_named(given: argparse.Namespace, environ: Mapping[str, str]) -> Session:
     """The session of a job, found by its name in the store, or else by its uid in a cluster."""
     if cluster_named(given):
         return _in_its_store(find_job(given, environ)[1], given, environ)

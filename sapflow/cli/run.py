@@ -180,7 +180,10 @@ def _say_failed(given: argparse.Namespace, opened: Session, error: JobFailed) ->
     if given.json:
         return report_error(error, as_json=True, state="Failed", job=opened.uid, store=opened.url)
     print(f"{opened.uid} has failed ({error.reason}).", file=sys.stderr)
-    return report_error(error, as_json=False)
+    code = report_error(error, as_json=False)
+    if hint := _export_hint(given, opened, error.version):
+        print(f"{hint.strip()}", file=sys.stderr)
+    return code
 
 
 def _say_interrupted(given: argparse.Namespace, opened: Session, display: Display, stop: Stopped) -> int:
@@ -197,13 +200,22 @@ def _say_interrupted(given: argparse.Namespace, opened: Session, display: Displa
         }
         print_json(body)
         return code
+    command = _command(given, again=given.again and progress is None)
     where = f" after {progress.extent.unit} {done:,} of {progress.extent.total:,}" if progress else ""
     print(
         f"\n{opened.uid} was stopped{where}; {_what_runs(given)}. To go on from there, run the same "
-        f"command again:\n  {_command(given, again=given.again and progress is None)}",
+        f"command again:\n  {command}{_export_hint(given, opened, done)}",
         file=sys.stderr,
     )
     return code
+
+
+def _export_hint(given: argparse.Namespace, opened: Session, done: int) -> str:
+    """How to get the model of a job that has stopped, where there is one."""
+    if not done:
+        return ""
+    store = [] if given.store is None else ["--store", given.store]
+    return f"\nIts model as it stands: {shlex.join(['sapflow', 'export', opened.uid, *store])}"
 
 
 def _what_runs(given: argparse.Namespace) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sapflow.client import importable, inputs, local_run, predict, report, session
+from sapflow.client import importable, inputs, local_run, predict, report, session, versions
 from sapflow.client.background import Background, Cancelled, run_apart
 from sapflow.client.predict import Predictor
 from sapflow.client.session import Session
@@ -184,8 +184,29 @@ class Run:
         self._background.stop()
         self._background.wait()
 
-    def predictor(self) -> Predictor:
-        """The trained model with the scaling of its features, for which this waits like `wait()`. Loads torch."""
+    def export(self, path: str | Path | None = None, *, version: int | None = None) -> Path:
+        """Write the model into a safetensors file, and return its path: the result, or what a stopped, failed or
+        running job has come to; with `version` that one, if it is kept (spec.checkpoint).
+
+        The default path is UID@VERSION.safetensors in the current folder. Raises DataError if there is no such version.
+        """
+        with self._reopened() as opened:
+            found, parts = versions.read(opened, version)
+        target = Path(f"{self.uid}@{found}.safetensors" if path is None else path)
+        versions.write(target, parts)
+        return target
+
+    def predictor(self, *, version: int | None = None) -> Predictor:
+        """The trained model with the scaling of its features, for which this waits like `wait()`. Loads torch.
+
+        With `version` it is the model of that version, and this does not wait.
+        """
+        if version is not None:
+            with self._reopened() as opened:
+                found, parts = versions.read(opened, version)
+            named = self._opened.job.spec.model.entrypoint
+            name = f"version {found} of {self.uid}"
+            return predict.decode(memoryview(b"".join(parts)), name, () if named is None else (named,))
         self.wait()
         if self._predictor is None:
             with self._reopened() as opened:
@@ -215,14 +236,16 @@ class Run:
         """
         return self.predictor().predict(np.asarray(features))
 
-    def report(self, path: str | Path | None = None, *, prediction: bool = True) -> str:
-        """The report about the job so far: HTML that needs no network. It is also written to `path` if that is given.
+    def report(
+        self, path: str | Path | None = None, *, prediction: bool = True, version: int | None = None
+    ) -> str:
+        """The report about the job so far, or as it was at `version`: HTML that needs no network.
 
-        With `prediction` it includes the planner's prediction, for which the model is built. Raises DataError if
-        nothing is committed yet or `path` cannot be written.
+        It is also written to `path` if that is given. With `prediction` it includes the planner's prediction, for which
+        the model is built. Raises DataError if nothing is committed yet or `path` cannot be written.
         """
         with self._reopened() as opened:
-            facts = run_apart(gather(opened.uid, opened.job, opened.store))
+            facts = run_apart(gather(opened.uid, opened.job, opened.store, version))
             if prediction:
                 facts = report.with_prediction(facts, opened, self._environ, opened.job.spec.model.code)
             else:
@@ -283,7 +306,7 @@ class Run:
     def _stopped(self) -> str:
         known = self.progress
         where = "" if known is None else f" after {known.unit} {known.step:,} of {known.steps:,}"
-        again = "The same job, run again, goes on from there"
+        again = "The same job, run again, goes on from there; its export() gives the model as it stands"
         return f"{self.uid} was stopped{where}; nothing of it runs any more. {again}"
 
 

@@ -42,6 +42,10 @@ from sapflow.steps.garbage import CellGarbage
 from sapflow.steps.leftovers import Leftovers
 from sapflow.steps.observer import Observer
 
+_LEAVE_MODEL = ("DeadlineExceeded", "BudgetExceeded", "NotFinite")
+"""Reasons that end a job whose functions are well."""
+_EXPORT_SECONDS = 120.0
+
 
 class Driver:
     """Trains one job. `run` may be called once."""
@@ -152,6 +156,8 @@ class Driver:
             if isinstance(failure, JobFailed):
                 failure.version = version
             standing = await self._written_by_another()
+            if standing is None and isinstance(failure, JobFailed):
+                await self._leave_model(context, walk, failure)
             if standing is None:
                 await self._record_failure(failure, version)
                 raise failure from None
@@ -332,6 +338,26 @@ class Driver:
         except SapflowError:
             return None
 
+    async def _leave_model(self, context: Context, walk: "_Walk | None", failure: JobFailed) -> None:
+        """In a cluster, write the model of a job that was stopped by a limit or diverged.
+
+        Elsewhere `sapflow export` makes it from the version that stays.
+        """
+        if (
+            self._runtime != "kubernetes"
+            or walk is None
+            or walk.version < 1
+            or failure.reason not in _LEAVE_MODEL
+        ):
+            return
+        try:
+            first = await self._records.commit(0)
+            if first is not None:
+                async with asyncio.timeout(_EXPORT_SECONDS):
+                    failure.model = await result.write_stopped(context, first, walk.last)
+        except (SapflowError, TimeoutError) as error:
+            failure.add_note(f"(its model could not be written: {error})")
+
     async def _record_failure(self, failure: SapflowError, version: int) -> None:
         try:
             await self._records.fail(failure, version)
@@ -415,7 +441,8 @@ class _Walk:
             await self._keeper.record_checkpoint(old)
             raise JobFailed(
                 f"step {new.version}: the loss or gradient is not finite; version {old.version} is the last good "
-                "checkpoint. Lower spec.optimizer.learningRate or set spec.optimizer.clipNorm; "
+                "checkpoint (`sapflow export` gives its model, in a cluster status.checkpoint.uri). Lower "
+                "spec.optimizer.learningRate or set spec.optimizer.clipNorm; "
                 "spec.algorithm.onNaN: Skip leaves such steps out",
                 reason="NotFinite",
                 version=old.version,
@@ -485,9 +512,12 @@ class _Walk:
 
 def _stopped(stop: str, reason: str, version: int, runtime: str) -> JobFailed:
     """The failure of a job that a limit has stopped after `version`."""
-    remedy = "raise the limit and run the job again to go on from there"
+    remedy = "raise the limit and run the job again to go on from there (`sapflow export` gives its model)"
     if runtime == "kubernetes":
-        remedy = "a job that has ended is not taken up again: one with a higher limit is a new one"
+        remedy = (
+            "its model is at status.checkpoint.uri; a job that has ended is not taken up again: one with a higher limit "
+            "is a new one"
+        )
     return JobFailed(
         f"{stop} after step {version}, which is kept as a checkpoint; {remedy}",
         reason=reason,

@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+from sapflow.data.manifest import Manifest
 from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.windows import batched
 from sapflow.errors import CorruptObject
@@ -12,6 +13,7 @@ from sapflow.messages.requests import ExportRequest
 from sapflow.objects import keys
 from sapflow.records.commits import Commit, plain_json
 from sapflow.records.evaluations import held_out
+from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.context import Context
 
 LINES = 10_000
@@ -26,20 +28,8 @@ async def write(context: Context, evaluations: Evaluations, last: Commit, chosen
     if first is None:
         raise CorruptObject(f"commit 0 of job {uid} is missing")
     output = keys.result(context.prefix, "model.safetensors")
-    reply = await context.caller.call(
-        "merger",
-        ExportRequest(
-            job=uid,
-            version=chosen.version,
-            seconds_left=1,
-            params=chosen.params,
-            sizes=chosen.sizes,
-            layout=first.layout,
-            metadata={"sapflow": json.dumps(describe(context), sort_keys=True)},
-            output=output,
-        ),
-        ExportReply,
-    )
+    request = export_request(uid, context.job, context.manifest, first, chosen, output)
+    reply = await context.caller.call("merger", request, ExportReply)
     await _write_metrics(context, evaluations, chosen)
     outcome = {
         "version": chosen.version,
@@ -77,9 +67,34 @@ def forecast_against(first: Commit, chosen: Commit) -> dict[str, float] | None:
     }
 
 
-def describe(context: Context) -> dict[str, Any]:
+async def write_stopped(context: Context, first: Commit, last: Commit) -> str:
+    """Write the model of a job that has stopped behind version `last`; its URI."""
+    output = keys.result(context.prefix, f"stopped-{last.version}.safetensors")
+    request = export_request(context.uid, context.job, context.manifest, first, last, output)
+    await context.caller.call("merger", request, ExportReply)
+    return f"{context.store.url.partition('?')[0].rstrip('/')}/{output}"
+
+
+def export_request(
+    uid: str, job: TrainingJob, manifest: Manifest, first: Commit, commit: Commit, output: str
+) -> ExportRequest:
+    """The request to write a version's model to `output`. `first` is commit 0, which knows the layout."""
+    return ExportRequest(
+        job=uid,
+        version=commit.version,
+        seconds_left=1,
+        params=commit.params,
+        sizes=commit.sizes,
+        layout=first.layout,
+        metadata={"sapflow": json.dumps(describe(job, manifest), sort_keys=True)},
+        output=output,
+    )
+
+
+def describe(job: TrainingJob, manifest: Manifest) -> dict[str, Any]:
     """Metadata with which `sapflow predict` builds the model and scales input. It is the same for every run."""
-    spec, manifest = context.job.spec, context.manifest
+    spec = job.spec
+    task = manifest.task_for(scale_target=bool(spec.data.scale_target))
     # A loss of one's own is code that a prediction does not need.
     unused = {"loss_entrypoint"}
     return {
@@ -90,7 +105,7 @@ def describe(context: Context) -> dict[str, Any]:
         "classes": manifest.classes,
         "scale": list(manifest.scale),
         "shift": list(manifest.shift),
-        **({"targetStatistics": kept} if (kept := context.task.needed_to_predict) else {}),
+        **({"targetStatistics": kept} if (kept := task.needed_to_predict) else {}),
     }
 
 

@@ -1,7 +1,7 @@
 """The driver of a job in its pod: python3 -m sapflow_operator.driver_pod.driver.
 
 With exit code 0 the job has succeeded. With 3 (names.EXIT_FAILED) it cannot continue, and the pod's termination message
-has the cause as {"reason", "message", "version"}. With any other code the driver ended early, and the next one
+has the cause as {"reason", "message", "version", "model"}. With any other code the driver ended early, and the next one
 continues from the last commit.
 """
 
@@ -268,16 +268,16 @@ async def until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
 
 def leave_word(termination_log: Path, error: SapflowError) -> None:
     """Write the pod's termination message, which the operator reads."""
-    version = error.version if isinstance(error, JobFailed) else -1
+    version, model = (error.version, error.model) if isinstance(error, JobFailed) else (-1, None)
     message = str(error)
-    while len(word := _word(error.reason, message, version)) > _LONGEST_WORD:
+    while len(word := _word(error.reason, message, version, model)) > _LONGEST_WORD:
         message = message[: len(message) * 3 // 4]
     with suppress(OSError):
         termination_log.write_bytes(word)
 
 
-def _word(reason: str, message: str, version: int) -> bytes:
-    body = {"reason": reason, "message": message, "version": version}
+def _word(reason: str, message: str, version: int, model: str | None) -> bytes:
+    body = {"reason": reason, "message": message, "version": version, "model": model or ""}
     return json.dumps(body, ensure_ascii=False).encode()
 
 

@@ -35,6 +35,10 @@ def training_status() -> dict[str, Any]:
             ),
             "progress": an_object("What the driver last reported.", _PROGRESS),
             "result": an_object("Where the trained model is.", RESULT),
+            "checkpoint": an_object(
+                "Of a job that was stopped by a limit or diverged: its model as it stood.",
+                {"version": INTEGER, "uri": text(2048)},
+            ),
         },
     )
 

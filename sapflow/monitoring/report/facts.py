@@ -114,12 +114,20 @@ class Facts:
         return typical([each.measured.levels for each in self.warm if each.measured.levels])
 
 
-async def gather(uid: str, job: TrainingJob, store: Store) -> Facts:
-    """Read everything that a report shows. Raises DataError if there is no version yet, and StoreError."""
+async def gather(uid: str, job: TrainingJob, store: Store, version: int | None = None) -> Facts:
+    """Read everything that a report shows, with `version` of the job as it was then.
+
+    Raises DataError if there is no such version, and StoreError.
+    """
     records = Records(store, keys.job(uid))
     last = await records.last()
     if last is None:
         raise DataError(f"nothing of job {uid} is trained yet: there is nothing to report")
+    if version is not None and version != last.version:
+        earlier = await records.commit(version)
+        if earlier is None:
+            raise DataError(f"job {uid} has no version {version}: its last is {last.version}")
+        last = earlier
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def read(key: str) -> Any | None:
@@ -144,6 +152,8 @@ async def gather(uid: str, job: TrainingJob, store: Store) -> Facts:
         read(keys.failure(keys.job(uid), last.version)),
         records.plan(last.plan),
     )
+    if outcome is not None and version is not None and version < outcome["version"]:
+        outcome = None
     state = "Succeeded" if outcome is not None else "Failed" if failure is not None else "Unfinished"
     return Facts(
         uid=uid,

@@ -15,7 +15,6 @@ from sapflow.client.session import uid_of
 from sapflow.driver import result
 from sapflow.errors import DataError
 from sapflow.objects import safetensor
-from sapflow.objects.stores.factory import open_store
 from sapflow.spec.document import parse
 
 ABOUT: dict[str, Any] = {
@@ -133,9 +132,9 @@ def test_with_consent_the_model_is_built(tmp_path: Path, module: str, shell: She
     assert [row["class"] for row in done.json["predictions"]] == found.tolist()
 
 
-def test_a_loss_of_ones_own_is_left_out_of_the_file(tmp_path: Path) -> None:
+def test_a_loss_of_ones_own_is_left_out_of_the_file() -> None:
     """A prediction has no use for it, and consent to it would be asked for nothing."""
-    from helpers.scripted import MANIFEST, context_of
+    from helpers.scripted import MANIFEST
 
     job = parse(
         {
@@ -150,8 +149,7 @@ def test_a_loss_of_ones_own_is_left_out_of_the_file(tmp_path: Path) -> None:
             },
         }
     )
-    store = open_store(str(tmp_path))
-    described = result.describe(context_of(job, store, None))  # type: ignore[arg-type]
+    described = result.describe(job, MANIFEST)
     assert described["model"] == {"name": "mlp", "args": {}}
     assert described["outputs"] == MANIFEST.outputs
 
