@@ -200,7 +200,7 @@ class StoreContract:
         for key, size in sizes.items():
             store.create(key, bytes(size))
         store.create("elsewhere", b"x")
-        assert list(store.list("jobs/")) == sorted(sizes.items())
+        assert [each[:2] for each in store.list("jobs/")] == sorted(sizes.items())
         assert [each.key for each in store.list("jobs/a/")] == ["jobs/a/b.json", "jobs/a/b/y"]
         assert [each.key for each in store.list("jobs/a")] == sorted(sizes)[:4]
         assert [each.key for each in store.list("")] == ["elsewhere", *sorted(sizes)]
@@ -209,8 +209,9 @@ class StoreContract:
     def test_a_shallow_listing_has_folders_in_place_of_what_is_in_them(self, store: Store) -> None:
         for key in ("jobs/b/spec.json", "jobs/b/work/1", "jobs/a/spec.json", "jobs/note", "elsewhere"):
             store.create(key, b"12")
-        assert list(store.list("jobs/", shallow=True)) == [("jobs/a/", 0), ("jobs/b/", 0), ("jobs/note", 2)]
-        assert list(store.list("jobs", shallow=True)) == [("jobs/", 0)]
+        found = [each[:2] for each in store.list("jobs/", shallow=True)]
+        assert found == [("jobs/a/", 0), ("jobs/b/", 0), ("jobs/note", 2)]
+        assert [each[:2] for each in store.list("jobs", shallow=True)] == [("jobs/", 0)]
         assert [each.key for each in store.list("jobs/b/w", shallow=True)] == ["jobs/b/work/"]
 
     def test_a_listing_of_more_than_a_page_is_whole(self, store: Store) -> None:

@@ -53,7 +53,15 @@ class Kind(ABC, Generic[AnyWanted]):
     resource: ClassVar[Resource]
     roles: ClassVar[tuple[Role, ...]]
     """The roles of functions; a resource has Services for exactly these."""
-    kept: ClassVar[tuple[str, ...]] = ("startTime", "completionTime", "images", "memory", "result", "checkpoint", *ACTIVE)
+    kept: ClassVar[tuple[str, ...]] = (
+        "startTime",
+        "completionTime",
+        "images",
+        "memory",
+        "result",
+        "checkpoint",
+        *ACTIVE,
+    )
     """The operator's fields of the status, without conditions. All others belong to the driver."""
     result: ClassVar[tuple[str, ...]] = ()
     """The fields of the outcome record that become `status.result`."""

@@ -1,7 +1,9 @@
 """Whether the code and the data of a job are still what it was begun with: its name in the store follows from its YAML
 alone."""
 
+import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from sapflow.client.session import Session
 from sapflow.data import cut
@@ -21,6 +23,14 @@ def check(opened: Session, environ: Mapping[str, str]) -> None:
     changed = changed_data(opened)
     if changed:
         raise InputsChanged(cut.data_changed(opened.uid, changed))
+    if (weights := opened.job.spec.model.weights) is not None and (was := first.get("weights")) is not None:
+        now = _digest(weights)
+        if now not in (None, was):
+            raise InputsChanged(
+                f"the weights that job {opened.uid} was begun with, {weights}, are not those of the file now. To start "
+                "from it, begin anew with `sapflow run --again` (in Python: again=True), or give the job another "
+                "metadata.name or store"
+            )
     code = opened.job.spec.model.code
     if not code or not isinstance(before := first.get("code"), dict):
         return
@@ -32,6 +42,17 @@ def check(opened: Session, environ: Mapping[str, str]) -> None:
             f"{', '.join(differing[:5])}{more}. To train what is there now, begin anew with `sapflow run --again` (in "
             "Python: again=True), or give the job another metadata.name or store; to go on, put the code back as it was"
         )
+
+
+def _digest(path: str) -> str | None:
+    """The SHA-256 of a local file; None of one that is gone, or lies elsewhere."""
+    if path.startswith("s3://"):
+        return None
+    try:
+        with Path(path.removeprefix("file://")).expanduser().open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def changed_data(opened: Session) -> list[str]:

@@ -277,6 +277,7 @@ class Driver:
             counters=[0] * workers if context.facts.counts_ranks else [],
             layout=reply.layout,
             code=reply.code,
+            weights=reply.weights,
             numerics=NUMERICS,
             plateau=PlateauState() if context.schedule.name == "Plateau" else None,
             account=context.caller.account,
@@ -515,8 +516,8 @@ def _stopped(stop: str, reason: str, version: int, runtime: str) -> JobFailed:
     remedy = "raise the limit and run the job again to go on from there (`sapflow export` gives its model)"
     if runtime == "kubernetes":
         remedy = (
-            "its model is at status.checkpoint.uri; a job that has ended is not taken up again: one with a higher limit "
-            "is a new one"
+            "its model is at status.checkpoint.uri; a job that has ended is not taken up again: one with a higher "
+            "limit is a new one"
         )
     return JobFailed(
         f"{stop} after step {version}, which is kept as a checkpoint; {remedy}",

@@ -95,8 +95,8 @@ def describe(job: TrainingJob, manifest: Manifest) -> dict[str, Any]:
     """Metadata with which `sapflow predict` builds the model and scales input. It is the same for every run."""
     spec = job.spec
     task = manifest.task_for(scale_target=bool(spec.data.scale_target))
-    # A loss of one's own is code that a prediction does not need.
-    unused = {"loss_entrypoint"}
+    # A prediction needs neither a loss of one's own, which is code, nor what training began with.
+    unused = {"loss_entrypoint", "weights", "weights_match"}
     return {
         "model": spec.model.model_dump(by_alias=True, mode="json", exclude_none=True, exclude=unused),
         "inputs": list(manifest.shape),

@@ -70,6 +70,8 @@ class InitializeReply(FunctionReply):
     """Names of the optimiser's state vectors."""
     layout: list[dict[str, Any]]
     """Names and places of the model's state on the vector."""
+    weights: str | None = None
+    """The SHA-256 of the file that training starts from, of jobs that name one."""
     code: dict[str, str] | None = None
     """The SHA-256 of each module that the model comes from, of jobs with code of their own."""
     memory_needed_bytes: int | None = None

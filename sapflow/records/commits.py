@@ -196,6 +196,8 @@ class Commit(Message):
     """Names and places of the model's state on the flat vector; in commit 0 only."""
     numerics: int | None = None
     """In commit 0 only: the number of the numerics that the job is computed under (records/numerics.py)."""
+    weights: str | None = None
+    """In commit 0 of jobs that start from a file of weights: its SHA-256."""
     code: dict[str, str] | None = None
     """In commit 0 of jobs with code of their own: the SHA-256 of each module that the model comes from."""
     dealt: str | None = None
@@ -229,7 +231,7 @@ class Commit(Message):
         """The digest from which the next version's keys are derived: of what this version consists of, without
         measurements."""
         identity = self.body()
-        for name in ("account", "measured", "layout", "code", "kept", "forecast", "judged"):
+        for name in ("account", "measured", "layout", "weights", "code", "kept", "forecast", "judged"):
             identity.pop(name, None)
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -34,6 +34,22 @@ class ModelSpec(Model):
         None, description="In a cluster: an image with your entrypoint, made from Sapflow's worker image."
     )
     args: dict[str, Any] = Field({}, description="Arguments of the model's factory.")
+    weights: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = Field(
+        None,
+        description="A safetensors file that training starts from: a path (local runs), or "
+        "`s3://bucket/key.safetensors`, of which all tensors must be the model's. Left out: weights from the seed.",
+    )
+    weights_match: (
+        Annotated[
+            list[Annotated[str, StringConstraints(min_length=1, max_length=256)]],
+            Field(min_length=1, max_length=32),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Patterns on the model's tensor names: only these are taken from `weights`, and the others start "
+        "from the seed; each pattern must match one. Left out: all, and the file has no others.",
+    )
     loss: Literal["CrossEntropy", "BinaryCrossEntropy", "MSE", "L1", "Huber"] | None = Field(
         None, description="The loss; left out: by the data's task and the number of outputs."
     )

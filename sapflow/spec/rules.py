@@ -318,6 +318,12 @@ RULES: tuple[Rule, ...] = (
         "!has(self.memory.optimize) || !has(self.memory.optimize.max) || "
         "quantity(self.memory.optimize.max).compareTo(quantity(self.memory.worker)) >= 0",
     ),
+    Rule(
+        "model.weightsMatch",
+        "says what is taken from weights: name a file there, or leave weightsMatch out",
+        lambda spec: spec.model.weights_match is None or spec.model.weights is not None,
+        "!has(self.model.weightsMatch) || has(self.model.weights)",
+    ),
     *OPTIMIZER_RULES,
     *POD_RULES,
     Rule(
@@ -326,6 +332,21 @@ RULES: tuple[Rule, ...] = (
         "path of yours",
         lambda spec: re.fullmatch(CLUSTER_SOURCE, spec.data.source) is not None,
         f"self.data.source.matches(r'{CLUSTER_SOURCE}')",
+        "kubernetes",
+    ),
+    Rule(
+        "model.weights",
+        "must be s3://bucket/key, of letters, digits and !_.=+,@- between single slashes, and not below jobs/: "
+        "functions in a cluster see no path of yours, and no other job's objects; copy the file to a prefix of its own",
+        lambda spec: (
+            spec.model.weights is None
+            or (
+                re.fullmatch(S3_SOURCE, spec.model.weights) is not None
+                and re.match(JOBS_SOURCE, spec.model.weights) is None
+            )
+        ),
+        f"!has(self.model.weights) || (self.model.weights.matches(r'{S3_SOURCE}') && "
+        f"!self.model.weights.matches(r'{JOBS_SOURCE}'))",
         "kubernetes",
     ),
     Rule(

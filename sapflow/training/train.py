@@ -12,7 +12,7 @@ from sapflow.algorithms import optimizers
 from sapflow.algorithms.merge import write
 from sapflow.algorithms.worker import AlgorithmWorker
 from sapflow.channels.channels import Channels
-from sapflow.errors import InputsChanged, SpecError
+from sapflow.errors import InputsChanged, InvocationError, SpecError
 from sapflow.messages.replies import InitializeReply, TrainReply
 from sapflow.messages.requests import InitializeRequest, TrainRequest
 from sapflow.objects import contribution, keys, safetensor
@@ -20,18 +20,28 @@ from sapflow.objects.contribution import Sums
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities import structure
 from sapflow.records.numerics import NUMERICS
-from sapflow.spec import source_code
 from sapflow.timing import Timing
+from sapflow.training import weights
 from sapflow.training.loaded import JobCache, LoadedJob
 
 _CODE = "code"
-"""In the metadata of version 0: the fingerprint of the code that made it."""
+"""In the metadata of version 0: the fingerprint of the code and of the file of weights that made it."""
 
 
 def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing: Timing) -> InitializeReply:
     """Write version 0 of the parameters. The reply has their sizes, and the layout of named tensors on them."""
     loaded = jobs.get(request.spec, request.manifest)
     model, sizes = loaded.model, loaded.sizes
+
+    def may_go_on() -> None:
+        if not timing.may_start():
+            raise InvocationError(
+                "reading spec.model.weights was not done in time: raise spec.limits.invocationSeconds",
+                reason="InvocationTimeout",
+            )
+
+    with timing.phase("read"):
+        started_from = weights.load(loaded.job.spec.model, model.module, store, may_go_on)
     vector = np.zeros(sizes.total, np.float32)
     vector[: len(model.values)] = model.values
     for row, slot in enumerate(loaded.slots if loaded.facts.averaged_state else ()):
@@ -39,8 +49,8 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
         vector[start : start + sizes.parameters] = optimizers.initial(loaded.settings, slot)
     metadata = Sums(0, {}, model.dump_integers()).to_metadata()
     del metadata["weight"]
-    if loaded.modules:
-        metadata[_CODE] = str(source_code.fingerprint(loaded.modules))
+    if loaded.modules or started_from is not None:
+        metadata[_CODE] = keys.digest([loaded.modules, started_from], 32)
     try:
         ranges = structure.shard_ranges(sizes.total, request.shards, sizes.block)
     except ValueError as error:
@@ -55,6 +65,7 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
         slots=list(loaded.slots),
         layout=[entry.to_json() for entry in model.layout],
         code=loaded.modules or None,
+        weights=started_from,
         numerics=NUMERICS,
         **timing.report(),
     )
@@ -70,8 +81,9 @@ def _refuse_another_model(store: Store, key: str, count: int, code: str | None) 
     tensor = header.tensors.get(contribution.NAME)
     if tensor is None or tensor.shape != (count,) or header.metadata.get(_CODE) != code:
         raise InputsChanged(
-            "the model's code has changed since this job was begun, and what it began with is no version yet: "
-            "begin anew with `sapflow run --again` (in Python: again=True), or give it another metadata.name"
+            "the model's code, or the file of its first weights, has changed since this job was begun, and what it "
+            "began with is no version yet: begin anew with `sapflow run --again` (in Python: again=True), or give it "
+            "another metadata.name"
         )
 
 

@@ -131,6 +131,10 @@ class TrainingPool(Wanted):
     def source(self) -> str:
         return self.job.spec.data.source
 
+    @property
+    def weights(self) -> str:
+        return self.job.spec.model.weights or ""
+
     def image(self, role: Role) -> Image:
         own, given = self.job.spec.model.image, self.settings.image(role)
         return given.model_copy(update={"name": own}) if role == "worker" and own is not None else given

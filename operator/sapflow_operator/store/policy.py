@@ -9,8 +9,10 @@ from sapflow.spec.rules import JOBS_SOURCE, S3_SOURCE, s3_location
 _ROOT = "jobs/"
 
 
-def session_policy(bucket: str, uid: str, source: str) -> dict[str, Any]:
+def session_policy(bucket: str, uid: str, source: str, weights: str = "") -> dict[str, Any]:
     """A policy for reading and writing `jobs/<uid>/`, and for reading and listing the prefix of an s3:// source.
+
+    `weights` is one object that may be read as well.
 
     A source that could reach below jobs/ in any bucket is granted nothing. The spec's rules refuse it, too; this is a
     second barrier.
@@ -28,6 +30,8 @@ def session_policy(bucket: str, uid: str, source: str) -> dict[str, Any]:
             _allow(["ListBucket"], [name], prefixes=[prefix, f"{prefix}/*"]),
             _allow(["GetBucketLocation"], [name]),
         ]
+    for name, key in _data(weights):
+        statements.append(_allow(["GetObject"], [f"{name}/{key}"]))
     return {"Version": "2012-10-17", "Statement": statements}
 
 

@@ -251,7 +251,7 @@ def test_a_listing_holds_one_page_and_asks_for_the_next_when_it_is_wanted(
     store = fake.open()
     listing = store.list("data/")
     assert fake.requests == []
-    assert [next(listing) for _ in range(2)] == [("data/0", 3), ("data/1", 3)]
+    assert [next(listing)[:2] for _ in range(2)] == [("data/0", 3), ("data/1", 3)]
     assert len(fake.requests) == 1
     assert [each.key for each in listing] == ["data/2", "data/3", "data/4"]
     assert len(fake.requests) == 3
