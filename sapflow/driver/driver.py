@@ -14,6 +14,7 @@ from sapflow.driver import result
 from sapflow.driver.algorithms import driver_of
 from sapflow.driver.deadline import LEAST_SECONDS, Deadline, DeadlineReached, within
 from sapflow.driver.evaluations import Evaluations
+from sapflow.driver.failures import first_of, stopped_by
 from sapflow.driver.keeper import Keeper
 from sapflow.driver.memory_search import MemorySearch
 from sapflow.driver.plans import Environment, Planning
@@ -149,7 +150,7 @@ class Driver:
             outcome = await result.write(context, evaluations, walk.last, chosen)
             evaluations.release_all_but(chosen)
         except (SapflowError, ExceptionGroup) as error:
-            failure = _plain(error)
+            failure = first_of(error)
             version = walk.version if walk is not None else last.version if last is not None else -1
             if isinstance(failure, DeadlineReached):
                 failure = await self._stopped_late(keeper, walk.last if walk is not None else last)
@@ -180,7 +181,7 @@ class Driver:
             await keeper.record_checkpoint(last)
         except SapflowError as error:
             return error
-        return _stopped(stop, DeadlineReached.reason, last.version, self._runtime)
+        return stopped_by(stop, DeadlineReached.reason, last.version, self._runtime)
 
     def _check_numerics(self, first: Commit | None) -> None:
         """Refuse a job that a release with other numerics began. Raises OtherNumerics."""
@@ -427,7 +428,7 @@ class _Walk:
             new = await algorithm.next_commit()
         except (SapflowError, ExceptionGroup) as error:
             standing = await records.commit(old.version + 1)
-            failure = _plain(error)
+            failure = first_of(error)
             again = algorithm.repeatable and self._repeats.may_repeat(failure, old.version)
             if standing is None and again:
                 self._context.caller.tally.remade[failure.reason] += 1
@@ -508,29 +509,4 @@ class _Walk:
         if limits.budget_usd is not None and account.cost_usd >= limits.budget_usd:
             await self._keeper.record_checkpoint(self._commit)
             stop = f"spec.limits.budgetUSD ({limits.budget_usd:g}) is spent"
-            raise _stopped(stop, BUDGET_EXCEEDED, self._commit.version, self._planning.runtime)
-
-
-def _stopped(stop: str, reason: str, version: int, runtime: str) -> JobFailed:
-    """The failure of a job that a limit has stopped after `version`."""
-    remedy = "raise the limit and run the job again to go on from there (`sapflow export` gives its model)"
-    if runtime == "kubernetes":
-        remedy = (
-            "its model is at status.checkpoint.uri; a job that has ended is not taken up again: one with a higher "
-            "limit is a new one"
-        )
-    return JobFailed(
-        f"{stop} after step {version}, which is kept as a checkpoint; {remedy}",
-        reason=reason,
-        version=version,
-    )
-
-
-def _plain(error: SapflowError | ExceptionGroup[Exception]) -> SapflowError:
-    """The first error in nested groups; the others followed from it or happened at the same time."""
-    first: Exception = error
-    while isinstance(first, ExceptionGroup):
-        first = first.exceptions[0]
-    if not isinstance(first, SapflowError):
-        raise error
-    return first
+            raise stopped_by(stop, BUDGET_EXCEEDED, self._commit.version, self._planning.runtime)
