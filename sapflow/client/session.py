@@ -15,6 +15,7 @@ from sapflow.data.cut import check_data as check_data
 from sapflow.data.manifest import manifest_key
 from sapflow.driver.driver import Driver
 from sapflow.driver.plans import Environment
+from sapflow.driver.sweep import sweep_up
 from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_from_environment, open_store
@@ -257,6 +258,9 @@ async def train_by(
             environment=environment,
             workers=workers,
         )
-        return await driver.run()
+        outcome = await driver.run()
     finally:
         await asyncio.shield(sender.close())
+    # What calls that were given up have written since the job's end.
+    await sweep_up(session.resolved, session.store)
+    return outcome

@@ -20,6 +20,7 @@ from sapflow.driver.memory_search import MemorySearch
 from sapflow.driver.plans import Environment, Planning
 from sapflow.driver.plateau import Plateau
 from sapflow.driver.repeats import StepRepeats
+from sapflow.driver.sweep import sweep_up
 from sapflow.errors import AlteredObject, JobFailed, SapflowError
 from sapflow.messages.documents import Document
 from sapflow.messages.replies import InitializeReply
@@ -73,6 +74,7 @@ class Driver:
         at which a job with a deadline must have ended, whatever the sum of its drivers' times is.
         Raises SpecError if the functions cannot be packed.
         """
+        self._resolved = resolved
         self._search, self._runtime = resolved.search, resolved.runtime
         self._earlier_account, self._environment = account or Account(), environment or Environment()
         self._sender, self._observer = sender, observer or Observer()
@@ -98,6 +100,7 @@ class Driver:
     async def _run(self) -> dict[str, Any]:
         standing = await self._records.read(keys.result(self._prefix, "outcome.json"))
         if standing is not None:
+            await sweep_up(self._resolved, self._store)
             self._observer.finished(standing)
             return dict(standing)
         last = await self._records.last()
@@ -144,7 +147,6 @@ class Driver:
                 keeper.collect()
             walk = _Walk(context, algorithm, keeper, evaluations, planning, self._memory_search(context))
             chosen = await within(deadline.left, walk.to_the_end())
-            # This must happen before the outcome exists: a driver that finds an outcome removes nothing any more.
             await keeper.settle()
             await keeper.record_checkpoint(chosen)
             outcome = await result.write(context, evaluations, walk.last, chosen)
@@ -167,6 +169,7 @@ class Driver:
             await deadline.stop()
             await evaluations.close()
             await keeper.settle()
+        await sweep_up(self._resolved, self._store)
         self._observer.finished(outcome)
         return outcome
 

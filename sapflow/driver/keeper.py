@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
+from sapflow.driver.sweep import checkpoint_versions
 from sapflow.errors import StoreError
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
@@ -14,12 +15,16 @@ from sapflow.steps.leftovers import Leftovers
 
 log = logging.getLogger(__name__)
 
+_MOST_AGAIN = 1000
+"""The most keys that wait for another try after their removal failed. Others stay until the sweep at the job's end."""
+
 
 class Keeper:
     """Removes objects of committed steps in the background.
 
-    Deleting an object twice is harmless. Each commit names the earlier versions that may still have objects, and a
-    driver that continues from the commit takes these over. So a crash leaves nothing behind.
+    Deleting an object twice is harmless, and what could not be removed is tried again with the next. Each commit names
+    the earlier versions that may still have objects, and a driver that continues from the commit takes these over. So
+    a crash leaves nothing behind.
     """
 
     def __init__(
@@ -103,10 +108,7 @@ class Keeper:
 
     def is_checkpoint(self, version: int) -> bool:
         """Whether a version is one of the current checkpoints."""
-        every = self._spec.every_steps
-        if every is None or version < 1 or version % every:
-            return False
-        return version > self._newest - self._spec.keep * every
+        return version in checkpoint_versions(self._spec, self._newest)
 
     async def checkpoint(self, commit: Commit) -> bool:
         """Record a checkpoint if one is due, and release the oldest. Returns whether one was made."""
@@ -143,13 +145,15 @@ class Keeper:
             task.add_done_callback(self._tasks.discard)
 
     async def _delete(self, names: list[str]) -> None:
+        failed: list[str] = []
         try:
             await asyncio.to_thread(self._store.delete, sorted(names))
         except StoreError as error:
-            log.warning("left %d objects behind: %s", len(names), error)
-        finally:
-            for name in names:
-                self._removing.pop(name, None)
+            failed = names[: max(0, _MOST_AGAIN - len(self._waiting))]
+            log.warning("could not remove %d objects: %s", len(names), error)
+        self._waiting += failed
+        for name in {*names} - {*failed}:
+            self._removing.pop(name, None)
 
     async def settle(self) -> None:
         """Remove all marked objects, and wait until that is done."""

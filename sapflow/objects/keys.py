@@ -69,6 +69,11 @@ def data(prefix: str) -> str:
     return f"{prefix}data/"
 
 
+def of_versions(prefix: str) -> list[str]:
+    """The prefixes of all objects that a version stands on, or that were needed to make it."""
+    return [f"{prefix}{folder}/" for folder in ("work", "params", "optimizer", "state", "checkpoints")]
+
+
 def contribution(prefix: str, version: int, ident: str, level: int, index: int, shard: int) -> str:
     return f"{prefix}work/{version}-{ident}/{level}-{index}.{shard}"
 

@@ -16,6 +16,7 @@ from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
 from sapflow.client.session import Session, uid_of
 from sapflow.data.blocks import Manifest
 from sapflow.driver.driver import Driver
+from sapflow.driver.sweep import sweep_up
 from sapflow.errors import InvocationError
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
@@ -89,6 +90,18 @@ class Place:
         root = self.path / keys.job(self.uid)
         found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
         return sorted(name for name in found if not name.startswith("data/"))
+
+    def of_no_version(self) -> list[str]:
+        """What lies where objects of versions do, and neither the last version nor a checkpoint stands on it."""
+        prefix = keys.job(self.uid)
+        *_, last = self.commits()
+        kept = set(last.objects(prefix))
+        for name in self.listing():
+            if name.startswith("checkpoints/"):
+                version = int(name.partition("/")[2].removesuffix(".json"))
+                kept |= {prefix + name, *self.commit(version).objects(prefix)}
+        folders = tuple(keys.of_versions(""))
+        return [name for name in self.listing() if name.startswith(folders) and prefix + name not in kept]
 
     def commit(self, version: int) -> Commit:
         """A commit record."""
@@ -188,6 +201,8 @@ class Simulation:
         # What is late is so late that the job is over.
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others)
+        # As whoever runs a driver does once no function is at work any more.
+        await sweep_up(self.place.resolved, self.place.store)
         return outcomes[0]
 
     async def _until_done(self, index: int) -> Outcome:

@@ -106,5 +106,6 @@ def test_any_schedule_of_faults_ends_in_the_undisturbed_weights(
         outcome = disturbed(place, schedule).run()
         assert outcome["sha256"] == undisturbed(places, variant)
         assert hashlib.sha256(place.result()).hexdigest() == outcome["sha256"]
+        assert place.of_no_version() == []
     finally:
         places.remove(place)

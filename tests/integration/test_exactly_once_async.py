@@ -98,6 +98,7 @@ def test_any_schedule_of_faults_leaves_a_true_account(
         ).run()
         assert_every_contribution_once(place)
         assert_weights_follow_from_commits(place)
+        assert place.of_no_version() == []
     finally:
         places.remove(place)
 

@@ -24,6 +24,7 @@ from sapflow.driver.data_cut import CutData
 from sapflow.driver.deadline import LEAST_SECONDS, DeadlineReached, within
 from sapflow.driver.driver import Driver
 from sapflow.driver.plans import Environment
+from sapflow.driver.sweep import sweep_up
 from sapflow.errors import CorruptObject, JobFailed, ObjectMissing, SapflowError, StoreError, StoreUnavailable
 from sapflow.monitoring import metrics_server
 from sapflow.monitoring.metrics import MetricsObserver
@@ -223,10 +224,15 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     for each, most in zip(senders, instances, strict=True):
         each.start({"merger": min(WOKEN, job.first_mergers if job.planned else most["merger"])})
     try:
-        return await JobDriver(resolved, store, sender, settings, placed).run(api)
+        try:
+            outcome = await JobDriver(resolved, store, sender, settings, placed).run(api)
+        finally:
+            await sender.close()
+        # What calls that were given up have written since the job's end.
+        await sweep_up(resolved, store)
     finally:
-        await sender.close()
         await asyncio.to_thread(store.close)
+    return outcome
 
 
 def main(environ: Mapping[str, str]) -> int:

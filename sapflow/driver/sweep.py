@@ -1,0 +1,72 @@
+"""The sweep at the end of a job: whatever neither its result nor a version to be kept stands on is removed.
+
+While a job trains, the keeper removes what its driver knows of. Some objects no driver knows of: what a straggler wrote
+after its key had been removed, cursors of hedges that lost, checkpoints that a slow second driver recorded late. They
+are found by listing, once the outcome exists and nobody needs anything else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from itertools import islice
+
+from sapflow.errors import SapflowError
+from sapflow.objects import keys
+from sapflow.objects.stores.protocol import Store
+from sapflow.records.commits import Records
+from sapflow.spec.resolved import ResolvedJob
+from sapflow.spec.training_job import CheckpointSpec
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 1000
+"""The number of objects that one request removes."""
+
+
+def checkpoint_versions(spec: CheckpointSpec, newest: int) -> list[int]:
+    """The versions that are checkpoints while `newest` is the last one, in order."""
+    every = spec.every_steps
+    if every is None:
+        return []
+    last = newest - newest % every
+    return [version for version in range(last - (spec.keep - 1) * every, last + 1, every) if version >= 1]
+
+
+async def sweep_up(resolved: ResolvedJob, store: Store) -> None:
+    """Remove what a finished job does not need; does nothing for any other job.
+
+    It never fails: what it cannot remove goes with the job. Two sweeps at once do no harm.
+    """
+    try:
+        kept = await _kept(resolved, Records(store, resolved.prefix))
+        if kept is not None:
+            await asyncio.to_thread(_remove_all_but, kept, resolved.prefix, store)
+    except SapflowError as error:
+        log.warning("not all objects that the job no longer needs could be removed: %s", error)
+
+
+async def _kept(resolved: ResolvedJob, records: Records) -> set[str] | None:
+    """The keys of the objects that stay, None if the job is not finished."""
+    prefix = resolved.prefix
+    outcome, last = await records.read(keys.result(prefix, "outcome.json")), await records.last()
+    if outcome is None or last is None:
+        return None
+    recorded = {*checkpoint_versions(resolved.job.spec.checkpoint, last.version), int(outcome["version"])}
+    kept = {keys.checkpoint(prefix, version) for version in recorded}
+    for version in recorded | {last.version}:
+        commit = await records.commit(version)
+        kept.update(() if commit is None else commit.objects(prefix))
+    return kept
+
+
+def _remove_all_but(kept: set[str], prefix: str, store: Store) -> None:
+    unneeded = _unneeded(kept, prefix, store)
+    while names := list(islice(unneeded, _AT_ONCE)):
+        store.delete(names)
+
+
+def _unneeded(kept: set[str], prefix: str, store: Store) -> Iterator[str]:
+    for folder in keys.of_versions(prefix):
+        for each in store.list(folder):
+            if each.key not in kept:
+                yield each.key
