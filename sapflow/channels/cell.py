@@ -6,7 +6,9 @@ from contextlib import contextmanager
 
 from sapflow.errors import CellLost, ObjectMissing, StoreError
 from sapflow.messages.refs import Ref
-from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
+from sapflow.objects.stores.directory import DirectoryStore
+from sapflow.objects.stores.protocol import Buffer, ObjectReader
+from sapflow.objects.stores.volume_reader import VolumeReader
 
 _GONE = {errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EROFS}
 """Errors of a file system whose device is gone."""
@@ -17,7 +19,7 @@ class CellChannel:
 
     remote = False
 
-    def __init__(self, cell: int, volume: Store) -> None:
+    def __init__(self, cell: int, volume: DirectoryStore) -> None:
         self._cell, self._volume = cell, volume
 
     def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
@@ -26,7 +28,7 @@ class CellChannel:
 
     def open(self, ref: Ref) -> ObjectReader:
         with self._in_reach(ref):
-            return self._volume.open(ref.key)
+            return _Reader(ref, self._volume)
 
     @contextmanager
     def _in_reach(self, ref: Ref) -> Iterator[None]:
@@ -40,7 +42,27 @@ class CellChannel:
                 f"{ref.key} is not on its cell's volume: the volume was lost, or made anew"
             ) from error
         except StoreError as error:
-            cause = error.__cause__
-            if isinstance(cause, OSError) and cause.errno in _GONE:
-                raise CellLost(f"{ref.key}: its cell's volume has gone: {error}") from error
-            raise
+            if (meant := _meant(error, ref.key)) is error:
+                raise
+            raise meant from error
+
+
+class _Reader(VolumeReader):
+    """Reads a contribution; if the volume goes meanwhile, that is a loss of the cell."""
+
+    def __init__(self, ref: Ref, volume: DirectoryStore) -> None:
+        super().__init__(volume, ref.key)
+        self._name = ref.key
+
+    def _failed(self, error: StoreError) -> None:
+        if (meant := _meant(error, self._name)) is error:
+            raise error
+        raise meant from error
+
+
+def _meant(error: StoreError, key: str) -> StoreError:
+    """CellLost if the error says that the volume has gone, else the error itself."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _GONE:
+        return CellLost(f"{key}: its cell's volume has gone: {error}")
+    return error

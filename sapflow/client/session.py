@@ -1,6 +1,7 @@
 """A local run of a TrainingJob: its place in a store, cutting its data, and training with local processes."""
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from sapflow.data.chunks import Source
 from sapflow.data.cut import check_data as check_data
 from sapflow.data.manifest import manifest_key
 from sapflow.driver.driver import Driver
+from sapflow.driver.outage import LOST_OBJECTS, Outage
 from sapflow.driver.plans import Environment
 from sapflow.driver.sweep import sweep_up
-from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError
+from sapflow.errors import DataError, JobFailed, ObjectMissing, SapflowError, StoreError
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_from_environment, open_store
 from sapflow.objects.stores.protocol import Store
@@ -27,8 +29,10 @@ from sapflow.runtimes.sender import Sender
 from sapflow.spec import resolved
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Runtime, TrainingJob
-from sapflow.steps.observer import Observer
+from sapflow.steps.observer import Observer, Observers
 from sapflow.text import parse_json
+
+log = logging.getLogger(__name__)
 
 MUTABLE = {"limits", "checkpoint"}
 DEFAULT_STORE = ".sapflow"
@@ -249,18 +253,45 @@ async def train_by(
 ) -> dict[str, Any]:
     """Train a job whose data is cut on the sender's functions, close it, and return the outcome. Raises JobFailed."""
     try:
-        driver = Driver(
-            session.resolved,
-            manifest,
-            session.store,
-            sender,
-            observer,
-            environment=environment,
-            workers=workers,
-        )
-        outcome = await driver.run()
+        outcome = await _through_outages(session, manifest, sender, observer or Observer(), environment, workers)
     finally:
         await asyncio.shield(sender.close())
     # What calls that were given up have written since the job's end.
     await sweep_up(session.resolved, session.store)
     return outcome
+
+
+async def _through_outages(
+    session: Session,
+    manifest: Manifest,
+    sender: Sender,
+    observer: Observer,
+    environment: Environment | None,
+    workers: int | None,
+) -> dict[str, Any]:
+    """Train to the end with one driver after the other, while the store seems to have lost objects and may yet find
+    them. Any other error ends the run, which goes on where it is begun again."""
+    outage, stopped = Outage(LOST_OBJECTS, asyncio.get_running_loop().time), None
+    observers = Observers(outage, observer)
+    while True:
+        driver = Driver(
+            session.resolved,
+            manifest,
+            session.store,
+            sender,
+            observers,
+            environment=environment,
+            stopped=stopped,
+            workers=workers,
+        )
+        try:
+            return await driver.run()
+        except (JobFailed, StoreError) as error:
+            pause = outage.pause_after(error)
+            if pause is None:
+                raise
+            log.warning(
+                "the job goes on in %.0f s, in case the store finds what it has lost: %s", pause, error
+            )
+            stopped = error.reason
+            await asyncio.sleep(pause)

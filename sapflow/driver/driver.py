@@ -74,7 +74,6 @@ class Driver:
         at which a job with a deadline must have ended, whatever the sum of its drivers' times is.
         Raises SpecError if the functions cannot be packed.
         """
-        self._resolved = resolved
         self._search, self._runtime = resolved.search, resolved.runtime
         self._earlier_account, self._environment = account or Account(), environment or Environment()
         self._sender, self._observer = sender, observer or Observer()

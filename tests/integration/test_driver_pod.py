@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 from helpers.jobs import document
 
+from sapflow.driver.outage import FIRST_PAUSE
 from sapflow.errors import JobFailed, ObjectMissing, SpecError, StoreUnavailable
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
@@ -28,7 +29,7 @@ from sapflow.spec.document import parse
 from sapflow.spec.resolved import ResolvedJob
 from sapflow_operator import names
 from sapflow_operator.driver_pod import driver
-from sapflow_operator.driver_pod.driver import JobDriver, Outage, exit_code_of
+from sapflow_operator.driver_pod.driver import JobDriver, exit_code_of
 from sapflow_operator.driver_pod.progress import StatusApi
 from sapflow_operator.driver_pod.settings import DriverSettings
 
@@ -182,7 +183,7 @@ def test_waits_for_a_store_that_is_away_and_leaves_no_record_of_a_failure(
 
 def test_objects_that_seem_to_be_gone_are_waited_for_a_while() -> None:
     now = 0.0
-    outage = Outage(lambda: now)
+    outage = Outage(driver.PATIENCE, lambda: now)
     for error in (ObjectMissing("gone"), JobFailed("torn", reason="CorruptObject", version=3)):
         assert outage.pause_after(error) is not None
     now = 30.0
@@ -198,14 +199,14 @@ def test_a_job_that_cannot_go_on_fails_at_once(place: tuple[Path, dict[Role, str
 
 def test_an_outage_is_waited_for_until_patience_ends_and_a_commit_ends_it() -> None:
     now = 0.0
-    outage = Outage(lambda: now)
+    outage = Outage(driver.PATIENCE, lambda: now)
     away = StoreUnavailable("away")
-    assert outage.pause_after(away) == driver._PAUSE
-    assert outage.pause_after(JobFailed("x", reason="StoreUnavailable", version=3)) == 2 * driver._PAUSE
+    assert outage.pause_after(away) == FIRST_PAUSE
+    assert outage.pause_after(JobFailed("x", reason="StoreUnavailable", version=3)) == 2 * FIRST_PAUSE
     now = driver.PATIENCE["StoreUnavailable"]
     assert outage.pause_after(away) is None
     outage.committed(object())
-    assert outage.pause_after(away) == driver._PAUSE
+    assert outage.pause_after(away) == FIRST_PAUSE
     assert outage.pause_after(JobFailed("x", reason="OutOfMemory", version=3)) is None
 
 

@@ -157,6 +157,32 @@ def test_a_volume_that_is_lost_at_any_call_costs_no_more_than_the_step_in_flight
             shutil.rmtree(volume, ignore_errors=True)
 
 
+@pytest.mark.parametrize("part", ["/work/", "/params/"])
+def test_what_is_torn_on_a_volume_is_made_anew_with_the_same_weights(
+    part: str, places: Places, undisturbed: dict[str, str], volumes: list[Path]
+) -> None:
+    """Before a merge of step 2, and before its workers, every object of a kind on the volumes loses its bytes."""
+    place = places.place(tiny_job(**PLACED))
+    simulation = Simulation(place, volumes=volumes)
+    op, torn = {"/work/": "merge", "/params/": "train"}[part], 0
+
+    def tear(request: Any) -> float:
+        nonlocal torn
+        if request["op"] == op and request["version"] == 2 and not torn:
+            for volume in volumes:
+                for file in volume.rglob("*"):
+                    if file.is_file() and part in str(file):
+                        file.write_bytes(b"")
+                        torn += 1
+            simulation.functions.end_instances()
+        return 0.0
+
+    simulation.functions.delay = tear
+    assert simulation.run()["sha256"] == undisturbed["tree"]
+    assert torn
+    assert any((each.measured.remade or {}).get("CellLost") for each in place.commits())
+
+
 def test_a_volume_that_keeps_nothing_fails_the_job_with_what_was_lost(
     places: Places, volumes: list[Path]
 ) -> None:

@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,9 +22,10 @@ from sapflow.driver import data_cut
 from sapflow.driver.data_cut import CutData
 from sapflow.driver.deadline import LEAST_SECONDS, DeadlineReached, within
 from sapflow.driver.driver import Driver
+from sapflow.driver.outage import LOST_OBJECTS, Outage
 from sapflow.driver.plans import Environment
 from sapflow.driver.sweep import sweep_up
-from sapflow.errors import CorruptObject, JobFailed, ObjectMissing, SapflowError, StoreError, StoreUnavailable
+from sapflow.errors import JobFailed, SapflowError, StoreError, StoreUnavailable
 from sapflow.monitoring import metrics_server
 from sapflow.monitoring.metrics import MetricsObserver
 from sapflow.mounted import MountedFiles
@@ -53,41 +53,16 @@ WOKEN = 4
 STOPPED = 128 + signal.SIGTERM
 _LONGEST_WORD = 4096
 """The longest termination message in bytes that Kubernetes keeps."""
-_PAUSE = 1.0
-_LONGEST_PAUSE = 5.0
 PATIENCE = {
     StoreUnavailable.reason: 600.0,
     ACCESS_DENIED: 60.0,
-    ObjectMissing.reason: 30.0,
-    CorruptObject.reason: 30.0,
+    **LOST_OBJECTS,
 }
 """How long a driver waits without a commit, in seconds, if the store is unavailable, renewed credentials are on their
 way to the pods, or objects seem to be missing, as may happen while a store starts. These are no failures of the job;
 every other error is."""
 
 Result = TypeVar("Result")
-
-
-class Outage(Observer):
-    """Measures how long the store has prevented the next commit."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._since: float | None = None
-        self._pause = _PAUSE
-
-    def committed(self, commit: object) -> None:
-        self._since, self._pause = None, _PAUSE
-
-    def pause_after(self, error: SapflowError) -> float | None:
-        """Seconds to wait before the next try, or None if waiting is useless or has been long enough."""
-        now = self._clock()
-        if self._since is None:
-            self._since = now
-        if now - self._since >= PATIENCE.get(error.reason, 0.0):
-            return None
-        pause, self._pause = self._pause, min(_LONGEST_PAUSE, 2 * self._pause)
-        return pause
 
 
 class JobDriver:
@@ -106,7 +81,7 @@ class JobDriver:
         self._placed = placed
         self._registry = metrics_server.make_registry()
         self._metrics = MetricsObserver(self._job, self._registry)
-        self._outage = Outage()
+        self._outage = Outage(PATIENCE)
 
     async def run(self, api: StatusApi) -> dict[str, Any]:
         """Train to the end, and return the outcome record. Raises SapflowError."""

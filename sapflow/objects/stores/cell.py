@@ -20,6 +20,7 @@ from sapflow.errors import ObjectMissing, StoreError
 from sapflow.objects import keys
 from sapflow.objects.stores.directory import DirectoryStore
 from sapflow.objects.stores.protocol import Buffer, Listed, ObjectReader, Store
+from sapflow.objects.stores.volume_reader import CopyReader
 
 logger = logging.getLogger("sapflow.objects.store")
 
@@ -89,10 +90,13 @@ class CellStore:
     def open(self, key: str) -> ObjectReader:
         if keys.is_params(key) and self._has_copy(key):
             try:
-                return self.volume.open(key)
+                return CopyReader(self.volume, key, lambda: self._open_original(key))
             except StoreError:
                 # The copy was removed just now; the store has the object, too.
                 pass
+        return self._open_original(key)
+
+    def _open_original(self, key: str) -> ObjectReader:
         reader = self._store.open(key)
         self._count(read=reader.size)
         return reader

@@ -1,13 +1,18 @@
 """Which way a contribution takes by its ref, and what becomes of it where its volume is lost."""
 
+import errno
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sapflow.channels.channels import open_channels
-from sapflow.errors import CellLost, ObjectMissing, StoreError
+from sapflow.errors import CellLost, CorruptObject, ObjectMissing, StoreError
 from sapflow.messages.refs import CELL, Ref
+from sapflow.objects import contribution
+from sapflow.objects.stores import directory
 from sapflow.objects.stores.cell import CellStore, Passed
 from sapflow.objects.stores.protocol import Store
 
@@ -76,6 +81,74 @@ def test_what_is_gone_with_a_volume_is_a_loss_of_the_cell_and_what_is_gone_from_
     assert missing.value.reason == "ObjectMissing"
     channels.put(INSIDE, [b"inside"])
     assert content(cell, INSIDE) == b"inside", "it is written anew where the folder can be made"
+
+
+VECTOR = np.arange(4, dtype="<f4")
+
+
+def read_vector(store: Store, ref: Ref) -> None:
+    with open_channels(store).open(ref) as reader:
+        contribution.read_header(reader, ref.key, 4)
+        reader.next(16)
+
+
+def read_together(store: Store, refs: list[Ref]) -> None:
+    with ExitStack() as stack:
+        readers = [stack.enter_context(open_channels(store).open(ref)) for ref in refs]
+        for reader, ref in zip(readers, refs, strict=True):
+            contribution.read_header(reader, ref.key, 4)
+
+
+@pytest.mark.parametrize("left", [0, 5, 40, -1], ids=["nothing", "no header", "half a header", "a byte less"])
+def test_what_is_torn_on_a_volume_goes_from_there_so_that_it_is_written_anew(
+    cell: CellStore, volume: Path, left: int
+) -> None:
+    channels = open_channels(cell)
+    channels.put(INSIDE, contribution.encode(VECTOR, {}))
+    file = volume / INSIDE.key
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(CellLost, match="torn"):
+        read_vector(cell, INSIDE)
+    assert not file.exists()
+    channels.put(INSIDE, contribution.encode(VECTOR, {}))
+    read_vector(cell, INSIDE)
+
+
+def test_of_children_that_are_read_together_the_torn_ones_go(cell: CellStore, volume: Path) -> None:
+    channels = open_channels(cell)
+    refs = [INSIDE.model_copy(update={"key": f"jobs/u/work/3-abc/0-{rank}.0"}) for rank in range(4)]
+    for ref in refs:
+        channels.put(ref, contribution.encode(VECTOR, {"weight": "1"}))
+    for ref in refs[:2]:
+        (volume / ref.key).write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(CellLost):
+            read_together(cell, [ref for ref in refs if (volume / ref.key).exists()])
+    assert sorted(path.name for path in volume.glob("jobs/u/work/3-abc/*")) == ["0-2.0", "0-3.0"]
+
+
+def test_a_corrupt_object_of_somewhere_else_takes_nothing_from_the_volume(
+    cell: CellStore, volume: Path
+) -> None:
+    open_channels(cell).put(INSIDE, contribution.encode(VECTOR, {}))
+    with pytest.raises(CorruptObject, match="elsewhere"), open_channels(cell).open(INSIDE):
+        raise CorruptObject("elsewhere")
+    assert (volume / INSIDE.key).exists()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENODEV])
+def test_a_volume_that_goes_while_it_is_read_is_a_loss_of_the_cell(
+    cell: CellStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    open_channels(cell).put(INSIDE, b"inside")
+
+    def fail(*given: object) -> None:
+        raise OSError(number, "the device is gone")
+
+    with open_channels(cell).open(INSIDE) as reader:
+        monkeypatch.setattr(directory, "_read_into", fail)
+        with pytest.raises(CellLost, match="has gone"):
+            reader.next(2)
 
 
 def test_what_a_driver_has_collected_is_gone_from_the_volume(cell: CellStore) -> None:

@@ -1,13 +1,18 @@
 """The store of a function in a cell: which way each object takes, copies of parameters, lost volumes."""
 
+import errno
 import fcntl
 import threading
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from helpers.tapped_store import TappedStore
 
-from sapflow.objects import keys
+from sapflow.errors import CellLost
+from sapflow.objects import contribution, keys
+from sapflow.objects.stores import directory
 from sapflow.objects.stores.cell import CellStore, Passed
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import ObjectReader, Store
@@ -149,3 +154,40 @@ def test_of_two_roots_the_bytes_of_the_one_that_lost_are_copied_nowhere(
     assert store.create(PARAMS, b"the first")
     assert not cell.create(PARAMS, b"the other", durable=True)
     assert content(cell, PARAMS) == b"the first"
+
+
+def test_a_copy_whose_volume_fails_while_it_is_read_is_gone_on_with_from_the_store(
+    cell: CellStore, store: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.create(PARAMS, b"parameters")
+    content(cell, PARAMS)
+    cell.take_passed()
+    opened = store.opened
+    real, failing = directory._read_into, [False]
+
+    def read(*given: Any) -> None:
+        if failing.pop():
+            failing.append(False)
+            raise OSError(errno.EIO, "Input/output error")
+        failing.append(False)
+        real(*given)
+
+    monkeypatch.setattr(directory, "_read_into", read)
+    with cell.open(PARAMS) as reader:
+        assert bytes(reader.next(4)) == b"para"
+        failing[:] = [True]
+        assert bytes(reader.next(6)) == b"meters"
+    assert store.opened == opened + 1
+    assert cell.take_passed() == Passed(read=10)
+
+
+def test_a_torn_copy_goes_and_the_next_reader_makes_another(cell: CellStore, volume: Path) -> None:
+    vector = np.arange(4, dtype="<f4")
+    cell.create(PARAMS, contribution.encode(vector, {}))
+    (volume / PARAMS).write_bytes(b"")
+    out = np.zeros(4, "<f4")
+    with pytest.raises(CellLost, match="torn"):
+        contribution.read_vector(cell, PARAMS, out)
+    contribution.read_vector(cell, PARAMS, out)
+    assert out.tolist() == vector.tolist()
+    assert (volume / PARAMS).stat().st_size > 0

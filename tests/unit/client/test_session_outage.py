@@ -1,0 +1,53 @@
+"""A run on this machine waits, too, where its store seems to have lost objects."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import virtual_loop
+from helpers.jobs import Place, Simulation, make_place, tiny_job
+from helpers.tapped_store import Write
+
+from sapflow.client import session
+from sapflow.client.session import Session
+from sapflow.errors import JobFailed
+
+
+class Closable:
+    """Simulated functions with the end that a sender has."""
+
+    def __init__(self, place: Place) -> None:
+        self.functions = Simulation(place).functions
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.functions, name)
+
+    async def close(self) -> None:
+        self.functions.end_instances()
+
+
+def train(place: Place, sender: Closable) -> dict[str, Any]:
+    opened = Session(place.uid, place.job, place.store, place.path.as_uri())
+    return virtual_loop.run(session.train_by(opened, place.manifest, sender))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("times", [5, 1000])
+def test_what_a_store_finds_again_within_half_a_minute_fails_no_run(
+    tmp_path: Path, times: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = make_place(tmp_path / "store", tiny_job())
+    sender, left = Closable(place), [times]
+
+    def lose(write: Write, after: bool) -> None:
+        if after and "/1-1.0" in write.key and left[0]:
+            left[0] -= 1
+            place.store.delete([write.key])
+
+    sender.functions.failpoint = lose
+    if times < 1000:
+        assert train(place, sender)["version"] == place.job.spec.algorithm.steps
+        assert "in case the store finds what it has lost" in caplog.text
+    else:
+        with pytest.raises(JobFailed) as caught:
+            train(place, sender)
+        assert caught.value.reason == "ObjectMissing"
