@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from helpers.jobs import document
 
-from sapflow.driver.outage import FIRST_PAUSE
+from sapflow.driver.outage import FIRST_PAUSE, Outage
 from sapflow.errors import JobFailed, ObjectMissing, SpecError, StoreUnavailable
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
