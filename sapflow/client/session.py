@@ -253,7 +253,9 @@ async def train_by(
 ) -> dict[str, Any]:
     """Train a job whose data is cut on the sender's functions, close it, and return the outcome. Raises JobFailed."""
     try:
-        outcome = await _through_outages(session, manifest, sender, observer or Observer(), environment, workers)
+        outcome = await _through_outages(
+            session, manifest, sender, observer or Observer(), environment, workers
+        )
     finally:
         await asyncio.shield(sender.close())
     # What calls that were given up have written since the job's end.
