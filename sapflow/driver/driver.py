@@ -14,7 +14,7 @@ from sapflow.driver import result
 from sapflow.driver.algorithms import driver_of
 from sapflow.driver.deadline import LEAST_SECONDS, Deadline, DeadlineReached, within
 from sapflow.driver.evaluations import Evaluations
-from sapflow.driver.failures import first_of, stopped_by
+from sapflow.driver.failures import first_of, outcome_of_another, record, stopped_by
 from sapflow.driver.keeper import Keeper
 from sapflow.driver.memory_search import MemorySearch
 from sapflow.driver.plans import Environment, Planning
@@ -157,11 +157,11 @@ class Driver:
                 failure = await self._stopped_late(keeper, walk.last if walk is not None else last)
             if isinstance(failure, JobFailed):
                 failure.version = version
-            standing = await self._written_by_another()
+            standing = await outcome_of_another(self._records, self._prefix)
             if standing is None and isinstance(failure, JobFailed):
                 await self._leave_model(context, walk, failure)
             if standing is None:
-                await self._record_failure(failure, version)
+                await record(self._records, failure, version)
                 raise failure from None
             outcome = standing
         finally:
@@ -335,13 +335,6 @@ class Driver:
         dealt = dealt_anew(before, job, samples, plan.workers).model_copy(update={"plan": made_by.name})
         return algorithm.inherited(dealt, made_by, commit) + algorithm.abandoned(before, plan)
 
-    async def _written_by_another(self) -> dict[str, Any] | None:
-        """The outcome, if another driver finished the job while this one failed; else None."""
-        try:
-            return await self._records.read(keys.result(self._prefix, "outcome.json"))
-        except SapflowError:
-            return None
-
     async def _leave_model(self, context: Context, walk: "_Walk | None", failure: JobFailed) -> None:
         """In a cluster, write the model of a job that was stopped by a limit or diverged.
 
@@ -361,12 +354,6 @@ class Driver:
                     failure.model = await result.write_stopped(context, first, walk.last)
         except (SapflowError, TimeoutError) as error:
             failure.add_note(f"(its model could not be written: {error})")
-
-    async def _record_failure(self, failure: SapflowError, version: int) -> None:
-        try:
-            await self._records.fail(failure, version)
-        except SapflowError as error:
-            failure.add_note(f"(this failure could not be recorded in the store: {error})")
 
 
 class _Walk:

@@ -1,6 +1,10 @@
 """What a driver makes of errors: the one that others followed from, and the failure of a job that a limit stopped."""
 
+from typing import Any
+
 from sapflow.errors import JobFailed, SapflowError
+from sapflow.objects import keys
+from sapflow.records.commits import Records
 
 
 def stopped_by(stop: str, reason: str, version: int, runtime: str) -> JobFailed:
@@ -26,3 +30,19 @@ def first_of(error: SapflowError | ExceptionGroup[Exception]) -> SapflowError:
     if not isinstance(first, SapflowError):
         raise error
     return first
+
+
+async def outcome_of_another(records: Records, prefix: str) -> dict[str, Any] | None:
+    """The outcome, if another driver finished the job while this one failed; else None."""
+    try:
+        return await records.read(keys.result(prefix, "outcome.json"))
+    except SapflowError:
+        return None
+
+
+async def record(records: Records, failure: SapflowError, version: int) -> None:
+    """Record why the job stopped after `version`; a store that does not take it adds a note to the failure."""
+    try:
+        await records.fail(failure, version)
+    except SapflowError as error:
+        failure.add_note(f"(this failure could not be recorded in the store: {error})")
