@@ -139,7 +139,7 @@ def test_a_corrupt_object_of_somewhere_else_takes_nothing_from_the_volume(
 def test_a_volume_that_goes_while_it_is_read_is_a_loss_of_the_cell(
     cell: CellStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    open_channels(cell).put(INSIDE, b"inside")
+    open_channels(cell).put(INSIDE, [b"inside"])
 
     def fail(*given: object) -> None:
         raise OSError(number, "the device is gone")

@@ -28,7 +28,7 @@ class Closable:
 
 def train(place: Place, sender: Closable) -> dict[str, Any]:
     opened = Session(place.uid, place.job, place.store, place.path.as_uri())
-    return virtual_loop.run(session.train_by(opened, place.manifest, sender))  # type: ignore[arg-type]
+    return virtual_loop.run(session.train_by(opened, place.manifest, sender))
 
 
 @pytest.mark.parametrize("times", [5, 1000])
