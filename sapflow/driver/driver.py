@@ -494,8 +494,8 @@ class _Walk:
 
     async def _check_limits(self) -> None:
         """Stop with a checkpoint if the budget is spent."""
-        limits, account = self._context.job.spec.limits, self._context.caller.account
-        if limits.budget_usd is not None and account.cost_usd >= limits.budget_usd:
+        budget = self._context.job.spec.limits.budget_usd
+        if budget is not None and self._context.caller.account.cost_usd >= budget:
             await self._keeper.record_checkpoint(self._commit)
-            stop = f"spec.limits.budgetUSD ({limits.budget_usd:g}) is spent"
+            stop = f"spec.limits.budgetUSD ({budget:g}) is spent"
             raise stopped_by(stop, BUDGET_EXCEEDED, self._commit.version, self._planning.runtime)
