@@ -18,7 +18,7 @@ from bench.stores import Place
 from sapflow.messages.refs import Ref
 from sapflow.messages.requests import MergeRequest
 from sapflow.objects import contribution
-from sapflow.objects.contribution import Sums
+from sapflow.objects.sums import Sums
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 
 STARTS = 15

@@ -24,7 +24,7 @@ from sapflow.messages.requests import MergeRequest, Slice, TrainRequest
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.monitoring.report.charts import Line
 from sapflow.objects import contribution
-from sapflow.objects.contribution import Sums
+from sapflow.objects.sums import Sums
 from sapflow.planning.least_squares import r_squared
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 

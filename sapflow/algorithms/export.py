@@ -30,21 +30,23 @@ def file_of(
     store: Store, request: ExportRequest, workspace: Workspace, timing: Timing
 ) -> list[bytes | memoryview]:
     """The parts of the file of a version's named tensors. Raises ObjectMissing where the version is not kept."""
-    vector = workspace.buffer("sum", request.sizes.total)
+    vector = workspace.buffer("sum", request.sizes.whole)
     with timing.phase("read"):
-        metadata = contribution.read_range(store, request.params, 0, request.sizes.total, vector)
-    integers = np.frombuffer(base64.b64decode(metadata.get("integers", "")), "<i8")
+        metadata = contribution.read_range(store, request.params, 0, request.sizes.whole, vector)
+    raw = np.frombuffer(base64.b64decode(metadata.get("raw", "")), np.uint8)
     arrays: dict[str, np.ndarray] = {}
     for entry in request.layout:
-        source = integers if entry["kind"] == "integer" else vector
-        stop = entry["offset"] + math.prod(entry["shape"])
+        dtype = safetensor.dtype_of(entry["dtype"])
+        count = math.prod(entry["shape"]) * (dtype.itemsize if entry["kind"] == "raw" else 1)
+        source, stop = raw if entry["kind"] == "raw" else vector, entry["offset"] + count
         if stop > len(source):
             raise CorruptObject(f"tensor {entry['name']} lies outside of version {request.version}")
-        array = source[entry["offset"] : stop].reshape(entry["shape"])
-        dtype = np.dtype(entry["dtype"] if entry["kind"] == "integer" else "<f4")
-        # ascontiguousarray would give a scalar the shape [1].
-        arrays[entry["name"]] = array.astype(dtype, order="C", copy=False)
+        found = source[entry["offset"] : stop]
+        if entry["kind"] == "raw":
+            # A copy, because the bytes may lie where numbers of this type may not.
+            found = np.frombuffer(found.tobytes(), dtype)
+        arrays[entry["name"]] = found.reshape(entry["shape"])
     header = safetensor.encode_header({n: (a.dtype, a.shape) for n, a in arrays.items()}, request.metadata)
     parts: list[bytes | memoryview] = [header]
-    parts += [memoryview(array.reshape(-1)).cast("B") for array in arrays.values() if array.size]
+    parts += [memoryview(array.reshape(-1).view(np.uint8)) for array in arrays.values() if array.size]
     return parts

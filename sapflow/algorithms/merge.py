@@ -18,9 +18,9 @@ from sapflow.messages.refs import Ref
 from sapflow.messages.replies import MergeReply
 from sapflow.messages.requests import MergeRequest
 from sapflow.objects import contribution, keys
-from sapflow.objects.contribution import Sums
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import ObjectReader, Store
+from sapflow.objects.sums import Sums
 from sapflow.quantities.read_ahead import READ_AHEAD, SMALL
 from sapflow.timing import Timing
 
@@ -62,9 +62,9 @@ def merge(
     return MergeReply(done=True, samples=sums.weight, **timing.report())
 
 
-def write(channels: Channels, ref: Ref, vector: np.ndarray, metadata: Mapping[str, str]) -> None:
-    """Write a contribution's range to the place and in the encoding that its ref names."""
-    channels.put(ref, codec_of(ref.codec, ref.key).encode(vector, metadata))
+def write(channels: Channels, ref: Ref, vector: np.ndarray, metadata: Mapping[str, str]) -> bool:
+    """Write a contribution's range to the place and in the encoding that its ref names. False if it was there."""
+    return channels.put(ref, codec_of(ref.codec, ref.key).encode(vector, metadata))
 
 
 def read(channels: Channels, ref: Ref, out: np.ndarray) -> Mapping[str, str]:

@@ -51,17 +51,21 @@ def resolve(
 
     `layout` is that of commit 0: name, kind, shape and offset of each tensor. A parameter belongs to the first group
     with a pattern that matches one of its names, or else has the optimiser's own settings. Neighbours in one group are
-    joined to a range, except for a layerwise optimiser, for which each tensor is a range.
+    joined to a range, except for a layerwise optimiser, for which each tensor is a range. A pattern may match frozen
+    parameters alone, which have no update.
     Raises SpecError for a pattern that matches nothing, and for more ranges than requests can carry.
     """
     if not asked and not settings.layerwise:
         return None
     tensors: dict[int, tuple[int, list[str]]] = {}
+    known: list[str] = []
     for entry in layout:
         size = prod(entry["shape"])
+        if entry["kind"] in ("parameter", "frozen") and size:
+            known.append(entry["name"])
         if entry["kind"] == "parameter" and size:
             tensors.setdefault(entry["offset"], (size, []))[1].append(entry["name"])
-    problems = list(unmatched(asked, (name for _, names in tensors.values() for name in names)))
+    problems = list(unmatched(asked, known))
     if problems:
         raise SpecError(problems)
     own = Group(settings.weight_decay)

@@ -3,6 +3,9 @@
 With several shards it has two phases: `sum` writes the total of its range and the squared norms of fixed blocks;
 `apply` gets all norms and updates. So clipping and the check for values that are not finite apply to the whole
 gradient, and the weights are bit-identical for every number of shards.
+
+What was updated is checked before it is written: an update that overflows is not made. With several shards the driver
+counts a step only if every shard's was made.
 """
 
 import base64
@@ -12,6 +15,7 @@ import numpy as np
 from sapflow.algorithms import optimizers
 from sapflow.algorithms.merge import Cursor, Workspace, read, sum_children, write
 from sapflow.algorithms.optimizers import Group, Grouping, OptimizerSettings
+from sapflow.algorithms.tensors import Tensors
 from sapflow.channels.channels import Channels
 from sapflow.errors import CorruptObject
 from sapflow.messages.refs import Ref
@@ -19,11 +23,13 @@ from sapflow.messages.replies import RootReply
 from sapflow.messages.requests import RootRequest, Update
 from sapflow.messages.vectors import Part
 from sapflow.objects import contribution
-from sapflow.objects.contribution import Sums
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store
+from sapflow.objects.sums import Sums
 from sapflow.timing import Timing
 
+_CHECKED = 1 << 16
+"""Number of averaged values that are checked at once."""
 KEPT = 4
 """Number of cached vectors: parameters, optimiser state, a total, and one to spare."""
 
@@ -93,11 +99,12 @@ def root(store: Store, channels: Channels, request: RootRequest, warm: Warm, tim
     metadata = summed.to_metadata()
     ref = _total(request)
     with timing.phase("write"):
-        write(channels, ref, total, metadata)
+        made = write(channels, ref, total, metadata)
     timing.bytes["written"] += total.nbytes
-    kept = aligned(len(total))
-    np.copyto(kept, total)
-    warm.keep(ref.key, request.start, request.stop, kept, metadata)
+    if made:
+        kept = aligned(len(total))
+        np.copyto(kept, total)
+        warm.keep(ref.key, request.start, request.stop, kept, metadata)
     return _answer(timing, summed, norms, _finite(summed, norms))
 
 
@@ -128,12 +135,9 @@ def _answer(timing: Timing, sums: Sums, norms: np.ndarray, finite: bool) -> Root
 
 
 def _norms(request: RootRequest, total: np.ndarray) -> np.ndarray:
-    """Squared norms of the trained part of a range. Averaged values are not included, but must be finite."""
+    """Squared norms of the trained part of a range. Averaged values are not included: `_State` judges them."""
     trained = max(0, min(request.stop, request.sizes.parameters) - request.start)
-    norms = optimizers.squared_norms(total[:trained], request.sizes.block)
-    if not np.isfinite(total[trained:]).all():
-        norms = np.append(norms, np.nan)
-    return norms
+    return optimizers.squared_norms(total[:trained], request.sizes.block)
 
 
 def _apply(
@@ -145,46 +149,76 @@ def _apply(
     sums: Sums,
     norms: np.ndarray,
 ) -> bool:
-    """Update this range and write it. Returns False and writes nothing if the sums are not finite."""
+    """Update this range and write it. Returns False and writes nothing if sums or updated values are not finite."""
     if not _finite(sums, norms):
         return False
     state = _State(store, request, warm, timing)
     with timing.phase("update"):
-        state.update(total, sums, norms, request.update.learning_rate, request.update.step)
-    state.write()
-    return True
+        finite = state.update(total, sums, norms, request.update.learning_rate, request.update.step)
+    if finite:
+        state.write()
+    return finite
 
 
 def _separate(
     store: Store, channels: Channels, request: RootRequest, warm: Warm, timing: Timing
 ) -> RootReply:
-    """Asynchronous mode: one update for each contribution, in the order of the request, and one commit for all."""
-    state = _State(store, request, warm, timing)
-    vector = warm.workspace.buffer("sum", request.stop - request.start)
-    samples, losses, outcomes = 0, dict[str, float](), list[bool]()
-    step = request.update.step
-    for ref, learning_rate in zip(request.children, request.schedule, strict=True):
-        with timing.phase("merge"):
-            sums = Sums.from_metadata(read(channels, ref, vector), ref.key)
-            norms = _norms(request, vector)
-        timing.bytes["read"] += vector.nbytes
-        finite = _finite(sums, norms)
-        outcomes.append(finite)
-        if finite:
-            with timing.phase("update"):
-                state.update(vector, sums, norms, learning_rate, step)
-            step += 1
-            samples += sums.weight
-            losses = {name: losses.get(name, 0.0) + value for name, value in sums.losses.items()}
+    """Asynchronous mode: one update for each contribution, in the order of the request, and one commit for all.
+
+    An update that overflows is taken back: the version is read again, and the contributions before it are applied anew.
+    That needs no copy of parameters and state, and happens only where training diverges.
+    """
+    overflows: set[int] = set()
+    while True:
+        batch = _Batch(overflows)
+        state = _State(store, request, warm, timing)
+        if batch.apply(channels, request, state, warm, timing):
+            break
     state.write()
     return RootReply(
         done=True,
-        finite=all(outcomes),
-        outcomes=outcomes,
-        samples=samples,
-        losses=losses,
+        finite=all(batch.outcomes),
+        outcomes=batch.outcomes,
+        samples=batch.samples,
+        losses=batch.losses,
         **timing.report(),
     )
+
+
+class _Batch:
+    """The contributions of one request of asynchronous mode, applied one after the other."""
+
+    def __init__(self, overflows: set[int]) -> None:
+        """`overflows` are the positions of contributions that are known to overflow."""
+        self._overflows = overflows
+        self.outcomes: list[bool] = []
+        self.samples = 0
+        self.losses: dict[str, float] = {}
+
+    def apply(
+        self, channels: Channels, request: RootRequest, state: "_State", warm: Warm, timing: Timing
+    ) -> bool:
+        """Apply all contributions that are finite. False at the first one that overflows, which is noted."""
+        vector = warm.workspace.buffer("sum", request.stop - request.start)
+        for position, ref in enumerate(request.children):
+            with timing.phase("merge"):
+                sums = Sums.from_metadata(read(channels, ref, vector), ref.key)
+                norms = _norms(request, vector)
+            timing.bytes["read"] += vector.nbytes
+            finite = position not in self._overflows and _finite(sums, norms)
+            if finite:
+                made = sum(self.outcomes)
+                with timing.phase("update"):
+                    finite = state.update(
+                        vector, sums, norms, request.schedule[made], request.update.step + made
+                    )
+                if not finite:
+                    self._overflows.add(position)
+                    return False
+                self.samples += sums.weight
+                self.losses = {n: self.losses.get(n, 0.0) + value for n, value in sums.losses.items()}
+            self.outcomes.append(finite)
+        return True
 
 
 def _grouping(update: Update) -> Grouping | None:
@@ -209,6 +243,7 @@ class _State:
         slots = optimizers.slots(self._settings) if self._settings is not None else ()
         with timing.phase("read"):
             self._params, self._metadata = warm.take(store, request.params, start, stop, 1)
+            self._tensors = Tensors.from_metadata(self._metadata)
             timing.bytes["read"] += self._params.nbytes
             self._slots = np.empty((0, 0), np.float32)
             if slots and self._trained:
@@ -228,43 +263,76 @@ class _State:
 
     def update(
         self, total: np.ndarray, sums: Sums, norms: np.ndarray, learning_rate: float, step: int
-    ) -> None:
-        """Make one update from sums over `sums.weight` samples; `total` is overwritten."""
+    ) -> bool:
+        """Make one update from sums over `sums.weight` samples; `total` is overwritten.
+
+        Returns whether what was updated is finite. If it is not, the state is of no more use.
+        """
         if sums.weight < 1:
             raise CorruptObject("a contribution without samples reached the root")
-        update, trained = self._request.update, self._trained
+        request, trained = self._request, self._trained
         mean = total
-        if self._settings is None:
-            np.multiply(mean, np.float32(1.0 / sums.weight), out=mean)
-            np.add(self._params[:trained], mean[:trained], out=self._params[:trained])
-        else:
-            scale = optimizers.clip_scale(norms, sums.weight, update.clip_norm)
-            np.multiply(mean[:trained], np.float32(scale / sums.weight), out=mean[:trained])
-            np.multiply(mean[trained:], np.float32(1.0 / sums.weight), out=mean[trained:])
-            optimizers.apply(
-                self._settings,
-                params=self._params[:trained],
-                grads=mean[:trained],
-                state=list(self._slots),
-                learning_rate=learning_rate,
-                step=step,
-                grouping=self._grouping,
-            )
+        # What overflows is told by the result.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self._settings is None:
+                np.multiply(mean, np.float32(1.0 / sums.weight), out=mean)
+                np.add(self._params[:trained], mean[:trained], out=self._params[:trained])
+                finite = bool(np.isfinite(self._params[:trained]).all())
+            else:
+                scale = optimizers.clip_scale(norms, sums.weight, request.update.clip_norm)
+                np.multiply(mean[:trained], np.float32(scale / sums.weight), out=mean[:trained])
+                np.multiply(mean[trained:], np.float32(1.0 / sums.weight), out=mean[trained:])
+                finite = optimizers.apply(
+                    self._settings,
+                    params=self._params[:trained],
+                    grads=mean[:trained],
+                    state=list(self._slots),
+                    learning_rate=learning_rate,
+                    step=step,
+                    grouping=self._grouping,
+                    numbers=self._tensors.numbers(sums, step, request.start, request.start + trained),
+                )
+        if not (finite and self._average(mean, sums)):
+            return False
+        self._tensors = self._tensors.without(sums)
+        self._metadata = {**self._metadata, **self._tensors.to_metadata()}
+        if sums.raw:
+            self._metadata["raw"] = sums.to_metadata()["raw"]
+        return True
+
+    def _average(self, mean: np.ndarray, sums: Sums) -> bool:
+        """Take over the averaged values, but for those of buffers that no worker changed: they keep their bytes.
+
+        Returns False if a value was finite and is not any more. Others may be infinite, as in a mask for attention.
+        """
+        trained = self._trained
+        for kept in self._tensors.kept_buffers(sums, self._request.start, self._request.stop):
+            mean[kept] = self._params[kept]
+        for start in range(trained, len(mean), _CHECKED):
+            piece = slice(start, start + _CHECKED)
+            if (np.isfinite(self._params[piece]) & ~np.isfinite(mean[piece])).any():
+                return False
         np.copyto(self._params[trained:], mean[trained:])
-        if sums.integers:
-            self._metadata = {**self._metadata, "integers": sums.to_metadata()["integers"]}
+        return True
 
     def write(self) -> None:
-        """Write the new version's objects durably, because a commit will name them."""
+        """Write the new version's objects durably, because a commit will name them.
+
+        Where another writer was first, its object counts, so that this instance keeps none of its own.
+        """
         request, start = self._request, self._request.start
         with self._timing.phase("write"):
             if self._slots.size:
                 flat = self._slots.reshape(-1)
-                self._store.create(request.optimizer_output, contribution.encode(flat, {}), durable=True)
+                made = self._store.create(
+                    request.optimizer_output, contribution.encode(flat, {}), durable=True
+                )
                 self._timing.bytes["written"] += flat.nbytes
-                self._warm.keep(request.optimizer_output, start, start + self._trained, flat, {})
-            self._store.create(
+                if made:
+                    self._warm.keep(request.optimizer_output, start, start + self._trained, flat, {})
+            made = self._store.create(
                 request.params_output, contribution.encode(self._params, self._metadata), durable=True
             )
             self._timing.bytes["written"] += self._params.nbytes
-            self._warm.keep(request.params_output, start, request.stop, self._params, self._metadata)
+            if made:
+                self._warm.keep(request.params_output, start, request.stop, self._params, self._metadata)

@@ -12,11 +12,12 @@ import numpy as np
 
 from sapflow.algorithms.facts import Facts
 from sapflow.algorithms.optimizers import Grouping, OptimizerSettings
+from sapflow.algorithms.tensors import Tensors
 from sapflow.errors import CorruptObject
 from sapflow.messages.requests import TrainRequest
 from sapflow.objects import contribution
-from sapflow.objects.contribution import Sums
 from sapflow.objects.stores.protocol import Store
+from sapflow.objects.sums import Sums
 from sapflow.timing import Timing
 
 
@@ -27,6 +28,8 @@ class RankState:
     key: str
     slots: np.ndarray
     taken: int
+    missed: np.ndarray
+    """In how many of them each tensor had no gradient, int64 [tensors]."""
 
 
 class Vectors(Protocol):
@@ -49,9 +52,26 @@ class Vectors(Protocol):
     def collect_buffers(self) -> None:
         """Bring float buffers home that the model replaced instead of changing them in place."""
 
-    def dump_integers(self) -> bytes: ...
+    stops: np.ndarray
+    """Where each trained tensor that has elements ends, int64 [tensors]."""
 
-    def load_integers(self, encoded: str) -> None: ...
+    def used(self) -> np.ndarray:
+        """Of each of these tensors, whether it has got a gradient since `zero_gradient`, bool [tensors]."""
+
+    def note_used(self, used: np.ndarray) -> None:
+        """Count tensors as used that were so before a cursor."""
+
+    def changed_buffers(self, before: np.ndarray) -> np.ndarray | None:
+        """Of each float buffer, whether it differs from `before` (float32 [B]), bool [buffers]. None: each of them."""
+
+    def raw(self) -> bytes:
+        """The bytes of the buffers that are not averaged."""
+
+    def changed_raw(self) -> bytes:
+        """The same, or nothing where they are those of the version that is held."""
+
+    def load_raw(self, content: bytes) -> None:
+        """Set these buffers to what `raw` gave."""
 
 
 class Engine(Protocol):
@@ -60,6 +80,8 @@ class Engine(Protocol):
     facts: Facts
     settings: OptimizerSettings
     grouping: Grouping | None
+    tensors: Tensors
+    """The model's tensors, as the version that the request names counts their updates."""
     rank_state: RankState | None
     """Taken out by the call that changes it: a call that is given up leaves none."""
 
@@ -73,6 +95,10 @@ class Engine(Protocol):
     @property
     def base(self) -> np.ndarray:
         """Of algorithms that keep it: the version that the request names, float32 [P + A], unchanged by training."""
+
+    @property
+    def buffers_before(self) -> np.ndarray:
+        """The version's averaged buffers, float32 [B], unchanged by training."""
 
     @property
     def batch_size(self) -> int: ...
@@ -132,13 +158,22 @@ class AlgorithmWorker(ABC):
         for name, value in figures.items():
             self.figures[name] = self.figures.get(name, 0.0) + value
 
-    def sums(self, samples: int) -> Sums:
-        return Sums(samples, {"loss": self.loss, **self.figures}, self.vectors.dump_integers())
+    def sums(self, samples: int, taken: int = 1, counts: np.ndarray | None = None) -> Sums:
+        """The contribution's scalars. `counts`: in how many of `taken` updates each tensor had a gradient."""
+        return Sums(
+            samples,
+            {"loss": self.loss, **self.figures},
+            self.vectors.changed_raw(),
+            taken,
+            None if counts is None or (counts == taken).all() else counts,
+            self.vectors.changed_buffers(self.engine.buffers_before),
+        )
 
     def save(self, store: Store, key: str, done: int) -> None:
         """Write a cursor with everything that the rest of the work needs."""
         vector = np.concatenate([piece.reshape(-1) for piece in self.state()])
-        metadata = {**self.sums(1).to_metadata(), **self.cursor_metadata(), "done": str(done)}
+        used = self.vectors.used().astype(np.int64)
+        metadata = {**self.sums(1, 1, used).to_metadata(), **self.cursor_metadata(), "done": str(done)}
         store.create(key, contribution.encode(vector, metadata))
 
     def resume(self, store: Store, key: str) -> None:
@@ -153,7 +188,11 @@ class AlgorithmWorker(ABC):
         sums = Sums.from_metadata(metadata, key)
         self.figures = dict(sums.losses)
         self.loss = self.figures.pop("loss")
-        self.vectors.load_integers(metadata.get("integers", ""))
+        if sums.raw:
+            self.vectors.load_raw(sums.raw)
+        self.vectors.note_used(
+            np.ones(len(self.vectors.stops), bool) if sums.counts is None else sums.counts > 0
+        )
         self.first = int(metadata["done"])
         self.take_cursor_metadata(metadata)
 

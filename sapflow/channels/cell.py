@@ -22,9 +22,9 @@ class CellChannel:
     def __init__(self, cell: int, volume: DirectoryStore) -> None:
         self._cell, self._volume = cell, volume
 
-    def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
+    def put(self, ref: Ref, parts: Sequence[Buffer]) -> bool:
         with self._in_reach(ref):
-            self._volume.create(ref.key, parts)
+            return self._volume.create(ref.key, parts)
 
     def open(self, ref: Ref) -> ObjectReader:
         with self._in_reach(ref):

@@ -13,8 +13,11 @@ class Channel(Protocol):
     remote: bool
     """Whether opening an object is a network round trip, so that reading ahead is worthwhile."""
 
-    def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
-        """Write an object, `parts` one after the other. Raises StoreError, StoreUnavailable."""
+    def put(self, ref: Ref, parts: Sequence[Buffer]) -> bool:
+        """Write an object, `parts` one after the other. Returns False if another writer was first.
+
+        Raises StoreError, StoreUnavailable.
+        """
 
     def open(self, ref: Ref) -> ObjectReader:
         """Open an object to read it front to back. Raises ObjectMissing, CellLost, StoreUnavailable."""

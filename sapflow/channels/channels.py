@@ -24,9 +24,10 @@ class Channels:
         """Inline contributions for the answer to carry, by key."""
         return self._inline.sent
 
-    def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
-        """Write an object. Raises StoreError, also if this function does not have the channel."""
-        self._of(ref).put(ref, parts)
+    def put(self, ref: Ref, parts: Sequence[Buffer]) -> bool:
+        """Write an object. Returns False if another writer was first. Raises StoreError, also if this function does not
+        have the channel."""
+        return self._of(ref).put(ref, parts)
 
     def open(self, ref: Ref) -> ObjectReader:
         """Open an object to read it front to back. Raises ObjectMissing, CellLost, StoreUnavailable, StoreError."""

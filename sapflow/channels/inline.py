@@ -23,8 +23,9 @@ class InlineChannel:
         self.sent: dict[str, bytes] = {}
         """The attachments for the answer."""
 
-    def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
+    def put(self, ref: Ref, parts: Sequence[Buffer]) -> bool:
         self.sent[ref.key] = b"".join(parts)
+        return True
 
     def open(self, ref: Ref) -> ObjectReader:
         content = self._received.get(ref.key)

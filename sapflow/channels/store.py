@@ -12,8 +12,8 @@ class StoreChannel:
     def __init__(self, store: Store) -> None:
         self._store, self.remote = store, store.remote
 
-    def put(self, ref: Ref, parts: Sequence[Buffer]) -> None:
-        self._store.create(ref.key, parts)
+    def put(self, ref: Ref, parts: Sequence[Buffer]) -> bool:
+        return self._store.create(ref.key, parts)
 
     def open(self, ref: Ref) -> ObjectReader:
         return self._store.open(ref.key)

@@ -258,6 +258,7 @@ def _summary(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]
     reached = f", {why}" if (why := chosen_in_words(outcome)) else ""
     lines += [
         (unit, f"{outcome['version']:,} in {duration(account['seconds'])}{reached}"),
+        *([("skipped", f"{skipped:,} not finite")] if (skipped := outcome.get("skippedSteps")) else []),
         ("cost", f"{dollars(account['costUSD'])} at {price.name}"),
         *([("forecast", forecast_line(outcome["forecast"]))] if "forecast" in outcome else []),
         (

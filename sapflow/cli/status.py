@@ -142,6 +142,8 @@ def _progress(session: Session, last: Commit, manifest: Manifest | None) -> dict
     }
     if last.measured.loss is not None:
         body["loss"] = last.measured.loss
+    if last.skips:
+        body["skipped"] = last.skips
     if last.measured.accuracy is not None:
         body["accuracy"] = last.measured.accuracy
     if manifest is not None:
@@ -191,6 +193,8 @@ def _print(body: dict[str, Any]) -> None:
     lines: list[tuple[str, str]] = [("state", body["state"]), ("store", location(body["store"]))]
     if "total" in body:
         lines.append((body["unit"], f"{body['done']:,} of {body['total']:,}, epoch {body['epoch']:,}"))
+    if "skipped" in body:
+        lines.append(("skipped", f"{count(body['skipped'], body.get('unit', 'step'))}: not finite, left out"))
     if "loss" in body:
         lines.append(("training loss", f"{body['loss']:.4f}"))
     if "structure" in body:

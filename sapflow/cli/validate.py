@@ -69,7 +69,12 @@ def _facts(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> dic
             "shape": list(manifest.shape),
             "readWhole": found.complete,
         },
-        "model": {"parameters": needs.parameters, "buffers": needs.buffers, "outputs": manifest.outputs},
+        "model": {
+            "parameters": needs.parameters,
+            "frozen": needs.frozen,
+            "buffers": needs.buffers,
+            "outputs": manifest.outputs,
+        },
         "structure": None if _chosen_later(job) else list(job.structure),
         "memoryNeeded": {"worker": needs.worker.total, "merger": needs.merger.total},
     }
@@ -102,7 +107,8 @@ def _print(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> Non
     shape = " × ".join(map(str, manifest.shape))
     print(f"{job.metadata.name} is valid.\n")
     print(f"  data    {spec.data.source}: {_samples(found)} of {shape}, {_targets(manifest)}")
-    print(f"  model   {model}: {count(needs.parameters, 'parameter')}")
+    frozen = f", {needs.frozen:,} more are frozen" if needs.frozen else ""
+    print(f"  model   {model}: {count(needs.parameters, 'parameter')}{frozen}")
     print(f"  steps   {_steps(job, found)}")
     print(f"  memory  {', '.join(memory)}")
     if (warning := label_warning(job, manifest)) is not None:

@@ -39,7 +39,7 @@ from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.algorithm import AlgorithmDriver
 from sapflow.steps.calls import BUDGET_EXCEEDED, Caller
-from sapflow.steps.context import Context, shard_parts
+from sapflow.steps.context import Context, frozen_part, shard_parts
 from sapflow.steps.garbage import CellGarbage
 from sapflow.steps.leftovers import Leftovers
 from sapflow.steps.observer import Observer
@@ -254,6 +254,7 @@ class Driver:
                 manifest=context.manifest_document,
                 shards=shards,
                 outputs=outputs,
+                frozen_output=keys.frozen(self._prefix, ident),
                 estimate=True if self._search is not None else None,
                 count_flops=None if planning.knows_flops else True,
             ),
@@ -275,7 +276,7 @@ class Driver:
             plan=plan.name,
             sizes=sizes,
             slots=reply.slots,
-            params=shard_parts(sizes, shards, outputs),
+            params=shard_parts(sizes, shards, outputs) + frozen_part(self._prefix, ident, sizes),
             optimizer=[],
             counters=[0] * workers if context.facts.counts_ranks else [],
             layout=reply.layout,
@@ -431,8 +432,8 @@ class _Walk:
         if new.skipped and self._context.job.spec.algorithm.on_nan == "Fail":
             await self._keeper.record_checkpoint(old)
             raise JobFailed(
-                f"step {new.version}: the loss or gradient is not finite; version {old.version} is the last good "
-                "checkpoint (`sapflow export` gives its model, in a cluster status.checkpoint.uri). Lower "
+                f"step {new.version}: the loss or gradient is not finite, or the updated weights are not; version "
+                f"{old.version} is the last good checkpoint (`sapflow export` gives its model, in a cluster status.checkpoint.uri). Lower "
                 "spec.optimizer.learningRate or set spec.optimizer.clipNorm; "
                 "spec.algorithm.onNaN: Skip leaves such steps out",
                 reason="NotFinite",
@@ -440,7 +441,9 @@ class _Walk:
             )
         if self._memory_search is not None:
             new = self._memory_search.next(old, new)
-        known = {"kept": self._keeper.kept, "judged": self._evaluations.judged}
+        skips = (old.skips or 0) + new.newly_skipped
+        await self._check_skips(old, new, skips)
+        known = {"kept": self._keeper.kept, "judged": self._evaluations.judged, "skips": skips or None}
         changes = {**known, **await self._planned_anew(old, new)}
         if algorithm.plateau is not None:
             changes["plateau"] = self._plateau.after(algorithm.plateau, old, new)
@@ -491,6 +494,28 @@ class _Walk:
         self._algorithm.settle(commit, plan)
         self._keeper.hold(commit, "workers")
         self._keeper.release_all_but(self._algorithm.held_versions() | {commit.version}, "workers")
+
+    async def _check_skips(self, old: Commit, new: Commit, skips: int) -> None:
+        """Stop with a checkpoint if too many steps were not finite, or all steps of the job."""
+        spec, extent = self._context.job.spec, self._context.extent
+        limit, allowed = spec.limits.skipped_steps, extent.skips(spec.limits.skipped_steps)
+        every = new.updates == 0 and extent.done(new) >= extent.total
+        if not new.skipped or (skips <= allowed and not every):
+            return
+        what = "contributions" if extent.facts.counts_ranks else "steps"
+        said = "" if limit is not None else f" (a tenth of the job's {extent.total:,}, where it is left out)"
+        why = (
+            f"more than the {allowed:,} of spec.limits.skippedSteps{said}"
+            if skips > allowed
+            else "which is all"
+        )
+        await self._keeper.record_checkpoint(old)
+        raise JobFailed(
+            f"step {new.version}: {skips:,} {what} were not finite and left out, {why}; version {old.version} is the "
+            "last good checkpoint. Lower spec.optimizer.learningRate or set spec.optimizer.clipNorm",
+            reason="TooManySkipped",
+            version=old.version,
+        )
 
     async def _check_limits(self) -> None:
         """Stop with a checkpoint if the budget is spent."""

@@ -37,6 +37,7 @@ async def write(context: Context, evaluations: Evaluations, last: Commit, chosen
         "sha256": reply.sha256,
         "loss": chosen.measured.loss,
         **held_out(await evaluations.metrics_of(chosen.version)),
+        "skippedSteps": last.skips,
         "targetReached": evaluations.reached,
         "chosenBy": evaluations.choice(last).by,
         "account": context.caller.account.body(),

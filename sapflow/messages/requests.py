@@ -63,6 +63,8 @@ class InitializeRequest(Request):
     manifest: Document
     shards: int = Field(ge=1)
     outputs: list[str]
+    frozen_output: str
+    """Where parameters without gradients are written, if the model has any."""
     estimate: Literal[True] | None = None
     """Whether the answer is to contain the least memory that a worker needs."""
     count_flops: Literal[True] | None = None

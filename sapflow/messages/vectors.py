@@ -18,12 +18,20 @@ class Sizes(Message):
 
     `parameters` (P) values are trained. After them come `averaged` (A) values that are averaged and bypass the
     optimiser: float buffers, and local optimiser state if it is averaged, too. `block` is the unit of norms and shards.
+    The `frozen` values of parameters without gradients come last: version 0 has them, and all versions name its object.
     """
 
     parameters: int = Field(ge=1)
     averaged: int = Field(ge=0)
     block: int = Field(ge=1)
+    frozen: int = Field(0, ge=0)
 
     @property
     def total(self) -> int:
+        """The number of values that change: those of a contribution."""
         return self.parameters + self.averaged
+
+    @property
+    def whole(self) -> int:
+        """The number of all values of a version."""
+        return self.total + self.frozen

@@ -109,6 +109,50 @@ def _call(entrypoint: str, args: Mapping[str, Any], inputs: tuple[int, ...], out
     return factory(**arguments)
 
 
+_CARRIED = {
+    "float32",
+    "float64",
+    "float16",
+    "bfloat16",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "complex64",
+    "bool",
+} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+"""Types of buffers: those of safetensors."""
+MAX_RAW = 8 << 20
+"""Bytes of all buffers that are not float32: each contribution may carry them in its header."""
+
+
+def _check_state(model: nn.Module, entrypoint: str, field: str) -> None:
+    """Raises SpecError for buffers, and other state of modules, that a version cannot carry."""
+    parameters = {id(each) for each in model.parameters()}
+    raw: dict[int, int] = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        if not isinstance(value, torch.Tensor):
+            what = f"has the extra state {name} ({type(value).__name__}), which is no tensor"
+            raise SpecError([(field, f"{entrypoint} {what}: keep it in tensors, registered as buffers")])
+        if id(value) in parameters:
+            continue
+        dtype = str(value.dtype).removeprefix("torch.")
+        if dtype not in _CARRIED or value.layout != torch.strided or value.is_quantized:
+            what = f"buffer {name} is {dtype}" if dtype not in _CARRIED else f"buffer {name} is not dense"
+            remedy = "take another type, or register it with persistent=False and compute it in __init__"
+            raise SpecError([(field, f"{entrypoint}: {what}, which model files cannot hold: {remedy}")])
+        if dtype != "float32":
+            raw[id(value)] = value.numel() * value.element_size()
+    if sum(raw.values()) > MAX_RAW:
+        raise SpecError(
+            [
+                (
+                    field,
+                    f"{entrypoint} has {sum(raw.values()):,} bytes of buffers that are not float32; at most "
+                    f"{MAX_RAW:,} are carried: register constants with persistent=False, or take float32",
+                )
+            ]
+        )
+
+
 def _checked(model: object, entrypoint: str) -> nn.Module:
     field = "spec.model.entrypoint"
     if not isinstance(model, nn.Module):
@@ -116,13 +160,12 @@ def _checked(model: object, entrypoint: str) -> nn.Module:
     lazy = [name for name, each in model.named_parameters() if isinstance(each, nn.UninitializedParameter)]
     if lazy:
         raise SpecError([(field, f"{entrypoint} has lazy parameters ({lazy[0]}): give layers their sizes")])
-    tensors = [
-        *model.named_parameters(),
-        *((name, each) for name, each in model.named_buffers() if each.is_floating_point()),
+    wrong = [
+        f"{name} ({each.dtype})" for name, each in model.named_parameters() if each.dtype != torch.float32
     ]
-    wrong = [f"{name} ({each.dtype})" for name, each in tensors if each.dtype != torch.float32]
     if wrong:
-        raise SpecError([(field, f"{entrypoint} has tensors other than float32: {', '.join(wrong[:5])}")])
+        raise SpecError([(field, f"{entrypoint} has parameters other than float32: {', '.join(wrong[:5])}")])
+    _check_state(model, entrypoint, field)
     if not any(each.requires_grad for each in model.parameters()):
         raise SpecError([(field, f"{entrypoint} returned a model without a parameter to train")])
     return model

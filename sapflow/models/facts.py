@@ -18,8 +18,12 @@ class ModelFacts:
     """Numbers of elements. Tied parameters count once; buffers are the persistent ones (those in state_dict)."""
 
     parameters: int
+    """Those that are trained."""
+    frozen: int
+    """Parameters with requires_grad=False."""
     float_buffers: int
-    integer_buffers: int
+    """Averaged: those of float32."""
+    other_buffers: int
     activations_per_sample: int
     """Number of float32 values per sample that autograd keeps between forward and backward."""
     has_batch_statistics: bool
@@ -39,9 +43,10 @@ def describe(model: nn.Module, inputs: tuple[int, ...]) -> ModelFacts:
     own = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     buffers = {name: each for name, each in model.state_dict().items() if name not in own}
     return ModelFacts(
-        parameters=sum(each.numel() for each in parameters.values()),
-        float_buffers=sum(each.numel() for each in buffers.values() if each.is_floating_point()),
-        integer_buffers=sum(each.numel() for each in buffers.values() if not each.is_floating_point()),
+        parameters=sum(each.numel() for each in parameters.values() if each.requires_grad),
+        frozen=sum(each.numel() for each in parameters.values() if not each.requires_grad),
+        float_buffers=sum(each.numel() for each in buffers.values() if each.dtype == torch.float32),
+        other_buffers=sum(each.numel() for each in buffers.values() if each.dtype != torch.float32),
         activations_per_sample=_activations(model, inputs),
         has_batch_statistics=any(
             isinstance(each, nn.modules.batchnorm._BatchNorm) for each in model.modules()

@@ -27,10 +27,19 @@ def restore(
     """
     model = build(name_or_entrypoint, args, inputs=inputs, outputs=outputs, seed=0)
     try:
-        model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in tensors.items()})
+        model.load_state_dict({name: tensor_of(array) for name, array in tensors.items()})
     except RuntimeError as error:
         raise CorruptObject(f"the weights are not those of {name_or_entrypoint}: {error}") from error
     return model.eval()
+
+
+def tensor_of(array: np.ndarray) -> torch.Tensor:
+    """A copy as a tensor, also of types that numpy lacks (see `sapflow.objects.safetensor.DTYPES`)."""
+    if array.dtype.names is None:
+        return torch.from_numpy(array.copy())
+    (name,) = array.dtype.names
+    dtype: torch.dtype = getattr(torch, name)
+    return torch.from_numpy(array[name].copy()).view(dtype)
 
 
 def forward(model: nn.Module, features: np.ndarray) -> np.ndarray:

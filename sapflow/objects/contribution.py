@@ -1,13 +1,11 @@
 """Contributions, which flow up the merge tree: sums over samples as one flat float32 vector, and their scalars.
 
-A contribution over n samples holds Σ gradient (P values) and n × the averaged values (A values). Its metadata holds
-the weight n, sums of losses in float64, and the integer buffers of the first rank. Parameters and optimiser state are
-flat vectors of the same kind. Each vector is one safetensors object with one tensor named `flat`.
+A contribution over n samples holds Σ gradient (P values) and n × the averaged values (A values). Its metadata are
+`Sums`: the weight n, sums of losses in float64, and what cannot be summed. Parameters and optimiser state are flat
+vectors of the same kind. Each vector is one safetensors object with one tensor named `flat`.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,39 +16,6 @@ from sapflow.objects.stores.protocol import ObjectReader, Store
 
 NAME = "flat"
 FLOAT = np.dtype("<f4")
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """The scalars of a contribution: the number of samples as `weight`, their summed `losses` in float64, and integer
-    buffers."""
-
-    weight: int
-    losses: Mapping[str, float] = field(default_factory=dict)
-    integers: bytes = b""
-
-    def __add__(self, other: "Sums") -> "Sums":
-        """The sum of both; the integer buffers are those of the first."""
-        losses = {name: value + other.losses[name] for name, value in self.losses.items()}
-        return Sums(self.weight + other.weight, losses, self.integers)
-
-    def to_metadata(self) -> dict[str, str]:
-        texts = {f"loss.{name}": value.hex() for name, value in self.losses.items()}
-        texts["weight"] = str(self.weight)
-        if self.integers:
-            texts["integers"] = base64.b64encode(self.integers).decode()
-        return texts
-
-    @classmethod
-    def from_metadata(cls, texts: Mapping[str, str], key: str) -> "Sums":
-        try:
-            return cls(
-                int(texts["weight"]),
-                {n[5:]: float.fromhex(text) for n, text in texts.items() if n.startswith("loss.")},
-                base64.b64decode(texts.get("integers", "")),
-            )
-        except (KeyError, ValueError) as error:
-            raise CorruptObject(f"object {key} has broken sums in its metadata: {error}") from error
 
 
 def encode(vector: np.ndarray, metadata: Mapping[str, str]) -> list[bytes | memoryview]:

@@ -102,6 +102,11 @@ def params(prefix: str, version: int, ident: str, shard: int) -> str:
     return f"{prefix}params/{version}-{ident}.{shard}"
 
 
+def frozen(prefix: str, ident: str) -> str:
+    """The parameters without gradients, which all versions share with version 0."""
+    return f"{prefix}params/0-{ident}.frozen"
+
+
 def optimizer(prefix: str, version: int, ident: str, shard: int) -> str:
     return f"{prefix}optimizer/{version}-{ident}.{shard}"
 

@@ -25,13 +25,31 @@ MAX_ELEMENTS = 1 << 60
 DTYPES: dict[str, np.dtype[np.generic]] = {
     "F32": np.dtype("<f4"),
     "F64": np.dtype("<f8"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype([("bfloat16", "<u2")]),
+    "F8_E4M3": np.dtype([("float8_e4m3fn", "u1")]),
+    "F8_E5M2": np.dtype([("float8_e5m2", "u1")]),
+    "C64": np.dtype("<c8"),
+    "I16": np.dtype("<i2"),
     "I32": np.dtype("<i4"),
     "I64": np.dtype("<i8"),
+    "U16": np.dtype("<u2"),
+    "U32": np.dtype("<u4"),
+    "U64": np.dtype("<u8"),
     "U8": np.dtype("u1"),
     "I8": np.dtype("i1"),
     "BOOL": np.dtype("?"),
 }
+"""The types of tensors. numpy lacks some of torch's: those are records of one field, which has torch's name."""
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+def dtype_of(name: str) -> np.dtype[np.generic]:
+    """The type that torch calls `name`. Raises KeyError if a file cannot have it."""
+    return _BY_TORCH_NAME[name]
+
+
+_BY_TORCH_NAME = {dtype.names[0] if dtype.names else dtype.name: dtype for dtype in DTYPES.values()}
 
 
 @dataclass(frozen=True, slots=True)

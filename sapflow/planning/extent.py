@@ -63,6 +63,10 @@ class Extent:
         epochs, rest = divmod(self.steps, self.steps_per_epoch)
         return epochs * self.updates_per_epoch + rest * self.facts.updates(self.workers)
 
+    def skips(self, limit: int | None) -> int:
+        """How many units of progress may be skipped: `limit`, or if that is None a tenth of all, at least one."""
+        return max(1, -(-self.total // 10)) if limit is None else limit
+
     def done(self, commit: Commit) -> int:
         """Units of progress made by a commit."""
         return sum(commit.counters) if self.facts.counts_ranks else commit.version

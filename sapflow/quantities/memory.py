@@ -103,18 +103,20 @@ def estimate_worker(
     block_bytes: int,
     slots: int = 0,
     local_steps: int = 1,
+    frozen: int = 0,
 ) -> Estimate:
     """The least memory of a worker that trains.
 
-    `parameters` and `buffers` are numbers of float32 values, `activations_per_sample` of those kept for backward;
-    `block_bytes` is the data held at once. With `local_steps` above 1 a worker also keeps the parameters that it
-    started from and `slots` state vectors of the optimiser.
+    `parameters`, those without gradients (`frozen`) and `buffers` are numbers of float32 values,
+    `activations_per_sample` of those kept for backward; `block_bytes` is the data held at once. With `local_steps`
+    above 1 a worker also keeps the parameters that it started from and `slots` state vectors of the optimiser.
     """
     copies = 2 + (1 + slots if local_steps > 1 else 0)
     return Estimate(
         {
             "for Python and torch": WORKER_BASE,
-            "for parameters, gradients and optimizer state": _FLOAT * (copies * parameters + 2 * buffers),
+            "for parameters, gradients and optimizer state": _FLOAT
+            * (copies * parameters + 2 * buffers + frozen),
             # Backward makes about one gradient for each saved value: 2.2 to 4.6 times the saved bytes were measured.
             "for the activations of a micro-batch": 2 * _FLOAT * activations_per_sample * micro_batch,
             "for blocks of data": block_bytes,
@@ -136,11 +138,12 @@ def estimate_merger(contribution_bytes: int, *, parameters: int = 0, slots: int 
     )
 
 
-def estimate_mergers(*, total: int, parameters: int, slots: int, shards: int) -> Estimate:
+def estimate_mergers(*, total: int, parameters: int, slots: int, shards: int, frozen: int = 0) -> Estimate:
     """The least memory of a job's mergers: the larger of the root's for one shard and the export's for the result.
 
-    A contribution has `total` values, of which `parameters` are trained by an optimiser with `slots` state vectors.
+    A contribution has `total` values, of which `parameters` are trained by an optimiser with `slots` state vectors;
+    `frozen` more are only in the result.
     """
     root = estimate_merger(_FLOAT * -(-total // shards), parameters=-(-parameters // shards), slots=slots)
-    export = estimate_merger(_FLOAT * total)
+    export = estimate_merger(_FLOAT * (total + frozen))
     return max(root, export, key=lambda estimate: estimate.total)

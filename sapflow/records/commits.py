@@ -187,6 +187,8 @@ class Commit(Message):
     counters: list[int] = []
     """Asynchronous mode: the number of applied contributions of each rank."""
     applied: list[Applied] = []
+    skips: int | None = None
+    """How many steps were skipped so far, this one included; asynchronous mode: contributions. None: none was."""
     skipped: bool = False
     """Whether the step was not finite, and `onNaN: Skip` kept the previous version."""
     plateau: PlateauState | None = None
@@ -222,6 +224,11 @@ class Commit(Message):
         """The record that names the version's objects as a checkpoint."""
         named = {"version", "sizes", "slots", "params", "optimizer", "states", "cursor"}
         return self.model_dump(by_alias=True, include=named, exclude_none=True)
+
+    @property
+    def newly_skipped(self) -> int:
+        """How many steps, or contributions, this commit skipped."""
+        return sum(each.skipped for each in self.applied) if self.applied else int(self.skipped)
 
     def encode(self) -> bytes:
         return json.dumps(self.body(), sort_keys=True, separators=(",", ":")).encode()

@@ -189,6 +189,11 @@ class LimitsSpec(Model):
     retries: Annotated[int, Field(ge=0, le=100)] = Field(
         3, description="Times that a failed invocation is repeated."
     )
+    skipped_steps: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(
+        None,
+        description="onNaN Skip: steps that may be left out in all (asynchronous: contributions); one more fails the "
+        "job. Left out: a tenth of the job's, at least one.",
+    )
 
 
 class CheckpointSpec(Model):

@@ -265,10 +265,16 @@ def shard_parts(sizes: Sizes, shards: int, names: list[str]) -> list[Part]:
     return [Part(key=key, start=start, stop=stop) for key, (start, stop) in zip(names, ranges, strict=True)]
 
 
+def frozen_part(prefix: str, ident: str, sizes: Sizes) -> list[Part]:
+    """The object of the parameters without gradients, if the model has any; `ident` is version 0's."""
+    part = Part(key=keys.frozen(prefix, ident), start=sizes.total, stop=sizes.whole)
+    return [part] if sizes.frozen else []
+
+
 def objects_after(
     prefix: str, commit: Commit, ident: str, shards: int, *, has_state: bool
 ) -> tuple[list[Part], list[Part]]:
-    """The parameter and optimiser objects of the version after `commit`."""
+    """The parameter and optimiser objects of the version after `commit`; frozen parameters stay where they are."""
     version, sizes = commit.version + 1, commit.sizes
     params = shard_parts(sizes, shards, [keys.params(prefix, version, ident, s) for s in range(shards)])
     state = [
@@ -280,4 +286,5 @@ def objects_after(
         for shard, part in enumerate(params)
         if part.start < sizes.parameters
     ]
-    return params, state if has_state else []
+    frozen = [part for part in commit.params if part.start >= sizes.total]
+    return [*params, *frozen], state if has_state else []

@@ -62,7 +62,7 @@ class SynchronousDriver(AlgorithmDriver):
         more = self._step.possible_cursors() if self.resumed else []
         self.resumed = False
         if commit.skipped:
-            more += self._step.states_written()
+            more += self._step.written()
         left = self._step.leftovers(more)
         # Not before that commit stands: until then, another driver may still make the other workers' step.
         if commit.dealt is not None and self.dealt_from is not None:
@@ -76,12 +76,11 @@ class SynchronousDriver(AlgorithmDriver):
 
     def inherited(self, before: Commit, plan: Plan, made: Commit) -> Leftovers:
         step = Step(self, before, plan)
-        return step.leftovers(step.possible_cursors() + (step.states_written() if made.skipped else []))
+        return step.leftovers(step.possible_cursors() + (step.written() if made.skipped else []))
 
     def abandoned(self, commit: Commit, plan: Plan) -> Leftovers:
         step = Step(self, commit, plan)
-        made = [part.key for part in (*step.params, *step.state)]
-        return step.leftovers(step.possible_cursors() + step.states_written() + made)
+        return step.leftovers(step.possible_cursors() + step.written())
 
 
 class Step:
@@ -182,6 +181,14 @@ class Step:
         """The keys of the rank states that this step writes."""
         return [key for rank in self.slices.ranks if (key := self._state(rank)) is not None]
 
+    def written(self) -> list[str]:
+        """The keys of what this step writes for the next version; of no use if the step is skipped.
+
+        With shards some may have been written when the update of another one was not finite.
+        """
+        version = [part.key for part in self.params if part.start < self.commit.sizes.total]
+        return [*self.states_written(), *version, *(part.key for part in self.state)]
+
     def _states(self) -> list[RankStates] | None:
         """The rank states that the commit names after this step."""
         if not self.context.facts.rank_state:
@@ -210,7 +217,8 @@ class Step:
             return sums[0].model_copy(update={"finite": False})
         decoded = [np.frombuffer(base64.b64decode(reply.norms), "<f8") for reply in sums]
         norms = base64.b64encode(np.concatenate(decoded).tobytes()).decode()
-        return (await self._root_calls("apply", norms))[0]
+        made = await self._root_calls("apply", norms)
+        return next((reply for reply in made if not reply.finite), made[0])
 
     async def _root_calls(self, phase: str, norms: str | None = None) -> list[RootReply]:
         """Call one phase of the root for all shards at once."""

@@ -43,6 +43,8 @@ class Needs:
     """The sizes of a job's model, and the least memory of its functions."""
 
     parameters: int
+    """Those that are trained."""
+    frozen: int
     buffers: int
     worker: Estimate
     merger: Estimate
@@ -65,6 +67,7 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
         parameters=facts.parameters,
         slots=slots,
         shards=most if job.planned and job.fixed_shards is None else job.shards,
+        frozen=facts.frozen,
     )
     problems = [
         *_shortage("worker", worker, spec.memory.worker, ", or lower spec.data.microBatchSize"),
@@ -76,8 +79,8 @@ def examine(job: TrainingJob, manifest: Manifest) -> Needs:
     ]
     if problems:
         raise SpecError(problems)
-    buffers = facts.float_buffers + facts.integer_buffers
-    return Needs(facts.parameters, buffers, worker, merger)
+    buffers = facts.float_buffers + facts.other_buffers
+    return Needs(facts.parameters, facts.frozen, buffers, worker, merger)
 
 
 def worker_needs(job: TrainingJob, manifest: Manifest) -> Estimate:
@@ -200,6 +203,7 @@ def _worker_needs(job: TrainingJob, manifest: Manifest, facts: "ModelFacts") -> 
     return estimate_worker(
         parameters=facts.parameters,
         buffers=facts.float_buffers,
+        frozen=facts.frozen,
         activations_per_sample=facts.activations_per_sample,
         micro_batch=micro,
         block_bytes=min(window_of(job.spec.workers) * piece, manifest.train_samples * row)

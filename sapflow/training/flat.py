@@ -3,7 +3,7 @@
 Reading parameters is a single copy, and the gradient is written as it is: a step gathers and scatters nothing.
 """
 
-import base64
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,20 +11,26 @@ import numpy as np
 import torch
 from torch import nn
 
+from sapflow.algorithms.tensors import Tensors
 from sapflow.errors import CorruptObject, SpecError
 from sapflow.objects.safetensor import aligned
+
+FROZEN_CHANGED = (
+    "changes parameters that have requires_grad=False while it trains, which no other instance would see: register "
+    "what the model changes itself as buffers, which are averaged"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A named part of the model's state: a view of the flat vector, or an integer buffer."""
+    """A named part of the model's state: a view of the flat vector, or a buffer that is not averaged."""
 
     name: str
     kind: str
-    """`parameter`, `buffer` (float, averaged) or `integer`."""
+    """`parameter` (trained), `buffer` (float32, averaged), `frozen` (a parameter without gradients) or `raw`."""
     shape: tuple[int, ...]
     offset: int
-    """The first element in the flat vector, or in the integer vector for integers."""
+    """The first element in the version's vector, or of a raw buffer the first byte among the bytes of all of them."""
     dtype: str
 
     def to_json(self) -> dict[str, Any]:
@@ -37,77 +43,107 @@ class Entry:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Buffer:
+    """A buffer of a module, and the tensor that is to be in its place at the beginning of each call."""
+
+    name: str
+    owner: nn.Module
+    attribute: str
+    tensor: torch.Tensor
+
+    def current(self) -> torch.Tensor:
+        """What is in its place now: the model may have replaced it. Raises SpecError if that has another shape."""
+        found = self.owner._buffers[self.attribute]
+        if found is None or found.shape != self.tensor.shape:
+            now = "None" if found is None else f"of shape {list(found.shape)}"
+            raise SpecError(
+                [
+                    (
+                        "spec.model",
+                        f"buffer {self.name} of shape {list(self.tensor.shape)} is {now} after a forward pass; "
+                        "buffers must keep their shapes, or be registered with persistent=False",
+                    )
+                ]
+            )
+        return found
+
+
 class FlatModel:
     """A module whose state is on flat vectors.
 
-    `values` float32 [P + B] holds parameters, then float buffers. The contribution is written from `output` float32
-    [P + B + extra · P], whose first P elements are the gradient. Integer buffers are sent as int64.
+    `values` float32 [P + B] holds trained parameters, then float32 buffers; `frozen` [F] parameters without gradients.
+    The contribution is written from `output` float32 [P + B + extra · P], whose first P elements are the gradient.
+    Buffers of other types are carried as their bytes, those of the first rank.
     """
 
     def __init__(self, module: nn.Module, extra: int = 0) -> None:
         self.module = module
         parameters = dict(module.named_parameters())
-        if not parameters:
-            raise SpecError([("spec.model", "the model has no parameters to train")])
         for name, parameter in parameters.items():
             if parameter.dtype != torch.float32:
                 raise SpecError(
                     [("spec.model", f"parameter {name} is {parameter.dtype}; only torch.float32 is trained")]
                 )
+        trained = {name: each for name, each in parameters.items() if each.requires_grad}
+        frozen = {name: each for name, each in parameters.items() if not each.requires_grad}
+        if not trained:
+            raise SpecError([("spec.model", "the model has no parameters to train")])
         state = module.state_dict(keep_vars=True)
         buffers = {name: value for name, value in module.named_buffers() if name in state}
-        floats = {n: b for n, b in buffers.items() if b.dtype.is_floating_point}
-        integers = {n: b for n, b in buffers.items() if not b.dtype.is_floating_point}
-        self.parameters = sum(p.numel() for p in parameters.values())
+        floats = {n: b for n, b in buffers.items() if b.dtype == torch.float32}
+        self._raw = [self._buffer(n, b) for n, b in buffers.items() if b.dtype != torch.float32]
+        self._held_raw = b""
+        self.parameters = sum(p.numel() for p in trained.values())
         self.buffers = sum(b.numel() for b in floats.values())
         self.values = aligned(self.parameters + self.buffers)
+        self.frozen = aligned(sum(p.numel() for p in frozen.values()))
         self.output = aligned(self.parameters * (1 + extra) + self.buffers)
         self.gradient = self.output[: self.parameters]
-        self._integers = [self._place(name) for name in integers]
-        self._floats: list[tuple[nn.Module, str, torch.Tensor]] = []
+        self._floats: list[_Buffer] = []
         self._gradients: list[tuple[nn.Parameter, torch.Tensor]] = []
+        self._seen: list[int] = []
         offsets: dict[int, int] = {}
-        values, gradient = torch.from_numpy(self.values), torch.from_numpy(self.gradient)
-        offset = 0
+        averaged = self.values[self.parameters :]
         with torch.no_grad():
-            for parameter in parameters.values():
-                stop = offset + parameter.numel()
-                view = values[offset:stop].view(parameter.shape)
-                view.copy_(parameter)
+            for _, parameter, view in _placed(trained, self.values[: self.parameters], offsets, 0):
                 parameter.data = view
-                if parameter.requires_grad:
-                    self._gradients.append((parameter, gradient[offset:stop].view(parameter.shape)))
-                offsets[id(parameter)] = offset
-                offset = stop
-            for name, buffer in floats.items():
-                stop = offset + buffer.numel()
-                view = values[offset:stop].view(buffer.shape)
-                view.copy_(buffer)
-                owner, attribute = self._place(name)
-                owner._buffers[attribute] = view
-                self._floats.append((owner, attribute, view))
-                offsets[id(buffer)] = offset
-                offset = stop
-        self.layout = self._lay_out(state, offsets, integers)
+                begin = offsets[id(parameter)]
+                # Each has a tensor of its own, whose version tells whether a backward pass has added to it.
+                own = torch.from_numpy(self.gradient[begin : begin + view.numel()])
+                self._gradients.append((parameter, own.view(view.shape)))
+            for name, _, view in _placed(floats, averaged, offsets, self.parameters):
+                self._floats.append(self._buffer(name, view))
+            for _, parameter, view in _placed(frozen, self.frozen, offsets, len(self.output)):
+                parameter.data = view
+        self.restore_buffers()
+        self._counted = [index for index, (_, view) in enumerate(self._gradients) if view.numel()]
+        self.stops = np.cumsum([self._gradients[index][1].numel() for index in self._counted], dtype=np.int64)
+        sizes = [each.tensor.numel() for each in self._floats if each.tensor.numel()]
+        self._buffer_stops = np.cumsum(sizes, dtype=np.int64)
+        self.tensors = Tensors.of(self.stops.tolist(), (self.parameters + self._buffer_stops).tolist())
+        self._used = np.zeros(len(self.stops), bool)
+        self.layout = self._lay_out(state, offsets)
 
-    def _place(self, name: str) -> tuple[nn.Module, str]:
+    def _buffer(self, name: str, tensor: torch.Tensor) -> _Buffer:
         owner, _, attribute = name.rpartition(".")
-        return self.module.get_submodule(owner), attribute
+        return _Buffer(name, self.module.get_submodule(owner), attribute, tensor)
 
-    def _lay_out(
-        self, state: dict[str, Any], offsets: dict[int, int], integers: dict[str, torch.Tensor]
-    ) -> list[Entry]:
-        layout, integer_offsets, position = [], {}, 0
-        for buffer in integers.values():
-            integer_offsets[id(buffer)] = position
-            position += buffer.numel()
+    def _lay_out(self, state: dict[str, Any], offsets: dict[int, int]) -> list[Entry]:
+        layout, position = [], 0
+        raw: dict[int, int] = {}
+        for each in self._raw:
+            raw[id(each.tensor)] = position
+            position += each.tensor.numel() * each.tensor.element_size()
         for name, value in state.items():
-            key = id(value)
-            shape, dtype = tuple(value.shape), str(value.dtype).removeprefix("torch.")
-            if key in integer_offsets:
-                layout.append(Entry(name, "integer", shape, integer_offsets[key], dtype))
+            key, shape = id(value), tuple(value.shape)
+            if key in raw:
+                dtype = str(value.dtype).removeprefix("torch.")
+                layout.append(Entry(name, "raw", shape, raw[key], dtype))
             else:
-                kind = "parameter" if isinstance(value, nn.Parameter) else "buffer"
+                kind = "buffer"
+                if isinstance(value, nn.Parameter):
+                    kind = "parameter" if value.requires_grad else "frozen"
                 layout.append(Entry(name, kind, shape, offsets[key], "float32"))
         return layout
 
@@ -116,6 +152,17 @@ class FlatModel:
         self.gradient.fill(0.0)
         for parameter, view in self._gradients:
             parameter.grad = view
+        self._seen = [view._version for _, view in self._gradients]
+        self._used.fill(False)
+
+    def used(self) -> np.ndarray:
+        """Of each trained tensor with elements, whether a backward pass has added to its gradient, bool [tensors]."""
+        added = (self._gradients[i][1]._version != self._seen[i] for i in self._counted)
+        return self._used | np.fromiter(added, bool, len(self._used))
+
+    def note_used(self, used: np.ndarray) -> None:
+        """Count tensors as used that were so before a cursor."""
+        self._used |= used
 
     def check_gradient(self) -> None:
         """Check that backward has added in place; a hook that replaces `.grad` would otherwise go unnoticed."""
@@ -125,36 +172,76 @@ class FlatModel:
                     [("spec.model", "the model replaces parameters' .grad, which Sapflow shares")]
                 )
 
+    def frozen_sum(self) -> int:
+        """A sum over the bits of the parameters without gradients, which changes if one of them does."""
+        return int(np.add.reduce(self.frozen.view(np.uint32), dtype=np.uint64))
+
     def restore_buffers(self) -> None:
-        """Restore the views, in case a cancelled call has left replaced buffers."""
-        for owner, attribute, view in self._floats:
-            owner._buffers[attribute] = view
+        """Restore the tensors, in case a cancelled call has left replaced buffers."""
+        for each in (*self._floats, *self._raw):
+            each.owner._buffers[each.attribute] = each.tensor
 
     def collect_buffers(self) -> None:
         """Copy float buffers back to the flat vector that the model replaced instead of changing them in place."""
-        for owner, attribute, view in self._floats:
-            current = owner._buffers[attribute]
-            if current is not view:
+        for each in self._floats:
+            current = each.current()
+            if current is not each.tensor:
                 with torch.no_grad():
-                    view.copy_(current if current is not None else torch.zeros_like(view))
-                owner._buffers[attribute] = view
+                    each.tensor.copy_(current)
+                each.owner._buffers[each.attribute] = each.tensor
 
-    def load_integers(self, encoded: str) -> None:
-        """Set integer buffers from the base64 text of the bytes that `dump_integers` returns."""
-        raw = base64.b64decode(encoded)
-        values = torch.from_numpy(np.frombuffer(raw, np.int64).copy()) if raw else torch.empty(0)
+    def changed_buffers(self, before: np.ndarray) -> np.ndarray | None:
+        """Of each float32 buffer with elements, whether its bytes differ from `before`; None: those of each do."""
+        if not len(self._buffer_stops):
+            return None
+        differs = self.values[self.parameters :].view(np.uint32) != before.view(np.uint32)
+        begins = np.concatenate(([0], self._buffer_stops[:-1]))
+        changed = np.logical_or.reduceat(differs, begins)
+        return None if changed.all() else changed
+
+    def hold_raw(self, content: bytes) -> None:
+        """Set the buffers that are not averaged to those of the version that is held."""
+        self._held_raw = content
+        self.load_raw(content)
+
+    def load_raw(self, content: bytes) -> None:
+        """Set the buffers that are not averaged to what `raw` gave. Raises CorruptObject if they are of other sizes."""
         position = 0
-        for owner, attribute in self._integers:
-            buffer = owner._buffers[attribute]
-            assert buffer is not None
-            piece = values[position : position + buffer.numel()]
-            if piece.numel() != buffer.numel():
-                raise CorruptObject(f"integer buffers have {len(raw)} bytes, fewer than the model's")
-            with torch.no_grad():
-                buffer.copy_(piece.view(buffer.shape))
-            position += buffer.numel()
+        if len(content) != sum(each.tensor.numel() * each.tensor.element_size() for each in self._raw):
+            raise CorruptObject(f"the version has {len(content)} bytes of buffers, which are not the model's")
+        for each in self._raw:
+            size = each.tensor.numel() * each.tensor.element_size()
+            if size:
+                piece = torch.frombuffer(bytearray(content[position : position + size]), dtype=torch.uint8)
+                with torch.no_grad():
+                    each.tensor.copy_(piece.view(each.tensor.dtype).view(each.tensor.shape))
+            position += size
 
-    def dump_integers(self) -> bytes:
-        """The integer buffers as little-endian int64 bytes."""
-        buffers = (owner._buffers[attribute] for owner, attribute in self._integers)
-        return b"".join(b.reshape(-1).to(torch.int64).numpy().tobytes() for b in buffers if b is not None)
+    def raw(self) -> bytes:
+        """The bytes of the buffers that are not averaged, one after the other."""
+        return b"".join(
+            each.current().detach().to(each.tensor.dtype).reshape(-1).view(torch.uint8).numpy().tobytes()
+            for each in self._raw
+            if each.tensor.numel()
+        )
+
+    def changed_raw(self) -> bytes:
+        """The bytes of `raw`, or none where they are those of the version that is held."""
+        content = self.raw()
+        return b"" if content == self._held_raw else content
+
+
+def _placed(
+    tensors: Mapping[str, torch.Tensor], vector: np.ndarray, offsets: dict[int, int], offset: int
+) -> Iterator[tuple[str, Any, torch.Tensor]]:
+    """Copy tensors to `vector`, one after the other: each one's name, itself, and its view there.
+
+    `offset` is that of the vector's first element in the version's vector.
+    """
+    flat, begin = torch.from_numpy(vector), 0
+    for name, tensor in tensors.items():
+        view = flat[begin : begin + tensor.numel()].view(tensor.shape)
+        view.copy_(tensor.detach())
+        offsets[id(tensor)] = offset + begin
+        yield name, tensor, view
+        begin += tensor.numel()

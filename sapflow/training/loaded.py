@@ -1,5 +1,6 @@
 """The warm state of an instance for a job: its model on flat vectors, its data, and the version that it holds."""
 
+import base64
 import hashlib
 import importlib
 import json
@@ -12,12 +13,13 @@ import torch
 
 from sapflow import models
 from sapflow.algorithms import optimizers, schedules
+from sapflow.algorithms.tensors import Tensors
 from sapflow.algorithms.worker import RankState
 from sapflow.data.blocks import Manifest
 from sapflow.data.dealing import Share
 from sapflow.data.order import Orders, Piece
 from sapflow.data.sampler import Reader
-from sapflow.errors import CorruptObject, InputsChanged
+from sapflow.errors import CorruptObject, InputsChanged, SpecError
 from sapflow.messages.documents import Document
 from sapflow.messages.replies import DataReads
 from sapflow.messages.requests import Slice, TrainRequest
@@ -33,7 +35,7 @@ from sapflow.spec.training_job import TrainingJob
 from sapflow.tasks.torch.losses import TrainingLoss
 from sapflow.text import parse_json
 from sapflow.timing import Timing, anonymous_memory
-from sapflow.training.flat import FlatModel
+from sapflow.training.flat import FROZEN_CHANGED, FlatModel
 
 KEPT_JOBS = 8
 KEPT_BYTES = 32 << 20
@@ -74,7 +76,11 @@ class LoadedJob:
         self._held: tuple[str, ...] = ()
         self._base = aligned(len(self.model.output)) if self.facts.keeps_base else None
         self._tail = np.empty(0, np.float32)
-        self._integers = ""
+        self._raw = b""
+        self._held_frozen: tuple[str, ...] = ()
+        self._frozen_sum = 0
+        self.tensors = self.model.tensors
+        """The tensors as the loaded version counts their updates."""
         self.rank_state: RankState | None = None
         """None while a call changes it, so that a cancelled call leaves none."""
 
@@ -83,7 +89,9 @@ class LoadedJob:
         """Bytes of the model's vectors and of the data that is kept."""
         base = 0 if self._base is None else self._base.nbytes
         state = 0 if self.rank_state is None else self.rank_state.slots.nbytes
-        vectors = self.model.values.nbytes + self.model.output.nbytes + base + state
+        vectors = (
+            self.model.values.nbytes + self.model.output.nbytes + self.model.frozen.nbytes + base + state
+        )
         return vectors + self.reader.cached_bytes
 
     def data_reads(self) -> DataReads:
@@ -98,6 +106,7 @@ class LoadedJob:
             parameters=count,
             averaged=len(self.model.output) - count,
             block=optimizers.block_size(count),
+            frozen=len(self.model.frozen),
         )
 
     @property
@@ -181,14 +190,36 @@ class LoadedJob:
             self._held = ()
             target = self._base if self._base is not None else values
             metadata = contribution.read_range(self.store, parts, 0, sizes.total, target)
-            self._integers = metadata.get("integers", "")
+            self.tensors = Tensors.from_metadata(metadata)
+            self._raw = base64.b64decode(metadata.get("raw", ""))
             self._tail = target[count:].copy() if self._base is None else target[count:]
             self._held = name
         if self._base is not None:
             np.copyto(values, self._base[: len(values)])
         else:
             np.copyto(values[count:], self._tail)
-        self.model.load_integers(self._integers)
+        self.model.hold_raw(self._raw)
+        self._hold_frozen(parts, sizes)
+
+    def _hold_frozen(self, parts: list[Part], sizes: Sizes) -> None:
+        """Load the parameters without gradients, which all versions share, unless they are loaded already."""
+        name = tuple(part.key for part in parts if part.start >= sizes.total)
+        if name != self._held_frozen:
+            self._held_frozen = ()
+            contribution.read_range(self.store, parts, sizes.total, sizes.whole, self.model.frozen)
+            self._frozen_sum = self.model.frozen_sum()
+            self._held_frozen = name
+
+    def check_frozen(self) -> None:
+        """Raises SpecError if the model's own code has changed parameters without gradients, which nobody carries."""
+        if self._held_frozen and self.model.frozen_sum() != self._frozen_sum:
+            self._held_frozen = ()
+            raise SpecError([("spec.model", FROZEN_CHANGED)])
+
+    @property
+    def buffers_before(self) -> np.ndarray:
+        """The loaded version's averaged buffers, float32 [B], unchanged by training."""
+        return self._tail[: len(self.model.values) - self.model.parameters]
 
     @property
     def base(self) -> np.ndarray:

@@ -4,6 +4,7 @@ The loop over a rank's micro-batches is in this file; what is made of them is th
 (`sapflow.algorithms.*.worker`). What is written depends only on the request.
 """
 
+import base64
 from importlib import import_module
 
 import numpy as np
@@ -16,8 +17,8 @@ from sapflow.errors import InputsChanged, InvocationError, SpecError
 from sapflow.messages.replies import InitializeReply, TrainReply
 from sapflow.messages.requests import InitializeRequest, TrainRequest
 from sapflow.objects import contribution, keys, safetensor
-from sapflow.objects.contribution import Sums
 from sapflow.objects.stores.protocol import Store
+from sapflow.objects.sums import Sums
 from sapflow.quantities import structure
 from sapflow.records.numerics import NUMERICS
 from sapflow.timing import Timing
@@ -47,8 +48,7 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
     for row, slot in enumerate(loaded.slots if loaded.facts.averaged_state else ()):
         start = len(model.values) + row * sizes.parameters
         vector[start : start + sizes.parameters] = optimizers.initial(loaded.settings, slot)
-    metadata = Sums(0, {}, model.dump_integers()).to_metadata()
-    del metadata["weight"]
+    metadata = model.tensors.to_metadata() | {"raw": base64.b64encode(model.raw()).decode()}
     if loaded.modules or started_from is not None:
         metadata[_CODE] = keys.digest([loaded.modules, started_from], 32)
     try:
@@ -59,6 +59,8 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
         for key, (start, stop) in zip(request.outputs, ranges, strict=True):
             if not store.create(key, contribution.encode(vector[start:stop], metadata), durable=True):
                 _refuse_another_model(store, key, stop - start, metadata.get(_CODE))
+        if sizes.frozen:
+            store.create(request.frozen_output, contribution.encode(model.frozen, {}), durable=True)
     return InitializeReply(
         done=True,
         sizes=sizes,
@@ -120,6 +122,7 @@ def _contribute(
             return TrainReply(done=False, cursor=key, data=loaded.data_reads(), **timing.report())
         work.compute(micro, timing)
     vector, sums = work.finish()
+    loaded.check_frozen()
     metadata = sums.to_metadata()
     with timing.phase("write"):
         if request.state_output is not None:

@@ -438,8 +438,17 @@ def test_a_loss_that_is_not_finite_fails_the_job_with_its_last_good_step(
     assert re.search(r"state +Failed\n", status.out)
     assert "NotFinite: step 2" in status.out
     skipping = write_job(tmp_path / "skip.yaml", **changes, algorithm_onNaN="Skip")
-    skipped = run("run", "--max-instances", 1, skipping, "--store", store, "--json")
-    assert (skipped.code, skipped.json["version"]) == (0, 4)
+    refused(
+        run("run", "--max-instances", 1, skipping, "--store", store, "--quiet"),
+        "has failed (TooManySkipped)",
+        "more than the 1 of spec.limits.skippedSteps (a tenth of the job's 4, where it is left out)",
+        code=1,
+    )
+    more = write_job(tmp_path / "more.yaml", **changes, algorithm_onNaN="Skip", limits={"skippedSteps": 3})
+    skipped = run("run", "--max-instances", 1, more, "--store", store, "--json")
+    assert (skipped.code, skipped.json["version"], skipped.json["skippedSteps"]) == (0, 4, 3)
+    assert re.search(r"skipped +3 steps", shell("status", more, "--store", store).out)
+    skipping = more
     tried = shell("predict", skipping, "--store", store)
     refused(tried, "the model gives outputs that are not finite numbers: its training diverged")
 

@@ -171,7 +171,9 @@ def _samples_used(commits: Iterator[Commit], simulation: Simulation, *, epochs: 
 
 
 def test_a_contribution_that_is_not_finite_is_left_out_and_accounted_for(places: Places) -> None:
-    place = places.place(job(1, optimizer_learningRate=1e30, algorithm_onNaN="Skip"))
+    place = places.place(
+        job(1, optimizer_learningRate=1e30, algorithm_onNaN="Skip", limits_skippedSteps=1000)
+    )
     Simulation(place).run()
     assert_every_contribution_once(place)
     assert any(one.skipped for commit in place.commits() for one in commit.applied)

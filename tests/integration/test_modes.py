@@ -137,6 +137,7 @@ class TestNotFinite:
                 model_entrypoint="helpers.models:brittle",
                 model_args={"limit": 2.3},
                 algorithm_onNaN="Skip",
+                limits_skippedSteps=8,
                 algorithm_steps=8,
                 data_batchSize=2,
                 merge_shards=1,
@@ -153,6 +154,7 @@ class TestNotFinite:
             assert commit.updates == before.updates
             assert commit.cursor != before.cursor
         assert commits[-1].updates == 8 - len(skipped)
+        assert commits[-1].skips == len(skipped)
         assert all(np.isfinite(value).all() for value in Reference(place).result().values())
         kept = [name for name in place.listing() if name.startswith(("params", "optimizer", "work"))]
         assert len(kept) == 2
@@ -160,6 +162,7 @@ class TestNotFinite:
     def test_skipping_is_the_same_with_shards_and_after_a_crash(self, places: Places) -> None:
         changes: dict[str, Any] = {
             "algorithm_onNaN": "Skip",
+            "limits_skippedSteps": 100,
             "optimizer_learningRate": 1e30,
             "model_args": {"hidden": [32, 32]},
         }

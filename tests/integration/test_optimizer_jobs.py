@@ -264,6 +264,7 @@ class TestPlateau:
         place, _, _ = trained(
             places,
             algorithm={"steps": 6, "seed": 3, "onNaN": "Skip"},
+            limits_skippedSteps=6,
             optimizer={
                 "name": "SGD",
                 "learningRate": 1e30,

@@ -232,7 +232,7 @@ def _of_training(progress: Progress) -> dict[str, Any]:
     if commit is not None:
         measured = commit.measured
         figures = _shown({"loss": measured.loss, "accuracy": measured.accuracy})
-        found |= {"epoch": commit.cursor.epoch, **figures}
+        found |= {"epoch": commit.cursor.epoch, **figures, "skippedSteps": commit.skips}
     if progress.evaluated is not None:
         found |= _shown(held_out(progress.evaluated[1]))
     return found

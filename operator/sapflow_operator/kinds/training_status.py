@@ -54,6 +54,7 @@ _PROGRESS = {
     "steps": INTEGER,
     "epoch": INTEGER,
     "percent": NUMBER,
+    "skippedSteps": INTEGER,
     "loss": NUMBER,
     "accuracy": NUMBER,
     "validationLoss": NUMBER,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sapflow.algorithms.worker import AlgorithmWorker
-from sapflow.objects.contribution import Sums
+from sapflow.objects.sums import Sums
 from sapflow.quantities.batches import micro_batches
 
 
@@ -19,7 +19,7 @@ class Worker(AlgorithmWorker):
         vectors.collect_buffers()
         trained = vectors.parameters
         np.multiply(vectors.values[trained:], np.float32(self.samples), out=vectors.output[trained:])
-        return vectors.output, self.sums(self.samples)
+        return vectors.output, self.sums(self.samples, 1, vectors.used().astype(np.int64))
 
     def state(self) -> list[np.ndarray]:
         self.vectors.collect_buffers()

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sapflow.algorithms import optimizers
+from sapflow.algorithms import optimizers, tensors
 from sapflow.algorithms.worker import AlgorithmWorker, Engine, RankState
 from sapflow.messages.requests import TrainRequest
 from sapflow.objects import contribution
-from sapflow.objects.contribution import Sums
 from sapflow.objects.stores.protocol import Store
+from sapflow.objects.sums import Sums
 from sapflow.quantities.batches import micro_batches
 from sapflow.timing import Timing
 
@@ -24,6 +24,10 @@ class Worker(AlgorithmWorker):
         """Of ranks with a state of their own: the number of local steps taken before."""
         self._kept, engine.rank_state = engine.rank_state, None
         self.slots = self._first_slots()
+        averaged = engine.facts.averaged_state
+        self._base_missed = engine.tensors.missed if averaged else np.zeros_like(engine.tensors.missed)
+        self.missed = self._base_missed.copy()
+        """In how many updates each tensor had no gradient, int64 [tensors]: it has a number of updates of its own."""
 
     def _first_slots(self) -> np.ndarray:
         """The optimiser's state to begin with, float32 [slots, P], to be changed in place."""
@@ -57,14 +61,23 @@ class Worker(AlgorithmWorker):
         scale = optimizers.clip_scale(norms, samples, engine.clip_norm)
         np.multiply(gradient, np.float32(scale / samples), out=gradient)
         step = request.schedule_step + local_step
+        number = (step if engine.facts.averaged_state else self.taken + local_step) + 1
+        used = vectors.used()
+        numbers = None
+        if self.missed.any() or not used.all():
+            numbers = tensors.ranges(
+                vectors.stops, np.where(used, number - self.missed, 0), 0, vectors.parameters
+            )
+        self.missed += ~used
         optimizers.apply(
             engine.settings,
             params=vectors.values[: vectors.parameters],
             grads=gradient,
             state=list(self.slots),
             learning_rate=engine.learning_rate(request, step),
-            step=(step if engine.facts.averaged_state else self.taken + local_step) + 1,
+            step=number,
             grouping=engine.grouping,
+            numbers=numbers,
         )
         vectors.zero_gradient()
 
@@ -78,17 +91,20 @@ class Worker(AlgorithmWorker):
         np.multiply(vectors.values[count:], weight, out=output[count:held])
         if self.engine.facts.averaged_state:
             np.multiply(self.slots.reshape(-1), weight, out=output[held:])
-        return output, self.sums(self.samples)
+        if not self.engine.facts.averaged_state:
+            return output, self.sums(self.samples)
+        taken = -(-self.samples // self.batch)
+        return output, self.sums(self.samples, taken, taken - (self.missed - self._base_missed))
 
     def state(self) -> list[np.ndarray]:
         self.vectors.collect_buffers()
         return [self.vectors.gradient, self.vectors.values, self.slots]
 
     def cursor_metadata(self) -> dict[str, str]:
-        return {"taken": str(self.taken)}
+        return {"steps": str(self.taken), "missed": tensors.counted(self.missed)}
 
     def take_cursor_metadata(self, metadata: Mapping[str, str]) -> None:
-        self.taken = int(metadata.get("taken", 0))
+        self.taken, self.missed = int(metadata["steps"]), tensors.read_counted(metadata["missed"])
 
     @property
     def state_bytes(self) -> int:
@@ -96,12 +112,14 @@ class Worker(AlgorithmWorker):
 
     def take_state(self, store: Store, key: str) -> None:
         if self._kept is not None and self._kept.key == key:
-            self.taken = self._kept.taken
+            self.taken, self.missed = self._kept.taken, self._kept.missed
             return
         metadata = contribution.read_vector(store, key, self.slots.reshape(-1))
-        self.taken = int(metadata["taken"])
+        self.taken, self.missed = int(metadata["taken"]), tensors.read_counted(metadata["missed"])
 
     def keep_state(self, store: Store, key: str) -> None:
         taken = self.taken + -(-self.samples // self.batch)
-        store.create(key, contribution.encode(self.slots.reshape(-1), {"taken": str(taken)}), durable=True)
-        self.engine.rank_state = RankState(key, self.slots, taken)
+        metadata = {"taken": str(taken), "missed": tensors.counted(self.missed)}
+        # Where another writer was first, its object counts, so that this instance keeps none of its own.
+        if store.create(key, contribution.encode(self.slots.reshape(-1), metadata), durable=True):
+            self.engine.rank_state = RankState(key, self.slots, taken, self.missed)

@@ -1,6 +1,6 @@
 """The update of a vector: the registry of optimisers' rules, and the loop over ranges and blocks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +9,7 @@ from sapflow.algorithms.hyperparameters import OptimizerSettings
 from sapflow.algorithms.optimizers import adagrad, adam, lamb, lion, rmsprop, sgd
 from sapflow.algorithms.optimizers.groups import Group, Grouping
 from sapflow.algorithms.optimizers.norms import norm
-from sapflow.algorithms.optimizers.rule import BLOCK, Float32, Rule, add_scaled
+from sapflow.algorithms.optimizers.rule import BLOCK, Float32, Rule, Update, add_scaled
 
 RULES: Mapping[str, Rule] = {
     **sgd.RULES,
@@ -40,12 +40,16 @@ def apply(
     learning_rate: float,
     step: int,
     grouping: Grouping | None = None,
-) -> None:
+    numbers: Sequence[tuple[int, int]] | None = None,
+) -> bool:
     """Update `params` and `state`, both [n], in place; `grads` [n] is overwritten.
 
     `step` is the number of this update, from 1. `grouping` divides the vector into ranges with their own weight decay
-    and learning rate; None means a single range with `settings`. The additional memory is one block, whatever n.
-    Raises ValueError if vectors have wrong lengths or types, or the state is not this optimiser's.
+    and learning rate; None means a single range with `settings`. `numbers` are (stop, number) of consecutive ranges
+    with a number of their own in place of `step`; a range with the number 0 has no gradient and is left as it is. The
+    additional memory is two blocks, whatever n.
+    Returns whether everything that was updated is finite. Raises ValueError if vectors have wrong lengths or types, or
+    the state is not this optimiser's.
     """
     names = slots(settings)
     if len(state) != len(names):
@@ -61,24 +65,46 @@ def apply(
         raise ValueError(
             f"the parameter ranges are of {grouping.size} elements, the vector has {params.size}"
         )
-    rule = RULES[settings.name]
-    updates = [
-        rule.update(replace(settings, weight_decay=group.weight_decay), learning_rate * group.factor, step)
-        for group in grouping.groups
-    ]
-    scratch = np.empty(min(BLOCK, params.size), np.float32)
-    begin = 0
-    # The caller has checked for NaN; a local step that overflows is detected by the next check.
+    if numbers is not None and params.size and (not numbers or numbers[-1][0] != params.size):
+        raise ValueError(f"the ranges of update numbers do not end at {params.size}")
+    updates: dict[tuple[int, int], Update] = {}
+    scratch, flags = np.empty(min(BLOCK, params.size), np.float32), np.empty(min(BLOCK, params.size), bool)
+    begin, finite = 0, True
+    # The caller has checked the gradient for NaN; an update that overflows is told by the result.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for end, index in grouping.ranges:
-            for start in range(begin, end, BLOCK):
+        for end, index, number in _cut(grouping.ranges, numbers, step):
+            group = grouping.groups[index]
+            rate = learning_rate * group.factor
+            if number and (index, number) not in updates:
+                own = replace(settings, weight_decay=group.weight_decay)
+                updates[index, number] = RULES[settings.name].update(own, rate, number)
+            for start in range(begin, end, BLOCK) if number else ():
                 cut = slice(start, min(start + BLOCK, end))
-                p = params[cut]
-                updates[index](p, grads[cut], [vector[cut] for vector in state], scratch[: p.size])
-            if settings.layerwise:
-                rate = learning_rate * grouping.groups[index].factor
+                blocks = [params[cut], *(vector[cut] for vector in state)]
+                size = cut.stop - start
+                updates[index, number](blocks[0], grads[cut], blocks[1:], scratch[:size])
+                finite = finite and all(np.isfinite(each, out=flags[:size]).all() for each in blocks)
+            if settings.layerwise and number:
                 _take_step(params[begin:end], grads[begin:end], rate, scratch)
+                finite = finite and bool(np.isfinite(params[begin:end]).all())
             begin = end
+    return finite
+
+
+def _cut(
+    ranges: Sequence[tuple[int, int]], numbers: Sequence[tuple[int, int]] | None, step: int
+) -> Iterator[tuple[int, int, int]]:
+    """(stop, group, number of the update) of the ranges in which neither changes."""
+    if numbers is None:
+        yield from ((stop, group, step) for stop, group in ranges)
+        return
+    at = begin = 0
+    for stop, group in ranges:
+        while begin < stop:
+            end, number = numbers[at]
+            begin = min(end, stop)
+            yield begin, group, number
+            at += end <= stop
 
 
 def _take_step(params: Float32, update: Float32, learning_rate: float, scratch: Float32) -> None:

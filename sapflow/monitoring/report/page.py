@@ -82,6 +82,7 @@ def _header(facts: Facts) -> str:
         ("cold starts", f"{account.cold_starts:,}"),
         ("retries", f"{account.retries:,}"),
         ("hedges", f"{account.hedges:,}"),
+        *([("skipped, not finite", f"{last.skips:,}")] if last.skips else []),
     ]
     boxes = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in tiles)
     said = ""

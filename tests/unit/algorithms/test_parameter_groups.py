@@ -44,7 +44,7 @@ def test_without_groups_parameters_are_treated_alike_and_a_layerwise_optimizer_k
 
 def test_buffers_and_integers_have_no_group() -> None:
     entries = [*MODEL, *({**one, "offset": 23} for one in layout(("norm.mean", 5), kind="buffer"))]
-    found = resolve([Asked(("*.weight",))], [*entries, *layout(("count", 1), kind="integer")], ADAMW)
+    found = resolve([Asked(("*.weight",))], [*entries, *layout(("count", 1), kind="raw")], ADAMW)
     assert found is not None
     assert found.size == 23
 

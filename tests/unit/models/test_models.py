@@ -242,11 +242,11 @@ def test_a_factory_that_will_not_do_is_answered_with_why(
 
 def test_facts_count_buffers_and_see_batch_statistics_and_dropout() -> None:
     plain = describe(made("mlp", CASE_A, outputs=1), (20,))
-    assert (plain.float_buffers, plain.integer_buffers) == (0, 0)
+    assert (plain.float_buffers, plain.other_buffers) == (0, 0)
     assert not plain.has_batch_statistics
     assert not plain.has_dropout
     rich = describe(made("mlp", CASE_A | {"batchNorm": True, "dropout": 0.1}, outputs=1), (20,))
-    assert (rich.float_buffers, rich.integer_buffers) == (1000, 5)
+    assert (rich.float_buffers, rich.other_buffers) == (1000, 5)
     assert rich.has_batch_statistics
     assert rich.has_dropout
 
