@@ -23,6 +23,7 @@ from sapflow.messages.headers import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
 from sapflow.messages.replies import FunctionReply
 from sapflow.objects.stores.cell import CellStore
 from sapflow.objects.stores.protocol import Store
+from sapflow.tracebacks import own_traceback, raised
 from sapflow_functions.metrics import Metrics
 from sapflow_functions.runner import Context, Handler, Runner
 
@@ -71,6 +72,10 @@ NOT_CONFIGURED = Answer.error(
     "the process of this container was started anew, and only `/init` tells it its store; send the request again",
     retryable=True,
 )
+
+
+MOST_TRACEBACK = 4096
+"""Characters of a traceback in an answer."""
 
 
 class Function:
@@ -267,5 +272,6 @@ def translate(error: Exception) -> Answer:
     if isinstance(error, MemoryError):
         return Answer.error(500, "OutOfMemory", f"an allocation failed: {error}", expected=False)
     logs.event(logger, logging.ERROR, "unexpected error", error=True)
-    message = f"unexpected {type(error).__name__}: {error}; see the function's log"
+    # The first line stands for itself: where only one line is shown, the traceback is cut off.
+    message = f"{raised(error)}\n{own_traceback(error)[-MOST_TRACEBACK:]}"
     return Answer.error(500, "Internal", message, expected=False)

@@ -152,6 +152,7 @@ def decode(content: memoryview, name: str, entrypoints: Iterable[str] = ()) -> P
             inputs=about.inputs,
             outputs=about.outputs,
             tensors=tensors,
+            env=about.model.env,
         )
         return Predictor(about, network)
     except CorruptObject as error:

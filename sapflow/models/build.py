@@ -1,7 +1,9 @@
 """Builds the torch module that the spec's `model` names: a built-in one, or that of the user's factory."""
 
 import inspect
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,21 +38,36 @@ def build(
     inputs: tuple[int, ...],
     outputs: int,
     seed: int,
+    env: Mapping[str, str] | None = None,
 ) -> nn.Module:
     """A float32 network for samples of shape `inputs`, in training mode, initialised from `seed` alone.
 
     A name with a colon is `package.module:factory`. The factory is called with `args`, and with `inputs` and
-    `outputs` if its signature has them. The state of torch's global generator is restored; a factory that uses
-    other generators must seed them itself.
+    `outputs` if its signature has them, while the environment variables `env` are set. The state of torch's global
+    generator is restored; a factory that uses other generators must seed them itself.
     Raises SpecError: unknown name or argument, no such module or factory, not a float32 nn.Module.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _environment(env or {}):
         torch.default_generator.manual_seed(seed)
         if ":" in name_or_entrypoint:
             model = _checked(_call(name_or_entrypoint, args, inputs, outputs), name_or_entrypoint)
         else:
             model = _built_in(name_or_entrypoint, args, inputs, outputs)
     return model.train()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _built_in(name: str, args: Mapping[str, Any], inputs: tuple[int, ...], outputs: int) -> nn.Module:

@@ -13,7 +13,12 @@ _SAMPLES = 2
 
 
 def forward_flops(
-    name_or_entrypoint: str, args: Mapping[str, Any], *, inputs: tuple[int, ...], outputs: int
+    name_or_entrypoint: str,
+    args: Mapping[str, Any],
+    *,
+    inputs: tuple[int, ...],
+    outputs: int,
+    env: Mapping[str, str] | None = None,
 ) -> int:
     """Floating-point operations of matrix products, convolutions and attention in a forward pass, per sample.
 
@@ -22,7 +27,7 @@ def forward_flops(
     """
     own = ":" in name_or_entrypoint
     with torch.random.fork_rng(devices=[]), nullcontext() if own else torch.device("meta"):
-        model = build(name_or_entrypoint, args, inputs=inputs, outputs=outputs, seed=0).eval()
+        model = build(name_or_entrypoint, args, inputs=inputs, outputs=outputs, seed=0, env=env).eval()
         device = next(model.parameters()).device
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             model(torch.zeros((_SAMPLES, *inputs), device=device))

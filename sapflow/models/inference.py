@@ -20,12 +20,13 @@ def restore(
     inputs: tuple[int, ...],
     outputs: int,
     tensors: Mapping[str, np.ndarray],
+    env: Mapping[str, str] | None = None,
 ) -> nn.Module:
     """The model with these weights, in evaluation mode.
 
     Raises SpecError if it cannot be built, and CorruptObject if the tensors are not its complete state.
     """
-    model = build(name_or_entrypoint, args, inputs=inputs, outputs=outputs, seed=0)
+    model = build(name_or_entrypoint, args, inputs=inputs, outputs=outputs, seed=0, env=env)
     try:
         model.load_state_dict({name: tensor_of(array) for name, array in tensors.items()})
     except RuntimeError as error:

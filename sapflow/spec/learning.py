@@ -11,6 +11,9 @@ MetricName = Annotated[str, StringConstraints(pattern=METRIC_PATTERN, max_length
 """Which there are depends on the data's task: it is asked when the data is known."""
 
 
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+
+
 class ClassWeightsSpec(Model):
     """Classification: what a sample's loss is multiplied by, by its class, or of several labels the loss of one that
     is there. The sum is divided by the number of samples, not of weights."""
@@ -49,6 +52,10 @@ class ModelSpec(Model):
         None,
         description="Patterns on the model's tensor names: only these are taken from `weights`, and the others start "
         "from the seed; each pattern must match one. Left out: all, and the file has no others.",
+    )
+    env: Annotated[dict[VariableName, str], Field(min_length=1, max_length=32)] | None = Field(
+        None,
+        description="Environment variables while your factory builds the model; functions have no others of yours.",
     )
     loss: Literal["CrossEntropy", "BinaryCrossEntropy", "MSE", "L1", "Huber"] | None = Field(
         None, description="The loss; left out: by the data's task and the number of outputs."

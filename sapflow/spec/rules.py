@@ -78,6 +78,12 @@ RULES: tuple[Rule, ...] = (
         "has(self.model.name) != has(self.model.entrypoint)",
     ),
     Rule(
+        "model.env",
+        "is for models by entrypoint: built-in ones read no environment variables; leave it out",
+        lambda spec: spec.model.env is None or spec.model.entrypoint is not None,
+        "!has(self.model.env) || has(self.model.entrypoint)",
+    ),
+    Rule(
         "model.image",
         "is for models by entrypoint, or lossEntrypoint: built-in ones run in Sapflow's own image; leave it out",
         lambda spec: (

@@ -113,7 +113,11 @@ def _facts(job: TrainingJob, manifest: Manifest) -> "tuple[ModelFacts, int]":
     model, task = job.spec.model, manifest.task_for()
     try_out(task, task.loss(model))
     return models.examine(
-        model.name or str(model.entrypoint), model.args, inputs=manifest.shape, outputs=manifest.outputs
+        model.name or str(model.entrypoint),
+        model.args,
+        inputs=manifest.shape,
+        outputs=manifest.outputs,
+        env=model.env,
     )
 
 
@@ -123,7 +127,11 @@ def forward_flops(job: TrainingJob, manifest: Manifest) -> int:
 
     model = job.spec.model
     return models.forward_flops(
-        model.name or str(model.entrypoint), model.args, inputs=manifest.shape, outputs=manifest.outputs
+        model.name or str(model.entrypoint),
+        model.args,
+        inputs=manifest.shape,
+        outputs=manifest.outputs,
+        env=model.env,
     )
 
 

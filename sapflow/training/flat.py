@@ -15,11 +15,6 @@ from sapflow.algorithms.tensors import Tensors
 from sapflow.errors import CorruptObject, SpecError
 from sapflow.objects.safetensor import aligned
 
-FROZEN_CHANGED = (
-    "changes parameters that have requires_grad=False while it trains, which no other instance would see: register "
-    "what the model changes itself as buffers, which are averaged"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -24,6 +24,7 @@ from sapflow.messages.documents import Document
 from sapflow.messages.replies import DataReads
 from sapflow.messages.requests import Slice, TrainRequest
 from sapflow.messages.vectors import Part, Sizes
+from sapflow.models.examine import FROZEN_CHANGED
 from sapflow.objects import contribution, keys
 from sapflow.objects.documents import read_document
 from sapflow.objects.safetensor import aligned
@@ -35,7 +36,7 @@ from sapflow.spec.training_job import TrainingJob
 from sapflow.tasks.torch.losses import TrainingLoss
 from sapflow.text import parse_json
 from sapflow.timing import Timing, anonymous_memory
-from sapflow.training.flat import FROZEN_CHANGED, FlatModel
+from sapflow.training.flat import FlatModel
 
 KEPT_JOBS = 8
 KEPT_BYTES = 32 << 20
@@ -59,6 +60,7 @@ class LoadedJob:
             inputs=manifest.shape,
             outputs=manifest.outputs,
             seed=self.seed,
+            env=spec.model.env,
         )
         self.facts = spec.algorithm.facts
         self.settings = job.optimizer_settings

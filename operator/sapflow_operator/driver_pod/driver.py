@@ -251,7 +251,8 @@ async def until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
 def leave_word(termination_log: Path, error: SapflowError) -> None:
     """Write the pod's termination message, which the operator reads."""
     version, model = (error.version, error.model) if isinstance(error, JobFailed) else (-1, None)
-    message = str(error)
+    # A traceback of the user's code is behind the first line, which names the code's last.
+    message = str(error).partition("\nTraceback ")[0]
     while len(word := _word(error.reason, message, version, model)) > _LONGEST_WORD:
         message = message[: len(message) * 3 // 4]
     with suppress(OSError):

@@ -78,6 +78,17 @@ def test_translates_what_a_handler_raises(
     assert (got, body["error"]["reason"], body["error"]["retryable"]) == (status, reason, retryable)
 
 
+def test_an_unexpected_error_is_told_in_one_line_with_the_user_s_traceback_behind_it(
+    function: FunctionProcess,
+) -> None:
+    _, body = function.invoke(op="fail", error="unexpected")
+    first, second, *rest = body["error"]["message"].splitlines()
+    assert first.startswith("ZeroDivisionError: ")
+    assert ".py, line " in first
+    assert second == "Traceback (most recent call last):"
+    assert not [line for line in rest if "sapflow_functions/calls.py" in line]
+
+
 def test_logs_an_unexpected_error_with_its_traceback_on_one_line(function: FunctionProcess) -> None:
     function.invoke(op="fail", error="unexpected", job="job-1", version=7, rank=2)
     lines = [json.loads(line) for line in function.log().splitlines() if line.startswith("{")]
