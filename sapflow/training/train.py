@@ -121,7 +121,8 @@ def _contribute(
                 work.save(store, key, micro)
             return TrainReply(done=False, cursor=key, data=loaded.data_reads(), **timing.report())
         work.compute(micro, timing)
-    vector, sums = work.finish()
+    with np.errstate(over="ignore", invalid="ignore"):
+        vector, sums = work.finish()
     loaded.check_frozen()
     metadata = sums.to_metadata()
     with timing.phase("write"):
