@@ -15,8 +15,8 @@ from sapflow.messages.replies import InitializeReply, TrainReply
 from sapflow.messages.requests import InitializeRequest, TrainRequest
 from sapflow.messages.vectors import Sizes
 from sapflow.objects import contribution
-from sapflow.objects.sums import Sums
 from sapflow.objects.safetensor import aligned
+from sapflow.objects.sums import Sums
 from sapflow.quantities import structure
 from sapflow.records.numerics import NUMERICS
 from sapflow.timing import Timing

@@ -14,8 +14,8 @@ from bench.stores import MinioPlace, Place
 from sapflow.messages.refs import Ref
 from sapflow.messages.requests import MergeRequest
 from sapflow.objects import contribution
-from sapflow.objects.sums import Sums
 from sapflow.objects.stores.protocol import Store
+from sapflow.objects.sums import Sums
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 
 CHILDREN, MERGERS = 20, 4

@@ -37,7 +37,7 @@ def own_traceback(error: BaseException) -> str:
 def _is_ours(filename: str) -> bool:
     path = Path(filename)
     inside = path.parts
-    if filename.startswith("<"):
+    if filename.startswith("<") or "sapflow_functions" in inside:
         return True
     if "site-packages" in inside:
         rest = inside[inside.index("site-packages") + 1 :]

@@ -1,6 +1,5 @@
 """Examines a job's model before training: its sizes, and whether it fits the data."""
 
-import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -11,7 +10,7 @@ from torch.func import functional_call
 
 from sapflow.errors import SapflowError, SpecError
 from sapflow.models.build import build
-from sapflow.models.facts import ModelFacts, describe
+from sapflow.models.facts import ModelFacts, describe, refuse_nondeterministic
 from sapflow.tracebacks import raised
 
 _SAMPLES = 2
@@ -94,14 +93,8 @@ def _backward(model: torch.nn.Module, inputs: tuple[int, ...], field: str) -> No
             outputs = functional_call(model, state, (torch.zeros((_SAMPLES, *inputs)),))
             outputs.sum().backward()
     except RuntimeError as error:
-        found = re.match(r"(\S+) does not have a deterministic implementation", str(error))
-        if found is None:
-            raise
-        text = (
-            f"uses {found[1]}, which torch cannot compute so that repetitions give the same bits; training needs that. "
-            "MaxUnpool2d, for one, has no such backward pass: take Upsample or ConvTranspose2d"
-        )
-        raise SpecError([(field, text)]) from error
+        refuse_nondeterministic(error)
+        raise
     finally:
         torch.set_deterministic_debug_mode(mode)
     names = {name for name, each in model.named_parameters() if not each.requires_grad}

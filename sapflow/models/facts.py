@@ -1,5 +1,6 @@
 """Sizes of a network, which `sapflow validate` compares with the memory of a worker."""
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -91,6 +92,18 @@ def _activations(model: nn.Module, inputs: tuple[int, ...]) -> int:
         with torch.random.fork_rng(devices=[]), saved_tensors_hooks(pack, lambda tensor: tensor):
             functional_call(model, stand_ins, (samples,))
     except (RuntimeError, ValueError, IndexError) as error:
+        refuse_nondeterministic(error)
         shape = " × ".join(map(str, inputs))
         raise SpecError([("spec.model", f"does not take samples of shape {shape}: {error}")]) from error
     return -(-sum(saved.values()) // (4 * _PROBE_SAMPLES))
+
+
+def refuse_nondeterministic(error: Exception) -> None:
+    """Raise SpecError if torch has no deterministic implementation of what it was asked for."""
+    found = re.match(r"(\S+) does not have a deterministic implementation", str(error))
+    if found is not None:
+        text = (
+            f"uses {found[1]}, which torch cannot compute so that repetitions give the same bits; training needs that. "
+            "MaxUnpool2d, for one, has no such backward pass: take Upsample or ConvTranspose2d"
+        )
+        raise SpecError([("spec.model", text)]) from error

@@ -96,6 +96,8 @@ def test_what_gets_no_gradient_is_left_alone_as_by_torch(places: Places, name: s
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("state", ["Average", "Keep", "Reset"])
 def test_local_steps_count_the_updates_of_each_tensor(places: Places, name: str, state: str) -> None:
+    if (name, state) == ("SGD", "Keep"):
+        pytest.skip("SGD has no state to keep")
     local = 7
     changes: dict[str, Any] = {
         "algorithm_localSteps": local,
@@ -190,7 +192,10 @@ class TestBuffers:
             nn.functional.cross_entropy(module(features), targets).backward()
             optimizer.step()
         np.testing.assert_allclose(
-            plain.result()["linear.weight"], module.linear.weight.detach().numpy(), rtol=2e-5, atol=2e-5
+            load(simulation.place.result())["linear.weight"].numpy(),
+            module.linear.weight.detach().numpy(),
+            rtol=2e-5,
+            atol=2e-5,
         )
 
     @pytest.mark.parametrize("shards", [1, 2])
