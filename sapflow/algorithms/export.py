@@ -30,9 +30,9 @@ def file_of(
     store: Store, request: ExportRequest, workspace: Workspace, timing: Timing
 ) -> list[bytes | memoryview]:
     """The parts of the file of a version's named tensors. Raises ObjectMissing where the version is not kept."""
-    vector = workspace.buffer("sum", request.sizes.whole)
+    vector = workspace.buffer("sum", request.sizes.with_frozen)
     with timing.phase("read"):
-        metadata = contribution.read_range(store, request.params, 0, request.sizes.whole, vector)
+        metadata = contribution.read_range(store, request.params, 0, request.sizes.with_frozen, vector)
     raw = np.frombuffer(base64.b64decode(metadata.get("raw", "")), np.uint8)
     arrays: dict[str, np.ndarray] = {}
     for entry in request.layout:

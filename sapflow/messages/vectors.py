@@ -32,6 +32,6 @@ class Sizes(Message):
         return self.parameters + self.averaged
 
     @property
-    def whole(self) -> int:
+    def with_frozen(self) -> int:
         """The number of all values of a version."""
         return self.total + self.frozen

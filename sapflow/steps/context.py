@@ -267,7 +267,7 @@ def shard_parts(sizes: Sizes, shards: int, names: list[str]) -> list[Part]:
 
 def frozen_part(prefix: str, ident: str, sizes: Sizes) -> list[Part]:
     """The object of the parameters without gradients, if the model has any; `ident` is version 0's."""
-    part = Part(key=keys.frozen(prefix, ident), start=sizes.total, stop=sizes.whole)
+    part = Part(key=keys.frozen(prefix, ident), start=sizes.total, stop=sizes.with_frozen)
     return [part] if sizes.frozen else []
 
 

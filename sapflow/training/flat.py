@@ -153,7 +153,8 @@ class FlatModel:
     def used(self) -> np.ndarray:
         """Of each trained tensor with elements, whether a backward pass has added to its gradient, bool [tensors]."""
         added = (self._gradients[i][1]._version != self._seen[i] for i in self._counted)
-        return self._used | np.fromiter(added, bool, len(self._used))
+        used: np.ndarray = self._used | np.fromiter(added, bool, len(self._used))
+        return used
 
     def note_used(self, used: np.ndarray) -> None:
         """Count tensors as used that were so before a cursor."""

@@ -208,7 +208,7 @@ class LoadedJob:
         name = tuple(part.key for part in parts if part.start >= sizes.total)
         if name != self._held_frozen:
             self._held_frozen = ()
-            contribution.read_range(self.store, parts, sizes.total, sizes.whole, self.model.frozen)
+            contribution.read_range(self.store, parts, sizes.total, sizes.with_frozen, self.model.frozen)
             self._frozen_sum = self.model.frozen_sum()
             self._held_frozen = name
 

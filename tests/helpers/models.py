@@ -83,6 +83,7 @@ class Buffers(nn.Module):
     """A linear layer with a mask that holds infinities, constants of float32, and a buffer of every other type."""
 
     mask: Tensor
+    mean: Tensor
     turned: Tensor
     seen: Tensor
 

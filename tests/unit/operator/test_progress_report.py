@@ -174,7 +174,8 @@ def test_every_field_it_reports_is_one_that_the_crd_declares(tmp_path: Path) -> 
         reporter.begin(extent())
         reporter.planned(Plan(structure=(1, 2, 4), shards=1), FORECAST)
         for version in range(8):
-            reporter.committed(commit(version, loss=0.5, accuracy=0.5))
+            one = commit(version, loss=0.5, accuracy=0.5)
+            reporter.committed(one.model_copy(update={"skips": 1}))
         reporter.evaluated(6, {"loss": 0.5, "accuracy": 0.5, "auc": 0.5})
         reporter.finished(OUTCOME)
         return reporter.fields()

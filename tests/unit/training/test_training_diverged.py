@@ -27,7 +27,7 @@ def failed(places: Places, **changes: Any) -> tuple[JobFailed, Place]:
 
 
 def weights(place: Place, commit: Commit) -> np.ndarray:
-    vector = np.empty(commit.sizes.whole, np.float32)
+    vector = np.empty(commit.sizes.with_frozen, np.float32)
     contribution.read_range(place.store, commit.params, 0, len(vector), vector)
     return vector
 
