@@ -433,8 +433,8 @@ class _Walk:
             await self._keeper.record_checkpoint(old)
             raise JobFailed(
                 f"step {new.version}: the loss or gradient is not finite, or the updated weights are not; version "
-                f"{old.version} is the last good checkpoint (`sapflow export` gives its model, in a cluster status.checkpoint.uri). Lower "
-                "spec.optimizer.learningRate or set spec.optimizer.clipNorm; "
+                f"{old.version} is the last good checkpoint (`sapflow export` gives its model, in a cluster "
+                "status.checkpoint.uri). Lower spec.optimizer.learningRate or set spec.optimizer.clipNorm; "
                 "spec.algorithm.onNaN: Skip leaves such steps out",
                 reason="NotFinite",
                 version=old.version,
