@@ -7,11 +7,10 @@ import pytest
 import torch
 from helpers.jobs import Place, Places, Simulation, tiny_job
 from helpers.models import Buffers
-from helpers.reference import OPTIMIZERS, Reference
+from helpers.reference import OPTIMIZERS, Reference, split
 from safetensors.torch import load
 from torch import nn
 
-from sapflow.data.sampler import split
 from sapflow.errors import JobFailed
 
 WORKERS, BATCH, STEPS, DECAY = 4, 8, 11, 0.1
