@@ -20,6 +20,7 @@ from sapflow.driver.memory_search import MemorySearch
 from sapflow.driver.plans import Environment, Planning
 from sapflow.driver.plateau import Plateau
 from sapflow.driver.repeats import StepRepeats
+from sapflow.driver.skips import count_skips
 from sapflow.driver.sweep import sweep_up
 from sapflow.errors import AlteredObject, JobFailed, SapflowError
 from sapflow.messages.documents import Document
@@ -441,8 +442,7 @@ class _Walk:
             )
         if self._memory_search is not None:
             new = self._memory_search.next(old, new)
-        skips = (old.skips or 0) + new.newly_skipped
-        await self._check_skips(old, new, skips)
+        skips = await count_skips(self._context, self._keeper, old, new)
         known = {"kept": self._keeper.kept, "judged": self._evaluations.judged, "skips": skips or None}
         changes = {**known, **await self._planned_anew(old, new)}
         if algorithm.plateau is not None:
@@ -494,28 +494,6 @@ class _Walk:
         self._algorithm.settle(commit, plan)
         self._keeper.hold(commit, "workers")
         self._keeper.release_all_but(self._algorithm.held_versions() | {commit.version}, "workers")
-
-    async def _check_skips(self, old: Commit, new: Commit, skips: int) -> None:
-        """Stop with a checkpoint if too many steps were not finite, or all steps of the job."""
-        spec, extent = self._context.job.spec, self._context.extent
-        limit, allowed = spec.limits.skipped_steps, extent.skips(spec.limits.skipped_steps)
-        every = new.updates == 0 and extent.done(new) >= extent.total
-        if not new.skipped or (skips <= allowed and not every):
-            return
-        what = "contributions" if extent.facts.counts_ranks else "steps"
-        said = "" if limit is not None else f" (a tenth of the job's {extent.total:,}, where it is left out)"
-        why = (
-            f"more than the {allowed:,} of spec.limits.skippedSteps{said}"
-            if skips > allowed
-            else "which is all"
-        )
-        await self._keeper.record_checkpoint(old)
-        raise JobFailed(
-            f"step {new.version}: {skips:,} {what} were not finite and left out, {why}; version {old.version} is the "
-            "last good checkpoint. Lower spec.optimizer.learningRate or set spec.optimizer.clipNorm",
-            reason="TooManySkipped",
-            version=old.version,
-        )
 
     async def _check_limits(self) -> None:
         """Stop with a checkpoint if the budget is spent."""
