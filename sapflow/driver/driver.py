@@ -430,16 +430,6 @@ class _Walk:
                     await self._check_limits()
                 raise failure from None
             new = standing
-        if new.skipped and self._context.job.spec.algorithm.on_nan == "Fail":
-            await self._keeper.record_checkpoint(old)
-            raise JobFailed(
-                f"step {new.version}: the loss or gradient is not finite, or the updated weights are not; version "
-                f"{old.version} is the last good checkpoint (`sapflow export` gives its model, in a cluster "
-                "status.checkpoint.uri). Lower spec.optimizer.learningRate or set spec.optimizer.clipNorm; "
-                "spec.algorithm.onNaN: Skip leaves such steps out",
-                reason="NotFinite",
-                version=old.version,
-            )
         if self._memory_search is not None:
             new = self._memory_search.next(old, new)
         skips = await count_skips(self._context, self._keeper, old, new)
