@@ -1,4 +1,4 @@
-"""The driver's only right in the cluster: to report the progress of its own job."""
+"""The driver's rights in the cluster: to report the progress of its own job, and to know where its functions are."""
 
 from typing import Any
 
@@ -18,6 +18,12 @@ def build(wanted: Wanted) -> dict[str, Any]:
                 "resources": [f"{wanted.resource.plural}/status"],
                 "resourceNames": [wanted.name],
                 "verbs": ["patch"],
-            }
+            },
+            # RBAC cannot restrict a list to some labels. Slices hold addresses of pods and nothing secret.
+            {
+                "apiGroups": ["discovery.k8s.io"],
+                "resources": ["endpointslices"],
+                "verbs": ["list", "watch"],
+            },
         ],
     }

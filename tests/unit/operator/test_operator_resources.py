@@ -120,14 +120,26 @@ def test_the_operator_holds_every_right_that_it_gives_to_a_driver() -> None:
             assert {(rule["apiGroups"][0], resource, verb) for verb in rule["verbs"]} <= held
 
 
-def test_a_driver_may_report_its_own_jobs_status_and_nothing_else() -> None:
-    (rule,) = role.build(wanted())["rules"]
-    assert rule == {
-        "apiGroups": ["sapflow.dev"],
-        "resources": ["trainingjobs/status"],
-        "resourceNames": ["digits"],
-        "verbs": ["patch"],
-    }
+def test_a_driver_may_report_its_own_jobs_status_and_see_where_functions_are_and_nothing_else() -> None:
+    assert role.build(wanted())["rules"] == [
+        {
+            "apiGroups": ["sapflow.dev"],
+            "resources": ["trainingjobs/status"],
+            "resourceNames": ["digits"],
+            "verbs": ["patch"],
+        },
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+    ]
+
+
+def test_drivers_call_through_the_activator_where_the_chart_says_so() -> None:
+    def variables(direct: bool) -> list[dict[str, Any]]:
+        settings = wanted().settings.model_copy(update={"direct_calls": direct})
+        pod = driver_job.build(replace(wanted(), settings=settings))["spec"]["template"]["spec"]
+        return [each for each in pod["containers"][0]["env"] if each["name"] == "SAPFLOW_DIRECT_CALLS"]
+
+    assert variables(True) == []
+    assert variables(False) == [{"name": "SAPFLOW_DIRECT_CALLS", "value": "false"}]
 
 
 def test_workers_scale_from_zero_to_their_number_one_call_each() -> None:
