@@ -141,7 +141,7 @@ def on_the_cluster(steps: int) -> Iterator[Result]:
             commits = cluster.commits(applied, steps)
             wait_until(lambda job=applied: not job.pods("worker") + job.pods("merger"), "zero", 180)  # type: ignore[misc]
         settled = commits[SETTLE + 1 :]
-        seconds[placed] = cluster.step_seconds([each.account.seconds for each in settled])
+        seconds[placed] = cluster.step_seconds(settled)
         if placed:
             through = statistics.median(
                 (each.measured.store_read or 0) + (each.measured.store_written or 0) for each in settled
