@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +37,7 @@ from helpers.kube import (
 )
 
 from bench import cold
+from bench.anatomy import anatomy
 from sapflow.objects import keys
 from sapflow.records.commits import Commit
 from sapflow.spec.labels import selector
@@ -140,23 +141,6 @@ def embedded_commits(out: str) -> Iterator[Commit]:
         if "version" in found and "plan" in found:
             yield Commit.model_validate(found)
         at = out.find("{", end)
-
-
-def anatomy(made: Sequence[Commit]) -> str:
-    """Medians in milliseconds: where the time between two commits goes, in a tree of two levels."""
-
-    def median(values: Iterable[float]) -> str:
-        return f"{1000 * statistics.median(values):.1f}"
-
-    parts = []
-    for level, what in enumerate(("worker", "root")):
-        usage = [each.measured.levels[level] for each in made]
-        phases = sorted({name for each in usage for name in each.phases})
-        means = {name: median(each.phases.get(name, 0.0) / each.calls for each in usage) for name in phases}
-        within = ", ".join(f"{name} {mean}" for name, mean in means.items())
-        parts.append(f"{what} {median(each.slowest for each in usage)} (mean {within})")
-    queue = median(each.measured.phases.get("queue", 0.0) for each in made)
-    return "; ".join([*parts, f"on the way, all calls together, {queue}"])
 
 
 def commits(applied: Job, steps: int) -> list[Commit]:

@@ -46,15 +46,24 @@ CASES = (
 
 def measure(case: Case, environ: Mapping[str, str]) -> Result:
     """Median seconds of a step, ours between commits, DDP's on rank 0."""
+    return result(case, watch(case, environ))
+
+
+def watch(case: Case, environ: Mapping[str, str]) -> "Alternation":
+    """Train the case, and have DDP train it in turns."""
     with (
         tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder,
         Peers("bench.ddp", case.workers, [f"{folder}/rendezvous", str(case.batch)]) as ddp,
     ):
         ddp.ask(SETTLE)
-        watch = _Alternation(case, ddp)
+        watch = Alternation(case, ddp)
         opened = session.open_session(_job(case), environ, store=f"{folder}/store")
         manifest = opened.cut_data()
         asyncio.run(session.train(opened, manifest, environ, observer=watch))
+    return watch
+
+
+def result(case: Case, watch: "Alternation") -> Result:
     ours, theirs = statistics.median(watch.ours), statistics.median(watch.theirs)
     return Result(
         f"step of {case.workers} workers × {case.batch:,} samples, against torch DDP on gloo",
@@ -92,7 +101,7 @@ def _job(case: Case) -> training_job.TrainingJob:
     )
 
 
-class _Alternation(Observer):
+class Alternation(Observer):
     """Measures our steps between commits, and after each block lets DDP do one while our driver stands still."""
 
     def __init__(self, case: Case, ddp: Peers) -> None:
@@ -100,12 +109,15 @@ class _Alternation(Observer):
         self._last = 0.0
         self.ours: list[float] = []
         self.theirs: list[float] = []
+        self.commits: list[Commit] = []
+        """Those of the steps in `ours`."""
 
     def committed(self, commit: Commit) -> None:
         now = time.perf_counter()
         done, within = divmod(commit.version, self._case.steps)
         if done > 0 and (within == 0 or within > SETTLE):
             self.ours.append(now - self._last)
+            self.commits.append(commit)
         if within == 0 and done > 0:
             self.theirs += self._ddp.ask(self._case.steps)[0][SETTLE:]
         self._last = time.perf_counter()
