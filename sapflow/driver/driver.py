@@ -389,6 +389,7 @@ class _Walk:
                 await self._check_limits()
                 await self._advance()
         finally:
+            self._keeper.remove(await self._algorithm.abandon_next(), self.version)
             await self._algorithm.close()
         if self._evaluations.due(self._commit.version, final=True):
             self._evaluations.start(self._commit)
@@ -437,7 +438,14 @@ class _Walk:
         changes = {**known, **await self._planned_anew(old, new)}
         if algorithm.plateau is not None:
             changes["plateau"] = self._plateau.after(algorithm.plateau, old, new)
-        self._commit, ours = await records.settle(new.model_copy(update=changes))
+        new = new.model_copy(update=changes)
+        writing = asyncio.create_task(records.settle(new))
+        if new.plan == old.plan and self._memory_search is None:
+            algorithm.begin_next(new, await self._plan())
+        self._commit, ours = await writing
+        left = Leftovers()
+        if self._commit.digest != new.digest:
+            left += await algorithm.abandon_next()
         if self._commit.plan != old.plan:
             self._planning.settle()
             plan = await self._plan()
@@ -446,7 +454,7 @@ class _Walk:
             self._context.observer.planned(plan, self._commit.forecast)
         self._settle(self._commit, await self._plan())
         self._context.observer.committed(self._commit)
-        left = algorithm.leftovers(self._commit)
+        left += algorithm.leftovers(self._commit)
         if not ours:
             prefix = self._context.prefix
             left += Leftovers(sorted({*new.objects(prefix)} - {*self._commit.objects(prefix)}))

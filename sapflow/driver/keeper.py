@@ -58,7 +58,7 @@ class Keeper:
         """Take over a version of an earlier driver that came as far as `last`; `left` was needed only for its step."""
         self._newest = last.version
         self._named.add(commit.version)
-        self._remove(left, commit.version)
+        self.remove(left, commit.version)
         if self.is_checkpoint(commit.version):
             self._checkpoints[commit.version] = commit.objects(self._prefix)
             await self.record_checkpoint(commit)
@@ -85,7 +85,7 @@ class Keeper:
     def superseded(self, old: Commit, new: Commit, left: Leftovers) -> None:
         """Mark `left`, which only the step to `new` needed, and the objects of `old` that nobody reads."""
         self._newest = max(self._newest, new.version)
-        self._remove(left, new.version)
+        self.remove(left, new.version)
         self._discard(old, standing=new)
         self.collect()
 
@@ -104,7 +104,7 @@ class Keeper:
         gone = {key: version for key, version in self._unwanted.items() if key not in standing}
         for key, version in gone.items():
             del self._unwanted[key]
-            self._remove(Leftovers([key]), version)
+            self.remove(Leftovers([key]), version)
 
     def is_checkpoint(self, version: int) -> bool:
         """Whether a version is one of the current checkpoints."""
@@ -130,7 +130,8 @@ class Keeper:
         key = keys.checkpoint(self._prefix, commit.version)
         await self._records.write(key, commit.checkpoint(), durable=True)
 
-    def _remove(self, left: Leftovers, version: int) -> None:
+    def remove(self, left: Leftovers, version: int) -> None:
+        """Mark what only the step to a version needed."""
         if self._garbage is not None:
             self._garbage.take_in(left)
         self._removing.update(dict.fromkeys(left.keys, version))

@@ -49,6 +49,14 @@ class AlgorithmDriver(ABC):
     async def next_commit(self) -> Commit:
         """Make the following commit; it is not written yet. Raises JobFailed, StoreError, or a group of them."""
 
+    def begin_next(self, commit: Commit, plan: Plan) -> None:
+        """Begin the step after `commit`, which is still being written, as far as only contributions are made."""
+        return
+
+    async def abandon_next(self) -> Leftovers:
+        """Give up what `begin_next` began. Returns what it may have written."""
+        return Leftovers()
+
     def settle(self, commit: Commit, plan: Plan) -> None:
         """Continue from `commit`, which this or another driver made, with `plan`."""
         self.commit, self.plan = commit, plan

@@ -35,6 +35,8 @@ class SynchronousDriver(AlgorithmDriver):
     """The driver's side of an algorithm that waits for all workers. Subclasses define how a version follows."""
 
     _step: "Step | None" = None
+    _next: "tuple[Step, asyncio.Task[Commit]] | None" = None
+    """The step that was begun while the commit before it was written."""
 
     @abstractmethod
     def update(self, commit: Commit, start: int, stop: int) -> Update:
@@ -48,13 +50,35 @@ class SynchronousDriver(AlgorithmDriver):
     def finished(self) -> bool:
         return self.context.finished(self.commit.version, self.commit.cursor)
 
+    def begin_next(self, commit: Commit, plan: Plan) -> None:
+        # The keys of contributions follow from the digest of the commit before them, which every other try of that
+        # commit shares. So they are found again even if this driver ends before the commit is written.
+        context = self.context
+        last = context.finished(commit.version, commit.cursor)
+        if self.plateau is None and not context.facts.rank_state and not last:
+            step = Step(self, commit, plan)
+            self._next = step, asyncio.create_task(step.next_commit())
+
     def settle(self, commit: Commit, plan: Plan) -> None:
         super().settle(commit, plan)
-        self.context.caller.held.clear()
+        if self._next is not None:
+            self._next[0].settled.set()
+
+    async def abandon_next(self) -> Leftovers:
+        if self._next is None:
+            return Leftovers()
+        (step, task), self._next = self._next, None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return step.leftovers([])
 
     async def next_commit(self) -> Commit:
-        self._step = Step(self, self.commit, self.plan)
-        return await self._step.next_commit()
+        if self._next is None:
+            self._step = Step(self, self.commit, self.plan)
+            self._step.settled.set()
+            return await self._step.next_commit()
+        (self._step, task), self._next = self._next, None
+        return await task
 
     def leftovers(self, commit: Commit) -> Leftovers:
         if self._step is None:
@@ -106,10 +130,13 @@ class Step:
         )
         self._tasks: dict[tuple[int, int, int], asyncio.Task[Any]] = {}
         self._cursors: list[str] = []
+        self.settled = asyncio.Event()
+        """Set once the commit before the step is written. Until then only contributions may be made."""
 
     async def next_commit(self) -> Commit:
         """Make the step, and return its commit, which is not written yet."""
         started = time.perf_counter()
+        self.context.caller.held.clear()
         async with asyncio.TaskGroup() as group:
             for rank in self.slices.ranks:
                 self._tasks[0, rank, 0] = group.create_task(self._worker(rank))
@@ -210,6 +237,7 @@ class Step:
 
     async def _root(self) -> RootReply:
         """Call the root to sum and update, in two phases if there are shards."""
+        await self.settled.wait()
         if self.plan.shards == 1:
             return await self._root_call("step", 0)
         sums = await self._root_calls("sum")

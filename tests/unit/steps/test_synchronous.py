@@ -184,3 +184,74 @@ def test_states_of_ranks_are_named_by_the_commit_and_a_skipped_step_drops_its_ow
     assert skipped.states == made.states
     dropped = {f"jobs/u/state/2-{skipped.id}/{rank}" for rank in range(4)}
     assert dropped <= set(one.leftovers(skipped).keys)
+
+
+def test_the_next_step_begins_while_its_commit_is_written_but_updates_nothing_before(
+    directory_store: Store,
+) -> None:
+    async def scenario() -> tuple[list[str], list[str], Commit, Commit]:
+        caller = ScriptedCaller()
+        one = driver(directory_store, caller)
+        first = await one.next_commit()
+        caller.calls.clear()
+        one.begin_next(first, TREE)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        ahead = list(caller.names)
+        one.settle(first, TREE)
+        second = await one.next_commit()
+        return ahead, caller.names[len(ahead) :], first, second
+
+    ahead, after, first, second = asyncio.run(scenario())
+    assert sorted(ahead) == ["merge 1-0", "merge 1-1", "train 0", "train 1", "train 2", "train 3"]
+    assert after == ["root"]
+    assert (second.version, second.previous) == (2, first.digest)
+
+
+def test_a_step_that_was_begun_on_a_commit_that_lost_is_given_up_with_what_it_wrote(
+    directory_store: Store,
+) -> None:
+    async def scenario() -> tuple[list[str], str, Commit]:
+        caller = ScriptedCaller()
+        one = driver(directory_store, caller)
+        ours = await one.next_commit()
+        one.begin_next(ours, TREE)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        left = await one.abandon_next()
+        standing = ours.model_copy(update={"skipped": True})
+        one.settle(standing, TREE)
+        return left.keys, ours.digest, await one.next_commit()
+
+    left, lost, second = asyncio.run(scenario())
+    assert sorted(key.rpartition("/")[2] for key in left) == [
+        "0-0.0",
+        "0-1.0",
+        "0-2.0",
+        "0-3.0",
+        "1-0.0",
+        "1-1.0",
+    ]
+    assert second.previous != lost
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"algorithm": {"steps": 1}}, {"algorithm": {"steps": 8, "localSteps": 2, "localState": "Keep"}}],
+    ids=["the last step", "ranks that keep a state"],
+)
+def test_nothing_is_begun_ahead_after_the_last_step_or_where_ranks_write_states(
+    directory_store: Store, changes: dict[str, Any]
+) -> None:
+    async def scenario() -> list[str]:
+        caller = ScriptedCaller()
+        one = driver(directory_store, caller, **changes)
+        first = await one.next_commit()
+        caller.calls.clear()
+        one.begin_next(first, TREE)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        await one.abandon_next()
+        return caller.names
+
+    assert asyncio.run(scenario()) == []
