@@ -1,11 +1,13 @@
 """Which way a call of a Knative Service takes: straight to a warm instance, or through the activator.
 
 The activator does not see calls that go straight to instances, so it would send its own to instances at work. All calls
-of a service that are under way at one time therefore take the same way. The activator's way is taken where more calls
-are made at once than instances are ready, because only calls that wait there make Knative start more.
+of a service that are under way at one time therefore take the same way. Where more calls are made at once than
+instances are ready, it is the activator's for a while, because only calls that wait there make Knative start more.
+Where it starts none, calls wait here for the instances that there are.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -15,15 +17,19 @@ Addresses = Callable[[], Sequence[str]]
 _BURSTS = 8
 """So many bursts of calls are looked back at for the number of instances that are needed at once."""
 _LONG = 64
-"""After so many calls without a pause, the calls that wait at the activator are let end, to see whether the direct way
-is open: an asynchronous job never pauses."""
+"""After so many calls without a pause, calls wait until none is under way if the other way is better by now: an
+asynchronous job never pauses."""
+GROWTH_SECONDS = 10.0
+"""How long Knative gets to start one more instance."""
+RETRY_SECONDS = 120.0
+"""How long it is asked for no more after it has started none."""
 
 
 class WarmPods:
     """The ready instances of a service, which of them are at work, and which rank each of them served last."""
 
-    def __init__(self, addresses: Addresses) -> None:
-        self._addresses = addresses
+    def __init__(self, addresses: Addresses, clock: Callable[[], float] = time.monotonic) -> None:
+        self._addresses, self._clock = addresses, clock
         self._busy: set[str] = set()
         self._through = 0
         """Calls under way through the activator."""
@@ -33,6 +39,9 @@ class WarmPods:
         """Calls since the way was last chosen."""
         self._peaks: deque[int] = deque([1], maxlen=_BURSTS)
         """The most calls at once, in each of the last bursts."""
+        self._most = 0
+        self._asked_since = clock()
+        """Since when Knative is asked for more instances than the `_most` that were ready."""
         self._dropped: set[str] = set()
         self._served: dict[str, int] = {}
         """The rank that an instance served last."""
@@ -44,20 +53,21 @@ class WarmPods:
         """
         self._note(len(self._busy) + self._through + len(self._waiting) + 1)
         while True:
+            direct = self._prefers_direct()
             if not self._at_work:
-                self._choose()
+                self._direct, self._draining, self._calls = direct, False, 0
+            elif self._calls >= _LONG and direct != self._direct:
+                self._draining = True
             if not self._draining:
-                if not self._direct and (self._calls < _LONG or len(self._ready()) < max(self._peaks)):
+                if not self._direct:
                     self._through += 1
                     self._calls += 1
                     return None
-                if self._direct and (free := self._free(rank)) is not None:
+                if (free := self._free(rank)) is not None:
                     self._busy.add(free)
                     self._calls += 1
                     return free
-                self._draining = self._at_work
-            if self._at_work:
-                await self._changed()
+            await self._changed()
 
     def leave(self, way: str | None) -> None:
         """Give back what `enter` returned."""
@@ -67,9 +77,9 @@ class WarmPods:
             self._busy.discard(way)
         if not self._at_work:
             while self._waiting:
-                waiter = self._waiting.popleft()
-                if not waiter.done():
-                    waiter.set_result(None)
+                self._wake()
+        elif not self._draining:
+            self._wake()
 
     def drop(self, address: str) -> None:
         """Do not call this instance again before it has been not ready: it did not answer as a function does."""
@@ -84,9 +94,15 @@ class WarmPods:
             self._peaks.append(1)
         self._peaks[-1] = max(self._peaks[-1], at_once)
 
-    def _choose(self) -> None:
-        self._direct = len(self._ready()) >= max(self._peaks)
-        self._draining, self._calls = False, 0
+    def _prefers_direct(self) -> bool:
+        """Whether as many instances are ready as are needed, or Knative has started no more for a while."""
+        ready, now = len(self._ready()), self._clock()
+        grown, asked = ready > self._most, now - self._asked_since
+        if grown or asked >= GROWTH_SECONDS + RETRY_SECONDS:
+            self._asked_since, asked = now, 0.0
+        if grown or ready >= max(self._peaks) or asked >= GROWTH_SECONDS:
+            self._most = ready
+        return ready >= max(self._peaks) or (ready > 0 and asked >= GROWTH_SECONDS)
 
     def _ready(self) -> list[str]:
         listed = self._addresses()
@@ -106,7 +122,7 @@ class WarmPods:
         return chosen
 
     async def _changed(self) -> None:
-        """Wait until no call is under way."""
+        """Wait until an instance is free, or no call is under way."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
@@ -114,7 +130,17 @@ class WarmPods:
         except asyncio.CancelledError:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
+            elif waiter.done() and not waiter.cancelled():
+                # It was this one's turn; it is another's now.
+                self._wake()
             raise
+
+    def _wake(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
 
 
 def _preference(served: int | None, rank: int) -> int:

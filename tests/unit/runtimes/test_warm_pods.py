@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from sapflow.runtimes.warm_pods import WarmPods
+from sapflow.runtimes.warm_pods import GROWTH_SECONDS, RETRY_SECONDS, WarmPods
 
 
 class Service:
@@ -13,7 +13,8 @@ class Service:
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = list(addresses)
-        self.pods = WarmPods(lambda: self.addresses)
+        self.now = 0.0
+        self.pods = WarmPods(lambda: self.addresses, lambda: self.now)
         self.at_work: list[str | None] = []
 
     async def call(
@@ -69,17 +70,43 @@ def test_a_rank_goes_back_to_its_instance() -> None:
     assert before == after
 
 
-def test_a_burst_that_is_larger_than_the_instances_ends_through_the_activator_and_the_next_goes_there_whole() -> (
-    None
-):
-    async def test() -> tuple[list[str | None], list[str | None]]:
+def test_after_a_burst_that_is_larger_than_the_instances_the_next_asks_for_more() -> None:
+    async def test() -> list[str | None]:
         service = Service("a", "b")
         assert set(await service.burst(2)) == {"a", "b"}
-        return await service.burst(3), await service.burst(3)
+        await service.burst(3)
+        return await service.burst(3)
 
-    grown, after = asyncio.run(test())
-    assert set(grown) == {"a", "b", None}
-    assert after == [None] * 3
+    assert asyncio.run(test()) == [None] * 3
+
+
+def test_where_knative_starts_no_more_calls_wait_for_the_instances_that_there_are() -> None:
+    async def test() -> list[set[str | None]]:
+        service = Service("a", "b")
+        await service.burst(4)
+        ways = []
+        for seconds in (0.0, GROWTH_SECONDS, RETRY_SECONDS, GROWTH_SECONDS):
+            service.now += seconds
+            ways.append(set(await service.burst(4)))
+        return ways
+
+    assert asyncio.run(test()) == [{None}, {"a", "b"}, {None}, {"a", "b"}]
+
+
+def test_where_it_starts_one_it_gets_time_to_start_the_next() -> None:
+    async def test() -> list[set[str | None]]:
+        service = Service("a")
+        await service.burst(3)
+        ways = [set(await service.burst(3))]
+        service.now += GROWTH_SECONDS - 1
+        service.addresses = ["a", "b"]
+        ways.append(set(await service.burst(3)))
+        service.now += GROWTH_SECONDS - 1
+        service.addresses = ["a", "b", "c"]
+        ways.append(set(await service.burst(3)))
+        return ways
+
+    assert asyncio.run(test()) == [{None}, {None}, {"a", "b", "c"}]
 
 
 def test_the_direct_way_comes_back_after_some_smaller_bursts() -> None:
@@ -126,23 +153,40 @@ def test_calls_without_pause_change_to_the_direct_way_when_instances_are_ready()
     assert set(ways[-10:]) <= {"a", "b"}
 
 
-def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing_behind() -> None:
+def test_a_call_that_is_cancelled_while_it_waits_passes_its_turn_on() -> None:
     async def test() -> list[str | None]:
         service = Service("a")
+        service.now = GROWTH_SECONDS
         release = asyncio.Event()
 
         async def hold() -> None:
             await release.wait()
 
+        await service.burst(3)
+        service.now += GROWTH_SECONDS
         held = asyncio.create_task(service.call(0, hold))
-        await asyncio.sleep(0)
-        waiting = asyncio.create_task(service.call(1))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
+        waiting = [asyncio.create_task(service.call(rank)) for rank in (1, 2)]
+        for _ in range(3):
+            await asyncio.sleep(0)
         release.set()
         await held
-        return [await service.call() for _ in range(20)]
+        waiting[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting[0]
+        return [await waiting[1], await service.call()]
 
-    assert asyncio.run(test())[-1] == "a"
+    assert asyncio.run(asyncio.wait_for(test(), 10)) == ["a", "a"]
+
+
+def test_where_all_instances_vanish_those_who_wait_go_through_the_activator() -> None:
+    async def test() -> list[str | None]:
+        service = Service("a")
+        await service.burst(3)
+        service.now = GROWTH_SECONDS
+
+        async def vanish() -> None:
+            service.addresses = []
+
+        return await asyncio.gather(service.call(0, vanish), service.call(1), service.call(2))
+
+    assert asyncio.run(asyncio.wait_for(test(), 10)) == ["a", None, None]
