@@ -440,7 +440,7 @@ class _Walk:
             changes["plateau"] = self._plateau.after(algorithm.plateau, old, new)
         new = new.model_copy(update=changes)
         writing = asyncio.create_task(records.settle(new))
-        if new.plan == old.plan and self._memory_search is None:
+        if new.plan == old.plan and self._memory_search is None and not self._budget_spent:
             algorithm.begin_next(new, await self._plan())
         self._commit, ours = await writing
         left = Leftovers()
@@ -493,10 +493,14 @@ class _Walk:
         self._keeper.hold(commit, "workers")
         self._keeper.release_all_but(self._algorithm.held_versions() | {commit.version}, "workers")
 
+    @property
+    def _budget_spent(self) -> bool:
+        budget = self._context.job.spec.limits.budget_usd
+        return budget is not None and self._context.caller.account.cost_usd >= budget
+
     async def _check_limits(self) -> None:
         """Stop with a checkpoint if the budget is spent."""
-        budget = self._context.job.spec.limits.budget_usd
-        if budget is not None and self._context.caller.account.cost_usd >= budget:
+        if self._budget_spent:
             await self._keeper.record_checkpoint(self._commit)
-            stop = f"spec.limits.budgetUSD ({budget:g}) is spent"
+            stop = f"spec.limits.budgetUSD ({self._context.job.spec.limits.budget_usd:g}) is spent"
             raise stopped_by(stop, BUDGET_EXCEEDED, self._commit.version, self._planning.runtime)

@@ -40,7 +40,9 @@ def asked(expression: str, job: Job) -> str:
 
 def documented(discovery: Mapping[str, Any]) -> dict[str, Any]:
     """The scrape configuration of the guide, with its discovery of pods replaced."""
-    (block, *_) = re.findall(r"```yaml\n(scrape_configs:.*?)```", (ROOT / "docs/metrics.md").read_text(), re.S)
+    (block, *_) = re.findall(
+        r"```yaml\n(scrape_configs:.*?)```", (ROOT / "docs/metrics.md").read_text(), re.S
+    )
     config: dict[str, Any] = yaml.safe_load(block)
     (scrape,) = config["scrape_configs"]
     assert scrape.pop("kubernetes_sd_configs") == [{"role": "pod"}]
