@@ -179,7 +179,7 @@ def test_a_call_that_is_cancelled_while_it_waits_passes_its_turn_on() -> None:
 
 
 def test_where_all_instances_vanish_those_who_wait_go_through_the_activator() -> None:
-    async def test() -> list[str | None]:
+    async def test() -> tuple[str | None, ...]:
         service = Service("a")
         await service.burst(3)
         service.now = GROWTH_SECONDS
@@ -189,4 +189,4 @@ def test_where_all_instances_vanish_those_who_wait_go_through_the_activator() ->
 
         return await asyncio.gather(service.call(0, vanish), service.call(1), service.call(2))
 
-    assert asyncio.run(asyncio.wait_for(test(), 10)) == ["a", None, None]
+    assert asyncio.run(asyncio.wait_for(test(), 10)) == ("a", None, None)
