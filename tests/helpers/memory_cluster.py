@@ -30,7 +30,7 @@ class MemoryCluster(Cluster):
     def add(self, kind: str, name: str, owner: str | None = None, **fields: Any) -> Object:
         """Place an object; `owner` is a uid."""
         self._made += 1
-        metadata = {"name": name, "namespace": "team", "uid": f"uid-{self._made}"}
+        metadata: Object = {"name": name, "namespace": "team", "uid": f"uid-{self._made}"}
         metadata |= {"ownerReferences": [{"uid": owner}]} if owner else {}
         metadata |= fields.pop("metadata", {})
         self.objects[kind, name] = {"kind": kind, "metadata": metadata, **fields}
