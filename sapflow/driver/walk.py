@@ -1,0 +1,170 @@
+"""The way of a job from commit to commit."""
+
+import asyncio
+from typing import Any
+
+from sapflow.driver.evaluations import Evaluations
+from sapflow.driver.failures import first_of, stopped_by
+from sapflow.driver.keeper import Keeper
+from sapflow.driver.memory_search import MemorySearch
+from sapflow.driver.plans import Planning
+from sapflow.driver.plateau import Plateau
+from sapflow.driver.repeats import StepRepeats
+from sapflow.driver.skips import count_skips
+from sapflow.errors import SapflowError
+from sapflow.objects import keys
+from sapflow.planning.other_workers import WorkersChanged
+from sapflow.quantities import structure
+from sapflow.records.commits import Commit, Plan
+from sapflow.steps.algorithm import AlgorithmDriver
+from sapflow.steps.calls import BUDGET_EXCEEDED
+from sapflow.steps.context import Context
+from sapflow.steps.leftovers import Leftovers
+
+
+class Walk:
+    """Takes a job from commit to commit, until it is done or must stop."""
+
+    def __init__(
+        self,
+        context: Context,
+        algorithm: AlgorithmDriver,
+        keeper: Keeper,
+        evaluations: Evaluations,
+        planning: Planning,
+        memory_search: MemorySearch | None,
+    ) -> None:
+        self._context, self._keeper, self._evaluations = context, keeper, evaluations
+        self._algorithm, self._planning, self._memory_search = algorithm, planning, memory_search
+        self._commit = algorithm.commit
+        self._plans: dict[str, Plan] = {}
+        self._repeats = StepRepeats()
+        self._plateau = Plateau(context, evaluations)
+
+    async def to_the_end(self) -> Commit:
+        """Train to the end, and return the version that is the result."""
+        self._settle(self._commit, await self._plan())
+        try:
+            while not self._algorithm.finished:
+                self._algorithm.plateau = await self._plateau.before_step_after(self._commit)
+                self._evaluations.check()
+                if self._evaluations.decided:
+                    break
+                await self._check_limits()
+                await self._advance()
+        finally:
+            self._keeper.remove(await self._algorithm.abandon_next(), self.version)
+            await self._algorithm.close()
+        if self._evaluations.due(self._commit.version, final=True):
+            self._evaluations.start(self._commit)
+        await self._evaluations.settle()
+        return self._evaluations.chosen(self._commit)
+
+    async def _plan(self) -> Plan:
+        name = self._commit.plan
+        if name not in self._plans:
+            self._plans[name] = await self._context.records.plan(name)
+            sizes = self._commit.sizes
+            structure.shard_ranges(sizes.total, self._plans[name].shards, sizes.block)
+        return self._plans[name]
+
+    @property
+    def last(self) -> Commit:
+        return self._commit
+
+    @property
+    def version(self) -> int:
+        """The number of the last committed version."""
+        return self._commit.version
+
+    async def _advance(self) -> None:
+        """Make a step and its commit; if another driver was first, take its commit."""
+        old, records, algorithm = self._commit, self._context.records, self._algorithm
+        try:
+            new = await algorithm.next_commit()
+        except (SapflowError, ExceptionGroup) as error:
+            standing = await records.commit(old.version + 1)
+            failure = first_of(error)
+            again = algorithm.repeatable and self._repeats.may_repeat(failure, old.version)
+            if standing is None and again:
+                self._context.caller.tally.remade[failure.reason] += 1
+                await self._clear()
+                return
+            if standing is None:
+                if failure.reason == BUDGET_EXCEEDED:
+                    await self._check_limits()
+                raise failure from None
+            new = standing
+        if self._memory_search is not None:
+            new = self._memory_search.next(old, new)
+        skips = await count_skips(self._context, self._keeper, old, new)
+        known = {"kept": self._keeper.kept, "judged": self._evaluations.judged, "skips": skips or None}
+        changes = {**known, **await self._planned_anew(old, new)}
+        if algorithm.plateau is not None:
+            changes["plateau"] = self._plateau.after(algorithm.plateau, old, new)
+        new = new.model_copy(update=changes)
+        writing = asyncio.create_task(records.settle(new))
+        if new.plan == old.plan and self._memory_search is None and not self._budget_spent:
+            algorithm.begin_next(new, await self._plan())
+        self._commit, ours = await writing
+        left = Leftovers()
+        if self._commit.digest != new.digest:
+            left += await algorithm.abandon_next()
+        if self._commit.plan != old.plan:
+            self._planning.settle()
+            plan = await self._plan()
+            if plan.workers != self._context.job.spec.workers:
+                raise WorkersChanged
+            self._context.observer.planned(plan, self._commit.forecast)
+        self._settle(self._commit, await self._plan())
+        self._context.observer.committed(self._commit)
+        left += algorithm.leftovers(self._commit)
+        if not ours:
+            prefix = self._context.prefix
+            left += Leftovers(sorted({*new.objects(prefix)} - {*self._commit.objects(prefix)}))
+        self._keeper.superseded(old, self._commit, left)
+        if await self._keeper.checkpoint(self._commit):
+            self._context.observer.checkpointed(self._commit.version)
+        if self._evaluations.due(self._commit.version):
+            self._evaluations.start(self._commit)
+
+    async def _clear(self) -> None:
+        """Remove the contributions of a step from the store, whichever driver wrote them, before the step is repeated.
+
+        An object may exist for writers and be missing for readers, as was seen after two MinIO processes used the same
+        volume. The objects that replace them are the same, and another driver that misses one repeats its step, too.
+        """
+        await asyncio.to_thread(self._context.store.delete, self._algorithm.contributions().keys)
+
+    async def _planned_anew(self, old: Commit, new: Commit) -> dict[str, Any]:
+        """The changes to a commit that begins another plan. The plan's record is written first."""
+        search = new.measured.search
+        if new.plan != old.plan or (search is not None and not search.done):
+            # Steps with different memory sizes cannot be compared to judge a tree.
+            return {}
+        found = self._planning.after(old, new, await self._plan())
+        if found is None:
+            return {}
+        plan, forecast = found
+        await self._context.records.write(
+            keys.plan(self._context.prefix, plan.name), plan.body(), durable=True
+        )
+        return {"plan": plan.name, "forecast": forecast}
+
+    def _settle(self, commit: Commit, plan: Plan) -> None:
+        """Take note of a commit. It and all versions that functions may still read stay in the store."""
+        self._algorithm.settle(commit, plan)
+        self._keeper.hold(commit, "workers")
+        self._keeper.release_all_but(self._algorithm.held_versions() | {commit.version}, "workers")
+
+    @property
+    def _budget_spent(self) -> bool:
+        budget = self._context.job.spec.limits.budget_usd
+        return budget is not None and self._context.caller.account.cost_usd >= budget
+
+    async def _check_limits(self) -> None:
+        """Stop with a checkpoint if the budget is spent."""
+        if self._budget_spent:
+            await self._keeper.record_checkpoint(self._commit)
+            stop = f"spec.limits.budgetUSD ({self._context.job.spec.limits.budget_usd:g}) is spent"
+            raise stopped_by(stop, BUDGET_EXCEEDED, self._commit.version, self._planning.runtime)
