@@ -80,7 +80,7 @@ class Settings(BaseModel):
     credentials_seconds: Annotated[int, Field(ge=900, le=604_800)] = 3600
     deletion_seconds: Positive = 600
     """How long a deleted job waits for its store, and for pods that do not end, before it goes without clean-up."""
-    direct_calls: bool = True
+    direct_calls: bool = False
     """Whether drivers may call instances without Knative's activator."""
     driver_memory: Text = "512Mi"
     image_pull_secrets: tuple[str, ...] = ()

@@ -135,7 +135,7 @@ def test_a_cluster_takes_weights_of_a_bucket_and_not_of_another_job(weights: str
     with pytest.raises(SpecError, match=r"spec\.model\.weights"):
         parse(document(model={"name": "mlp", "weights": weights}), "kubernetes")
     if weights.startswith("./"):
-        assert parse(document(model={"name": "mlp", "weights": weights}), "local")
+        parse(document(model={"name": "mlp", "weights": weights}), "local")
     statements = session_policy("sapflow", "u", "sklearn:iris", weights)["Statement"]
     assert statements == session_policy("sapflow", "u", "sklearn:iris")["Statement"]
 

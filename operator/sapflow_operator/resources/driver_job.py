@@ -84,7 +84,7 @@ def _container(wanted: Wanted, ends: datetime | None) -> dict[str, Any]:
                 | {"SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances)}
                 | deadline
                 # Left out where it is the default: the template of a Job that runs cannot change.
-                | ({} if wanted.settings.direct_calls else {"SAPFLOW_DIRECT_CALLS": "false"})
+                | ({"SAPFLOW_DIRECT_CALLS": "true"} if wanted.settings.direct_calls else {})
             ),
             *pod.own_environment(wanted),
         ],

@@ -132,14 +132,14 @@ def test_a_driver_may_report_its_own_jobs_status_and_see_where_functions_are_and
     ]
 
 
-def test_drivers_call_through_the_activator_where_the_chart_says_so() -> None:
+def test_drivers_call_instances_straight_where_the_chart_says_so() -> None:
     def variables(direct: bool) -> list[dict[str, Any]]:
         settings = wanted().settings.model_copy(update={"direct_calls": direct})
         pod = driver_job.build(replace(wanted(), settings=settings))["spec"]["template"]["spec"]
         return [each for each in pod["containers"][0]["env"] if each["name"] == "SAPFLOW_DIRECT_CALLS"]
 
-    assert variables(True) == []
-    assert variables(False) == [{"name": "SAPFLOW_DIRECT_CALLS", "value": "false"}]
+    assert variables(False) == []
+    assert variables(True) == [{"name": "SAPFLOW_DIRECT_CALLS", "value": "true"}]
 
 
 def test_workers_scale_from_zero_to_their_number_one_call_each() -> None:
