@@ -1,16 +1,15 @@
 """`sapflow predict`: tries a trained model on samples of a file, or on the job's held-out samples."""
 
 import argparse
-import csv
 import sys
-import zipfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
+from sapflow.cli import predict_input
 from sapflow.cli.jobs import SUFFIXES, add_entrypoint, add_store, is_file, session_of
 from sapflow.cli.output import print_json
 from sapflow.client import predict, versions
@@ -22,7 +21,6 @@ from sapflow.data.sampler import Reader
 from sapflow.errors import DataError
 from sapflow.objects import keys
 
-FEATURE_NAMES = ("x", "X", "features", "data", "x_test")
 HELD_OUT = 10
 
 _DESCRIPTION = """\
@@ -33,6 +31,8 @@ _EPILOG = """\
 INPUT has features only, with the values of the data source (Sapflow scales them as in training):
   .npy    an array [n, …]               .npz   the same, under x, features or data, or the only one
   .csv    a row of numbers a sample     -      such rows on standard input
+  .csv.gz, .parquet                     as the data that the model was trained on
+Columns with names are taken by these, in any order, if the model knows the names of its features.
 
 examples:
   sapflow predict .sapflow/jobs/digits-1a2b3c4d/result/model.safetensors
@@ -56,17 +56,30 @@ def add_to(commands: Any) -> None:
         help="a model.safetensors, or a job: its YAML or name in the store, of which its result or a version is used",
     )
     parser.add_argument(
-        "input", metavar="INPUT", nargs="?", help="features: .npy, .npz, .csv, or - for CSV rows"
+        "input",
+        metavar="INPUT",
+        nargs="?",
+        help="features: .npy, .npz, .csv, .csv.gz, .parquet, or - for CSV rows",
     )
     add_store(parser)
     add_entrypoint(parser)
     parser.add_argument("--top", type=int, default=1, metavar="K", help="classes a sample (default: 1)")
+    parser.add_argument(
+        "--header",
+        choices=("Auto", "Present", "Absent"),
+        help="whether CSV has a row of names first (default: as in training)",
+    )
+    parser.add_argument(
+        "--delimiter", metavar="CHARACTER", help="between the cells of CSV (default: as in training)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=run)
 
 
 def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0 after printing predictions. Raises DataError, SpecError, StoreError."""
+    if given.delimiter is not None and len(given.delimiter) != 1:
+        raise DataError(f"--delimiter {given.delimiter!r}: give one character")
     if given.top < 1:
         raise DataError(f"--top {given.top}: give a number of classes, at least 1")
     given.model, given.version = versions.split(given.model)
@@ -87,7 +100,11 @@ def _predict(given: argparse.Namespace, model: Predictor, session: Session | Non
     if given.input is None:
         scaled, truth = _held_out(given, session)
     else:
-        scaled = model.scaled(_features(given.input))
+        about = model.description
+        asked = {
+            name: value for name in ("header", "delimiter") if (value := getattr(given, name)) is not None
+        }
+        scaled = model.scaled(predict_input.read(given.input, about, about.dialect.model_copy(update=asked)))
     outputs = model.outputs(scaled)
     rows = _rows(model, outputs, truth, given.top)
     if given.json:
@@ -147,67 +164,11 @@ def _held_out(given: argparse.Namespace, session: Session | None) -> tuple[np.nd
     return reader.range(0, min(HELD_OUT, manifest.validation_samples))
 
 
-def _features(name: str) -> np.ndarray:
-    """The features in a file. Raises DataError."""
-    if name == "-":
-        return _csv(sys.stdin, "standard input")
-    path = Path(name)
-    try:
-        if path.suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False))
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return _only_features(dict(archive), name)
-        if path.suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as text:
-                return _csv(text, name)
-    except OSError as error:
-        raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{name} is no readable {path.suffix} file: {error}") from error
-    raise DataError(f"{name}: INPUT must be a .npy, .npz or .csv file, or - for CSV rows on standard input")
-
-
-def _only_features(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
-    for each in FEATURE_NAMES:
-        if each in arrays:
-            return arrays[each]
-    if len(arrays) == 1:
-        return next(iter(arrays.values()))
-    raise DataError(
-        f"{name} has the arrays {', '.join(arrays) or 'none'}; features are looked for under "
-        f"{', '.join(FEATURE_NAMES)}"
-    )
-
-
-def _csv(text: TextIO, name: str) -> np.ndarray:
-    """Rows of numbers [n, k]; a first row of words is skipped as a header."""
-    rows: list[list[float]] = []
-    reader = csv.reader(text)
-    for cells in reader:
-        if not cells:
-            continue
-        try:
-            row = [float(cell) for cell in cells]
-        except ValueError as error:
-            if not rows and reader.line_num == 1:
-                continue
-            raise DataError(f"{name}, line {reader.line_num}: {error}; rows must be numbers") from error
-        if rows and len(row) != len(rows[0]):
-            raise DataError(
-                f"{name}, line {reader.line_num}: {len(row)} numbers where there were {len(rows[0])} before"
-            )
-        rows.append(row)
-    if not rows:
-        raise DataError(f"{name} holds no rows")
-    return np.array(rows)
-
-
 def _rows(model: Predictor, outputs: np.ndarray, truth: np.ndarray | None, top: int) -> list[dict[str, Any]]:
     """A JSON value for each sample."""
     rows = model.task.answers(outputs, top)
     if truth is not None:
-        for row, target in zip(rows, truth.tolist(), strict=True):
+        for row, target in zip(rows, model.task.named(truth).tolist(), strict=True):
             row["truth"] = target
     return rows
 

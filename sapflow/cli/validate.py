@@ -136,7 +136,7 @@ def _samples(found: survey.Survey) -> str:
 
 
 def _targets(manifest: Manifest) -> str:
-    return f"{manifest.task_for().summary} to predict"
+    return f"{manifest.task_for().described} to predict"
 
 
 def _steps(job: TrainingJob, found: survey.Survey) -> str:

@@ -49,6 +49,7 @@ def prepare(
         flops = estimate.examine_apart(job, manifest, environ)
     extent = Extent.of(job, manifest.train_samples)
     samples = f"{manifest.train_samples:,} samples, {manifest.validation_samples:,} held out"
-    display.stage(f"training {opened.uid}: {count(extent.total, extent.unit)}, {samples}")
+    task = manifest.task_for().described
+    display.stage(f"training {opened.uid}: {count(extent.total, extent.unit)}, {samples}; {task}")
     display.begin(Progress(extent))
     return manifest, flops

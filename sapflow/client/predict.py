@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from sapflow.client import consent
+from sapflow.data.features import of_table
+from sapflow.data.formats.csv_files import Dialect
 from sapflow.errors import CorruptObject, DataError
 from sapflow.objects import safetensor
 from sapflow.spec.learning import ModelSpec
@@ -46,6 +48,14 @@ class Description(BaseModel):
     shift: tuple[float, ...]
     target_statistics: dict[str, tuple[float, ...]] = {}
     """Where the loss saw scaled targets: their mean and deviation."""
+    origin: tuple[float, ...] = ()
+    """What is subtracted from features, in float64, before they become float32; empty where nothing is."""
+    columns: tuple[str, ...] = ()
+    """The features' names in their order, if the data had names for them."""
+    class_names: tuple[str, ...] = ()
+    """The words for the classes by number, if the data had words for them."""
+    dialect: Dialect = Dialect()
+    """How the CSV files were written that the model was trained on."""
 
     @property
     def width(self) -> int:
@@ -62,22 +72,25 @@ class Predictor:
         self.task = _task(description)
         self.network = network
 
-    def predict(self, features: np.ndarray) -> np.ndarray:
-        """Class numbers int64 [n]; of several labels 0 or 1 each, int64 [n, labels]; or values float32 [n, k].
+    def predict(self, features: object) -> np.ndarray:
+        """Class numbers int64 [n], or the words for them if the data had words; of several labels 0 or 1 each, int64
+        [n, labels]; or values float32 [n, k].
 
-        `features` have the values of the data source, [n, *inputs] or [n, values]. Raises DataError.
+        `features` have the values of the data source, [n, *inputs] or [n, values]. Of a pandas DataFrame or an Arrow
+        table the columns are taken by name. Raises DataError.
         """
-        return self.task.predictions(self.outputs(self.scaled(features)))
+        return self.task.named(self.task.predictions(self.outputs(self.scaled(features))))
 
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
+    def probabilities(self, features: object) -> np.ndarray:
         """The probability of each class or label, float64 [n, classes]. Raises DataError, also for regression."""
         return self.task.probabilities(self.outputs(self.scaled(features)))
 
-    def scaled(self, features: np.ndarray) -> np.ndarray:
+    def scaled(self, features: object) -> np.ndarray:
         """The scaled features float32 [n, *inputs], as in training. Raises DataError if they are no numbers or have the
         wrong shape."""
         about = self.description
-        array = np.asarray(features)
+        table = of_table(features, about.columns)
+        array = np.asarray(features) if table is None else table
         if array.dtype.kind not in "buif":
             raise DataError(f"features are {array.dtype}; they must be numbers")
         if array.shape == about.inputs:
@@ -91,7 +104,11 @@ class Predictor:
             raise DataError(
                 f"features have shape {list(array.shape)}; the model takes {wanted}, n at least 1{remedy}"
             )
-        flat = array.astype(np.float32).reshape(len(array), -1)
+        flat = array.reshape(len(array), -1)
+        if about.origin:
+            flat = flat.astype(np.float64) - np.array(about.origin)
+        with np.errstate(over="ignore"):
+            flat = flat.astype(np.float32)
         if not np.isfinite(flat).all():
             row = int(np.argmin(np.isfinite(flat).all(axis=1)))
             raise DataError(f"features of row {row} (the first is 0) are not finite float32 numbers")
@@ -115,7 +132,7 @@ class Predictor:
 
 def _task(about: Description) -> Task:
     shape = () if about.classes is not None or about.outputs == 1 else (about.outputs,)
-    targets = Targets(shape, about.classes, about.target_statistics)
+    targets = Targets(shape, about.classes, about.target_statistics, about.class_names)
     return task_for(about.task, targets, scale_target=bool(about.target_statistics))
 
 

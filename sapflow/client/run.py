@@ -230,11 +230,13 @@ class Run:
         return network
 
     def predict(self, features: object) -> np.ndarray:
-        """Class numbers int64 [n], or for regression values float32 [n, k]. Waits for the model like `wait()`.
+        """Class numbers int64 [n], or the words for them if the data had words, or for regression values float32
+        [n, k]. Waits for the model like `wait()`.
 
-        `features` have the values of the data source, [n, *inputs] or [n, values]. Raises DataError.
+        `features` have the values of the data source, [n, *inputs] or [n, values]. Of a pandas DataFrame or an Arrow
+        table the columns are taken by name. Raises DataError.
         """
-        return self.predictor().predict(np.asarray(features))
+        return self.predictor().predict(features)
 
     def report(
         self, path: str | Path | None = None, *, prediction: bool = True, version: int | None = None

@@ -5,13 +5,13 @@ a few blocks in which they are shuffled, so that a file sorted by class does not
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from sapflow.data.chunks import Chunk, Part, Source
+from sapflow.data.chunks import Chunk, Part, Reading, Source
 from sapflow.data.label_counts import Counts, LabelCounts
 from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest, block_key, encode_block, manifest_key
 from sapflow.data.shuffle import permutation
@@ -70,9 +70,10 @@ def cut_blocks(
     except ObjectMissing:
         pass
     fraction = 0.0 if source.brings_validation else validation_fraction
-    cut = _Cut(source, store, prefix, seed, block_bytes)
+    reading = Reading(source, centred=normalize in ("Auto", "Standardize"))
+    cut = _Cut(reading, store, prefix, seed, block_bytes)
     done = 0
-    for group in _groups(source.read_task(), block_bytes):
+    for group in _groups(reading, block_bytes):
         cut.add(group, fraction)
         done += len(group.targets)
         if progress is not None:
@@ -86,14 +87,13 @@ def cut_blocks(
 class _Group:
     """The samples of one part from number `index`·size on, in the order of the source."""
 
-    task: type[Task]
     index: int
     part: Part
     features: np.ndarray
     targets: np.ndarray
 
 
-def _groups(chunks: Iterator[tuple[type[Task], Chunk]], block_bytes: int) -> Iterator[_Group]:
+def _groups(chunks: Iterable[Chunk], block_bytes: int) -> Iterator[_Group]:
     """The samples in groups, whose size depends on the samples' shape alone and not on how they were read."""
     part: Part = "train"
     index = size = 0
@@ -102,9 +102,9 @@ def _groups(chunks: Iterator[tuple[type[Task], Chunk]], block_bytes: int) -> Ite
     waiting = 0
 
     def group() -> _Group:
-        return _Group(task, index, part, _joined(features), _joined(targets))
+        return _Group(index, part, _joined(features), _joined(targets))
 
-    for task, chunk in chunks:  # noqa: B007 (group() takes it)
+    for chunk in chunks:
         if size == 0:
             values = int(np.prod(chunk.features.shape[1:]))
             size = max(1, min(GROUP, block_bytes // (4 * values)))
@@ -135,8 +135,8 @@ def _joined(arrays: list[np.ndarray]) -> np.ndarray:
 class _Cut:
     """A cut in progress: the pools of both parts, and the figures for the manifest."""
 
-    def __init__(self, source: Source, store: Store, prefix: str, seed: int, block_bytes: int) -> None:
-        self._source, self._seed = source, seed
+    def __init__(self, reading: Reading, store: Store, prefix: str, seed: int, block_bytes: int) -> None:
+        self._reading, self._source, self._seed = reading, reading.source, seed
         self._pools = {part: _Pool(store, prefix, part, seed, block_bytes) for part in _PART_SEEDS}
         self._statistics: Statistics | None = None
         self._seen = 0
@@ -151,10 +151,10 @@ class _Cut:
         features, targets = group.features, group.targets
         if self._statistics is None:
             self._shape, self._target_shape = features.shape[1:], targets.shape[1:]
-            self._task, self._counted = group.task, group.task.counted()
+            self._task, self._counted = self._reading.task, self._reading.task.counted()
             for pool in self._pools.values():
-                pool.count_labels(group.task)
-            self._statistics = Statistics(self._shape)
+                pool.count_labels(self._reading.task)
+            self._statistics = Statistics(self._shape, centred=self._reading.origin is not None)
         self._wide = self._wide or features.dtype != np.uint8
         highest = self._task.highest_class(targets)
         if highest is not None:
@@ -184,9 +184,11 @@ class _Cut:
         classes = None if self._highest is None else max(self._highest + 1, self._source.classes or 2)
         dtype: Literal["uint8", "float32"] = "float32" if self._wide else "uint8"
         scale, shift = self._statistics.affine(normalize)
+        origin = self._reading.origin
         return Manifest(
             self._source.name, self._task.name, self._shape, dtype, self._target_shape, classes, train, validation,
             scale, shift, self._counted.finish(), self._pools["train"].labels, NUMERICS,
+            () if origin is None else tuple(map(float, origin)), self._reading.columns, self._reading.class_names,
         )  # fmt: skip
 
 

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from sapflow.data import labels
+from sapflow.data.origin import far_origin
 from sapflow.errors import DataError
 from sapflow.tasks.registry import of_targets
 from sapflow.tasks.targets import Rows
@@ -23,7 +25,8 @@ MAX_VALUES = 2_000_000
 class Chunk:
     """Some samples in the order of their source: features [n, *shape], targets [n] or [n, k].
 
-    `row` is the first sample's number, from 0, within `origin` (a file, an array, a set); errors name it.
+    `row` is the first sample's number, from 0, within `origin` (a file, an array, a set); errors name it. Targets
+    may be words, which become class numbers when the source is read.
     """
 
     features: np.ndarray
@@ -31,20 +34,27 @@ class Chunk:
     origin: str
     row: int = 0
     part: Part = "train"
+    columns: tuple[str, ...] = ()
+    """The features' names in their order, if the source has names for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Samples that are read once, front to back, in bounded memory; training samples come before validation samples."""
+    """Samples that are read once, front to back, in bounded memory; training samples come before validation samples.
+
+    A source whose labels are words that nobody has listed is read twice: the classes are numbered in the order of the
+    alphabet.
+    """
 
     name: str
     chunks: Callable[[], Iterator[Chunk]]
     """Starts to read; the chunks are unchecked."""
     task: str | None = None
-    """The family of tasks that the source is for. None means that the targets decide: whole numbers are classes or
-    labels."""
+    """The family of tasks that the source is for. None means that the targets decide (`registry.of_targets`)."""
     classes: int | None = None
     brings_validation: bool = False
+    class_names: tuple[str, ...] = ()
+    """The words for the classes, by number, if they are listed."""
 
     def read(self) -> Iterator[Chunk]:
         """Checked chunks: features uint8 or float32 [n, *shape], targets as their task stores them.
@@ -52,18 +62,104 @@ class Source:
         Raises DataError if shapes or counts differ, labels are no class numbers, values are not finite numbers, or
         there are no samples at all.
         """
-        for _, chunk in self.read_task():
-            yield chunk
+        return iter(Reading(self))
 
-    def read_task(self) -> Iterator[tuple[type[Task], Chunk]]:
-        """Checked chunks, each with the task that the first one's targets are for. Raises as `read`."""
-        checks = _Checks(self)
-        for chunk in self.chunks():
+
+class Reading:
+    """One pass over a source's samples. Iterate over it once, for checked chunks as `Source.read` gives them.
+
+    What the first samples determine for all that follow can be asked for after the first chunk: their shapes, the
+    task, names, and with `centred` the origin that is subtracted from features before they become float32.
+    """
+
+    task: type[Task]
+
+    def __init__(self, source: Source, *, centred: bool = False) -> None:
+        self.source = source
+        self.shape: tuple[int, ...] | None = None
+        self.target_shape: tuple[int, ...] = ()
+        self.columns: tuple[str, ...] = ()
+        self.class_names = source.class_names
+        self.origin: np.ndarray | None = None
+        """float64 [1] or [features]; None: nothing is subtracted."""
+        self._centred = centred
+        self._first = ""
+        self._classes = source.classes
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for chunk in self.source.chunks():
             if len(chunk.features) or len(chunk.targets):
-                checked = checks.apply(chunk)
-                yield checks.task, checked
-        if checks.shape is None:
-            raise DataError(f"{self.name} holds no samples")
+                yield self._checked(chunk)
+        if self.shape is None:
+            raise DataError(f"{self.source.name} holds no samples")
+
+    def _checked(self, chunk: Chunk) -> Chunk:
+        features, targets, origin = chunk.features, chunk.targets, chunk.origin
+        if features.ndim < 2:
+            raise DataError(f"{origin}: features must be [samples, …], not of shape {list(features.shape)}")
+        if targets.ndim == 2 and targets.shape[1] == 1:
+            targets = targets[:, 0]
+        if targets.ndim not in (1, 2):
+            raise DataError(f"{origin}: targets must be [samples] or [samples, k], not {list(targets.shape)}")
+        if len(features) != len(targets):
+            raise DataError(f"{origin}: {len(features)} samples but {len(targets)} targets")
+        if features.dtype.kind not in "buif":
+            raise DataError(f"{origin}: features are {features.dtype}; they must be numbers")
+        if labels.are_words(targets):
+            targets = self._numbered(targets, origin)
+        elif targets.dtype.kind not in "buif":
+            raise DataError(f"{origin}: targets are {targets.dtype}; they must be numbers or words")
+        if self.shape is None:
+            rows_per_chunk(features.shape[1:], 4, origin)
+            self.shape, self.target_shape, self._first = features.shape[1:], targets.shape[1:], origin
+            self.task = of_targets(targets, self.source.task)
+            self.columns = chunk.columns
+            if self._centred:
+                self.origin = far_origin(features)
+        if features.shape[1:] != self.shape or targets.shape[1:] != self.target_shape:
+            raise DataError(
+                f"{origin}: samples of shape {list(features.shape[1:])}, targets {list(targets.shape[1:])}, "
+                f"where {self._first} has {list(self.shape)}, {list(self.target_shape)}; all must be alike"
+            )
+        checked = self.task.checked(targets, Rows(origin, chunk.row), self._classes)
+        return replace(chunk, features=self._compact(features, chunk), targets=checked)
+
+    def _numbered(self, targets: np.ndarray, origin: str) -> np.ndarray:
+        """Class numbers for words. The first words have the source read for all that there are."""
+        if targets.ndim != 1:
+            raise DataError(f"{origin}: several targets a sample must be numbers, not words")
+        if self.source.task == "regression":
+            raise DataError(
+                f"{origin}: the target {targets[0]!r} is a word, and task: Regression learns numbers"
+            )
+        if self.shape is None and not self.class_names:
+            self.class_names = labels.found(chunk.targets for chunk in self.source.chunks())
+            self._classes = self._classes or len(self.class_names)
+            if len(self.class_names) != self._classes:
+                raise DataError(
+                    f"{self.source.name} has {len(self.class_names)} different labels, where options: classes "
+                    f"says {self._classes}: {labels.some(self.class_names)}"
+                )
+        return labels.numbered(targets, self.class_names, lambda row: f"{origin}: row {row}")
+
+    def _compact(self, features: np.ndarray, chunk: Chunk) -> np.ndarray:
+        """The features as uint8 if that type holds every value exactly and nothing is subtracted, else as float32."""
+        if self.origin is None and (features.dtype.kind == "b" or features.dtype == np.uint8):
+            return features.astype(np.uint8, copy=False)
+        with np.errstate(over="ignore"):
+            values = features.astype(np.float32) if self.origin is None else self._from_origin(features)
+        rows = Rows(chunk.origin, chunk.row)
+        rows.refuse(~np.isfinite(values), features, "feature", "features must be finite float32 numbers")
+        if self.origin is None and values.min() >= 0 and values.max() <= 255:
+            small = values.astype(np.uint8)
+            if np.array_equal(small, values):
+                return small
+        return values
+
+    def _from_origin(self, features: np.ndarray) -> np.ndarray:
+        assert self.origin is not None, "the caller asks"
+        flat = features.reshape(len(features), -1).astype(np.float64)
+        return np.asarray((flat - self.origin).astype(np.float32).reshape(features.shape))
 
 
 def rows_per_chunk(shape: tuple[int, ...], itemsize: int, origin: str) -> int:
@@ -75,55 +171,3 @@ def rows_per_chunk(shape: tuple[int, ...], itemsize: int, origin: str) -> int:
             f"1 to {MAX_VALUES:,} fit a block"
         )
     return max(1, CHUNK_BYTES // (values * itemsize))
-
-
-class _Checks:
-    """What the first samples determine for all that follow: the shapes, and the task."""
-
-    task: type[Task]
-
-    def __init__(self, source: Source) -> None:
-        self.shape: tuple[int, ...] | None = None
-        self.target_shape: tuple[int, ...] = ()
-        self._first = ""
-        self._family = source.task
-        self._classes = source.classes
-
-    def apply(self, chunk: Chunk) -> Chunk:
-        features, targets, origin = chunk.features, chunk.targets, chunk.origin
-        if features.ndim < 2:
-            raise DataError(f"{origin}: features must be [samples, …], not of shape {list(features.shape)}")
-        if targets.ndim == 2 and targets.shape[1] == 1:
-            targets = targets[:, 0]
-        if targets.ndim not in (1, 2):
-            raise DataError(f"{origin}: targets must be [samples] or [samples, k], not {list(targets.shape)}")
-        if len(features) != len(targets):
-            raise DataError(f"{origin}: {len(features)} samples but {len(targets)} targets")
-        for what, array in (("features", features), ("targets", targets)):
-            if array.dtype.kind not in "buif":
-                raise DataError(f"{origin}: {what} are {array.dtype}; they must be numbers")
-        if self.shape is None:
-            rows_per_chunk(features.shape[1:], 4, origin)
-            self.shape, self.target_shape, self._first = features.shape[1:], targets.shape[1:], origin
-            self.task = of_targets(targets, self._family)
-        if features.shape[1:] != self.shape or targets.shape[1:] != self.target_shape:
-            raise DataError(
-                f"{origin}: samples of shape {list(features.shape[1:])}, targets {list(targets.shape[1:])}, "
-                f"where {self._first} has {list(self.shape)}, {list(self.target_shape)}; all must be alike"
-            )
-        checked = self.task.checked(targets, Rows(origin, chunk.row), self._classes)
-        return Chunk(self._compact(features, chunk), checked, origin, chunk.row, chunk.part)
-
-    def _compact(self, features: np.ndarray, chunk: Chunk) -> np.ndarray:
-        """The features as uint8 if that type holds every value exactly, else as float32."""
-        if features.dtype.kind == "b" or features.dtype == np.uint8:
-            return features.astype(np.uint8, copy=False)
-        with np.errstate(over="ignore"):
-            values = features.astype(np.float32)
-        rows = Rows(chunk.origin, chunk.row)
-        rows.refuse(~np.isfinite(values), features, "feature", "features must be finite float32 numbers")
-        if values.min() >= 0 and values.max() <= 255:
-            small = values.astype(np.uint8)
-            if np.array_equal(small, values):
-                return small
-        return values

@@ -47,10 +47,11 @@ def _local(pattern: str) -> list[DataFile]:
         ]
     else:
         found = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
-    return [_data_file(one) for one in found]
+    return [local_file(one) for one in found]
 
 
-def _data_file(path: Path) -> DataFile:
+def local_file(path: Path) -> DataFile:
+    """The file at a path. Raises OSError if there is none."""
     status = path.stat()
     tag = f"{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
     return DataFile(str(path), status.st_size, _opener(path), tag, local=True)

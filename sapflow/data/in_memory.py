@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from sapflow.data.chunks import Chunk, Part, Source, rows_per_chunk
+from sapflow.data.chunks import Chunk, Part, Reading, Source, rows_per_chunk
+from sapflow.data.formats.arrow_tables import index_of, table_chunk, to_numpy
+from sapflow.data.formats.columns import TableOptions, for_training
 from sapflow.data.formats.npz import NpzOptions, pairs_among
-from sapflow.data.formats.tables import TableOptions, table_chunk, to_numpy
 from sapflow.data.options import FileOptions, parse
 from sapflow.errors import DataError
 
@@ -33,48 +34,42 @@ def named(source: Source, spool: Path | None) -> Iterator[Source]:
     Samples that cannot be read twice with the same result, such as those of a random Dataset, are read once into a
     temporary file in the folder `spool` (by default the system's), in bounded memory. Raises what `Source.read` raises.
     """
-    digest = hashlib.sha256()
     if not isinstance(source, _ReadOnce):
-        for chunk in source.read():
-            _add(digest, chunk)
-        yield _renamed(source, digest.hexdigest())
+        yield replace(source, name=_name(source))
         return
     if spool is not None:
         spool.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=spool) as file:
-        chunks: list[tuple[int, Part]] = []
-
-        def once() -> Iterator[Chunk]:
-            for chunk in source.chunks():
-                for array in (chunk.features, chunk.targets):
-                    np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
-                chunks.append((chunk.row, chunk.part))
-                yield chunk
-
-        for chunk in replace(_plain(source), chunks=once).read():
-            _add(digest, chunk)
+        chunks: list[tuple[str, int, Part]] = []
+        for chunk in source.chunks():
+            for array in (chunk.features, chunk.targets):
+                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+            chunks.append((chunk.origin, chunk.row, chunk.part))
 
         def again() -> Iterator[Chunk]:
             file.seek(0)
-            for row, part in chunks:
+            for origin, row, part in chunks:
                 features, targets = (np.lib.format.read_array(file, allow_pickle=False) for _ in range(2))
-                yield Chunk(features, targets, source.name, row, part)
+                yield Chunk(features, targets, origin, row, part)
 
-        yield _renamed(replace(_plain(source), chunks=again), digest.hexdigest())
-
-
-def _plain(source: Source) -> Source:
-    return Source(source.name, source.chunks, source.task, source.classes, source.brings_validation)
-
-
-def _renamed(source: Source, digest: str) -> Source:
-    return replace(source, name=f"{SCHEME}:{digest[:_DIGITS]}")
+        copy = Source(
+            source.name, again, source.task, source.classes, source.brings_validation, source.class_names
+        )
+        yield replace(copy, name=_name(copy))
 
 
-def _add(digest: "hashlib._Hash", chunk: Chunk) -> None:
-    for array in (chunk.features, chunk.targets):
-        digest.update(f"{chunk.part} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data.cast("B"))
+def _name(source: Source) -> str:
+    """The name of samples, by all that is stored of them."""
+    digest = hashlib.sha256()
+    reading = Reading(source, centred=True)
+    for chunk in reading:
+        for array in (chunk.features, chunk.targets):
+            digest.update(f"{chunk.part} {array.dtype.str} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).data.cast("B"))
+    for what, found in (("origin", reading.origin), ("classes", reading.class_names)):
+        if found is not None and len(found):
+            digest.update(f"{what} {list(found)}\n".encode())
+    return f"{SCHEME}:{digest.hexdigest()[:_DIGITS]}"
 
 
 class _ReadOnce(Source):
@@ -118,20 +113,21 @@ def _arrays(given: Mapping[str, object], options: Mapping[str, object]) -> Sourc
     arrays = {name: _array(given[name]) for _, *both in pairs for name in both}
 
     def chunks() -> Iterator[Chunk]:
-        for part, features, targets in pairs:
-            x, y = arrays[features], arrays[targets]
+        for part, features, targets_name in pairs:
+            x, y = arrays[features], arrays[targets_name]
             if x.ndim < 2 or y.ndim < 1 or len(x) != len(y):
                 # The checks that all sources share give the message.
                 yield Chunk(np.atleast_1d(x), np.atleast_1d(y), f"array {features}", part=part)
                 continue
             rows = rows_per_chunk(x.shape[1:], x.dtype.itemsize, f"array {features}")
             for start in range(0, len(x), rows):
-                yield Chunk(
-                    x[start : start + rows], y[start : start + rows], f"array {features}", start, part
-                )
+                targets = chosen.numbered(y[start : start + rows], f"array {targets_name}", start)
+                yield Chunk(x[start : start + rows], targets, f"array {features}", start, part)
 
     validated = any(part == "validation" for part, *_ in pairs)
-    return Source("the arrays", chunks, chosen.task, chosen.classes, validated)
+    return Source(
+        "the arrays", chunks, chosen.kind, chosen.class_count, validated, class_names=chosen.class_names
+    )
 
 
 def _array(given: object) -> np.ndarray:
@@ -144,21 +140,24 @@ def _array(given: object) -> np.ndarray:
 
 
 def _frame(frame: Any, options: Mapping[str, object]) -> Source:
-    chosen = parse(TableOptions, options, "a DataFrame")
+    chosen, origin = parse(TableOptions, options, "a DataFrame"), "the DataFrame"
     names = [str(name) for name in frame.columns]
-    targets = chosen.columns(names, "the DataFrame")
+    columns = for_training(names, chosen, origin)
 
     def chunks() -> Iterator[Chunk]:
-        rows = rows_per_chunk((len(names),), 16, "the DataFrame")
+        rows = rows_per_chunk((len(names),), 16, origin)
         for start in range(0, len(frame), rows):
             part = frame.iloc[start : start + rows]
-            columns = [_series(part.iloc[:, each], name, start) for each, name in enumerate(names)]
-            yield table_chunk(columns, targets, chosen, "the DataFrame", start)
+            arrays = {
+                place: series_to_numpy(part.iloc[:, place], names[place], start)
+                for place in (*columns.features, *columns.targets)
+            }
+            yield table_chunk(arrays, columns, chosen, origin, start)
 
-    return Source("the DataFrame", chunks, chosen.kind(), chosen.count())
+    return Source(origin, chunks, chosen.kind, chosen.class_count, class_names=chosen.class_names)
 
 
-def _series(series: Any, name: str, row: int) -> np.ndarray:
+def series_to_numpy(series: Any, name: str, row: int) -> np.ndarray:
     missing = np.asarray(series.isna())
     if missing.any():
         first = row + int(missing.argmax())
@@ -173,21 +172,21 @@ def _series(series: Any, name: str, row: int) -> np.ndarray:
 
 
 def _arrow(table: Any, options: Mapping[str, object]) -> Source:
-    chosen = parse(TableOptions, options, "an Arrow table")
+    chosen, origin = parse(TableOptions, options, "an Arrow table"), "the Arrow table"
     names = list(table.schema.names)
-    targets = chosen.columns(names, "the Arrow table")
+    columns = for_training(names, chosen, origin, index=index_of(table.schema))
 
     def chunks() -> Iterator[Chunk]:
-        rows, done = rows_per_chunk((len(names),), 16, "the Arrow table"), 0
+        rows, done = rows_per_chunk((len(names),), 16, origin), 0
         for batch in table.to_batches(max_chunksize=rows):
-            columns = [
-                to_numpy(column, name, "the Arrow table", done)
-                for column, name in zip(batch.columns, names, strict=True)
-            ]
-            yield table_chunk(columns, targets, chosen, "the Arrow table", done)
+            arrays = {
+                place: to_numpy(batch.columns[place], names[place], origin, done)
+                for place in (*columns.features, *columns.targets)
+            }
+            yield table_chunk(arrays, columns, chosen, origin, done)
             done += batch.num_rows
 
-    return Source("the Arrow table", chunks, chosen.kind(), chosen.count())
+    return Source(origin, chunks, chosen.kind, chosen.class_count, class_names=chosen.class_names)
 
 
 def _by_index(dataset: Any) -> Iterable[object]:
@@ -213,16 +212,20 @@ def _dataset(samples: Iterable[object], dataset: object, options: Mapping[str, o
                 )
             waiting.append(pair)
             if len(waiting) == rows:
-                yield _stacked(waiting, kind, start)
+                yield _stacked(waiting, kind, start, chosen)
                 start, waiting = start + rows, []
         if waiting:
-            yield _stacked(waiting, kind, start)
+            yield _stacked(waiting, kind, start, chosen)
 
-    return _ReadOnce(f"the {kind}", chunks, chosen.task, chosen.classes)
+    return _ReadOnce(f"the {kind}", chunks, chosen.kind, chosen.class_count, class_names=chosen.class_names)
 
 
-def _stacked(waiting: Sequence[tuple[np.ndarray, np.ndarray]], kind: str, row: int) -> Chunk:
-    return Chunk(np.stack([x for x, _ in waiting]), np.stack([y for _, y in waiting]), f"the {kind}", row)
+def _stacked(
+    waiting: Sequence[tuple[np.ndarray, np.ndarray]], kind: str, row: int, options: FileOptions
+) -> Chunk:
+    origin = f"the {kind}"
+    targets = options.numbered(np.stack([y for _, y in waiting]), origin, row)
+    return Chunk(np.stack([x for x, _ in waiting]), targets, origin, row)
 
 
 def _pair(sample: object, origin: str) -> tuple[np.ndarray, np.ndarray]:

@@ -24,6 +24,8 @@ from sapflow.tasks.task import Task
 
 VERSION = 1
 MAX_BLOCK_BYTES = 8 << 20
+_LEFT_OUT = ("target_statistics", "label_counts", "origin", "columns", "class_names")
+"""Fields that the JSON has only where there is something in them."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -67,6 +69,13 @@ class Manifest:
     where targets are no labels."""
     numerics: int | None = None
     """The number of the numerics that the data was cut under; None, and left out of the JSON, in earlier releases."""
+    origin: tuple[float, ...] = ()
+    """What was subtracted from features, in float64, before they were stored: one number, or one per feature; empty
+    where nothing was. Left out of the JSON then, as columns and class_names are."""
+    columns: tuple[str, ...] = ()
+    """The features' names in their order, if the source has names for them."""
+    class_names: tuple[str, ...] = ()
+    """The words for the classes by number, if the source has words for them."""
 
     @property
     def train_samples(self) -> int:
@@ -83,7 +92,7 @@ class Manifest:
 
     def task_for(self, *, scale_target: bool = False) -> Task:
         """The task, made for these targets; `scale_target`: the loss is to see them scaled."""
-        targets = Targets(self.target_shape, self.classes, self.target_statistics)
+        targets = Targets(self.target_shape, self.classes, self.target_statistics, self.class_names)
         return task_for(self.task, targets, scale_target=scale_target)
 
     def blocks(self, part: Part) -> tuple[int, ...]:
@@ -91,12 +100,11 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         fields = asdict(self)
-        if not self.target_statistics:
-            del fields["target_statistics"]
-        if not self.label_counts:
-            del fields["label_counts"]
         if self.numerics is None:
             del fields["numerics"]
+        for name in _LEFT_OUT:
+            if not fields[name]:
+                del fields[name]
         return {"version": VERSION, **fields}
 
     @classmethod
@@ -109,15 +117,18 @@ class Manifest:
             raise CorruptObject(f"the data manifest is not of version {VERSION}; cut the data again")
         statistics = fields.setdefault("target_statistics", {})
         fields.setdefault("numerics", None)
-        fields.setdefault("label_counts", ())
+        for name in _LEFT_OUT[1:]:
+            fields.setdefault(name, ())
         if fields.keys() != set(cls.__slots__):
             odd = ", ".join(sorted(fields.keys() ^ set(cls.__slots__)))
             raise CorruptObject(f"the data manifest lacks fields, or has unknown ones: {odd}")
         for name in ("shape", "target_shape", "train", "validation"):
             fields[name] = _counts(name, fields[name])
         fields["label_counts"] = _table("label_counts", fields["label_counts"])
-        for name in ("scale", "shift"):
+        for name in ("scale", "shift", "origin"):
             fields[name] = _numbers(name, fields[name])
+        for name in ("columns", "class_names"):
+            fields[name] = _words(name, fields[name])
         if not isinstance(statistics, Mapping):
             raise CorruptObject("the data manifest's field target_statistics is no JSON object")
         fields["target_statistics"] = {
@@ -143,6 +154,9 @@ class Manifest:
             "scale": len(self.scale) not in widths,
             "shift": len(self.shift) != len(self.scale),
             "numerics": self.numerics is not None and type(self.numerics) is not int,
+            "origin": len(self.origin) not in (0, *widths),
+            "columns": len(self.columns) not in (0, values),
+            "class_names": len(self.class_names) not in (0, self.classes),
         }
         for name, wrong in problems.items():
             if wrong:
@@ -166,6 +180,12 @@ def _table(name: str, value: object) -> Counts:
     if not all(type(n) is int and 0 <= n < 2**53 for row in value for n in row):
         raise CorruptObject(f"the data manifest's field {name} has numbers that are no counts")
     return tuple(map(tuple, value))
+
+
+def _words(name: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, Sequence) or not all(isinstance(each, str) for each in value):
+        raise CorruptObject(f"the data manifest's field {name} is no list of words")
+    return tuple(value)
 
 
 def _numbers(name: str, value: object) -> tuple[float, ...]:

@@ -7,15 +7,15 @@ from sapflow.data import bundled, generated, in_memory, synthetic
 from sapflow.data.chunks import Source
 from sapflow.data.data_file import DataFile
 from sapflow.data.files import FindFiles, find_files
-from sapflow.data.formats import cifar, idx, npz, tables
+from sapflow.data.formats import arrow_tables, cifar, csv_files, idx, npz
 from sapflow.errors import DataError
 
 FORMATS: dict[str, Callable[[Sequence[DataFile], Mapping[str, object]], Source]] = {
     "npz": npz.source,
     "idx": idx.source,
     "cifar": cifar.source,
-    "csv": tables.csv_source,
-    "parquet": tables.parquet_source,
+    "csv": csv_files.csv_source,
+    "parquet": arrow_tables.parquet_source,
 }
 ENDINGS = {
     ".npz": "npz",

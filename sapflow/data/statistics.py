@@ -5,28 +5,26 @@ from typing import Literal
 
 import numpy as np
 
+from sapflow.data.origin import width
 from sapflow.quantities.moments import Moments
 
 Normalize = Literal["Auto", "None", "Scale", "Standardize"]
-
-MAX_VECTOR = 16_384
-"""Up to this many features are standardised one by one; more share one mean, which keeps the manifest small."""
 
 
 class Statistics:
     """Range, mean and variance of features over all chunks added."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._each = len(shape) == 1 and shape[0] <= MAX_VECTOR
-        self._flat = len(shape) == 1
-        self._width = shape[0] if self._each else 1
+    def __init__(self, shape: tuple[int, ...], *, centred: bool = False) -> None:
+        """`centred`: an origin was subtracted, because float32 cannot tell apart the features as they are."""
+        self._flat, self._centred = len(shape) == 1, centred
+        self._width = width(shape)
         self._moments = Moments(self._width)
         self._lowest, self._highest = math.inf, -math.inf
         self._bytes = True
 
     def add(self, features: np.ndarray) -> None:
         """Add features uint8 or float32 [n, *shape]."""
-        values = features.reshape(len(features) if self._each else -1, self._width).astype(np.float64)
+        values = features.reshape(-1, self._width).astype(np.float64)
         self._moments.add(values)
         self._lowest = min(self._lowest, float(features.min()))
         self._highest = max(self._highest, float(features.max()))
@@ -41,7 +39,9 @@ class Statistics:
         everything else.
         """
         if normalize == "Auto":
-            if self._highest <= 1 and (self._bytes or (self._lowest >= -1 and not self._flat)):
+            if self._centred:
+                normalize = "Standardize"
+            elif self._highest <= 1 and (self._bytes or (self._lowest >= -1 and not self._flat)):
                 normalize = "None"
             else:
                 normalize = "Scale" if self._bytes else "Standardize"

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from sapflow.data.blocks import POOL_BLOCKS, Manifest
-from sapflow.data.chunks import Chunk
+from sapflow.data.chunks import Chunk, Reading
 from sapflow.data.cut import beside, naming_the_field
 from sapflow.data.data_file import DataFile
 from sapflow.data.label_counts import Counts, LabelCounts
@@ -91,19 +91,20 @@ def survey(data: DataSpec, store: str) -> Survey:
     dtype: Literal["uint8", "float32"] = "uint8"
     complete = True
     labels: _MixedLabels | None = None
-    for task, chunk in source.read_task():
+    reading = Reading(source)
+    for chunk in reading:
         if size >= limit:
             complete = False
             break
         shape, target_shape = chunk.features.shape[1:], chunk.targets.shape[1:]
         if chunk.features.dtype != np.uint8:
             dtype = "float32"
-        counted = counted or task.counted()
+        counted = counted or reading.task.counted()
         if chunk.part == "train":
             counted.add(chunk.targets)
-            labels = labels or _MixedLabels(task)
+            labels = labels or _MixedLabels(reading.task)
             labels.add(chunk)
-        seen = task.highest_class(chunk.targets)
+        seen = reading.task.highest_class(chunk.targets)
         if seen is not None:
             highest = max(highest or 0, seen)
         counts[chunk.part] += len(chunk.targets)
@@ -113,7 +114,7 @@ def survey(data: DataSpec, store: str) -> Survey:
         raise DataError(f"{source.name} leaves no sample to train on; lower data.validationFraction")
     manifest = Manifest(
         source=source.name,
-        task=task.name,
+        task=reading.task.name,
         shape=shape,
         dtype=dtype,
         target_shape=target_shape,
@@ -122,5 +123,7 @@ def survey(data: DataSpec, store: str) -> Survey:
         validation=(counts["validation"] + held,) if counts["validation"] + held else (),
         target_statistics={} if counted is None else counted.finish(),
         label_counts=() if labels is None else labels.finish(),
+        columns=reading.columns,
+        class_names=reading.class_names,
     )
     return Survey(manifest, complete)

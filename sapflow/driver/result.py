@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sapflow.data.manifest import Manifest
@@ -107,7 +108,16 @@ def describe(job: TrainingJob, manifest: Manifest) -> dict[str, Any]:
         "scale": list(manifest.scale),
         "shift": list(manifest.shift),
         **({"targetStatistics": kept} if (kept := task.needed_to_predict) else {}),
+        **({"origin": list(manifest.origin)} if manifest.origin else {}),
+        **({"columns": list(manifest.columns)} if manifest.columns else {}),
+        **({"classNames": list(manifest.class_names)} if manifest.class_names else {}),
+        **({"dialect": dialect} if (dialect := _dialect(spec.data.options)) else {}),
     }
+
+
+def _dialect(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How CSV files are written, of a source's options."""
+    return {name: options[name] for name in ("delimiter", "header") if name in options}
 
 
 async def _write_metrics(context: Context, evaluations: Evaluations, chosen: Commit) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sapflow.spec.training_job import Spec
 
 MAX_CLASSES = 1 << 16
+_FEW, _SMALL = 20, 100
+"""Floats are classes if they are whole, of at most so many kinds, and not larger."""
 
 
 class Classification(Task):
@@ -25,7 +27,10 @@ class Classification(Task):
 
     @classmethod
     def fits(cls, targets: np.ndarray, *, asked: bool) -> bool:
-        return asked or targets.dtype.kind != "f"
+        """Whether targets are whole numbers. As floats they must be few and come again: others are values."""
+        if asked or targets.dtype.kind != "f":
+            return True
+        return targets.ndim == 1 and _are_few(targets)
 
     @classmethod
     def checked(cls, targets: np.ndarray, rows: Rows, classes: int | None) -> np.ndarray:
@@ -36,6 +41,10 @@ class Classification(Task):
             rows.refuse(broken, targets, "label", rule)
         limit = classes or MAX_CLASSES
         allowed = f"labels go from 0 to {limit - 1}"
+        if targets.min(initial=0) < 0:
+            words = [str(int(each)) for each in np.unique(targets)[:3]]
+            several = f"{words}" if 1 < len(words) < 3 else "all of them, as words"
+            allowed += f"; labels of another kind are listed in options: classes: {several}"
         if classes is None:
             allowed += " (task: Regression learns values)"
         rows.refuse((targets < 0) | (targets >= limit), targets, "label", allowed)
@@ -129,6 +138,10 @@ class Classification(Task):
     def predictions(self, outputs: np.ndarray) -> np.ndarray:
         return np.asarray(self.probabilities(outputs).argmax(axis=1))
 
+    def named(self, targets: np.ndarray) -> np.ndarray:
+        names = self.targets.class_names
+        return np.array(names)[targets] if names else targets
+
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """The softmax of the outputs, or for a single logit 1 − sigmoid and sigmoid, as float64 [n, classes]."""
         logits = outputs.astype(np.float64)
@@ -143,12 +156,26 @@ class Classification(Task):
         rows: list[dict[str, Any]] = []
         for chances in self.probabilities(outputs):
             best = np.argsort(-chances, kind="stable")[:top]
-            classes = [{"class": int(each), "probability": float(chances[each])} for each in best]
+            classes = [self._answer(int(each), float(chances[each])) for each in best]
             rows.append({**classes[0], "top": classes} if top > 1 else classes[0])
         return rows
 
+    def _answer(self, number: int, probability: float) -> dict[str, Any]:
+        names = self.targets.class_names
+        return {"class": number, **({"label": names[number]} if names else {}), "probability": probability}
+
     def in_words(self, answer: Mapping[str, Any]) -> str:
         return ", ".join(
-            f"class {each['class']} ({each['probability'] * 100:.1f} %)"
+            f"{each.get('label', 'class ' + str(each['class']))} ({each['probability'] * 100:.1f} %)"
             for each in answer.get("top", [answer])
         )
+
+
+def _are_few(targets: np.ndarray) -> bool:
+    """Whether floats [n] look like the numbers of classes: whole, small, few, and each there twice on average."""
+    with np.errstate(invalid="ignore"):
+        integral = bool(((targets == np.floor(targets)) & (np.abs(targets) <= _SMALL)).all())
+    if not integral:
+        return False
+    kinds = len(np.unique(targets))
+    return kinds <= _FEW and 2 * kinds <= len(targets)

@@ -23,6 +23,8 @@ class Targets:
     """For class numbers: the highest one + 1, or the number that the source gives."""
     statistics: TargetStatistics = field(default_factory=dict)
     """Statistics of the training samples; empty in data of earlier releases."""
+    class_names: tuple[str, ...] = ()
+    """The words for the classes, by number, if the data has words for them."""
 
     @property
     def values(self) -> int:

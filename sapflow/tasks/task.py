@@ -115,6 +115,11 @@ class Task(ABC):
         """The targets as text, such as `10 classes`."""
 
     @property
+    def described(self) -> str:
+        """The task and its targets as text, such as `classification, 10 classes`."""
+        return f"{self.name}, {self.summary}"
+
+    @property
     @abstractmethod
     def losses(self) -> tuple[str, ...]:
         """The losses that fit, the default first."""
@@ -205,6 +210,10 @@ class Task(ABC):
     def predictions(self, outputs: np.ndarray) -> np.ndarray:
         """The predictions of a network's outputs float32 [n, outputs], in the units of the data's targets."""
         return outputs
+
+    def named(self, targets: np.ndarray) -> np.ndarray:
+        """Targets or predictions as the data's source has them: class numbers become words, if it has those."""
+        return targets
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """The probability of each class or label, float64. Raises DataError if the task has none."""

@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -47,13 +47,15 @@ def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
 
     def chunks() -> Iterator[Chunk]:
         for pair in pairs:
-            yield from _samples(pair)
+            for chunk in _samples(pair):
+                yield replace(chunk, targets=chosen.numbered(chunk.targets, chunk.origin, chunk.row))
 
     return Source(
         pairs[0].images.name,
         chunks,
-        task=chosen.task,
-        classes=chosen.classes,
+        task=chosen.kind,
+        classes=chosen.class_count,
+        class_names=chosen.class_names,
         brings_validation=any(pair.part == "validation" for pair in pairs),
     )
 

@@ -5,7 +5,8 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import IO
+from dataclasses import replace
+from typing import IO, Literal
 
 import numpy as np
 
@@ -44,13 +45,15 @@ def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
 
     def chunks() -> Iterator[Chunk]:
         for file, part, features, targets in ordered:
-            yield from _samples(file, part, features, targets)
+            for chunk in _samples(file, part, features, targets):
+                yield replace(chunk, targets=chosen.numbered(chunk.targets, chunk.origin, chunk.row))
 
     return Source(
         files[0].name,
         chunks,
-        task=chosen.task,
-        classes=chosen.classes,
+        task=chosen.kind,
+        classes=chosen.class_count,
+        class_names=chosen.class_names,
         brings_validation=any(part == "validation" for _, part, _, _ in pairs),
     )
 
@@ -88,8 +91,8 @@ def pairs_among(names: Collection[str], options: NpzOptions, origin: str) -> lis
 def _samples(file: DataFile, part: Part, features: str, targets: str) -> Iterator[Chunk]:
     with ExitStack() as stack:
         archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(file.open())))
-        x = _Array(file, features, stack.enter_context(archive.open(f"{features}.npy")))
-        y = _Array(file, targets, stack.enter_context(archive.open(f"{targets}.npy")))
+        x = _Array(file, features, stack.enter_context(archive.open(f"{features}.npy")), "features")
+        y = _Array(file, targets, stack.enter_context(archive.open(f"{targets}.npy")), "targets")
         if len(x.shape) < 2:
             raise DataError(f"{x.origin} has shape {list(x.shape)}; features must be [samples, …]")
         if len(y.shape) not in (1, 2):
@@ -109,7 +112,9 @@ def _samples(file: DataFile, part: Part, features: str, targets: str) -> Iterato
 class _Array:
     """A member of an archive that is read front to back."""
 
-    def __init__(self, file: DataFile, name: str, stream: IO[bytes]) -> None:
+    def __init__(
+        self, file: DataFile, name: str, stream: IO[bytes], what: Literal["features", "targets"]
+    ) -> None:
         self.origin = f"{file.name}: array {name}"
         self._stream, self._row = stream, 0
         try:
@@ -124,9 +129,10 @@ class _Array:
             self.shape, fortran, self.dtype = reader(stream)
         except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
             raise DataError(f"{self.origin} has a broken header: {error}") from error
-        if self.dtype.kind not in "buif":
+        if self.dtype.kind not in ("buif" if what == "features" else "buifU"):
             raise DataError(
-                f"{self.origin} is of type {self.dtype}; it must hold numbers (nothing is unpickled)"
+                f"{self.origin} is of type {self.dtype}; it must hold numbers, or words of type str as targets "
+                "(nothing is unpickled)"
             )
         if fortran and len(self.shape) > 1:
             raise DataError(

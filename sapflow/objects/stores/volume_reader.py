@@ -59,7 +59,7 @@ class VolumeReader:
     def _remove_torn(self) -> bool:
         try:
             with self._volume.open(self._key) as reader:
-                if _is_whole(reader, self._key):
+                if _is_complete(reader, self._key):
                     return False
             self._volume.delete([self._key])
         except StoreError:
@@ -85,7 +85,7 @@ class CopyReader(VolumeReader):
             left -= len(self._reader.next(min(left, _PIECE)))
 
 
-def _is_whole(reader: ObjectReader, key: str) -> bool:
+def _is_complete(reader: ObjectReader, key: str) -> bool:
     """Whether an object has a header that holds together, and the bytes that the header promises."""
     try:
         prefix = bytes(reader.next(8))

@@ -1,11 +1,14 @@
 """A trained model's file: what it says of itself, what it takes, and what it gives."""
 
+import gzip
 import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
+import pyarrow
 import pytest
 import torch
 from helpers.commands import Shell
@@ -162,12 +165,12 @@ def test_every_kind_of_input_gives_the_same_answer(
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
-        ("x.csv", b"1,2\n1,2,3\n", "line 2: 3 numbers where there were 2 before"),
-        ("x.csv", b"1,2\n1,b\n", "line 2: could not convert"),
+        ("x.csv", b"1,2\n1,2,3\n", "line 2: 3 cells where there are 2 columns"),
+        ("x.csv", b"3,2\n1,b\n", "line 2, column 1: 'b' is not a finite number"),
         ("x.csv", b"a,b\n", "holds no rows"),
         ("x.npy", b"nothing", "is no readable .npy file"),
         ("x.npz", b"PK", "is no readable .npz file"),
-        ("x.txt", b"1", "must be a .npy, .npz or .csv file"),
+        ("x.txt", b"1", "must be a .npy, .npz, .csv, .csv.gz or .parquet file"),
     ],
 )
 def test_input_that_cannot_be_read_is_told_so(
@@ -193,3 +196,96 @@ def test_a_model_away_from_its_store_asks_for_input(tmp_path: Path, shell: Shell
     done = shell("predict", tmp_path / "m.safetensors")
     assert done.code == 2
     assert "give INPUT, a file of features" in done.err
+
+
+TABLE: dict[str, Any] = {
+    "inputs": [3],
+    "outputs": 1,
+    "classes": 2,
+    "scale": [1.0],
+    "shift": [0.0],
+    "columns": ["a", "b", "c"],
+    "classNames": ["no", "yes"],
+}
+SAMPLES = np.random.default_rng(0).normal(size=(20, 3)).round(3) * 10 + 0.0001
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> pandas.DataFrame:
+    write_model(tmp_path / "m.safetensors", **TABLE)
+    return pandas.DataFrame(SAMPLES, columns=["a", "b", "c"])
+
+
+def answers(shell: Shell, folder: Path, name: str = "x.csv", *more: str) -> list[str]:
+    done = shell("predict", folder / "m.safetensors", folder / name, "--json", *more)
+    return [each["label"] for each in done.json["predictions"]]
+
+
+def test_columns_are_matched_by_name_in_every_format(
+    tmp_path: Path, shell: Shell, table: pandas.DataFrame
+) -> None:
+    wanted = predict.load(tmp_path / "m.safetensors").predict(SAMPLES).tolist()
+    assert {*wanted} == {"no", "yes"}
+    shuffled = table[["c", "a", "b"]].assign(label="?", id=7)
+    shuffled.to_csv(tmp_path / "x.csv", index=False)
+    shuffled.set_index("id").to_parquet(tmp_path / "x.parquet")
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress((tmp_path / "x.csv").read_bytes()))
+    for name in ("x.csv", "x.parquet", "x.csv.gz"):
+        assert answers(shell, tmp_path, name) == wanted
+    done = shell("predict", tmp_path / "m.safetensors", tmp_path / "x.csv")
+    assert "columns of" in done.err
+    assert "that the model does not take: label, id" in done.err
+    assert f"0: {wanted[0]} (" in done.out
+    model = predict.load(tmp_path / "m.safetensors")
+    assert model.predict(shuffled).tolist() == wanted
+    assert model.predict(pyarrow.Table.from_pandas(shuffled)).tolist() == wanted
+    assert model.predict(pandas.DataFrame(SAMPLES)).tolist() == wanted, "columns without names count by place"
+    with pytest.raises(DataError, match="the DataFrame has no column 'b'"):
+        model.predict(table.rename(columns={"b": "d"}))
+
+
+@pytest.mark.parametrize("start", ["", "a,b,c\n", "0,1,2\n", "\ufeff", "\ufeffa,b,c\n"])
+def test_a_header_of_any_kind_and_a_byte_order_mark_are_no_rows(
+    start: str, tmp_path: Path, shell: Shell, table: pandas.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = start + str(table.to_csv(index=False, header=False))
+    (tmp_path / "x.csv").write_text(text)
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert len(answers(shell, tmp_path)) == len(SAMPLES)
+    done = shell("predict", tmp_path / "m.safetensors", "-", "--json")
+    assert [each["label"] for each in done.json["predictions"]] == answers(shell, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,d\n1,2,3\n", "has no column 'c': the model was trained on the columns 'a', 'b', 'c'"),
+        ("a,b,c\n1,2,3\n1,x,3\n", "x.csv, line 3, column b: 'x' is not a finite number"),
+        ("1,2,0.5\n1,,3\n", "x.csv, line 2, column 1: '' is not a finite number"),
+        ("1,2,0\n1,nan,3\n", "x.csv, line 2, column 1: 'nan' is not a finite number"),
+        ("1,2,3,4\n", "n at least 1: leave out the column of the target"),
+        ("a,b,c\n", "holds no rows"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_errors_with_their_line(
+    text: str, message: str, tmp_path: Path, shell: Shell, table: pandas.DataFrame
+) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    done = shell("predict", tmp_path / "m.safetensors", tmp_path / "x.csv")
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_csv_is_read_as_in_training_or_as_told(tmp_path: Path, shell: Shell) -> None:
+    write_model(tmp_path / "m.safetensors", **TABLE, dialect={"delimiter": ";", "header": "Absent"})
+    (tmp_path / "x.csv").write_text("0;1;2\n3.5;1;2\n")
+    assert len(answers(shell, tmp_path)) == 2
+    assert len(answers(shell, tmp_path, "x.csv", "--header", "Auto")) == 1
+    (tmp_path / "x.csv").write_text("1,3,2\n3.5,1,2\n")
+    assert len(answers(shell, tmp_path, "x.csv", "--delimiter", ",")) == 2
+
+
+def test_an_origin_is_subtracted_before_values_become_float32(tmp_path: Path) -> None:
+    write_model(tmp_path / "m.safetensors", **TABLE | {"origin": [1.7e9, 0.0, 0.0], "scale": [2.0]})
+    scaled = predict.load(tmp_path / "m.safetensors").scaled(np.array([[1.7e9 + 3, 1.5, 2]]))
+    assert scaled.tolist() == [[6.0, 3.0, 4.0]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sapflow.data import bundled
-from sapflow.data.chunks import Chunk, Source
+from sapflow.data.chunks import Chunk, Reading, Source
 from sapflow.data.source import open_source
 from sapflow.errors import DataError
 
@@ -250,8 +250,9 @@ def test_a_sample_too_large_for_a_block_is_refused() -> None:
 def task_of(*chunks: tuple[object, object], task: str | None = None) -> tuple[str, np.ndarray]:
     """The task that a source's samples are for, and their targets."""
     made = [Chunk(np.asarray(x), np.asarray(y), f"file {i}", 100) for i, (x, y) in enumerate(chunks)]
-    read = list(Source("set", lambda: iter(made), task).read_task())
-    return read[0][0].name, np.concatenate([chunk.targets for _, chunk in read])
+    reading = Reading(Source("set", lambda: iter(made), task))
+    read = list(reading)
+    return reading.task.name, np.concatenate([chunk.targets for chunk in read])
 
 
 @pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float32, np.float64])
@@ -277,6 +278,24 @@ def test_the_task_follows_from_the_targets_unless_it_is_said(
     targets: list[object], family: str | None, name: str
 ) -> None:
     assert task_of((X, targets), task=family)[0] == name
+
+
+@pytest.mark.parametrize(
+    ("targets", "name"),
+    [
+        (np.arange(60) % 3 + 0.0, "classification"),
+        (np.arange(60) % 2 * 1.0 + 1, "classification"),
+        (np.arange(60) % 3 + 0.5, "regression"),
+        (np.arange(60) * 1.0, "regression"),
+        (np.arange(60) % 3 * 1000.0, "regression"),
+        (np.arange(60) % 21 * 1.0, "regression"),
+        (np.array([1.0, 2.0, 3.0]), "regression"),
+    ],
+)
+def test_whole_floats_are_classes_if_they_are_few_and_come_again(targets: np.ndarray, name: str) -> None:
+    features = np.ones((len(targets), 1))
+    assert task_of((features, targets))[0] == name
+    assert task_of((features, targets), task="regression")[0] == "regression"
 
 
 @pytest.mark.parametrize("second", [[[0.5, 1], [0, 1]], [[0, 2], [0, 1]]])
