@@ -11,7 +11,7 @@ from sapflow.errors import SpecError
 from sapflow.logs import LEVELS
 from sapflow.mounted import MountedFiles
 from sapflow.objects.stores.credentials import CredentialSource
-from sapflow.objects.stores.factory import credentials_from_environment
+from sapflow.objects.stores.factory import credentials_for
 
 OPENWHISK = "__OW_API_HOST"
 """A variable that is set in every OpenWhisk container."""
@@ -67,7 +67,7 @@ class Settings:
         return cls(
             token=token,
             store=store,
-            credentials=credentials_from_environment(environ),
+            credentials=credentials_for(store, environ),
             port=int(port),
             host=flags.host,
             uds=flags.uds,

@@ -20,7 +20,7 @@ from sapflow.driver.plans import Environment
 from sapflow.driver.sweep import sweep_up
 from sapflow.errors import DataError, JobFailed, ObjectMissing, SapflowError, StoreError
 from sapflow.objects import keys
-from sapflow.objects.stores.factory import credentials_from_environment, open_store
+from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
 from sapflow.records import numerics
@@ -144,7 +144,7 @@ def open_session(
     Raises StoreError, StoreUnsafe, StoreUnavailable.
     """
     url = absolute(store_url(job, store))
-    opened = open_store(url, credentials_from_environment(environ))
+    opened = open_store(url, credentials_for(url, environ))
     if probe:
         try:
             opened.probe()
@@ -162,7 +162,7 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
     """
     url = absolute(store or DEFAULT_STORE)
     uid = _uid_named(uid, url)
-    opened = open_store(url, credentials_from_environment(environ))
+    opened = open_store(url, credentials_for(url, environ))
     try:
         prefix = keys.job(uid)
         found = resolved.read(parse_json(bytes(opened.read(keys.spec(prefix)))), prefix)

@@ -158,7 +158,7 @@ def no_step(per_step: int, samples: int) -> str:
 
 def beside(source: str, store: str) -> str:
     """An s3:// URL, completed with the endpoint and region of the store's URL if it has none of its own."""
-    parts, own = urlsplit(source), urlsplit(store)
+    parts, own = urlsplit(source, allow_fragments=False), urlsplit(store)
     if parts.query or own.scheme != "s3":
         return source
     return parts._replace(query=own.query).geturl()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from sapflow.data.data_file import DataFile
+from sapflow.data.folder import HIDDEN, in_folder
 from sapflow.errors import DataError
 
 SOURCES = (
@@ -20,7 +21,7 @@ FindFiles = Callable[[str], Sequence[DataFile]]
 
 
 def find_files(source: str, read_s3: FindFiles | None = None) -> list[DataFile]:
-    """The files that `source` names, sorted by name. Raises DataError if there are none, or one is empty."""
+    """The files that `source` names, sorted by name, empty ones among them. Raises DataError if there are none."""
     if source.startswith("s3://"):
         if read_s3 is None:
             from sapflow.data.remote import s3_files  # only this needs its client
@@ -31,9 +32,6 @@ def find_files(source: str, read_s3: FindFiles | None = None) -> list[DataFile]:
         files = _local(source.removeprefix("file://"))
     if not files:
         raise DataError(f"there is no file at {source}; a source is {SOURCES}")
-    for file in files:
-        if file.size == 0:
-            raise DataError(f"{file.name} is empty")
     return sorted(files, key=lambda file: file.name)
 
 
@@ -42,11 +40,17 @@ def _local(pattern: str) -> list[DataFile]:
     if path.is_file():
         found = [path]
     elif path.is_dir():
-        found = [
-            child for child in path.iterdir() if child.is_file() and not child.name.startswith((".", "_"))
-        ]
+        names = [f"{child.name}/" if child.is_dir() else child.name for child in path.iterdir()]
+        found = [path / name for name in in_folder(names, pattern) if (path / name).is_file()]
     else:
         found = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
+        fixed = next((at for at, part in enumerate(path.parts) if glob.has_magic(part)), 0)
+        asked = path.name.startswith(HIDDEN)
+        found = [
+            one
+            for one in found
+            if not any(part.startswith(HIDDEN) for part in one.parts[fixed : -1 if asked else None])
+        ]
     return [local_file(one) for one in found]
 
 

@@ -7,32 +7,49 @@ from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from sapflow.data.data_file import DataFile
+from sapflow.data.folder import in_folder
 from sapflow.errors import DataError, StoreError, StoreUnavailable
 from sapflow.objects.stores.credentials import CredentialSource
 from sapflow.objects.stores.factory import credentials_from_environment, open_store
 from sapflow.objects.stores.protocol import Store
+from sapflow.objects.stores.s3 import open_s3
 
 READ_AHEAD = 4 << 20
 
 
 def s3_files(url: str, credentials: CredentialSource | None = None) -> list[DataFile]:
-    """The objects at `s3://bucket/prefix?endpoint=URL`: the object with that key, or all objects below `prefix/`.
+    """The objects at `s3://bucket/prefix?endpoint=URL`: the object with that key, or those in the folder `prefix/`.
+
+    Of a folder the same is read as of one on this machine (`folder.in_folder`).
 
     Without `credentials` those of the environment are used. Raises DataError if the bucket does not exist or access is
     refused, StoreUnavailable if there is no answer, StoreError if the URL or the credentials are incomplete.
     """
-    parts = urlsplit(url)
+    parts = urlsplit(url, allow_fragments=False)
     prefix = parts.path.strip("/")
     credentials = credentials or credentials_from_environment(os.environ)
     bucket = parts._replace(path="").geturl()
     shown = f"s3://{parts.netloc}"
-    store = open_store(bucket, credentials)
+    store = open_s3(bucket, credentials)
     assert credentials is not None, "a store of S3 is not opened without"
     try:
+        single = store.find(prefix) if prefix and not parts.path.endswith("/") else None
+        if single is not None and single.size:
+            found = [single]
+        else:
+            # An empty object beside a folder of its name is how some programs mark the folder.
+            folder = f"{prefix}/" if prefix else ""
+            listed = {
+                each.key.removeprefix(folder): each
+                for each in store.list(folder, shallow=True)
+                if each.key != folder
+            }
+            found = [listed[name] for name in in_folder(listed, f"{shown}/{prefix}")] or [
+                each for each in (single,) if each is not None
+            ]
         return [
             DataFile(f"{shown}/{key}", size, _opener(bucket, credentials, key, size), tag)
-            for key, size, tag in store.list(prefix)
-            if not key.endswith("/") and (key == prefix or not prefix or key.startswith(f"{prefix}/"))
+            for key, size, tag in found
         ]
     except StoreUnavailable:
         raise

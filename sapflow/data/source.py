@@ -17,6 +17,7 @@ FORMATS: dict[str, Callable[[Sequence[DataFile], Mapping[str, object]], Source]]
     "csv": csv_files.csv_source,
     "parquet": arrow_tables.parquet_source,
 }
+TABLES = ("csv", "parquet")
 ENDINGS = {
     ".npz": "npz",
     "-ubyte": "idx",
@@ -80,6 +81,12 @@ def used_files(
             )
         format = str(found.pop())
         files = [file for file in files if _format(file) == format]
+    if format in TABLES:
+        # Spark writes an empty part for a task that had no rows.
+        files = [file for file in files if file.size] or files
+    for file in files:
+        if file.size == 0:
+            raise DataError(f"{file.name} is empty")
     return format, files
 
 

@@ -50,7 +50,7 @@ def s3_location(source: str) -> tuple[str, str, dict[str, str]] | None:
     """(bucket, prefix, options) of an s3:// source, None for other sources."""
     if not source.startswith("s3://"):
         return None
-    parts = urlsplit(source)
+    parts = urlsplit(source, allow_fragments=False)
     return parts.netloc, parts.path.strip("/"), dict(parse_qsl(parts.query))
 
 

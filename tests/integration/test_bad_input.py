@@ -369,6 +369,7 @@ def test_missing_credentials_are_named(shell: Shell, tmp_path: Path) -> None:
     half = {"SAPFLOW_S3_ACCESS_KEY": "key"}
     done = shell("run", file, "--store", url, environ=half)
     refused(done, "credentials are incomplete: SAPFLOW_S3_SECRET_KEY is not set", code=3)
+    assert shell("status", "--store", tmp_path / "store", environ=half).code == 0, "a directory needs none"
 
 
 def test_a_store_of_another_kind_is_told_what_there_is(shell: Shell, tmp_path: Path) -> None:

@@ -34,8 +34,9 @@ def upload(minio: S3Service, request: pytest.FixtureRequest) -> Upload:
 
     def put(folder: Path) -> str:
         with closing(minio.open()) as store:
-            for path in folder.iterdir():
-                store.create(f"{prefix}/set/{path.name}", path.read_bytes())
+            for path in folder.rglob("*"):
+                if path.is_file():
+                    store.create(f"{prefix}/set/{path.relative_to(folder)}", path.read_bytes())
             store.create(f"{prefix}/set-other/a.csv", b"7,7,7\n")
         return str(minio.url(f"{prefix}/set"))
 
@@ -122,3 +123,43 @@ def test_no_server_is_to_be_tried_again() -> None:
     url = f"s3://bucket/x?endpoint=http://127.0.0.1:{free_port()}"
     with pytest.raises(StoreUnavailable, match="gave no answer"):
         open_source(url, read_s3=partial(s3_files, credentials=Credentials("a", "b")))
+
+
+def test_a_folder_is_read_alike_on_s3_and_on_this_machine(
+    tmp_path: Path, upload: Upload, minio: S3Service
+) -> None:
+    (tmp_path / "part-0.csv").write_text("a,y\n1.5,1\n")
+    for name in ("part-1.csv", "_SUCCESS"):
+        (tmp_path / name).touch()
+    for name in (".part-0.csv.crc", "_committed_1", ".hidden.csv"):
+        (tmp_path / name).write_text("broken")
+    for folder in (".ipynb_checkpoints", "_temporary", "older"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "part-0.csv").write_text("a,y\n9.5,1\n")
+    for source in (str(tmp_path), f"{tmp_path}/*", f"{tmp_path}/*.csv", upload(tmp_path)):
+        assert rows(source, minio).tolist() == [[1.5]]
+
+
+def test_partitions_are_refused_in_words_on_s3_and_on_this_machine(
+    tmp_path: Path, upload: Upload, minio: S3Service
+) -> None:
+    for year in (2020, 2021):
+        (folder := tmp_path / f"year={year}").mkdir()
+        (folder / "part-0.csv").write_text("a,y\n1.5,1\n")
+    (tmp_path / "_SUCCESS").touch()
+    url = upload(tmp_path)
+    path, _, query = url.partition("?")
+    for source in (str(tmp_path), url):
+        with pytest.raises(DataError, match=r"holds partitions \(year=2020, year=2021\)"):
+            rows(source, minio)
+    for source in (f"{tmp_path}/year=2020", f"{path}/year=2020?{query}"):
+        assert rows(source, minio).tolist() == [[1.5]]
+
+
+def test_a_key_with_a_number_sign_is_read_whole(tmp_path: Path, upload: Upload, minio: S3Service) -> None:
+    (tmp_path / "run#1").mkdir()
+    (tmp_path / "run#1" / "a.csv").write_text("1.5,1\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "a.csv").write_text("7.5,1\n")
+    path, _, query = upload(tmp_path).partition("?")
+    assert rows(f"{path}/run#1?{query}", minio).tolist() == [[1.5]]

@@ -143,9 +143,10 @@ def test_the_data_that_a_job_names_may_be_listed_and_read_and_nothing_else(
     owner.create(f"data-{uid}2/train.npz", b"others")
     source = f"s3://{minio.bucket}/data-{uid}"
     issued = Issuer(place(minio), minio.credentials).issue(uid, source, SECONDS)
-    (file,) = s3_files(f"{source}?endpoint={minio.endpoint}", issued.credentials)
-    with file.open() as stream:
-        assert stream.read() == b"rows"
+    for named in (source, f"{source}/", f"{source}/train.npz"):
+        (file,) = s3_files(f"{named}?endpoint={minio.endpoint}", issued.credentials)
+        with file.open() as stream:
+            assert stream.read() == b"rows"
     store = opened(minio, issued.credentials)
     with pytest.raises(StoreError):
         store.create(f"data-{uid}/mine", b"")
@@ -197,3 +198,17 @@ def test_a_store_that_does_not_answer_is_no_refusal(uid: str) -> None:
     nowhere = Place("http://127.0.0.1:9", "bucket", "us-east-1")
     with pytest.raises(StoreUnavailable, match="does not answer"):
         Issuer(nowhere, Credentials("a", "b")).issue(uid, "sklearn:digits", SECONDS)
+
+
+def test_a_source_lists_no_keys_that_only_begin_like_its_own(
+    minio: S3Service, owner: Store, uid: str
+) -> None:
+    owner.create(keys.spec(keys.job(uid)), b"{}")
+    source = f"s3://{minio.bucket}/{'/'.join(filter(None, (minio.prefix, 'j')))}"
+    issued = Issuer(place(minio), minio.credentials).issue(f"{uid}-b", source, SECONDS)
+    store = opened(minio, issued.credentials)
+    for prefix in ("j", "jo", "jobs/"):
+        with pytest.raises(StoreError):
+            list(store.list(prefix))
+    assert s3_files(f"{source}?endpoint={minio.endpoint}", issued.credentials) == []
+    store.close()

@@ -10,7 +10,9 @@ _ROOT = "jobs/"
 
 
 def session_policy(bucket: str, uid: str, source: str, weights: str = "") -> dict[str, Any]:
-    """A policy for reading and writing `jobs/<uid>/`, and for reading and listing the prefix of an s3:// source.
+    """A policy for reading and writing `jobs/<uid>/`, and for reading an s3:// source, an object or what lies below it.
+
+    Only the folder `prefix/` may be listed: with `prefix` alone a source `j` would list the keys of all jobs.
 
     `weights` is one object that may be read as well.
 
@@ -27,7 +29,7 @@ def session_policy(bucket: str, uid: str, source: str, weights: str = "") -> dic
     for name, prefix in _data(source):
         statements += [
             _allow(["GetObject"], [f"{name}/{prefix}", f"{name}/{prefix}/*"]),
-            _allow(["ListBucket"], [name], prefixes=[prefix, f"{prefix}/*"]),
+            _allow(["ListBucket"], [name], prefixes=[f"{prefix}/*"]),
             _allow(["GetBucketLocation"], [name]),
         ]
     for name, key in _data(weights):

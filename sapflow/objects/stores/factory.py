@@ -22,6 +22,14 @@ def credentials_from_environment(environ: Mapping[str, str]) -> CredentialSource
     return credentials_from_files(environ)
 
 
+def credentials_for(url: str, environ: Mapping[str, str]) -> CredentialSource | None:
+    """The credentials for the store at `url`; a directory needs none, so what is set of them matters nothing there.
+
+    Raises StoreError.
+    """
+    return credentials_from_environment(environ) if url.startswith("s3://") else None
+
+
 def open_store(url: str, credentials: CredentialSource | None = None) -> Store:
     """The store at `file:///path`, a plain path, or `s3://bucket/prefix?endpoint=http://host:9000&region=us-east-1`.
 

@@ -162,6 +162,18 @@ class S3Store:
         answer.close()
         return answer.status == 200
 
+    def find(self, key: str) -> Listed | None:
+        """An object, without a listing. None if there is none, or if it may not be read, which S3 does not tell apart
+        for those who may not list.
+        """
+        answer, _ = self._ask("HEAD", self._path(key), (200, 403, 404))
+        with answer:
+            if answer.status != 200:
+                return None
+            return Listed(
+                key, _size(answer, self._place.name(key)), answer.headers.get("etag", "").strip('"')
+            )
+
     def delete(self, keys: Iterable[str]) -> None:
         paths = [self._path(key) for key in keys]
         for at in range(0, len(paths), _BATCH):

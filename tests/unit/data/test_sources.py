@@ -153,6 +153,34 @@ def test_empty_folder_and_empty_file_are_refused(tmp_path: Path) -> None:
     assert "a.csv is empty" in refused(str(tmp_path))
 
 
+def test_empty_parts_of_tables_are_left_out_and_other_empty_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "part-0.csv").touch()
+    (tmp_path / "part-1.csv").write_text("1.5,1\n")
+    assert whole(open_source(str(tmp_path)))[0].tolist() == [[1.5]]
+    (folder := tmp_path / "arrays").mkdir()
+    np.savez(folder / "a.npz", x=[[1.0]], y=[0])
+    (folder / "b.npz").touch()
+    assert "b.npz is empty" in refused(str(folder))
+
+
+def test_a_folder_of_folders_and_of_partitions_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert "holds no files but folders (a): name one of them" in refused(str(tmp_path))
+    (tmp_path / "year=2020").mkdir()
+    (tmp_path / "_SUCCESS").touch()
+    assert "holds partitions (a, year=2020)" in refused(str(tmp_path))
+
+
+def test_hidden_files_are_read_where_a_pattern_asks_for_them(tmp_path: Path) -> None:
+    (tmp_path / "_a.csv").write_text("1.5,1\n")
+    (tmp_path / "b.csv").write_text("2.5,1\n")
+    assert whole(open_source(f"{tmp_path}/*.csv"))[0].tolist() == [[2.5]]
+    assert whole(open_source(f"{tmp_path}/_*.csv"))[0].tolist() == [[1.5]]
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints" / "b.csv").write_text("9.5,1\n")
+    assert whole(open_source(f"{tmp_path}/**/*.csv"))[0].tolist() == [[2.5]]
+
+
 def test_unknown_format_lists_the_allowed(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("1,2\n")
     assert "npz, idx, cifar, csv, parquet" in refused(str(tmp_path), "hdf5")
