@@ -12,7 +12,7 @@ from sapflow.records.evaluations import metrics_of
 
 # A learning rate at which the loss goes up and down.
 RESTLESS: dict[str, Any] = {
-    "algorithm_steps": 14, "evaluation_everySteps": 1, "optimizer": {"name": "SGD", "learningRate": 3.0},
+    "algorithm_steps": 14, "evaluation_everySteps": 1, "optimizer": {"name": "SGD", "learningRate": 5.0},
 }  # fmt: skip
 
 

@@ -223,7 +223,10 @@ def test_a_model_beside_the_yaml_is_found_by_run_and_predict(tmp_path: Path, she
     assert run("predict", file, "--store", "here", cwd=elsewhere).code == 0
     lost = run("predict", done.json["path"], cwd=elsewhere)
     assert lost.code == 2
-    assert "spec.model.entrypoint: cannot import 'my_net'" in lost.err
+    assert "consent with --entrypoint my_net:factory" in lost.err
+    lost = run("predict", done.json["path"], "--entrypoint", "my_net:factory", cwd=elsewhere)
+    assert lost.code == 2
+    assert "cannot import 'my_net'" in lost.err
 
 
 @pytest.mark.s3

@@ -300,9 +300,7 @@ def test_a_function_over_its_memory_limit_is_killed_and_reported_as_out_of_memor
         store = SHARED / "sapflow-no-such-store" if in_memory else tmp_path
         async with watched(store, memory={"worker": 160 * MIB}) as one:
             await one.invoke(op="allocate", bytes=32 * MIB)
-            with pytest.raises(
-                OutOfMemory, match=r"over its limit of 160 MiB; raise memory\.worker"
-            ) as caught:
+            with pytest.raises(OutOfMemory, match="over its limit of 160 MiB") as caught:
                 await one.runtime.invoke(
                     "worker", {"op": "allocate", "bytes": 200 * MIB, "duration": 60}, seconds=90
                 )

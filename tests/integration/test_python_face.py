@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -321,8 +322,12 @@ def test_a_factory_in_a_script_is_trained_without_running_the_script_again(
     store, words = undisturbed
     assert words.startswith("this script is run\nstarted\n")
     assert words.endswith(" Net\n")
-    predicted = run("predict", next(store.glob("jobs/*/result/model.safetensors")), "--json", cwd=tmp_path)
-    assert predicted.code == 0, predicted.err
+    model = next(store.glob("jobs/*/result/model.safetensors"))
+    refused = run("predict", model, cwd=tmp_path)
+    assert refused.code == 2
+    (consent,) = re.findall(r"--entrypoint (sapflow_model_\w+:\w+)", refused.err)
+    predicted = run("predict", model, "--entrypoint", consent, "--json", cwd=tmp_path)
+    assert predicted.code == 0, predicted.out
     assert len(json.loads(predicted.out)["predictions"]) == 10
 
 

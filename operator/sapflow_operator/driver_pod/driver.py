@@ -273,7 +273,7 @@ def leave_word(termination_log: Path, error: SapflowError) -> None:
 
 
 def _word(reason: str, message: str, version: int, model: str | None) -> bytes:
-    body = {"reason": reason, "message": message, "version": version, "model": model or ""}
+    body = {"reason": reason, "message": message, "version": version} | ({"model": model} if model else {})
     return json.dumps(body, ensure_ascii=False).encode()
 
 

@@ -120,16 +120,26 @@ def test_the_operator_holds_every_right_that_it_gives_to_a_driver() -> None:
             assert {(rule["apiGroups"][0], resource, verb) for verb in rule["verbs"]} <= held
 
 
-def test_a_driver_may_report_its_own_jobs_status_and_see_where_functions_are_and_nothing_else() -> None:
-    assert role.build(wanted())["rules"] == [
-        {
-            "apiGroups": ["sapflow.dev"],
-            "resources": ["trainingjobs/status"],
-            "resourceNames": ["digits"],
-            "verbs": ["patch"],
-        },
-        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
-    ]
+def test_a_driver_may_report_its_own_jobs_status_and_nothing_else() -> None:
+    report = {
+        "apiGroups": ["sapflow.dev"],
+        "resources": ["trainingjobs/status"],
+        "resourceNames": ["digits"],
+        "verbs": ["patch"],
+    }
+    assert role.build(wanted())["rules"] == [report]
+
+
+def test_a_driver_that_calls_instances_straight_may_see_where_they_are() -> None:
+    direct = replace(wanted(), settings=wanted().settings.model_copy(update={"direct_calls": True}))
+    _, rule = role.build(direct)["rules"]
+    assert rule == {
+        "apiGroups": ["discovery.k8s.io"],
+        "resources": ["endpointslices"],
+        "verbs": ["list", "watch"],
+    }
+    held = {(each["apiGroups"][0], *each["resources"]): each["verbs"] for each in RULES}
+    assert held["discovery.k8s.io", "endpointslices"] == rule["verbs"]
 
 
 def test_drivers_call_instances_straight_where_the_chart_says_so() -> None:

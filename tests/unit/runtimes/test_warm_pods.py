@@ -189,4 +189,4 @@ def test_where_all_instances_vanish_those_who_wait_go_through_the_activator() ->
 
         return await asyncio.gather(service.call(0, vanish), service.call(1), service.call(2))
 
-    assert asyncio.run(asyncio.wait_for(test(), 10)) == ("a", None, None)
+    assert tuple(asyncio.run(asyncio.wait_for(test(), 10))) == ("a", None, None)
