@@ -24,6 +24,7 @@ from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
 from sapflow.records import numerics
+from sapflow.records.commits import Records
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.runtimes.sender import Sender
 from sapflow.spec import resolved
@@ -275,6 +276,7 @@ async def _through_outages(
     them. Any other error ends the run, which goes on where it is begun again."""
     outage, stopped = Outage(LOST_OBJECTS, asyncio.get_running_loop().time), None
     observers = Observers(outage, observer)
+    records = Records(session.store, session.resolved.prefix)
     while True:
         driver = Driver(
             session.resolved,
@@ -287,6 +289,7 @@ async def _through_outages(
             workers=workers,
         )
         try:
+            await outage.check(records)
             return await driver.run()
         except (JobFailed, StoreError) as error:
             pause = outage.pause_after(error)

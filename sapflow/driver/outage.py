@@ -1,9 +1,11 @@
-"""How long a job waits for a store that does not give what its next commit needs."""
+"""How long a job waits for a store that does not give what its next commit needs, or what it has been given."""
 
 import time
 from collections.abc import Callable, Mapping
 
 from sapflow.errors import CorruptObject, ObjectMissing, SapflowError
+from sapflow.objects import keys
+from sapflow.records.commits import Commit, Records
 from sapflow.steps.observer import Observer
 
 LOST_OBJECTS = {ObjectMissing.reason: 30.0, CorruptObject.reason: 30.0}
@@ -12,16 +14,38 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
 
 
 class Outage(Observer):
-    """Measures how long the store has prevented the next commit."""
+    """Measures how long the store has prevented the next commit, and knows which version it must still have."""
 
     def __init__(self, patience: Mapping[str, float], clock: Callable[[], float] = time.monotonic) -> None:
         """`patience` has seconds without a commit, by the reasons that are worth waiting."""
         self._patience, self._clock = patience, clock
         self._since: float | None = None
         self._pause = FIRST_PAUSE
+        self._newest: int | None = None
 
-    def committed(self, commit: object) -> None:
+    def resumed(self, commit: Commit) -> None:
+        self.expect(commit.version)
+
+    def committed(self, commit: Commit) -> None:
         self._since, self._pause = None, FIRST_PAUSE
+        self.expect(commit.version)
+
+    def expect(self, version: int) -> None:
+        """Take in that a version was committed, by whomever."""
+        self._newest = version if self._newest is None else max(self._newest, version)
+
+    async def check(self, records: Records) -> None:
+        """Raises ObjectMissing if the store no longer has the newest version that is known to have been committed.
+
+        Without this, a job whose store has lost everything would begin anew, as if nothing had been spent.
+        """
+        if self._newest is None or await records.commit(self._newest) is not None:
+            return
+        raise ObjectMissing(
+            f"{keys.commit(records.prefix, self._newest)} is gone from the store although version {self._newest} was "
+            "committed: somebody has removed objects of this job, or the store has lost them; put them back, or start "
+            "the job anew"
+        )
 
     def pause_after(self, error: SapflowError) -> float | None:
         """Seconds to wait before the next try, or None if waiting is useless or has been long enough."""

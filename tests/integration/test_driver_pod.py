@@ -23,6 +23,7 @@ from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.roles import Role
+from sapflow.records.commits import Commit
 from sapflow.records.memory_search import SearchSettings
 from sapflow.runtimes.knative import KnativeSender
 from sapflow.spec.document import parse
@@ -81,8 +82,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
 
 
 class ApiServer:
-    def __init__(self) -> None:
+    """An API server that keeps the status of one job."""
+
+    def __init__(self, progress: dict[str, Any], uid: str = "an-uid") -> None:
         self.reports: list[dict[str, Any]] = []
+        self._found = {"metadata": {"uid": uid}, "status": {"progress": progress}}
+
+    async def get(self, request: web.Request) -> web.Response:
+        return web.json_response(self._found)
 
     async def patch(self, request: web.Request) -> web.Response:
         self.reports.append(json.loads(await request.text())["status"]["progress"])
@@ -94,15 +101,17 @@ def drive(
     store: Store,
     urls: dict[Role, str],
     account: Path,
+    progress: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The outcome and the reports of a driver on these functions."""
+    """The outcome and the reports of a driver on these functions; `progress` is what an earlier one has reported."""
     settings = DriverSettings(store=store.url, token_file="token", api_host="unused", metrics_port=0)
     (account / "token").write_text("t")
-    server = ApiServer()
+    server = ApiServer(progress or {})
 
     async def run() -> dict[str, Any]:
         app = web.Application()
         app.router.add_patch("/{path:.*}", server.patch)
+        app.router.add_get("/{path:.*}", server.get)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -181,6 +190,18 @@ def test_waits_for_a_store_that_is_away_and_leaves_no_record_of_a_failure(
     assert not any(store.exists(keys.failure(keys.job("waited"), version)) for version in range(4))
 
 
+def test_a_job_that_has_begun_and_is_not_in_the_store_fails_and_does_not_begin_anew(
+    place: tuple[Path, dict[Role, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, urls = place
+    forgotten, store = job("forgotten"), open_store(str(folder))
+    monkeypatch.setattr(driver, "PATIENCE", {ObjectMissing.reason: 1.5})
+    with pytest.raises(ObjectMissing, match="jobs/forgotten/commits/0.json is gone .* version 0 was committed"):
+        drive(forgotten, store, urls, tmp_path, {"step": 7})
+    assert not list(store.list(forgotten.prefix))
+    assert drive(forgotten, store, urls, tmp_path, {"step": 0})[0]["version"] == 3
+
+
 def test_objects_that_seem_to_be_gone_are_waited_for_a_while() -> None:
     now = 0.0
     outage = Outage(driver.PATIENCE, lambda: now)
@@ -205,7 +226,7 @@ def test_an_outage_is_waited_for_until_patience_ends_and_a_commit_ends_it() -> N
     assert outage.pause_after(JobFailed("x", reason="StoreUnavailable", version=3)) == 2 * FIRST_PAUSE
     now = driver.PATIENCE["StoreUnavailable"]
     assert outage.pause_after(away) is None
-    outage.committed(object())
+    outage.committed(Commit.model_construct(version=4))
     assert outage.pause_after(away) == FIRST_PAUSE
     assert outage.pause_after(JobFailed("x", reason="OutOfMemory", version=3)) is None
 

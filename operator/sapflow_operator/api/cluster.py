@@ -56,7 +56,7 @@ RULES: tuple[dict[str, list[str]], ...] = (
     {
         "apiGroups": [names.GROUP],
         "resources": [f"{each.plural}/status" for each in names.RESOURCES],
-        "verbs": ["patch"],
+        "verbs": ["get", "patch"],
     },
     # Owner references that block deletion need this if the cluster enforces it.
     {

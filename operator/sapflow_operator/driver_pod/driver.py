@@ -39,6 +39,7 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.objects.stores.s3_failures import ACCESS_DENIED
 from sapflow.planning.extent import Extent
 from sapflow.planning.placement import Placement
+from sapflow.records.commits import Records
 from sapflow.runtimes.cells import CellSender
 from sapflow.runtimes.knative import KnativeSender
 from sapflow.runtimes.sender import Sender
@@ -87,9 +88,12 @@ class JobDriver:
         self._registry = metrics_server.make_registry()
         self._metrics = MetricsObserver(self._job, self._registry)
         self._outage = Outage(PATIENCE)
+        self._records = Records(store, resolved.prefix)
 
     async def run(self, api: StatusApi) -> dict[str, Any]:
         """Train to the end, and return the outcome record. Raises SapflowError."""
+        if await api.has_begun():
+            self._outage.expect(0)
         with metrics_server.serve(self._settings.metrics_port, self._registry):
             searches = self._resolved.search is not None
             async with ProgressReporter(self._job, api, searches=searches) as reporter:
@@ -114,6 +118,7 @@ class JobDriver:
         self, observer: Observer, reporter: ProgressReporter, stopped: str | None
     ) -> dict[str, Any]:
         """Train from the store's state to the end. `stopped` is why the last try failed."""
+        await self._outage.check(self._records)
         ends = None if self._settings.deadline is None else self._settings.deadline.timestamp()
         cut_data = await self._cut_in_time(observer, ends)
         manifest = cut_data.manifest

@@ -51,7 +51,7 @@ class NotReported(SapflowError):
 
 
 class StatusApi:
-    """Applies `status.progress` of one resource. To be used within one event loop, and closed there."""
+    """Applies and reads `status.progress` of one resource. To be used within one event loop, and closed there."""
 
     def __init__(
         self, url: str, account: Path, *, resource: Resource, namespace: str, name: str, uid: str
@@ -78,6 +78,17 @@ class StatusApi:
             await self._client.apply(self._path, body, names.DRIVER_MANAGER)
         except ClusterError as error:
             raise NotReported(str(error)) from error
+
+    async def has_begun(self) -> bool:
+        """Whether a driver has reported a step or a checkpoint of this very resource. False if this cannot be read."""
+        try:
+            found = await self._client.read(self._path)
+        except ClusterError as error:
+            logs.event(logger, logging.WARNING, "progress not read", message=str(error))
+            return False
+        progress = found.get("status", {}).get("progress", {})
+        ours = found["metadata"]["uid"] == self._metadata["uid"]
+        return ours and (progress.get("step", 0) > 0 or "checkpoint" in progress)
 
     async def close(self) -> None:
         await self._client.close()

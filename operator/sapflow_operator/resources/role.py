@@ -1,4 +1,4 @@
-"""The driver's rights in the cluster: to report the progress of its own job, and to see where its functions are if it
+"""The driver's rights in the cluster: to report and read the progress of its own job, and to see where its functions are if it
 calls them straight."""
 
 from typing import Any
@@ -20,7 +20,7 @@ def build(wanted: Wanted) -> dict[str, Any]:
         "apiGroups": [names.GROUP],
         "resources": [f"{wanted.resource.plural}/status"],
         "resourceNames": [wanted.name],
-        "verbs": ["patch"],
+        "verbs": ["get", "patch"],
     }
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -10,7 +10,8 @@ from helpers.tapped_store import Write
 
 from sapflow.client import session
 from sapflow.client.session import Session
-from sapflow.errors import JobFailed
+from sapflow.errors import JobFailed, ObjectMissing
+from sapflow.objects import keys
 
 
 class Closable:
@@ -51,3 +52,19 @@ def test_what_a_store_finds_again_within_half_a_minute_fails_no_run(
         with pytest.raises(JobFailed) as caught:
             train(place, sender)
         assert caught.value.reason == "ObjectMissing"
+
+
+def test_a_run_whose_commits_are_gone_fails_and_does_not_begin_anew(tmp_path: Path) -> None:
+    place = make_place(tmp_path / "store", tiny_job())
+    sender, writes, prefix = Closable(place), [0], keys.job(place.uid)
+
+    def forget(write: Write, after: bool) -> None:
+        writes[0] += after
+        if writes[0] == 12:
+            place.store.delete_prefix(f"{prefix}commits/")
+            raise ObjectMissing(write.key)
+
+    sender.functions.failpoint = forget
+    with pytest.raises(ObjectMissing, match=r"version [1-9]\d* was committed: somebody has removed"):
+        train(place, sender)
+    assert not place.store.exists(keys.commit(prefix, 0))

@@ -120,12 +120,12 @@ def test_the_operator_holds_every_right_that_it_gives_to_a_driver() -> None:
             assert {(rule["apiGroups"][0], resource, verb) for verb in rule["verbs"]} <= held
 
 
-def test_a_driver_may_report_its_own_jobs_status_and_nothing_else() -> None:
+def test_a_driver_may_report_and_read_its_own_jobs_status_and_nothing_else() -> None:
     report = {
         "apiGroups": ["sapflow.dev"],
         "resources": ["trainingjobs/status"],
         "resourceNames": ["digits"],
-        "verbs": ["patch"],
+        "verbs": ["get", "patch"],
     }
     assert role.build(wanted())["rules"] == [report]
 

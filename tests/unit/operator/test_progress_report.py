@@ -34,6 +34,7 @@ class ApiServer:
         self.bodies: list[dict[str, Any]] = []
         self.times: list[float] = []
         self.taken = asyncio.Event()
+        self.found: dict[str, Any] = {}
 
     async def patch(self, request: web.Request) -> web.Response:
         self.requests.append(request)
@@ -43,6 +44,11 @@ class ApiServer:
             return web.Response(status=self.statuses.pop(0), text="not now")
         self.taken.set()
         return web.json_response({})
+
+    async def get(self, request: web.Request) -> web.Response:
+        if self.statuses:
+            return web.Response(status=self.statuses.pop(0), text="not now")
+        return web.json_response(self.found)
 
     @property
     def last(self) -> dict[str, Any]:
@@ -55,6 +61,7 @@ async def served(server: ApiServer, account: Path) -> AsyncIterator[StatusApi]:
     (account / "token").write_text("a-token\n")
     app = web.Application()
     app.router.add_patch(PATH, server.patch)
+    app.router.add_get(PATH, server.get)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -286,3 +293,29 @@ def test_a_finished_job_is_all_done_even_where_its_target_came_early(tmp_path: P
     done = server.last
     assert (done["step"], done["percent"], done["estimatedSecondsLeft"], done["checkpoint"]) == (6, 100, 0, 6)
     assert (done["validationAccuracy"], done["costUSD"]) == (0.95, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("progress", "uid", "status", "begun"),
+    [
+        ({"step": 3}, "an-uid", None, True),
+        ({"checkpoint": 0}, "an-uid", None, True),
+        ({"step": 0, "memory": {}}, "an-uid", None, False),
+        ({"step": 3}, "of-an-earlier-job", None, False),
+        ({"step": 3}, "an-uid", 403, False),
+    ],
+)
+def test_a_driver_learns_whether_its_job_has_begun(
+    tmp_path: Path, progress: dict[str, Any], uid: str, status: int | None, begun: bool
+) -> None:
+    server = ApiServer() if status is None else ApiServer(status)
+    server.found = {"metadata": {"uid": uid}, "status": {"progress": progress}}
+
+    async def test() -> bool:
+        async with served(server, tmp_path) as api:
+            try:
+                return await api.has_begun()
+            finally:
+                await api.close()
+
+    assert asyncio.run(test()) is begun
