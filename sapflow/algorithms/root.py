@@ -25,6 +25,7 @@ from sapflow.messages.vectors import Part
 from sapflow.objects import contribution
 from sapflow.objects.safetensor import aligned
 from sapflow.objects.stores.protocol import Store
+from sapflow.objects.stores.together import Content, create_all
 from sapflow.objects.sums import Sums
 from sapflow.timing import Timing
 
@@ -320,19 +321,16 @@ class _State:
 
         Where another writer was first, its object counts, so that this instance keeps none of its own.
         """
-        request, start = self._request, self._request.start
+        request, start, flat = self._request, self._request.start, self._slots.reshape(-1)
+        written: list[tuple[str, Content]] = [
+            (request.params_output, contribution.encode(self._params, self._metadata))
+        ]
+        if flat.size:
+            written.append((request.optimizer_output, contribution.encode(flat, {})))
         with self._timing.phase("write"):
-            if self._slots.size:
-                flat = self._slots.reshape(-1)
-                made = self._store.create(
-                    request.optimizer_output, contribution.encode(flat, {}), durable=True
-                )
-                self._timing.bytes["written"] += flat.nbytes
-                if made:
-                    self._warm.keep(request.optimizer_output, start, start + self._trained, flat, {})
-            made = self._store.create(
-                request.params_output, contribution.encode(self._params, self._metadata), durable=True
-            )
-            self._timing.bytes["written"] += self._params.nbytes
-            if made:
-                self._warm.keep(request.params_output, start, request.stop, self._params, self._metadata)
+            made = create_all(self._store, written, durable=True)
+        self._timing.bytes["written"] += self._params.nbytes + flat.nbytes
+        if made[0]:
+            self._warm.keep(request.params_output, start, request.stop, self._params, self._metadata)
+        if made[1:] == [True]:
+            self._warm.keep(request.optimizer_output, start, start + self._trained, flat, {})
