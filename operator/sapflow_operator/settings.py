@@ -80,8 +80,6 @@ class Settings(BaseModel):
     credentials_seconds: Annotated[int, Field(ge=900, le=604_800)] = 3600
     deletion_seconds: Positive = 600
     """How long a deleted job waits for its store, and for pods that do not end, before it goes without clean-up."""
-    direct_calls: bool = False
-    """Whether drivers may call instances without Knative's activator."""
     driver_memory: Text = "512Mi"
     image_pull_secrets: tuple[str, ...] = ()
     resizes: bool = False
@@ -147,7 +145,6 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "SAPFLOW_MAX_INSTANCES": ("max_instances",),
     "SAPFLOW_CREDENTIALS_SECONDS": ("credentials_seconds",),
     "SAPFLOW_DELETION_SECONDS": ("deletion_seconds",),
-    "SAPFLOW_DIRECT_CALLS": ("direct_calls",),
     "SAPFLOW_DRIVER_MEMORY": ("driver_memory",),
     "SAPFLOW_IMAGE_PULL_SECRETS": ("image_pull_secrets",),
     "SAPFLOW_LIVENESS_PORT": ("liveness_port",),

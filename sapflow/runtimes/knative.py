@@ -1,16 +1,15 @@
 """Functions as Knative Services: the sender of a driver inside the cluster.
 
-A call for which there is no instance waits in Knative's activator until one has started. Where enough instances are
-ready and their addresses are known, calls go straight to them (`warm_pods`). This sender repeats calls that no function
-of the job has seen (the activator's queue was full, the gateway missing, the instance busy or stopping, an address
-somebody else's by now), so that a job's own retries are used only for functions that fail.
+A call for which there is no instance waits in Knative's activator until one has started. This sender repeats calls
+that no function has seen (the activator's queue was full, the gateway missing, the instance busy or stopping), so that
+a job's own retries are used only for functions that fail.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -24,18 +23,13 @@ from sapflow.runtimes.http.answer import encode, interpret, reason_of, timed_out
 from sapflow.runtimes.http.sender import Answer, NotConnected, open_session, post
 from sapflow.runtimes.sender import Reply
 from sapflow.runtimes.slots import Slots
-from sapflow.runtimes.warm_pods import Addresses, WarmPods
 
 START_SECONDS = 180.0
 """How long, beyond its time limit, a call may wait for an instance: a node may have to pull the image first."""
 _UNSEEN_STATUSES = frozenset({404, 429, 503})
 """Statuses of proxies on the way: the route is not programmed yet, too many calls wait, or there is no instance."""
-_DROPPED_STATUSES = frozenset({401, 404, 421, 502, 503, 504})
-"""Statuses after which an address is not called again: what answers there is no function of this job, or is ending."""
 _UNSEEN_REASONS = frozenset({"Busy", "ShuttingDown"})
 """Reasons of functions that did not begin to serve the call."""
-_NOT_OURS = frozenset({"Unauthorized", "WrongCell"})
-"""Reasons of an instance of another pool or cell: addresses are used again."""
 _LOST = 2
 """How often a call is repeated after its connection broke, as happens to all connections of a gateway that ends."""
 _FIRST_PAUSE = 0.02
@@ -54,10 +48,8 @@ class KnativeSender:
         *,
         instances: Mapping[Role, int],
         start_seconds: float = START_SECONDS,
-        addresses: Mapping[Role, Addresses] | None = None,
     ) -> None:
-        """`urls` end in `/invoke`; `token` returns the pool's current token. `addresses` are those of a role's ready
-        instances; without them every call goes through the activator.
+        """`urls` end in `/invoke`; `token` returns the pool's current token.
 
         `instances` is each service's max-scale. More calls would wait in the activator, which serves them in no
         defined order, so they wait here instead. For `start_seconds` see START_SECONDS.
@@ -65,7 +57,6 @@ class KnativeSender:
         self._urls = {role: URL(url) for role, url in urls.items()}
         self._token = token
         self._slots = {role: Slots(count) for role, count in instances.items()}
-        self._warm = {role: WarmPods(known) for role, known in (addresses or {}).items()}
         self._start_seconds = start_seconds
         self._session: aiohttp.ClientSession | None = None
         self._knocking: list[asyncio.Task[None]] = []
@@ -118,29 +109,28 @@ class KnativeSender:
         self, role: Role, request: Mapping[str, Any], seconds: float, deadline: float
     ) -> Answer:
         """The answer of a function to a request, which is repeated until a function sees it or `deadline` passes."""
-        body = encode(request, seconds)
+        url, body = self._urls[role], encode(request, seconds)
         pause, lost = _FIRST_PAUSE, 0
         while True:
             answer: Answer | None = None
             failure: InvocationError | None = None
-            async with self._way(role, request) as way:
-                handover.begins()
-                try:
-                    answer = await self._post(role, way, request, body, deadline - time.monotonic())
-                except TimeoutError as error:
-                    raise timed_out(request, seconds) from error
-                except NotConnected as error:
-                    failure = error
-                    handover.not_had()
-                except InstanceLost as error:
-                    failure, lost = error, lost + 1
-                    handover.waits()
-                    if lost > _LOST:
-                        raise
-                if way is not None and (answer is None or answer.status in _DROPPED_STATUSES):
-                    self._warm[role].drop(way)
-                if answer is not None and not _unseen(answer, direct=way is not None):
-                    return answer
+            headers = {"Authorization": f"Bearer {self._token()}"}
+            left = deadline - time.monotonic()
+            handover.begins()
+            try:
+                answer = await post(self._open(), url, request, body, seconds=left, headers=headers)
+            except TimeoutError as error:
+                raise timed_out(request, seconds) from error
+            except NotConnected as error:
+                failure = error
+                handover.not_had()
+            except InstanceLost as error:
+                failure, lost = error, lost + 1
+                handover.waits()
+                if lost > _LOST:
+                    raise
+            if answer is not None and not _unseen(answer):
+                return answer
             if answer is not None:
                 handover.not_had()
             wait = pause * random.uniform(0.5, 1.0)
@@ -152,28 +142,6 @@ class KnativeSender:
             await asyncio.sleep(wait)
             pause = min(_LONGEST_PAUSE, 2 * pause)
 
-    @asynccontextmanager
-    async def _way(self, role: Role, request: Mapping[str, Any]) -> AsyncIterator[str | None]:
-        """The address that a call goes straight to, None for the way through the activator."""
-        warm = self._warm.get(role)
-        if warm is None:
-            yield None
-            return
-        rank = request.get("rank")
-        way = await warm.enter(rank if isinstance(rank, int) else None)
-        try:
-            yield way
-        finally:
-            warm.leave(way)
-
-    async def _post(
-        self, role: Role, way: str | None, request: Mapping[str, Any], body: bytes, seconds: float
-    ) -> Answer:
-        """Raises what `post` raises."""
-        url = self._urls[role] if way is None else URL(f"http://{way}/invoke")
-        headers = {"Authorization": f"Bearer {self._token()}"}
-        return await post(self._open(), url, request, body, seconds=seconds, headers=headers)
-
     def _open(self) -> aiohttp.ClientSession:
         if self._closed:
             raise InvocationError("the sender is closed", reason="Closed")
@@ -182,12 +150,12 @@ class KnativeSender:
         return self._session
 
 
-def _unseen(answer: Answer, *, direct: bool) -> bool:
-    """Whether no function of this job has begun to serve the call."""
+def _unseen(answer: Answer) -> bool:
+    """Whether no function has begun to serve the call."""
+    if answer.status not in _UNSEEN_STATUSES:
+        return False
     reason = reason_of(answer.content)
-    if direct and reason in _NOT_OURS:
-        return True
-    return answer.status in _UNSEEN_STATUSES and (reason is None or reason in _UNSEEN_REASONS)
+    return reason is None or reason in _UNSEEN_REASONS
 
 
 def account(body: dict[str, Any], headers: Mapping[str, str], *, waited: float, elapsed: float) -> Reply:

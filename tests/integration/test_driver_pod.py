@@ -196,7 +196,9 @@ def test_a_job_that_has_begun_and_is_not_in_the_store_fails_and_does_not_begin_a
     folder, urls = place
     forgotten, store = job("forgotten"), open_store(str(folder))
     monkeypatch.setattr(driver, "PATIENCE", {ObjectMissing.reason: 1.5})
-    with pytest.raises(ObjectMissing, match="jobs/forgotten/commits/0.json is gone .* version 0 was committed"):
+    with pytest.raises(
+        ObjectMissing, match=r"jobs/forgotten/commits/0\.json is gone .* version 0 was committed"
+    ):
         drive(forgotten, store, urls, tmp_path, {"step": 7})
     assert not list(store.list(forgotten.prefix))
     assert drive(forgotten, store, urls, tmp_path, {"step": 0})[0]["version"] == 3

@@ -112,8 +112,6 @@ imagePullSecrets:
   value: {{ .Values.functions.maxMemory | quote }}
 - name: SAPFLOW_MAX_INSTANCES
   value: {{ .Values.functions.maxInstances | int | quote }}
-- name: SAPFLOW_DIRECT_CALLS
-  value: {{ .Values.knative.directCalls | quote }}
 - name: SAPFLOW_DRIVER_MEMORY
   value: {{ .Values.driver.memory | quote }}
 - name: SAPFLOW_IMAGE_PULL_SECRETS

@@ -99,8 +99,6 @@ RULES: tuple[dict[str, list[str]], ...] = (
         "resources": ["networkpolicies"],
         "verbs": ["get", "create", "patch"],
     },
-    # It never reads them. But it can only give drivers rights that it has itself.
-    {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
 )
 """All rights of the operator, for the chart's ClusterRole."""

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,8 +27,6 @@ from sapflow.driver.outage import LOST_OBJECTS, Outage
 from sapflow.driver.plans import Environment
 from sapflow.driver.sweep import sweep_up
 from sapflow.errors import JobFailed, SapflowError, StoreError, StoreUnavailable
-from sapflow.kube.access import ServiceAccount
-from sapflow.kube.client import ApiClient
 from sapflow.monitoring import metrics_server
 from sapflow.monitoring.metrics import MetricsObserver
 from sapflow.mounted import MountedFiles
@@ -46,7 +43,6 @@ from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.observer import Observer, Observers
 from sapflow_operator import names
-from sapflow_operator.driver_pod.instances import Instances
 from sapflow_operator.driver_pod.log import DriverLog
 from sapflow_operator.driver_pod.progress import ProgressReporter, StatusApi
 from sapflow_operator.driver_pod.settings import DriverSettings
@@ -188,16 +184,11 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     placed = settings.read_placement()
     cells: list[int | None] = [None] if placed is None else [*range(placed.count)]
     instances = [job.instances if placed is None else placed.instances(cell or 0) for cell in cells]
-    account = ServiceAccount(settings.api_url, settings.service_account)
-    known = Instances(ApiClient(account), namespace, names.selector(name)) if settings.direct_calls else None
     senders = [
         KnativeSender(
             {role: names.function_url(name, namespace, role, cell) for role in most},
             lambda: token.texts()[0],
             instances={role: max(count, 1) for role, count in most.items()},
-            addresses={}
-            if known is None
-            else {role: partial(known.of, names.function(name, role, cell)) for role in most},
         )
         for cell, most in zip(cells, instances, strict=True)
     ]
@@ -210,8 +201,6 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
         name=name,
         uid=resolved.uid,
     )
-    if known is not None:
-        known.start()
     # While a worker cuts the data. More would only take its CPU: a few may serve all that the first step asks.
     for each, most in zip(senders, instances, strict=True):
         each.start({"merger": min(WOKEN, job.first_mergers if job.planned else most["merger"])})
@@ -220,8 +209,6 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
             outcome = await JobDriver(resolved, store, sender, settings, placed).run(api)
         finally:
             await sender.close()
-            if known is not None:
-                await known.close()
         # What calls that were given up have written since the job's end.
         await sweep_up(resolved, store)
     finally:

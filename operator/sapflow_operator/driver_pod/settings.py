@@ -32,8 +32,6 @@ class DriverSettings(BaseModel):
     """Number of functions of this job that the cluster can run at once, for the planner; 0 means any number."""
     deadline: datetime | None = None
     """When the job must have ended, if it has a deadline."""
-    direct_calls: bool = False
-    """Whether ready instances are called straight instead of through Knative's activator."""
     job_file: Path = Path(names.JOB_FILE)
     placement_file: Path = Path(names.PLACEMENT_FILE)
     service_account: Path = ACCOUNT
@@ -94,5 +92,4 @@ VARIABLES = {
     "SAPFLOW_LOG_LEVEL": "log_level",
     "SAPFLOW_MAX_INSTANCES": "max_instances",
     "SAPFLOW_DEADLINE": "deadline",
-    "SAPFLOW_DIRECT_CALLS": "direct_calls",
 }

@@ -83,8 +83,6 @@ def _container(wanted: Wanted, ends: datetime | None) -> dict[str, Any]:
                 names.pool_environment(wanted.place.url)
                 | {"SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances)}
                 | deadline
-                # Left out where it is the default: the template of a Job that runs cannot change.
-                | ({"SAPFLOW_DIRECT_CALLS": "true"} if wanted.settings.direct_calls else {})
             ),
             *pod.own_environment(wanted),
         ],

@@ -121,35 +121,13 @@ def test_the_operator_holds_every_right_that_it_gives_to_a_driver() -> None:
 
 
 def test_a_driver_may_report_and_read_its_own_jobs_status_and_nothing_else() -> None:
-    report = {
+    (rule,) = role.build(wanted())["rules"]
+    assert rule == {
         "apiGroups": ["sapflow.dev"],
         "resources": ["trainingjobs/status"],
         "resourceNames": ["digits"],
         "verbs": ["get", "patch"],
     }
-    assert role.build(wanted())["rules"] == [report]
-
-
-def test_a_driver_that_calls_instances_straight_may_see_where_they_are() -> None:
-    direct = replace(wanted(), settings=wanted().settings.model_copy(update={"direct_calls": True}))
-    _, rule = role.build(direct)["rules"]
-    assert rule == {
-        "apiGroups": ["discovery.k8s.io"],
-        "resources": ["endpointslices"],
-        "verbs": ["list", "watch"],
-    }
-    held = {(each["apiGroups"][0], *each["resources"]): each["verbs"] for each in RULES}
-    assert held["discovery.k8s.io", "endpointslices"] == rule["verbs"]
-
-
-def test_drivers_call_instances_straight_where_the_chart_says_so() -> None:
-    def variables(direct: bool) -> list[dict[str, Any]]:
-        settings = wanted().settings.model_copy(update={"direct_calls": direct})
-        pod = driver_job.build(replace(wanted(), settings=settings))["spec"]["template"]["spec"]
-        return [each for each in pod["containers"][0]["env"] if each["name"] == "SAPFLOW_DIRECT_CALLS"]
-
-    assert variables(False) == []
-    assert variables(True) == [{"name": "SAPFLOW_DIRECT_CALLS", "value": "true"}]
 
 
 def test_workers_scale_from_zero_to_their_number_one_call_each() -> None:

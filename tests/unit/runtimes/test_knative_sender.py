@@ -8,7 +8,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yarl
 from aiohttp import web
 from function_process import TOKEN, FunctionProcess
 from s3_servers import free_port
@@ -86,15 +85,10 @@ async def sender_to(
     instances: int = 4,
     start_seconds: float = 20.0,
     token: Callable[[], str] = lambda: TOKEN,
-    addresses: list[str] | None = None,
 ) -> AsyncIterator[KnativeSender]:
     async with serve(handle) as url:
         sender = KnativeSender(
-            {"worker": url},
-            token,
-            instances={"worker": instances},
-            start_seconds=start_seconds,
-            addresses=None if addresses is None else {"worker": lambda: addresses},
+            {"worker": url}, token, instances={"worker": instances}, start_seconds=start_seconds
         )
         try:
             yield sender
@@ -300,58 +294,3 @@ def test_a_closed_sender_says_so() -> None:
 
     with pytest.raises(InvocationError, match="closed"):
         asyncio.run(test())
-
-
-def call_twice_at(
-    pod: Gateway | None, gateway: Gateway, request: dict[str, Any], *, token: str = TOKEN
-) -> list[Reply]:
-    """The replies to two calls, where an instance is known: `pod`, or an address where nobody listens."""
-
-    async def test() -> list[Reply]:
-        handle = gateway.handle if pod is None else pod.handle
-        async with serve(handle) as url:
-            address = f"127.0.0.1:{free_port()}" if pod is None else str(yarl.URL(url).authority)
-            async with sender_to(gateway.handle, addresses=[address], token=lambda: token) as sender:
-                return [await sender.invoke("worker", request, seconds=20) for _ in range(2)]
-
-    return asyncio.run(test())
-
-
-def test_a_ready_instance_is_called_without_the_gateway(function: FunctionProcess) -> None:
-    pod, gateway = Gateway(function=function), Gateway()
-    replies = call_twice_at(pod, gateway, {"op": "noop", "rank": 1})
-    assert [reply.body["rank"] for reply in replies] == [1, 1]
-    assert (len(pod.seen), len(gateway.seen)) == (2, 0)
-
-
-@pytest.mark.parametrize("answer", [404, 503, "hang up"])
-def test_an_instance_that_is_ending_is_left_for_the_gateway(
-    function: FunctionProcess, answer: int | str
-) -> None:
-    pod, gateway = Gateway(answer, function=function), Gateway(function=function)
-    call_twice_at(pod, gateway, {"op": "noop"})
-    assert (len(pod.seen), len(gateway.seen)) == (1, 2)
-
-
-def test_an_address_where_nobody_listens_any_more_is_left_for_the_gateway(function: FunctionProcess) -> None:
-    gateway = Gateway(function=function)
-    call_twice_at(None, gateway, {"op": "noop"})
-    assert len(gateway.seen) == 2
-
-
-def test_an_address_that_is_another_pools_by_now_is_left_for_the_gateway(
-    function: FunctionProcess, tmp_path: Path
-) -> None:
-    """It answers 401, because each pool has a token of its own."""
-    with FunctionProcess(tmp_path, SAPFLOW_TOKEN="of another pool") as foreign:
-        pod, gateway = Gateway(function=foreign), Gateway(function=function)
-        call_twice_at(pod, gateway, {"op": "noop"})
-    assert (len(pod.seen), len(gateway.seen)) == (1, 2)
-
-
-def test_an_instance_that_dies_again_and_again_uses_up_the_jobs_own_tries(function: FunctionProcess) -> None:
-    """The queue proxy answers 502 for a function that was killed at work."""
-    pod, gateway = Gateway(502), Gateway(function=function)
-    with pytest.raises(InvocationError, match="502"):
-        call_twice_at(pod, gateway, {"op": "noop"})
-    assert (len(pod.seen), len(gateway.seen)) == (1, 0)
