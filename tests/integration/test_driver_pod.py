@@ -228,7 +228,8 @@ def test_an_outage_is_waited_for_until_patience_ends_and_a_commit_ends_it() -> N
     assert outage.pause_after(JobFailed("x", reason="StoreUnavailable", version=3)) == 2 * FIRST_PAUSE
     now = driver.PATIENCE["StoreUnavailable"]
     assert outage.pause_after(away) is None
-    outage.committed(Commit.model_construct(version=4))
+    commit: Any = Commit
+    outage.committed(commit.model_construct(version=4))
     assert outage.pause_after(away) == FIRST_PAUSE
     assert outage.pause_after(JobFailed("x", reason="OutOfMemory", version=3)) is None
 
