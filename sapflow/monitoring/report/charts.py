@@ -4,16 +4,13 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
 
+from sapflow.monitoring.report.thinning import BINS, Bars, Extremes
 from sapflow.quantities import structure as trees
 from sapflow.quantities.structure import Structure
 
 WIDTH, HEIGHT = 480, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 24, 36
-_MOST_POINTS = 240
-"""The most points of a line; if there are more, they are averaged in bins."""
-_MOST_BARS = 60
 _FEW, _CUT_ABOVE = 8, 3.0
 """If there are fewer than `_FEW` values, all are shown in full. A few values that are more than `_CUT_ABOVE` times as
 high as all others are cut off."""
@@ -115,7 +112,7 @@ def lines(
 
 
 def stacked(
-    columns: Sequence[tuple[float, dict[str, float]]],
+    columns: Bars,
     kinds: dict[str, str],
     *,
     x: str,
@@ -123,8 +120,8 @@ def stacked(
     x_format: Format,
     y_format: Format,
 ) -> str:
-    """Stacked bars. A column is a position and its parts' heights; `kinds` maps parts, lowest first, to classes."""
-    bars = _binned(columns, list(kinds))
+    """Stacked bars; `kinds` maps their parts, lowest first, to classes."""
+    bars = columns.means
     top = _ceiling([sum(heights.values()) for _, _, heights in bars])
     if not top > 0:
         return nothing()
@@ -229,32 +226,11 @@ def nothing() -> str:
 
 
 def thinned(points: Sequence[Point]) -> list[Point]:
-    """The points of a line, averaged in equal bins if there are too many."""
-    if len(points) <= _MOST_POINTS:
-        return list(points)
-    edges = [round(index * len(points) / _MOST_POINTS) for index in range(_MOST_POINTS + 1)]
-    bins = [points[a:b] for a, b in pairwise(edges)]
-    return [(sum(a for a, _ in each) / len(each), sum(b for _, b in each) / len(each)) for each in bins]
-
-
-def _binned(
-    columns: Sequence[tuple[float, dict[str, float]]], names: Iterable[str]
-) -> list[tuple[float, float, dict[str, float]]]:
-    """(begin, end, mean heights) of each bar, averaged if there are too many bars."""
-    if not columns:
-        return []
-    number = min(len(columns), _MOST_BARS)
-    edges = [round(index * len(columns) / number) for index in range(number + 1)]
-    bins = [columns[a:b] for a, b in pairwise(edges)]
-    wanted = list(names)
-    return [
-        (
-            each[0][0],
-            each[-1][0] + 1,
-            {name: sum(heights.get(name, 0.0) for _, heights in each) / len(each) for name in wanted},
-        )
-        for each in bins
-    ]
+    """The points of a line; of too many the first, the last, and the lowest and highest of equal bins."""
+    kept = Extremes[Point](len(points), whole=2 * BINS)
+    for point in points:
+        kept.add(point, {"": point[1]})
+    return kept.items
 
 
 def _owners(structure: Structure, level: int, drawn: int, width: int) -> list[int]:

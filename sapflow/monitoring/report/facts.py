@@ -2,32 +2,27 @@
 
 import asyncio
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sapflow.errors import DataError
+from sapflow.data.blocks import load_manifest
+from sapflow.data.manifest import manifest_key
+from sapflow.driver.sweep import checkpoint_versions
+from sapflow.driver.windows import batched
+from sapflow.errors import DataError, ObjectMissing
+from sapflow.monitoring.report.history import History, Step
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
+from sapflow.planning.extent import Extent
 from sapflow.quantities.structure import Structure
-from sapflow.records.commits import Account, Commit, LevelUsage, Plan, Records
+from sapflow.records.commits import Commit, LevelUsage, Plan, Records
 from sapflow.records.evaluations import metrics_of
 from sapflow.records.typical import typical
 from sapflow.spec.training_job import TrainingJob
 
 _AT_ONCE = 32
-"""Number of concurrent reads of the store."""
-WARM_UP_STEPS = 3
-"""Predictions are not compared with this many steps at the beginning, unless there are no others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """A version's metrics on the held-out samples."""
-
-    version: int
-    metrics: Mapping[str, float]
-    """By name, the loss among them; NaN where one is not finite."""
+"""Number of versions that are read from the store at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +36,13 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Facts:
-    """A job, as recorded in its store. `commits` are versions 1, 2, …; `start` is version 0."""
+    """A job, as recorded in its store."""
 
     uid: str
     job: TrainingJob
     state: str
-    start: Commit
-    commits: Sequence[Commit]
+    history: History
     plan: Plan
-    evaluations: Sequence[Evaluation]
-    checkpoints: Sequence[int] = ()
     outcome: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
     predicted: Predicted | None = None
@@ -63,17 +55,7 @@ class Facts:
 
     @property
     def last(self) -> Commit:
-        return self.commits[-1] if self.commits else self.start
-
-    @property
-    def versions(self) -> Sequence[Commit]:
-        """All commits, from version 0 on."""
-        return (self.start, *self.commits)
-
-    @property
-    def result(self) -> Commit:
-        """The version that was chosen as the result, or the last one if none is chosen yet."""
-        return self.versions[: self.outcome["version"] + 1][-1] if self.outcome is not None else self.last
+        return self.history.last
 
     def level_name(self, level: int) -> str:
         """The name of a level of the tree; workers are level 0."""
@@ -82,31 +64,19 @@ class Facts:
         return "root" if level == len(self.structure) - 1 else f"mergers, level {level}"
 
     @property
-    def warm(self) -> Sequence[Commit]:
-        """Commits of the last plan's steps in which no function had to be started, without the warm-up if there are
-        enough."""
-        pairs = list(zip([self.start, *self.commits], self.commits, strict=False))[WARM_UP_STEPS:]
-        warm = [
-            new
-            for old, new in pairs
-            if new.account.cold_starts == old.account.cold_starts and old.plan == self.last.plan
-        ]
-        return warm or self.commits
+    def warm(self) -> Sequence[Step]:
+        """Steps of the last plan in which no function had to be started; of many, some that lie evenly among them."""
+        return self.history.warm
 
     @property
     def seconds_per_step(self) -> float | None:
         """The median of the seconds between two commits, over the warm steps."""
-        return self._per_step(lambda account: account.seconds)
+        return statistics.median(each.seconds for each in self.warm) if self.warm else None
 
     @property
     def dollars_per_step(self) -> float | None:
         """The median cost of a step, over the warm steps."""
-        return self._per_step(lambda account: account.cost_usd)
-
-    def _per_step(self, figure: Callable[[Account], float]) -> float | None:
-        ends = {commit.version: figure(commit.account) for commit in (self.start, *self.commits)}
-        gaps = [ends[each.version] - ends[each.version - 1] for each in self.warm]
-        return statistics.median(gaps) if gaps else None
+        return statistics.median(each.dollars for each in self.warm) if self.warm else None
 
     @property
     def levels(self) -> list[LevelUsage]:
@@ -115,59 +85,86 @@ class Facts:
 
 
 async def gather(uid: str, job: TrainingJob, store: Store, version: int | None = None) -> Facts:
-    """Read everything that a report shows, with `version` of the job as it was then.
+    """Read everything that a report shows, with `version` of the job as it was then. Versions are read a few at a time,
+    and what stays of them in memory does not grow with their number.
 
     Raises DataError if there is no such version, and StoreError.
     """
-    records = Records(store, keys.job(uid))
-    last = await records.last()
-    if last is None:
+    prefix = keys.job(uid)
+    records = Records(store, prefix)
+    newest = last = await records.last()
+    if newest is None or last is None:
         raise DataError(f"nothing of job {uid} is trained yet: there is nothing to report")
     if version is not None and version != last.version:
-        earlier = await records.commit(version)
-        if earlier is None:
-            raise DataError(f"job {uid} has no version {version}: its last is {last.version}")
-        last = earlier
-    limit = asyncio.Semaphore(_AT_ONCE)
-
-    async def read(key: str) -> Any | None:
-        async with limit:
-            return await records.read(key)
-
-    async def commit(version: int) -> Commit:
-        async with limit:
-            found = await records.commit(version)
-        if found is None:
-            raise DataError(f"commit {version} of job {uid} is missing; its store is incomplete")
-        return found
-
-    versions = range(last.version + 1)
-    every = job.spec.checkpoint.every_steps
-    kept = sorted({*(versions[::every] if every else ()), last.version})
-    commits, evaluations, checkpoints, outcome, failure, plan = await asyncio.gather(
-        asyncio.gather(*map(commit, versions)),
-        asyncio.gather(*(read(keys.evaluation(keys.job(uid), version)) for version in versions)),
-        asyncio.gather(*(read(keys.checkpoint(keys.job(uid), version)) for version in kept)),
-        read(keys.result(keys.job(uid), "outcome.json")),
-        read(keys.failure(keys.job(uid), last.version)),
+        last = await records.commit(version)
+        if last is None:
+            raise DataError(f"job {uid} has no version {version}: its last is {newest.version}")
+    outcome, failure, plan = await asyncio.gather(
+        records.read(keys.result(prefix, "outcome.json")),
+        records.read(keys.failure(prefix, last.version)),
         records.plan(last.plan),
     )
     if outcome is not None and version is not None and version < outcome["version"]:
         outcome = None
     state = "Succeeded" if outcome is not None else "Failed" if failure is not None else "Unfinished"
+    chosen = None if outcome is None else int(outcome["version"])
+    history = await _read(records, job, newest, last, chosen)
     return Facts(
         uid=uid,
         job=job,
         state=state,
-        start=commits[0],
-        commits=commits[1:],
+        history=history,
         plan=plan,
-        evaluations=[
-            Evaluation(version, metrics_of(body))
-            for version, body in enumerate(evaluations)
-            if body is not None
-        ],
-        checkpoints=[version for version, body in zip(kept, checkpoints, strict=True) if body is not None],
         outcome=outcome,
         failure=failure if outcome is None else None,
     )
+
+
+async def _read(
+    records: Records, job: TrainingJob, newest: Commit, last: Commit, chosen: int | None
+) -> History:
+    """The history of the versions up to `last`."""
+    prefix = records.prefix
+    due = await asyncio.to_thread(_evaluated, records, job, newest, last)
+    extra = {last.version, *([] if chosen is None else [chosen])}
+    named = {*checkpoint_versions(job.spec.checkpoint, newest.version), last.version}
+
+    async def read(number: int) -> tuple[Commit, Any | None, Any | None]:
+        commit, evaluation, checkpoint = await asyncio.gather(
+            records.commit(number),
+            _read_if(number in due or number in extra, records, keys.evaluation(prefix, number)),
+            _read_if(number in named, records, keys.checkpoint(prefix, number)),
+        )
+        if commit is None:
+            missing = keys.commit(prefix, number)
+            raise DataError(
+                f"{missing} is missing, although later versions are there: the store is incomplete"
+            )
+        return commit, evaluation, checkpoint
+
+    history = History(last.version + 1, last.plan, evaluated=len(due) + len(extra), chosen=chosen)
+    for numbers in batched(range(last.version + 1), _AT_ONCE):
+        for commit, evaluation, checkpoint in await asyncio.gather(*map(read, numbers)):
+            metrics = None if evaluation is None else metrics_of(evaluation)
+            history.take(commit, metrics, is_checkpoint=checkpoint is not None)
+    return history
+
+
+async def _read_if(wanted: bool, records: Records, key: str) -> Any | None:
+    return await records.read(key) if wanted else None
+
+
+def _evaluated(records: Records, job: TrainingJob, newest: Commit, last: Commit) -> range:
+    """The versions that may have been evaluated, the last one and the result apart."""
+    every = range(1, last.version + 1)
+    try:
+        manifest = load_manifest(records.store, manifest_key(keys.data(records.prefix)))
+    except ObjectMissing:
+        return every
+    if not manifest.validation_samples:
+        return range(0)
+    if newest.lengths is not None and job.spec.evaluation.every_steps is None:
+        # Epochs had another number of steps before the number of workers changed.
+        return every
+    between = Extent.of(job, manifest.train_samples).steps_between_evaluations(job)
+    return range(between, last.version + 1, between)

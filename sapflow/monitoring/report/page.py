@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from html import escape
 from importlib import resources
+from typing import Literal
 
 import yaml
 
@@ -12,25 +13,16 @@ from sapflow.monitoring.report import cells, charts, events, prediction
 from sapflow.monitoring.report.charts import Line
 from sapflow.monitoring.report.elements import integer, money, number, share, table, time
 from sapflow.monitoring.report.facts import Facts
+from sapflow.monitoring.report.history import OTHER, PHASES
 from sapflow.quantities.memory import format_bytes, format_quantity
 from sapflow.quantities.prices import MIB
-from sapflow.records.commits import Account, Commit, LevelUsage
+from sapflow.records.commits import Account, LevelUsage
 from sapflow.records.evaluations import chosen_in_words, of_held_out
 from sapflow.tasks.metric import in_order, metric
 from sapflow.text import dollars, duration
 
-PHASES = {
-    "compute": "s1",
-    "read": "s2",
-    "data": "s9",
-    "merge": "s3",
-    "update": "s4",
-    "write": "s5",
-    "queue": "s6",
-    "cold": "s7",
-}
-"""Phases of invocations, lowest first, and the CSS classes of their colours. All other phases are `other`."""
-_OTHER = "other"
+_KINDS = dict(zip((*PHASES, OTHER), ("s1", "s2", "s9", "s3", "s4", "s5", "s6", "s7", "s8"), strict=True))
+"""The CSS classes of the phases' colours."""
 
 
 def render(facts: Facts) -> str:
@@ -66,7 +58,8 @@ def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
 
 def _header(facts: Facts) -> str:
     last, outcome = facts.last, facts.outcome
-    held_out = {} if not facts.evaluations else facts.evaluations[-1].metrics
+    evaluations = facts.history.evaluations
+    held_out = evaluations[-1].metrics if evaluations else {}
     if outcome is not None:
         held_out = of_held_out(outcome) or held_out
     # The outcome's account also includes evaluations and the export after the last commit.
@@ -115,7 +108,7 @@ def _held_out_tiles(values: Mapping[str, float]) -> list[tuple[str, str]]:
 
 def _training(facts: Facts, name: str) -> dict[int, float | None]:
     """A metric of each step's own samples, by version."""
-    of = {each.version: each.measured for each in facts.commits}
+    of = {each.version: each.measured for each in facts.history.commits}
     if name in ("loss", "accuracy"):
         return {version: getattr(measured, name) for version, measured in of.items()}
     return {version: (measured.metrics or {}).get(name) for version, measured in of.items()}
@@ -124,19 +117,17 @@ def _training(facts: Facts, name: str) -> dict[int, float | None]:
 def _learning(facts: Facts) -> list[str]:
     """A row for each metric: against time and against dollars."""
     target = facts.job.spec.algorithm.wanted
-    seen = {name for each in facts.evaluations for name in each.metrics} | {"loss"}
-    seen |= {name for each in facts.commits for name in each.measured.metrics or {}}
-    if any(value is not None for value in _training(facts, "accuracy").values()):
-        seen.add("accuracy")
+    history = facts.history
+    seen = history.metrics | {"loss"}
     # The loss comes first: it is what training makes small.
     names = ["loss", *(name for name in in_order(dict.fromkeys(seen, 0.0)) if name != "loss")]
     found = []
     for name in names:
-        held_out = {each.version: each.metrics.get(name) for each in facts.evaluations}
+        held_out = {each.version: each.metrics.get(name) for each in history.evaluations}
         wanted = [("target", "s3", target.value)] if target and target.metric == name else []
         for label, place, form in (
-            ("time", {each.version: each.account.seconds for each in facts.versions}, time),
-            ("dollars", {each.version: each.account.cost_usd for each in facts.versions}, money),
+            ("time", _consumed(facts, "seconds"), time),
+            ("dollars", _consumed(facts, "dollars"), money),
         ):
             curves = [
                 _line("training", "s1", _training(facts, name), place),
@@ -153,6 +144,13 @@ def _learning(facts: Facts) -> list[str]:
                 )
             )
     return ['<div class="grid">', *found, "</div>"]
+
+
+def _consumed(facts: Facts, what: Literal["seconds", "dollars"]) -> dict[int, float]:
+    """What the job had consumed, by version, of those that are drawn."""
+    field = {"seconds": "seconds", "dollars": "cost_usd"}[what]
+    found = {each.version: float(getattr(each.account, field)) for each in facts.history.commits}
+    return found | {each.version: float(getattr(each, what)) for each in facts.history.evaluations}
 
 
 def _line(
@@ -172,14 +170,15 @@ def _line(
 
 
 def _anatomy(facts: Facts) -> list[str]:
-    columns = [(float(each.version), _phases(each)) for each in facts.commits]
-    kinds = {**PHASES, _OTHER: "s8"}
-    walls = [(float(each.version), each.measured.seconds) for each in facts.commits]
+    history = facts.history
+    walls = [(float(each.version), each.measured.seconds) for each in history.commits]
     return [
         "<p>Seconds of all functions together, by phase, beside the seconds that the step took: the more functions "
         "work at once, the further the two are apart.</p>",
         '<div class="grid">',
-        charts.stacked(columns, kinds, x="step", y="function seconds", x_format=integer, y_format=time),
+        charts.stacked(
+            history.phases, _KINDS, x="step", y="function seconds", x_format=integer, y_format=time
+        ),
         charts.lines(
             [Line("a step", "s1", walls)],
             x="step",
@@ -203,11 +202,10 @@ def _data(facts: Facts) -> list[str]:
     typical = statistics.median(each.data_bytes or 0 for each in counted)
     waited = statistics.median(each.phases.get("data", 0.0) for each in counted)
     reading = statistics.median(each.data_seconds or 0.0 for each in counted)
-    total = sum(each.measured.data_bytes or 0 for each in facts.commits)
     return [
         f"<p>Data: the workers of a typical step read {format_bytes(round(typical))} of blocks from the store in "
         f"{duration(reading)}, and waited {duration(waited)} for their samples, all together; the steps so far read "
-        f"{format_bytes(total)}. What instances had kept is not read.</p>"
+        f"{format_bytes(facts.history.data_bytes)}. What instances had kept is not read.</p>"
     ]
 
 
@@ -215,7 +213,7 @@ def _limits(facts: Facts, role: str) -> list[tuple[float, float]]:
     """Pairs (step, MiB) of the memory limits that the functions of each step reported."""
     return [
         (float(each.version), max(each.measured.memory_limits[role]) / MIB)
-        for each in facts.commits
+        for each in facts.history.commits
         if each.measured.memory_limits.get(role)
     ]
 
@@ -240,14 +238,6 @@ def _sizes_tried(facts: Facts) -> list[str]:
         f"<p>The search for the workers' memory wants {search.quantity}. {state}.</p>",
         table(["size tried", "to step", "a step", "cost of a step", "error"], rows),
     ]
-
-
-def _phases(commit: Commit) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for name, seconds in commit.measured.phases.items():
-        known = name if name in PHASES else _OTHER
-        found[known] = found.get(known, 0.0) + seconds
-    return found
 
 
 def _tree(facts: Facts) -> str:
@@ -304,7 +294,7 @@ def _memory_and_cost(facts: Facts) -> list[str]:
     for role, kind in (("worker", "s1"), ("merger", "s2")):
         points = [
             (float(each.version), each.measured.peak_memory_bytes[role] / MIB)
-            for each in facts.commits
+            for each in facts.history.commits
             if each.measured.peak_memory_bytes.get(role)
         ]
         if points:
@@ -317,7 +307,8 @@ def _memory_and_cost(facts: Facts) -> list[str]:
                     (f"limit of a {role}", kind, changing[0][1] if changing else limits[role] / MIB)
                 )
     price = facts.job.price
-    spent = [(float(each.version), each.account.cost_usd) for each in facts.versions]
+    start = facts.history.start
+    spent = [(float(each.version), each.account.cost_usd) for each in (start, *facts.history.commits)]
     return [
         f"<p>Cost by {escape(price.name)}: workers' and mergers' calls. Peak memory is all that the system counts of "
         "a process, pages of libraries that it shares with others included, which a local run's limit leaves out.</p>",

@@ -45,12 +45,12 @@ def _times(said: float, seen: float | None) -> str:
 
 def _forecasts(facts: Facts) -> list[str]:
     """The forecast of each plan beside what its steps took; empty if nothing was forecast."""
-    first, chosen = facts.start.forecast, facts.result
+    first, chosen = facts.history.start.forecast, facts.history.result
     if first is None:
         return []
     total = f"{duration(first.seconds)} and {dollars(first.dollars)} for {count(first.steps, 'step')}"
     said = f"Forecast before the first step: {total}, from {first.constants}."
-    against = (facts.outcome or {}).get("forecast") or forecast_against(facts.start, chosen)
+    against = (facts.outcome or {}).get("forecast") or forecast_against(facts.history.start, chosen)
     if against is not None:
         taken = "taken" if facts.outcome is not None else "taken so far"
         said += f" For the {count(chosen.version, 'step')} {taken}: {forecast_line(against)}."
@@ -60,8 +60,8 @@ def _forecasts(facts: Facts) -> list[str]:
 
 def _by_plan(facts: Facts) -> str:
     """The table with a row for each forecast, about the steps from its plan to the next one or to the end."""
-    end = facts.result
-    made = [each for each in facts.versions[: end.version + 1] if each.forecast is not None]
+    end = facts.history.result
+    made = [each for each in facts.history.forecasts if each.version <= end.version]
     rows = []
     for begin, until in pairwise([*made, end]):
         assert begin.forecast is not None

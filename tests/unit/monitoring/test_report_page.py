@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 from sapflow.messages.vectors import Sizes
 from sapflow.monitoring.report import charts, elements, events, render
-from sapflow.monitoring.report.cells import UNKNOWN
-from sapflow.monitoring.report.facts import Evaluation, Facts, Predicted
+from sapflow.monitoring.report.facts import Facts, Predicted
+from sapflow.monitoring.report.history import History
+from sapflow.monitoring.report.homes import UNKNOWN
+from sapflow.monitoring.report.thinning import Bars
 from sapflow.records.commits import Account, Commit, Cursor, Forecast, LevelUsage, Measured, Plan
 from sapflow.records.memory_search import SizeSearch, SizeTrial
 
@@ -64,29 +67,39 @@ def commit(
     return Commit(**(body | changes))
 
 
-def facts(**changes: Any) -> Facts:
-    commits = [
-        commit(version, cold=5 if version < 9 else 6, retries=version // 10) for version in range(1, 21)
-    ]
+def versions() -> list[Commit]:
+    return [commit(version, cold=5 if version < 9 else 6, retries=version // 10) for version in range(1, 21)]
+
+
+EVALUATIONS = {10: {"loss": 0.3, "accuracy": 0.8}, 20: {"loss": 0.2, "accuracy": 0.9}}
+
+
+def facts(
+    *,
+    start: Commit | None = None,
+    commits: list[Commit] | None = None,
+    evaluations: dict[int, dict[str, float]] = EVALUATIONS,
+    checkpoints: Collection[int] = (20,),
+    **changes: Any,
+) -> Facts:
+    every = [start or commit(0, cold=5), *(versions() if commits is None else commits)]
+    outcome = {
+        "version": 20,
+        "uri": "file:///there/model.safetensors",
+        "sha256": "ab12",
+        "validationAccuracy": 0.9,
+        "account": Account(seconds=12, cost_usd=0.5, invocations=150).body(),
+    }
+    history = History(len(every), every[-1].plan, evaluated=len(evaluations))
+    for each in every:
+        history.take(each, evaluations.get(each.version), is_checkpoint=each.version in checkpoints)
     made = Facts(
         uid="tiny-1a2b3c4d",
         job=tiny_job(workers=4, merge_structure=[1, 2, 4]),
         state="Succeeded",
-        start=commit(0, cold=5),
-        commits=commits,
+        history=history,
         plan=Plan(structure=(1, 2, 4), shards=1),
-        evaluations=[
-            Evaluation(10, {"loss": 0.3, "accuracy": 0.8}),
-            Evaluation(20, {"loss": 0.2, "accuracy": 0.9}),
-        ],
-        checkpoints=[20],
-        outcome={
-            "version": 20,
-            "uri": "file:///there/model.safetensors",
-            "sha256": "ab12",
-            "validationAccuracy": 0.9,
-            "account": Account(seconds=12, cost_usd=0.5, invocations=150).body(),
-        },
+        outcome=outcome,
         predicted=Predicted(0.2, 0.001, (0.1, 0.03, 0.04)),
     )
     return replace(made, **changes)
@@ -178,15 +191,12 @@ def test_shows_every_section_with_its_chart() -> None:
 
 def test_draws_every_metric_with_the_target_of_the_one_that_has_it() -> None:
     job = tiny_job(algorithm_target={"metric": "r2", "value": 0.75})
-    evaluations = [
-        Evaluation(10, {"loss": 0.3, "r2": 0.5, "mae": 2.0}),
-        Evaluation(20, {"loss": math.nan, "r2": 0.7}),
-    ]
+    evaluations = {10: {"loss": 0.3, "r2": 0.5, "mae": 2.0}, 20: {"loss": math.nan, "r2": 0.7}}
     commits = [
         each.model_copy(update={"measured": each.measured.model_copy(update={"accuracy": None})})
-        for each in facts().commits
+        for each in versions()
     ]
-    page = render(replace(facts(), job=job, evaluations=evaluations, commits=commits, outcome=None))
+    page = render(facts(job=job, evaluations=evaluations, commits=commits, outcome=None))
     labels = [each["aria-label"] for tag, each in Elements(page).found if tag == "svg"]
     assert labels[:6:2] == ["loss against time", "R² against time", "MAE against time"]
     assert labels[1:6:2] == ["loss against dollars", "R² against dollars", "MAE against dollars"]
@@ -215,7 +225,7 @@ def test_shows_the_cells_of_a_placed_job_by_node_and_what_passed_through_the_sto
                 )
             }
         )
-        for each, where in zip(facts().commits, nodes, strict=True)
+        for each, where in zip(versions(), nodes, strict=True)
     ]
     page = render(facts(plan=plan, commits=commits))
     text = " ".join(Elements(page).text)
@@ -254,7 +264,7 @@ def test_says_bytes_and_seconds_of_each_level() -> None:
 
 def merging(*seconds: float) -> dict[str, Any]:
     """Commits whose mergers and root read and added their children in so many seconds, all of a level together."""
-    made = facts().commits
+    made = versions()
     levels = [
         usage.model_copy(update={"phases": {"merge": each} if each else {"read": 0.01}})
         for usage, each in zip(made[0].measured.levels, (0.0, *seconds), strict=True)
@@ -355,7 +365,7 @@ def test_each_plan_has_its_own_forecast_beside_the_steps_that_followed_it() -> N
 def test_a_job_that_stopped_before_its_first_step_has_its_forecast_and_no_error() -> None:
     start = commit(0, forecast=forecast(0.2, 0.002, 80))
     page = render(
-        facts(start=start, commits=[], evaluations=[], checkpoints=[], outcome=None, state="Unfinished")
+        facts(start=start, commits=[], evaluations={}, checkpoints=[], outcome=None, state="Unfinished")
     )
     assert "16.0 s and $0.160 for 80 steps" in page
     assert "<td>0</td><td>200 ms</td><td>–</td><td>–</td>" in page
@@ -441,7 +451,7 @@ def test_marks_a_change_of_the_workers_memory_as_wanted_and_as_found() -> None:
         )
         for version, (sizes, size) in enumerate(zip(limits, wanted, strict=True), start=1)
     ]
-    made = facts(commits=commits, evaluations=[], checkpoints=[], outcome=None)
+    made = facts(commits=commits, evaluations={}, checkpoints=[], outcome=None)
     assert [text for _, text in marked(made, "memory size")] == [
         "the search wants 768Mi for workers after version 2, 500 ms",
         "workers have 512Mi and 768Mi from step 3, 512Mi before, 750 ms",
@@ -477,12 +487,12 @@ def test_what_others_wrote_stays_text() -> None:
 
 
 def test_a_job_with_nothing_but_its_first_version_has_a_page() -> None:
-    Elements(render(facts(commits=[], evaluations=[], outcome=None, state="Unfinished", checkpoints=[])))
+    Elements(render(facts(commits=[], evaluations={}, outcome=None, state="Unfinished", checkpoints=[])))
 
 
 def test_commits_of_drivers_that_counted_no_levels_are_said_to_be_such() -> None:
     old = [commit(version, measured=Measured(loss=1.0, seconds=0.1)) for version in range(1, 5)]
-    page = render(facts(commits=old, evaluations=[]))
+    page = render(facts(commits=old, evaluations={}))
     Elements(page)
     assert "Calls were not counted by level" in page
 
@@ -503,20 +513,23 @@ def test_ticks_lie_within_and_are_few(low: float, span: float) -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=2_000))
-def test_a_long_line_is_thinned_to_means_in_order(values: list[float]) -> None:
+def test_a_long_line_is_thinned_to_points_of_its_own_with_both_ends_and_the_extremes(
+    values: list[float],
+) -> None:
     points = [(float(index), value) for index, value in enumerate(values)]
     thin = charts.thinned(points)
-    assert len(thin) <= 240
-    assert [place for place, _ in thin] == sorted(place for place, _ in thin)
-    assert min(values) - 1e-6 <= min(value for _, value in thin)
-    assert max(value for _, value in thin) <= max(values) + 1e-6
+    assert len(thin) <= 242
+    assert thin == sorted(thin, key=lambda point: point[0])
+    assert {*thin} <= {*points}
+    assert (thin[0], thin[-1]) == (points[0], points[-1])
+    assert {min(values), max(values)} <= {value for _, value in thin}
 
 
 @pytest.mark.parametrize("number", [1, 59, 61, 1_000])
 def test_bars_share_the_steps_among_them(number: int) -> None:
     columns = [(float(step), {"compute": 1.0}) for step in range(1, number + 1)]
     form = "{:.3g}".format
-    drawn = charts.stacked(columns, {"compute": "s1"}, x="step", y="s", x_format=form, y_format=form)
+    drawn = charts.stacked(Bars.of(columns), {"compute": "s1"}, x="step", y="s", x_format=form, y_format=form)
     assert drawn.count("<rect") == min(number, 60)
     assert drawn.count("compute: 1,") == min(number, 60)
 
@@ -526,7 +539,7 @@ def test_a_cold_step_does_not_flatten_the_others(first: float, cut: bool) -> Non
     form = "{:.3g} s".format
     heights = [first, *([1.0] * 39)]
     columns = [(float(step), {"compute": height}) for step, height in enumerate(heights, 1)]
-    drawn = charts.stacked(columns, {"compute": "s1"}, x="step", y="s", x_format=form, y_format=form)
+    drawn = charts.stacked(Bars.of(columns), {"compute": "s1"}, x="step", y="s", x_format=form, y_format=form)
     points = [(float(step), height) for step, height in enumerate(heights, 1)]
     line = charts.lines(
         [charts.Line("a", "s1", points)], x="step", y="s", x_format=form, y_format=form, few_cut=True
@@ -542,8 +555,8 @@ def test_the_bill_at_the_top_is_the_whole_one() -> None:
 
 
 def test_a_typical_step_is_one_by_the_last_plan_and_the_change_is_an_event() -> None:
-    made = facts()
-    old = [each.model_copy(update={"plan": "older"}) for each in made.commits[:12]]
+    made = versions()
+    old = [each.model_copy(update={"plan": "older"}) for each in made[:12]]
     slow = [
         each.model_copy(
             update={
@@ -552,12 +565,12 @@ def test_a_typical_step_is_one_by_the_last_plan_and_the_change_is_an_event() -> 
         )
         for each in old
     ]
-    start = made.start.model_copy(update={"plan": "older"})
-    changed = replace(made, start=start, commits=[*slow, *made.commits[12:]])
+    start = commit(0, cold=5, plan="older")
+    changed = facts(start=start, commits=[*slow, *made[12:]])
     assert [each.version for each in changed.warm] == list(range(14, 21))
     assert [usage.calls for usage in changed.levels] == [4, 2, 1]
     assert "planned anew after version 13" in render(changed)
-    assert "planned anew" not in render(made)
+    assert "planned anew" not in render(facts())
 
 
 @pytest.mark.parametrize(
