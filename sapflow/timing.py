@@ -24,6 +24,8 @@ class Timing:
         self.deadline = deadline
         self.seconds: dict[str, float] = {}
         self.bytes = {"read": 0, "written": 0}
+        self.child_latency: float | None = None
+        """The least seconds until one of a remote store's children began to arrive."""
         self._cancelled = cancelled
         self._longest_unit = 0.0
         self._unit_started: float | None = None
@@ -36,6 +38,15 @@ class Timing:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    @contextmanager
+    def child_begins(self) -> Iterator[None]:
+        """Take the seconds of the block for those until a child of a remote store begins to arrive."""
+        started = time.perf_counter()
+        yield
+        taken = time.perf_counter() - started
+        if self.child_latency is None or taken < self.child_latency:
+            self.child_latency = taken
 
     def may_start(self) -> bool:
         """Whether another unit of work (a micro-batch, a group of children) fits into the remaining time.

@@ -6,7 +6,7 @@ summed one after the other, children may be read ahead, and a sum may continue f
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,11 +55,17 @@ def merge(
         store, channels, request.children, total, timing, output=output.key, cursor=request.cursor
     )
     if isinstance(sums, Cursor):
-        return MergeReply(done=False, cursor=sums.key, summed=sums.summed, **timing.report())
+        return MergeReply(
+            done=False,
+            cursor=sums.key,
+            summed=sums.summed,
+            child_latency=timing.child_latency,
+            **timing.report(),
+        )
     with timing.phase("write"):
         write(channels, output, total, sums.to_metadata())
     timing.bytes["written"] += total.nbytes
-    return MergeReply(done=True, samples=sums.weight, **timing.report())
+    return MergeReply(done=True, samples=sums.weight, child_latency=timing.child_latency, **timing.report())
 
 
 def write(channels: Channels, ref: Ref, vector: np.ndarray, metadata: Mapping[str, str]) -> bool:
@@ -112,9 +118,12 @@ def sum_children(
         group = children[done : done + OPEN_CHILDREN]
         # Buffers may be infinite, and a gradient that is not is told by its norms.
         with timing.phase("merge"), np.errstate(over="ignore", invalid="ignore"):
-            far = any(channels.remote(ref) for ref in group)
-            add = _add_streams if far else _add_pieces
-            for part in add(channels, group, total, fresh=sums is None):
+            far, fresh = any(channels.remote(ref) for ref in group), sums is None
+            for part in (
+                _add_streams(channels, group, total, timing, fresh=fresh)
+                if far
+                else _add_pieces(channels, group, total, fresh=fresh)
+            ):
                 sums = part if sums is None else sums + part
         timing.bytes["read"] += total.nbytes * len(group)
         done += len(group)
@@ -148,7 +157,7 @@ def _sums(child: Decoding, ref: Ref) -> Sums:
 
 
 def _add_streams(
-    channels: Channels, group: Sequence[Ref], total: np.ndarray, *, fresh: bool
+    channels: Channels, group: Sequence[Ref], total: np.ndarray, timing: Timing, *, fresh: bool
 ) -> Iterator[Sums]:
     """Sum child by child, while the next ones are requested, so that transfers and additions overlap."""
     small = total.nbytes <= SMALL
@@ -156,7 +165,8 @@ def _add_streams(
 
     def fetch(ref: Ref) -> _Fetched:
         with ExitStack() as stack:
-            child = _decode(stack.enter_context(channels.open(ref)), ref, len(total))
+            with timing.child_begins() if channels.remote(ref) else nullcontext():
+                child = _decode(stack.enter_context(channels.open(ref)), ref, len(total))
             if not small:
                 return _Fetched(_sums(child, ref), child, None, stack.pop_all())
             vector = aligned(len(total))

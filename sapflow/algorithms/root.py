@@ -43,7 +43,7 @@ class Warm:
         self._vectors: dict[tuple[str, ...], tuple[np.ndarray, dict[str, str]]] = {}
 
     def take(
-        self, store: Store, parts: list[Part], start: int, stop: int, rows: int
+        self, store: Store, parts: list[Part], start: int, stop: int, rows: int, timing: Timing
     ) -> tuple[np.ndarray, dict[str, str]]:
         """A range of a vector, which the caller may change in place. A cached vector is handed out only once."""
         name = (str(start), str(stop), *(part.key for part in parts))
@@ -52,6 +52,7 @@ class Warm:
             return kept
         vector = aligned(rows * (stop - start))
         metadata = contribution.read_range(store, parts, start, stop, vector, rows=rows)
+        timing.bytes["read"] += vector.nbytes
         return vector, metadata
 
     def take_total(self, channels: Channels, ref: Ref) -> tuple[np.ndarray, dict[str, str]]:
@@ -91,7 +92,13 @@ def root(store: Store, channels: Channels, request: RootRequest, warm: Warm, tim
         cursor=request.cursor,
     )
     if isinstance(summed, Cursor):
-        return RootReply(done=False, cursor=summed.key, summed=summed.summed, **timing.report())
+        return RootReply(
+            done=False,
+            cursor=summed.key,
+            summed=summed.summed,
+            child_latency=timing.child_latency,
+            **timing.report(),
+        )
     with timing.phase("merge"):
         norms = _norms(request, total)
     if request.phase == "step":
@@ -131,6 +138,7 @@ def _answer(timing: Timing, sums: Sums, norms: np.ndarray, finite: bool) -> Root
         losses=dict(sums.losses) if finite else {},
         gradient_norm=squared**0.5 / max(sums.weight, 1),
         norms=base64.b64encode(norms.tobytes()).decode(),
+        child_latency=timing.child_latency,
         **timing.report(),
     )
 
@@ -243,9 +251,8 @@ class _State:
         self._grouping = _grouping(request.update)
         slots = optimizers.slots(self._settings) if self._settings is not None else ()
         with timing.phase("read"):
-            self._params, self._metadata = warm.take(store, request.params, start, stop, 1)
+            self._params, self._metadata = warm.take(store, request.params, start, stop, 1, timing)
             self._tensors = Tensors.from_metadata(self._metadata)
-            timing.bytes["read"] += self._params.nbytes
             self._slots = np.empty((0, 0), np.float32)
             if slots and self._trained:
                 self._slots = self._read_slots(slots, start, start + self._trained)
@@ -253,8 +260,7 @@ class _State:
     def _read_slots(self, slots: tuple[str, ...], start: int, stop: int) -> np.ndarray:
         request, rows = self._request, len(slots)
         if request.optimizer:
-            flat, _ = self._warm.take(self._store, request.optimizer, start, stop, rows)
-            self._timing.bytes["read"] += flat.nbytes
+            flat, _ = self._warm.take(self._store, request.optimizer, start, stop, rows, self._timing)
             return flat.reshape(rows, stop - start)
         assert self._settings is not None
         state = aligned(rows * (stop - start)).reshape(rows, stop - start)

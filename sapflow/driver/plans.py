@@ -123,7 +123,10 @@ class Planning:
     def _better(self, last: Commit, plan: Plan) -> tuple[Plan, Forecast] | None:
         job, size = self._job, self.size(last.sizes, last.slots)
         usages = typical([new.measured.levels for _, new in self._seen])
-        levels = [LevelTime(usage.calls, usage.seconds, usage.slowest, usage.phases) for usage in usages]
+        levels = [
+            LevelTime(usage.calls, usage.seconds, usage.slowest, usage.phases, usage.child_latency)
+            for usage in usages
+        ]
         seconds = statistics.median(new.account.seconds - old.account.seconds for old, new in self._seen)
         start = self._before_measuring
         work = replace(

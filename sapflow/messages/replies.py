@@ -115,6 +115,8 @@ class _Summing(_Resumable):
     """Sums of children, of which the cursor has the first `summed`."""
 
     summed: int | None = None
+    child_latency: float | None = None
+    """The least seconds until a child began to arrive; None where none came from a remote store."""
 
     def progress(self) -> dict[str, Any]:
         return {**super().progress(), "summed": self.summed}

@@ -28,6 +28,8 @@ class LevelTime:
     seconds: float
     slowest: float
     phases: Mapping[str, float] = field(default_factory=dict)
+    child_latency: float | None = None
+    """The least seconds until a child began to arrive; None where that was not measured."""
 
     @property
     def compute_seconds(self) -> float:
@@ -86,13 +88,16 @@ def learn(step: Measurement, start: Constants) -> Constants:
     """Like `fit`, for the steps of one job, whose store may be farther away than the one that `start` was measured on.
 
     Steps of one tree cannot tell whether merging is slow because a merger has many children or because the store
-    answers late, since a merger asks for several children at once and waits once. Requests for parameters do not
-    overlap. So the time by which they, and their bytes, exceed `start` is taken for the distance to the store, and
-    children are expected to wait as long.
+    answers late, since a merger asks for several children at once and waits once. So mergers measure how long the first
+    bytes of a child take. What that exceeds a near store's answer by, which is in `child`, is `fetch`. Where nobody
+    measured it, children are expected to wait as much longer than with `start` as requests for parameters do, which do
+    not overlap; so are the bytes of children.
     """
     first = fit([step], start)
+    measured = [each.child_latency for each in step.levels if each.child_latency is not None]
     far = {
-        "fetch": start.fetch + max(0.0, first.request - start.request),
+        "fetch": start.fetch
+        + max(0.0, min(measured) - start.child if measured else first.request - start.request),
         "fetch_byte": start.fetch_byte + max(0.0, first.read - start.read),
     }
     return fit([step], start.changed(start.origin, far))

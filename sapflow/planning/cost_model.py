@@ -75,6 +75,8 @@ class Work:
     """CPUs that a worker and a merger are billed for; None means those that come with their memory."""
     instances: int | None = None
     """Calls that can be at work at once; None means any number."""
+    roots_return: bool = False
+    """Whether a root is called on the instance that served it last, where that is free."""
     request_bytes: int = 0
     """Bytes of contributions that one request may carry; 0: all of them go by the store."""
 
@@ -247,12 +249,13 @@ class CostModel:
         """The root sums, takes norms and updates, which are two more passes over the bytes, and writes parameters and
         optimiser state.
 
-        A root that always runs on one instance keeps both in memory; any other reads what the last step wrote.
+        A root that always runs on one instance keeps both in memory; any other reads what the last step wrote. With
+        shards such a root also keeps the sum from one phase to the other.
         """
         work = self.work
         part, objects = FLOAT * work.total / shards, 1 + (work.slots > 0)
         state = part + FLOAT * work.slots * work.parameters / shards
-        warm = flat and shards == 1
+        warm = self._root_returns(shards, flat=flat)
         update: dict[str, float] = {
             "request": objects * (1 if warm else 2),
             "read": 0 if warm else state,
@@ -260,9 +263,20 @@ class CostModel:
         }
         if shards == 1:
             return [{"call": 1, **update, **self._sum(fan_in, part, passes=2)}]
-        apply = {**update, "request": update["request"] + 1, "read": update["read"] + part}
+        apply = {
+            **update,
+            "request": update["request"] + (not warm),
+            "read": update["read"] + (0 if warm else part),
+        }
         total: Units = {"call": 1, "request": 1, "write": part, **self._sum(fan_in, part, passes=1)}
         return [total, {"call": 1, **apply, "child_byte": part / self._speed}]
+
+    def _root_returns(self, shards: int, *, flat: bool) -> bool:
+        """Whether a root finds what it wrote in the step before in its instance's memory."""
+        if self.work.roots_return:
+            return self.work.instances is None or shards <= self.work.instances
+        # The only merger that there is.
+        return flat and shards == 1 and self.work.mergers == "merger"
 
     def _inline(self, part: float, fan_in: int = 1) -> bool:
         """Whether contributions of so many bytes, `fan_in` of them in a request, are inline, the width of their level

@@ -73,6 +73,7 @@ def work_of(
         mergers=mergers,
         cpu_limits=(job.cpus["worker"], job.cpus["merger"]),
         instances=instances,
+        roots_return=runtime == "local",
         request_bytes=0 if spec.merge.channel == "Store" or spec.affinity is not None else request_bytes,
     )
 

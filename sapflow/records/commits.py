@@ -105,6 +105,9 @@ class LevelUsage(Message):
     """Seconds inside the functions by phase, summed over all calls."""
     bytes_read: int = 0
     bytes_written: int = 0
+    child_latency: float | None = None
+    """The least seconds until a child began to arrive at one of the level's mergers; None where none came from a remote
+    store."""
     cost_usd: float = Field(0.0, alias="costUSD")
 
 

@@ -14,6 +14,7 @@ def typical(steps: Sequence[Sequence[LevelUsage]]) -> list[LevelUsage]:
 
 def _median(levels: Sequence[LevelUsage]) -> LevelUsage:
     phases = sorted({name for usage in levels for name in usage.phases})
+    latencies = [usage.child_latency for usage in levels if usage.child_latency is not None]
     return LevelUsage(
         calls=round(statistics.median(usage.calls for usage in levels)),
         seconds=statistics.median(usage.seconds for usage in levels),
@@ -21,4 +22,5 @@ def _median(levels: Sequence[LevelUsage]) -> LevelUsage:
         phases={name: statistics.median(usage.phases.get(name, 0.0) for usage in levels) for name in phases},
         bytes_read=round(statistics.median(usage.bytes_read for usage in levels)),
         bytes_written=round(statistics.median(usage.bytes_written for usage in levels)),
+        child_latency=statistics.median(latencies) if latencies else None,
     )

@@ -1,6 +1,6 @@
 """The interface by which the driver calls functions; its implementations are embedded, Knative and OpenWhisk."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -47,6 +47,17 @@ class Answered(Generic[R]):
         reply = replies.read(body, kind, what)
         attached = raw.body.get(ATTACHMENTS) or {}
         return cls(reply, raw.seconds, raw.cold_seconds, raw.queue_seconds, raw.memory_bytes, attached)
+
+
+def caller_of(request: Mapping[str, Any]) -> Hashable | None:
+    """Whose call it is, if the same one comes back for what its last instance keeps: a rank, for its data, or the root
+    of a shard, for its range of parameters and optimiser state."""
+    job, rank = str(request.get("job", "")), request.get("rank")
+    if isinstance(rank, int):
+        return (job, "rank", rank)
+    if request.get("op") == "root":
+        return (job, "root", request.get("start"))
+    return None
 
 
 class Sender(Protocol):

@@ -73,11 +73,17 @@ class Tally:
                 phases=total,
                 bytes_read=usage.bytes_read + moved.read,
                 bytes_written=usage.bytes_written + moved.written,
+                child_latency=_least(usage.child_latency, getattr(answer.reply, "child_latency", None)),
                 cost_usd=usage.cost_usd + dollars,
             )
             if answer.memory_bytes is not None:
                 self.limits.setdefault(role, set()).add(answer.memory_bytes)
         self.peak_memory[role] = max(self.peak_memory.get(role, 0), answer.reply.peak_memory_bytes)
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    known = [each for each in (one, other) if each is not None]
+    return min(known, default=None)
 
 
 def _add(total: dict[str, float], seconds: dict[str, float]) -> None:

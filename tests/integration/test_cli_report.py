@@ -56,6 +56,19 @@ def test_every_step_counts_its_calls_by_level(reported: tuple[Path, Path, Path, 
             assert 0 < above["slowest"] <= above["seconds"]
 
 
+def test_a_root_in_a_tree_finds_in_memory_what_it_wrote_in_the_step_before(
+    reported: tuple[Path, Path, Path, Done],
+) -> None:
+    _, store, _, done = reported
+    lines = (store / "jobs" / done.json["job"] / "result" / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["levels"] for line in lines]
+    # The first step's root reads version 0; the others read their two children alone.
+    assert [root["bytesRead"] - mergers["bytesWritten"] > 0 for _, mergers, root in steps] == [
+        True,
+        *[False] * (len(steps) - 1),
+    ]
+
+
 def test_finds_the_job_by_its_name_in_the_store(
     reported: tuple[Path, Path, Path, Done], tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ from sapflow.runtimes.embedded.cell_folders import CellFolders
 from sapflow.runtimes.embedded.directory import RuntimeDirectory
 from sapflow.runtimes.embedded.instance import Instance, State
 from sapflow.runtimes.embedded.memory_limit import MemoryLimiter, on_tmpfs
-from sapflow.runtimes.sender import Reply
+from sapflow.runtimes.sender import Reply, caller_of
 from sapflow.runtimes.slots import Slots
 
 PASSED_ON = (
@@ -108,7 +108,7 @@ class EmbeddedRuntime:
         """See Sender.invoke. Waiting merge calls go before waiting worker calls, so that steps under way finish."""
         cell = request.get("cell") or 0
         asked = time.perf_counter()
-        caller = _caller(request)
+        caller = caller_of(request)
         instance: Instance | None = None
         await self._slots.acquire(urgent=role == "merger", job=str(request.get("job", "")), call=caller)
         try:
@@ -249,16 +249,6 @@ class EmbeddedRuntime:
             entry[1].cancel()
             warm.remove(entry)
         self._on_change()
-
-
-Caller = tuple[str, int]
-"""A job and its rank."""
-
-
-def _caller(request: Mapping[str, Any]) -> Caller | None:
-    """Whose call it is, if the same one comes back for what its last instance keeps: a rank, for its data."""
-    rank = request.get("rank")
-    return (str(request.get("job", "")), rank) if isinstance(rank, int) else None
 
 
 def available_cores() -> int:

@@ -1,5 +1,6 @@
 """What a root keeps warm between its calls: by key, handed out once, and never more than a few."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from sapflow.messages.refs import Ref
 from sapflow.messages.vectors import Part
 from sapflow.objects import contribution
 from sapflow.objects.stores.protocol import ObjectReader, Store
+from sapflow.timing import Timing
 
 COUNT = 2048
 
@@ -42,15 +44,19 @@ def parts(*keys: str) -> list[Part]:
 
 
 def take(warm: Warm, store: Store, names: Sequence[str], stop: int = COUNT) -> np.ndarray:
-    return warm.take(store, parts(*names), 0, stop, 1)[0]
+    return warm.take(store, parts(*names), 0, stop, 1, Timing(math.inf))[0]
 
 
 def test_what_was_written_is_not_read_again(store: Counting) -> None:
     warm = Warm()
     store.create("a", contribution.encode(vector(1), {"weight": "3"}))
     warm.keep("a", 0, COUNT, vector(1), {"weight": "3"})
-    found, metadata = warm.take(store, parts("a"), 0, COUNT, 1)
+    timing = Timing(math.inf)
+    found, metadata = warm.take(store, parts("a"), 0, COUNT, 1, timing)
     assert (store.opened, metadata) == (0, {"weight": "3"})
+    assert timing.bytes["read"] == 0
+    warm.take(store, parts("a"), 0, COUNT, 1, timing)
+    assert timing.bytes["read"] == found.nbytes
     assert found.tobytes() == vector(1).tobytes()
 
 

@@ -147,6 +147,34 @@ def test_a_far_store_s_large_children_take_their_bytes_or_the_asking_whichever_i
     assert (asked["fetch"], asked["fetch_byte"]) == (5, 2_000_000)
 
 
+@pytest.mark.parametrize(("tree", "shards"), [((1, 4, 16), 1), ((1, 16), 2), ((1, 4, 16), 2)])
+def test_what_a_root_wrote_is_not_read_again_by_the_instance_that_it_comes_back_to(
+    tree: Structure, shards: int
+) -> None:
+    def root(work: Work) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for stage in CostModel(work, LOCAL_MINIO).stages(tree, shards):
+            if stage.name.startswith("root"):
+                for name in ("read", "request"):
+                    found[name] = found.get(name, 0.0) + stage.units.get(name, 0.0)
+        return found
+
+    elsewhere, back = root(HEAVY), root(replace(HEAVY, roots_return=True))
+    vector = 4 * HEAVY.parameters / shards
+    # Parameters and one slot, and with shards the sum between the two phases.
+    assert (elsewhere["read"], back["read"]) == ((2 + (shards > 1)) * vector, 0)
+    assert elsewhere["request"] - back["request"] == 2 + (shards > 1)
+    crowded = root(replace(HEAVY, roots_return=True, instances=1))
+    assert crowded == (elsewhere if shards > 1 else back)
+
+
+def test_a_root_among_workers_that_share_its_role_is_on_any_of_them() -> None:
+    def read(work: Work) -> float:
+        return [*CostModel(work, LOCAL_MINIO).stages((1, 16), 1)][-1].units["read"]
+
+    assert (read(HEAVY), read(replace(HEAVY, mergers="worker")) > 0) == (0, True)
+
+
 def test_dollars_are_the_price_of_every_call() -> None:
     found = CostModel(LIGHT, KNATIVE).predict((1, 4, 16), 1, AWS_LAMBDA)
     worker, merger, root = (stage.seconds for stage in found.stages)
@@ -346,6 +374,26 @@ def at_a_distance(latency: float, bandwidth: float) -> Constants:
         "child_byte": 1e-9,
     }
     return LOCAL_MINIO.changed("truth", far)
+
+
+def test_how_long_children_take_to_arrive_is_learned_where_nothing_else_tells() -> None:
+    # Parameters come from near, as in an instance's memory; children are from a store far away.
+    truth = LOCAL_MINIO.changed("truth", {"fetch": 0.2})
+    work = Work(workers=16, parameters=42_601, compute_seconds=0.01)
+    step = measured(work, truth, (1, 16))
+    assert calibration.learn(step, LOCAL_MINIO).fetch == 0
+    told = replace(step, levels=[step.levels[0], replace(step.levels[1], child_latency=0.2 + truth.child)])
+    found = calibration.learn(told, LOCAL_MINIO)
+    assert found.fetch == pytest.approx(truth.fetch, rel=0.05)
+    for tree in [(1, 16), (1, 4, 16), (1, 2, 16), (1, 4, 8, 16)]:
+        assert seconds(work, found, tree) == pytest.approx(seconds(work, truth, tree), rel=0.05)
+
+
+def test_a_near_store_s_answer_is_no_distance() -> None:
+    work = Work(workers=16, parameters=42_601, compute_seconds=0.01)
+    step = measured(work, LOCAL_MINIO, (1, 16))
+    told = replace(step, levels=[step.levels[0], replace(step.levels[1], child_latency=0.9e-3)])
+    assert calibration.learn(told, LOCAL_MINIO).fetch == 0
 
 
 def test_where_parts_are_all_alike_learning_is_not_exact_but_better_than_fitting() -> None:
