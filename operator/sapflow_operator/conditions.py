@@ -92,9 +92,11 @@ class Conditions:
     def mark_running(self) -> None:
         self._set(SUCCEEDED, "Unknown", "Running", "the driver is at work")
 
-    def mark_suspended(self) -> None:
-        """Driver and functions are removed; the last commit stays."""
+    def mark_suspended(self, model: str) -> None:
+        """Driver and functions are removed; the last commit stays. `model` says how to get its model, '' if there is
+        none."""
         message = "spec.suspend is true; set it to false to go on from the last commit"
+        message += f"; {model}" if model else ""
         self._set(SUSPENDED, "True", "Suspended", message)
         self._set(SUCCEEDED, "Unknown", "Suspended", message)
         if FUNCTIONS_READY in self._found:

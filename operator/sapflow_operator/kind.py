@@ -89,6 +89,10 @@ class Kind(ABC, Generic[AnyWanted]):
         """The message of the condition Succeeded for a finished resource, from its driver's outcome record."""
         return f"done: {outcome['uri']}" if "uri" in outcome else "done"
 
+    def exported(self, job: JobObject) -> str:
+        """How to get the model of a resource that no driver is at work for; '' if it has none."""
+        return ""
+
     def sized(self, wanted: AnyWanted, reconciliation: Reconciliation) -> AnyWanted:
         """With the memory that functions are to have now."""
         for role in self.roles:

@@ -180,7 +180,10 @@ class _Reconciler:
             self._actions = _end_of_driver(self._job, self._observed) + _end_of_functions(
                 self._job, self._observed
             )
-            self._conditions.mark_suspended()
+            # Neither driver nor functions are there to write a model.
+            self._conditions.mark_suspended(
+                self._kind.exported(self._job) if "startTime" in self._status else ""
+            )
             active_time.pause(self._status, self._now)
             self._status.pop("images", None)
             return self._result(None)
@@ -235,10 +238,11 @@ class _Reconciler:
             return self._result(MOVING_SECONDS)
         functions = self._conditions[FUNCTIONS_READY]
         why = f" ({functions.reason}: {functions.message})" if functions.status == "False" else ""
+        model = f": {how}" if (how := self._kind.exported(self._job)) else ""
         self._reconciliation.fail(
             "DeadlineExceeded",
             f"spec.limits.deadlineSeconds ({wanted.deadline_seconds:g}) is over, and the driver did not end the job "
-            f"itself{why}; the last version, if there is one, is kept as a checkpoint",
+            f"itself{why}; the last version, if there is one, is kept as a checkpoint{model}",
         )
         return self._result(0.0, [*driver, KeepLastVersion(self._job.uid, wanted.place)])
 

@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sapflow.cli.cluster_options import add_cluster
-from sapflow.cli.jobs import add_store
 from sapflow.cli.output import print_json
-from sapflow.cli.report import session_named
+from sapflow.cli.stored_job import OF_A_CLUSTER, add_stored_job, stored_job
 from sapflow.client import versions
 
 _DESCRIPTION = """\
@@ -19,8 +17,7 @@ _EPILOG = """\
 examples:
   sapflow export job.yaml                              the result, or else the last version
   sapflow export job.yaml@200 -o at-200.safetensors    version 200, if it is kept (spec.checkpoint)
-  sapflow export digits -n team --store 's3://sapflow?endpoint=http://localhost:9000'
-      a job of a cluster; its store must be reachable (kubectl port-forward), with credentials in the environment"""
+"""
 
 
 def add_to(commands: Any) -> None:
@@ -28,16 +25,10 @@ def add_to(commands: Any) -> None:
         "export",
         help="a job's model as a file, also of a stopped job",
         description=_DESCRIPTION,
-        epilog=_EPILOG,
+        epilog=_EPILOG + OF_A_CLUSTER.format(command="export"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "job",
-        metavar="JOB[@VERSION]",
-        help="the job's YAML, its name in the store or in the cluster, or its folder in the store",
-    )
-    add_store(parser)
-    add_cluster(parser)
+    add_stored_job(parser, "the default is its result, or else its last version")
     parser.add_argument(
         "-o",
         "--output",
@@ -51,13 +42,18 @@ def add_to(commands: Any) -> None:
 
 def export(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0 after writing the file. Raises DataError, StoreError, and errors of clusters."""
-    given.job, version = versions.split(given.job)
-    with session_named(given, environ) as session:
-        found, parts = versions.read(session, version)
-        path = given.output or Path(f"{session.uid}@{found}.safetensors")
-        digest = versions.write(path, parts)
+    session, _, version = stored_job(given, environ)
+    with session:
+        done = versions.export(session, given.output, version)
         if given.json:
-            print_json({"job": session.uid, "version": found, "path": str(path.resolve()), "sha256": digest})
+            print_json(
+                {
+                    "job": session.uid,
+                    "version": done.version,
+                    "path": str(done.path.resolve()),
+                    "sha256": done.sha256,
+                }
+            )
         else:
-            print(f"version {found} of {session.uid} is in {path} (SHA-256 {digest[:16]}…)")
+            print(f"version {done.version} of {session.uid} is in {done.path} (SHA-256 {done.sha256[:16]}…)")
     return 0

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
-from sapflow.client import cluster, cluster_job, job_logs, submission
+from sapflow.client import cluster, cluster_job, cluster_store, job_logs, submission, versions
 from sapflow.client.cluster import Cluster, Object
 from sapflow.client.cluster_errors import ClusterRefused
 from sapflow.client.log_pods import container_of, started
@@ -151,6 +152,21 @@ class Client:
         for pod in self._cluster.pods(self.namespace, name, role):
             if started(pod):
                 yield from self._log(pod, query)
+
+    def export(
+        self, name: str, path: str | Path | None = None, *, store: str, version: int | None = None
+    ) -> Path:
+        """Write the model of a job into a safetensors file, and return its path: the result, or what a suspended,
+        stopped, failed or running job has come to; with `version` that one, if it is kept (spec.checkpoint).
+
+        `store` is the job's store as it is reached from here, such as s3://BUCKET?endpoint=http://localhost:9000 after
+        kubectl port-forward, with credentials in SAPFLOW_S3_ACCESS_KEY and SAPFLOW_S3_SECRET_KEY. The default path is
+        UID@VERSION.safetensors in the current folder. Raises JobUnknown, DataError if there is no such version,
+        StoreError.
+        """
+        job = self._cluster.job(self.namespace, name)
+        with cluster_store.session_of(job, store, os.environ) as opened:
+            return versions.export(opened, None if path is None else Path(path), version).path
 
     def delete(self, name: str) -> None:
         """Delete a job. A running job ends, and spec.storage.deletionPolicy determines what stays in the store.

@@ -191,10 +191,7 @@ class Run:
         The default path is UID@VERSION.safetensors in the current folder. Raises DataError if there is no such version.
         """
         with self._reopened() as opened:
-            found, parts = versions.read(opened, version)
-        target = Path(f"{self.uid}@{found}.safetensors" if path is None else path)
-        versions.write(target, parts)
-        return target
+            return versions.export(opened, None if path is None else Path(path), version).path
 
     def predictor(self, *, version: int | None = None) -> Predictor:
         """The trained model with the scaling of its features, for which this waits like `wait()`. Loads torch.

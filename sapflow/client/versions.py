@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sapflow.algorithms.export import file_of
@@ -25,6 +26,23 @@ def split(name: str) -> tuple[str, int | None]:
     """The job and the version in JOB@VERSION; None where no version is named."""
     found = re.fullmatch(r"(.+)@([0-9]{1,12})", name)
     return (name, None) if found is None else (found[1], int(found[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A model that was written into a file."""
+
+    version: int
+    path: Path
+    sha256: str
+
+
+def export(opened: Session, path: Path | None, version: int | None) -> Exported:
+    """Write the model of a version into a file; what is left out is as `read` has it, and UID@VERSION.safetensors in
+    the current folder. Raises what `read` and `write` raise."""
+    found, parts = read(opened, version)
+    path = path or Path(f"{opened.uid}@{found}.safetensors")
+    return Exported(found, path, write(path, parts))
 
 
 def read(opened: Session, version: int | None) -> tuple[int, list[bytes | memoryview]]:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.cluster_api import cluster_api, running, trainingjob
 from helpers.commands import Shell
 from helpers.functions import Functions
 from helpers.jobs import Place, document, make_place, tiny_job
 
 import sapflow
 from sapflow.client import predict, versions
+from sapflow.client.cluster_errors import JobUnknown
 from sapflow.client.session import Session, find_session
 from sapflow.driver.driver import Driver
 from sapflow.driver.plans import Environment
@@ -109,6 +111,30 @@ def test_python_exports_a_run_that_was_stopped(tmp_path: Path) -> None:
         last, parts = versions.read(opened, None)
     assert b"".join(parts) == path.read_bytes()
     assert run.predictor(version=last).predict(FEATURES).tolist() == done.predict(FEATURES).tolist()
+
+
+def test_python_exports_a_job_of_a_cluster_as_the_command_does(
+    tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    done = shell("run", write(tmp_path, algorithm_steps=4), "--store", store, "--json").json
+    job = trainingjob("digits", **running(4))
+    job["metadata"]["uid"] = done["job"]
+    with cluster_api() as api:
+        monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path)))
+        api.jobs["team", "digits"] = job
+        client = sapflow.Client()
+        path = client.export("digits", tmp_path / "python.safetensors", store=str(store))
+        out = tmp_path / "command.safetensors"
+        said = shell("export", "digits", "-n", "team", "--store", store, "-o", out, "--json").json
+        with pytest.raises(DataError, match="has no version 9"):
+            client.export("digits", out, store=str(store), version=9)
+        with pytest.raises(JobUnknown):
+            client.export("other", out, store=str(store))
+        unnamed = shell("export", "digits", "-n", "team")
+    assert path.read_bytes() == out.read_bytes()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == said["sha256"] == done["sha256"]
+    assert "whose store cannot be told from here" in unnamed.err
 
 
 def test_a_job_without_a_version_says_so(tmp_path: Path) -> None:

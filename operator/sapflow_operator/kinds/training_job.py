@@ -88,6 +88,12 @@ class TrainingJobKind(Kind[TrainingPool]):
             raise SpecError([("spec.storage", str(error))]) from error
         return place_of(storage, settings), storage is None or storage.deletion_policy == "Retain"
 
+    def exported(self, job: JobObject) -> str:
+        return (
+            f"`sapflow export {job.name} -n {job.namespace} --store URL` writes the model of its last version, where "
+            "URL is its store as you reach it"
+        )
+
     def describe(self, wanted: TrainingPool) -> str:
         job = wanted.job
         if job.planned and job.spec.merge.structure is None:

@@ -1,4 +1,4 @@
-"""What a report shows of a job's versions, taken in one after the other in memory that does not grow with them. Pure."""
+"""What a report shows of a job's versions, taken in one after the other; memory does not grow with them. Pure."""
 
 import math
 from collections.abc import Mapping

@@ -258,12 +258,21 @@ def test_a_suspended_job_has_neither_driver_nor_functions_and_goes_on_when_resum
     assert kinds.isdisjoint({"Job", "Service"})
     assert running.reason() == ("Unknown", "Suspended")
     assert running.reason("Suspended") == ("True", "Suspended")
+    for condition in ("Succeeded", "Suspended"):
+        assert "`sapflow export a -n team --store URL`" in running.condition(condition)["message"]
     running.spec["suspend"], running.generation, running.pods = False, 3, []
     running.settle()
     assert running.reason("Suspended") == ("False", "Resumed")
     assert ("Job", "a-driver") in running.objects
     assert running.condition("Succeeded")["observedGeneration"] == 3
     assert {"Suspended", "Resumed"} <= set(running.events)
+
+
+def test_a_job_that_was_suspended_before_it_began_has_no_model_to_export() -> None:
+    world = World(suspend=True)
+    world.settle()
+    assert world.reason() == ("Unknown", "Suspended")
+    assert "sapflow export" not in world.condition("Succeeded")["message"]
 
 
 def test_success_brings_the_result_and_takes_functions_and_credentials_away(running: World) -> None:
