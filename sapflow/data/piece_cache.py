@@ -2,8 +2,8 @@
 
 A rank comes back every step for other samples of the same window. So what ranks are at is not given up for anything
 else: not for what is read ahead, not for an evaluation's blocks. If there is no room for the windows of all ranks,
-those that are kept stay, and the others are read again: giving up the one used longest ago would lose every one of
-them just before its turn.
+those that are kept stay, and of the others each batch reads its own rows: giving up the one used longest ago would lose
+every one of them just before its turn.
 """
 
 from collections import OrderedDict
@@ -76,6 +76,12 @@ class PieceCache:
         """Keep samples of no rank, if that displaces nothing."""
         if self.bytes + samples.size <= self.room:
             self._add(key, samples)
+
+    def would_keep(self, size: int) -> bool:
+        """Whether `put` would keep so many bytes."""
+        now, _ = self._wanted()
+        held = sum(samples.size for key, samples in self._kept.items() if _wants(now, key))
+        return held + size <= self.room or not held
 
     def has_room(self, size: int) -> bool:
         """Whether `put_ahead` would keep so many bytes."""

@@ -1,8 +1,9 @@
-"""Reads rows of blocks: a whole block in one request, of a part of one only the rows that are asked for."""
+"""Reads rows of blocks: a whole block in one request, of a part only the rows that are asked for, also single ones."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,10 @@ from sapflow.objects.stores.protocol import Store
 
 BESIDE = 16 << 10
 """Bytes of targets that are read in vain, at most, where that saves a request."""
+REQUEST = 8 << 10
+"""Bytes that take as long as one more request, about: rows that lie nearer to each other are read together."""
+AT_ONCE = 8
+"""Requests for single rows that are under way at once, where the store is remote."""
 _KEPT_HEADERS = 4096
 
 
@@ -41,12 +46,21 @@ class Samples:
         return cls(features, targets, features.nbytes + targets.nbytes)
 
 
+def _runs(wanted: np.ndarray, row: int) -> list[tuple[int, int]]:
+    """Ranges of rows that cover `wanted`, which is in order: what lies between two of them costs more than a request.
+    `row` is the size of a row in bytes."""
+    apart = np.flatnonzero((np.diff(wanted) - 1) * row > REQUEST) + 1
+    return [(int(each[0]), int(each[-1]) + 1) for each in np.split(wanted, apart) if len(each)]
+
+
 class PieceReader:
     """Reads pieces from the store. Safe to use from several threads."""
 
     def __init__(self, store: Store, prefix: str, manifest: Manifest, counter: ReadCounter) -> None:
         self._store, self._prefix, self._manifest, self._counter = store, prefix, manifest, counter
         self._width = int(np.prod(manifest.shape))
+        self._feature_bytes = self._width * (1 if manifest.dtype == "uint8" else 4)
+        self._target_bytes = 4 * int(np.prod(manifest.target_shape))
         self._headers: OrderedDict[str, Header] = OrderedDict()
 
     def read(self, part: Part, piece: Piece) -> Samples:
@@ -63,10 +77,37 @@ class PieceReader:
         features = self._rows(key, header.tensors["features"], piece, head)
         return Samples(features.reshape(rows, self._width), targets, features.nbytes + targets.nbytes)
 
+    def read_some(self, part: Part, piece: Piece, numbers: np.ndarray) -> Samples | None:
+        """The rows `numbers` of a piece, counted from its first row, in that order; None where the whole piece costs no
+        more than these rows by themselves. Raises what `read` raises."""
+        wanted, places = np.unique(numbers, return_inverse=True)
+        runs = {"features": _runs(wanted, self._feature_bytes), "targets": _runs(wanted, self._target_bytes)}
+        rows = {name: sum(stop - first for first, stop in found) for name, found in runs.items()}
+        moved = rows["features"] * self._feature_bytes + rows["targets"] * self._target_bytes
+        if moved + REQUEST * sum(map(len, runs.values())) >= self.size(piece):
+            return None
+        key = block_key(self._prefix, part, piece.block)
+        header, head = self._header(key, self._manifest.blocks(part)[piece.block], piece)
+
+        def read(name: str, run: tuple[int, int]) -> np.ndarray:
+            first, stop = piece.first + run[0], piece.first + run[1]
+            found = self._rows(key, header.tensors[name], Piece(piece.block, first, stop), head)
+            return found[wanted[(wanted >= run[0]) & (wanted < run[1])] - run[0]]
+
+        asked = [(name, run) for name, found in runs.items() for run in found]
+        if self._store.remote and len(asked) > 1:
+            with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="rows") as pool:
+                parts = list(pool.map(lambda each: read(*each), asked))
+        else:
+            parts = [read(*each) for each in asked]
+        cut = len(runs["features"])
+        features = np.concatenate(parts[:cut])[places].reshape(len(numbers), self._width)
+        targets = np.concatenate(parts[cut:])[places]
+        return Samples(features, targets, features.nbytes + targets.nbytes)
+
     def size(self, piece: Piece) -> int:
         """The bytes that a piece of training samples takes in memory, about."""
-        values = self._width * (1 if self._manifest.dtype == "uint8" else 4)
-        return (piece.stop - piece.first) * (values + 4 * int(np.prod(self._manifest.target_shape)))
+        return (piece.stop - piece.first) * (self._feature_bytes + self._target_bytes)
 
     def _header(self, key: str, count: int, piece: Piece) -> tuple[Header, memoryview]:
         """A block's header, and what was read of the block's beginning to know it."""

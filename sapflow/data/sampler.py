@@ -1,7 +1,8 @@
 """Reading batches: the samples of an order, or of the validation set, scaled. Depends on numpy alone.
 
 A batch reads the pieces of the windows that it touches, which are then warm for the rank's next batches. Those of the
-next batch can be read ahead, in a thread of their own.
+next batch can be read ahead, in a thread of their own. Where there is no room to keep a piece, a batch reads only its
+own rows of it.
 """
 
 import threading
@@ -146,13 +147,13 @@ class Reader:
         at = 0
         # mode="clip" avoids a pass that checks the row numbers, which are always within their piece.
         for rows in where.rows:
-            samples = self._samples(part, rows.piece)
-            into = slice(at, at + len(rows.numbers))
+            samples, numbers = self._having(part, rows)
+            into = slice(at, at + len(numbers))
             if samples.features.dtype == stored.dtype:
-                samples.features.take(rows.numbers, axis=0, out=stored[into], mode="clip")
+                samples.features.take(numbers, axis=0, out=stored[into], mode="clip")
             else:
-                stored[into] = samples.features.take(rows.numbers, axis=0, mode="clip")
-            found[into] = samples.targets.take(rows.numbers, axis=0, mode="clip")
+                stored[into] = samples.features.take(numbers, axis=0, mode="clip")
+            found[into] = samples.targets.take(numbers, axis=0, mode="clip")
             at = into.stop
         if where.order is not None:
             grouped, stored = stored, self._ordered.take(count, self._width, self._manifest.dtype)
@@ -166,6 +167,22 @@ class Reader:
         if self._shift is not None:
             features += self._shift
         return features.reshape(count, *self._manifest.shape), found
+
+    def _having(self, part: Part, rows: Rows) -> tuple[Samples, np.ndarray]:
+        """Samples among which the rows are, and their numbers there: a piece, or these rows alone if the piece could
+        not be kept."""
+        if part == "train":
+            piece, key = rows.piece, (part, rows.piece)
+            self._ahead.settle(piece)
+            with self._lock:
+                known = self._cache.get(key) is not None or bool(self._cache.overlapping(key))
+                alone = not known and not self._cache.would_keep(self._pieces.size(piece))
+            some = self._pieces.read_some(part, piece, rows.numbers) if alone else None
+            if some is not None:
+                with self._lock:
+                    self._cache.lacking = True
+                return some, np.arange(len(rows.numbers))
+        return self._samples(part, rows.piece), rows.numbers
 
     def _samples(self, part: Part, piece: Piece) -> Samples:
         key: Key = (part, piece)

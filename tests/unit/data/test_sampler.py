@@ -245,6 +245,49 @@ def test_where_not_all_windows_fit_those_that_are_kept_stay(tmp_path: Path) -> N
         assert len(store.keys) == (6 if step == 0 else 2)
 
 
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize(("workers", "room"), [(8, 2), (8, 0), (1, 1)])
+def test_an_epoch_reads_the_data_set_once_where_windows_do_not_fit(
+    tmp_path: Path, workers: int, room: int, *, remote: bool
+) -> None:
+    """One instance serves all ranks, with room for a few of their windows, or for a part of one."""
+    store = CountingStore(str(tmp_path))
+    store.remote = remote
+    counts, width = [100] * 8, 4_096
+    samples = sum(counts)
+    for index, count in enumerate(counts):
+        numbers = 100 * index + np.arange(count)
+        features = np.repeat(numbers, width).reshape(count, width).astype(np.float32)
+        store.create(block_key("p/", "train", index), encode_block(features, numbers.astype(np.int32)))
+    manifest = Manifest("s", "classification", (width,), "float32", (), 800, tuple(counts), ())
+    reader = Reader(store, "p/", manifest, cache_bytes=room * 100 * 4 * (width + 1))
+    deal, orders = Deal(samples, 5, workers), Orders(counts, 0)
+    for epoch in range(2):
+        store.bytes, seen = 0, list[int]()
+        for step in range(deal.steps):
+            for rank in range(workers):
+                if shares := deal.shares(rank, step):
+                    reader.serve(rank, orders.pieces(epoch, shares))
+                    where = orders.locate(epoch, shares)
+                    features, targets = reader.batch(where)
+                    assert targets.tolist() == names(where)
+                    np.testing.assert_array_equal(features[:, [0, -1]].T, [targets, targets])
+                    seen += targets.tolist()
+        assert sorted(seen) == list(range(samples))
+        assert store.bytes <= 1.15 * samples * 4 * (width + 1)
+    assert reader.lacks_room
+    assert reader.cached_bytes <= max(room, 1) * 1.01 * 100 * 4 * (width + 1)
+
+
+def test_small_rows_that_lie_all_over_a_piece_are_read_with_it(tmp_path: Path) -> None:
+    store = CountingStore(str(tmp_path))
+    manifest = blocks(store, [50] * 2)
+    reader = Reader(store, "p/", manifest, cache_bytes=0)
+    where = Orders([50, 50], 0).locate(0, [Share(0, 100, 2, 0, 10)])
+    reader.batch(where)
+    assert sorted(store.keys) == ["p/train/0", "p/train/1"], "a request for each row would take longer"
+
+
 def test_pieces_are_read_ahead_as_far_as_there_is_room(tmp_path: Path) -> None:
     store = CountingStore(str(tmp_path))
     manifest = blocks(store, [50] * 4)
