@@ -6,7 +6,6 @@ a job's own retries are used only for functions that fail.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,12 +14,13 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from sapflow.errors import InstanceLost, InvocationError
+from sapflow.errors import InvocationError
 from sapflow.messages.headers import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
 from sapflow.quantities.roles import Role
 from sapflow.runtimes import handover
 from sapflow.runtimes.http.answer import encode, interpret, reason_of, timed_out
-from sapflow.runtimes.http.sender import Answer, NotConnected, open_session, post
+from sapflow.runtimes.http.repeated import pauses, repeated
+from sapflow.runtimes.http.sender import Answer, open_session, post
 from sapflow.runtimes.sender import Reply
 from sapflow.runtimes.slots import Slots
 
@@ -30,10 +30,7 @@ _UNSEEN_STATUSES = frozenset({404, 429, 503})
 """Statuses of proxies on the way: the route is not programmed yet, too many calls wait, or there is no instance."""
 _UNSEEN_REASONS = frozenset({"Busy", "ShuttingDown"})
 """Reasons of functions that did not begin to serve the call."""
-_LOST = 2
-"""How often a call is repeated after its connection broke, as happens to all connections of a gateway that ends."""
 _FIRST_PAUSE = 0.02
-_LONGEST_PAUSE = 2.0
 _CLOCKS = 0.05
 """Tolerance in seconds between a process's age and our wait for it, since it counts from before its imports."""
 
@@ -85,16 +82,14 @@ class KnativeSender:
 
     async def _knock(self, url: URL) -> None:
         """Send requests until a function has answered, because at first the gateway may not have the route."""
-        pause = _FIRST_PAUSE
         with suppress(TimeoutError, InvocationError):
             async with asyncio.timeout(self._start_seconds):
-                while True:
+                for pause in pauses(_FIRST_PAUSE):
                     with suppress(aiohttp.ClientError):
                         async with self._open().get(url) as response:
                             if response.status not in _UNSEEN_STATUSES:
                                 return
                     await asyncio.sleep(pause)
-                    pause = min(_LONGEST_PAUSE, 2 * pause)
 
     async def close(self) -> None:
         """Close the connections; Knative ends the instances. Calls in flight end with an error."""
@@ -110,37 +105,19 @@ class KnativeSender:
     ) -> Answer:
         """The answer of a function to a request, which is repeated until a function sees it or `deadline` passes."""
         url, body = self._urls[role], encode(request, seconds)
-        pause, lost = _FIRST_PAUSE, 0
-        while True:
-            answer: Answer | None = None
-            failure: InvocationError | None = None
+
+        async def attempt() -> Answer:
             headers = {"Authorization": f"Bearer {self._token()}"}
             left = deadline - time.monotonic()
             handover.begins()
             try:
-                answer = await post(self._open(), url, request, body, seconds=left, headers=headers)
+                return await post(self._open(), url, request, body, seconds=left, headers=headers)
             except TimeoutError as error:
                 raise timed_out(request, seconds) from error
-            except NotConnected as error:
-                failure = error
-                handover.not_had()
-            except InstanceLost as error:
-                failure, lost = error, lost + 1
-                handover.waits()
-                if lost > _LOST:
-                    raise
-            if answer is not None and not _unseen(answer):
-                return answer
-            if answer is not None:
-                handover.not_had()
-            wait = pause * random.uniform(0.5, 1.0)
-            if time.monotonic() + wait >= deadline:
-                if answer is not None:
-                    return answer
-                assert failure is not None
-                raise failure
-            await asyncio.sleep(wait)
-            pause = min(_LONGEST_PAUSE, 2 * pause)
+
+        return await repeated(
+            attempt, seen=lambda answer: not _unseen(answer), deadline=deadline, first_pause=_FIRST_PAUSE
+        )
 
     def _open(self) -> aiohttp.ClientSession:
         if self._closed:

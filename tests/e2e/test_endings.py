@@ -1,36 +1,17 @@
 """Jobs that end although something else does not: a store, a step, an earlier job; and other people's things."""
 
 import json
-from typing import Any
 
+from helpers.cluster_jobs import OPERATOR, small
 from helpers.kube import (
-    ONE_CPU,
     SYSTEM,
     Job,
     condition_of,
     kubectl,
     read,
     run_kubectl,
-    sample,
     wait_until,
 )
-
-OPERATOR = "deploy/sapflow-operator"
-
-
-def small(**changes: Any) -> dict[str, Any]:
-    return sample(
-        "digits",
-        **{
-            "workers": 2,
-            "merge__structure": [1, 2],
-            "algorithm": {"steps": 100},
-            "evaluation": None,
-            "cpu": ONE_CPU,
-            "memory": {"worker": "512Mi", "merger": "128Mi"},
-            **changes,
-        },
-    )
 
 
 def test_a_users_secret_of_the_pools_name_stays_as_it_is_and_the_job_says_so(namespace: str) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers.cluster_jobs import OPERATOR, small
 from helpers.kube import (
-    ONE_CPU,
     SYSTEM,
     Job,
     condition_of,
@@ -13,28 +13,9 @@ from helpers.kube import (
     namespace_of_its_own,
     read,
     run_kubectl,
-    sample,
     step_of,
     wait_until,
 )
-
-OPERATOR = "deploy/sapflow-operator"
-
-
-def small(**changes: Any) -> dict[str, Any]:
-    """Digits with two workers, for half a minute."""
-    return sample(
-        "digits",
-        **{
-            "workers": 2,
-            "merge__structure": [1, 2],
-            "algorithm": {"steps": 100},
-            "evaluation": None,
-            "cpu": ONE_CPU,
-            "memory": {"worker": "512Mi", "merger": "128Mi"},
-            **changes,
-        },
-    )
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers.cluster_jobs import job_at_work
 from helpers.kube import (
     SYSTEM,
     Job,
@@ -64,20 +65,8 @@ def _enforced() -> None:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Job]:
     """A job at work."""
-    with namespace_of_its_own() as namespace:
-        job = Job.apply(
-            namespace,
-            sample(
-                "digits",
-                workers=2,
-                merge__structure=[1, 2],
-                algorithm={"steps": 3000},
-                memory={"worker": "512Mi", "merger": "128Mi"},
-            ),
-        )
-        job.until_step(3)
+    with job_at_work(steps=3000) as job:
         yield job
-        job.delete()
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from helpers.cluster_jobs import job_at_work
 from helpers.kube import (
     ONE_CPU,
     SYSTEM,
     Job,
     forwarded,
     kubectl,
-    namespace_of_its_own,
     read,
     run_kubectl,
     sample,
@@ -23,21 +23,8 @@ from sapflow_operator import names
 @pytest.fixture(scope="module")
 def running() -> Iterator[Job]:
     """A job at work, in a namespace that enforces the restricted standard."""
-    with namespace_of_its_own() as namespace:
-        job = Job.apply(
-            namespace,
-            sample(
-                "digits",
-                workers=2,
-                merge__structure=[1, 2],
-                algorithm={"steps": 2000},
-                cpu=ONE_CPU,
-                memory={"worker": "512Mi", "merger": "128Mi"},
-            ),
-        )
-        job.until_step(3)
+    with job_at_work(steps=2000, cpu=ONE_CPU) as job:
         yield job
-        job.delete()
 
 
 def inside(job: Job, role: str, script: str) -> str:

@@ -1,11 +1,8 @@
 """The REST API of an OpenWhisk (docs/rest_api.md of apache/openwhisk), as the user of one namespace."""
 
-import asyncio
 import base64
 import json
-import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +10,12 @@ import aiohttp
 from yarl import URL
 
 from sapflow.errors import InstanceLost, InvocationError
+from sapflow.runtimes.http.repeated import repeated
 from sapflow.runtimes.http.sender import CONNECT_SECONDS, NotConnected
 
 _ANSWER_SECONDS = 75.0
 """Time limit of a request: OpenWhisk answers a blocking one after a minute at the latest, with or without a result."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+FIRST_PAUSE = 0.1
 AWAY = frozenset({502, 503, 504})
 """Statuses of a proxy before an OpenWhisk that is away, and of an OpenWhisk that is overloaded."""
 BUSY = 429
@@ -98,32 +96,19 @@ class Api:
 
         Raises NotConnected or InstanceLost if there was no answer at all.
         """
-        deadline = time.monotonic() + seconds
-        for pause in pauses():
-            failure: InvocationError | None = None
-            answer: Answer | None = None
-            try:
-                answer = await self.exchange(method, url, body)
-            except InstanceLost as error:
-                failure = error
-            if answer is not None and answer.status not in AWAY and answer.status != BUSY:
-                return answer
-            if time.monotonic() + pause >= deadline:
-                if answer is not None:
-                    return answer
-                assert failure is not None
-                raise failure
-            await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
+        return await repeated(
+            lambda: self.exchange(method, url, body),
+            seen=lambda answer: not away_or_busy(answer),
+            deadline=time.monotonic() + seconds,
+            first_pause=FIRST_PAUSE,
+            lost=None,
+        )
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
 
-def pauses() -> Iterator[float]:
-    """Growing pauses between tries, in seconds, without end."""
-    pause = _FIRST_PAUSE
-    while True:
-        yield pause * random.uniform(0.5, 1.0)
-        pause = min(_LONGEST_PAUSE, 2 * pause)
+def away_or_busy(answer: Answer) -> bool:
+    """Whether the API, or what it stands on, is away, or takes no more for now."""
+    return answer.status in AWAY or answer.status == BUSY

@@ -13,9 +13,9 @@ from sapflow.messages import frames
 from sapflow.quantities.roles import Role
 from sapflow.runtimes import handover
 from sapflow.runtimes.http.answer import describe
-from sapflow.runtimes.http.sender import NotConnected
+from sapflow.runtimes.http.repeated import pauses, repeated
 from sapflow.runtimes.openwhisk.action import Action
-from sapflow.runtimes.openwhisk.api import AWAY, BUSY, REFUSED, Answer, Api, pauses
+from sapflow.runtimes.openwhisk.api import BUSY, FIRST_PAUSE, REFUSED, Answer, Api, away_or_busy
 from sapflow.runtimes.openwhisk.records import Call, in_words, keeps_container, reply_of
 from sapflow.runtimes.sender import Reply
 from sapflow.runtimes.slots import Slots
@@ -27,9 +27,6 @@ CREATE_SECONDS, REMOVE_SECONDS = 30.0, 60.0
 REQUEST_BYTES = 700 << 10
 """Bytes of attachments that an activation's parameters hold: base64 makes 933 KiB of them, and 1 MiB is the limit of
 apache/openwhisk."""
-_LOST = 2
-"""How often a call is sent again after its connection broke, as happens to all connections of an API that ends."""
-
 log = logging.getLogger(__name__)
 
 
@@ -135,39 +132,23 @@ class OpenWhiskSender:
         is at its limits, until `deadline`."""
         body = json.dumps(frames.to_json({**call.request, "secondsLeft": seconds, "token": self._token}))
         url = self._api.place("actions", name) % {"blocking": "true", "result": "false"}
-        lost = 0
-        for pause in pauses():
-            failure: InvocationError
+
+        async def attempt() -> Answer:
             handover.begins()
-            try:
-                answer = await self._api.exchange("POST", url, body)
-            except NotConnected as error:
-                failure = error
-                handover.not_had()
-            except InstanceLost as error:
-                failure, lost = error, lost + 1
-                handover.waits()
-                if lost > _LOST:
-                    raise
-            else:
-                record = answer.body
-                if answer.status == 202 and "activationId" in record:
-                    return await self._poll(str(record["activationId"]), call, seconds, deadline)
-                if "response" in record:
-                    return record
-                failure = _not_taken(call, answer)
-                handover.not_had()
-                if answer.status not in AWAY and answer.status != BUSY:
-                    raise failure
-            if time.monotonic() + pause >= deadline:
-                raise failure
-            await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
+            return await self._api.exchange("POST", url, body)
+
+        answer = await repeated(attempt, seen=_taken, deadline=deadline, first_pause=FIRST_PAUSE)
+        if answer.status == 202 and "activationId" in answer.body:
+            return await self._poll(str(answer.body["activationId"]), call, seconds, deadline)
+        if "response" in answer.body:
+            return answer.body
+        handover.not_had()
+        raise _not_taken(call, answer)
 
     async def _poll(self, activation: str, call: Call, seconds: float, deadline: float) -> dict[str, Any]:
         url = self._api.place("activations", activation)
         where = in_words(call.request, activation)
-        for pause in pauses():
+        for pause in pauses(FIRST_PAUSE):
             if time.monotonic() >= deadline:
                 break
             try:
@@ -181,6 +162,12 @@ class OpenWhiskSender:
                     raise InvocationError(f"{where}: OpenWhisk answered {answer.status}: {answer.message}")
             await asyncio.sleep(pause)
         raise InvocationTimeout(f"{where}: no answer within {seconds:g} s")
+
+
+def _taken(answer: Answer) -> bool:
+    """Whether it is of no use to send the activation again: there is one, or it is refused for good."""
+    made = answer.status == 202 and "activationId" in answer.body
+    return made or "response" in answer.body or not away_or_busy(answer)
 
 
 def _not_taken(call: Call, answer: Answer) -> InvocationError:
