@@ -92,7 +92,7 @@ class PieceReader:
         def read(name: str, run: tuple[int, int]) -> np.ndarray:
             first, stop = piece.first + run[0], piece.first + run[1]
             found = self._rows(key, header.tensors[name], Piece(piece.block, first, stop), head)
-            return found[wanted[(wanted >= run[0]) & (wanted < run[1])] - run[0]]
+            return found.take(wanted[(wanted >= run[0]) & (wanted < run[1])] - run[0], axis=0)
 
         asked = [(name, run) for name, found in runs.items() for run in found]
         if self._store.remote and len(asked) > 1:

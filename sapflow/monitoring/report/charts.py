@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from sapflow.monitoring.report.thinning import BINS, Bars, Extremes
+from sapflow.monitoring.report.reduction import BINS, Bars, Extremes
 from sapflow.quantities import structure as trees
 from sapflow.quantities.structure import Structure
 
@@ -227,7 +227,7 @@ def nothing() -> str:
 
 def thinned(points: Sequence[Point]) -> list[Point]:
     """The points of a line; of too many the first, the last, and the lowest and highest of equal bins."""
-    kept = Extremes[Point](len(points), whole=2 * BINS)
+    kept = Extremes[Point](len(points), keep_all=2 * BINS)
     for point in points:
         kept.add(point, {"": point[1]})
     return kept.items

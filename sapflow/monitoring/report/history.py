@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sapflow.monitoring.report.homes import Homes
-from sapflow.monitoring.report.thinning import Bars, Extremes, Sample
+from sapflow.monitoring.report.reduction import Bars, Extremes, Sample
 from sapflow.monitoring.report.timeline import Timeline
 from sapflow.records.commits import Commit, Measured
 
@@ -147,8 +148,9 @@ class History:
 def _slim(commit: Commit) -> Commit:
     """The version without what no chart draws."""
     measured = commit.measured.model_copy(update={"levels": [], "search": None})
-    left_out = {"params": [], "optimizer": [], "states": None, "counters": [], "applied": [], "layout": []}
-    return commit.model_copy(update={**left_out, "measured": measured, "judged": None, "kept": []})
+    lists = ("params", "optimizer", "counters", "applied", "layout", "kept")
+    left_out: dict[str, Any] = {**{name: [] for name in lists}, "states": None, "judged": None}
+    return commit.model_copy(update={**left_out, "measured": measured})
 
 
 def _figures(measured: Measured) -> dict[str, float]:

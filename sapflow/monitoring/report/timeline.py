@@ -11,7 +11,8 @@ from sapflow.text import duration
 
 _COUNTED = (("cold start", "cold_starts"), ("retry", "retries"), ("hedge", "hedges"))
 MOST = 200
-"""The most marks of a row. Of more, neighbours become one, which says how many they are."""
+"""The most marks of a row. If there are more events, equally many neighbours become one mark, which says how many they
+are."""
 
 
 @dataclass(slots=True)
@@ -24,7 +25,9 @@ class _Events:
     last: int
     number: int
     text: str
-    reasons: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str]
+    joined: int = 1
+    """How many events became this one."""
 
     def said(self, row: str) -> str:
         if self.text:
@@ -34,11 +37,29 @@ class _Events:
         return f"{self.number:,} × {row}{why}, versions {self.first:,} to {self.last:,}, {times}"
 
 
+@dataclass(slots=True)
+class _Row:
+    """The events of a row; every one stands for `each` neighbours, the last one for as many so far."""
+
+    found: list[_Events] = field(default_factory=list)
+    each: int = 1
+
+    def add(self, events: _Events) -> None:
+        if self.found and self.found[-1].joined < self.each:
+            self.found[-1] = _joined(self.found[-1], events)
+            return
+        self.found.append(events)
+        if len(self.found) > MOST:
+            pairs = zip(self.found[::2], self.found[1::2], strict=False)
+            rest = self.found[len(self.found) // 2 * 2 :]
+            self.found, self.each = [*(_joined(*pair) for pair in pairs), *rest], 2 * self.each
+
+
 class Timeline:
     """The events of a job's versions, at the seconds of the commit that records them."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, list[_Events]] = {}
+        self._rows: dict[str, _Row] = {}
         self._wanted: int | None = None
         self._sizes: Sequence[int] = ()
 
@@ -53,10 +74,8 @@ class Timeline:
         reasons: Mapping[str, int] | None = None,
     ) -> None:
         """Add an event of a version, or `number` events that one text is about."""
-        found = self._rows.setdefault(row, [])
-        found.append(_Events(at, at, version, version, number, text, Counter(reasons or {})))
-        if len(found) > MOST:
-            self._rows[row] = [_joined(found[place : place + 2]) for place in range(0, len(found), 2)]
+        events = _Events(at, at, version, version, number, text, Counter(reasons or {}))
+        self._rows.setdefault(row, _Row()).add(events)
 
     def take(self, old: Commit | None, new: Commit, *, is_checkpoint: bool) -> None:
         """Add what a version tells, which follows `old`."""
@@ -100,15 +119,20 @@ class Timeline:
     @property
     def marks(self) -> list[Mark]:
         """The marks of all rows, each row's in order."""
-        return [Mark(each.at, row, each.said(row)) for row, found in self._rows.items() for each in found]
+        return [Mark(each.at, row, each.said(row)) for row, kept in self._rows.items() for each in kept.found]
 
 
-def _joined(neighbours: Sequence[_Events]) -> _Events:
-    first, last = neighbours[0], neighbours[-1]
-    if first is last:
-        return first
-    reasons = first.reasons + last.reasons
-    return _Events(first.begin, last.at, first.first, last.last, first.number + last.number, "", reasons)
+def _joined(one: _Events, next_one: _Events) -> _Events:
+    return _Events(
+        one.begin,
+        next_one.at,
+        one.first,
+        next_one.last,
+        one.number + next_one.number,
+        "",
+        one.reasons + next_one.reasons,
+        one.joined + next_one.joined,
+    )
 
 
 def _more(old: Commit | None, new: Commit) -> Counter[str]:

@@ -111,11 +111,11 @@ def test_a_root_whose_objects_came_second_keeps_none_of_its_own(store: Counting)
     store.create("new", contribution.encode(other, {}))
     warm = Warm()
     call(store, warm, ["c1"], [0.1], "new")
-    found, _ = warm.take(store, [Part(key="new", start=0, stop=COUNT)], 0, COUNT, 1)
+    found, _ = warm.take(store, [Part(key="new", start=0, stop=COUNT)], 0, COUNT, 1, Timing(math.inf))
     assert found.tobytes() == other.tobytes()
     # Its optimiser state was first, and is kept.
     opened = len(store.opened)
-    warm.take(store, [Part(key="new-state", start=0, stop=COUNT)], 0, COUNT, 2)
+    warm.take(store, [Part(key="new-state", start=0, stop=COUNT)], 0, COUNT, 2, Timing(math.inf))
     assert len(store.opened) == opened
 
 

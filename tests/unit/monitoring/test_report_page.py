@@ -17,7 +17,7 @@ from sapflow.monitoring.report import charts, elements, events, render
 from sapflow.monitoring.report.facts import Facts, Predicted
 from sapflow.monitoring.report.history import History
 from sapflow.monitoring.report.homes import UNKNOWN
-from sapflow.monitoring.report.thinning import Bars
+from sapflow.monitoring.report.reduction import Bars
 from sapflow.records.commits import Account, Commit, Cursor, Forecast, LevelUsage, Measured, Plan
 from sapflow.records.memory_search import SizeSearch, SizeTrial
 

@@ -381,7 +381,7 @@ def test_how_long_children_take_to_arrive_is_learned_where_nothing_else_tells() 
     truth = LOCAL_MINIO.changed("truth", {"fetch": 0.2})
     work = Work(workers=16, parameters=42_601, compute_seconds=0.01)
     step = measured(work, truth, (1, 16))
-    assert calibration.learn(step, LOCAL_MINIO).fetch == 0
+    assert calibration.learn(step, LOCAL_MINIO).fetch < 1e-6
     told = replace(step, levels=[step.levels[0], replace(step.levels[1], child_latency=0.2 + truth.child)])
     found = calibration.learn(told, LOCAL_MINIO)
     assert found.fetch == pytest.approx(truth.fetch, rel=0.05)

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-WHOLE = 1_000
+KEEP_ALL = 1_000
 """A sequence of at most so many items stays whole."""
 BINS = 120
 """A longer one is cut into so many bins of equal length."""
@@ -26,9 +26,9 @@ class _Bin(Generic[T]):
 class Extremes(Generic[T]):
     """Keeps the first and the last item, and of each bin those with the lowest and the highest value of each figure."""
 
-    def __init__(self, length: int, *, whole: int = WHOLE) -> None:
-        """`length` is the number of items that will be added, at most; all of them stay if it is at most `whole`."""
-        self._length, self._whole = length, length <= whole
+    def __init__(self, length: int, *, keep_all: int = KEEP_ALL) -> None:
+        """`length` is the number of items that will be added, at most; all of them stay if it is at most `keep_all`."""
+        self._length, self._keeps_all = length, length <= keep_all
         self._count = 0
         self._kept: dict[int, T] = {}
         self._bin, self._now = -1, _Bin[T]({}, {}, {})
@@ -38,7 +38,7 @@ class Extremes(Generic[T]):
         """Add the next item; `figures` are those that a chart draws of it."""
         place, self._count = self._count, self._count + 1
         self._last = (place, item)
-        if self._whole or place == 0:
+        if self._keeps_all or place == 0:
             self._kept[place] = item
             return
         number = place * BINS // self._length
@@ -67,7 +67,7 @@ class Extremes(Generic[T]):
 
 
 class Sample(Generic[T]):
-    """Keeps every item, later every second, fourth, …: half of `WHOLE` at least, if there were so many."""
+    """Keeps every item, later every second, fourth, …: half of `KEEP_ALL` at least, if there were so many."""
 
     def __init__(self) -> None:
         self.items: list[T] = []
@@ -77,7 +77,7 @@ class Sample(Generic[T]):
         if self._count % self._every == 0:
             self.items.append(item)
         self._count += 1
-        if len(self.items) > WHOLE:
+        if len(self.items) > KEEP_ALL:
             self.items = self.items[::2]
             self._every *= 2
 
