@@ -1,4 +1,4 @@
-"""How long a job waits for a store that does not give what its next commit needs, or what it has been given."""
+"""How long a job waits for a store that does not give what its next commit needs, and what tells that it lost a job."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
 
 
 class Outage(Observer):
-    """Measures how long the store has prevented the next commit, and knows which version it must still have."""
+    """Measures how long the store has prevented the next commit, and knows which versions it has had."""
 
     def __init__(self, patience: Mapping[str, float], clock: Callable[[], float] = time.monotonic) -> None:
         """`patience` has seconds without a commit, by the reasons that are worth waiting."""
@@ -35,16 +35,16 @@ class Outage(Observer):
         self._newest = version if self._newest is None else max(self._newest, version)
 
     async def check(self, records: Records) -> None:
-        """Raises ObjectMissing if the store no longer has the newest version that is known to have been committed.
+        """Raises ObjectMissing if the store has no version 0 although one is known to have been committed.
 
-        Without this, a job whose store has lost everything would begin anew, as if nothing had been spent.
+        Without this, a job whose store has lost everything would begin anew, as if nothing had been spent. A store
+        that has lost its last commits alone, as MinIO may when it is killed, is no loss: they are made again.
         """
-        if self._newest is None or await records.commit(self._newest) is not None:
+        if self._newest is None or await records.commit(0) is not None:
             return
         raise ObjectMissing(
-            f"{keys.commit(records.prefix, self._newest)} is gone from the store although version {self._newest} was "
-            "committed: somebody has removed objects of this job, or the store has lost them; put them back, or start "
-            "the job anew"
+            f"{keys.commit(records.prefix, 0)} is gone from the store although version {self._newest} was committed: "
+            "somebody has removed objects of this job, or the store has lost them; put them back, or start the job anew"
         )
 
     def pause_after(self, error: SapflowError) -> float | None:

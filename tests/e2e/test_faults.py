@@ -83,7 +83,11 @@ def test_the_embedded_runtime_inside_the_worker_image_trains_the_same_weights(
 
 
 def test_a_job_whose_store_forgets_everything_fails_with_words(namespace: str) -> None:
-    """Not a fault to be mended: what a user sees when the bucket is emptied under a job."""
+    """Not a fault to be mended: what a user sees when the bucket is emptied under a job.
+
+    A driver that lives may go on, because its functions hold all that the next step needs. The next one must not begin
+    anew in silence.
+    """
     steps = 10 * STEPS
     job = Job.apply(
         namespace, {**DIGITS, "spec": DIGITS["spec"] | {"algorithm": {"steps": steps, "seed": 0}}}
@@ -92,6 +96,7 @@ def test_a_job_whose_store_forgets_everything_fails_with_words(namespace: str) -
     uid = job.read()["metadata"]["uid"]
 
     run_kubectl("exec", "-n", SYSTEM, "sapflow-minio-0", "--", "rm", "-rf", f"/data/sapflow/jobs/{uid}")
+    job.kill("driver")
     assert job.step < steps, "the job was over before its store forgot anything"
 
     seen = job.until_finished()

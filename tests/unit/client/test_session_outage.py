@@ -68,3 +68,25 @@ def test_a_run_whose_commits_are_gone_fails_and_does_not_begin_anew(tmp_path: Pa
     with pytest.raises(ObjectMissing, match=r"version [1-9]\d* was committed: somebody has removed"):
         train(place, sender)
     assert not place.store.exists(keys.commit(prefix, 0))
+
+
+def test_a_last_commit_that_the_store_has_lost_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_place(tmp_path / "store", tiny_job())
+    sender, prefix = Closable(place), keys.job(place.uid)
+    misses, delete = [10], place.store.delete
+    # What a dying store was asked to remove is still there.
+    monkeypatch.setattr(place.store, "delete", lambda names: None if misses[0] else delete(names))
+
+    def lose(write: Write, after: bool) -> None:
+        if misses[0] and after and "/3-" in write.key:
+            misses[0] -= 1
+            delete([keys.commit(prefix, 2)])
+            raise ObjectMissing(write.key)
+
+    sender.functions.failpoint = lose
+    outcome = train(place, sender)
+    assert not misses[0]
+    assert outcome["version"] == place.job.spec.algorithm.steps
+    assert place.store.exists(keys.commit(prefix, 2))
