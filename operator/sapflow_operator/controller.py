@@ -367,7 +367,9 @@ class Controller:
         await children.put(self._cluster, job, {**trial, "data": {}}, uid, dry_run=True)
         issuer = credentials.Issuer(wanted.place, owner)
         seconds, source = self._settings.credentials_seconds, wanted.source
-        issued = await asyncio.to_thread(issuer.issue, wanted.uid, source, seconds, wanted.weights)
+        issued = await asyncio.to_thread(
+            issuer.issue, wanted.uid, source, seconds, wanted.weights, wanted.validation
+        )
         data = mine.get("data", {}) if mine else {}
         token = _text(data.get(names.TOKEN_KEY, "")) or secrets.token_urlsafe(32)
         pool = Observed.of([mine], ()).pool(wanted.pool) if mine else None

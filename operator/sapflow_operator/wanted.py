@@ -145,6 +145,11 @@ class Wanted(ABC):
         """The s3:// URL that functions may read in addition to their own prefix; any other text means none."""
 
     @property
+    def validation(self) -> str:
+        """A second such URL; '' means none."""
+        return ""
+
+    @property
     def weights(self) -> str:
         """The s3:// URL of one more object that functions may read; '' means none."""
         return ""

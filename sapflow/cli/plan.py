@@ -134,7 +134,7 @@ def plan(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if not job.spec.algorithm.facts.merged:
         text = "Async has one root that applies each contribution by itself: there is no tree to plan"
         raise SpecError([("spec.algorithm.mode", text)])
-    found = survey.survey(job.spec.data, session.store_url(job, None))
+    found = survey.survey(job.spec.data, session.store_url(job, None), job.spec.algorithm.seed)
     session.check_data(job, found.manifest)
     inherited = make_importable(job, given.file, environ)
     size = estimate.measure_apart(job, found.manifest, inherited, runtime)

@@ -9,8 +9,8 @@ from sapflow.cli.output import print_json
 from sapflow.client import session
 from sapflow.client.session import uid_of
 from sapflow.data import survey
+from sapflow.data.advice import batch_warning, held_out, label_warning, split_warning
 from sapflow.data.blocks import Manifest
-from sapflow.data.cut import label_warning
 from sapflow.planning import placement
 from sapflow.planning.extent import Extent
 from sapflow.quantities import structure
@@ -48,7 +48,7 @@ def validate(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0 if nothing is wrong. Raises SpecError, DataError, StoreError."""
     job = read_job(given.file)
     make_importable(job, given.file, environ)
-    found = survey.survey(job.spec.data, session.store_url(job, None))
+    found = survey.survey(job.spec.data, session.store_url(job, None), job.spec.algorithm.seed)
     session.check_data(job, found.manifest)
     needs = estimate.examine(job, found.manifest)
     placement.of(job)
@@ -80,14 +80,15 @@ def _facts(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> dic
     }
     if (placed := placement.of(job)) is not None:
         facts["placement"] = placed.outline()
-    if (warning := label_warning(job, manifest)) is not None:
-        facts["warnings"] = [warning]
+    if warnings := _warnings(job, found):
+        facts["warnings"] = list(warnings.values())
     if manifest.classes is not None:
         facts["data"]["classes"] = manifest.classes
     if found.complete:
         extent = Extent.of(job, manifest.train_samples)
         facts["data"]["trainSamples"] = manifest.train_samples
         facts["data"]["validationSamples"] = manifest.validation_samples
+        facts["data"]["validationShare"] = round(held_out(manifest), 6)
         facts |= {"steps": extent.steps, "stepsPerEpoch": extent.steps_per_epoch}
     elif job.spec.algorithm.steps is not None:
         facts["steps"] = job.spec.algorithm.steps
@@ -111,8 +112,8 @@ def _print(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> Non
     print(f"  model   {model}: {count(needs.parameters, 'parameter')}{frozen}")
     print(f"  steps   {_steps(job, found)}")
     print(f"  memory  {', '.join(memory)}")
-    if (warning := label_warning(job, manifest)) is not None:
-        print(f"  labels  {warning}")
+    for about, warning in _warnings(job, found).items():
+        print(f"  {about:<7} {warning}")
     if (placed := placement.of(job)) is not None:
         print(f"  cells   {placed.words}")
     print()
@@ -123,6 +124,16 @@ def _print(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> Non
         print(f"  {line}")
 
 
+def _warnings(job: TrainingJob, found: survey.Survey) -> dict[str, str]:
+    """What is to be said, by the word for what it is about."""
+    manifest = found.manifest
+    said = {"labels": label_warning(job, manifest)}
+    if found.complete:
+        said["batch"] = batch_warning(job, manifest.train_samples)
+        said["split"] = split_warning(job, manifest, grouped=found.grouped)
+    return {about: warning for about, warning in said.items() if warning is not None}
+
+
 def _chosen_later(job: TrainingJob) -> bool:
     return job.planned and job.spec.merge.structure is None
 
@@ -131,7 +142,10 @@ def _samples(found: survey.Survey) -> str:
     manifest = found.manifest
     if not found.complete:
         return f"more than {manifest.train_samples:,} samples (only the first were read)"
-    held = f", {manifest.validation_samples:,} held out," if manifest.validation_samples else ""
+    held = ""
+    if manifest.validation_samples:
+        share = f" ({held_out(manifest):.1%}, whole groups)" if found.grouped else ""
+        held = f", {manifest.validation_samples:,} held out{share},"
     return f"{count(manifest.train_samples, 'sample')}{held}"
 
 

@@ -35,7 +35,7 @@ class TrainingJob:
       arguments;
     - `data` may be samples: NumPy arrays `(features, targets)` or `{"x": …, "y": …}`, a pandas DataFrame, an Arrow
       table, or a torch Dataset of pairs. To give other fields, too, make them the source: `data={"source": (x, y),
-      "batch_size": 64}`.
+      "batch_size": 64}`, and samples to evaluate on `"validation": {"source": (x_test, y_test)}`.
 
     A job is immutable. Raises SpecError with all problems, each with its path in the spec.
     """
@@ -68,7 +68,7 @@ class TrainingJob:
     ) -> None:
         """`namespace` and `labels` are for a cluster. `optimizer` may be just its name, and `prices` a platform."""
         self._factory, model_fields = _model(model)
-        self._samples, data_fields = _data(data)
+        self._samples, self._held_out, data_fields = _data(data)
         spec = to_document(
             {
                 "model": model_fields,
@@ -110,7 +110,7 @@ class TrainingJob:
         cannot be read.
         """
         job = cls.__new__(cls)
-        job._factory = job._samples = job._folder = None
+        job._factory = job._samples = job._held_out = job._folder = None
         text = str(path_or_text)
         is_text = "\n" in text.strip() or text.lstrip().startswith("{")
         if isinstance(path_or_text, Path) or not is_text:
@@ -182,6 +182,8 @@ class TrainingJob:
             return
         with _of_the_spec(), in_memory.named(source, spool) as found:
             document["spec"]["data"]["source"] = found.name
+            if self._held_out is not None:
+                document["spec"]["data"]["validation"]["source"] = found.name
             yield document, found
 
     def _source(self) -> Source | None:
@@ -190,8 +192,19 @@ class TrainingJob:
         data = self.spec.data
         if data.format is not None:
             raise SpecError([("spec.data.format", "is of files; the samples are in memory: leave it out")])
+        held_out = data.validation
+        if held_out is not None and self._held_out is None:
+            message = (
+                "must be samples in memory, too, as those of data.source are: load them, or save the others"
+            )
+            raise SpecError([("spec.data.validation.source", message)])
+        if held_out is not None and held_out.format is not None:
+            message = "is of files; the samples are in memory: leave it out"
+            raise SpecError([("spec.data.validation.format", message)])
         with _of_the_spec():
-            return in_memory.source(self._samples, data.options)
+            if held_out is None:
+                return in_memory.source(self._samples, data.options)
+            return in_memory.both(self._samples, data.options, self._held_out, held_out.options or {})
 
     @property
     def model_source(self) -> Factory | None:
@@ -264,15 +277,30 @@ def _model(given: object) -> tuple[Factory | None, object]:
     return None, given
 
 
-def _data(given: object) -> tuple[object, object]:
-    """The samples in `data` or None, and the fields of spec.data."""
+def _data(given: object) -> tuple[object, object, object]:
+    """The samples in `data` or None, those for validation or None, and the fields of spec.data."""
     if isinstance(given, str | Path):
-        return None, {"source": str(given)}
+        return None, None, {"source": str(given)}
     if isinstance(given, BaseModel):
-        return None, given
+        return None, None, given
     if isinstance(given, Mapping) and ("source" in given or not in_memory.is_samples(given)):
+        held_out, fields = _apart(given.get("validation"))
+        others = given if held_out is None else {**given, "validation": fields}
         inner = given.get("source")
         if inner is None or not in_memory.is_samples(inner):
-            return None, given
-        return inner, {**given, "source": f"{in_memory.SCHEME}:"}
-    return given, {"source": f"{in_memory.SCHEME}:"}
+            if held_out is not None:
+                message = "are samples in memory, and data.source is none: save them to a file, or load both"
+                raise SpecError([("spec.data.validation.source", message)])
+            return None, None, given
+        return inner, held_out, {**others, "source": f"{in_memory.SCHEME}:"}
+    return given, None, {"source": f"{in_memory.SCHEME}:"}
+
+
+def _apart(given: object) -> tuple[object, object]:
+    """The samples for validation or None, and the fields of spec.data.validation."""
+    if not isinstance(given, Mapping):
+        return None, given
+    inner = given.get("source")
+    if inner is None or not in_memory.is_samples(inner):
+        return None, given
+    return inner, {**given, "source": f"{in_memory.SCHEME}:"}

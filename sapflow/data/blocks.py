@@ -15,6 +15,7 @@ from sapflow.data.chunks import Chunk, Part, Reading, Source
 from sapflow.data.label_counts import Counts, LabelCounts
 from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest, block_key, encode_block, manifest_key
 from sapflow.data.shuffle import permutation
+from sapflow.data.split import Split, SplitName, refuse_without_use, split_for
 from sapflow.data.statistics import Normalize, Statistics
 from sapflow.errors import CorruptObject, DataError, ObjectMissing
 from sapflow.objects.stores.protocol import Store
@@ -28,7 +29,7 @@ __all__ = ["Manifest", "cut_blocks", "load_manifest"]
 POOL_BLOCKS = 4
 GROUP = 1000
 _HEADER_BYTES = 512
-_SPLIT, _POOL = 1, 2
+_POOL = 2
 _PART_SEEDS: dict[Part, int] = {"train": 0, "validation": 1}
 
 
@@ -53,6 +54,7 @@ def cut_blocks(
     *,
     validation_fraction: float,
     seed: int,
+    split: SplitName | None = None,
     block_bytes: int = MAX_BLOCK_BYTES,
     normalize: Normalize = "Auto",
     progress: Callable[[int], None] | None = None,
@@ -61,20 +63,27 @@ def cut_blocks(
 
     If the data was cut before, only the manifest is read. An interrupted cut is repeated and finds its blocks in
     place, byte for byte. `validation_fraction` of the samples (rounded to whole samples) is held out, unless the source
-    brings a validation set. `progress` is called with the number of samples so far. Raises DataError (also if the
-    source has changed since an interrupted cut) and StoreError.
+    brings a validation set; `split` says how, and groups of samples that a source tells stay together. `progress` is
+    called with the number of samples so far. Raises DataError (also if the source has changed since an interrupted
+    cut) and StoreError.
     """
     key = manifest_key(prefix)
     try:
         return load_manifest(store, key)
     except ObjectMissing:
         pass
+    refuse_without_use(split, source.name, source.brings_validation)
     fraction = 0.0 if source.brings_validation else validation_fraction
     reading = Reading(source, centred=normalize in ("Auto", "Standardize"))
-    cut = _Cut(reading, store, prefix, seed, block_bytes)
+
+    def split_of(group: _Group) -> Split:
+        grouped = group.groups is not None
+        return split_for(split, fraction, seed, task=reading.task, grouped=grouped, targets=group.targets)
+
+    cut = _Cut(reading, store, prefix, seed, block_bytes, split_of)
     done = 0
     for group in _groups(reading, block_bytes):
-        cut.add(group, fraction)
+        cut.add(group)
         done += len(group.targets)
         if progress is not None:
             progress(done)
@@ -91,6 +100,8 @@ class _Group:
     part: Part
     features: np.ndarray
     targets: np.ndarray
+    groups: np.ndarray | None = None
+    """What each sample belongs to, if the source says it."""
 
 
 def _groups(chunks: Iterable[Chunk], block_bytes: int) -> Iterator[_Group]:
@@ -99,10 +110,12 @@ def _groups(chunks: Iterable[Chunk], block_bytes: int) -> Iterator[_Group]:
     index = size = 0
     features: list[np.ndarray] = []
     targets: list[np.ndarray] = []
+    belonging: list[np.ndarray] = []
     waiting = 0
 
     def group() -> _Group:
-        return _Group(index, part, _joined(features), _joined(targets))
+        groups = _joined(belonging) if belonging else None
+        return _Group(index, part, _joined(features), _joined(targets), groups)
 
     for chunk in chunks:
         if size == 0:
@@ -112,18 +125,20 @@ def _groups(chunks: Iterable[Chunk], block_bytes: int) -> Iterator[_Group]:
             if waiting:
                 yield group()
             part, index, waiting = chunk.part, 0, 0
-            features, targets = [], []
+            features, targets, belonging = [], [], []
         start = 0
         while start < len(chunk.targets):
             stop = min(len(chunk.targets), start + size - waiting)
             features.append(chunk.features[start:stop])
             targets.append(chunk.targets[start:stop])
+            if chunk.groups is not None:
+                belonging.append(chunk.groups[start:stop])
             waiting += stop - start
             start = stop
             if waiting == size:
                 yield group()
                 index, waiting = index + 1, 0
-                features, targets = [], []
+                features, targets, belonging = [], [], []
     if waiting:
         yield group()
 
@@ -135,23 +150,33 @@ def _joined(arrays: list[np.ndarray]) -> np.ndarray:
 class _Cut:
     """A cut in progress: the pools of both parts, and the figures for the manifest."""
 
-    def __init__(self, reading: Reading, store: Store, prefix: str, seed: int, block_bytes: int) -> None:
-        self._reading, self._source, self._seed = reading, reading.source, seed
+    def __init__(
+        self,
+        reading: Reading,
+        store: Store,
+        prefix: str,
+        seed: int,
+        block_bytes: int,
+        split_of: Callable[[_Group], Split],
+    ) -> None:
+        """`split_of` gives the way samples are held out, by the first ones."""
+        self._reading, self._source, self._split_of = reading, reading.source, split_of
         self._pools = {part: _Pool(store, prefix, part, seed, block_bytes) for part in _PART_SEEDS}
         self._statistics: Statistics | None = None
-        self._seen = 0
         self._highest: int | None = None
         self._wide = False
         self._task: type[Task]
         self._counted: Counted
+        self._split: Split
         self._target_shape: tuple[int, ...] = ()
         self._shape: tuple[int, ...] = ()
 
-    def add(self, group: _Group, fraction: float) -> None:
+    def add(self, group: _Group) -> None:
         features, targets = group.features, group.targets
         if self._statistics is None:
             self._shape, self._target_shape = features.shape[1:], targets.shape[1:]
             self._task, self._counted = self._reading.task, self._reading.task.counted()
+            self._split = self._split_of(group)
             for pool in self._pools.values():
                 pool.count_labels(self._reading.task)
             self._statistics = Statistics(self._shape, centred=self._reading.origin is not None)
@@ -159,14 +184,10 @@ class _Cut:
         highest = self._task.highest_class(targets)
         if highest is not None:
             self._highest = max(self._highest or 0, highest)
-        held = np.zeros(len(targets), bool)
-        if fraction and group.part == "train":
-            # Rounding the running total makes the groups' held-out samples add up to the right number.
-            before, self._seen = self._seen, self._seen + len(targets)
-            wanted = _rounded(fraction * self._seen) - _rounded(fraction * before)
-            held[permutation(len(targets), self._seed, _SPLIT, group.index)[:wanted]] = True
         if group.part == "validation":
-            held[:] = True
+            held = np.ones(len(targets), bool)
+        else:
+            held = self._split.held(targets, group.index, group.groups)
         if held.any():
             self._pools["validation"].add(features[held], targets[held])
         if not held.all():
@@ -190,10 +211,6 @@ class _Cut:
             scale, shift, self._counted.finish(), self._pools["train"].labels, NUMERICS,
             () if origin is None else tuple(map(float, origin)), self._reading.columns, self._reading.class_names,
         )  # fmt: skip
-
-
-def _rounded(value: float) -> int:
-    return int(value + 0.5)
 
 
 class _Pool:

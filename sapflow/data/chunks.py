@@ -1,8 +1,9 @@
 """The chunks of samples that a source yields, and the checks that every sample passes before it is stored."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from sapflow.data import labels
 from sapflow.data.origin import far_origin
 from sapflow.errors import DataError
+from sapflow.tasks.classification import MAX_CLASSES
 from sapflow.tasks.registry import of_targets
 from sapflow.tasks.targets import Rows
 from sapflow.tasks.task import Task
@@ -36,6 +38,8 @@ class Chunk:
     part: Part = "train"
     columns: tuple[str, ...] = ()
     """The features' names in their order, if the source has names for them."""
+    groups: np.ndarray | None = None
+    """uint64 [n]: digests of what the samples belong to (`group_split.digests`), where a source says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,18 @@ class Source:
     """The family of tasks that the source is for. None means that the targets decide (`registry.of_targets`)."""
     classes: int | None = None
     brings_validation: bool = False
+    """Whether it has samples of both parts."""
     class_names: tuple[str, ...] = ()
     """The words for the classes, by number, if they are listed."""
+    table: object = None
+    """Of tables: what their columns are for, which a second table follows; only formats look inside."""
+    validation: "Source | None" = None
+    """A source of its own for the validation samples; then `brings_validation` is true."""
+
+    @property
+    def declares_classes(self) -> bool:
+        """Whether the source says which classes there are, so that one may be without training samples."""
+        return self.classes is not None
 
     def read(self) -> Iterator[Chunk]:
         """Checked chunks: features uint8 or float32 [n, *shape], targets as their task stores them.
@@ -84,16 +98,38 @@ class Reading:
         """float64 [1] or [features]; None: nothing is subtracted."""
         self._centred = centred
         self._first = ""
+        self._words = False
         self._classes = source.classes
+        self._trained = _Trained() if source.validation is not None and not source.declares_classes else None
 
     def __iter__(self) -> Iterator[Chunk]:
-        for chunk in self.source.chunks():
-            if len(chunk.features) or len(chunk.targets):
-                yield self._checked(chunk)
-        if self.shape is None:
-            raise DataError(f"{self.source.name} holds no samples")
+        return chain(self.own(), self.separate())
 
-    def _checked(self, chunk: Chunk) -> Chunk:
+    def own(self) -> Iterator[Chunk]:
+        """The samples of the source itself."""
+        yield from self._all(self.source)
+
+    def separate(self, *, partly: bool = False) -> Iterator[Chunk]:
+        """The samples of the source for validation, if there is one. They come after all others.
+
+        `partly`: not all training samples were read, so classes that none of them had may have some.
+        """
+        if partly:
+            self._trained = None
+        if self.source.validation is not None:
+            for chunk in self._all(self.source.validation):
+                yield replace(chunk, part="validation")
+
+    def _all(self, source: Source) -> Iterator[Chunk]:
+        there = False
+        for chunk in source.chunks():
+            if len(chunk.features) or len(chunk.targets):
+                there = True
+                yield self._checked(chunk, source)
+        if not there:
+            raise DataError(f"{source.name} holds no samples")
+
+    def _checked(self, chunk: Chunk, source: Source) -> Chunk:
         features, targets, origin = chunk.features, chunk.targets, chunk.origin
         if features.ndim < 2:
             raise DataError(f"{origin}: features must be [samples, …], not of shape {list(features.shape)}")
@@ -105,10 +141,18 @@ class Reading:
             raise DataError(f"{origin}: {len(features)} samples but {len(targets)} targets")
         if features.dtype.kind not in "buif":
             raise DataError(f"{origin}: features are {features.dtype}; they must be numbers")
-        if labels.are_words(targets):
-            targets = self._numbered(targets, origin)
-        elif targets.dtype.kind not in "buif":
+        words = labels.are_words(targets)
+        if not words and targets.dtype.kind not in "buif":
             raise DataError(f"{origin}: targets are {targets.dtype}; they must be numbers or words")
+        if self.shape is None:
+            self._words = words
+        elif words != self._words:
+            raise DataError(
+                f"{origin}: the targets are {_kind(words)}, and those of {self._first} are {_kind(self._words)}: write "
+                "them alike"
+            )
+        if words:
+            targets = self._numbered(targets, chunk)
         if self.shape is None:
             rows_per_chunk(features.shape[1:], 4, origin)
             self.shape, self.target_shape, self._first = features.shape[1:], targets.shape[1:], origin
@@ -122,10 +166,19 @@ class Reading:
                 f"where {self._first} has {list(self.shape)}, {list(self.target_shape)}; all must be alike"
             )
         checked = self.task.checked(targets, Rows(origin, chunk.row), self._classes)
+        if self._trained is not None and self.task.highest_class(checked) is not None:
+            if source is self.source:
+                self._trained.add(checked)
+            else:
+                self._trained.check(checked, Rows(origin, chunk.row), self.class_names)
         return replace(chunk, features=self._compact(features, chunk), targets=checked)
 
-    def _numbered(self, targets: np.ndarray, origin: str) -> np.ndarray:
-        """Class numbers for words. The first words have the source read for all that there are."""
+    def _numbered(self, targets: np.ndarray, chunk: Chunk) -> np.ndarray:
+        """Class numbers for words. The first words have the source read for all that there are.
+
+        A source for validation has no say in them.
+        """
+        origin = chunk.origin
         if targets.ndim != 1:
             raise DataError(f"{origin}: several targets a sample must be numbers, not words")
         if self.source.task == "regression":
@@ -140,7 +193,12 @@ class Reading:
                     f"{self.source.name} has {len(self.class_names)} different labels, where options: classes "
                     f"says {self._classes}: {labels.some(self.class_names)}"
                 )
-        return labels.numbered(targets, self.class_names, lambda row: f"{origin}: row {row}")
+        return labels.numbered(
+            targets,
+            self.class_names,
+            lambda index: f"{origin}: row {chunk.row + index} (the first is 0)",
+            listed=bool(self.source.class_names),
+        )
 
     def _compact(self, features: np.ndarray, chunk: Chunk) -> np.ndarray:
         """The features as uint8 if that type holds every value exactly and nothing is subtracted, else as float32."""
@@ -160,6 +218,30 @@ class Reading:
         assert self.origin is not None, "the caller asks"
         flat = features.reshape(len(features), -1).astype(np.float64)
         return np.asarray((flat - self.origin).astype(np.float32).reshape(features.shape))
+
+
+class _Trained:
+    """Which classes training samples have: those of validation samples must be among them."""
+
+    def __init__(self) -> None:
+        self._seen = np.zeros(MAX_CLASSES, bool)
+
+    def add(self, targets: np.ndarray) -> None:
+        self._seen[targets] = True
+
+    def check(self, targets: np.ndarray, rows: Rows, names: Sequence[str]) -> None:
+        """Raise DataError for the first class that no training sample has."""
+        known = np.flatnonzero(self._seen)
+        some = ", ".join(names[number] if names else str(number) for number in known[:5])
+        rule = (
+            f"no training sample has it (those have {some}{' …' if len(known) > 5 else ''}): add some that do, leave "
+            "those rows out, or say how many classes there are in data.options: classes"
+        )
+        rows.refuse(~self._seen[targets], targets, "label", rule)
+
+
+def _kind(words: bool) -> str:
+    return "words" if words else "numbers"
 
 
 def rows_per_chunk(shape: tuple[int, ...], itemsize: int, origin: str) -> int:

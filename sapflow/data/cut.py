@@ -1,18 +1,16 @@
 """Cutting a job's data into blocks, and the checks of a spec that need the data."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from sapflow.data import fingerprint
-from sapflow.data.blocks import POOL_BLOCKS, Manifest, cut_blocks
+from sapflow.data.blocks import Manifest, cut_blocks
 from sapflow.data.chunks import Source
 from sapflow.data.data_file import DataFile
-from sapflow.data.label_counts import MARKED, spread
 from sapflow.data.manifest import manifest_key
-from sapflow.data.source import has_files, open_source, used_files
-from sapflow.errors import AlteredObject, DataError, InputsChanged, SpecError
+from sapflow.data.source import data_files, names_files, naming, open_data
+from sapflow.errors import AlteredObject, InputsChanged, SpecError
 from sapflow.messages.documents import Document
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
@@ -58,16 +56,7 @@ def _refuse_another(resolved: ResolvedJob, standing: bytes, key: str) -> None:
         )
 
 
-@contextmanager
-def naming_the_field() -> Iterator[None]:
-    """Make every DataError name `spec.data`, the part of the spec that it is about."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"spec.data: {error}") from error
-
-
-@naming_the_field()
+@naming("spec.data")
 def cut(
     resolved: ResolvedJob,
     store: Store,
@@ -85,14 +74,15 @@ def cut(
     def files(url: str) -> list[DataFile]:
         return _read_s3(url, store)
 
-    if source is None and has_files(data.source):
-        _settle_files(resolved, store, used_files(data.source, data.format, files)[1])
+    if source is None and (found := data_files(data, files)):
+        _settle_files(resolved, store, found)
     return cut_blocks(
-        source or open_source(data.source, data.format, options=data.options, read_s3=files),
+        source or open_data(data, files),
         store,
         keys.data(resolved.prefix),
         validation_fraction=data.validation_fraction,
         seed=spec.algorithm.seed,
+        split=data.split,
         normalize=data.normalize,
         progress=progress,
     )
@@ -105,15 +95,15 @@ def _read_s3(url: str, store: Store) -> list[DataFile]:
 
 
 def changed_files(resolved: ResolvedJob, store: Store) -> list[str]:
-    """The files of the job's source that are not as they were when they were cut, in words.
+    """The files of the job's sources that are not as they were when they were cut, in words.
 
-    There are none where nothing was cut, or the source has no files. Raises DataError, StoreError.
+    There are none where nothing was cut, or the sources have no files. Raises DataError, StoreError.
     """
     data = resolved.job.spec.data
-    before = fingerprint.read(store, keys.data(resolved.prefix)) if has_files(data.source) else None
+    before = fingerprint.read(store, keys.data(resolved.prefix)) if names_files(data) else None
     if before is None:
         return []
-    found = used_files(data.source, data.format, lambda url: _read_s3(url, store))[1]
+    found = data_files(data, lambda url: _read_s3(url, store))
     return fingerprint.differences(before, found)
 
 
@@ -162,26 +152,6 @@ def beside(source: str, store: str) -> str:
     if parts.query or own.scheme != "s3":
         return source
     return parts._replace(query=own.query).geturl()
-
-
-def label_warning(job: TrainingJob, manifest: Manifest) -> str | None:
-    """What is to be said where the blocks' labels differ markedly; None where they do not.
-
-    It begins with WARNING where workers go on alone with such samples: with local steps, or a fixed partition.
-    """
-    apart = spread(manifest.label_counts)
-    if apart < MARKED:
-        return None
-    said = (
-        f"labels are not mixed: {apart:.0%} of a block's labels would have to change for it to be like the whole, on "
-        f"average, and the cut shuffles samples within {POOL_BLOCKS} blocks only"
-    )
-    remedy = "shuffle the rows of the source, across its files, before they are cut"
-    local, fixed = job.spec.algorithm.facts.local_steps > 1, job.spec.data.partition == "Fixed"
-    if local or fixed:
-        named = " and ".join(["spec.algorithm.localSteps"] * local + ["spec.data.partition: Fixed"] * fixed)
-        return f"WARNING: {said}. With {named} workers learn from other labels than the rest: {remedy}"
-    return f"{said}; steps see other labels at other times of an epoch. If that matters, {remedy}"
 
 
 def check_data(job: TrainingJob, manifest: Manifest) -> None:

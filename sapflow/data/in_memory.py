@@ -8,7 +8,7 @@ their objects has imported them.
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ import numpy as np
 
 from sapflow.data.chunks import Chunk, Part, Reading, Source, rows_per_chunk
 from sapflow.data.formats.arrow_tables import index_of, table_chunk, to_numpy
-from sapflow.data.formats.columns import TableOptions, for_training
+from sapflow.data.formats.columns import SetColumns, TableOptions
 from sapflow.data.formats.npz import NpzOptions, pairs_among
 from sapflow.data.options import FileOptions, parse
+from sapflow.data.validation import options_for, with_validation
 from sapflow.errors import DataError
 
 SCHEME = "memory"
@@ -34,8 +35,19 @@ def named(source: Source, spool: Path | None) -> Iterator[Source]:
     Samples that cannot be read twice with the same result, such as those of a random Dataset, are read once into a
     temporary file in the folder `spool` (by default the system's), in bounded memory. Raises what `Source.read` raises.
     """
+    with ExitStack() as stack:
+        found = stack.enter_context(_readable_twice(source, spool))
+        if source.validation is not None:
+            apart = stack.enter_context(_readable_twice(source.validation, spool))
+            found = replace(found, validation=apart)
+        yield replace(found, name=_name(found))
+
+
+@contextmanager
+def _readable_twice(source: Source, spool: Path | None) -> Iterator[Source]:
+    """A context with the samples of the source itself, copied to a file if they can be read only once."""
     if not isinstance(source, _ReadOnce):
-        yield replace(source, name=_name(source))
+        yield source
         return
     if spool is not None:
         spool.mkdir(parents=True, exist_ok=True)
@@ -52,10 +64,9 @@ def named(source: Source, spool: Path | None) -> Iterator[Source]:
                 features, targets = (np.lib.format.read_array(file, allow_pickle=False) for _ in range(2))
                 yield Chunk(features, targets, origin, row, part)
 
-        copy = Source(
+        yield Source(
             source.name, again, source.task, source.classes, source.brings_validation, source.class_names
         )
-        yield replace(copy, name=_name(copy))
 
 
 def _name(source: Source) -> str:
@@ -66,6 +77,9 @@ def _name(source: Source) -> str:
         for array in (chunk.features, chunk.targets):
             digest.update(f"{chunk.part} {array.dtype.str} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).data.cast("B"))
+        if chunk.groups is not None:
+            digest.update(b"groups\n")
+            digest.update(np.ascontiguousarray(chunk.groups).data.cast("B"))
     for what, found in (("origin", reading.origin), ("classes", reading.class_names)):
         if found is not None and len(found):
             digest.update(f"{what} {list(found)}\n".encode())
@@ -83,20 +97,21 @@ def is_samples(given: object) -> bool:
     return not isinstance(given, str | Path)
 
 
-def source(given: object, options: Mapping[str, object]) -> Source:
+def source(given: object, options: Mapping[str, object], training: Source | None = None) -> Source:
     """A source of the samples, which are read lazily.
 
     `options` are those of the closest format: npz for arrays, parquet for tables, task and classes for a Dataset.
-    Raises DataError if the object is none of KINDS or the options do not fit.
+    `training`: the source of the samples for training, where these are for validation. Raises DataError if the object
+    is none of KINDS or the options do not fit.
     """
     if isinstance(given, Mapping):
-        return _arrays({str(name): value for name, value in given.items()}, options)
+        return _arrays({str(name): value for name, value in given.items()}, options, training)
     if isinstance(given, tuple | list) and len(given) == 2:
-        return _arrays({"x": given[0], "y": given[1]}, options)
-    if hasattr(given, "columns") and hasattr(given, "iloc"):
-        return _frame(given, options)
-    if hasattr(given, "to_batches") and hasattr(given, "schema"):
-        return _arrow(given, options)
+        return _arrays({"x": given[0], "y": given[1]}, options, training)
+    if is_table(given):
+        return (
+            _frame(given, options, training) if hasattr(given, "iloc") else _arrow(given, options, training)
+        )
     if hasattr(given, "dataset") and hasattr(given, "batch_size"):
         raise DataError("a DataLoader gives batches, and Sapflow makes its own: hand over its dataset")
     if not hasattr(given, "__array__") and not isinstance(given, tuple | list | bytes):
@@ -107,9 +122,34 @@ def source(given: object, options: Mapping[str, object]) -> Source:
     raise DataError(f"{type(given).__name__} is no kind of data: give {KINDS}, or the name of a source")
 
 
-def _arrays(given: Mapping[str, object], options: Mapping[str, object]) -> Source:
+def is_table(given: object) -> bool:
+    """Whether an object is a pandas DataFrame or an Arrow table."""
+    frame = hasattr(given, "columns") and hasattr(given, "iloc")
+    return frame or (hasattr(given, "to_batches") and hasattr(given, "schema"))
+
+
+def both(
+    given: object, options: Mapping[str, object], held_out: object, asked: Mapping[str, object]
+) -> Source:
+    """A source of the samples `given`, and of those `held_out` for validation; `asked` are the options of these, where
+    they differ. Raises DataError."""
+    training = source(given, options)
+    tables = is_table(given), is_table(held_out)
+    kinds = _format(given), _format(held_out)
+    chosen = options_for(asked, options, same=kinds[0] == kinds[1], tables=all(tables))
+    return with_validation(training, source(held_out, chosen, training))
+
+
+def _format(given: object) -> str:
+    """Whose options samples take."""
+    if is_table(given):
+        return "table"
+    return "arrays" if isinstance(given, Mapping | tuple | list) else "dataset"
+
+
+def _arrays(given: Mapping[str, object], options: Mapping[str, object], training: Source | None) -> Source:
     chosen = parse(NpzOptions, options, "arrays")
-    pairs = pairs_among(given.keys(), chosen, "the mapping")
+    pairs = pairs_among(given.keys(), chosen, "the mapping", alone=training is not None)
     arrays = {name: _array(given[name]) for _, *both in pairs for name in both}
 
     def chunks() -> Iterator[Chunk]:
@@ -117,16 +157,22 @@ def _arrays(given: Mapping[str, object], options: Mapping[str, object]) -> Sourc
             x, y = arrays[features], arrays[targets_name]
             if x.ndim < 2 or y.ndim < 1 or len(x) != len(y):
                 # The checks that all sources share give the message.
-                yield Chunk(np.atleast_1d(x), np.atleast_1d(y), f"array {features}", part=part)
+                yield Chunk(np.atleast_1d(x), np.atleast_1d(y), f"{of}array {features}", part=part)
                 continue
-            rows = rows_per_chunk(x.shape[1:], x.dtype.itemsize, f"array {features}")
+            rows = rows_per_chunk(x.shape[1:], x.dtype.itemsize, f"{of}array {features}")
             for start in range(0, len(x), rows):
-                targets = chosen.numbered(y[start : start + rows], f"array {targets_name}", start)
-                yield Chunk(x[start : start + rows], targets, f"array {features}", start, part)
+                targets = chosen.numbered(y[start : start + rows], f"{of}array {targets_name}", start)
+                yield Chunk(x[start : start + rows], targets, f"{of}array {features}", start, part)
 
-    validated = any(part == "validation" for part, *_ in pairs)
+    of = "" if training is None else "the validation samples' "
+    validated = {part for part, *_ in pairs} == {"train", "validation"}
     return Source(
-        "the arrays", chunks, chosen.kind, chosen.class_count, validated, class_names=chosen.class_names
+        f"{of or 'the '}arrays",
+        chunks,
+        chosen.kind,
+        chosen.class_count,
+        validated,
+        class_names=chosen.class_names,
     )
 
 
@@ -139,22 +185,25 @@ def _array(given: object) -> np.ndarray:
         raise DataError(f"a {type(given).__name__} is no array of numbers: {error}") from error
 
 
-def _frame(frame: Any, options: Mapping[str, object]) -> Source:
-    chosen, origin = parse(TableOptions, options, "a DataFrame"), "the DataFrame"
+def _frame(frame: Any, options: Mapping[str, object], training: Source | None) -> Source:
+    chosen = parse(TableOptions, options, "a DataFrame")
+    origin = "the DataFrame" if training is None else "the DataFrame for validation"
     names = [str(name) for name in frame.columns]
-    columns = for_training(names, chosen, origin)
+    table = SetColumns(None if training is None else training.table)
+    columns = table.of_file(names, len(names), chosen, origin)
 
     def chunks() -> Iterator[Chunk]:
         rows = rows_per_chunk((len(names),), 16, origin)
         for start in range(0, len(frame), rows):
             part = frame.iloc[start : start + rows]
             arrays = {
-                place: series_to_numpy(part.iloc[:, place], names[place], start)
-                for place in (*columns.features, *columns.targets)
+                place: series_to_numpy(part.iloc[:, place], names[place], start) for place in columns.used
             }
             yield table_chunk(arrays, columns, chosen, origin, start)
 
-    return Source(origin, chunks, chosen.kind, chosen.class_count, class_names=chosen.class_names)
+    return Source(
+        origin, chunks, chosen.kind, chosen.class_count, class_names=chosen.class_names, table=table
+    )
 
 
 def series_to_numpy(series: Any, name: str, row: int) -> np.ndarray:
@@ -171,22 +220,25 @@ def series_to_numpy(series: Any, name: str, row: int) -> np.ndarray:
     return np.asarray(series.to_numpy())
 
 
-def _arrow(table: Any, options: Mapping[str, object]) -> Source:
-    chosen, origin = parse(TableOptions, options, "an Arrow table"), "the Arrow table"
+def _arrow(table: Any, options: Mapping[str, object], training: Source | None) -> Source:
+    chosen = parse(TableOptions, options, "an Arrow table")
+    origin = "the Arrow table" if training is None else "the Arrow table for validation"
     names = list(table.schema.names)
-    columns = for_training(names, chosen, origin, index=index_of(table.schema))
+    known = SetColumns(None if training is None else training.table)
+    columns = known.of_file(names, len(names), chosen, origin, index_of(table.schema))
 
     def chunks() -> Iterator[Chunk]:
         rows, done = rows_per_chunk((len(names),), 16, origin), 0
         for batch in table.to_batches(max_chunksize=rows):
             arrays = {
-                place: to_numpy(batch.columns[place], names[place], origin, done)
-                for place in (*columns.features, *columns.targets)
+                place: to_numpy(batch.columns[place], names[place], origin, done) for place in columns.used
             }
             yield table_chunk(arrays, columns, chosen, origin, done)
             done += batch.num_rows
 
-    return Source(origin, chunks, chosen.kind, chosen.class_count, class_names=chosen.class_names)
+    return Source(
+        origin, chunks, chosen.kind, chosen.class_count, class_names=chosen.class_names, table=known
+    )
 
 
 def _by_index(dataset: Any) -> Iterable[object]:

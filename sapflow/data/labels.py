@@ -33,15 +33,24 @@ def found(batches: Iterable[np.ndarray]) -> tuple[str, ...]:
     return tuple(sorted(words))
 
 
-def numbered(words: np.ndarray, names: Sequence[str], where: Callable[[int], str]) -> np.ndarray:
-    """The place of each word among `names`, int32 [n]. Raises DataError, which begins with `where(index)`."""
+def numbered(
+    words: np.ndarray, names: Sequence[str], where: Callable[[int], str], *, listed: bool = True
+) -> np.ndarray:
+    """The place of each word among `names`, int32 [n]. Raises DataError, which begins with `where(index)`.
+
+    `listed`: whether the names are those that options list, or else those of the training samples.
+    """
     numbers = {name: number for number, name in enumerate(names)}
     asked = list(map(as_word, words.tolist()))
     for index, word in enumerate(asked):
         if word not in numbers:
-            raise DataError(
-                f"{where(index)}: the label {word!r} is not in options: classes: {', '.join(names)}"
+            known = "is not in options: classes:" if listed else "is that of no training sample; those have"
+            remedy = (
+                ""
+                if listed
+                else ": mend it, add training samples of it, or list all in data.options: classes"
             )
+            raise DataError(f"{where(index)}: the label {word!r} {known} {', '.join(names[:50])}{remedy}")
     return np.array([numbers[word] for word in asked], dtype=np.int32)
 
 

@@ -46,6 +46,13 @@ Place = Annotated[int | str, BeforeValidator(_name_or_number)]
 """A column's name, or its number from 0; negative numbers count from the end."""
 
 
+def _place_or_none(value: object) -> object:
+    return None if value is None else _name_or_number(value)
+
+
+OptionalPlace = Annotated[int | str | None, BeforeValidator(_place_or_none)]
+
+
 def _classes(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError(_QUOTE.format(str(value).lower()))

@@ -1,6 +1,7 @@
-"""Opens a source of samples by its name."""
+"""Opens sources of samples by their names."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from urllib.parse import parse_qsl
 
 from sapflow.data import bundled, generated, in_memory, synthetic
@@ -8,9 +9,11 @@ from sapflow.data.chunks import Source
 from sapflow.data.data_file import DataFile
 from sapflow.data.files import FindFiles, find_files
 from sapflow.data.formats import arrow_tables, cifar, csv_files, idx, npz
+from sapflow.data.validation import options_for, refuse_shared, with_validation
 from sapflow.errors import DataError
+from sapflow.spec.learning import DataSpec
 
-FORMATS: dict[str, Callable[[Sequence[DataFile], Mapping[str, object]], Source]] = {
+FORMATS: dict[str, Callable[[Sequence[DataFile], Mapping[str, object], Source | None], Source]] = {
     "npz": npz.source,
     "idx": idx.source,
     "cifar": cifar.source,
@@ -56,7 +59,54 @@ def open_source(
             "store, run it from Python again, or save the samples to a file (numpy.savez) and name that"
         )
     format, files = used_files(source, format, read_s3)
-    return FORMATS[format](files, given)
+    return FORMATS[format](files, given, None)
+
+
+def open_data(data: DataSpec, read_s3: FindFiles | None = None) -> Source:
+    """The source that a job names, with its source for validation if it names one. Raises DataError."""
+    training = open_source(data.source, data.format, options=data.options, read_s3=read_s3)
+    asked = data.validation
+    if asked is None:
+        return training
+    own: str | None = None
+    trained_on: list[DataFile] = []
+    if has_files(data.source):
+        own, trained_on = used_files(data.source, data.format, read_s3)
+    with naming("validation.source"):
+        format, files = used_files(asked.source, asked.format, read_s3)
+    refuse_shared(trained_on, files)
+    options = options_for(
+        asked.options or {},
+        data.options,
+        same=format == own,
+        tables=format in TABLES and own in TABLES,
+    )
+    with naming("validation"):
+        validation = FORMATS[format](files, options, training)
+    return with_validation(training, validation)
+
+
+@contextmanager
+def naming(field: str) -> Iterator[None]:
+    """Make every DataError within begin with the field that it is about."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{field}: {error}") from error
+
+
+def names_files(data: DataSpec) -> bool:
+    """Whether some of a job's samples are in files."""
+    return has_files(data.source) or (data.validation is not None and has_files(data.validation.source))
+
+
+def data_files(data: DataSpec, read_s3: FindFiles | None = None) -> list[DataFile]:
+    """All files that a job's samples are in, those for validation among them. Raises DataError."""
+    files = used_files(data.source, data.format, read_s3)[1] if has_files(data.source) else []
+    asked = data.validation
+    if asked is not None and has_files(asked.source):
+        files += used_files(asked.source, asked.format, read_s3)[1]
+    return files
 
 
 def has_files(source: str) -> bool:

@@ -1,6 +1,7 @@
 """A survey of a data source: shapes and counts, found by reading it without cutting it into blocks."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,11 +9,12 @@ import numpy as np
 
 from sapflow.data.blocks import POOL_BLOCKS, Manifest
 from sapflow.data.chunks import Chunk, Reading
-from sapflow.data.cut import beside, naming_the_field
+from sapflow.data.cut import beside
 from sapflow.data.data_file import DataFile
 from sapflow.data.label_counts import Counts, LabelCounts
 from sapflow.data.manifest import MAX_BLOCK_BYTES
-from sapflow.data.source import open_source
+from sapflow.data.source import naming, open_data
+from sapflow.data.split import Split, refuse_without_use, split_for
 from sapflow.errors import DataError
 from sapflow.spec.learning import DataSpec
 from sapflow.tasks.targets import Counted
@@ -61,17 +63,38 @@ MAX_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The manifest that a cut would write, without blocks and scaling; `complete` if all samples were read."""
+    """The manifest that a cut would write, without blocks and scaling; `complete` if all samples were read, and
+    `grouped` if whole groups of them are held out."""
 
     manifest: Manifest
     complete: bool
+    grouped: bool = False
 
 
-@naming_the_field()
-def survey(data: DataSpec, store: str) -> Survey:
-    """Read up to MAX_BYTES of a source, or only the first samples if it is on S3, with all checks of a cut.
+class _Limited:
+    """The first chunks of a source."""
 
-    An s3:// source without an endpoint is read from that of the store, whose URL is `store`.
+    def __init__(self, chunks: Iterator[Chunk], name: str) -> None:
+        self._chunks, self._limit = chunks, 1 if name.startswith("s3://") else MAX_BYTES
+        self.complete = True
+        """Whether all chunks were read."""
+
+    def __iter__(self) -> Iterator[Chunk]:
+        size = 0
+        for chunk in self._chunks:
+            if size >= self._limit:
+                self.complete = False
+                return
+            yield chunk
+            size += chunk.features.nbytes
+
+
+@naming("spec.data")
+def survey(data: DataSpec, store: str, seed: int = 0) -> Survey:
+    """Read up to MAX_BYTES of each source, or only the first samples if it is on S3, with all checks of a cut.
+
+    An s3:// source without an endpoint is read from that of the store, whose URL is `store`. `seed` is the job's, which
+    chooses the groups that are held out.
     Raises DataError, StoreError.
     """
 
@@ -80,22 +103,30 @@ def survey(data: DataSpec, store: str) -> Survey:
 
         return s3_files(beside(url, store))
 
-    source = open_source(data.source, data.format, options=data.options, read_s3=files)
-    limit = 1 if data.source.startswith("s3://") else MAX_BYTES
+    source = open_data(data, files)
+    refuse_without_use(data.split, source.name, source.brings_validation)
     counts = {"train": 0, "validation": 0}
     highest: int | None = None
     counted: Counted | None = None
-    size = 0
     shape: tuple[int, ...] = ()
     target_shape: tuple[int, ...] = ()
     dtype: Literal["uint8", "float32"] = "uint8"
-    complete = True
     labels: _MixedLabels | None = None
+    split: Split | None = None
+    held = 0
     reading = Reading(source)
-    for chunk in reading:
-        if size >= limit:
-            complete = False
-            break
+    own = _Limited(reading.own(), data.source)
+    separate: _Limited | None = None
+    grouped = False
+
+    def chunks() -> Iterator[Chunk]:
+        nonlocal separate
+        yield from own
+        if data.validation is not None:
+            separate = _Limited(reading.separate(partly=not own.complete), data.validation.source)
+            yield from separate
+
+    for chunk in chunks():
         shape, target_shape = chunk.features.shape[1:], chunk.targets.shape[1:]
         if chunk.features.dtype != np.uint8:
             dtype = "float32"
@@ -104,12 +135,23 @@ def survey(data: DataSpec, store: str) -> Survey:
             counted.add(chunk.targets)
             labels = labels or _MixedLabels(reading.task)
             labels.add(chunk)
+            split = split or split_for(
+                data.split,
+                0.0 if source.brings_validation else data.validation_fraction,
+                seed,
+                task=reading.task,
+                targets=chunk.targets,
+                grouped=chunk.groups is not None,
+            )
+            grouped = chunk.groups is not None
+            # Which samples are held out depends on the order in which they come, their number does not.
+            held += int(split.held(chunk.targets, 0, chunk.groups).sum())
         seen = reading.task.highest_class(chunk.targets)
         if seen is not None:
             highest = max(highest or 0, seen)
         counts[chunk.part] += len(chunk.targets)
-        size += chunk.features.nbytes
-    held = 0 if source.brings_validation else int(data.validation_fraction * counts["train"] + 0.5)
+    if grouped and not own.complete and counts["train"] == held:
+        held = 0  # The first groups happen to be held out, and others follow.
     if counts["train"] <= held:
         raise DataError(f"{source.name} leaves no sample to train on; lower data.validationFraction")
     manifest = Manifest(
@@ -126,4 +168,5 @@ def survey(data: DataSpec, store: str) -> Survey:
         columns=reading.columns,
         class_names=reading.class_names,
     )
-    return Survey(manifest, complete)
+    complete = own.complete and (separate is None or separate.complete)
+    return Survey(manifest, complete, grouped=grouped)

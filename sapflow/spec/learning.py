@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
 
 from sapflow.algorithms.facts import Facts
 from sapflow.spec.types import METRIC_PATTERN, Count, Dotted, Image, Model
@@ -80,6 +80,24 @@ class ModelSpec(Model):
         return tuple(each for each in (self.entrypoint, self.loss_entrypoint) if each is not None)
 
 
+Format = Literal["npz", "idx", "cifar", "csv", "parquet"]
+
+
+class ValidationSpec(Model):
+    """A source of its own for the samples that evaluations take, in place of a part of `data.source`. The columns of
+    tables are matched by name."""
+
+    source: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = Field(
+        description="`s3://bucket/prefix`, or a path (local runs): files with the same features and targets."
+    )
+    format: Format | None = Field(None, description="Format of the files; left out: by the file's name.")
+    options: dict[str, Any] | None = Field(
+        None,
+        description="How these files are written, where that differs from data.options: delimiter, header, names of "
+        "arrays.",
+    )
+
+
 class DataSpec(Model):
     """What is learnt from. See docs/data.md for the sources and formats."""
 
@@ -87,10 +105,10 @@ class DataSpec(Model):
         description="`sklearn:NAME`, `synthetic:binary`, `generated:mnist`, `generated:cifar`, "
         "`s3://bucket/prefix`, or a path (local runs)."
     )
-    format: Literal["npz", "idx", "cifar", "csv", "parquet"] | None = Field(
-        None, description="Format of files; left out: by the file's name."
+    format: Format | None = Field(None, description="Format of files; left out: by the file's name.")
+    options: dict[str, Any] = Field(
+        {}, description="Options of the source: samples, noise, target column, group column …"
     )
-    options: dict[str, Any] = Field({}, description="Options of the source: samples, noise, target column …")
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         32, description="Samples of one worker in one (local) step."
     )
@@ -109,8 +127,16 @@ class DataSpec(Model):
         "(Fixed), which a warm worker reads once, as far as its memory goes.",
     )
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.2, description="Part held out for evaluation, where the source brings no validation set of its own."
+        0.2,
+        description="Part held out for evaluation, where the source brings no validation set of its own and "
+        "data.validation names none.",
     )
+    split: Literal["Random", "Stratified"] | None = Field(
+        None,
+        description="How that part is drawn: at random (Random, or left out), or from each class in proportion "
+        "(Stratified, for classification).",
+    )
+    validation: ValidationSpec | None = None
     normalize: Literal["Auto", "None", "Scale", "Standardize"] = Field(
         "Auto", description="How features are scaled when read."
     )
@@ -119,6 +145,15 @@ class DataSpec(Model):
         description="Regression: the loss sees targets less their mean, divided by their deviation; metrics and "
         "predictions stay in the targets' own units.",
     )
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the fraction's default where it means nothing: written down it would read as if it were asked for."""
+        document: dict[str, Any] = handler(self)
+        if self.validation is not None and "validation_fraction" not in self.model_fields_set:
+            for name in ("validationFraction", "validation_fraction"):
+                document.pop(name, None)
+        return document
 
 
 class TargetSpec(Model):

@@ -33,6 +33,10 @@ _MORE_RULES = (
     "`spec.model.loss` must fit the data: MSE, L1 or Huber for values, BinaryCrossEntropy for two classes or several "
     "labels, CrossEntropy for more classes.",
     "`spec.model.classWeights` and `labelSmoothing` are for classes and labels, `spec.data.scaleTarget` is for values.",
+    "`spec.data.split: Stratified` is for one class a sample, and for sources without a validation set of their own.",
+    "`spec.data.options.group` excludes `spec.data.split: Stratified` and `spec.data.validation`.",
+    "`spec.data.validation`: leave `spec.data.validationFraction` out; a class that no training sample has is refused, "
+    "unless `options: classes` declares it, and so is a file that is in both sources.",
     "`spec.memory.worker` and `spec.memory.merger` must not be below what the model is estimated to need.",
     "`spec.optimizer.groups`: each pattern must match a parameter of the model.",
     "`spec.optimizer.schedule.metric: ValidationLoss` needs held-out samples.",

@@ -6,13 +6,14 @@ concerns and a message for people.
 
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
 
 from sapflow.quantities import memory
 from sapflow.quantities import structure as trees
+from sapflow.spec.data_rules import DATA_RULES, option_problems
 from sapflow.spec.optimizer_rules import OPTIMIZER_RULES
 from sapflow.spec.pod_rules import POD_RULES
 from sapflow.spec.rule import Rule
+from sapflow.spec.sources import CLUSTER_SOURCE, JOBS_SOURCE, S3_SOURCE
 
 if TYPE_CHECKING:
     from sapflow.spec.training_job import Runtime, TrainingJob
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
 MIN_MEMORY = "64Mi"
 CLUSTER_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 """Names in a cluster; they are stricter than in a local run, because names of Services begin with a job's name."""
-CLUSTER_SOURCE = r"^(sklearn|synthetic|generated):.+$|^s3://.+$"
-_SEGMENT = r"[A-Za-z0-9!_=+,@-][A-Za-z0-9!_.=+,@-]*"
-S3_SOURCE = rf"^s3://[a-z0-9][a-z0-9.-]+(/{_SEGMENT})+/?(\?[A-Za-z0-9._~:/%&=-]*)?$"
-"""Allows no wildcards, which could get into an access policy, and only one way to write a prefix."""
-JOBS_SOURCE = r"^s3://[^/]*/jobs(/|\?|$)"
-"""Sources below the prefix of jobs' state, which are refused."""
 
 
 def problems(job: "TrainingJob", runtime: "Runtime | None") -> list[tuple[str, str]]:
@@ -41,17 +36,10 @@ def problems(job: "TrainingJob", runtime: "Runtime | None") -> list[tuple[str, s
             ("spec.merge.structure", problem)
             for problem in trees.validate(spec.merge.structure, spec.workers)
         ]
+    found += option_problems(spec.data, runtime)
     if runtime == "kubernetes" and not re.fullmatch(CLUSTER_NAME, job.metadata.name):
         found.append(("metadata.name", "must begin with a letter: it begins the names of Services"))
     return found
-
-
-def s3_location(source: str) -> tuple[str, str, dict[str, str]] | None:
-    """(bucket, prefix, options) of an s3:// source, None for other sources."""
-    if not source.startswith("s3://"):
-        return None
-    parts = urlsplit(source, allow_fragments=False)
-    return parts.netloc, parts.path.strip("/"), dict(parse_qsl(parts.query))
 
 
 def _at_least(quantity: str, least: str = MIN_MEMORY) -> bool:
@@ -332,6 +320,7 @@ RULES: tuple[Rule, ...] = (
     ),
     *OPTIMIZER_RULES,
     *POD_RULES,
+    *DATA_RULES,
     Rule(
         "data.source",
         "must be sklearn:NAME, synthetic:NAME, generated:NAME or s3://bucket/prefix: functions in a cluster see no "

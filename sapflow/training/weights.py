@@ -18,7 +18,7 @@ from sapflow.objects.stores.directory import DirectoryReader
 from sapflow.objects.stores.factory import credentials_from_environment, open_store
 from sapflow.objects.stores.protocol import ObjectReader, Store
 from sapflow.spec.learning import ModelSpec
-from sapflow.spec.rules import s3_location
+from sapflow.spec.sources import s3_location
 
 FIELD, MATCH = "spec.model.weights", "spec.model.weightsMatch"
 _PIECE = 1 << 20

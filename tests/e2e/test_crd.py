@@ -86,6 +86,18 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"spec.data.source": "s3://sapflow/a/../jobs/0d5a"}, "no part begins with a dot"),
     ({"spec.data.batchSize": 8, "spec.data.microBatchSize": 9}, "must be at most batchSize"),
     ({"spec.data.validationFraction": 1.0}, "spec.data.validationFraction in body should be less than 1"),
+    ({"spec.data.validation": {"source": "/data/held"}}, "functions in a cluster see no path of yours"),
+    ({"spec.data.validation": {"source": "s3://sapflow/jobs/0d5a"}}, "no other job's objects"),
+    ({"spec.data.validation": {"source": "sklearn:iris"}}, "have no second part"),
+    (
+        {"spec.data.validation": {"source": "s3://data/held"}, "spec.data.validationFraction": 0.3},
+        "leave validationFraction out",
+    ),
+    (
+        {"spec.data.validation": {"source": "s3://data/held"}, "spec.data.split": "Stratified"},
+        "data.validation names them instead",
+    ),
+    ({"spec.data.split": "Stratified", "spec.data.validationFraction": 0}, "holds none out"),
     ({"spec.algorithm": {"epochs": 1, "steps": 5}}, "needs either epochs or steps, not both"),
     ({"spec.algorithm": {"seed": 1}}, "needs either epochs or steps, not both"),
     ({"spec.merge.structure": [2, 8]}, "must start at 1: there is one root"),

@@ -9,8 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.jobs import tiny_job
 from s3_servers import S3Service, free_port
 
+from sapflow.client.session import Session
+from sapflow.data import cut, survey
 from sapflow.data.blocks import cut_blocks
 from sapflow.data.dealing import Deal
 from sapflow.data.generate import ensure_mnist
@@ -163,3 +166,31 @@ def test_a_key_with_a_number_sign_is_read_whole(tmp_path: Path, upload: Upload, 
     (tmp_path / "run" / "a.csv").write_text("7.5,1\n")
     path, _, query = upload(tmp_path).partition("?")
     assert rows(f"{path}/run#1?{query}", minio).tolist() == [[1.5]]
+
+
+def test_both_sources_of_a_job_are_read_from_its_own_store_and_known_by_their_tags(
+    tmp_path: Path, upload: Upload, minio: S3Service, s3_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", minio.credentials.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", minio.credentials.secret_key)
+    (tmp_path / "train.csv").write_text("a,b,y\n" + "".join(f"{n}.5,{n % 3},{n % 2}\n" for n in range(20)))
+    (tmp_path / "held.csv").write_text("y,b,a\n" + "".join(f"{n % 2},{n % 3},{n}.5\n" for n in range(6)))
+    folder = upload(tmp_path).partition("?")[0]
+    job = tiny_job(
+        data_source=f"{folder}/train.csv",
+        data_options={"target": "y"},
+        data_validation={"source": f"{folder}/held.csv"},
+        data_validationFraction=None,
+    )
+    session = Session("held", job, s3_store, "")
+    manifest = session.cut_data()
+    assert (manifest.columns, manifest.train_samples, manifest.validation_samples) == (("a", "b"), 20, 6)
+    assert cut.changed_files(session.resolved, s3_store) == []
+    key = folder.removeprefix(f"{minio.url().partition('?')[0]}/")
+    with closing(minio.open()) as store:
+        store.delete([f"{key}/held.csv"])
+        store.create(f"{key}/held.csv", b"y,b,a\n1,2,0.5\n")
+    (changed,) = cut.changed_files(session.resolved, s3_store)
+    assert changed.startswith(f"{folder}/held.csv")
+    said = survey.survey(job.spec.data, s3_store.url)
+    assert said.manifest.validation_samples == 1

@@ -155,6 +155,25 @@ def test_the_data_that_a_job_names_may_be_listed_and_read_and_nothing_else(
     store.close()
 
 
+def test_a_second_source_may_be_listed_and_read_like_the_first(
+    minio: S3Service, owner: Store, uid: str
+) -> None:
+    for name in ("train", "held", "held2"):
+        owner.create(f"{name}-{uid}/rows.csv", b"rows")
+    first, second = (f"s3://{minio.bucket}/{name}-{uid}" for name in ("train", "held"))
+    issued = Issuer(place(minio), minio.credentials).issue(uid, first, SECONDS, "", second)
+    for named in (first, second):
+        (file,) = s3_files(f"{named}?endpoint={minio.endpoint}", issued.credentials)
+        with file.open() as stream:
+            assert stream.read() == b"rows"
+    with pytest.raises(DataError):
+        s3_files(f"s3://{minio.bucket}/held2-{uid}?endpoint={minio.endpoint}", issued.credentials)
+    store = opened(minio, issued.credentials)
+    with pytest.raises(StoreError):
+        store.create(f"held-{uid}/mine", b"")
+    store.close()
+
+
 @pytest.mark.parametrize("kind", ["session", "account"])
 def test_revoked_credentials_open_nothing_and_others_still_do(
     minio: S3Service, uid: str, service_account: Credentials, kind: str

@@ -24,11 +24,16 @@ def cut_for_job(store: Store, request: CutRequest, timing: Timing) -> CutReply:
     """
     found = resolved.read(read_document(store, request.spec), keys.prefix_of(request.spec.key))
     job = found.job
-    if not job.spec.data.source.startswith(_REACHABLE):
-        raise DataError(
-            f"spec.data.source {job.spec.data.source!r} is a path, and functions elsewhere do not see your files: "
-            "put them into a bucket and name it as s3://bucket/prefix"
-        )
+    asked = job.spec.data
+    for field, source in (
+        ("source", asked.source),
+        ("validation.source", asked.validation.source if asked.validation is not None else None),
+    ):
+        if source is not None and not source.startswith(_REACHABLE):
+            raise DataError(
+                f"spec.data.{field} {source!r} is a path, and functions elsewhere do not see your files: "
+                "put them into a bucket and name it as s3://bucket/prefix"
+            )
 
     def go_on(samples: int) -> None:
         if not timing.may_start():

@@ -14,7 +14,7 @@ from sapflow.records.memory_search import SearchSettings
 from sapflow.spec.placement import CELL_SIZE
 from sapflow.spec.pods import PodsSpec
 from sapflow.spec.resolved import ResolvedJob
-from sapflow.spec.rules import s3_location
+from sapflow.spec.sources import s3_location
 from sapflow.spec.training_job import Metadata, StorageSpec, TrainingJob
 from sapflow_operator import names
 from sapflow_operator.nodes import Demand, Inventory
@@ -132,6 +132,11 @@ class TrainingPool(Wanted):
         return self.job.spec.data.source
 
     @property
+    def validation(self) -> str:
+        asked = self.job.spec.data.validation
+        return "" if asked is None else asked.source
+
+    @property
     def weights(self) -> str:
         return self.job.spec.model.weights or ""
 
@@ -184,13 +189,14 @@ def check(wanted: TrainingPool) -> None:
             f"is {seconds:g}, and Knative allows {most} here: work that needs longer goes on in the next"
         )
         problems.append(("spec.limits.invocationSeconds", message))
-    location = s3_location(wanted.source)
-    if location is not None and location[2]:
-        endpoint = location[2].get("endpoint", "").rstrip("/")
-        if endpoint != wanted.place.endpoint:
-            message = (
-                f"must be in the job's own store, {wanted.place.endpoint}: leave out what follows the '?'"
-            )
-            problems.append(("spec.data.source", message))
+    for field, url in (("source", wanted.source), ("validation.source", wanted.validation)):
+        location = s3_location(url)
+        if location is not None and location[2]:
+            endpoint = location[2].get("endpoint", "").rstrip("/")
+            if endpoint != wanted.place.endpoint:
+                message = (
+                    f"must be in the job's own store, {wanted.place.endpoint}: leave out what follows the '?'"
+                )
+                problems.append((f"spec.data.{field}", message))
     if problems:
         raise SpecError(problems)

@@ -4,13 +4,17 @@ import re
 from typing import Any
 
 from sapflow.objects import keys
-from sapflow.spec.rules import JOBS_SOURCE, S3_SOURCE, s3_location
+from sapflow.spec.sources import JOBS_SOURCE, S3_SOURCE, s3_location
 
 _ROOT = "jobs/"
 
 
-def session_policy(bucket: str, uid: str, source: str, weights: str = "") -> dict[str, Any]:
+def session_policy(
+    bucket: str, uid: str, source: str, weights: str = "", validation: str = ""
+) -> dict[str, Any]:
     """A policy for reading and writing `jobs/<uid>/`, and for reading an s3:// source, an object or what lies below it.
+
+    `validation` is a second source, which is treated alike.
 
     Only the folder `prefix/` may be listed: with `prefix` alone a source `j` would list the keys of all jobs.
 
@@ -26,7 +30,7 @@ def session_policy(bucket: str, uid: str, source: str, weights: str = "") -> dic
         _allow(["ListBucket"], [bucket], prefixes=[f"{own}*"]),
         _allow(["GetBucketLocation"], [bucket]),
     ]
-    for name, prefix in _data(source):
+    for name, prefix in dict.fromkeys([*_data(source), *_data(validation)]):
         statements += [
             _allow(["GetObject"], [f"{name}/{prefix}", f"{name}/{prefix}/*"]),
             _allow(["ListBucket"], [name], prefixes=[f"{prefix}/*"]),

@@ -9,33 +9,43 @@ import numpy as np
 from sapflow.data import labels
 from sapflow.data.chunks import Chunk, Source, rows_per_chunk
 from sapflow.data.data_file import DataFile
-from sapflow.data.formats.columns import Columns, TableOptions, for_training
+from sapflow.data.formats.columns import Columns, SetColumns, TableOptions
+from sapflow.data.group_split import digests
 from sapflow.data.options import parse
 from sapflow.errors import DataError
 
 
-def parquet_source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
-    """Parquet files of one set, read by row groups. Raises DataError, also if pyarrow is missing."""
+def parquet_source(
+    files: Sequence[DataFile], options: Mapping[str, object], training: Source | None = None
+) -> Source:
+    """Parquet files of one set, read by row groups; `training`: the source of the samples for training, where these
+    are for validation.
+
+    Raises DataError, also if pyarrow is missing.
+    """
     chosen = parse(TableOptions, options, "the format parquet")
+    columns = SetColumns(None if training is None else training.table)
     import_parquet()
 
     def chunks() -> Iterator[Chunk]:
-        columns: Columns | None = None
         for file in files:
             here: Columns | None = None
             for names, index, batch, done in read(file):
-                if columns is None:
-                    columns = here = for_training(names, chosen, file.name, index=index)
-                elif here is None:
-                    here = columns.within(names, file.name, index)
+                if here is None:
+                    here = columns.of_file(names, len(names), chosen, file.name, index)
                 arrays = {
                     place: to_numpy(batch.columns[place], names[place], file.name, done)
-                    for place in (*here.features, *here.targets)
+                    for place in here.used
                 }
                 yield table_chunk(arrays, here, chosen, file.name, done)
 
     return Source(
-        files[0].name, chunks, task=chosen.kind, classes=chosen.class_count, class_names=chosen.class_names
+        files[0].name,
+        chunks,
+        task=chosen.kind,
+        classes=chosen.class_count,
+        class_names=chosen.class_names,
+        table=columns,
     )
 
 
@@ -130,7 +140,35 @@ def table_chunk(
             raise DataError(f"{origin}, column {name}: {_kind(array)}; targets must be numbers or words")
     chosen = [arrays[place] for place in columns.targets]
     targets = np.stack(chosen, axis=1) if len(chosen) > 1 else chosen[0]
-    return Chunk(features, options.numbered(targets, origin, row), origin, row, columns=columns.feature_names)
+    return Chunk(
+        features,
+        options.numbered(targets, origin, row),
+        origin,
+        row,
+        columns=columns.feature_names,
+        groups=None if columns.group is None else _groups(arrays[columns.group], columns, origin, row),
+    )
+
+
+def _groups(array: np.ndarray, columns: Columns, origin: str, row: int) -> np.ndarray:
+    """The digests of a column of groups. Raises DataError, which names the column."""
+    assert columns.group is not None, "the caller asks"
+    name = columns.names[columns.group]
+    missing = np.zeros(len(array), bool)
+    if array.dtype.kind == "f":
+        missing = np.isnan(array)
+    elif array.dtype.kind == "M":
+        missing = np.isnat(array)
+    elif array.dtype.kind not in "buiU" and not labels.are_words(array):
+        raise DataError(
+            f"{origin}, column {name}: {_kind(array)}; groups are told by words, numbers or times: write it as one"
+        )
+    if missing.any():
+        first = row + int(missing.argmax())
+        raise DataError(f"{origin}, row {first} (the first is 0), column {name}: there is no group")
+    return digests(
+        array.astype(str).tolist() if array.dtype.kind == "M" else map(labels.as_word, array.tolist())
+    )
 
 
 def _kind(array: np.ndarray) -> str:

@@ -15,12 +15,18 @@ CLASSES = 10
 VALIDATION = "test_batch.bin"
 
 
-def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
-    """The files `data_batch_*.bin`, and `test_batch.bin` as the validation set if it is there. Raises DataError."""
+def source(
+    files: Sequence[DataFile], options: Mapping[str, object], training: Source | None = None
+) -> Source:
+    """The files `data_batch_*.bin`, and `test_batch.bin` as the validation set if it is there.
+
+    `training`: the source of the samples for training, where these files are for validation only; then `test_batch.bin`
+    may be alone. Raises DataError.
+    """
     parse(Options, options, "the format cifar")
     files = [file for file in files if file.name.endswith(".bin")]
     train = [file for file in files if file.base != VALIDATION]
-    if not train:
+    if not train and (training is None or not files):
         raise DataError("the format cifar needs files named data_batch_1.bin and so on; none was found")
     for file in files:
         if file.size % RECORD:
@@ -37,7 +43,11 @@ def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
             yield from _records(file, "validation")
 
     return Source(
-        train[0].name, chunks, task="classification", classes=CLASSES, brings_validation=bool(validation)
+        files[0].name if not train else train[0].name,
+        chunks,
+        task="classification",
+        classes=CLASSES,
+        brings_validation=bool(train and validation),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from sapflow.data.options import FileOptions, Place
+from sapflow.data.options import FileOptions, OptionalPlace, Place
 from sapflow.errors import DataError
 
 MAX_NAMED = 16_384
@@ -17,10 +17,12 @@ _INDEX_NAMES = ("", "Unnamed: 0")
 
 
 class TableOptions(FileOptions):
-    """`target` is a column's name or its number; `targets` are several of them."""
+    """`target` is a column's name or its number; `targets` are several of them. `group` is the column that says which
+    samples belong together: they are held out together, and it is no feature."""
 
     target: Place = -1
     targets: Annotated[list[Place], Field(min_length=1)] | None = None
+    group: OptionalPlace = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "TableOptions":
@@ -37,7 +39,7 @@ class TableOptions(FileOptions):
     @property
     def named_columns(self) -> tuple[str, ...]:
         """The columns that the options call by name."""
-        return tuple(each for each in self.asked_targets if isinstance(each, str))
+        return tuple(each for each in (*self.asked_targets, self.group) if isinstance(each, str))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,12 @@ class Columns:
     named: bool
     features: tuple[int, ...]
     targets: tuple[int, ...] = ()
+    group: int | None = None
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """The columns that samples are made of."""
+        return (*self.features, *self.targets, *(() if self.group is None else (self.group,)))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -78,7 +86,7 @@ class Columns:
                 "take it out here (options: header says whether files have one)"
             )
         refuse_twice(names, origin)
-        used = [self.names[place] for place in (*self.features, *self.targets)]
+        used = [self.names[place] for place in self.used]
         missing = [name for name in used if name not in names]
         index = index_columns(names, index)
         odd = [name for name in names if name not in used and name not in index]
@@ -87,7 +95,7 @@ class Columns:
             has = f"has {_list(odd)} in addition" if odd else ""
             raise DataError(
                 f"{origin} {' and '.join(filter(None, (lacks, has)))}, compared with {self.origin}: files of one set "
-                "have the same columns, in any order"
+                "have the same columns, in any order; rename, add or take out what differs"
             )
         places = {name: place for place, name in enumerate(names)}
         return replace(
@@ -95,7 +103,48 @@ class Columns:
             names=tuple(names),
             features=tuple(places[self.names[place]] for place in self.features),
             targets=tuple(places[self.names[place]] for place in self.targets),
+            group=None if self.group is None else places[self.names[self.group]],
         )
+
+
+class SetColumns:
+    """The columns of a set's first file, which all others follow, and those of a second source for validation, too.
+
+    They are known once that file has been begun.
+    """
+
+    def __init__(self, leader: object = None) -> None:
+        """`leader`: the columns of the samples for training, where these are for validation; None, too, if those are in
+        no table."""
+        self._leader = leader if isinstance(leader, SetColumns) else None
+        self._own: Columns | None = None
+
+    @property
+    def first(self) -> Columns | None:
+        """The columns of the first file; None before it has been begun."""
+        return self._own if self._leader is None or self._leader.first is None else self._leader.first
+
+    def of_file(
+        self,
+        names: Sequence[str] | None,
+        width: int,
+        options: TableOptions,
+        origin: str,
+        index: Collection[str] = (),
+    ) -> Columns:
+        """The columns of a file of `width` columns, of which `names` is None where it names none. Raises DataError."""
+        first = self.first
+        if first is None:
+            every = names or tuple(map(str, range(width)))
+            self._own = for_training(every, options, origin, named=names is not None, index=index)
+            return self._own
+        here = first.within(names, origin, index)
+        if names is None and width != len(first.names):
+            raise DataError(
+                f"{origin} has {width} columns where {first.origin} has {len(first.names)}; files of one set have the "
+                "same columns"
+            )
+        return here
 
 
 def for_training(
@@ -117,11 +166,21 @@ def for_training(
     targets = [_place(each, names, origin, named) for each in options.asked_targets]
     if len(set(targets)) < len(targets):
         raise DataError(f"options: targets names a column of {origin} twice")
+    group = None if options.group is None else _place(options.group, names, origin, named, "group")
+    if group in targets:
+        raise DataError(
+            f"options: group names the target of {origin}: groups are told by a column of their own"
+        )
     left_out = index_columns(names, index) if named else ()
-    features = [place for place, name in enumerate(names) if place not in targets and name not in left_out]
+    features = [
+        place
+        for place, name in enumerate(names)
+        if place not in targets and place != group and name not in left_out
+    ]
     if not features:
-        raise DataError(f"{origin}: all its columns are targets; a feature is needed")
-    return Columns(origin, tuple(names), named, tuple(features), tuple(targets))
+        others = "targets" if group is None else "targets or the group"
+        raise DataError(f"{origin}: all its columns are {others}; a feature is needed")
+    return Columns(origin, tuple(names), named, tuple(features), tuple(targets), group)
 
 
 def for_prediction(
@@ -169,7 +228,7 @@ def is_count(names: Sequence[str]) -> bool:
     return list(names) == [str(place) for place in range(len(names))]
 
 
-def _place(asked: int | str, names: Sequence[str], origin: str, named: bool) -> int:
+def _place(asked: int | str, names: Sequence[str], origin: str, named: bool, what: str = "target") -> int:
     if isinstance(asked, str) and asked in names:
         return list(names).index(asked)
     if isinstance(asked, int) and -len(names) <= asked < len(names):
@@ -180,7 +239,7 @@ def _place(asked: int | str, names: Sequence[str], origin: str, named: bool) -> 
     elif not named and isinstance(asked, str):
         hint = " (the first row was taken for a sample; if it is a header, say options: header: Present)"
     raise DataError(
-        f"{origin} has no column {asked!r} for the target; its columns are {', '.join(names)}{hint}"
+        f"{origin} has no column {asked!r} for the {what}; its columns are {', '.join(names)}{hint}"
     )
 
 

@@ -15,8 +15,9 @@ from sapflow.data import labels
 from sapflow.data.chunks import Chunk, Source, rows_per_chunk
 from sapflow.data.data_file import DataFile
 from sapflow.data.files import unpacked
-from sapflow.data.formats.columns import Columns, TableOptions, for_training
+from sapflow.data.formats.columns import Columns, SetColumns, TableOptions
 from sapflow.data.formats.header import PEEK, is_header, is_number
+from sapflow.data.group_split import digests
 from sapflow.data.options import parse
 from sapflow.errors import DataError
 
@@ -64,30 +65,33 @@ class Rows:
         return str(place) if self.names is None else self.names[place]
 
 
-def csv_source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
-    """CSV files of one set. Raises DataError."""
+def csv_source(
+    files: Sequence[DataFile], options: Mapping[str, object], training: Source | None = None
+) -> Source:
+    """CSV files of one set; `training`: the source of the samples for training, where these are for validation.
+
+    Raises DataError.
+    """
     chosen = parse(CsvOptions, options, "the format csv")
+    columns = SetColumns(None if training is None else training.table)
 
     def chunks() -> Iterator[Chunk]:
-        columns: Columns | None = None
         kind: Kind | None = None
         for file in files:
-            known = {*chosen.named_columns, *(columns.names if columns is not None and columns.named else ())}
+            first = columns.first
+            known = {*chosen.named_columns, *(first.names if first is not None and first.named else ())}
             here: Columns | None = None
             for rows in read(file, chosen.dialect, known):
-                if columns is None:
-                    names = rows.names or tuple(map(str, range(rows.width)))
-                    columns = here = for_training(names, chosen, file.name, named=rows.names is not None)
-                elif here is None:
-                    here = columns.within(rows.names, file.name)
-                    _same_width(rows, columns)
+                if here is None:
+                    here = columns.of_file(rows.names, rows.width, chosen, file.name)
                 targets, kind = _targets(rows, here, chosen, kind)
                 yield Chunk(
                     numbers(rows, here.features),
                     targets,
                     file.name,
                     rows.first,
-                    columns=columns.feature_names,
+                    columns=(columns.first or here).feature_names,
+                    groups=_groups(rows, here),
                 )
 
     return Source(
@@ -96,15 +100,18 @@ def csv_source(files: Sequence[DataFile], options: Mapping[str, object]) -> Sour
         task=chosen.kind,
         classes=chosen.class_count,
         class_names=chosen.class_names,
+        table=columns,
     )
 
 
-def _same_width(rows: Rows, columns: Columns) -> None:
-    if rows.width != len(columns.names):
-        raise DataError(
-            f"{rows.file} has {rows.width} columns where {columns.origin} has {len(columns.names)}; files of one set "
-            "have the same columns"
-        )
+def _groups(rows: Rows, columns: Columns) -> np.ndarray | None:
+    place = columns.group
+    if place is None:
+        return None
+    cells = [row[place].strip() for row in rows.cells]
+    if "" in cells:
+        raise DataError(f"{rows.where(cells.index(''))}, column {rows.name(place)}: there is no group")
+    return digests(cells)
 
 
 def read(file: DataFile, dialect: Dialect, known: Collection[str]) -> Iterator[Rows]:

@@ -33,14 +33,17 @@ class _Pair:
     labels: DataFile
 
 
-def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
-    """Pairs such as `train-images-idx3-ubyte.gz` and `train-labels-idx1-ubyte.gz`; t10k is the validation set.
+def source(
+    files: Sequence[DataFile], options: Mapping[str, object], training: Source | None = None
+) -> Source:
+    """Pairs such as `train-images-idx3-ubyte.gz` and `train-labels-idx1-ubyte.gz`; t10k is the validation set, and may
+    be alone where these files are for validation only: then `training` is the source of the samples for training.
 
     Images of two dimensions get a channel dimension: [n, 1, rows, columns]. Raises DataError.
     """
     chosen = parse(FileOptions, options, "the format idx")
     pairs = _pairs(files)
-    if all(pair.part == "validation" for pair in pairs):
+    if training is None and all(pair.part == "validation" for pair in pairs):
         raise DataError(
             f"{pairs[0].images.name} is a validation set; train-images-idx3-ubyte is not beside it"
         )
@@ -56,7 +59,7 @@ def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
         task=chosen.kind,
         classes=chosen.class_count,
         class_names=chosen.class_names,
-        brings_validation=any(pair.part == "validation" for pair in pairs),
+        brings_validation={pair.part for pair in pairs} == {"train", "validation"},
     )
 
 

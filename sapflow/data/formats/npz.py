@@ -33,14 +33,17 @@ class NpzOptions(FileOptions):
     targets: str | None = None
 
 
-def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
+def source(
+    files: Sequence[DataFile], options: Mapping[str, object], training: Source | None = None
+) -> Source:
     """Archives with an array of features [n, …] and one of targets [n] or [n, k]; x_test and y_test are the
-    validation set.
+    validation set, and may be alone where these files are for validation only: then `training` is the source of the
+    samples for training.
 
     Raises DataError.
     """
     chosen = parse(NpzOptions, options, "the format npz")
-    pairs = [(file, *pair) for file in files for pair in _pairs(file, chosen)]
+    pairs = [(file, *pair) for file in files for pair in _pairs(file, chosen, alone=training is not None)]
     ordered = sorted(pairs, key=lambda pair: pair[1])
 
     def chunks() -> Iterator[Chunk]:
@@ -54,21 +57,27 @@ def source(files: Sequence[DataFile], options: Mapping[str, object]) -> Source:
         task=chosen.kind,
         classes=chosen.class_count,
         class_names=chosen.class_names,
-        brings_validation=any(part == "validation" for _, part, _, _ in pairs),
+        brings_validation={part for _, part, _, _ in pairs} == {"train", "validation"},
     )
 
 
-def _pairs(file: DataFile, options: NpzOptions) -> list[tuple[Part, str, str]]:
+def _pairs(file: DataFile, options: NpzOptions, *, alone: bool) -> list[tuple[Part, str, str]]:
     try:
         with file.open() as stream, zipfile.ZipFile(stream) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise DataError(f"{file.name} is no whole .npz archive: {error}") from error
-    return pairs_among(names, options, file.name)
+    return pairs_among(names, options, file.name, alone=alone)
 
 
-def pairs_among(names: Collection[str], options: NpzOptions, origin: str) -> list[tuple[Part, str, str]]:
-    """Which of these arrays are features and targets of which part. Raises DataError: none, or half a pair named."""
+def pairs_among(
+    names: Collection[str], options: NpzOptions, origin: str, *, alone: bool = False
+) -> list[tuple[Part, str, str]]:
+    """Which of these arrays are features and targets of which part; `alone`: a validation set may be without one for
+    training.
+
+    Raises DataError: none, or half a pair named.
+    """
     if (options.features is None) != (options.targets is None):
         raise DataError(f"options of {origin}: features and targets name a pair; give both or neither")
     if options.features is not None and options.targets is not None:
@@ -78,6 +87,8 @@ def pairs_among(names: Collection[str], options: NpzOptions, origin: str) -> lis
         if {*SPLIT_NAMES[0]} <= {*names}:
             train: list[tuple[Part, str, str]] = [("train", *SPLIT_NAMES[0])]
             return [*train, ("validation", *SPLIT_NAMES[1])] if {*SPLIT_NAMES[1]} <= {*names} else train
+        if alone and {*SPLIT_NAMES[1]} <= {*names}:
+            return [("validation", *SPLIT_NAMES[1])]
     for pair in wanted:
         if {*pair} <= {*names}:
             return [("train", *pair)]

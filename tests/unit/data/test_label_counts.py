@@ -8,7 +8,7 @@ import pytest
 from helpers.commands import Shell, write_job
 from helpers.jobs import tiny_job
 
-from sapflow.data import cut, survey
+from sapflow.data import advice, survey
 from sapflow.data.blocks import cut_blocks
 from sapflow.data.label_counts import GROUPS, LABELS, LabelCounts, spread
 from sapflow.data.manifest import Manifest
@@ -118,8 +118,8 @@ def test_a_survey_counts_what_the_cut_mixes(tmp_path: Path) -> None:
     source = write_source(tmp_path / "x.npz", np.repeat(np.arange(2), 1500))
     found = survey.survey(DataSpec(source=str(source), format="npz", batch_size=8), str(tmp_path))
     assert [sum(row) for row in found.manifest.label_counts] == [4 * 349, 4 * 349, 3000 - 8 * 349]
-    assert cut.label_warning(tiny_job(), found.manifest) is not None
-    loud = cut.label_warning(tiny_job(data_partition="Fixed"), found.manifest)
+    assert advice.label_warning(tiny_job(), found.manifest) is not None
+    loud = advice.label_warning(tiny_job(data_partition="Fixed"), found.manifest)
     assert loud is not None
     assert loud.startswith("WARNING: labels are not mixed")
     assert "With spec.data.partition: Fixed workers learn" in loud

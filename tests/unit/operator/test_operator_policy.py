@@ -1,0 +1,74 @@
+"""The S3 policy of a job with a source of its own for validation."""
+
+import fnmatch
+from typing import Any
+
+import pytest
+from helpers.operator_settings import SETTINGS
+
+from sapflow.errors import SpecError
+from sapflow.spec.document import parse
+from sapflow_operator import names
+from sapflow_operator.kinds.training_pool import TrainingPool, check
+from sapflow_operator.store.policy import session_policy
+from sapflow_operator.wanted import Place
+
+
+def allowed(action: str, policy: dict[str, Any]) -> list[str]:
+    """The resources of an action, or the prefixes that may be listed."""
+    found = []
+    for each in policy["Statement"]:
+        if f"s3:{action}" in each["Action"]:
+            condition = each.get("Condition", {}).get("StringLike", {})
+            found += condition.get("s3:prefix", each["Resource"])
+    return found
+
+
+def readable(key: str, policy: dict[str, Any]) -> bool:
+    return any(fnmatch.fnmatchcase(f"arn:aws:s3:::{key}", each) for each in allowed("GetObject", policy))
+
+
+def test_both_sources_may_be_read_and_listed_and_nothing_beside_them() -> None:
+    policy = session_policy("sapflow", "u", "s3://data/train", "", "s3://held/out/")
+    for source in ("data/train", "held/out"):
+        assert readable(f"{source}/part.csv", policy)
+        assert readable(source, policy)
+        assert not readable(f"{source}2/part.csv", policy)
+    assert sorted(allowed("ListBucket", policy)) == ["jobs/u/*", "out/*", "train/*"]
+    assert allowed("PutObject", policy) == ["arn:aws:s3:::sapflow/jobs/u/*"]
+
+
+@pytest.mark.parametrize(
+    "validation", ["", "./held.csv", "s3://sapflow/jobs/other", "s3://sapflow/a*", "s3://b"]
+)
+def test_what_is_no_source_of_its_own_is_granted_nothing(validation: str) -> None:
+    assert session_policy("sapflow", "u", "s3://data/train", "", validation) == session_policy(
+        "sapflow", "u", "s3://data/train"
+    )
+
+
+def test_one_prefix_twice_is_granted_once() -> None:
+    twice = session_policy("sapflow", "u", "s3://data/a", "", "s3://data/a")
+    assert twice == session_policy("sapflow", "u", "s3://data/a")
+
+
+def pool(validation: str) -> TrainingPool:
+    document = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": "a"},
+        "spec": {
+            "model": {"name": "mlp"},
+            "data": {"source": "s3://data/train", "validation": {"source": validation}},
+            "workers": 2,
+        },
+    }
+    job = parse(document, "kubernetes")
+    return TrainingPool("a", "team", "u1", Place("http://minio:9000", "sapflow", "us-east-1"), SETTINGS, job)
+
+
+def test_a_pool_names_its_second_source_which_is_in_the_jobs_own_store() -> None:
+    assert pool("s3://held/out").validation == "s3://held/out"
+    check(pool("s3://held/out?endpoint=http://minio:9000"))
+    with pytest.raises(SpecError, match=r"spec\.data\.validation\.source: must be in the job's own store"):
+        check(pool("s3://held/out?endpoint=http://elsewhere:9000"))
