@@ -127,6 +127,9 @@ class Evaluations:
             if commit is not None:
                 self._hold(commit)
         for version, record in () if self.decided else found.items():
+            if record is None and version != last.version and version not in last.kept:
+                # It was not due with the workers of then: what is due is held until it is evaluated.
+                continue
             commit = await self._context.records.commit(version)
             if commit is None:
                 continue

@@ -83,6 +83,21 @@ def test_every_sample_is_used_once_an_epoch_with_the_workers_before_and_after(
     assert left == []
 
 
+@pytest.mark.parametrize("write", [9, 10, 11])
+def test_what_was_not_to_be_evaluated_with_the_workers_of_then_is_not_asked_for(
+    places: Places, write: int
+) -> None:
+    """By default each epoch's last version is evaluated: version 6 with 4 workers; with 9, version 3 would be."""
+    place = places.place(job(evaluation_everySteps=None, algorithm_epochs=3))
+    simulation, outcome = run(place, [Crash(write, "after")], [9])
+    stood = next(commit.version for commit in place.commits() if commit.dealt is not None) - 1
+    assert 3 < stood < 6
+    assert outcome["version"] > stood
+    evaluated = {request["version"] for request in requests(simulation.functions.log, "evaluate")}
+    due = {version for version in range(stood, outcome["version"] + 1) if version % 3 == 0}
+    assert evaluated == due | {outcome["version"]}
+
+
 def test_the_workers_may_change_several_times_within_an_epoch(places: Places) -> None:
     place = places.place(job(algorithm_epochs=1))
     crashes = [Crash(5, "after"), Crash(8, "after"), Crash(12, "after")]
