@@ -14,6 +14,7 @@ from sapflow.planning.extent import Extent
 from sapflow.records.commits import Commit
 from sapflow.records.evaluations import metrics_of, record_of
 from sapflow.records.judged import Judged
+from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.context import Context
 from sapflow.tasks.task import values_of
 
@@ -70,10 +71,15 @@ class Evaluations:
         """Whether a version is evaluated: every `everySteps` steps (by default once an epoch), and at the end."""
         if not self.possible or version == 0:
             return False
-        every = Extent.of(self._context.job, self._context.samples).steps_between_evaluations(
-            self._context.job
-        )
-        return final or version % every == 0
+        return final or version % self._steps_between(self._context.job) == 0
+
+    async def _was_due(self, commit: Commit) -> bool:
+        """Whether a version was due with the workers that made it. If not, its objects may be gone."""
+        plan = await self._context.records.plan(commit.plan)
+        return commit.version % self._steps_between(self._context.job.with_workers(plan.workers)) == 0
+
+    def _steps_between(self, job: TrainingJob) -> int:
+        return Extent.of(job, self._context.samples).steps_between_evaluations(job)
 
     def start(self, commit: Commit) -> None:
         """Evaluate a version in the background, unless that is done or can change nothing any more."""
@@ -127,11 +133,8 @@ class Evaluations:
             if commit is not None:
                 self._hold(commit)
         for version, record in () if self.decided else found.items():
-            if record is None and version != last.version and version not in last.kept:
-                # It was not due with the workers of then: what is due is held until it is evaluated.
-                continue
             commit = await self._context.records.commit(version)
-            if commit is None:
+            if commit is None or (record is None and not await self._was_due(commit)):
                 continue
             if record is None:
                 self.start(commit)

@@ -25,7 +25,7 @@ from sapflow.messages.requests import EvaluateRequest
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
-from sapflow.records.commits import Commit, Records
+from sapflow.records.commits import Commit, Plan, Records
 from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.calls import Caller
 from sapflow.steps.context import Context
@@ -82,6 +82,8 @@ class OneDriver:
     def __init__(self, path: Path, job: TrainingJob, accuracies: Mapping[int, float]) -> None:
         self.store, self.prefix = open_store(str(path)), keys.job("j")
         self.records = Records(self.store, self.prefix)
+        plan = Plan(structure=(1, job.spec.workers), shards=1)
+        self.store.create(keys.plan(self.prefix, "p"), json.dumps(plan.body()).encode())
         self.workers, self.heard = Workers(accuracies), Heard()
         context = Context(
             "j", self.prefix, job, MANIFEST, self.store, self.records, cast(Caller, self.workers), self.heard,
