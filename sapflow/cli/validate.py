@@ -82,6 +82,8 @@ def _facts(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> dic
         facts["placement"] = placed.outline()
     if warnings := _warnings(job, found):
         facts["warnings"] = list(warnings.values())
+    if job.spec.data.validation is not None:
+        facts["data"]["validation"] = job.spec.data.validation.source
     if manifest.classes is not None:
         facts["data"]["classes"] = manifest.classes
     if found.complete:
@@ -108,6 +110,8 @@ def _print(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> Non
     shape = " × ".join(map(str, manifest.shape))
     print(f"{job.metadata.name} is valid.\n")
     print(f"  data    {spec.data.source}: {_samples(found)} of {shape}, {_targets(manifest)}")
+    if spec.data.validation is not None:
+        print(f"  held    {spec.data.validation.source}")
     frozen = f", {needs.frozen:,} more are frozen" if needs.frozen else ""
     print(f"  model   {model}: {count(needs.parameters, 'parameter')}{frozen}")
     print(f"  steps   {_steps(job, found)}")

@@ -51,6 +51,8 @@ def test_a_job_is_evaluated_on_a_source_of_its_own_and_predicts_in_words(
     job = write_job(tmp_path / "job.yaml", **fields, data_validation=validation)
     told = shell("validate", job)
     assert "400 samples, 90 held out, of 2" in told.out, told.err
+    assert f"  held    {validation['source']}\n" in told.out
+    assert shell("validate", job, "--json").json["data"]["validation"] == validation["source"]
     done = run(shell, job, store)
     assert done.code == 0, done.err
     accuracy = done.json["validationAccuracy"]

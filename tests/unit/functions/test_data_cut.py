@@ -73,6 +73,11 @@ def test_the_answer_names_the_manifest_and_counts_the_samples(directory_store: S
     ("changes", "reason", "words"),
     [
         ({"data_source": "sklearn:nothing"}, "InvalidData", "nothing"),
+        (
+            {"data_validation": {"source": "held.csv"}, "data_validationFraction": None},
+            "InvalidData",
+            r"spec\.data\.validation\.source 'held\.csv' is a path",
+        ),
         ({"data_source": "some/folder"}, "InvalidData", "s3://bucket/prefix"),
         ({"model_loss": "MSE"}, "InvalidSpec", "spec.model.loss"),
         (
