@@ -177,6 +177,8 @@ class FakeS3:
         self.script: deque[tuple[int, str]] = deque()
         self.undeletable: set[str] = set()
         self.connections = 0
+        self.without_disk = 0
+        """To so many connections, the first ones, the server says that nothing exists."""
         self.lock = threading.Lock()
         self.sockets: list[socket.socket] = []
         self.rivals: dict[str, threading.Event] = {}
@@ -234,6 +236,7 @@ def _handler_of(fake: FakeS3) -> type[BaseHTTPRequestHandler]:
         def setup(self) -> None:
             super().setup()
             fake.connections += 1
+            self.number = fake.connections
             fake.sockets.append(self.connection)
 
         def handle_one_request(self) -> None:
@@ -262,6 +265,9 @@ def _handler_of(fake: FakeS3) -> type[BaseHTTPRequestHandler]:
                 self.answer(412, "PreconditionFailed", Connection="close")
                 return None
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.number <= fake.without_disk:
+                self.answer(404, "NoSuchKey")
+                return None
             if fake.script:
                 self.answer(*fake.script.popleft())
                 return None

@@ -3,6 +3,7 @@
 import select
 import socket
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPException, HTTPResponse, IncompleteRead
@@ -18,6 +19,8 @@ LOST = (OSError, HTTPException)
 _SECONDS = 60.0
 """Time limit of each system call that sends or receives a piece."""
 _CONNECT_SECONDS = 5.0
+_TRUSTED_SECONDS = 1.0
+"""How long a connection is known to lead to a server that is alive."""
 _CHECK_EVERY = 4 << 20
 """Bytes after which a sender checks whether the server has answered already."""
 _TEXT_LIMIT = 4 << 20
@@ -28,7 +31,11 @@ _LEFTOVER = 16 << 10
 class Answer:
     """A response whose body is yet to be read. Its connection is kept once the body has been read to its end."""
 
-    def __init__(self, owner: "Connections", connection: socket.socket, response: HTTPResponse) -> None:
+    def __init__(
+        self, owner: "Connections", connection: socket.socket, opened: float, response: HTTPResponse
+    ) -> None:
+        """`opened` is the time.monotonic() value at which the connection was opened."""
+        self.opened = opened
         self.status = response.status
         self.headers = response.headers
         self._owner = owner
@@ -70,7 +77,7 @@ class Answer:
         reusable = complete and not self._response.will_close
         self._response.close()
         if reusable:
-            self._owner.keep(self._connection)
+            self._owner.keep(self._connection, self.opened)
         else:
             self._connection.close()
 
@@ -99,16 +106,31 @@ class Connections:
         self._name = parts.hostname
         self._port = port or (443 if parts.scheme == "https" else 80)
         self._context = ssl.create_default_context() if parts.scheme == "https" else None
-        self._idle: list[socket.socket] = []
+        self._idle: list[tuple[socket.socket, float]] = []
         self.host = parts.netloc
 
     def exchange(
         self, method: str, target: str, headers: Mapping[str, str], body: Sequence[memoryview] = ()
     ) -> Answer:
-        """Send a request and wait for the head of its answer. Raises LOST."""
+        """Send a request and wait for the head of its answer. Raises LOST.
+
+        An answer 404 on a connection that has been open for a while is asked for again on a new one. A server whose pod
+        was removed by force may live on for half a minute without its disk: old connections lead to it, and it says
+        that nothing exists, while new ones lead to the server in its place.
+        """
+        answer = self._exchange(method, target, headers, body)
+        if answer.status == 404 and time.monotonic() - answer.opened > _TRUSTED_SECONDS:
+            answer.close()
+            self.close()
+            answer = self._exchange(method, target, headers, body)
+        return answer
+
+    def _exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: Sequence[memoryview]
+    ) -> Answer:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode()
-        connection = self._lend()
+        connection, opened = self._lend()
         try:
             sent_all = _send(connection, [memoryview(head), *body])
             response = HTTPResponse(connection, method=method)
@@ -123,23 +145,24 @@ class Connections:
         if not sent_all:
             # The rest of the body was not sent, so the server would take the next request for it.
             response.will_close = True
-        return Answer(self, connection, response)
+        return Answer(self, connection, opened, response)
 
-    def keep(self, connection: socket.socket) -> None:
-        self._idle.append(connection)
+    def keep(self, connection: socket.socket, opened: float) -> None:
+        self._idle.append((connection, opened))
 
     def close(self) -> None:
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[0].close()
 
-    def _lend(self) -> socket.socket:
+    def _lend(self) -> tuple[socket.socket, float]:
+        """A connection, and when it was opened."""
         while True:
             try:
-                connection = self._idle.pop()
+                connection, opened = self._idle.pop()
             except IndexError:
                 break
             if not _readable(connection):
-                return connection
+                return connection, opened
             # An idle connection is readable only if the server has closed it.
             connection.close()
         connection = socket.create_connection((self._name, self._port), _CONNECT_SECONDS)
@@ -147,7 +170,7 @@ class Connections:
         if self._context is not None:
             connection = self._context.wrap_socket(connection, server_hostname=self._name)
         connection.settimeout(_SECONDS)
-        return connection
+        return connection, time.monotonic()
 
 
 def _send(connection: socket.socket, views: list[memoryview]) -> bool:

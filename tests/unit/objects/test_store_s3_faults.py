@@ -214,6 +214,31 @@ def test_a_store_that_ends_its_idle_connections_is_asked_on_a_new_one(fake: Fake
     store.close()
 
 
+def test_a_server_that_lives_on_without_its_disk_is_not_believed(
+    fake: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old connections lead to it, new ones to the server in its place."""
+    monkeypatch.setattr("sapflow.objects.stores.connections._TRUSTED_SECONDS", 0.0)
+    store = fake.open()
+    assert store.create("key", b"body")
+    fake.without_disk = fake.connections
+    assert bytes(store.read("key")) == b"body"
+    fake.without_disk = fake.connections
+    assert store.exists("key")
+    fake.without_disk = fake.connections
+    assert store.create("other", b"x")
+    assert not store.exists("nothing")
+    store.close()
+
+
+def test_what_a_connection_says_that_was_opened_just_now_is_asked_for_once(fake: FakeS3) -> None:
+    store = fake.open()
+    assert not store.exists("nothing")
+    assert not store.exists("nothing")
+    assert (len(fake.requests), fake.connections) == (2, 1)
+    store.close()
+
+
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     return self_signed(tmp_path)
