@@ -16,6 +16,8 @@ FILES = ROOT / "charts" / "sapflow" / "files"
 RULES = FILES / "rules" / "sapflow.yaml"
 MAY_BE_ZERO = {"Retries and hedges", "API requests that failed"}
 """Panels of what does not happen to a job that is left in peace."""
+MAY_STAND_STILL = "sapflow_data_read_bytes_total"
+"""Instances keep the small data of this job: all of it may be read before the first scrape, and none after."""
 OUTAGE = "SapflowOperatorDown"
 
 
@@ -88,7 +90,8 @@ def test_every_query_of_the_dashboard_has_data_of_a_running_job(server: Promethe
 
     def has_data(title: str, expression: str) -> bool:
         found = server.query(expression)
-        return any(title in MAY_BE_ZERO or each.value for each in found)
+        excused = title in MAY_BE_ZERO or MAY_STAND_STILL in expression
+        return any(excused or each.value for each in found)
 
     def all_had_data() -> bool:
         for (title, given), expression in list(open_queries.items()):
