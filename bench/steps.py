@@ -3,17 +3,15 @@
 import asyncio
 import statistics
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers import Peers
 from bench.result import Result, milliseconds
+from bench.turns import Turns
 from sapflow.client import session
-from sapflow.records.commits import Commit
 from sapflow.spec import document, training_job
-from sapflow.steps.observer import Observer
 
 SHARED_MEMORY = Path("/dev/shm")
 SAMPLES = 300_000
@@ -101,23 +99,9 @@ def _job(case: Case) -> training_job.TrainingJob:
     )
 
 
-class Alternation(Observer):
-    """Measures our steps between commits, and after each block lets DDP do one while our driver stands still."""
+class Alternation(Turns):
+    """Our steps, and after each block DDP's."""
 
     def __init__(self, case: Case, ddp: Peers) -> None:
-        self._case, self._ddp = case, ddp
-        self._last = 0.0
-        self.ours: list[float] = []
+        super().__init__(case.steps, SETTLE, lambda _: self.theirs.extend(ddp.ask(case.steps)[0][SETTLE:]))
         self.theirs: list[float] = []
-        self.commits: list[Commit] = []
-        """Those of the steps in `ours`."""
-
-    def committed(self, commit: Commit) -> None:
-        now = time.perf_counter()
-        done, within = divmod(commit.version, self._case.steps)
-        if done > 0 and (within == 0 or within > SETTLE):
-            self.ours.append(now - self._last)
-            self.commits.append(commit)
-        if within == 0 and done > 0:
-            self.theirs += self._ddp.ask(self._case.steps)[0][SETTLE:]
-        self._last = time.perf_counter()

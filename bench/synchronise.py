@@ -8,7 +8,6 @@ import asyncio
 import os
 import statistics
 import sys
-import time
 from collections.abc import Mapping
 
 from bench.idle_job import idle_job
@@ -16,6 +15,7 @@ from bench.idle_worker import PARAMETERS
 from bench.peers import Peers
 from bench.result import Result
 from bench.stores import MinioPlace
+from bench.turns import Turns
 from sapflow.client import session
 from sapflow.driver.driver import Driver
 from sapflow.quantities.roles import Role
@@ -24,18 +24,19 @@ from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.steps.observer import Observer
 
 WORKERS = 8
-ROUNDS = 12
-SETTLE = 2
+BLOCK, BLOCKS = 4, 4
+"""Rounds of a block, and blocks that are counted."""
+SETTLE = 1
 PATTERNS = ("reduce", "scatterReduce")
 
 
 def measure(place: MinioPlace, environ: Mapping[str, str], parameters: int, goal: float) -> Result:
-    """Median seconds of a round; after each of ours, one of each pattern."""
+    """Median seconds of a round, in alternating blocks."""
     arguments = [str(parameters)]
     with Peers("bench.lambdaml", WORKERS, arguments, environ=place.client_environ) as peers:
         watch = _Alternation(place, peers)
         asyncio.run(_train(place, environ, parameters, watch))
-    ours = statistics.median(watch.ours[SETTLE:])
+    ours = statistics.median(watch.ours)
     theirs = [f"{statistics.median(watch.theirs[name]):.3f} s" for name in PATTERNS]
     return Result(
         f"synchronise {4 * parameters / 1e6:.3g} MB among {WORKERS} workers, MinIO; reference: LambdaML's reduce, "
@@ -50,7 +51,7 @@ def measure(place: MinioPlace, environ: Mapping[str, str], parameters: int, goal
 
 async def _train(place: MinioPlace, environ: Mapping[str, str], parameters: int, watch: Observer) -> None:
     own = {**environ, **place.environ}
-    spec = idle_job(f"synchronise-{parameters}", [1, WORKERS], ROUNDS + SETTLE)
+    spec = idle_job(f"synchronise-{parameters}", [1, WORKERS], (BLOCKS + 1) * BLOCK)
     opened = session.open_session(spec, own, store=place.url)
     manifest = opened.cut_data()
     commands: dict[Role, list[str]] = {
@@ -70,20 +71,19 @@ async def _train(place: MinioPlace, environ: Mapping[str, str], parameters: int,
         await runtime.close()
 
 
-class _Alternation(Observer):
-    """Measures our rounds between commits; after each one, the patterns take a turn while our driver stands still."""
+class _Alternation(Turns):
+    """Our rounds, and after each block some of each pattern."""
 
     def __init__(self, place: MinioPlace, peers: Peers) -> None:
+        super().__init__(BLOCK, SETTLE, self._patterns)
         self._store, self._peers = place.open(), peers
-        self._last = 0.0
-        self.ours: list[float] = []
         self.theirs: dict[str, list[float]] = {name: [] for name in PATTERNS}
 
-    def committed(self, commit: Commit) -> None:
-        if commit.version > 0:
-            self.ours.append(time.perf_counter() - self._last)
-            for name in PATTERNS:
-                place = f"lambdaml/{name}/{commit.version}"
-                self.theirs[name].append(max(self._peers.ask({"pattern": name, "round": place})))
+    def _patterns(self, commit: Commit) -> None:
+        for name in PATTERNS:
+            for number in range(BLOCK):
+                place = f"lambdaml/{name}/{commit.version}-{number}"
+                seconds = max(self._peers.ask({"pattern": name, "round": place}))
+                if number >= SETTLE:
+                    self.theirs[name].append(seconds)
                 self._store.delete_prefix(f"{place}/")
-        self._last = time.perf_counter()
