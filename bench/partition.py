@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.blocks import AlternatingBlocks
 from bench.peers import Peers
 from bench.result import Result, milliseconds
 from bench.stores import MinioPlace
-from bench.turns import Turns
 from sapflow.client import session
 from sapflow.records.commits import Commit
 from sapflow.spec import document, training_job
@@ -85,15 +85,15 @@ def _train(
         asyncio.run(session.train(opened, manifest, own, max_instances=WORKERS, observer=watch))
 
 
-class _Alternation(Turns):
+class _Alternation(AlternatingBlocks):
     """Our steps from the second epoch on, and after each block those of LambdaML's workers."""
 
     def __init__(self, place: MinioPlace, peers: Peers) -> None:
-        super().__init__(BLOCK, SETTLE, self._others)
+        super().__init__(BLOCK, SETTLE, self._theirs)
         self._store, self._peers = place.open(), peers
         self.theirs: list[float] = []
 
-    def _others(self, commit: Commit) -> None:
+    def _theirs(self, commit: Commit) -> None:
         for number in range(BLOCK):
             name = f"lambdaml/training/{commit.version}-{number}"
             seconds = max(self._peers.ask({"round": name}))

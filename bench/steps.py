@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.blocks import AlternatingBlocks
 from bench.peers import Peers
 from bench.result import Result, milliseconds
-from bench.turns import Turns
 from sapflow.client import session
 from sapflow.spec import document, training_job
 
@@ -99,7 +99,7 @@ def _job(case: Case) -> training_job.TrainingJob:
     )
 
 
-class Alternation(Turns):
+class Alternation(AlternatingBlocks):
     """Our steps, and after each block DDP's."""
 
     def __init__(self, case: Case, ddp: Peers) -> None:

@@ -10,12 +10,12 @@ import statistics
 import sys
 from collections.abc import Mapping
 
+from bench.blocks import AlternatingBlocks
 from bench.idle_job import idle_job
 from bench.idle_worker import PARAMETERS
 from bench.peers import Peers
 from bench.result import Result
 from bench.stores import MinioPlace
-from bench.turns import Turns
 from sapflow.client import session
 from sapflow.driver.driver import Driver
 from sapflow.quantities.roles import Role
@@ -71,7 +71,7 @@ async def _train(place: MinioPlace, environ: Mapping[str, str], parameters: int,
         await runtime.close()
 
 
-class _Alternation(Turns):
+class _Alternation(AlternatingBlocks):
     """Our rounds, and after each block some of each pattern."""
 
     def __init__(self, place: MinioPlace, peers: Peers) -> None:

@@ -7,7 +7,7 @@ from sapflow.records.commits import Commit
 from sapflow.steps.observer import Observer
 
 
-class Turns(Observer):
+class AlternatingBlocks(Observer):
     """Measures our steps between commits, and after each block lets the other side take its turn while our driver
     stands still.
 
@@ -17,10 +17,10 @@ class Turns(Observer):
     counted either.
     """
 
-    def __init__(self, block: int, settle: int, turn: Callable[[Commit], None]) -> None:
-        """`block` is its number of steps; `turn` is called after each but the first."""
+    def __init__(self, block: int, settle: int, others: Callable[[Commit], None]) -> None:
+        """`block` is its number of steps; `others` is called after each but the first."""
         assert 1 <= settle < block
-        self._block, self._settle, self._turn = block, settle, turn
+        self._block, self._settle, self._others = block, settle, others
         self._last = 0.0
         self.ours: list[float] = []
         self.commits: list[Commit] = []
@@ -33,5 +33,5 @@ class Turns(Observer):
             self.ours.append(now - self._last)
             self.commits.append(commit)
         if within == 0 and done > 0:
-            self._turn(commit)
+            self._others(commit)
         self._last = time.perf_counter()
