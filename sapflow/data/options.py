@@ -1,12 +1,13 @@
 """Options of a source. Each source's module declares its options as a pydantic model; they are checked here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, TypeVar
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from sapflow.data import labels
+from sapflow.data.chunks import Chunk, Source
 from sapflow.errors import DataError
 from sapflow.tasks.classification import MAX_CLASSES
 from sapflow.tasks.registry import FAMILIES
@@ -94,6 +95,17 @@ class FileOptions(Options):
     def class_count(self) -> int | None:
         """The number of classes if it is given."""
         return len(self.classes) if isinstance(self.classes, list) else self.classes
+
+    def source(
+        self,
+        name: str,
+        chunks: Callable[[], Iterator[Chunk]],
+        *,
+        brings_validation: bool = False,
+        table: object = None,
+    ) -> Source:
+        """A source of which is learnt what these options say; the arguments are its other fields."""
+        return Source(name, chunks, self.kind, self.class_count, brings_validation, self.class_names, table)
 
     def numbered(self, targets: np.ndarray, origin: str, row: int) -> np.ndarray:
         """Class numbers of targets if classes are listed, else the unchanged targets. Raises DataError."""

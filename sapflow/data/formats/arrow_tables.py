@@ -39,12 +39,9 @@ def parquet_source(
                 }
                 yield table_chunk(arrays, here, chosen, file.name, done)
 
-    return Source(
+    return chosen.source(
         files[0].name,
         chunks,
-        task=chosen.kind,
-        classes=chosen.class_count,
-        class_names=chosen.class_names,
         table=columns,
     )
 

@@ -94,12 +94,9 @@ def csv_source(
                     groups=_groups(rows, here),
                 )
 
-    return Source(
+    return chosen.source(
         files[0].name,
         chunks,
-        task=chosen.kind,
-        classes=chosen.class_count,
-        class_names=chosen.class_names,
         table=columns,
     )
 

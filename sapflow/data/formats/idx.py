@@ -53,12 +53,9 @@ def source(
             for chunk in _samples(pair):
                 yield replace(chunk, targets=chosen.numbered(chunk.targets, chunk.origin, chunk.row))
 
-    return Source(
+    return chosen.source(
         pairs[0].images.name,
         chunks,
-        task=chosen.kind,
-        classes=chosen.class_count,
-        class_names=chosen.class_names,
         brings_validation={pair.part for pair in pairs} == {"train", "validation"},
     )
 

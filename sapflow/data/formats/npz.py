@@ -51,12 +51,9 @@ def source(
             for chunk in _samples(file, part, features, targets):
                 yield replace(chunk, targets=chosen.numbered(chunk.targets, chunk.origin, chunk.row))
 
-    return Source(
+    return chosen.source(
         files[0].name,
         chunks,
-        task=chosen.kind,
-        classes=chosen.class_count,
-        class_names=chosen.class_names,
         brings_validation={part for _, part, _, _ in pairs} == {"train", "validation"},
     )
 
