@@ -2,7 +2,9 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -30,6 +32,19 @@ _SECONDS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _OfInvocations:
+    """The series of one kind of invocation. Looking a series up by its labels takes longer than counting in it."""
+
+    outcome: Callable[[str], Counter]
+    phase: Callable[[str], Histogram]
+    duration: Histogram
+    read: Counter
+    written: Counter
+    data_read: Counter
+    data_seconds: Counter
+
+
 class MetricsObserver(Observer):
     """Counts the driver's events, and shows the job's progress."""
 
@@ -39,6 +54,7 @@ class MetricsObserver(Observer):
         self._progress: Progress | None = None
         self._counted = Account()
         self._peaks: dict[Role, int] = {}
+        self._series: dict[tuple[Role, str], _OfInvocations] = {}
         of_invocation = ("role", "op")
         self._phases = self._histogram(
             "sapflow_phase_seconds", "Seconds of an invocation, by phase.", *of_invocation, "phase"
@@ -163,25 +179,41 @@ class MetricsObserver(Observer):
             self._metrics.labels(self._name, name).set(value)
 
     def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
-        labels = (self._name, role, op)
-        self._invocations.labels(*labels, "ok").inc()
-        self._invocation_seconds.labels(*labels).observe(answer.seconds)
-        seconds = {"queue": answer.queue_seconds, **answer.reply.seconds}
+        series = self._of(role, op)
+        series.outcome("ok").inc()
+        series.duration.observe(answer.seconds)
+        series.phase("queue").observe(answer.queue_seconds)
+        for phase, value in answer.reply.seconds.items():
+            series.phase(phase).observe(value)
         if answer.cold_seconds:
-            seconds["cold_start"] = answer.cold_seconds
+            series.phase("cold_start").observe(answer.cold_seconds)
             self._cold_starts.labels(self._name, role).inc()
-        for phase, value in seconds.items():
-            self._phases.labels(*labels, phase).observe(value)
-        self._read.labels(*labels).inc(answer.reply.bytes.read)
-        self._written.labels(*labels).inc(answer.reply.bytes.written)
+        series.read.inc(answer.reply.bytes.read)
+        series.written.inc(answer.reply.bytes.written)
         if (data := answer.reply.data) is not None:
-            self._data_read.labels(*labels).inc(data.bytes)
-            self._data_seconds.labels(*labels).inc(data.seconds)
-        self._peaks[role] = max(self._peaks.get(role, 0), answer.reply.peak_memory_bytes)
-        self._peak.labels(self._name, role).set(self._peaks[role])
+            series.data_read.inc(data.bytes)
+            series.data_seconds.inc(data.seconds)
+        if answer.reply.peak_memory_bytes > self._peaks.get(role, 0):
+            self._peaks[role] = answer.reply.peak_memory_bytes
+            self._peak.labels(self._name, role).set(self._peaks[role])
+
+    def _of(self, role: Role, op: str) -> "_OfInvocations":
+        found = self._series.get((role, op))
+        if found is None:
+            labels = (self._name, role, op)
+            found = self._series[role, op] = _OfInvocations(
+                outcome=cache(partial(self._invocations.labels, *labels)),
+                phase=cache(partial(self._phases.labels, *labels)),
+                duration=self._invocation_seconds.labels(*labels),
+                read=self._read.labels(*labels),
+                written=self._written.labels(*labels),
+                data_read=self._data_read.labels(*labels),
+                data_seconds=self._data_seconds.labels(*labels),
+            )
+        return found
 
     def invocation_failed(self, role: Role, op: str, error: InvocationError) -> None:
-        self._invocations.labels(self._name, role, op, error.reason).inc()
+        self._of(role, op).outcome(error.reason).inc()
 
     def checkpointed(self, version: int) -> None:
         self._checkpoints.labels(self._name).inc()
