@@ -1,7 +1,6 @@
 """A local run of a TrainingJob: its place in a store, cutting its data, and training with local processes."""
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from sapflow.data.chunks import Source
 from sapflow.data.cut import check_data as check_data
 from sapflow.data.manifest import manifest_key
 from sapflow.driver.driver import Driver
-from sapflow.driver.outage import LOST_OBJECTS, Outage
+from sapflow.driver.outage import LOST_OBJECTS, Outage, through_outages
 from sapflow.driver.plans import Environment
 from sapflow.driver.sweep import sweep_up
-from sapflow.errors import DataError, JobFailed, ObjectMissing, SapflowError, StoreError
+from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
@@ -32,8 +31,6 @@ from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Runtime, TrainingJob
 from sapflow.steps.observer import Observer, Observers
 from sapflow.text import parse_json
-
-log = logging.getLogger(__name__)
 
 MUTABLE = {"limits", "checkpoint"}
 DEFAULT_STORE = ".sapflow"
@@ -274,10 +271,10 @@ async def _through_outages(
 ) -> dict[str, Any]:
     """Train to the end with one driver after the other, while the store seems to have lost objects and may yet find
     them. Any other error ends the run, which goes on where it is begun again."""
-    outage, stopped = Outage(LOST_OBJECTS, asyncio.get_running_loop().time), None
+    outage = Outage(LOST_OBJECTS, asyncio.get_running_loop().time)
     observers = Observers(outage, observer)
-    records = Records(session.store, session.resolved.prefix)
-    while True:
+
+    async def drive(stopped: str | None) -> dict[str, Any]:
         driver = Driver(
             session.resolved,
             manifest,
@@ -288,15 +285,6 @@ async def _through_outages(
             stopped=stopped,
             workers=workers,
         )
-        try:
-            await outage.check(records)
-            return await driver.run()
-        except (JobFailed, StoreError) as error:
-            pause = outage.pause_after(error)
-            if pause is None:
-                raise
-            log.warning(
-                "the job goes on in %.0f s, in case the store finds what it has lost: %s", pause, error
-            )
-            stopped = error.reason
-            await asyncio.sleep(pause)
+        return await driver.run()
+
+    return await through_outages(outage, Records(session.store, session.resolved.prefix), drive)

@@ -79,7 +79,7 @@ def cut(
     return cut_blocks(
         source or open_data(data, files),
         store,
-        keys.data(resolved.prefix),
+        resolved.data_prefix,
         validation_fraction=data.validation_fraction,
         seed=spec.algorithm.seed,
         split=data.split,
@@ -100,7 +100,7 @@ def changed_files(resolved: ResolvedJob, store: Store) -> list[str]:
     There are none where nothing was cut, or the sources have no files. Raises DataError, StoreError.
     """
     data = resolved.job.spec.data
-    before = fingerprint.read(store, keys.data(resolved.prefix)) if names_files(data) else None
+    before = fingerprint.read(store, resolved.data_prefix) if names_files(data) else None
     if before is None:
         return []
     found = data_files(data, lambda url: _read_s3(url, store))
@@ -112,7 +112,7 @@ def _settle_files(resolved: ResolvedJob, store: Store, files: list[DataFile]) ->
 
     Raises InputsChanged if the job has a version already, because that stands on what was cut.
     """
-    prefix = keys.data(resolved.prefix)
+    prefix = resolved.data_prefix
     before = fingerprint.read(store, prefix)
     if before is not None:
         changed = fingerprint.differences(before, files)

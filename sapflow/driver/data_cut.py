@@ -9,7 +9,6 @@ from sapflow.data.manifest import manifest_key
 from sapflow.errors import JobFailed, ObjectMissing
 from sapflow.messages.replies import CutReply
 from sapflow.messages.requests import CutRequest
-from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Account, Records
 from sapflow.runtimes.sender import Sender
@@ -43,7 +42,7 @@ async def cut_by_worker(
     A failure is recorded in the store. Raises JobFailed, which says what is wrong with job or data, and StoreError.
     """
     job, prefix = resolved.job, resolved.prefix
-    key = manifest_key(keys.data(prefix))
+    key = manifest_key(resolved.data_prefix)
     spec_document = await asyncio.to_thread(write_spec, resolved, store)
     try:
         return CutData(await asyncio.to_thread(load_manifest, store, key), Account())

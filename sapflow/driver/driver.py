@@ -5,6 +5,7 @@ at once do no harm: a driver that finds a commit of another one continues from t
 """
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 from sapflow.data.blocks import Manifest, parse_manifest
@@ -17,6 +18,7 @@ from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.failures import first_of, outcome_of_another, record, stopped_by
 from sapflow.driver.keeper import Keeper
 from sapflow.driver.memory_search import MemorySearch
+from sapflow.driver.pause import Pause
 from sapflow.driver.plans import Environment, Planning
 from sapflow.driver.sweep import sweep_up
 from sapflow.driver.walk import Walk
@@ -48,7 +50,7 @@ _EXPORT_SECONDS = 120.0
 
 
 class Driver:
-    """Trains one job. `run` may be called once."""
+    """Trains one job. `run`, or `run_until`, may be called once."""
 
     def __init__(
         self,
@@ -63,13 +65,15 @@ class Driver:
         stopped: str | None = None,
         ends: float | None = None,
         workers: int | None = None,
+        pinned: Collection[int] = (),
     ) -> None:
         """`account` is what was used before the first version, to cut the data. `environment` has facts for planning.
 
         `workers`: a job that has begun with another number goes on with this one; None: with as many as it had.
         `placed`: how the job's functions are packed into cells, where that has been decided already. `stopped`: why
         the driver before this one has stopped, where it may not have told the store. `ends`: the time (`time.time()`)
-        at which a job with a deadline must have ended, whatever the sum of its drivers' times is.
+        at which a job with a deadline must have ended, whatever the sum of its drivers' times is. `pinned`: versions
+        that stay in the store, because other jobs have begun at them.
         Raises SpecError if the functions cannot be packed.
         """
         self._search, self._runtime = resolved.search, resolved.runtime
@@ -80,24 +84,33 @@ class Driver:
         self._manifest, self._store = manifest, store
         self._records = Records(store, self._prefix)
         self._stopped, self._ends = stopped, ends
-        self._workers = workers
+        self._workers, self._pinned = workers, pinned
         self._placed = placed or placement.of(self._job)
         self._garbage = None if self._placed is None else CellGarbage(self._placed.count)
 
     async def run(self) -> dict[str, Any]:
         """Train to the end; the outcome record. Raises JobFailed, StoreError, and SpecError if the job cannot go on
         with another number of workers."""
+        outcome = await self.run_until(None)
+        assert not isinstance(outcome, Pause)
+        return outcome
+
+    async def run_until(self, version: int | None) -> dict[str, Any] | Pause:
+        """Train until `version` is committed and evaluated, where the job pauses; None, or if it ends before: as `run`.
+
+        Another driver goes on from there.
+        """
         while True:
             try:
-                return await self._run()
+                return await self._run(version)
             except WorkersChanged:
                 # Another driver has changed the number of workers: this one goes on with that.
                 self._workers = None
 
-    async def _run(self) -> dict[str, Any]:
+    async def _run(self, until: int | None) -> dict[str, Any] | Pause:
         standing = await self._records.read(keys.result(self._prefix, "outcome.json"))
         if standing is not None:
-            await sweep_up(self._resolved, self._store)
+            await sweep_up(self._resolved, self._store, self._pinned)
             self._observer.finished(standing)
             return dict(standing)
         last = await self._records.last()
@@ -142,11 +155,16 @@ class Driver:
                 await self._inherit(algorithm, keeper, last)
                 await evaluations.recover(last)
                 keeper.collect()
-            walk = Walk(context, algorithm, keeper, evaluations, planning, self._memory_search(context))
+            search = self._memory_search(context)
+            walk = Walk(context, algorithm, keeper, evaluations, planning, search, until)
             chosen = await within(deadline.left, walk.to_the_end())
             await keeper.settle()
+            if walk.paused:
+                metrics = await within(deadline.left, evaluations.measure(walk.last))
+                return Pause(walk.version, metrics, context.caller.account)
             await keeper.record_checkpoint(chosen)
-            outcome = await result.write(context, evaluations, walk.last, chosen)
+            exports = not self._environment.of_search
+            outcome = await result.write(context, evaluations, walk.last, chosen, exports=exports)
             evaluations.release_all_but(chosen)
         except (SapflowError, ExceptionGroup) as error:
             failure = first_of(error)
@@ -166,7 +184,7 @@ class Driver:
             await deadline.stop()
             await evaluations.close()
             await keeper.settle()
-        await sweep_up(self._resolved, self._store)
+        await sweep_up(self._resolved, self._store, self._pinned)
         self._observer.finished(outcome)
         return outcome
 
@@ -190,7 +208,7 @@ class Driver:
 
     def _documents(self) -> tuple[Document, Document]:
         """Spec and manifest as functions are to find them. Raises AlteredObject, ObjectMissing, StoreError."""
-        key = manifest_key(keys.data(self._prefix))
+        key = manifest_key(self._resolved.data_prefix)
         written = bytes(self._store.read(key))
         if parse_manifest(written, key) != self._manifest:
             raise AlteredObject(
@@ -254,7 +272,7 @@ class Driver:
                 outputs=outputs,
                 frozen_output=keys.frozen(self._prefix, ident),
                 estimate=True if self._search is not None else None,
-                count_flops=None if planning.knows_flops else True,
+                count_flops=True if planning.wants_flops else None,
             ),
             InitializeReply,
         )
@@ -316,6 +334,9 @@ class Driver:
 
     async def _inherit(self, algorithm: AlgorithmDriver, keeper: Keeper, last: Commit) -> None:
         """Take over the objects that an earlier driver was yet to remove."""
+        for version in self._pinned:
+            if (commit := await self._records.commit(version)) is not None:
+                keeper.hold(commit, "forks", with_optimizer=True)
         for version in sorted({*last.kept, max(0, last.version - 1), last.version}):
             commit = await self._records.commit(version)
             if commit is not None:
@@ -341,6 +362,7 @@ class Driver:
         """
         if (
             self._runtime != "kubernetes"
+            or self._environment.of_search
             or walk is None
             or walk.version < 1
             or failure.reason not in _LEAVE_MODEL

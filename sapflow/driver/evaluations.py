@@ -158,6 +158,16 @@ class Evaluations:
             return {} if record is None else metrics_of(record)
         return self.metrics[version]
 
+    async def measure(self, commit: Commit) -> dict[str, float]:
+        """The metrics of a version that need not be due. One that is not is evaluated and recorded, yet not judged: it
+        has no say in which version is the result. None where there are no held-out samples."""
+        version = commit.version
+        if not self.possible or version == 0:
+            return {}
+        if version not in self.metrics and await self._record(version) is None:
+            await self._compute(commit)
+        return await self.metrics_of(version)
+
     async def settle(self) -> None:
         """Wait for those evaluations under way that may change the result."""
         try:

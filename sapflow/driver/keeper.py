@@ -91,7 +91,8 @@ class Keeper:
 
     def _discard(self, commit: Commit, *, standing: Commit) -> None:
         """Mark the objects of a version for removal, except for those that `standing` also uses."""
-        names = commit.objects(self._prefix)
+        # What a version of a fork stands on may be another job's.
+        names = [name for name in commit.objects(self._prefix) if name.startswith(self._prefix)]
         if commit.version in self._named and not self.is_checkpoint(commit.version):
             names.append(keys.checkpoint(self._prefix, commit.version))
         self._unwanted.update(dict.fromkeys(names, commit.version))
@@ -117,7 +118,8 @@ class Keeper:
         self._checkpoints[commit.version] = commit.objects(self._prefix)
         await self.record_checkpoint(commit)
         for expired in [version for version in self._checkpoints if not self.is_checkpoint(version)]:
-            names = [*self._checkpoints.pop(expired), keys.checkpoint(self._prefix, expired)]
+            held = [name for name in self._checkpoints.pop(expired) if name.startswith(self._prefix)]
+            names = [*held, keys.checkpoint(self._prefix, expired)]
             self._unwanted.update(dict.fromkeys(names, expired))
         for name in commit.objects(self._prefix):
             self._unwanted.pop(name, None)

@@ -1,12 +1,18 @@
 """How long a job waits for a store that does not give what its next commit needs, and what tells that it lost a job."""
 
+import asyncio
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
-from sapflow.errors import CorruptObject, ObjectMissing, SapflowError
+from sapflow.errors import CorruptObject, JobFailed, ObjectMissing, SapflowError, StoreError
 from sapflow.objects import keys
 from sapflow.records.commits import Commit, Records
 from sapflow.steps.observer import Observer
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LOST_OBJECTS = {ObjectMissing.reason: 30.0, CorruptObject.reason: 30.0}
 """Patience with a store that seems to have lost objects, as may happen while it starts."""
@@ -56,3 +62,30 @@ class Outage(Observer):
             return None
         pause, self._pause = self._pause, min(LONGEST_PAUSE, 2 * self._pause)
         return pause
+
+
+async def through_outages(
+    outage: Outage,
+    records: Records,
+    drive: Callable[[str | None], Awaitable[T]],
+    *,
+    stopped: str | None = None,
+) -> T:
+    """What `drive` returns, which lets one driver work; another one follows while the store seems to have lost objects
+    and may yet find them. Each is told why the one before has `stopped`, None where nothing is known.
+
+    Raises what the last one has raised.
+    """
+    while True:
+        try:
+            await outage.check(records)
+            return await drive(stopped)
+        except (JobFailed, StoreError) as error:
+            pause = outage.pause_after(error)
+            if pause is None:
+                raise
+            log.warning(
+                "the job goes on in %.0f s, in case the store finds what it has lost: %s", pause, error
+            )
+            stopped = error.reason
+            await asyncio.sleep(pause)

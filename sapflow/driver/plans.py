@@ -42,6 +42,10 @@ class Environment:
     """Operations of the model's forward pass for one sample; None if unknown, and then nothing is forecast."""
     request_bytes: int = REQUEST
     """Bytes of contributions that one request may carry, at most."""
+    of_search: bool = False
+    """Whether the job is a trial of a search. It keeps its first plan, because its bits must follow from its parameters
+    and not from measured seconds; where the plan is given, it needs no forecast; and it exports no model, because the
+    search exports one."""
 
 
 class Planning:
@@ -52,7 +56,7 @@ class Planning:
         self._job = context.job
         self._seen: deque[tuple[Commit, Commit]] = deque(maxlen=WINDOW)
         self._steps = 0
-        self._settled = not context.job.planned
+        self._settled = environment.of_search or not context.job.planned
 
     @property
     def runtime(self) -> Runtime:
@@ -60,13 +64,14 @@ class Planning:
         return self._environment.runtime
 
     @property
-    def knows_flops(self) -> bool:
-        """Whether the model's arithmetic is known, without which nothing is forecast."""
-        return self._environment.forward_flops is not None
+    def wants_flops(self) -> bool:
+        """Whether the model's arithmetic is still to be counted, without which nothing is forecast."""
+        unknown = self._environment.forward_flops is None
+        return unknown and (self._job.planned or not self._environment.of_search)
 
     def learn_flops(self, forward_flops: int | None) -> None:
         """Take in the arithmetic of a forward pass that version 0 came with, unless it is known."""
-        if not self.knows_flops:
+        if self.wants_flops:
             self._environment = replace(self._environment, forward_flops=forward_flops)
 
     def size(self, sizes: Sizes, slots: Sequence[str]) -> Size:

@@ -22,20 +22,20 @@ LINES = 10_000
 _AT_ONCE = 16
 
 
-async def write(context: Context, evaluations: Evaluations, last: Commit, chosen: Commit) -> dict[str, Any]:
-    """Export the chosen version of a job whose last commit is `last`, and record the outcome; what now stands."""
-    uid, records = context.uid, context.records
+async def write(
+    context: Context, evaluations: Evaluations, last: Commit, chosen: Commit, *, exports: bool = True
+) -> dict[str, Any]:
+    """Record the outcome of a job whose last commit is `last`, its model exported before that unless it `exports` none;
+    what now stands."""
+    records = context.records
     first = await records.commit(0)
     if first is None:
-        raise CorruptObject(f"commit 0 of job {uid} is missing")
-    output = keys.result(context.prefix, "model.safetensors")
-    request = export_request(uid, context.job, context.manifest, first, chosen, output)
-    reply = await context.caller.call("merger", request, ExportReply)
+        raise CorruptObject(f"commit 0 of job {context.uid} is missing")
+    model = await _export(context, first, chosen) if exports else {}
     await _write_metrics(context, evaluations, chosen)
     outcome = {
         "version": chosen.version,
-        "uri": f"{context.store.url.partition('?')[0].rstrip('/')}/{output}",
-        "sha256": reply.sha256,
+        **model,
         "loss": chosen.measured.loss,
         **held_out(await evaluations.metrics_of(chosen.version)),
         "skippedSteps": last.skips,
@@ -50,6 +50,14 @@ async def write(context: Context, evaluations: Evaluations, last: Commit, chosen
     if not await records.write(key, outcome, durable=True):
         outcome = await records.read(key) or outcome
     return outcome
+
+
+async def _export(context: Context, first: Commit, chosen: Commit) -> dict[str, str]:
+    """Write the model of the chosen version; where it is, and its SHA-256."""
+    output = keys.result(context.prefix, "model.safetensors")
+    request = export_request(context.uid, context.job, context.manifest, first, chosen, output)
+    reply = await context.caller.call("merger", request, ExportReply)
+    return {"uri": f"{context.store.url.partition('?')[0].rstrip('/')}/{output}", "sha256": reply.sha256}
 
 
 def forecast_against(first: Commit, chosen: Commit) -> dict[str, float] | None:

@@ -7,7 +7,7 @@ are found by listing, once the outcome exists and nobody needs anything else.
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 from sapflow.errors import SapflowError
@@ -32,20 +32,20 @@ def checkpoint_versions(spec: CheckpointSpec, newest: int) -> list[int]:
     return [version for version in range(last - (spec.keep - 1) * every, last + 1, every) if version >= 1]
 
 
-async def sweep_up(resolved: ResolvedJob, store: Store) -> None:
-    """Remove what a finished job does not need; does nothing for any other job.
+async def sweep_up(resolved: ResolvedJob, store: Store, pinned: Collection[int] = ()) -> None:
+    """Remove what a finished job does not need, its `pinned` versions apart; does nothing for any other job.
 
     It never fails: what it cannot remove goes with the job. Two sweeps at once do no harm.
     """
     try:
-        kept = await _kept(resolved, Records(store, resolved.prefix))
+        kept = await _kept(resolved, Records(store, resolved.prefix), pinned)
         if kept is not None:
             await asyncio.to_thread(_remove_all_but, kept, resolved.prefix, store)
     except SapflowError as error:
         log.warning("not all objects that the job no longer needs could be removed: %s", error)
 
 
-async def _kept(resolved: ResolvedJob, records: Records) -> set[str] | None:
+async def _kept(resolved: ResolvedJob, records: Records, pinned: Collection[int]) -> set[str] | None:
     """The keys of the objects that stay, None if the job is not finished."""
     prefix = resolved.prefix
     outcome, last = await records.read(keys.result(prefix, "outcome.json")), await records.last()
@@ -53,7 +53,7 @@ async def _kept(resolved: ResolvedJob, records: Records) -> set[str] | None:
         return None
     recorded = {*checkpoint_versions(resolved.job.spec.checkpoint, last.version), int(outcome["version"])}
     kept = {keys.checkpoint(prefix, version) for version in recorded}
-    for version in recorded | {last.version}:
+    for version in recorded | {last.version, *pinned}:
         commit = await records.commit(version)
         kept.update(() if commit is None else commit.objects(prefix))
     return kept

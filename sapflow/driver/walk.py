@@ -33,7 +33,10 @@ class Walk:
         evaluations: Evaluations,
         planning: Planning,
         memory_search: MemorySearch | None,
+        until: int | None = None,
     ) -> None:
+        """`until`: the version at which the job pauses, if it does not end before; None: it goes on to its end."""
+        self._until = until
         self._context, self._keeper, self._evaluations = context, keeper, evaluations
         self._algorithm, self._planning, self._memory_search = algorithm, planning, memory_search
         self._commit = algorithm.commit
@@ -42,10 +45,10 @@ class Walk:
         self._plateau = Plateau(context, evaluations)
 
     async def to_the_end(self) -> Commit:
-        """Train to the end, and return the version that is the result."""
+        """Train to the end, or to where the job pauses, and return the version that is the result, or would be."""
         self._settle(self._commit, await self._plan())
         try:
-            while not self._algorithm.finished:
+            while not self._algorithm.finished and not self._is_reached(self.version):
                 self._algorithm.plateau = await self._plateau.before_step_after(self._commit)
                 self._evaluations.check()
                 if self._evaluations.decided:
@@ -55,10 +58,19 @@ class Walk:
         finally:
             self._keeper.remove(await self._algorithm.abandon_next(), self.version)
             await self._algorithm.close()
-        if self._evaluations.due(self._commit.version, final=True):
+        if self._evaluations.due(self.version, final=not self.paused):
             self._evaluations.start(self._commit)
         await self._evaluations.settle()
         return self._evaluations.chosen(self._commit)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the job stands where it was to pause, with steps left that may change its result."""
+        left = not self._algorithm.finished and not self._evaluations.decided
+        return left and self._is_reached(self.version)
+
+    def _is_reached(self, version: int) -> bool:
+        return self._until is not None and version >= self._until
 
     async def _plan(self) -> Plan:
         name = self._commit.plan
@@ -104,7 +116,8 @@ class Walk:
             changes["plateau"] = self._plateau.after(algorithm.plateau, old, new)
         new = new.model_copy(update=changes)
         writing = asyncio.create_task(records.settle(new))
-        if new.plan == old.plan and self._memory_search is None and not self._budget_spent:
+        goes_on = not self._budget_spent and not self._is_reached(new.version)
+        if new.plan == old.plan and self._memory_search is None and goes_on:
             algorithm.begin_next(new, await self._plan())
         self._commit, ours = await writing
         left = Leftovers()

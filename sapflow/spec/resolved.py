@@ -42,6 +42,13 @@ class ResolvedJob:
     runtime: Runtime = "local"
     search: SearchSettings | None = None
     """The settings of the search that `memory.optimize` asks for, with current bounds. The spec has the first sizes."""
+    shared_data: str | None = None
+    """The prefix of data that other jobs use, too; None: the job has its own below its prefix."""
+
+    @property
+    def data_prefix(self) -> str:
+        """The prefix of the blocks and the manifest of the job's data."""
+        return keys.data(self.prefix) if self.shared_data is None else self.shared_data
 
     @property
     def uid(self) -> str:

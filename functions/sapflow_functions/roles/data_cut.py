@@ -51,7 +51,7 @@ def cut_for_job(store: Store, request: CutRequest, timing: Timing) -> CutReply:
         flops = forward_flops(job, manifest)
     return CutReply(
         done=True,
-        manifest=manifest_key(keys.data(found.prefix)),
+        manifest=manifest_key(found.data_prefix),
         train=manifest.train_samples,
         validation=manifest.validation_samples,
         forward_flops=flops,
