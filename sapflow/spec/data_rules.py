@@ -8,7 +8,7 @@ from sapflow.spec.rule import Rule
 from sapflow.spec.sources import JOBS_SOURCE, S3_SOURCE
 
 if TYPE_CHECKING:
-    from sapflow.spec.training_job import Runtime
+    from sapflow.spec.training_job import Runtime, Spec
 
 _MADE = r"^(sklearn|synthetic|generated):"
 _DEFAULT = DataSpec.model_fields["validation_fraction"].default
@@ -43,7 +43,7 @@ def option_problems(data: DataSpec, runtime: "Runtime | None") -> list[tuple[str
     return found
 
 
-DATA_RULES: tuple[Rule, ...] = (
+DATA_RULES: tuple[Rule["Spec"], ...] = (
     Rule(
         "data.validation",
         _WITHOUT,

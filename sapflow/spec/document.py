@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sapflow.errors import SpecError
 from sapflow.spec import rules, yaml_text
 from sapflow.spec.problems import explain, lenient
-from sapflow.spec.training_job import CLUSTER_ONLY, Runtime, TrainingJob
+from sapflow.spec.training_job import CLUSTER_ONLY, KIND, Runtime, TrainingJob
 
 
 def load(text: str, runtime: Runtime | None = "local") -> TrainingJob:
@@ -16,7 +16,7 @@ def load(text: str, runtime: Runtime | None = "local") -> TrainingJob:
     return parse(one_document(text), runtime)
 
 
-def one_document(text: str) -> object:
+def one_document(text: str, kind: str = KIND) -> object:
     """The only document of a YAML (or JSON) text, as it was written. Raises SpecError."""
     try:
         documents = yaml_text.documents(text)
@@ -24,7 +24,7 @@ def one_document(text: str) -> object:
         message = str(error).replace('in "<unicode string>", ', "")
         raise SpecError([("(document)", f"is not YAML: {message}")]) from error
     if len(documents) != 1:
-        raise SpecError([("(document)", f"must hold one TrainingJob, not {len(documents)} documents")])
+        raise SpecError([("(document)", f"must hold one {kind}, not {len(documents)} documents")])
     return documents[0]
 
 
@@ -41,7 +41,7 @@ def parse(document: object, runtime: Runtime | None = "local") -> TrainingJob:
         problems += [
             (path, f"has no effect here: {why}; leave it out")
             for path, why in CLUSTER_ONLY.items()
-            if (given := _lookup(document, path)) is not None and given is not False and given != "Retain"
+            if (given := lookup(document, path)) is not None and given is not False and given != "Retain"
         ]
     try:
         job = TrainingJob.model_validate(document)
@@ -56,7 +56,8 @@ def parse(document: object, runtime: Runtime | None = "local") -> TrainingJob:
     return job
 
 
-def _lookup(document: dict[str, Any], path: str) -> object:
+def lookup(document: dict[str, Any], path: str) -> object:
+    """What a decoded document has at a dotted path; None if it has nothing there."""
     value: object = document
     for name in path.split("."):
         if not isinstance(value, dict):

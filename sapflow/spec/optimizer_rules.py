@@ -23,7 +23,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _only_for(
     field: str, owners: tuple[str, ...], holder: str, given: "Callable[[Spec], object]", of: str
-) -> Rule:
+) -> Rule["Spec"]:
     """The rule for a field that only some values of `holder` allow."""
 
     def holds(spec: "Spec") -> bool:
@@ -37,7 +37,7 @@ def _name(spec: "Spec", holder: str) -> str:
     return spec.optimizer.name if holder == "optimizer" else spec.optimizer.schedule.name
 
 
-def _owned() -> Iterator[Rule]:
+def _owned() -> Iterator[Rule["Spec"]]:
     """The rules for fields that only some optimisers or schedules take."""
     for field in _OPTIMIZER_FIELDS:
         yield _only_for(
@@ -57,7 +57,7 @@ def _owned() -> Iterator[Rule]:
         )
 
 
-OPTIMIZER_RULES: tuple[Rule, ...] = (
+OPTIMIZER_RULES: tuple[Rule["Spec"], ...] = (
     *_owned(),
     Rule(
         f"{_SCHEDULE}.stepSize",

@@ -1,9 +1,13 @@
 """Rules for the fields of `spec.pods`."""
 
 import re
+from typing import TYPE_CHECKING
 
 from sapflow.spec.pods import EnvSpec, TolerationSpec
 from sapflow.spec.rule import Rule
+
+if TYPE_CHECKING:
+    from sapflow.spec.training_job import Spec
 
 _OURS = (
     r"^(.*[.])?(sapflow|knative)[.]dev/|^prometheus[.]io/|"
@@ -37,7 +41,7 @@ def _foreign(keys: dict[str, str] | None) -> bool:
 
 
 _HAS_ENV = "!has(self.pods) || !has(self.pods.env) || "
-POD_RULES: tuple[Rule, ...] = (
+POD_RULES: tuple[Rule["Spec"], ...] = (
     *(
         Rule(
             f"pods.{name}",

@@ -48,9 +48,9 @@ def lenient(document: Mapping[str, Any], model: type[BaseModel], path: str = "")
 
 
 def _misfits(value: object, annotation: object, path: str) -> Iterator[Problem]:
-    parts = list(_parts(annotation))
+    parts = list(bare_types(annotation))
     if isinstance(value, dict):
-        for each in _models(annotation):
+        for each in models_of(annotation):
             yield from lenient(value, each, path)
     elif isinstance(value, list):
         for inner in (argument for each in parts for argument in get_args(each)):
@@ -64,13 +64,13 @@ def _misfits(value: object, annotation: object, path: str) -> Iterator[Problem]:
             yield path, f"must be {word}, got {str(value).lower()}"
 
 
-def _parts(annotation: object) -> Iterator[object]:
+def bare_types(annotation: object) -> Iterator[object]:
     """The types of a field, without None and without bounds."""
     if get_origin(annotation) is Annotated:
-        yield from _parts(get_args(annotation)[0])
+        yield from bare_types(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, UnionType):
         for each in get_args(annotation):
-            yield from _parts(each)
+            yield from bare_types(each)
     elif annotation is not NoneType:
         yield annotation
 
@@ -82,12 +82,12 @@ def _meant(given: object, allowed: Iterable[str]) -> str:
     return f" (do you mean {by_lower[close[0]]}?)" if close else ""
 
 
-def _models(annotation: object) -> Iterator[type[BaseModel]]:
+def models_of(annotation: object) -> Iterator[type[BaseModel]]:
     """The models inside a type, such as an optional field or a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in getattr(annotation, "__args__", ()):
-        yield from _models(inner)
+        yield from models_of(inner)
 
 
 def _fields(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:
@@ -95,5 +95,5 @@ def _fields(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:
     for name in location:
         for field_name, field in model.model_fields.items():
             if (field.alias or field_name) == name:
-                model = next(_models(field.annotation), model)
+                model = next(models_of(field.annotation), model)
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -1,12 +1,14 @@
-"""Generates the reference of the spec from its models: `python -m sapflow.spec.reference [--check]`.
+"""Generates the references of the specs from their models: `python -m sapflow.spec.reference [--check]`.
 
-The output is docs/reference/spec.md; `--check` fails if that file is not up to date.
+The output is docs/reference/spec.md, and docs/reference/tuning.md of TuningJobs; `--check` fails if one is not up to
+date.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -19,8 +21,12 @@ from pydantic_core import PydanticUndefined
 from sapflow.spec.rule import Rule
 from sapflow.spec.rules import RULES
 from sapflow.spec.training_job import API_VERSION, CLUSTER_ONLY, KIND, Metadata, Spec
+from sapflow.spec.tuning_document import TUNING_CLUSTER_ONLY
+from sapflow.spec.tuning_job import TUNING_KIND, TuningSpec
+from sapflow.spec.tuning_rules import TUNING_RULES
 
 DEFAULT_PATH = Path("docs/reference/spec.md")
+TUNING_PATH = DEFAULT_PATH.with_name("tuning.md")
 
 _TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 _MAPPING = "mapping, see below"
@@ -44,44 +50,108 @@ _MORE_RULES = (
 )
 """Rules that are computed from the structure, or from data and model; `sapflow validate` checks them, too."""
 
+_MORE_TUNING_RULES = (
+    "`spec.template` must be a TrainingJob by itself, and with each parameter at its bounds or choices.",
+    "`spec.parameters`: each path is a field of a TrainingJob; within `args` and lists, one that the template has.",
+    "`spec.parameters`: none lies within another; a `when` names an earlier one, and values that it may have.",
+    "`spec.maxTrials` is at least the size of a Grid, and the number of `initial` sets.",
+    "`spec.maxWorkers` is at least the workers of the widest trial.",
+    "`spec.prune.first` is below the trials' length.",
+    "`spec.objective.goal` is a value that the metric can have.",
+    "`spec.initial` has values that the parameters may have; a Grid needs none.",
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """The reference of one kind."""
+
+    kind: str
+    path: Path
+    made_from: str
+    what: str
+    free: str
+    """Where unknown fields are not refused, and why."""
+    spec: type[BaseModel]
+    rules: Sequence[Rule[Any]]
+    more_rules: Sequence[str]
+    cluster_only: Mapping[str, str]
+
+    def render(self) -> str:
+        """The page in Markdown."""
+        lines = [
+            f"# {self.kind} reference",
+            "",
+            f"Written by `python -m sapflow.spec.reference` from `sapflow/spec/{self.made_from}`: change it there.",
+            "",
+            f"{self.what} is one YAML document with `apiVersion: {API_VERSION}`, `kind: {self.kind}`, `metadata` and "
+            "`spec`.",
+            f"Unknown fields are refused, save in {self.free}.",
+            "",
+        ]
+        for path, model in _sections(self.spec):
+            lines += _section(path, model)
+        lines += ["## Rules across fields", ""]
+        lines += [_rule(rule) for rule in self.rules]
+        lines += [f"- {text}" for text in self.more_rules]
+        lines += [
+            "",
+            "## For clusters only",
+            "",
+            "A local run refuses these, because no field is ignored.",
+            "",
+        ]
+        lines += [f"- `{path}`: {why}" for path, why in self.cluster_only.items()]
+        lines.append("")
+        return "\n".join(lines)
+
+
+PAGES = (
+    Page(
+        KIND,
+        DEFAULT_PATH,
+        "training_job.py",
+        "A job",
+        "`args` and `options`, which belong to models and sources",
+        Spec,
+        RULES,
+        _MORE_RULES,
+        CLUSTER_ONLY,
+    ),
+    Page(
+        TUNING_KIND,
+        TUNING_PATH,
+        "tuning_job.py",
+        "A search",
+        "`args` and `options`, which belong to models, sources and samplers",
+        TuningSpec,
+        TUNING_RULES,
+        _MORE_TUNING_RULES,
+        TUNING_CLUSTER_ONLY,
+    ),
+)
+
 
 def render() -> str:
-    """The page in Markdown."""
-    lines = [
-        f"# {KIND} reference",
-        "",
-        "Written by `python -m sapflow.spec.reference` from `sapflow/spec/training_job.py`: change it there.",
-        "",
-        f"A job is one YAML document with `apiVersion: {API_VERSION}`, `kind: {KIND}`, `metadata` and `spec`.",
-        "Unknown fields are refused, save in `args` and `options`, which belong to models and sources.",
-        "",
-    ]
-    for path, model in _sections():
-        lines += _section(path, model)
-    lines += ["## Rules across fields", ""]
-    lines += [_rule(rule) for rule in RULES]
-    lines += [f"- {text}" for text in _MORE_RULES]
-    lines += ["", "## For clusters only", "", "A local run refuses these, because no field is ignored.", ""]
-    lines += [f"- `{path}`: {why}" for path, why in CLUSTER_ONLY.items()]
-    lines.append("")
-    return "\n".join(lines)
+    """The page of TrainingJobs in Markdown."""
+    return PAGES[0].render()
 
 
-def _rule(rule: Rule) -> str:
+def _rule(rule: Rule[Any]) -> str:
     where = " (in a cluster)" if rule.runtime == "kubernetes" else ""
     return f"- `spec.{rule.field}` {rule.message}{where}."
 
 
-def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
+def _sections(spec: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     yield "metadata", Metadata
-    yield from _below("spec", Spec)
+    yield from _below("spec", spec)
 
 
 def _below(path: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     yield path, model
     for name, field in model.model_fields.items():
         inner = _model(field)
-        if inner is not None:
+        if inner is not None and inner is not Spec:  # a template's spec has a page of its own
             yield from _below(f"{path}.{field.alias or name}", inner)
 
 
@@ -123,6 +193,8 @@ def _words(kind: Any) -> str:
         return "list of mappings, see below" if inner == _MAPPING else f"list of {inner}s"
     if get_origin(kind) is dict:
         return "mapping"
+    if kind is Any:
+        return "value"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return _MAPPING
     return _TYPES[kind]
@@ -198,20 +270,24 @@ def _anchor(path: str, name: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sapflow.spec.reference",
-        description="Write the reference of the spec from its models.",
+        description="Write the references of the specs from their models.",
     )
-    parser.add_argument("path", nargs="?", type=Path, default=DEFAULT_PATH, help="default: %(default)s")
+    parser.add_argument(
+        "path", nargs="?", type=Path, help="where TrainingJobs' goes; default: docs/reference"
+    )
     parser.add_argument("--check", action="store_true", help="only fail where the file is out of date")
     given = parser.parse_args(arguments)
-    page = render()
-    if not given.check:
-        given.path.parent.mkdir(parents=True, exist_ok=True)
-        given.path.write_text(page, encoding="utf-8")
-        return 0
-    if given.path.is_file() and given.path.read_text(encoding="utf-8") == page:
-        return 0
-    print(f"{given.path} is out of date: run python -m sapflow.spec.reference", file=sys.stderr)
-    return 1
+    pages = {page.path: page for page in PAGES} if given.path is None else {given.path: PAGES[0]}
+    stale = 0
+    for path, page in pages.items():
+        text = page.render()
+        if not given.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            print(f"{path} is out of date: run python -m sapflow.spec.reference", file=sys.stderr)
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__":

@@ -1,19 +1,18 @@
-"""A rule between fields of the spec."""
+"""A rule between fields of a spec."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Generic, Literal, TypeVar
 
-if TYPE_CHECKING:
-    from sapflow.spec.training_job import Spec
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Generic[S]):
     """A rule about `field` of `spec`. `holds` and `cel` are equivalent; in `cel` the spec is `self`."""
 
     field: str
     message: str
-    holds: "Callable[[Spec], bool]"
+    holds: Callable[[S], bool]
     cel: str
     runtime: Literal["both", "kubernetes"] = "both"

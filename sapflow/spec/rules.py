@@ -16,7 +16,7 @@ from sapflow.spec.rule import Rule
 from sapflow.spec.sources import CLUSTER_SOURCE, JOBS_SOURCE, S3_SOURCE
 
 if TYPE_CHECKING:
-    from sapflow.spec.training_job import Runtime, TrainingJob
+    from sapflow.spec.training_job import Runtime, Spec, TrainingJob
 
 MIN_MEMORY = "64Mi"
 CLUSTER_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
@@ -46,7 +46,7 @@ def _at_least(quantity: str, least: str = MIN_MEMORY) -> bool:
     return memory.parse_quantity(quantity) >= memory.parse_quantity(least)
 
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule["Spec"], ...] = (
     Rule(
         "prices.node",
         "goes with platform Node, and Node needs it: usdPerHour, cpu and memory of a node",

@@ -10,8 +10,18 @@ from sapflow.spec.training_job import CLUSTER_ONLY
 PAGE = Path(__file__).resolve().parents[3] / reference.DEFAULT_PATH
 
 
-def test_the_page_in_the_repository_is_up_to_date() -> None:
-    assert reference.main([str(PAGE), "--check"]) == 0
+def test_the_pages_in_the_repository_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PAGE.parents[2])
+    assert reference.main(["--check"]) == 0
+    assert {page.kind for page in reference.PAGES} == {"TrainingJob", "TuningJob"}
+
+
+def test_a_search_has_a_page_of_its_own_and_leaves_its_template_to_the_other() -> None:
+    page = reference.PAGES[1].render()
+    assert "| `path` | text," in page
+    assert "The spec of a TrainingJob: [spec.md](spec.md)." in page
+    assert "## spec.template.spec.model" not in page
+    assert "- `spec.maxWorkers` must be at least template.spec.workers" in page
 
 
 def test_a_page_that_differs_is_told_so_and_written_anew(
