@@ -1,0 +1,187 @@
+"""Trains the trials of a search: each is a job below the search's prefix, and all share its functions and its data.
+
+A trial is a `Driver` for as long as it advances, and nothing but objects in the store while it is paused. Whatever a
+driver does is done once, however often it is asked for: so an action that has no answer yet may be carried out again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from sapflow.data import cut
+from sapflow.data.manifest import Manifest
+from sapflow.driver.driver import Driver
+from sapflow.driver.outage import LOST_OBJECTS, Outage, through_outages
+from sapflow.driver.pause import PAUSED, Pause
+from sapflow.driver.plans import Environment
+from sapflow.errors import DataError, JobFailed, OutOfMemory, SapflowError, SpecError
+from sapflow.objects import keys
+from sapflow.objects.stores.protocol import Store
+from sapflow.planning.extent import Extent
+from sapflow.records.commits import Account, Records
+from sapflow.records.evaluations import of_held_out
+from sapflow.runtimes.sender import Sender
+from sapflow.spec.resolved import ResolvedJob
+from sapflow.spec.training_job import Runtime, TrainingJob
+from sapflow.steps.observer import Observer, Observers
+from sapflow.tuning.actions import Advance, Failed, Finished, Parameters, Report, Stopped
+from sapflow.tuning.lengths import Lengths
+from sapflow.tuning.shared_data import same_data
+
+_NOT_THE_TRIALS = frozenset(
+    (
+        "AlteredObject", "Busy", "CellLost", "Closed", "CorruptObject", "InputsChanged", "InvalidReply",
+        "NotConfigured", "ObjectMissing", "OtherNumerics", "ShuttingDown", "StartFailed", "StoreFailed",
+        "StoreUnavailable", "StoreUnsafe", "Unavailable",
+    )
+)  # fmt: skip
+"""Reasons of failures that are no fault of a trial's parameters: they end the run of the search, which goes on where it
+is run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What all trials of a search share."""
+
+    prefix: str
+    """The common beginning of the search's keys."""
+    template: TrainingJob
+    manifest: Manifest
+    """Of the template's data, below the search's prefix."""
+    store: Store
+    sender: Sender
+    environment: Environment = field(default_factory=Environment)
+    grow: Callable[[], Awaitable[bool]] | None = None
+    """Gives the functions more memory after one was killed for it; whether they got more. None: they cannot."""
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.environment.runtime
+
+
+class Trials:
+    """Carries out what a search decides about its trials, any number of them at once."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        job_of: Callable[[Parameters], TrainingJob],
+        *,
+        pinned: Callable[[int], Collection[int]] = lambda trial: (),
+        observer_of: Callable[[int, TrainingJob], Observer] = lambda trial, job: Observer(),
+    ) -> None:
+        """`job_of` makes a trial's job from its parameters; it raises SpecError if they fit no job. `pinned` has the
+        versions of a trial that others have begun at. `observer_of` is asked for at each `advance`."""
+        self._pool, self.job_of = pool, job_of
+        self._pinned, self._observer_of = pinned, observer_of
+        self._paused: set[int] = set()
+        self._grown = asyncio.Lock()
+        self._growths = 0
+
+    def resolved(self, trial: int, job: TrainingJob) -> ResolvedJob:
+        """A trial as driver and functions read it."""
+        pool = self._pool
+        prefix = keys.trial(pool.prefix, trial)
+        shared = keys.data(pool.prefix) if same_data(job, pool.template) else None
+        return ResolvedJob(job, prefix, pool.runtime, shared_data=shared)
+
+    async def advance(self, action: Advance) -> Report | Finished | Failed:
+        """Train a trial as far as it is asked for, from its beginning or from where it stands.
+
+        Raises StoreError, and JobFailed where something else than the trial has failed.
+        """
+        grown = self._growths
+        while True:
+            try:
+                return await self._advance(action)
+            except (SpecError, DataError) as error:
+                return Failed(action.trial, error.reason, str(error))
+            except JobFailed as error:
+                if error.reason in _NOT_THE_TRIALS:
+                    raise
+                if error.reason == OutOfMemory.reason and await self._may_try_again(grown):
+                    grown = self._growths
+                    continue
+                return await self._failed(action.trial, error)
+
+    async def _advance(self, action: Advance) -> Report | Finished:
+        job = self.job_of(action.parameters)
+        resolved = self.resolved(action.trial, job)
+        manifest = await self.manifest(resolved)
+        cut.check_data(job, manifest)
+        lengths = Lengths.of(job, Extent.of(job, manifest.train_samples))
+        ended = await self._drive(action.trial, resolved, manifest, lengths.version(action.to))
+        if isinstance(ended, Pause):
+            self._paused.add(action.trial)
+            account = ended.account
+            return Report(
+                action.trial, action.to, ended.version, dict(ended.metrics), account.seconds, account.cost_usd
+            )
+        last = await Records(self._pool.store, resolved.prefix).last()
+        return Finished(
+            action.trial,
+            of_held_out(ended),
+            0 if last is None else lengths.units(last),
+            int(ended["version"]),
+            float(ended["account"]["seconds"]),
+            float(ended["account"]["costUSD"]),
+        )
+
+    async def stopped(self, trial: int) -> Stopped:
+        """What a trial that is not at work has used when it is ended for good."""
+        account = await self._account(trial)
+        return Stopped(trial, account.seconds, account.cost_usd)
+
+    async def _drive(
+        self, trial: int, resolved: ResolvedJob, manifest: Manifest, until: int | None
+    ) -> dict[str, Any] | Pause:
+        """One driver after the other, while the store may yet find what it has lost."""
+        pool, outage = self._pool, Outage(LOST_OBJECTS, asyncio.get_running_loop().time)
+        observer = Observers(outage, self._observer_of(trial, resolved.job))
+
+        async def drive(stopped: str | None) -> dict[str, Any] | Pause:
+            driver = Driver(
+                resolved,
+                manifest,
+                pool.store,
+                pool.sender,
+                observer,
+                environment=pool.environment,
+                stopped=stopped,
+                pinned=self._pinned(trial),
+            )
+            return await driver.run_until(until)
+
+        before = PAUSED if trial in self._paused else None
+        self._paused.discard(trial)
+        return await through_outages(outage, Records(pool.store, resolved.prefix), drive, stopped=before)
+
+    async def manifest(self, resolved: ResolvedJob) -> Manifest:
+        """The manifest of a trial's data, which is cut for the trial where the search's is another."""
+        if resolved.shared_data is not None:
+            return self._pool.manifest
+        await asyncio.to_thread(cut.write_spec, resolved, self._pool.store)
+        return await asyncio.to_thread(cut.cut, resolved, self._pool.store)
+
+    async def _may_try_again(self, growths: int) -> bool:
+        """Whether the functions have more memory than when a trial was killed for it, or get more now.
+
+        Of trials that are killed at the same time only the first lets the pool grow, and it grows once.
+        """
+        async with self._grown:
+            if self._growths > growths:
+                return True
+            if self._growths or self._pool.grow is None or not await self._pool.grow():
+                return False
+            self._growths += 1
+            return True
+
+    async def _failed(self, trial: int, error: SapflowError) -> Failed:
+        account = await self._account(trial)
+        return Failed(trial, error.reason, str(error), account.seconds, account.cost_usd)
+
+    async def _account(self, trial: int) -> Account:
+        """What a trial has used, as far as its commits say it."""
+        last = await Records(self._pool.store, keys.trial(self._pool.prefix, trial)).last()
+        return Account() if last is None else last.account
