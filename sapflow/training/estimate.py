@@ -1,11 +1,9 @@
 """Checks a job's model against the data and estimates its memory, before anything starts.
 
-`python -m sapflow.training.estimate` does it in a separate process, for drivers that should not load torch.
+`examine_apart` and `measure_apart` do it in a separate process, for drivers that should not load torch.
 """
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +27,7 @@ from sapflow.quantities.memory import (
 )
 from sapflow.spec.document import parse
 from sapflow.spec.training_job import Runtime, TrainingJob
+from sapflow.training import apart
 
 if TYPE_CHECKING:
     from sapflow.models import ModelFacts
@@ -162,29 +161,30 @@ def _ask(
     question: str, job: TrainingJob, manifest: Manifest, environ: Mapping[str, str], runtime: Runtime
 ) -> dict[str, int]:
     given = {"ask": question, "job": job.to_json(), "manifest": manifest.to_json(), "runtime": runtime}
-    process = subprocess.run(
-        [sys.executable, "-m", "sapflow.training.estimate"],
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        env=dict(environ),
-        check=False,
-    )
+    ended = apart.ask(__name__, json.dumps(given), environ)
     try:
-        answer = json.loads(_last_line(process.stdout))
-        problems = [(str(field), str(message)) for field, message in answer["problems"]]
+        found = json.loads(_last_line(ended.output))
+        problems = [(str(field), str(message)) for field, message in found["problems"]]
     except (ValueError, TypeError, KeyError):
-        last = " ".join(process.stderr.strip().splitlines()[-1:])
-        text = f"ended the process that built it (exit code {process.returncode}): {last}"
+        last = " ".join(ended.errors.strip().splitlines()[-1:])
+        text = f"ended the process that built it (exit code {ended.code}): {last}"
         raise SpecError([("spec.model", text)]) from None
     if problems:
         raise SpecError(problems)
-    size: dict[str, int] = answer["size"]
+    size: dict[str, int] = found["size"]
     return size
 
 
 def _last_line(text: str) -> str:
     return text.rstrip("\n").rpartition("\n")[2]
+
+
+def answer(question: str) -> str:
+    """The answer to a question of `_ask`, in the process apart.
+
+    It begins a line: what a model prints while it is built comes before it.
+    """
+    return "\n" + json.dumps(_answer(json.loads(question)))
 
 
 def _answer(given: dict[str, Any]) -> dict[str, Any]:
@@ -278,9 +278,3 @@ def _micro_batches(job: TrainingJob, samples: int) -> set[int]:
     batches |= {share % data.batch_size for share in shares}
     sizes = {micro for batch in batches if batch >= micro} | {batch % micro for batch in batches}
     return sizes - {0}
-
-
-if __name__ == "__main__":
-    found = json.dumps(_answer(json.load(sys.stdin)))
-    # The answer is the last line; what a model prints while it is built comes before it.
-    print(f"\n{found}")
