@@ -38,7 +38,7 @@ cluster-run: ## Train the digits sample in a cluster, from nothing: kind or mini
 	tools/cluster-run
 
 test: $(TESTABLE) ## Run the unit and integration tests
-	$(ONE_THREAD) $(BIN)/python -m pytest tests/unit tests/integration -n $(TEST_PROCESSES) --dist worksteal
+	$(ONE_THREAD) $(BIN)/python -m pytest tests/unit tests/integration -n $(TEST_PROCESSES) --dist worksteal --durations 20 --durations-min 4
 
 check: $(TESTABLE) ## Lint, formatting, types, import layers, chart
 	$(BIN)/ruff check .
