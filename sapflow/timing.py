@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sapflow.cpu_capability import cpu_capability
 from sapflow.errors import InvocationError
 
 MARGIN = 1.5
@@ -69,8 +70,13 @@ class Timing:
         return self.deadline - now > MARGIN * self._longest_unit
 
     def report(self) -> dict[str, Any]:
-        """The part of an answer with time, bytes and memory."""
-        return {"seconds": self.seconds, "bytes": self.bytes, "peakMemoryBytes": peak_memory()}
+        """The part of an answer with time, bytes, memory and CPU."""
+        return {
+            "seconds": self.seconds,
+            "bytes": self.bytes,
+            "peakMemoryBytes": peak_memory(),
+            "cpu": cpu_capability(),
+        }
 
 
 def peak_memory() -> int:

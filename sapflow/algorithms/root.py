@@ -9,6 +9,8 @@ counts a step only if every shard's was made.
 """
 
 import base64
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +26,9 @@ from sapflow.messages.requests import RootRequest, Update
 from sapflow.messages.vectors import Part
 from sapflow.objects import contribution
 from sapflow.objects.safetensor import aligned
+from sapflow.objects.stores.digested import create_digested
 from sapflow.objects.stores.protocol import Store
-from sapflow.objects.stores.together import Content, create_all
+from sapflow.objects.stores.together import Content
 from sapflow.objects.sums import Sums
 from sapflow.timing import Timing
 
@@ -79,7 +82,8 @@ def root(store: Store, channels: Channels, request: RootRequest, warm: Warm, tim
         total, metadata = warm.take_total(channels, ref)
         sums = Sums.from_metadata(metadata, ref.key)
         norms = np.frombuffer(base64.b64decode(request.norms or ""), "<f8")
-        return _answer(timing, sums, norms, _apply(store, request, warm, timing, total, sums, norms))
+        written = _apply(store, request, warm, timing, total, sums, norms)
+        return _answer(timing, sums, norms, written is not None, written)
 
     total = warm.workspace.buffer("sum", request.stop - request.start)
     summed = sum_children(
@@ -102,7 +106,8 @@ def root(store: Store, channels: Channels, request: RootRequest, warm: Warm, tim
     with timing.phase("merge"):
         norms = _norms(request, total)
     if request.phase == "step":
-        return _answer(timing, summed, norms, _apply(store, request, warm, timing, total, summed, norms))
+        written = _apply(store, request, warm, timing, total, summed, norms)
+        return _answer(timing, summed, norms, written is not None, written)
 
     metadata = summed.to_metadata()
     ref = _total(request)
@@ -129,9 +134,12 @@ def _finite(sums: Sums, norms: np.ndarray) -> bool:
     return optimizers.finite(norms) and bool(np.isfinite(list(sums.losses.values())).all())
 
 
-def _answer(timing: Timing, sums: Sums, norms: np.ndarray, finite: bool) -> RootReply:
+def _answer(
+    timing: Timing, sums: Sums, norms: np.ndarray, finite: bool, written: "_Written | None" = None
+) -> RootReply:
     squared = float(np.sum(norms)) if finite else 0.0
     return RootReply(
+        **({} if written is None else written.reply()),
         done=True,
         finite=finite,
         samples=sums.weight,
@@ -157,16 +165,14 @@ def _apply(
     total: np.ndarray,
     sums: Sums,
     norms: np.ndarray,
-) -> bool:
-    """Update this range and write it. Returns False and writes nothing if sums or updated values are not finite."""
+) -> "_Written | None":
+    """Update this range and write it. None, and nothing is written, if sums or updated values are not finite."""
     if not _finite(sums, norms):
-        return False
+        return None
     state = _State(store, request, warm, timing)
     with timing.phase("update"):
         finite = state.update(total, sums, norms, request.update.learning_rate, request.update.step)
-    if finite:
-        state.write()
-    return finite
+    return state.write() if finite else None
 
 
 def _separate(
@@ -183,8 +189,9 @@ def _separate(
         state = _State(store, request, warm, timing)
         if batch.apply(channels, request, state, warm, timing):
             break
-    state.write()
+    written = state.write()
     return RootReply(
+        **written.reply(),
         done=True,
         finite=all(batch.outcomes),
         outcomes=batch.outcomes,
@@ -236,6 +243,18 @@ def _grouping(update: Update) -> Grouping | None:
         return None
     groups = tuple(Group(each.weight_decay, each.learning_rate_factor) for each in update.groups)
     return Grouping(groups, tuple(update.ranges))
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The SHA-256 of the objects of one range of a version; None of optimiser state that the range has not."""
+
+    params: str
+    optimizer: str | None
+
+    def reply(self) -> dict[str, Any]:
+        """Their part of an answer."""
+        return {"params_sha256": self.params, "optimizer_sha256": self.optimizer}
 
 
 class _State:
@@ -322,8 +341,8 @@ class _State:
         np.copyto(self._params[trained:], mean[trained:])
         return True
 
-    def write(self) -> None:
-        """Write the new version's objects durably, because a commit will name them.
+    def write(self) -> _Written:
+        """Write the new version's objects durably, because a commit will name them; their SHA-256s.
 
         Where another writer was first, its object counts, so that this instance keeps none of its own.
         """
@@ -334,9 +353,10 @@ class _State:
         if flat.size:
             written.append((request.optimizer_output, contribution.encode(flat, {})))
         with self._timing.phase("write"):
-            made = create_all(self._store, written, durable=True)
+            made = create_digested(self._store, written, durable=True)
         self._timing.bytes["written"] += self._params.nbytes + flat.nbytes
-        if made[0]:
+        if made[0].created:
             self._warm.keep(request.params_output, start, request.stop, self._params, self._metadata)
-        if made[1:] == [True]:
+        if made[1:] and made[1].created:
             self._warm.keep(request.optimizer_output, start, start + self._trained, flat, {})
+        return _Written(made[0].sha256, made[1].sha256 if made[1:] else None)

@@ -213,6 +213,7 @@ class AlgorithmWorker(ABC):
         """Load the rank's state. Raises CorruptObject where ranks of this algorithm have none."""
         raise CorruptObject(f"the request names the state {key}, and ranks of this algorithm have none")
 
-    def keep_state(self, store: Store, key: str) -> None:
-        """Write the state with which the rank's next step continues. Raises CorruptObject like `take_state`."""
+    def keep_state(self, store: Store, key: str) -> str:
+        """Write the state with which the rank's next step continues; its SHA-256. Raises CorruptObject like
+        `take_state`."""
         raise CorruptObject(f"the request asks for the state {key}, and ranks of this algorithm have none")

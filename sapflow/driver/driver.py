@@ -33,6 +33,7 @@ from sapflow.planning.other_workers import WorkersChanged, dealt_anew
 from sapflow.planning.placement import Placement
 from sapflow.records import numerics
 from sapflow.records.commits import INTERRUPTED, Account, Commit, Records, ScheduleLengths
+from sapflow.records.digests import digests
 from sapflow.records.numerics import NUMERICS
 from sapflow.records.plateau import PlateauState
 from sapflow.runtimes.sender import Sender
@@ -285,6 +286,8 @@ class Driver:
         await self._records.write(keys.plan(self._prefix, plan.name), plan.body(), durable=True)
         workers = job.spec.workers
         context.lay_out(reply.layout, reply.code)
+        parts = shard_parts(sizes, shards, outputs) + frozen_part(self._prefix, ident, sizes)
+        known = {part.key: each for part, each in zip(parts, reply.sha256 or (), strict=False)}
         commit = Commit(
             version=0,
             id=ident,
@@ -292,13 +295,14 @@ class Driver:
             plan=plan.name,
             sizes=sizes,
             slots=reply.slots,
-            params=shard_parts(sizes, shards, outputs) + frozen_part(self._prefix, ident, sizes),
+            params=parts,
             optimizer=[],
             counters=[0] * workers if context.facts.counts_ranks else [],
             layout=reply.layout,
             code=reply.code,
             weights=reply.weights,
             numerics=NUMERICS,
+            sha256=digests(parts, [], known),
             plateau=PlateauState() if context.schedule.name == "Plateau" else None,
             account=context.caller.account,
             measured=context.measured(None, 0.0, None),

@@ -46,6 +46,8 @@ class FunctionReply(Message):
     peak_memory_bytes: int = Field(0, ge=0)
     node: str | None = None
     """For functions in a cell: the Kubernetes node of the cell, if the function knows it."""
+    cpu: str | None = None
+    """The capability of the CPU that computed this (`sapflow.cpu_capability`); None from earlier releases."""
 
     def progress(self) -> dict[str, Any]:
         """For an answer that is not `done`: the fields of a request that continues the work from there."""
@@ -80,6 +82,8 @@ class InitializeReply(FunctionReply):
     """Floating-point operations of the model's forward pass for one sample, if the request asked for them."""
     numerics: int | None = None
     """The number of the numerics that the worker computes under; None from releases that name none."""
+    sha256: list[str] | None = None
+    """The SHA-256 of each object that now stands where the request wanted it, the frozen parameters' last."""
 
 
 class _Resumable(FunctionReply):
@@ -97,6 +101,8 @@ class TrainReply(_Resumable):
     samples: int = 0
     losses: dict[str, float | None] = {}
     """Sums over the samples; None for a sum that is not finite."""
+    state_sha256: str | None = None
+    """The SHA-256 of the rank's next state, for algorithms that have such."""
 
 
 class EvaluateReply(FunctionReply):
@@ -140,6 +146,10 @@ class RootReply(_Summing):
     """The squared norms of the range's blocks, float64, as base64."""
     outcomes: list[bool] | None = None
     """If each child was applied separately: whether each of them was finite."""
+    params_sha256: str | None = None
+    """The SHA-256 of the parameters' object that the call wrote; None if it wrote none."""
+    optimizer_sha256: str | None = None
+    """The same of the optimiser state's."""
 
 
 class ExportReply(FunctionReply):

@@ -17,12 +17,15 @@ from sapflow.messages.message import Message
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
+from sapflow.records.digests import Digests, by_key
 from sapflow.records.judged import Judged
 from sapflow.records.memory_search import SizeSearch
 from sapflow.records.plateau import PlateauState
 from sapflow.records.rank_states import RankStates, all_keys
 from sapflow.text import parse_json
 
+_NOT_IDENTITY = ("account", "measured", "layout", "weights", "code", "kept", "forecast", "judged", "sha256")
+"""Fields of a commit that no later key follows from: what was measured, and what follows from the rest."""
 INTERRUPTED = "Interrupted"
 """The reason given for a driver that stopped without a record of a failure."""
 
@@ -162,6 +165,10 @@ class Measured(Message):
     store_read: int | None = None
     store_written: int | None = None
     """For placed jobs: all bytes that the functions moved through the store; the others stayed in cells."""
+    cpus: list[str] | None = None
+    """The capabilities of the CPUs that computed the step (`sapflow.cpu_capability`), at most eight."""
+    images: dict[str, str] | None = None
+    """The images of the functions by role, where the driver knows them."""
     remade: dict[str, int] | None = None
     """How often the step was repeated, by reason."""
     resumed: str | None = None
@@ -184,6 +191,8 @@ class Commit(Message):
     optimizer: list[Part]
     states: list[RankStates] | None = None
     """Each rank's newest state of its own, of algorithms that have such."""
+    sha256: Digests | None = None
+    """The SHA-256 of these objects; None in commits of earlier releases."""
     cursor: Cursor = Cursor()
     updates: int = 0
     """Optimiser updates so far: steps without the skipped ones, or local steps, or applied contributions."""
@@ -223,6 +232,11 @@ class Commit(Message):
         """The keys of all objects that the version stands on, below its job's prefix."""
         return [part.key for part in (*self.params, *self.optimizer)] + all_keys(self.states, prefix)
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """The recorded SHA-256 of the version's parameters and optimiser state by key, as far as it is known."""
+        return by_key(self.sha256, self.params, self.optimizer)
+
     def checkpoint(self) -> dict[str, Any]:
         """The record that names the version's objects as a checkpoint."""
         named = {"version", "sizes", "slots", "params", "optimizer", "states", "cursor"}
@@ -241,7 +255,7 @@ class Commit(Message):
         """The digest from which the next version's keys are derived: of what this version consists of, without
         measurements."""
         identity = self.body()
-        for name in ("account", "measured", "layout", "weights", "code", "kept", "forecast", "judged"):
+        for name in _NOT_IDENTITY:
             identity.pop(name, None)
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

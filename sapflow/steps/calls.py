@@ -25,6 +25,8 @@ HEDGE_FLOOR = 2.0
 """Seconds before which no invocation counts as a straggler."""
 HEDGE_FACTOR = 3.0
 """An invocation gets a hedge after this multiple of the median duration of its kind, if nothing was answered."""
+MOST_CPUS = 8
+"""Kinds of CPUs that a commit names, at most."""
 BUDGET_EXCEEDED = "BudgetExceeded"
 BACKOFF = 0.05
 MAX_BACKOFF = 5.0
@@ -45,6 +47,7 @@ class Tally:
     store_read: int | None = None
     store_written: int | None = None
     nodes: dict[int, str] = field(default_factory=dict)
+    cpus: set[str] = field(default_factory=set)
     remade: Counter[str] = field(default_factory=Counter)
     resumed: str | None = None
 
@@ -78,6 +81,8 @@ class Tally:
             )
             if answer.memory_bytes is not None:
                 self.limits.setdefault(role, set()).add(answer.memory_bytes)
+        if answer.reply.cpu is not None and len(self.cpus) < MOST_CPUS:
+            self.cpus.add(answer.reply.cpu)
         self.peak_memory[role] = max(self.peak_memory.get(role, 0), answer.reply.peak_memory_bytes)
 
 

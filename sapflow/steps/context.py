@@ -13,7 +13,7 @@ from sapflow.data.blocks import Manifest
 from sapflow.data.dealing import Deal, Share, steps_per_epoch
 from sapflow.messages.documents import Document
 from sapflow.messages.replies import RootReply
-from sapflow.messages.requests import Ahead, ParameterGroup, Slice, Update
+from sapflow.messages.requests import Ahead, ParameterGroup, RootRequest, Slice, Update
 from sapflow.messages.vectors import Part, Sizes
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
@@ -59,6 +59,8 @@ class Context:
     """Names of the model's state on the vector; empty until version 0 is known."""
     modules: dict[str, str] = field(default_factory=dict)
     """The SHA-256 of each module of the user's own that the model comes from; empty until version 0 is known."""
+    images: dict[str, str] | None = None
+    """The images of the functions by role, where the driver knows them."""
     lengths: ScheduleLengths | None = None
     """How long the learning-rate schedule is, where the number of workers has changed since the job began."""
 
@@ -247,6 +249,8 @@ class Context:
             store_read=tally.store_read,
             store_written=tally.store_written,
             nodes=tally.nodes or None,
+            cpus=sorted(tally.cpus) or None,
+            images=self.images,
             remade=dict(tally.remade) or None,
             resumed=tally.resumed,
             levels=[
@@ -269,6 +273,12 @@ def frozen_part(prefix: str, ident: str, sizes: Sizes) -> list[Part]:
     """The object of the parameters without gradients, if the model has any; `ident` is version 0's."""
     part = Part(key=keys.frozen(prefix, ident), start=sizes.total, stop=sizes.with_frozen)
     return [part] if sizes.frozen else []
+
+
+def written_by(request: RootRequest, reply: RootReply) -> dict[str, str]:
+    """The SHA-256 of the objects that a call of the root wrote, by key."""
+    told = {request.params_output: reply.params_sha256, request.optimizer_output: reply.optimizer_sha256}
+    return {key: sha256 for key, sha256 in told.items() if sha256 is not None}
 
 
 def objects_after(

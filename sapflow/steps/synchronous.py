@@ -19,11 +19,11 @@ from sapflow.messages.vectors import Part
 from sapflow.objects import keys
 from sapflow.quantities import structure
 from sapflow.quantities.batches import micro_batches
-from sapflow.records import rank_states
+from sapflow.records import digests, rank_states
 from sapflow.records.commits import Commit, Plan
 from sapflow.records.rank_states import RankStates
 from sapflow.steps.algorithm import AlgorithmDriver
-from sapflow.steps.context import Slices, objects_after
+from sapflow.steps.context import Slices, objects_after, written_by
 from sapflow.steps.leftovers import Leftovers
 from sapflow.steps.routes import Routes
 
@@ -130,6 +130,9 @@ class Step:
         )
         self._tasks: dict[tuple[int, int, int], asyncio.Task[Any]] = {}
         self._cursors: list[str] = []
+        self._written: dict[str, str] = dict(commit.digests)
+        """The SHA-256 of objects by key, as functions say it."""
+        self._states_written: dict[int, str | None] = {}
         self.settled = asyncio.Event()
         """Set once the commit before the step is written. Until then only contributions may be made."""
 
@@ -196,7 +199,9 @@ class Step:
             state=rank_states.find(self.commit.states, context.prefix, rank),
             state_output=self._state(rank),
         )
-        await context.caller.call("worker", request, TrainReply, self._cursors, level=0)
+        reply = await context.caller.call("worker", request, TrainReply, self._cursors, level=0)
+        if request.state_output is not None:
+            self._states_written[rank] = reply.state_sha256
 
     def _state(self, rank: int) -> str | None:
         """The key of a rank's next state, None if the algorithm has no rank state."""
@@ -284,13 +289,20 @@ class Step:
         )
         await self._children(self.top, last, shard)
         asyncio.get_running_loop().call_later(ROOT_AT_WORK, self.algorithm.meanwhile)
-        return await context.caller.call(self.plan.mergers, request, RootReply, self._cursors, level=self.top)
+        reply = await context.caller.call(
+            self.plan.mergers, request, RootReply, self._cursors, level=self.top
+        )
+        self._written |= written_by(request, reply)
+        return reply
 
     def _last_level(self) -> list[int]:
         return self.groups[self.top][0]
 
     def _commit(self, reply: RootReply, measured: Any) -> Commit:
         finite = reply.finite
+        params = self.params if finite else self.commit.params
+        optimizer = self.state if finite else self.commit.optimizer
+        states = digests.of_states(self._states_written) if finite else None
         return Commit(
             version=self.version,
             id=self.ident,
@@ -298,9 +310,10 @@ class Step:
             plan=self.commit.plan,
             sizes=self.commit.sizes,
             slots=self.commit.slots,
-            params=self.params if finite else self.commit.params,
-            optimizer=self.state if finite else self.commit.optimizer,
+            params=params,
+            optimizer=optimizer,
             states=self._states() if finite else self.commit.states,
+            sha256=digests.digests(params, optimizer, self._written, states),
             cursor=self.slices.after,
             lengths=self.commit.lengths,
             dealt=self._dealt,

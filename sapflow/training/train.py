@@ -17,6 +17,7 @@ from sapflow.errors import InputsChanged, InvocationError, SpecError
 from sapflow.messages.replies import InitializeReply, TrainReply
 from sapflow.messages.requests import InitializeRequest, TrainRequest
 from sapflow.objects import contribution, keys, safetensor
+from sapflow.objects.stores.digested import create_digested
 from sapflow.objects.stores.protocol import Store
 from sapflow.objects.sums import Sums
 from sapflow.quantities import structure
@@ -56,11 +57,17 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
     except ValueError as error:
         raise SpecError([("spec.merge.shards", str(error))]) from error
     with timing.phase("write"):
+        sha256 = []
         for key, (start, stop) in zip(request.outputs, ranges, strict=True):
-            if not store.create(key, contribution.encode(vector[start:stop], metadata), durable=True):
+            content = contribution.encode(vector[start:stop], metadata)
+            (written,) = create_digested(store, [(key, content)], durable=True)
+            if not written.created:
                 _refuse_another_model(store, key, stop - start, metadata.get(_CODE))
+            sha256.append(written.sha256)
         if sizes.frozen:
-            store.create(request.frozen_output, contribution.encode(model.frozen, {}), durable=True)
+            frozen = contribution.encode(model.frozen, {})
+            (written,) = create_digested(store, [(request.frozen_output, frozen)], durable=True)
+            sha256.append(written.sha256)
     return InitializeReply(
         done=True,
         sizes=sizes,
@@ -69,6 +76,7 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
         code=loaded.modules or None,
         weights=started_from,
         numerics=NUMERICS,
+        sha256=sha256,
         **timing.report(),
     )
 
@@ -126,8 +134,9 @@ def _contribute(
     loaded.check_frozen()
     metadata = sums.to_metadata()
     with timing.phase("write"):
+        state_sha256 = None
         if request.state_output is not None:
-            work.keep_state(store, request.state_output)
+            state_sha256 = work.keep_state(store, request.state_output)
             timing.bytes["written"] += work.state_bytes
         for ref in request.outputs:
             write(channels, ref, vector[ref.start : ref.stop], metadata)
@@ -136,6 +145,7 @@ def _contribute(
         done=True,
         samples=sums.weight,
         losses=_finite_or_none(sums),
+        state_sha256=state_sha256,
         data=loaded.data_reads(),
         **timing.report(),
     )

@@ -20,8 +20,9 @@ from sapflow.messages.replies import RootReply, TrainReply
 from sapflow.messages.requests import RootRequest, TrainRequest
 from sapflow.objects import keys
 from sapflow.records.commits import Applied, Commit, Plan
+from sapflow.records.digests import digests
 from sapflow.steps.algorithm import AlgorithmDriver
-from sapflow.steps.context import Context, objects_after
+from sapflow.steps.context import Context, objects_after, written_by
 from sapflow.steps.leftovers import Leftovers
 
 
@@ -57,6 +58,7 @@ class Driver(AlgorithmDriver):
         self._params = {commit.version: commit.params}
         self._cursors: dict[Pending, list[str]] = {}
         self._dropped: list[Ref] = []
+        self._written: dict[str, str] = {}
         self._given_up: list[asyncio.Task[None]] = []
         self._resumed_at = commit.version
         self._maybe_left = set(range(workers)) if commit.version else set()
@@ -233,7 +235,9 @@ class Driver(AlgorithmDriver):
             params_output=keys.params(context.prefix, version, ident, 0),
             optimizer_output=keys.optimizer(context.prefix, version, ident, 0),
         )
-        return await context.caller.call("merger", request, RootReply, level=1)
+        reply = await context.caller.call("merger", request, RootReply, level=1)
+        self._written = {**commit.digests, **written_by(request, reply)}
+        return reply
 
     def _to_commit(self, batch: list[Pending], ident: str, reply: RootReply, seconds: float) -> Commit:
         context, commit = self.context, self.commit
@@ -254,6 +258,7 @@ class Driver(AlgorithmDriver):
             slots=commit.slots,
             params=params,
             optimizer=state,
+            sha256=digests(params, state, self._written),
             cursor=context.cursor_of(min(counters)),
             updates=commit.updates + sum(outcomes),
             counters=counters,

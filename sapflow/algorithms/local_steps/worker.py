@@ -8,6 +8,7 @@ from sapflow.algorithms import optimizers, tensors
 from sapflow.algorithms.worker import AlgorithmWorker, Engine, RankState
 from sapflow.messages.requests import TrainRequest
 from sapflow.objects import contribution
+from sapflow.objects.stores.digested import create_digested
 from sapflow.objects.stores.protocol import Store
 from sapflow.objects.sums import Sums
 from sapflow.quantities.batches import micro_batches
@@ -117,9 +118,12 @@ class Worker(AlgorithmWorker):
         metadata = contribution.read_vector(store, key, self.slots.reshape(-1))
         self.taken, self.missed = int(metadata["taken"]), tensors.read_counted(metadata["missed"])
 
-    def keep_state(self, store: Store, key: str) -> None:
+    def keep_state(self, store: Store, key: str) -> str:
         taken = self.taken + -(-self.samples // self.batch)
         metadata = {"taken": str(taken), "missed": tensors.counted(self.missed)}
         # Where another writer was first, its object counts, so that this instance keeps none of its own.
-        if store.create(key, contribution.encode(self.slots.reshape(-1), metadata), durable=True):
+        content = contribution.encode(self.slots.reshape(-1), metadata)
+        (written,) = create_digested(store, [(key, content)], durable=True)
+        if written.created:
             self.engine.rank_state = RankState(key, self.slots, taken, self.missed)
+        return written.sha256
