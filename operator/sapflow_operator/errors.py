@@ -3,6 +3,7 @@
 OperatorError                 a SapflowError: has `reason`, `retryable`
 ├── CredentialsRefused        the store makes no credentials for a single job, and the job does not share its own
 ├── EarlierObjects            an object of an earlier job of the same name is still being removed
+├── OriginUnusable            the job that spec.from names is not there yet, or has not finished
 ├── NotOwned                  an object that is not the job's has the name of one of its children
 └── SecretUnusable            the Secret that spec.storage.secretName names is missing or incomplete
 
@@ -33,6 +34,13 @@ class NotOwned(OperatorError):
     """An object that is not the job's has the name of one of its children; it is never touched."""
 
     reason = "NotOwned"
+    retryable = True
+
+
+class OriginUnusable(OperatorError):
+    """The job that a fork begins at is not there yet, or has not finished: it is waited for."""
+
+    reason = "OriginUnusable"
     retryable = True
 
 

@@ -124,6 +124,11 @@ class Kind(ABC, Generic[AnyWanted]):
         """The part of the spec that `asked` and the queue need. Only this is kept in memory for every resource."""
         return {}
 
+    def origin(self, job: JobObject) -> tuple[str, int] | None:
+        """The name of another resource of this kind, and its version, that must be looked up before the job is planned;
+        None if there is none, or the status knows it already."""
+        return None
+
     def asks_for_room(self, job: JobObject, observed: Observed) -> bool:
         """Whether its driver is about to start and needs to know how many functions the nodes hold."""
         return False

@@ -13,6 +13,7 @@ from sapflow.quantities.roles import Role
 from sapflow_operator import names, times
 from sapflow_operator.names import Resource
 from sapflow_operator.nodes import Inventory, amount
+from sapflow_operator.origin import Origin
 
 Object = Mapping[str, Any]
 FUNCTION_CONTAINER = "user-container"
@@ -135,6 +136,8 @@ class Observed:
     """Nodes, for placed jobs and those whose driver is about to start; volumes for placed jobs."""
     strangers: Sequence[Object] = ()
     """Objects that are not the job's and have the names of children that it needs."""
+    origin: Origin | None = None
+    """The version that a fork begins with, if the fork is about to be planned for the first time."""
 
     @classmethod
     def of(cls, objects: Iterable[Object], pods: Sequence[Object]) -> "Observed":

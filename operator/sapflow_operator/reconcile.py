@@ -161,7 +161,8 @@ class _Reconciler:
     ) -> None:
         self._kind, self._job, self._observed, self._now = kind, job, observed, now
         self._settings = settings
-        self._reconciliation = Reconciliation(job, observed, now, settings, _kept_status(kind, job))
+        kept = _with_origin(_kept_status(kind, job), observed)
+        self._reconciliation = Reconciliation(job, observed, now, settings, kept)
         self._conditions, self._status = self._reconciliation.conditions, self._reconciliation.status
         if self._reconciliation.failed:
             self._conditions.mark_starting("the spec was corrected")
@@ -408,6 +409,11 @@ def _deletions(observed: Observed, *wanted: tuple[str, str]) -> list[Action]:
         if standing is not None and "deletionTimestamp" not in standing["metadata"]:
             found.append(Delete(kind, name, uid=observed.uid(kind, name)))
     return found
+
+
+def _with_origin(status: dict[str, Any], observed: Observed) -> dict[str, Any]:
+    """The status with the version that a fork begins with, once that was looked up: the other job may go after it."""
+    return status if observed.origin is None else {**status, "origin": observed.origin.to_status()}
 
 
 def _kept_status(kind: Kind[Any], job: JobObject) -> dict[str, Any]:

@@ -155,6 +155,11 @@ class Wanted(ABC):
         return ""
 
     @property
+    def origin(self) -> Sequence[str]:
+        """The keys of another job's objects, or patterns of them, that functions may read; none: ()."""
+        return ()
+
+    @property
     def placed(self) -> Placement | None:
         """The packing of functions into cells; None if they may run anywhere."""
         return None

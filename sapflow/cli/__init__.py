@@ -1,4 +1,4 @@
-"""The command line: `sapflow run | validate | plan | submit | status | report | logs | predict | export | version`."""
+"""The command line: `sapflow run | validate | plan | submit | status | report | logs | predict | export | fork | …`."""
 
 import argparse
 import contextlib
@@ -9,7 +9,21 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
-from sapflow.cli import export, logs, plan, predict, report, run, status, submit, validate, version
+from sapflow.cli import (
+    diff,
+    export,
+    fork,
+    logs,
+    plan,
+    predict,
+    report,
+    run,
+    status,
+    submit,
+    validate,
+    verify,
+    version,
+)
 from sapflow.cli.output import report_error
 from sapflow.cli.stop import Stopped, stoppable
 from sapflow.errors import SapflowError
@@ -29,6 +43,9 @@ examples:
   sapflow status job.yaml                show its progress
   sapflow report job.yaml                write a page about it: loss, time, tree, memory, cost
   sapflow export job.yaml                its model as a file, also where it was stopped
+  sapflow fork job.yaml@40 -o new.yaml   a job that begins at its version 40
+  sapflow verify job.yaml                compute its versions again, and compare
+  sapflow diff job.yaml new.yaml          where two jobs part, and why
   sapflow predict job.yaml               try its model on held-out samples
   sapflow submit job.yaml --watch        train it in a cluster, and watch it there
   sapflow logs NAME --follow             show its driver's log
@@ -99,6 +116,20 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, validate, plan, submit, status, report, logs, predict, export, version):
+    for module in (
+        run,
+        validate,
+        plan,
+        submit,
+        status,
+        report,
+        logs,
+        predict,
+        export,
+        fork,
+        verify,
+        diff,
+        version,
+    ):
         module.add_to(commands)
     return parser

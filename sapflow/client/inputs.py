@@ -23,7 +23,9 @@ def check(opened: Session, environ: Mapping[str, str]) -> None:
     changed = changed_data(opened)
     if changed:
         raise InputsChanged(cut.data_changed(opened.uid, changed))
-    if (weights := opened.job.spec.model.weights) is not None and (was := first.get("weights")) is not None:
+    # A fork begins with another job's version: what that began with matters no more.
+    weights = None if first.get("origin") is not None else opened.job.spec.model.weights
+    if weights is not None and (was := first.get("weights")) is not None:
         now = _digest(weights)
         if now not in (None, was):
             raise InputsChanged(

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from sapflow.client import inputs, session
 from sapflow.client.session import Session
+from sapflow.data import in_memory
 from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.chunks import Source
-from sapflow.data.manifest import manifest_key
+from sapflow.data.manifest import block_key, manifest_key
 from sapflow.errors import ObjectMissing
 from sapflow.monitoring.display import Display
 from sapflow.monitoring.progress import Progress
@@ -22,6 +23,24 @@ def find_manifest(opened: Session) -> Manifest | None:
         return load_manifest(opened.store, manifest_key(keys.data(opened.prefix)))
     except ObjectMissing:
         return None
+
+
+def _take_over(opened: Session, environ: Mapping[str, str]) -> Manifest | None:
+    """The blocks of the job that this one begins at, copied, where the samples were in the memory of a program and so
+    are nowhere else; None where they are not. Raises DataError if there is no such job, StoreError."""
+    uid, data = opened.resolved.parent_uid, opened.job.spec.data
+    if uid is None or not data.source.startswith(f"{in_memory.SCHEME}:"):
+        return None
+    with session.find_session(uid, environ, store=opened.url) as parent:
+        manifest, source = find_manifest(parent), parent.resolved.data_prefix
+        if manifest is None or parent.job.spec.data.source != data.source:
+            return None
+    names = [block_key("", "train", index) for index in range(len(manifest.train))]
+    names += [block_key("", "validation", index) for index in range(len(manifest.validation))]
+    for name in [*names, manifest_key("")]:
+        content = opened.store.read(f"{source}{name}")
+        opened.store.create(f"{opened.resolved.data_prefix}{name}", content, durable=True)
+    return manifest
 
 
 def prepare(
@@ -40,6 +59,8 @@ def prepare(
     if manifest is not None and not opened.started() and inputs.changed_data(opened):
         display.stage("the data has changed since it was cut")
         manifest = None
+    if manifest is None and source is None:
+        manifest = _take_over(opened, environ)
     if manifest is None:
         display.stage(f"cutting {job.spec.data.source} into blocks")
         manifest = opened.cut_data(display.cut, source)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sapflow.client import importable, inputs, local_run, predict, report, session, versions
+from sapflow.client import fork, importable, inputs, local_run, predict, report, session, versions
 from sapflow.client.background import Background, Cancelled, run_apart
 from sapflow.client.predict import Predictor
 from sapflow.client.session import Session
@@ -192,6 +192,25 @@ class Run:
         """
         with self._reopened() as opened:
             return versions.export(opened, None if path is None else Path(path), version).path
+
+    def fork(
+        self,
+        version: int | None = None,
+        changes: Mapping[str, object] | None = None,
+        *,
+        name: str | None = None,
+    ) -> TrainingJob:
+        """A job that begins at a version of this one, to be run in the same store: by default at its result, or else
+        at its last version.
+
+        `changes` are values by field, as `{"spec.optimizer.learningRate": 0.01}`; None takes a field out. What was
+        not changed keeps its bits. `name` is the job's, by default NAME-vVERSION. Samples in memory are those of this
+        run. Raises SpecError for a version that is not kept, and for what a fork may not change; DataError if there is
+        no version yet.
+        """
+        with self._reopened() as opened:
+            document = fork.document(opened, version, changes or {}, name=name)
+        return TrainingJob.from_document(document)
 
     def predictor(self, *, version: int | None = None) -> Predictor:
         """The trained model with the scaling of its features, for which this waits like `wait()`. Loads torch.

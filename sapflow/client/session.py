@@ -68,11 +68,13 @@ class Session:
     url: str
     runtime: Runtime = "local"
     """Where the job runs, or ran."""
+    parent: str | None = None
+    """The uid of the job that `spec.from` names, where it names it otherwise."""
 
     @property
     def resolved(self) -> ResolvedJob:
         """The job as driver and functions read it."""
-        return ResolvedJob(self.job, self.prefix, self.runtime)
+        return ResolvedJob(self.job, self.prefix, self.runtime, parent=self.parent)
 
     @property
     def prefix(self) -> str:
@@ -149,7 +151,10 @@ def open_session(
         except StoreError:
             opened.close()
             raise
-    return Session(uid or uid_of(job), job, opened, url)
+    origin = job.spec.begins_at
+    parent = None if origin is None else _uid_named(origin.job, url)
+    named_alike = origin is None or parent == origin.job
+    return Session(uid or uid_of(job), job, opened, url, parent=None if named_alike else parent)
 
 
 def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = None) -> Session:
@@ -172,7 +177,7 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
     except SapflowError:
         opened.close()
         raise
-    return Session(uid, found.job, opened, url, found.runtime)
+    return Session(uid, found.job, opened, url, found.runtime, found.parent)
 
 
 def jobs_in(store: str) -> list[str] | None:

@@ -59,6 +59,7 @@ class TrainingJob:
         evaluation: Fields | None = None,
         limits: Fields | None = None,
         checkpoint: Fields | None = None,
+        begins_at: Fields | None = None,
         storage: Fields | None = None,
         prices: str | Fields | None = None,
         suspend: bool | None = None,
@@ -86,6 +87,7 @@ class TrainingJob:
                 "evaluation": evaluation,
                 "limits": limits,
                 "checkpoint": checkpoint,
+                "begins_at": begins_at,
                 "storage": storage,
                 "prices": {"platform": prices} if isinstance(prices, str) else prices,
                 "suspend": suspend,
@@ -124,6 +126,14 @@ class TrainingJob:
                     f"{path} cannot be read: {problem}; give the path of a job's YAML, or the YAML itself"
                 ) from error
         job._take(one_document(text))
+        return job
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "TrainingJob":
+        """The job in a decoded YAML document. Raises SpecError."""
+        job = cls.__new__(cls)
+        job._factory = job._samples = job._held_out = job._folder = None
+        job._take(dict(document))
         return job
 
     def _take(self, document: object) -> None:

@@ -83,6 +83,8 @@ async def _export(opened: Session, version: int | None) -> tuple[int, list[bytes
     if last is None or first is None or manifest is None:
         raise DataError(f"job {opened.uid} has no version yet: nothing of it is trained")
     commit = last if version is None else await records.commit(version)
+    if commit is not None and commit.version < first.first_version:
+        raise DataError(f"job {opened.uid} begins at version {first.first_version} of {_origin(first)}")
     if commit is None:
         raise DataError(f"job {opened.uid} has no version {version}: its last is {last.version}")
     request = export_request(opened.uid, opened.job, manifest, first, commit, "")
@@ -96,13 +98,26 @@ async def _export(opened: Session, version: int | None) -> tuple[int, list[bytes
         ) from error
 
 
+def _origin(first: Commit) -> str:
+    return "" if first.origin is None else first.origin.job
+
+
+async def kept(opened: Session) -> list[int]:
+    """The versions that a job keeps: checkpoints, its result and the last."""
+    records = Records(opened.store, opened.prefix)
+    last = await records.last()
+    return [] if last is None else await _kept(opened, records, last)
+
+
 async def _kept(opened: Session, records: Records, last: Commit) -> list[int]:
-    """The versions that a job keeps: checkpoints, and the last."""
     every = opened.job.spec.checkpoint.every_steps
     due = range(every, last.version + 1, every)[-opened.job.spec.checkpoint.keep :] if every else ()
     found = []
-    for version in sorted({*due, last.version}):
+    outcome = opened.outcome()
+    chosen = [] if outcome is None else [int(outcome["version"])]
+    for version in sorted({*due, *chosen, last.version}):
         commit = await records.commit(version)
-        if commit is not None and all(opened.store.exists(part.key) for part in commit.params):
+        named = [] if commit is None else commit.params
+        if named and all(opened.store.exists(part.key) for part in named):
             found.append(version)
     return found

@@ -16,6 +16,7 @@ from sapflow.driver.algorithms import driver_of
 from sapflow.driver.deadline import LEAST_SECONDS, Deadline, DeadlineReached, within
 from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.failures import first_of, outcome_of_another, record, stopped_by
+from sapflow.driver.fork import Beginning, find_parent, same_data
 from sapflow.driver.keeper import Keeper
 from sapflow.driver.memory_search import MemorySearch
 from sapflow.driver.pause import Pause
@@ -28,7 +29,7 @@ from sapflow.messages.replies import InitializeReply
 from sapflow.messages.requests import InitializeRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
-from sapflow.planning import placement
+from sapflow.planning import fork, placement
 from sapflow.planning.other_workers import WorkersChanged, dealt_anew
 from sapflow.planning.placement import Placement
 from sapflow.records import numerics
@@ -125,6 +126,10 @@ class Driver:
         if last is not None and before is not None and changed:
             start = dealt_anew(last, self._job, self._manifest.train_samples, before.workers)
         documents = await asyncio.to_thread(self._documents)
+        parent = None if last is not None else await find_parent(self._store, self._resolved)
+        if parent is not None:
+            same = same_data(parent, self._resolved, documents[1].sha256)
+            start = fork.start(parent, self._job, self._manifest.train_samples, same_data=same)
         deadline = Deadline(self._records, self._job.spec.limits.deadline_seconds, self._ends)
         account = await deadline.account(last.account if last else self._earlier_account)
         context = self._context(account, *documents, start.lengths if start else None)
@@ -140,7 +145,16 @@ class Driver:
             if last is None or start is None:
                 left = deadline.left
                 least = None if left is None else max(left, LEAST_SECONDS)
-                last = start = await within(least, self._initialize(context, planning))
+                begun = (
+                    self._initialize(context, planning)
+                    if parent is None or start is None
+                    else Beginning(context, planning, parent, start).make(
+                        self._placed, self._memory_search(context)
+                    )
+                )
+                last = start = await within(least, begun)
+                if parent is not None:
+                    await self._take_up(last, keeper, evaluations)
             else:
                 await self._resume_plan(context, planning, first, last)
                 if changed:
@@ -248,6 +262,7 @@ class Driver:
             self._observer,
             spec_document,
             manifest_document,
+            images=None if self._environment.images is None else dict(self._environment.images),
             lengths=lengths,
         )
 
@@ -302,6 +317,7 @@ class Driver:
             code=reply.code,
             weights=reply.weights,
             numerics=NUMERICS,
+            data=context.manifest_document.sha256,
             sha256=digests(parts, [], known),
             plateau=PlateauState() if context.schedule.name == "Plateau" else None,
             account=context.caller.account,
@@ -315,6 +331,13 @@ class Driver:
         self._observer.planned(await self._records.plan(standing.plan), standing.forecast)
         self._observer.committed(standing)
         return standing
+
+    async def _take_up(self, first: Commit, keeper: Keeper, evaluations: Evaluations) -> None:
+        """What is due of a fork's first version, which no step has made."""
+        if await keeper.checkpoint(first):
+            self._observer.checkpointed(first.version)
+        if evaluations.due(first.version):
+            evaluations.start(first)
 
     async def _resume_plan(
         self, context: Context, planning: Planning, first: Commit | None, last: Commit

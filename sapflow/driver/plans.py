@@ -5,7 +5,7 @@ A plan takes effect with the commit that names it. So a re-plan repeats no step,
 
 import statistics
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sapflow.errors import SpecError
@@ -42,6 +42,8 @@ class Environment:
     """Operations of the model's forward pass for one sample; None if unknown, and then nothing is forecast."""
     request_bytes: int = REQUEST
     """Bytes of contributions that one request may carry, at most."""
+    images: Mapping[str, str] | None = None
+    """The images of the functions by role, for commits; None if they are not known."""
     of_search: bool = False
     """Whether the job is a trial of a search. It keeps its first plan, because its bits must follow from its parameters
     and not from measured seconds; where the plan is given, it needs no forecast; and it exports no model, because the

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapflow.data.manifest import Manifest
+from sapflow.driver import provenance
 from sapflow.driver.evaluations import Evaluations
+from sapflow.driver.provenance import History
 from sapflow.driver.windows import batched
 from sapflow.errors import CorruptObject
 from sapflow.messages.replies import ExportReply
@@ -31,8 +33,12 @@ async def write(
     first = await records.commit(0)
     if first is None:
         raise CorruptObject(f"commit 0 of job {context.uid} is missing")
+    begun = await records.commit(first.first_version) or first
     model = await _export(context, first, chosen) if exports else {}
-    await _write_metrics(context, evaluations, chosen)
+    history = History()
+    await _write_metrics(context, evaluations, chosen, after=begun.version, history=history)
+    if model:
+        await _write_provenance(context, first, chosen, history, model)
     outcome = {
         "version": chosen.version,
         **model,
@@ -42,7 +48,7 @@ async def write(
         "targetReached": evaluations.reached,
         "chosenBy": evaluations.choice(last).by,
         "account": context.caller.account.body(),
-        "forecast": forecast_against(first, chosen),
+        "forecast": forecast_against(begun, chosen),
         "resumed": context.caller.tally.resumed,
     }
     outcome = {name: value for name, value in plain_json(outcome).items() if value is not None}
@@ -60,12 +66,30 @@ async def _export(context: Context, first: Commit, chosen: Commit) -> dict[str, 
     return {"uri": f"{context.store.url.partition('?')[0].rstrip('/')}/{output}", "sha256": reply.sha256}
 
 
+async def _write_provenance(
+    context: Context, first: Commit, chosen: Commit, history: History, model: Mapping[str, str]
+) -> None:
+    """Write where the result comes from beside its model, unless another driver has."""
+    found = provenance.record(
+        context.job,
+        context.manifest,
+        first,
+        chosen,
+        history,
+        uid=context.uid,
+        spec=context.spec_document.sha256,
+        manifest_sha256=context.manifest_document.sha256,
+        model=model,
+    )
+    await context.records.write(keys.result(context.prefix, "provenance.json"), found, durable=True)
+
+
 def forecast_against(first: Commit, chosen: Commit) -> dict[str, float] | None:
     """The forecast before the first step, scaled to the steps taken, and its error relative to the measured values.
 
     Measured values include cold starts, evaluations and faults; a forecast does not.
     """
-    forecast, steps = first.forecast, chosen.version
+    forecast, steps = first.forecast, chosen.version - first.version
     seconds = chosen.account.seconds - first.account.seconds
     spent = chosen.account.cost_usd - first.account.cost_usd
     if forecast is None or seconds <= 0 or spent <= 0:
@@ -96,7 +120,10 @@ def export_request(
         params=commit.params,
         sizes=commit.sizes,
         layout=first.layout,
-        metadata={"sapflow": json.dumps(describe(job, manifest), sort_keys=True)},
+        metadata={
+            "sapflow": json.dumps(describe(job, manifest), sort_keys=True),
+            "provenance": json.dumps(provenance.of_weights(job, manifest, first, commit), sort_keys=True),
+        },
         output=output,
     )
 
@@ -128,13 +155,21 @@ def _dialect(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in ("delimiter", "header") if name in options}
 
 
-async def _write_metrics(context: Context, evaluations: Evaluations, chosen: Commit) -> None:
-    """Write a line for each version up to the chosen one, at most LINES in an object.
+async def _write_metrics(
+    context: Context,
+    evaluations: Evaluations,
+    chosen: Commit,
+    *,
+    after: int = 0,
+    history: History | None = None,
+) -> None:
+    """Write a line for each version behind `after` up to the chosen one, at most LINES in an object.
 
-    An object is written at once, and a driver's memory must not grow with the length of its job.
+    `history` takes in each of them. An object is written at once, and a driver's memory must not grow with the length
+    of its job.
     """
 
-    async def line(version: int) -> bytes:
+    async def line(version: int) -> tuple[Commit, bytes]:
         commit = await context.records.commit(version)
         if commit is None:
             raise CorruptObject(f"commit {version} of job {context.uid} is missing")
@@ -142,12 +177,14 @@ async def _write_metrics(context: Context, evaluations: Evaluations, chosen: Com
         said |= {"account": commit.account.body(), "skipped": commit.skipped}
         if evaluations.due(version, final=version == chosen.version):
             said |= held_out(await evaluations.metrics_of(version))
-        return json.dumps(plain_json(said), sort_keys=True).encode() + b"\n"
+        return commit, json.dumps(plain_json(said), sort_keys=True).encode() + b"\n"
 
-    for part, versions in enumerate(batched(range(1, chosen.version + 1), LINES)):
+    for part, versions in enumerate(batched(range(after + 1, chosen.version + 1), LINES)):
         text = bytearray()
         for some in batched(versions, _AT_ONCE):
-            for each in await asyncio.gather(*map(line, some)):
+            for commit, each in await asyncio.gather(*map(line, some)):
                 text += each
+                if history is not None:
+                    history.take(commit)
         key = keys.metrics(context.prefix, part)
         await asyncio.to_thread(context.store.create, key, memoryview(text))

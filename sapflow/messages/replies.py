@@ -86,6 +86,12 @@ class InitializeReply(FunctionReply):
     """The SHA-256 of each object that now stands where the request wanted it, the frozen parameters' last."""
 
 
+class CopyReply(FunctionReply):
+    """The answer after objects were copied: the SHA-256 of each."""
+
+    sha256: list[str]
+
+
 class _Resumable(FunctionReply):
     """The answer of work that may run out of time. `cursor` is the key from which the next request continues."""
 

@@ -14,6 +14,7 @@ from sapflow.messages.refs import INLINE, Ref
 from sapflow.messages.vectors import Part, Sizes
 
 COLLECTED_AT_ONCE = 256
+COPIED_AT_ONCE = 64
 
 
 class Request(Message):
@@ -69,6 +70,23 @@ class InitializeRequest(Request):
     """Whether the answer is to contain the least memory that a worker needs."""
     count_flops: Literal[True] | None = None
     """Whether the answer is to contain the model's arithmetic, because nobody has told the driver yet."""
+    describe: Literal[True] | None = None
+    """Whether the model is only described, and nothing is written: a fork begins with another job's objects."""
+
+
+class Copied(Message):
+    """One object to copy, with the SHA-256 that it must have, if that is known."""
+
+    source: str
+    key: str
+    sha256: str | None = None
+
+
+class CopyRequest(Request):
+    """Copy what a fork begins with from the other job's prefix to its own."""
+
+    op: Literal["copy"] = "copy"
+    objects: list[Copied] = Field(min_length=1, max_length=COPIED_AT_ONCE)
 
 
 class Slice(Message):

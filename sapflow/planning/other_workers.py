@@ -40,26 +40,36 @@ def dealt_anew(commit: Commit, job: TrainingJob, samples: int, before: int) -> C
     if steps_per_epoch(samples, spec.workers * each, drop_last=drop_last) < 1:
         raise SpecError([("spec.data.dropLast", no_step(spec.workers * each, samples))])
     cursor = _cursor(commit.cursor, job, samples, before)
+    moved = commit.model_copy(update={"cursor": cursor})
+    return moved.model_copy(update={"lengths": lengths_from(moved, job, samples, before)})
+
+
+def lengths_from(commit: Commit, job: TrainingJob, samples: int, before: int) -> ScheduleLengths:
+    """How long the job is whose workers go on from the commit's cursor, where nobody has dealt on from it yet.
+
+    `before`: the workers whose updates an epoch of the schedule counts, unless the commit says it.
+    """
+    spec, cursor = job.spec, commit.cursor
+    each, drop_last = spec.data.batch_size * spec.algorithm.facts.local_steps, bool(spec.data.drop_last)
     deal = Deal(samples, each, spec.workers, _pairs(cursor), drop_last=drop_last)
     extent = Extent.of(job, samples)
+    dealt = deal.steps - deal.step_at(cursor.used)
     left = max(0, (spec.algorithm.steps or 0) - commit.version)
     if spec.algorithm.epochs is not None:
-        left = max(0, deal.steps + (spec.algorithm.epochs - cursor.epoch - 1) * extent.steps_per_epoch)
+        left = max(0, dealt + (spec.algorithm.epochs - cursor.epoch - 1) * extent.steps_per_epoch)
     first = commit.lengths.epoch if commit.lengths else _updates_per_epoch(job, samples, before)
-    lengths = ScheduleLengths(
-        steps=commit.version + left, updates=commit.updates + _updates(deal, extent, job, left), epoch=first
-    )
-    return commit.model_copy(update={"cursor": cursor, "lengths": lengths})
+    updates = commit.updates + _updates(deal, dealt, extent, job, left)
+    return ScheduleLengths(steps=commit.version + left, updates=updates, epoch=first)
 
 
-def _updates(deal: Deal, extent: Extent, job: TrainingJob, steps: int) -> int:
-    """The optimiser updates of so many steps, which begin with those of a deal."""
+def _updates(deal: Deal, dealt: int, extent: Extent, job: TrainingJob, steps: int) -> int:
+    """The optimiser updates of so many steps, which begin with the last `dealt` ones of a deal."""
     local, batch = extent.facts.local_steps, job.spec.data.batch_size
-    if steps < deal.steps:
+    if steps < dealt:
         return steps * local
     largest = max(deal.count(rank, deal.steps - 1) for rank in range(deal.workers))
-    rest = replace(extent, steps=steps - deal.steps).updates
-    return (deal.steps - 1) * local + min(local, -(-largest // batch)) + rest
+    rest = replace(extent, steps=steps - dealt).updates
+    return (dealt - 1) * local + min(local, -(-largest // batch)) + rest
 
 
 def _updates_per_epoch(job: TrainingJob, samples: int, workers: int) -> int:

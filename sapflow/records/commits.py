@@ -24,7 +24,9 @@ from sapflow.records.plateau import PlateauState
 from sapflow.records.rank_states import RankStates, all_keys
 from sapflow.text import parse_json
 
-_NOT_IDENTITY = ("account", "measured", "layout", "weights", "code", "kept", "forecast", "judged", "sha256")
+_NOT_IDENTITY = (
+    "account", "measured", "layout", "weights", "code", "data", "origin", "kept", "forecast", "judged", "sha256",
+)  # fmt: skip
 """Fields of a commit that no later key follows from: what was measured, and what follows from the rest."""
 INTERRUPTED = "Interrupted"
 """The reason given for a driver that stopped without a record of a failure."""
@@ -178,6 +180,16 @@ class Measured(Message):
     """For placed jobs: the Kubernetes node of each cell, as far as its functions know."""
 
 
+class Origin(Message):
+    """The version of another job that a fork began at."""
+
+    job: str
+    """The other job's uid."""
+    version: int = Field(ge=1)
+    commit: str
+    """The digest of the version's commit there."""
+
+
 class Commit(Message):
     """Version `version` of a job: the exact objects it consists of, the plan of the next step, and the data cursor."""
 
@@ -214,6 +226,10 @@ class Commit(Message):
     """In commit 0 of jobs that start from a file of weights: its SHA-256."""
     code: dict[str, str] | None = None
     """In commit 0 of jobs with code of their own: the SHA-256 of each module that the model comes from."""
+    data: str | None = None
+    """In commit 0: the SHA-256 of the data's manifest; None in those of earlier releases."""
+    origin: Origin | None = None
+    """In commit 0 of a fork. It has no objects: the job's first version is the one that it began at."""
     dealt: str | None = None
     """The plan by which this version was made, where it is not the one that the version before names: the number of
     workers had changed."""
@@ -231,6 +247,11 @@ class Commit(Message):
     def objects(self, prefix: str) -> list[str]:
         """The keys of all objects that the version stands on, below its job's prefix."""
         return [part.key for part in (*self.params, *self.optimizer)] + all_keys(self.states, prefix)
+
+    @property
+    def first_version(self) -> int:
+        """Of commit 0: the number of the job's first version that has objects, 0 unless it is a fork."""
+        return 0 if self.origin is None else self.origin.version
 
     @property
     def digests(self) -> dict[str, str]:
@@ -291,10 +312,12 @@ class Records:
         return standing, False
 
     async def last(self) -> Commit | None:
-        """The newest commit, found by galloping and then binary search, since versions have no gaps."""
-        if await self.commit(0) is None:
+        """The newest commit, found by galloping and then binary search, since versions have no gaps, but for one after
+        commit 0 of a fork."""
+        first = await self.commit(0)
+        if first is None:
             return None
-        low, reach = 0, 1
+        low, reach = first.first_version, 1
         while await self._exists(low + reach):
             low, reach = low + reach, reach * 2
         high = low + reach

@@ -42,8 +42,16 @@ class ResolvedJob:
     runtime: Runtime = "local"
     search: SearchSettings | None = None
     """The settings of the search that `memory.optimize` asks for, with current bounds. The spec has the first sizes."""
+    parent: str | None = None
+    """The uid of the job that `spec.from` names; None: that is its uid itself, or the job is no fork."""
     shared_data: str | None = None
     """The prefix of data that other jobs use, too; None: the job has its own below its prefix."""
+
+    @property
+    def parent_uid(self) -> str | None:
+        """The uid of the job at a version of which this one begins; None if it is no fork."""
+        origin = self.job.spec.begins_at
+        return None if origin is None else self.parent or origin.job
 
     @property
     def data_prefix(self) -> str:
@@ -62,6 +70,8 @@ class ResolvedJob:
             document["runtime"] = self.runtime
         if self.search is not None:
             document["memorySearch"] = self.search.body()
+        if self.parent is not None:
+            document["parent"] = self.parent
         return document
 
 
@@ -78,8 +88,8 @@ def read(document: object, prefix: str) -> ResolvedJob:
     runtime = next((each for each in RUNTIMES if each == given), None)
     if runtime is None:
         raise SpecError([("runtime", f"is {given!r}; this release of Sapflow knows {', '.join(RUNTIMES)}")])
-    search = _search(rest.pop("memorySearch", None))
-    return ResolvedJob(parse(rest, runtime), prefix, runtime, search)
+    search, parent = _search(rest.pop("memorySearch", None)), rest.pop("parent", None)
+    return ResolvedJob(parse(rest, runtime), prefix, runtime, search, None if parent is None else str(parent))
 
 
 def fixed_fields(document: Mapping[str, Any]) -> dict[str, Any]:

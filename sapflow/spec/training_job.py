@@ -15,6 +15,7 @@ from sapflow.quantities.prices import Price
 from sapflow.quantities.roles import Role
 from sapflow.spec.learning import AlgorithmSpec, DataSpec, MetricName, ModelSpec
 from sapflow.spec.optimizer import OptimizerSpec
+from sapflow.spec.origin import OriginSpec
 from sapflow.spec.placement import AffinitySpec, PlacementSpec
 from sapflow.spec.pods import PodsSpec
 from sapflow.spec.prices import PricesSpec
@@ -258,6 +259,11 @@ class Spec(Model):
     evaluation: EvaluationSpec = EvaluationSpec()
     limits: LimitsSpec = LimitsSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
+    begins_at: OriginSpec | None = Field(
+        None,
+        alias="from",
+        description="The job begins at a version of another one, and not at its model's seed.",
+    )
     storage: StorageSpec | None = None
     prices: PricesSpec = PricesSpec()
     suspend: bool = Field(

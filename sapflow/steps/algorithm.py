@@ -1,7 +1,7 @@
 """The driver's side of an algorithm: the interface that makes one commit after the other."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sapflow.records.commits import Commit, Plan
 from sapflow.records.plateau import PlateauState
@@ -48,6 +48,11 @@ class AlgorithmDriver(ABC):
     @abstractmethod
     async def next_commit(self) -> Commit:
         """Make the following commit; it is not written yet. Raises JobFailed, StoreError, or a group of them."""
+
+    async def again(self, made: Commit, versions: Mapping[int, Commit]) -> Commit:
+        """Make the commit again that was `made` of the current one; `versions` are those that its contributions were
+        computed on, by number. Raises what `next_commit` raises."""
+        return await self.next_commit()
 
     def begin_next(self, commit: Commit, plan: Plan) -> None:
         """Begin the step after `commit`, which is still being written, as far as only contributions are made."""

@@ -31,7 +31,8 @@ _CODE = "code"
 
 
 def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing: Timing) -> InitializeReply:
-    """Write version 0 of the parameters. The reply has their sizes, and the layout of named tensors on them."""
+    """Write version 0 of the parameters, unless the model is only to be described. The reply has their sizes, and the
+    layout of named tensors on them."""
     loaded = jobs.get(request.spec, request.manifest)
     model, sizes = loaded.model, loaded.sizes
 
@@ -42,6 +43,8 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
                 reason="InvocationTimeout",
             )
 
+    if request.describe:
+        return _described(loaded, timing)
     with timing.phase("read"):
         started_from = weights.load(loaded.job.spec.model, model.module, store, may_go_on)
     vector = np.zeros(sizes.total, np.float32)
@@ -68,15 +71,18 @@ def initialize(store: Store, jobs: JobCache, request: InitializeRequest, timing:
             frozen = contribution.encode(model.frozen, {})
             (written,) = create_digested(store, [(request.frozen_output, frozen)], durable=True)
             sha256.append(written.sha256)
+    return _described(loaded, timing).model_copy(update={"weights": started_from, "sha256": sha256})
+
+
+def _described(loaded: LoadedJob, timing: Timing) -> InitializeReply:
+    """What is told of a model, whether or not it was written."""
     return InitializeReply(
         done=True,
-        sizes=sizes,
+        sizes=loaded.sizes,
         slots=list(loaded.slots),
-        layout=[entry.to_json() for entry in model.layout],
+        layout=[entry.to_json() for entry in loaded.model.layout],
         code=loaded.modules or None,
-        weights=started_from,
         numerics=NUMERICS,
-        sha256=sha256,
         **timing.report(),
     )
 

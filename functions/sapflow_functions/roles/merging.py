@@ -1,12 +1,13 @@
-"""Handlers that need only numpy: merging, the root, export. Mergers serve them, and workers that are reused."""
+"""Handlers that need only numpy: merging, the root, export, copies. Mergers serve them, and workers that are reused."""
 
 from typing import Any
 
 from sapflow.algorithms.export import export
 from sapflow.algorithms.merge import Workspace, merge
 from sapflow.algorithms.root import Warm, root
-from sapflow.messages.replies import ExportReply, MergeReply, RootReply
-from sapflow.messages.requests import ExportRequest, MergeRequest, RootRequest
+from sapflow.messages.replies import CopyReply, ExportReply, MergeReply, RootReply
+from sapflow.messages.requests import CopyRequest, ExportRequest, MergeRequest, RootRequest
+from sapflow.objects.copied import copy
 from sapflow.timing import Timing
 from sapflow_functions.runner import Context, Handler
 
@@ -26,7 +27,10 @@ def handlers() -> dict[str, Handler]:
     def serve_export(body: dict[str, Any], context: Context) -> ExportReply:
         return export(context.store, ExportRequest.model_validate(body), workspace, timing(context))
 
-    return {"merge": serve_merge, "root": serve_root, "export": serve_export}
+    def serve_copy(body: dict[str, Any], context: Context) -> CopyReply:
+        return copy(context.store, CopyRequest.model_validate(body), timing(context))
+
+    return {"merge": serve_merge, "root": serve_root, "export": serve_export, "copy": serve_copy}
 
 
 def timing(context: Context) -> Timing:

@@ -123,7 +123,10 @@ class JobDriver:
         self._metrics.begin(extent)
         reporter.begin(extent)
         environment = Environment(
-            self._resolved.runtime, self._settings.max_instances or None, cut_data.forward_flops
+            self._resolved.runtime,
+            self._settings.max_instances or None,
+            cut_data.forward_flops,
+            images=self._settings.images or None,
         )
         driver = Driver(
             self._resolved,

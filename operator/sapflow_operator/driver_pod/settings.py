@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from sapflow.errors import SpecError
 from sapflow.kube.access import ACCOUNT, server_url
@@ -30,6 +30,8 @@ class DriverSettings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     max_instances: Annotated[int, Field(ge=0)] = 0
     """Number of functions of this job that the cluster can run at once, for the planner; 0 means any number."""
+    images: Json[dict[str, str]] = Field(default_factory=dict)
+    """The images of the job's functions by role, which its commits record."""
     deadline: datetime | None = None
     """When the job must have ended, if it has a deadline."""
     job_file: Path = Path(names.JOB_FILE)
@@ -92,4 +94,5 @@ VARIABLES = {
     "SAPFLOW_LOG_LEVEL": "log_level",
     "SAPFLOW_MAX_INSTANCES": "max_instances",
     "SAPFLOW_DEADLINE": "deadline",
+    "SAPFLOW_IMAGES": "images",
 }

@@ -14,6 +14,7 @@ from sapflow.spec.document import parse
 from sapflow.spec.rules import RULES
 from sapflow.spec.training_job import Spec, StorageSpec
 from sapflow_operator import cells, growth, names
+from sapflow_operator.conditions import SUCCEEDED
 from sapflow_operator.kind import Definition, Kind
 from sapflow_operator.kinds import memory_search
 from sapflow_operator.kinds.training_pool import TrainingPool, check
@@ -42,7 +43,7 @@ class TrainingJobKind(Kind[TrainingPool]):
 
     resource: ClassVar[Resource] = names.TRAINING_JOB
     roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
-    kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "placement")
+    kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "placement", "origin")
     result: ClassVar[tuple[str, ...]] = tuple(RESULT)
 
     @cached_property
@@ -74,7 +75,15 @@ class TrainingJobKind(Kind[TrainingPool]):
         pinned = settings.pinned(status.get("images", {}))
         place = place_of(parsed.spec.storage, pinned)
         pool = TrainingPool(
-            job.name, job.namespace, job.uid, place, pinned, parsed, search, queue=job.queue
+            job.name,
+            job.namespace,
+            job.uid,
+            place,
+            pinned,
+            parsed,
+            search,
+            begins_with=status.get("origin"),
+            queue=job.queue,
         ).with_sizes(sizes)
         check(pool)
         return pool
@@ -147,6 +156,16 @@ class TrainingJobKind(Kind[TrainingPool]):
 
     def remembered(self, job: JobObject) -> Mapping[str, Any]:
         return {"memory": job.spec.get("memory", {})}
+
+    def origin(self, job: JobObject) -> tuple[str, int] | None:
+        asked = job.spec.get("from")
+        ended = any(
+            each["type"] == SUCCEEDED and each["status"] != "Unknown"
+            for each in job.status.get("conditions", ())
+        )
+        if asked is None or job.suspended or ended or "origin" in job.status:
+            return None
+        return str(asked["job"]), int(asked["version"])
 
     def asks_for_room(self, job: JobObject, observed: Observed) -> bool:
         if self.has_cells(job):

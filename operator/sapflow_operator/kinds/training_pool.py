@@ -35,6 +35,8 @@ class TrainingPool(Wanted):
     search: SearchSettings | None = None
     """The search for the workers' best size. Then `job` has the current size, while driver and functions read the first
     size, so that a change does not restart the driver."""
+    begins_with: Mapping[str, Any] | None = None
+    """Of a fork: `status.origin`, the other job's uid and the objects there that it reads."""
     packed: Placement | None = None
     """The packing of functions into cells, once it is decided; None if they may run anywhere."""
 
@@ -68,7 +70,15 @@ class TrainingPool(Wanted):
             update["memory"] = spec.memory.model_copy(update={"worker": start})
         metadata = Metadata.model_validate({"name": self.name, "namespace": self.namespace, "uid": self.uid})
         job = self.job.model_copy(update={"metadata": metadata, "spec": spec.model_copy(update=update)})
-        return ResolvedJob(job, keys.job(self.uid), "kubernetes", self.search)
+        parent = None if self.begins_with is None else str(self.begins_with["uid"])
+        return ResolvedJob(job, keys.job(self.uid), "kubernetes", self.search, parent)
+
+    @property
+    def origin(self) -> list[str]:
+        if self.begins_with is None:
+            return []
+        prefix = keys.job(str(self.begins_with["uid"]))
+        return [f"{prefix}{name}" for name in self.begins_with["objects"]]
 
     @property
     def told(self) -> dict[str, Any]:

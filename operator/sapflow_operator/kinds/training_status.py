@@ -6,6 +6,7 @@ from sapflow.quantities.roles import TRAINING_ROLES
 from sapflow.records.memory_search import MOST_TRIALS
 from sapflow.spec.placement import MAX_CELLS
 from sapflow_operator.kinds.status_schema import INTEGER, NUMBER, TIME, an_object, status_schema, text
+from sapflow_operator.origin import MOST_OBJECTS
 
 
 def training_status() -> dict[str, Any]:
@@ -35,6 +36,14 @@ def training_status() -> dict[str, Any]:
             ),
             "progress": an_object("What the driver last reported.", _PROGRESS),
             "result": an_object("Where the trained model is.", RESULT),
+            "origin": an_object(
+                "Of a fork: the other job's uid, and its objects that this one may read.",
+                {
+                    "uid": text(63),
+                    "objects": {"type": "array", "maxItems": MOST_OBJECTS, "items": text(253)},
+                },
+                ["uid", "objects"],
+            ),
             "checkpoint": an_object(
                 "Of a job that was stopped by a limit or diverged: its model as it stood.",
                 {"version": INTEGER, "uri": text(2048)},

@@ -1,5 +1,6 @@
 """The Job that runs the driver: one pod at a time, which is restarted after any end that is not final."""
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -82,6 +83,7 @@ def _container(wanted: Wanted, ends: datetime | None) -> dict[str, Any]:
             *pod.environment(
                 names.pool_environment(wanted.place.url)
                 | {"SAPFLOW_MAX_INSTANCES": str(wanted.settings.max_instances)}
+                | {"SAPFLOW_IMAGES": json.dumps({role: wanted.image(role).name for role in wanted.roles})}
                 | deadline
             ),
             *pod.own_environment(wanted),

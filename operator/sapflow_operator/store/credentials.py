@@ -60,14 +60,22 @@ class Issuer:
             ),
         )
 
-    def issue(self, uid: str, source: str, seconds: int, weights: str = "", validation: str = "") -> Issued:
+    def issue(
+        self,
+        uid: str,
+        source: str,
+        seconds: int,
+        weights: str = "",
+        validation: str = "",
+        origin: Sequence[str] = (),
+    ) -> Issued:
         """Make credentials for job `uid` that are valid for `seconds` and due for renewal after half of that time.
 
-        They allow reading the data at `source` and `validation`, and the object `weights`.
+        They allow reading the data at `source` and `validation`, the object `weights`, and those of `origin`.
 
         Raises CredentialsRefused if the store makes none and none may be shared, and StoreUnavailable.
         """
-        allowed = session_policy(self._place.bucket, uid, source, weights, validation)
+        allowed = session_policy(self._place.bucket, uid, source, weights, validation, origin)
         policy = json.dumps(allowed, separators=(",", ":"))
         now = datetime.now(UTC).replace(microsecond=0)
         expires, renew = now + timedelta(seconds=seconds), now + timedelta(seconds=seconds / 2)

@@ -1,6 +1,7 @@
 """The S3 policy of a job: access to its own prefix, and reading the data that it names."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from sapflow.objects import keys
@@ -10,7 +11,12 @@ _ROOT = "jobs/"
 
 
 def session_policy(
-    bucket: str, uid: str, source: str, weights: str = "", validation: str = ""
+    bucket: str,
+    uid: str,
+    source: str,
+    weights: str = "",
+    validation: str = "",
+    origin: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A policy for reading and writing `jobs/<uid>/`, and for reading an s3:// source, an object or what lies below it.
 
@@ -18,7 +24,8 @@ def session_policy(
 
     Only the folder `prefix/` may be listed: with `prefix` alone a source `j` would list the keys of all jobs.
 
-    `weights` is one object that may be read as well.
+    `weights` is one object that may be read as well. `origin`: keys of another job's objects, or patterns of them,
+    which a fork may read.
 
     A source that could reach below jobs/ in any bucket is granted nothing. The spec's rules refuse it, too; this is a
     second barrier.
@@ -30,14 +37,18 @@ def session_policy(
         _allow(["ListBucket"], [bucket], prefixes=[f"{own}*"]),
         _allow(["GetBucketLocation"], [bucket]),
     ]
+    readable: list[str] = []
     for name, prefix in dict.fromkeys([*_data(source), *_data(validation)]):
+        readable += [f"{name}/{prefix}", f"{name}/{prefix}/*"]
         statements += [
-            _allow(["GetObject"], [f"{name}/{prefix}", f"{name}/{prefix}/*"]),
             _allow(["ListBucket"], [name], prefixes=[f"{prefix}/*"]),
             _allow(["GetBucketLocation"], [name]),
         ]
-    for name, key in _data(weights):
-        statements.append(_allow(["GetObject"], [f"{name}/{key}"]))
+    readable += [f"{name}/{key}" for name, key in _data(weights)]
+    readable += [f"{bucket}/{key}" for key in origin]
+    if readable:
+        # One statement for all: a policy has 2,048 characters.
+        statements.append(_allow(["GetObject"], readable))
     return {"Version": "2012-10-17", "Statement": statements}
 
 

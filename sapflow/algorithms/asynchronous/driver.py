@@ -10,7 +10,7 @@ contribution is committed. Nothing is dropped.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,15 @@ class Driver(AlgorithmDriver):
         finally:
             root.cancel()
         return self._to_commit(batch, ident, root.result(), time.perf_counter() - started)
+
+    async def again(self, made: Commit, versions: Mapping[int, Commit]) -> Commit:
+        """The contributions that the commit applied are computed on the versions that they were computed on."""
+        batch = [Pending(one.rank, one.count, one.base) for one in made.applied]
+        self._params = {version: commit.params for version, commit in versions.items()}
+        async with asyncio.TaskGroup() as group:
+            for pending in batch:
+                group.create_task(self._compute(pending))
+        return self._to_commit(batch, made.id, await self._apply(batch, made.id), 0.0)
 
     def settle(self, commit: Commit, plan: Plan) -> None:
         """Take note of a commit: the contributions that it applied are done.

@@ -142,8 +142,10 @@ async def _read(
             )
         return commit, evaluation, checkpoint
 
-    history = History(last.version + 1, last.plan, evaluated=len(due) + len(extra), chosen=chosen)
-    for numbers in batched(range(last.version + 1), _AT_ONCE):
+    first = await records.commit(0)
+    begins = 0 if first is None else first.first_version
+    history = History(last.version + 1 - begins, last.plan, evaluated=len(due) + len(extra), chosen=chosen)
+    for numbers in batched(range(begins, last.version + 1), _AT_ONCE):
         for commit, evaluation, checkpoint in await asyncio.gather(*map(read, numbers)):
             metrics = None if evaluation is None else metrics_of(evaluation)
             history.take(commit, metrics, is_checkpoint=checkpoint is not None)

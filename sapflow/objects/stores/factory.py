@@ -27,17 +27,28 @@ def credentials_for(url: str, environ: Mapping[str, str]) -> CredentialSource | 
 
     Raises StoreError.
     """
+    if url.startswith("overlay:"):
+        from sapflow.objects.stores.overlay import parts_of
+
+        return credentials_for(parts_of(url)[1], environ)
     return credentials_from_environment(environ) if url.startswith("s3://") else None
 
 
 def open_store(url: str, credentials: CredentialSource | None = None) -> Store:
     """The store at `file:///path`, a plain path, or `s3://bucket/prefix?endpoint=http://host:9000&region=us-east-1`.
 
+    `overlay:` lays one store over another (`overlay.py`).
+
     No request is sent yet; `probe` does that. Each kind's module is imported only when such a store is opened, so a
     process that uses a directory does not load an HTTP client.
     Raises StoreError for other URLs, and for s3 without credentials.
     """
     parts = urlsplit(url)
+    if parts.scheme == "overlay":
+        from sapflow.objects.stores.overlay import OverlayStore, parts_of
+
+        upper, lower = parts_of(url)
+        return OverlayStore(open_store(upper), open_store(lower, credentials))
     if parts.scheme == "s3":
         from sapflow.objects.stores.s3 import open_s3
 

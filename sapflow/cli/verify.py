@@ -1,0 +1,134 @@
+"""`sapflow verify`: computes versions of a job again, and compares them with what was recorded."""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from sapflow.cli.jobs import add_entrypoint, is_file, make_importable
+from sapflow.cli.output import BAD_INPUT, FAILED, print_json
+from sapflow.cli.stop import run_until_stopped
+from sapflow.cli.stored_job import OF_A_CLUSTER, add_stored_job, stored_job
+from sapflow.client import verify as verifying
+from sapflow.client.session import Session
+from sapflow.driver.verification import Verified
+from sapflow.errors import DataError
+from sapflow.records.commits import Records
+from sapflow.text import count
+
+_DESCRIPTION = """\
+Compute versions of a job again on this machine, each from the one before it, and compare the SHA-256 of their
+parameters and optimiser state with those that the job recorded. A version whose objects are gone is computed from the
+nearest one that is kept. Nothing is written into the job's store."""
+
+_EPILOG = """\
+examples:
+  sapflow verify digits.yaml                         all versions
+  sapflow verify digits.yaml --versions 20..30       those that led to version 30 from version 19
+  sapflow verify digits.yaml@40                      one version
+"""
+_CODES = """
+exit codes:
+  0 all versions are the same   1 one differs, or could not be computed   2 bad input, or no version could be compared
+  3 store cannot be used"""
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "verify",
+        help="compute versions of a job again and compare",
+        description=_DESCRIPTION,
+        epilog=_EPILOG + OF_A_CLUSTER.format(command="verify") + "\n" + _CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_stored_job(parser, "with a version, that one alone")
+    add_entrypoint(parser)
+    parser.add_argument("--versions", metavar="A..B", help="default: all that the job has computed")
+    parser.add_argument(
+        "--max-instances",
+        type=int,
+        metavar="N",
+        help="invocations at work at once (default: this machine's cores)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=verify)
+
+
+def verify(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Returns 0 if all versions are the same, 1 if one differs, 2 if none could be compared. Raises SapflowError."""
+    session, name, version = stored_job(given, environ)
+    if version is not None and given.versions is not None:
+        session.store.close()
+        raise DataError(f"{given.job} --versions {given.versions}: name versions in one of the two ways")
+    with session:
+        importing = make_importable(session.job, name if is_file(name) else "-", environ, session.url)
+        allowed = [*given.entrypoint, *(session.job.spec.model.code if is_file(name) else ())]
+        asked = given.versions if version is None else str(version)
+        return run_until_stopped(_verify(given, session, asked, importing, allowed))
+
+
+async def _verify(
+    given: argparse.Namespace,
+    session: Session,
+    asked: str | None,
+    environ: Mapping[str, str],
+    allowed: list[str],
+) -> int:
+    first, last = await verifying.extent(session)
+    begin = 0 if first.origin is None else first.first_version + 1
+    versions = verifying.versions_in(asked, last.version, begin)
+    records, found, warned = Records(session.store, session.prefix), list[Verified](), Counter[str]()
+    warned.update(verifying.first_warnings(first))
+    if not given.json:
+        for warning in warned:
+            print(f"warning: {warning}", file=sys.stderr)
+    async for each in verifying.verify(
+        session, versions, environ, allowed, max_instances=given.max_instances
+    ):
+        commit = await records.commit(each.version)
+        told = verifying.warnings(commit) if commit is not None else []
+        if not given.json:
+            for warning in told:
+                if warning not in warned:
+                    print(f"warning: version {each.version} was {warning}", file=sys.stderr)
+            print(_line(each), flush=True)
+        warned.update(told)
+        found.append(each)
+    return _say(given, session, found, warned)
+
+
+def _line(each: Verified) -> str:
+    words = {"Same": "the same", "Differs": "DIFFERS", "NotCompared": "not compared"}
+    which = f": {', '.join(each.objects)}" if each.objects else ""
+    note = f" ({each.note})" if each.note else ""
+    return f"version {each.version}: {words[each.state]}{which}{note}"
+
+
+def _say(given: argparse.Namespace, session: Session, found: list[Verified], warned: Counter[str]) -> int:
+    states = Counter(each.state for each in found)
+    code = FAILED if states["Differs"] else 0 if states["Same"] else BAD_INPUT
+    if given.json:
+        print_json(
+            {
+                "job": session.uid,
+                "same": states["Same"],
+                "differs": states["Differs"],
+                "notCompared": states["NotCompared"],
+                "warnings": dict(warned),
+                "versions": [
+                    {"version": each.version, "state": each.state}
+                    | ({"objects": list(each.objects)} if each.objects else {})
+                    | ({"note": each.note} if each.note else {})
+                    for each in found
+                ],
+                "exitCode": code,
+            }
+        )
+    else:
+        more = [f"{states['Differs']:,} differ"] if states["Differs"] else []
+        more += [f"{states['NotCompared']:,} not compared"] if states["NotCompared"] else []
+        print(
+            f"{session.uid}: {count(states['Same'], 'version')} the same{''.join(f', {each}' for each in more)}"
+        )
+    return code

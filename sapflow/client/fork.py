@@ -1,0 +1,111 @@
+"""The document of a job that begins at a version of another one."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from sapflow.client import versions
+from sapflow.client.background import run_apart
+from sapflow.client.local_run import find_manifest
+from sapflow.client.session import Session
+from sapflow.driver import fork as driver_fork
+from sapflow.errors import DataError, SpecError
+from sapflow.planning import fork
+from sapflow.records.commits import Records
+from sapflow.spec.document import parse
+from sapflow.spec.resolved import ResolvedJob
+from sapflow.spec.training_job import TrainingJob
+from sapflow.spec.types import MAX_NAME
+
+_OF_CLUSTER = ("name", "namespace", "labels")
+
+
+def document(
+    opened: Session,
+    version: int | None,
+    changes: Mapping[str, object],
+    *,
+    name: str | None = None,
+    spec: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A TrainingJob that begins at `version` of the session's job: by default its result, or else its last version.
+
+    `changes` are values by path, as `spec.optimizer.learningRate`; None takes a field out. `spec` is the job's own,
+    where the store does not have all of it. Raises SpecError, which names the field and the remedy, for a version that
+    is not kept and for what a fork may not change; DataError if the job has no version yet; StoreError.
+    """
+    job, found = opened.job, _version(opened, version)
+    written = job.model_dump(by_alias=True, mode="json", exclude_none=True, exclude_defaults=True)
+    if spec is not None:
+        written["spec"] = copy.deepcopy(dict(spec))
+    metadata = {key: value for key, value in written["metadata"].items() if key in _OF_CLUSTER}
+    written["metadata"] = {
+        **metadata,
+        "name": name or f"{job.metadata.name[: MAX_NAME - 8]}-v{found}"[:MAX_NAME],
+    }
+    for unused in ("weights", "weightsMatch"):
+        written["spec"]["model"].pop(unused, None)
+    in_cluster = opened.runtime == "kubernetes"
+    written["spec"]["from"] = {"job": job.metadata.name if in_cluster else opened.uid, "version": found}
+    for path, value in changes.items():
+        _set(written, path, value)
+    _check(opened, parse(written, opened.runtime), found)
+    return written
+
+
+def assignments(given: list[str]) -> dict[str, object]:
+    """The changes in texts `PATH=VALUE`, whose values are YAML. Raises SpecError."""
+    found: dict[str, object] = {}
+    for each in given:
+        path, equals, text = each.partition("=")
+        if not equals or not path.startswith("spec."):
+            raise SpecError(
+                [("--set", f"{each!r} must be a field and its value: spec.optimizer.learningRate=0.01")]
+            )
+        try:
+            found[path] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SpecError([(path, f"{text!r} is no value in YAML: {error}")]) from error
+    return found
+
+
+def _version(opened: Session, version: int | None) -> int:
+    if version is not None:
+        return version
+    outcome = opened.outcome()
+    if outcome is not None:
+        return int(outcome["version"])
+    last = run_apart(Records(opened.store, opened.prefix).last())
+    if last is None or not last.version:
+        raise DataError(f"job {opened.uid} has no version to begin at: nothing of it is trained yet")
+    return last.version
+
+
+def _set(document: dict[str, Any], path: str, value: object) -> None:
+    *parents, last = path.split(".")
+    place = document
+    for parent in parents:
+        inner = place.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise SpecError([(path, f"cannot be set: {parent} holds a value and no fields")])
+        place = inner
+    if value is None:
+        place.pop(last, None)
+    else:
+        place[last] = value
+
+
+def _check(opened: Session, job: TrainingJob, version: int) -> None:
+    """Raise SpecError unless the version is kept and the job may begin at it, as far as that shows without a model."""
+    asked = ResolvedJob(job, "", opened.runtime, parent=opened.uid)
+    parent = run_apart(driver_fork.find_parent(opened.store, asked))
+    manifest = find_manifest(opened)
+    assert parent is not None, "the job has `from`"
+    if not run_apart(driver_fork.is_kept(opened.store, parent.prefix, parent.commit)):
+        raise driver_fork.not_kept(opened.uid, version, run_apart(versions.kept(opened)))
+    if manifest is not None:
+        was = parent.job.spec
+        same = (was.data, was.algorithm.seed) == (job.spec.data, job.spec.algorithm.seed)
+        fork.start(parent, job, manifest.train_samples, same_data=same)
