@@ -56,7 +56,7 @@ async def diff(one: Session, other: Session) -> Difference:
     records = [Records(each.store, each.prefix) for each in (one, other)]
     ends = [last.version for each in records if (last := await each.last()) is not None]
     begin, end = max(each.first_version for each in firsts), min(ends)
-    whole = [*_spec(one, other), *parting.beginnings(*firsts), *await _data(one, other, firsts)]
+    reasons = [*_spec(one, other), *parting.beginnings(*firsts), *await _data(one, other, firsts)]
     unknown, parted = 0, None
     for versions in batched(range(begin, end + 1), _AT_ONCE):
         pairs = [asyncio.gather(*(_commit(each, version) for each in records)) for version in versions]
@@ -68,7 +68,6 @@ async def diff(one: Session, other: Session) -> Difference:
                 break
         if parted is not None:
             break
-    reasons = list(whole)
     if parted is not None:
         steps = [await _step(each, first, parted) for each, first in zip(records, firsts, strict=True)]
         reasons += parting.reasons(*steps)

@@ -116,15 +116,15 @@ class Verification:
 
     async def _needed(self, versions: Sequence[int], first: Commit) -> list[int]:
         """The versions to compute, in order: those asked for, and what they stand on back to what is kept."""
-        needed, looked = set(versions), sorted(versions)
-        while looked:
-            version = looked.pop()
+        needed, waiting = set(versions), sorted(versions)
+        while waiting:
+            version = waiting.pop()
             if version == first.first_version:
                 continue
             for base in (await self._bases(version)) - needed:
                 if not await self._is_kept(base):
                     needed.add(base)
-                    insort(looked, base)
+                    insort(waiting, base)
         return sorted(needed)
 
     async def _after(self, left: Sequence[int]) -> list[int]:

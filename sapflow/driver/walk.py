@@ -1,6 +1,7 @@
 """The way of a job from commit to commit."""
 
 import asyncio
+import logging
 from typing import Any
 
 from sapflow.driver.evaluations import Evaluations
@@ -20,6 +21,8 @@ from sapflow.steps.algorithm import AlgorithmDriver
 from sapflow.steps.calls import BUDGET_EXCEEDED
 from sapflow.steps.context import Context
 from sapflow.steps.leftovers import Leftovers
+
+log = logging.getLogger(__name__)
 
 
 class Walk:
@@ -43,6 +46,7 @@ class Walk:
         self._plans: dict[str, Plan] = {}
         self._repeats = StepRepeats()
         self._plateau = Plateau(context, evaluations)
+        self._cpus = set(self._commit.measured.cpus or ())
 
     async def to_the_end(self) -> Commit:
         """Train to the end, or to where the job pauses, and return the version that is the result, or would be."""
@@ -107,6 +111,7 @@ class Walk:
                     await self._check_limits()
                 raise failure from None
             new = standing
+        self._warn_of_cpus(new)
         if self._memory_search is not None:
             new = self._memory_search.next(old, new)
         skips = await count_skips(self._context, self._keeper, old, new)
@@ -140,6 +145,18 @@ class Walk:
             self._context.observer.checkpointed(self._commit.version)
         if self._evaluations.due(self._commit.version):
             self._evaluations.start(self._commit)
+
+    def _warn_of_cpus(self, new: Commit) -> None:
+        """Warn of CPUs of another kind than the job's so far, once for each: a repeated call may have other bits."""
+        found = {*(new.measured.cpus or ())}
+        if self._cpus and not found <= self._cpus:
+            log.warning(
+                "step %d was computed on %s, and the job so far on %s: bits may depend on which instance serves a call",
+                new.version,
+                ", ".join(sorted(found)),
+                ", ".join(sorted(self._cpus)),
+            )
+        self._cpus |= found
 
     async def _clear(self) -> None:
         """Remove the contributions of a step from the store, whichever driver wrote them, before the step is repeated.

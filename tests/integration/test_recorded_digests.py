@@ -1,6 +1,7 @@
 """Commits record the SHA-256 of the objects that a version stands on, whatever happens to the calls that write them."""
 
 import hashlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from helpers.functions import Fault
 from helpers.jobs import Place, Simulation, make_place, tiny_job
 
+from sapflow import timing
 from sapflow.cpu_capability import cpu_capability
 from sapflow.objects import keys
 from sapflow.records import digests
@@ -69,3 +71,17 @@ def test_no_key_follows_from_recorded_digests_and_commits_without_any_are_read(t
     del body["measured"]["cpus"]
     earlier = Commit.model_validate(body)
     assert (earlier.digest, earlier.digests) == (commit.digest, {})
+
+
+def test_a_pool_of_several_kinds_of_cpus_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = make_place(tmp_path, tiny_job(algorithm_steps=3))
+    kinds = itertools.chain(["x86_64 avx2"] * 9, itertools.repeat("x86_64 avx512f"))
+    monkeypatch.setattr(timing, "cpu_capability", lambda: next(kinds))
+    Simulation(place).run()
+    warned = [each.getMessage() for each in caplog.records if "bits may depend" in each.getMessage()]
+    assert len(warned) == 1
+    assert "x86_64 avx512f" in warned[0]
+    assert "and the job so far on x86_64 avx2" in warned[0]
+    assert place.commit(3).measured.cpus == ["x86_64 avx512f"]
