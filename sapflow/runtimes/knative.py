@@ -28,6 +28,8 @@ START_SECONDS = 180.0
 """How long, beyond its time limit, a call may wait for an instance: a node may have to pull the image first."""
 _UNSEEN_STATUSES = frozenset({404, 429, 503})
 """Statuses of proxies on the way: the route is not programmed yet, too many calls wait, or there is no instance."""
+_REFUSED = (b"dial tcp ", b"connect: connection refused")
+"""Of the words with which queue-proxy answers 502 while its function's container is down, killed or not started yet."""
 _UNSEEN_REASONS = frozenset({"Busy", "ShuttingDown"})
 """Reasons of functions that did not begin to serve the call."""
 _FIRST_PAUSE = 0.02
@@ -129,6 +131,8 @@ class KnativeSender:
 
 def _unseen(answer: Answer) -> bool:
     """Whether no function has begun to serve the call."""
+    if answer.status == 502 and all(each in answer.content for each in _REFUSED):
+        return True
     if answer.status not in _UNSEEN_STATUSES:
         return False
     reason = reason_of(answer.content)

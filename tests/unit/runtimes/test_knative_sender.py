@@ -19,6 +19,10 @@ from sapflow.runtimes.sender import Reply
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+PROXY_SAYS = {502: "dial tcp 127.0.0.1:8080: connect: connection refused\n"}
+"""What a proxy says with a status, where it is not the activator."""
+
+
 class Gateway:
     """What stands before a service: answers of its own as told, then whatever the function says."""
 
@@ -39,7 +43,7 @@ class Gateway:
                 assert request.transport is not None
                 request.transport.abort()
                 return web.Response()
-            return web.Response(status=int(answer), text="activator overload")
+            return web.Response(status=int(answer), text=PROXY_SAYS.get(int(answer), "activator overload"))
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -116,6 +120,24 @@ def test_what_no_function_has_seen_is_sent_again_until_one_answers(function: Fun
     assert reply.body == {"pid": function.process.pid, "rank": 2}
     assert len(gateway.seen) == 6
     assert all(request["secondsLeft"] == 20 for request in gateway.seen)
+
+
+def test_a_call_waits_while_the_container_of_its_function_is_started_again(function: FunctionProcess) -> None:
+    """Longer than a job's retries would last, because a container that was killed may be down for a while."""
+    gateway = Gateway(*[502] * 8, function=function)
+    assert invoke_once(gateway, {"op": "noop"}).body["pid"] == function.process.pid
+    assert len(gateway.seen) == 9
+
+
+def test_a_connection_that_broke_behind_the_proxy_may_have_been_seen(
+    function: FunctionProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROXY_SAYS, 502, "EOF\n")
+    gateway = Gateway(502, function=function)
+    with pytest.raises(InvocationError, match="HTTP 502") as caught:
+        invoke_once(gateway, {"op": "noop"})
+    assert caught.value.retryable
+    assert len(gateway.seen) == 1
 
 
 def test_an_address_where_nobody_listens_yet_is_tried_until_somebody_does(function: FunctionProcess) -> None:
