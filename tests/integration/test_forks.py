@@ -9,11 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from helpers.commands import Shell
 from helpers.functions import Fault
 from helpers.jobs import Crash, Place, Simulation, document, make_place, tiny_job
 
+import sapflow
+from sapflow.client import fork as forks
+from sapflow.client import local_run
 from sapflow.client.session import Session, uid_of
 from sapflow.errors import SapflowError, SpecError
 from sapflow.monitoring.report import gather, render
@@ -246,3 +250,48 @@ def test_the_command_writes_a_job_that_runs_from_there(
     assert (other.code, "spec.optimizer.name: must stay Momentum" in other.err) == (2, True)
     early = shell("export", f"{forked.uid}@0", *store)
     assert f"begins at version 6 of {parent.uid}" in early.err
+
+
+def test_python_gives_a_job_that_begins_there(parent: Place) -> None:
+    finished = sapflow.run(
+        sapflow.TrainingJob.from_document(document(**kept())), store=parent.path, progress=False
+    )
+    assert finished.uid == parent.uid
+    job = finished.fork(6, {"spec.optimizer.learningRate": 0.01, "spec.limits": None}, name="slower")
+    assert (job.name, job.spec.optimizer.learning_rate, job.spec.limits.retries) == ("slower", 0.01, 3)
+    origin = job.spec.begins_at
+    assert origin is not None
+    assert (origin.job, origin.version) == (parent.uid, 6)
+    latest = finished.fork(changes={"spec.algorithm.steps": 9}).spec.begins_at
+    assert latest is not None
+    assert latest.version == 8
+    with pytest.raises(SpecError, match="leaves no step"):
+        finished.fork()
+
+
+def test_a_job_of_a_cluster_is_named_as_there_and_keeps_what_its_object_alone_has(parent: Place) -> None:
+    opened = Session(parent.uid, parent.job, parent.store, parent.path.as_uri(), "kubernetes")
+    written = forks.document(opened, 6, {})
+    assert written["spec"]["from"] == {"job": "tiny", "version": 6}
+    spec = {**document(**kept())["spec"], "pods": {"priorityClassName": "low"}}
+    assert forks.document(opened, 6, {}, spec=spec)["spec"]["pods"] == {"priorityClassName": "low"}
+
+
+def test_samples_of_a_program_are_taken_from_the_other_job(tmp_path: Path) -> None:
+    features = np.random.default_rng(0).standard_normal((120, 4)).astype(np.float32)
+    body = document(**kept())
+    given = sapflow.TrainingJob("arrays", model="mlp", data=(features, np.arange(120) % 3), workers=2)
+    with given.resolved() as (found, source):
+        body["spec"]["data"]["source"] = found["spec"]["data"]["source"]
+        job = parse(body)
+        store = open_store(str(tmp_path))
+        opened = Session(uid_of(job), job, store, tmp_path.as_uri())
+        place = Place(job, opened.uid, opened.cut_data(source=source), store, tmp_path)
+    Simulation(place).run()
+    forked = copy.deepcopy(body)
+    forked["spec"]["from"] = {"job": place.uid, "version": 6}
+    job = parse(forked)
+    again = Session(uid_of(job), job, store, tmp_path.as_uri())
+    assert local_run._take_over(again, {}) == place.manifest
+    outcome = Simulation(Place(job, again.uid, place.manifest, store, tmp_path)).run()
+    assert outcome["sha256"] == Simulation(place).run()["sha256"]
