@@ -44,6 +44,9 @@ class Verification:
         self._store, self._prefix, self._replays, self._staleness = store, prefix, replays, staleness
         self._records = Records(store, prefix)
         self._commits: dict[int, Commit] = {}
+        self._computed: dict[int, Commit] = {}
+        """Versions as they were computed, where their keys are not those of the commit: a commit of an earlier release
+        may have another digest today."""
 
     async def run(self, versions: Sequence[int]) -> AsyncIterator[Verified]:
         """Compute and compare these versions; each is yielded once it is known, in order.
@@ -76,9 +79,12 @@ class Verification:
         if version == first.first_version:
             return await self._compared(made, await _beginning(replay, first, made))
         bases = {one.base for one in made.applied}
-        versions = {base: await self._commit(base) for base in bases}
-        before = await self._commit(version - 1)
-        return await self._compared(made, await replay.step(first, before, made, versions))
+        versions = {base: await self._standing(base) for base in bases}
+        again = await replay.step(first, await self._standing(version - 1), made, versions)
+        if again.id != made.id:
+            objects = {"params": again.params, "optimizer": again.optimizer, "states": again.states}
+            self._computed[version] = made.model_copy(update=objects)
+        return await self._compared(made, again)
 
     async def _compared(self, made: Commit, again: Commit) -> tuple[Verified, bool]:
         version, found, recorded = made.version, again.digests, made.digests
@@ -92,14 +98,15 @@ class Verification:
             if made.skipped and not made.applied
             else [part.key for part in (*made.params, *made.optimizer)]
         )
-        for key in names:
-            stands = await self._standing(key)
+        computed = [found.get(part.key) for part in (*again.params, *again.optimizer)]
+        for key, now in zip(names, computed, strict=False):
+            stands = await self._kept_sha256(key)
             if key in recorded and stands not in (None, recorded[key]):
                 replaced.append(key)
             expected = recorded.get(key, stands)
-            if expected is None or key not in found:
-                unknown += [key] if expected is None else []
-            elif expected != found[key]:
+            if expected is None or now is None:
+                unknown.append(key)
+            elif expected != now:
                 differing.append(key)
         states = [each.sha256.states if each.sha256 is not None else None for each in (made, again)]
         if None not in states and states[0] != states[1]:
@@ -129,6 +136,7 @@ class Verification:
 
     async def _after(self, left: Sequence[int]) -> list[int]:
         """Those of the versions that can be computed from what is kept, now that what was computed is of no use."""
+        self._computed.clear()
         await asyncio.to_thread(self._store.delete_prefix, self._prefix)
         for place, version in enumerate(left):
             if all([await self._is_kept(base) for base in await self._bases(version)]):
@@ -139,9 +147,8 @@ class Verification:
         """Remove what was computed and no later version stands on."""
         old = version - 1 - self._staleness
         if old >= 0 and old in self._commits:
-            names = {*self._commits[old].objects(self._prefix)} - {
-                *self._commits[version].objects(self._prefix)
-            }
+            standing = await self._standing(version)
+            names = {*(await self._standing(old)).objects(self._prefix)} - {*standing.objects(self._prefix)}
             await asyncio.to_thread(self._store.delete, sorted(names))
 
     async def _bases(self, version: int) -> set[int]:
@@ -155,9 +162,13 @@ class Verification:
         lower = self._store.lower
         if not names or not all([await asyncio.to_thread(lower.exists, name) for name in names]):
             return False
-        return all([await self._standing(key) == sha256 for key, sha256 in recorded.items()])
+        return all([await self._kept_sha256(key) == sha256 for key, sha256 in recorded.items()])
 
-    async def _standing(self, key: str) -> str | None:
+    async def _standing(self, version: int) -> Commit:
+        """A version's commit, with the keys that it was computed under, if it was."""
+        return self._computed.get(version) or await self._commit(version)
+
+    async def _kept_sha256(self, key: str) -> str | None:
         """The SHA-256 of an object in the job's store; None if it is gone."""
         try:
             return await asyncio.to_thread(sha256_of, self._store.lower, key)
