@@ -346,6 +346,8 @@ class Driver:
         if first is not None:
             context.lay_out(first.layout, first.code)
             planning.resume(first, last)
+            if first.origin is not None:
+                planning.settle()
         self._observer.planned(await self._records.plan(last.plan), first.forecast if first else None)
 
     async def _planned_anew(self, planning: Planning, start: Commit) -> Commit:

@@ -92,7 +92,10 @@ class Beginning:
         plan, forecast = self._planning.first(self._planning.size(start.sizes, described.slots))
         if placed is not None:
             plan = plan.model_copy(update={"cells": placed.cells})
+        # Measured seconds would decide about the bits of a fork that nothing else tells from its parent.
+        self._planning.settle()
         if fork.same_plan(parent, context.job) and parent.plan.cells == plan.cells:
+            forecast = forecast if plan == parent.plan else None
             plan = parent.plan
         ident = keys.step_id(parent.commit.digest, plan.name, ["fork"])
         copied = self._copied(ident)

@@ -19,11 +19,12 @@ import sapflow
 from sapflow.client import fork as forks
 from sapflow.client import local_run
 from sapflow.client.session import Session, uid_of
+from sapflow.driver.plans import Planning
 from sapflow.errors import SapflowError, SpecError
 from sapflow.monitoring.report import gather, render
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
-from sapflow.records.commits import Commit
+from sapflow.records.commits import Commit, Plan
 from sapflow.spec.document import load, parse
 
 JOBS: dict[str, dict[str, Any]] = {
@@ -295,3 +296,29 @@ def test_samples_of_a_program_are_taken_from_the_other_job(tmp_path: Path) -> No
     assert local_run._take_over(again, {}) == place.manifest
     outcome = Simulation(Place(job, again.uid, place.manifest, store, tmp_path)).run()
     assert outcome["sha256"] == Simulation(place).run()["sha256"]
+
+
+def test_a_fork_is_not_planned_anew_from_measured_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another tree has other bits, and seconds would decide about it."""
+    long: dict[str, Any] = {
+        "algorithm_steps": 30,
+        "merge": {"channel": "Store"},
+        "workers": 6,
+        "data_batchSize": 4,
+    }
+    place = make_place(tmp_path, tiny_job(**long, checkpoint={"everySteps": 2, "keep": 20}))
+    judged: list[int] = []
+
+    def better(planning: Planning, last: Commit, plan: Plan) -> None:
+        judged.append(last.version)
+
+    monkeypatch.setattr(Planning, "_better", better)
+    Simulation(place).run()
+    assert judged, "a job that begins from its seed is judged by its steps"
+    judged.clear()
+    forked = fork_of(place, 2, **long)
+    Simulation(forked, crashes=[Crash(40, "before")]).run()
+    assert judged == []
+    assert bits(forked.commit(30)) == bits(place.commit(30))
