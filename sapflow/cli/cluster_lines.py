@@ -1,8 +1,8 @@
 """Events of a cluster's job as lines of text."""
 
 from sapflow.monitoring.display import Event, plain_line
+from sapflow.quantities.metric import in_order, in_words
 from sapflow.records.evaluations import of_held_out
-from sapflow.tasks.metric import in_order, in_words
 
 
 def line(event: Event) -> str:

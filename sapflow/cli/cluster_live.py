@@ -12,9 +12,9 @@ from sapflow.client.cluster import Object
 from sapflow.monitoring import live
 from sapflow.monitoring.display import Event
 from sapflow.quantities import structure
+from sapflow.quantities.metric import in_order, in_words
 from sapflow.quantities.prices import AWS_LAMBDA
 from sapflow.records.evaluations import of_held_out
-from sapflow.tasks.metric import in_order, in_words
 from sapflow.text import dollars, percent
 
 MARKS = {

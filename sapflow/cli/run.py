@@ -18,9 +18,9 @@ from sapflow.errors import JobFailed, SpecError
 from sapflow.monitoring.display import Display, forecast_line
 from sapflow.monitoring.displays import open_display
 from sapflow.planning.extent import Extent
+from sapflow.quantities.metric import in_order, metric
 from sapflow.records.evaluations import chosen_in_words, of_held_out
 from sapflow.steps.observer import Observers
-from sapflow.tasks.metric import in_order, metric
 from sapflow.text import count, dollars, duration
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from sapflow.errors import DataError, SapflowError
 from sapflow.monitoring.display import forecast_line
 from sapflow.objects import keys
 from sapflow.planning.extent import Extent
+from sapflow.quantities.metric import in_order, in_words
 from sapflow.records.commits import Commit, Records
 from sapflow.records.evaluations import metrics_of
-from sapflow.tasks.metric import in_order, in_words
 from sapflow.text import count, dollars, duration
 
 _DESCRIPTION = """\

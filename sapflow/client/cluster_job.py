@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from sapflow.monitoring.display import Event, forecast_line
+from sapflow.quantities.metric import in_words
 from sapflow.quantities.prices import PRICES
 from sapflow.quantities.roles import TRAINING_ROLES
 from sapflow.records.evaluations import PLAIN, chosen_in_words, of_held_out
 from sapflow.spec import labels
-from sapflow.tasks.metric import in_words
 from sapflow.text import dollars, duration, percent, printable
 
 Object = Mapping[str, Any]

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sapflow.quantities.metric import METRICS, Metric
 from sapflow.records.judged import Judged
 from sapflow.spec.training_job import Spec
-from sapflow.tasks.metric import METRICS, Metric
 
 ChosenBy = Literal["Target", "Best", "EarlyStopping", "LastStep"]
 

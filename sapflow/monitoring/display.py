@@ -9,12 +9,12 @@ from typing import Any, TextIO
 
 from sapflow.errors import InvocationError
 from sapflow.monitoring.progress import Progress
+from sapflow.quantities.metric import in_words
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Commit, Forecast, Plan
 from sapflow.records.evaluations import held_out, of_held_out
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.steps.observer import Observer, Observers
-from sapflow.tasks.metric import in_words
 from sapflow.text import count, dollars, duration, percent, printable, to_json
 
 Event = dict[str, Any]

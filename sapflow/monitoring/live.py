@@ -14,10 +14,10 @@ from rich.text import Text
 
 from sapflow.monitoring.display import Display, Event, plain_line
 from sapflow.quantities import structure
+from sapflow.quantities.metric import in_order, in_words
 from sapflow.quantities.roles import TRAINING_ROLES
 from sapflow.records.commits import Forecast, Plan
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
-from sapflow.tasks.metric import in_order, in_words
 from sapflow.text import count, dollars, duration, percent
 
 SECONDS_BETWEEN_FRAMES = 0.2

@@ -11,7 +11,7 @@ INT_MOST = 2**53 - 1
 IN_WORDS[PATH_PATTERN] = "must be a field's path in the template, as spec.optimizer.learningRate"
 
 ParameterPath = Annotated[str, StringConstraints(pattern=PATH_PATTERN, max_length=253)]
-Whole = Annotated[int, Field(ge=-INT_MOST, le=INT_MOST)]
+Integer = Annotated[int, Field(ge=-INT_MOST, le=INT_MOST)]
 
 
 class FloatSpec(Model):
@@ -30,8 +30,8 @@ class FloatSpec(Model):
 class IntSpec(Model):
     """Whole numbers between two bounds, both included."""
 
-    min: Whole = Field(description="The least value.")
-    max: Whole = Field(description="The largest value.")
+    min: Integer = Field(description="The least value.")
+    max: Integer = Field(description="The largest value.")
     log: bool | None = Field(None, description="Whether values are spread evenly by their logarithms.")
     step: Annotated[int, Field(ge=1, le=INT_MOST)] | None = Field(
         None, description="Distance of two values, counted from min; left out: 1."

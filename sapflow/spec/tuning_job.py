@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from sapflow.quantities.metric import METRICS
 from sapflow.spec.learning import MetricName
 from sapflow.spec.parameters import ParameterPath, ParameterSpec
 from sapflow.spec.training_job import MAX_WORKERS, Metadata, Spec, TrainingJob
 from sapflow.spec.types import Count, Dotted, Model, Name, Seconds
-from sapflow.tasks.metric import METRICS
 
 TUNING_KIND = "TuningJob"
 SHORT_NAME = "tune"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sapflow.quantities.metric import metric
 from sapflow.spec import field_paths
 from sapflow.spec.parameter_values import MOST_POINTS, fits, grid_size, present, same
 from sapflow.spec.parameters import ParameterSpec
@@ -9,7 +10,6 @@ from sapflow.spec.problems import Problem
 from sapflow.spec.training_job import TrainingJob
 from sapflow.spec.tuning_job import TuningJob, TuningSpec
 from sapflow.spec.tuning_rules import TUNING_RULES
-from sapflow.tasks.metric import metric
 
 
 def problems(job: TuningJob) -> list[Problem]:

@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sapflow.quantities.metric import METRICS
 from sapflow.spec.parameters import ParameterSpec
 from sapflow.spec.rule import Rule
 from sapflow.spec.tuning_job import MEASURED
-from sapflow.tasks.metric import METRICS
 
 if TYPE_CHECKING:
     from sapflow.spec.tuning_job import ObjectiveSpec, TuningSpec

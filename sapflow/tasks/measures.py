@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from sapflow.tasks.metric import METRICS, Metric
+from sapflow.quantities.metric import METRICS, Metric
 
 SumsByName = dict[str, float]
 

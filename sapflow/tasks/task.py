@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from sapflow.errors import DataError
+from sapflow.quantities.metric import METRICS
 from sapflow.tasks.measures import Measure, SumsByName
-from sapflow.tasks.metric import METRICS
 from sapflow.tasks.targets import Counted, Rows, Targets
 
 if TYPE_CHECKING:

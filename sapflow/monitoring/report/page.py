@@ -15,10 +15,10 @@ from sapflow.monitoring.report.elements import integer, money, number, share, ta
 from sapflow.monitoring.report.facts import Facts
 from sapflow.monitoring.report.history import OTHER, PHASES
 from sapflow.quantities.memory import format_bytes, format_quantity
+from sapflow.quantities.metric import in_order, metric
 from sapflow.quantities.prices import MIB
 from sapflow.records.commits import Account, LevelUsage
 from sapflow.records.evaluations import chosen_in_words, of_held_out
-from sapflow.tasks.metric import in_order, metric
 from sapflow.text import dollars, duration
 
 _KINDS = dict(zip((*PHASES, OTHER), ("s1", "s2", "s9", "s3", "s4", "s5", "s6", "s7", "s8"), strict=True))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sapflow.tasks.metric import METRICS, in_words, metric
+from sapflow.quantities.metric import METRICS, in_words, metric
 
 
 @pytest.mark.parametrize(
