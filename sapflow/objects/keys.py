@@ -38,6 +38,16 @@ def trial(prefix: str, number: int) -> str:
     return f"{prefix}trials/{number}/"
 
 
+def search_record(prefix: str, number: int) -> str:
+    """A record of the log of the search that owns `prefix`."""
+    return f"{prefix}search/{number}.json"
+
+
+def search_segment(prefix: str, number: int) -> str:
+    """Many records of the log of a search, once more and together."""
+    return f"{prefix}search/segments/{number}.json"
+
+
 def uid_of(prefix: str) -> str:
     """What a job is called whose prefix is this: its uid, behind it the trial that it is of a search."""
     return prefix.removeprefix("jobs/").rstrip("/")

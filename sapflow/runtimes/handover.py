@@ -38,20 +38,25 @@ class Handover:
         if self._since is None:
             self._since = _now()
 
+    def pass_on(self) -> None:
+        """The call is handed to a sender, which may say more; as long as it says nothing, an instance has it."""
+        if self._since is None:
+            self._since = _now()
+
     def not_had(self) -> None:
         """What began last was no work: no instance took the call. The time before it still counts."""
         self._since = None
         self._begun = self._had > 0.0
 
 
-_current: ContextVar[Handover | None] = ContextVar("handover", default=None)
+_current: ContextVar[tuple[Handover, ...]] = ContextVar("handover", default=())
 
 
 @contextmanager
 def watching() -> Iterator[Handover]:
-    """Watch the call that the block makes."""
+    """Watch the call that the block makes. Whoever watches further out is told as well."""
     handover = Handover()
-    before = _current.set(handover)
+    before = _current.set((*_current.get(), handover))
     try:
         yield handover
     finally:
@@ -60,22 +65,25 @@ def watching() -> Iterator[Handover]:
 
 def waits() -> None:
     """The current call waits: no instance has it."""
-    handover = _current.get()
-    if handover is not None:
+    for handover in _current.get():
         handover.wait()
 
 
 def begins() -> None:
     """An instance has the current call from now on."""
-    handover = _current.get()
-    if handover is not None:
+    for handover in _current.get():
         handover.begin()
+
+
+def passed_on() -> None:
+    """The current call no longer waits here: unless its sender says something, an instance has it from now on."""
+    for handover in _current.get():
+        handover.pass_on()
 
 
 def not_had() -> None:
     """What the current call began last reached no instance, and it waits again."""
-    handover = _current.get()
-    if handover is not None:
+    for handover in _current.get():
         handover.not_had()
 
 

@@ -63,9 +63,8 @@ class Stop:
 class Ask:
     """Let a worker compute the parameters of a trial: a sampler needs torch, or is the user's own.
 
-    `question` is a JSON value for `sapflow.tuning.suggest.answer`; the answer is `Suggested`, or `Failed` where the
-    sampler raises.
-    """
+    `question` is a JSON value for `sapflow.tuning.samplers.remote.answer`; the answer is `Suggested`, or `Failed`
+    where the sampler raises."""
 
     trial: int
     question: Mapping[str, Any]

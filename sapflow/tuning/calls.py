@@ -1,0 +1,189 @@
+"""The calls of all trials of a search: at most N at once, and none that the budget might not be enough for.
+
+Each trial has a sender that goes through here, so that every call counts, those of mergers, roots, hedges and retries
+included. A call waits for a place and for the worst price that it may have. Trials that promise more are served first;
+of equal ones, whoever came first. A call holds nothing while it waits, so no two wait for each other.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from sapflow.errors import JobFailed
+from sapflow.quantities.prices import Price, cost
+from sapflow.quantities.roles import Role
+from sapflow.runtimes import handover
+from sapflow.runtimes.sender import Reply, Sender
+from sapflow.tuning.budget import Budget
+
+BUDGET_EXCEEDED = "BudgetExceeded"
+GRACE = 5.0
+"""Seconds beyond its time limit that a call is reserved for: an instance is given up a little later than that."""
+
+Standing = Callable[[int], tuple[float, ...]]
+"""How much a trial promises: more is better."""
+
+
+class Calls:
+    """The limit on calls in flight, `most`, and the budget. Both may be raised at any time."""
+
+    def __init__(
+        self,
+        most: int,
+        budget: Budget,
+        standing: Standing = lambda trial: (),
+        grant: Callable[[float], Awaitable[None]] | None = None,
+    ) -> None:
+        """`grant` notes durably what calls may cost in all, before a call starts that needs more."""
+        if most < 1:
+            raise ValueError(f"most is {most}: at least one call must be able to run")
+        self._most, self.budget, self._standing, self._grant = most, budget, standing, grant
+        self._waiting: list[_Waiter] = []
+        self._count = 0
+        self._granting = asyncio.Lock()
+        self.in_flight = 0
+        """Calls that have a place."""
+
+    @property
+    def most(self) -> int:
+        return self._most
+
+    def raise_limits(self, most: int, budget: float | None) -> None:
+        """Go on with other limits. Fewer calls than are in flight end by themselves; none is cut off."""
+        self._most, self.budget.limit = most, budget
+        self._serve()
+
+    def sender(
+        self,
+        trial: int,
+        sender: Sender,
+        price: Price,
+        memory: Mapping[Role, int],
+        cpus: Mapping[Role, float | None],
+    ) -> "LimitedSender":
+        """The sender of a trial. `memory` is in bytes; where instances have more, their replies tell, and the next
+        calls reserve that."""
+        return LimitedSender(self, trial, sender, price, memory, cpus)
+
+    async def start(self, trial: int, worst: float) -> None:
+        """Wait for a place and for the budget. Raises JobFailed (BudgetExceeded) if it will never be enough."""
+        handover.waits()
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), trial, worst, self._count)
+        self._count += 1
+        self._waiting.append(waiter)
+        self._serve()
+        try:
+            await waiter.future
+        except asyncio.CancelledError:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+                self._serve()
+            elif waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
+                self.finish(worst, 0.0)
+            raise
+        try:
+            await self._granted()
+        except BaseException:
+            self.finish(worst, 0.0)
+            raise
+
+    def finish(self, worst: float, dollars: float) -> None:
+        """A call that had a place has ended."""
+        self.in_flight -= 1
+        self.budget.settle(worst, dollars)
+        self._serve()
+
+    async def _granted(self) -> None:
+        """Note what calls may cost in all, where it is more than was noted."""
+        if self._grant is None:
+            return
+        async with self._granting:
+            more = self.budget.grant(0.0)
+            if more is not None:
+                await self._grant(more)
+                self.budget.granted = more
+
+    def _serve(self) -> None:
+        """Give places to those who wait, the best first; a call that the budget is not enough for yet keeps the others
+        from taking what it waits for."""
+        order = [
+            (tuple(-each for each in self._standing(one.trial)), one.count, one) for one in self._waiting
+        ]
+        heapq.heapify(order)
+        while order and self.in_flight < self._most:
+            waiter = heapq.heappop(order)[2]
+            if waiter.future.done():
+                self._waiting.remove(waiter)
+            elif self.budget.fits(waiter.worst):
+                self._waiting.remove(waiter)
+                self.budget.reserve(waiter.worst)
+                self.in_flight += 1
+                waiter.future.set_result(None)
+            elif not self.budget.ever_fits(waiter.worst):
+                self._waiting.remove(waiter)
+                waiter.future.set_exception(self._too_dear(waiter.worst))
+            else:
+                break
+
+    def _too_dear(self, worst: float) -> JobFailed:
+        limit, left = self.budget.limit, self.budget.left
+        return JobFailed(
+            f"spec.budgetUSD ({limit:g}) is used up: {left:.3g} dollars are left, and a call may cost {worst:.3g}; "
+            "raise it, or lower spec.template.spec.limits.invocationSeconds",
+            reason=BUDGET_EXCEEDED,
+            version=-1,
+        )
+
+
+class _Waiter:
+    """A call that waits; in the order of waiters of one standing, the first comes first."""
+
+    __slots__ = ("count", "future", "trial", "worst")
+
+    def __init__(self, future: "asyncio.Future[None]", trial: int, worst: float, count: int) -> None:
+        self.future, self.trial, self.worst, self.count = future, trial, worst, count
+
+
+class LimitedSender:
+    """One trial's `Sender`: every call has a place among the search's, and its price is kept apart."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        trial: int,
+        sender: Sender,
+        price: Price,
+        memory: Mapping[Role, int],
+        cpus: Mapping[Role, float | None],
+    ) -> None:
+        self._calls, self._trial, self._sender = calls, trial, sender
+        self._price, self._memory, self._cpus = price, dict(memory), cpus
+
+    async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
+        """See Sender.invoke. Raises JobFailed (BudgetExceeded) if the budget is not enough for this call."""
+        worst = self._dollars(role, seconds + GRACE, None)
+        await self._calls.start(self._trial, worst)
+        handover.passed_on()
+        dollars = 0.0
+        try:
+            with handover.watching() as watched:
+                answered = False
+                try:
+                    reply = await self._sender.invoke(role, request, seconds=seconds)
+                    answered = True
+                finally:
+                    if not answered and (had := watched.seconds) is not None:
+                        dollars = self._dollars(role, min(had, seconds + GRACE), None)
+            dollars = self._dollars(role, reply.seconds, reply.memory_bytes)
+            if reply.memory_bytes is not None:
+                self._memory[role] = reply.memory_bytes
+            return reply
+        finally:
+            self._calls.finish(worst, dollars)
+
+    async def close(self) -> None:
+        """Nothing: the sender below is all trials'."""
+
+    def _dollars(self, role: Role, seconds: float, memory: int | None) -> float:
+        return cost(self._price, self._memory[role] if memory is None else memory, seconds, self._cpus[role])

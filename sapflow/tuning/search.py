@@ -1,0 +1,211 @@
+"""A search: its state, its sampler and its log together. Everything that it knows comes from the log.
+
+A runner calls `open` once, then `step` with the events that have happened, again and again as long as it yields
+actions. What a step decides is in the log before the step returns, so before anything acts on it."""
+
+import asyncio
+from collections.abc import Sequence
+
+from sapflow.objects.stores.protocol import Store
+from sapflow.tuning.actions import (
+    Action,
+    Advance,
+    Ask,
+    Event,
+    Fork,
+    Parameters,
+    Stop,
+    Suggested,
+)
+from sapflow.tuning.decide import decide
+from sapflow.tuning.entries import Asked, Begin, End, Entry, Granted, Train, Warm
+from sapflow.tuning.log import Log
+from sapflow.tuning.samplers.registry import sampler_sought
+from sapflow.tuning.samplers.sampler import Sampler
+from sapflow.tuning.settings import Limits, Settings
+from sapflow.tuning.state import State
+from sapflow.tuning.trial import Trial
+
+Results = Sequence[tuple[Parameters, Sequence[float]]]
+
+
+class Search:
+    """The search whose keys begin with `prefix`. One step runs at a time."""
+
+    def __init__(self, store: Store, prefix: str, settings: Settings, limits: Limits) -> None:
+        self._store, self._prefix = store, prefix
+        self._settings, self._limits = settings, limits
+        self._lock = asyncio.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.state = State(self._settings)
+        self._sampler: Sampler = sampler_sought(self._settings)
+        self._log = Log(self._store, self._prefix)
+
+    @property
+    def over(self) -> End | None:
+        """Why the search has ended; None as long as it goes on. Then what runs is to be interrupted, and nothing else
+        is asked for until a limit is raised."""
+        return self.state.over
+
+    @property
+    def trials(self) -> Sequence[Trial]:
+        return self.state.trials
+
+    def kept(self, trial: int) -> set[int]:
+        """The versions of a trial that must not be removed."""
+        return self.state.kept(trial)
+
+    async def open(self, warm: Results = ()) -> list[Action]:
+        """Read the log, note the limits of now, and yield the actions that have no answer yet.
+
+        `warm`: the results of an earlier search; those of the first call that has any are taken for good. Raises
+        CorruptObject, StoreError.
+        """
+        async with self._lock:
+            self._begin()
+            while True:
+                await self._catch_up()
+                entries: list[Entry] = []
+                if self._log.count == 0 and warm:
+                    entries.append(Warm(tuple((values, tuple(found)) for values, found in warm)))
+                if self._limits != self.state.limits:
+                    entries.append(self._limits)
+                if not entries or await self._log.append(entries):
+                    break
+            for entry in entries:
+                self._apply(entry)
+            return self._outstanding()
+
+    async def raise_limits(self, limits: Limits) -> list[Action]:
+        """Go on with other limits, and yield the actions that have no answer yet. A search that has ended goes on, too,
+        if it ended by one of them."""
+        self._limits = limits
+        return await self.open()
+
+    async def step(
+        self, events: Sequence[Event] = (), *, free: int, left: float | None = None
+    ) -> list[Action]:
+        """Take in what has happened and decide what is next; at most one new trial is suggested in a step.
+
+        `free`: how many more trials may be trained at once, beside parallelTrials. `left`: dollars that are neither
+        used nor reserved, None without a budget. Yields actions in the order in which they are to be carried out; none:
+        nothing can be decided before the next event. Raises CorruptObject, StoreError.
+        """
+        async with self._lock:
+            entries: list[Entry] = []
+            for event in events:
+                for entry in self._entries_of(event):
+                    self._apply(entry)
+                    entries.append(entry)
+            actions: list[Action] = []
+            while found := decide(self.state, free, left):
+                suggested = isinstance(found[0], Asked)
+                decided = await self._suggested(found)
+                for entry in decided:
+                    self._apply(entry)
+                    entries.append(entry)
+                    actions += self._action(entry)
+                free -= sum(isinstance(entry, Train) for entry in decided)
+                if suggested:
+                    break
+            if entries and not await self._log.append(entries):
+                return await self._start_again()
+            return actions
+
+    async def end(self, reason: str, message: str) -> None:
+        """Note that the search ends by its budget or its deadline."""
+        async with self._lock:
+            if self.state.over is None and not await self._write([End(reason, message)]):
+                await self._start_again()
+
+    async def grant(self, dollars: float) -> None:
+        """Note that calls may cost so many dollars in all, before they do."""
+        async with self._lock:
+            while not await self._write([Granted(dollars)]):
+                await self._start_again()
+
+    async def _write(self, entries: Sequence[Entry]) -> bool:
+        if not await self._log.append(entries):
+            return False
+        for entry in entries:
+            self._apply(entry)
+        return True
+
+    async def _start_again(self) -> list[Action]:
+        """Another driver has written the next record: read everything anew, and go on from there. The events of this
+        step are told again by whoever trains, because the actions are yielded again."""
+        self._begin()
+        await self._catch_up()
+        return self._outstanding()
+
+    async def _catch_up(self) -> None:
+        for entry in await self._log.read():
+            self._apply(entry)
+
+    def _apply(self, entry: Entry) -> None:
+        match entry:
+            case Warm(results):
+                self._sampler.warm(results)
+                return
+            case Asked():
+                self._sampler.tell(self.state.take_news())
+            case Begin(number, _, notes):
+                self._sampler.tell(self.state.take_news())
+                self.state.apply(entry)
+                self._sampler.begin(self.state.trials[number], notes)
+                return
+        self.state.apply(entry)
+        if isinstance(entry, Fork):
+            self._sampler.begin(self.state.trials[entry.trial], {})
+
+    def _entries_of(self, event: Event) -> list[Entry]:
+        """What an event adds to the log; nothing if it has been told before."""
+        if isinstance(event, Suggested):
+            return self._begun(event) if event.trial == self.state.asked else []
+        return [event] if self.state.expects(event) else []
+
+    def _begun(self, suggested: Suggested) -> list[Entry]:
+        number, values = suggested.trial, suggested.parameters
+        to = self.state.pruner.first(number, self._settings.length_of(values))
+        return [Begin(number, values, suggested.notes), Train(number, to)]
+
+    async def _suggested(self, found: tuple[Entry, ...]) -> Sequence[Entry]:
+        """The entries, with the suggestion itself in place of its request, where it is computed here."""
+        first = found[0]
+        if not isinstance(first, Asked) or self._sampler.remote:
+            return found
+        self._sampler.tell(self.state.take_news())
+        suggestion = await asyncio.to_thread(self._sampler.ask, first.trial)
+        return self._begun(Suggested(first.trial, suggestion.parameters, suggestion.notes))
+
+    def _action(self, entry: Entry) -> list[Action]:
+        match entry:
+            case Train(number, to):
+                return [Advance(number, to, self.state.trials[number].parameters)]
+            case Asked(number):
+                return [Ask(number, self._sampler.question(number))]
+            case Fork() | Stop():
+                return [entry]
+            case _:
+                return []
+
+    def _outstanding(self) -> list[Action]:
+        """The actions without an answer, as they were yielded first."""
+        if self.state.over is not None:
+            return []
+        actions: list[Action] = []
+        for trial in self.state.trials:
+            if trial.phase == "Stopping":
+                actions.append(Stop(trial.number, trial.reason))
+            elif trial.phase == "Running":
+                origin = trial.origin
+                if origin is not None and trial.at == origin.at:
+                    actions.append(
+                        Fork(trial.number, origin.trial, origin.version, origin.at, trial.parameters)
+                    )
+                actions.append(Advance(trial.number, trial.to, trial.parameters))
+        if self.state.asked is not None:
+            actions.append(Ask(self.state.asked, self._sampler.question(self.state.asked)))
+        return actions
