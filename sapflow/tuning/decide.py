@@ -18,7 +18,7 @@ def decide(state: State, free: int, left: float | None = None) -> tuple[Entry, .
         return (Stop(state.deleted[0], "Deleted"),)
     if state.settings.in_order:
         return _in_order(state, free, left)
-    return _next(state, free, left) or _end(state)
+    return _next(state, free, left) or _end(state, free, left)
 
 
 def _in_order(state: State, free: int, left: float | None) -> tuple[Entry, ...]:
@@ -33,13 +33,13 @@ def _in_order(state: State, free: int, left: float | None) -> tuple[Entry, ...]:
         return found
     if free > 0 and state.known < state.decided and state.has_arrived(state.known):
         return (Known(state.known + 1),)
-    return _end(state)
+    return _end(state, free, left)
 
 
 def _next(state: State, free: int, left: float | None) -> tuple[Entry, ...]:
     if (end := _verdict(state)) is not None:
         return (end,)
-    move = state.pruner.next(len(state.trials))
+    move = state.pruner.next(len(state.trials), state.sampled < state.limits.max_trials)
     if move and (isinstance(move[0], Stop) and len(move) == 1):
         return move
     if min(free, state.limits.parallel_trials - state.running) <= 0:
@@ -100,10 +100,13 @@ def _value(state: State) -> str:
     return f"{objective.metric} {state.reached.best[0]:g}, spec.objective.goal is {objective.goal:g}"
 
 
-def _end(state: State) -> tuple[Entry, ...]:
+def _end(state: State, free: int, left: float | None) -> tuple[Entry, ...]:
     """The end, if nothing runs, nothing is to come and nothing waits for room."""
     if state.running or state.stopping or state.asked is not None or state.unsettled:
         return ()
-    if state.sampled < state.limits.max_trials or state.pruner.next(len(state.trials)):
+    more = state.sampled < state.limits.max_trials
+    if not more and not state.pruner.next(len(state.trials), more) and not state.pruner.leftover():
+        return (End("Completed", f"{state.sampled} trials"),)
+    if free <= 0 or left is None:
         return ()
-    return (End("Completed", f"{state.sampled} trials"),)
+    return (End("BudgetExceeded", f"the {left:.3g} dollars that are left are not enough for anything more"),)

@@ -3,7 +3,13 @@ pausing: every trial is paused at a rung, and one goes on as soon as it is among
 the rung. A paused trial costs nothing and can go on at any time, so none is stopped.
 
 Rung k is at r·η^k units, the last at the full length. With r = 1, η = 4, R = 16 the trials together have 16 % of the
-grid's length: 1 + (4 − 1)/4 + (16 − 4)/16 = 2.5 of 16 units each."""
+grid's length: 1 + (4 − 1)/4 + (16 − 4)/16 = 2.5 of 16 units each.
+
+Judged early, some go on that are not among the best in the end; where trials get better in the course of a search, that
+costs two or three times as much. So no more go on than 1/η of those that have reached a rung, the best that wait first.
+When the last trial has begun, a quarter more may, so that the best ones go on however late they came. That keeps a
+search within 20 % of the grid.
+"""
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
@@ -11,6 +17,9 @@ from dataclasses import dataclass, field
 from sapflow.tuning.entries import Train
 from sapflow.tuning.pruners.pruner import Move, Pruner
 from sapflow.tuning.trial import Trial
+
+RESERVE = 4
+"""One for so many that were to go on may do so besides, once no more trials begin."""
 
 Place = tuple[float, int]
 """(−score, number): the best is the least."""
@@ -26,10 +35,15 @@ class Rung:
     waiting: list[Place] = field(default_factory=list)
     """Those that are paused here, best first."""
 
-    def best(self, factor: int) -> Place | None:
-        """The best one that is paused here, if it is among the best 1/factor of all."""
+    left: int = 0
+    """How many have gone on."""
+
+    def best(self, factor: int, more: bool) -> Place | None:
+        """The best one that is paused here, if it is to go on: it is among the best 1/factor, and not too many have.
+        `more`: whether others will get here."""
         count = len(self.reached) // factor
-        if self.waiting and count and self.waiting[0] <= self.reached[count - 1]:
+        most = count if more else count + max(1, count // RESERVE)
+        if count and self.waiting and self.left < most and self.waiting[0] <= self.reached[count - 1]:
             return self.waiting[0]
         return None
 
@@ -60,9 +74,9 @@ class Asha(Pruner):
     def first(self, number: int, length: int) -> int:
         return self._rungs[0].at
 
-    def next(self, number: int) -> Move:
+    def next(self, number: int, more: bool) -> Move:
         for index in reversed(range(len(self._rungs) - 1)):
-            best = self._rungs[index].best(self._factor)
+            best = self._rungs[index].best(self._factor, more)
             if best is not None:
                 return (Train(best[1], self._rungs[index + 1].at),)
         return ()
@@ -77,7 +91,8 @@ class Asha(Pruner):
         return ()
 
     def trained(self, trial: Trial, to: int) -> None:
-        self._leave(trial.number)
+        if (index := self._leave(trial.number)) is not None:
+            self._rungs[index].left += 1
 
     def reported(self, trial: Trial, at: int, score: float, version: int) -> None:
         index, place = self._index[at], (-score, trial.number)
@@ -90,8 +105,11 @@ class Asha(Pruner):
         if score is not None:
             insort(self._rungs[self._index[trial.to]].reached, (-score, trial.number))
 
-    def _leave(self, number: int) -> None:
-        if (found := self._places.pop(number, None)) is not None:
-            index, place = found
-            waiting = self._rungs[index].waiting
-            del waiting[bisect_left(waiting, place)]
+    def _leave(self, number: int) -> int | None:
+        """Take a trial off the rung at which it is paused, if it is; that rung's place."""
+        if (found := self._places.pop(number, None)) is None:
+            return None
+        index, place = found
+        waiting = self._rungs[index].waiting
+        del waiting[bisect_left(waiting, place)]
+        return index

@@ -34,8 +34,8 @@ class Hyperband(Pruner):
     def first(self, number: int, length: int) -> int:
         return self.bracket(number).first(number, length)
 
-    def next(self, number: int) -> Move:
-        return next((move for bracket in self._brackets if (move := bracket.next(number))), ())
+    def next(self, number: int, more: bool) -> Move:
+        return next((move for bracket in self._brackets if (move := bracket.next(number, more))), ())
 
     def leftover(self) -> Move:
         """The best trial of the first bracket that has any, as long as none at all has got to the end."""

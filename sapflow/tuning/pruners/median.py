@@ -22,7 +22,7 @@ class Median(Pruner):
     def first(self, number: int, length: int) -> int:
         return min(self._first, length)
 
-    def next(self, number: int) -> Move:
+    def next(self, number: int, more: bool) -> Move:
         return next(((move,) for move in self._moves.values()), ())
 
     def trained(self, trial: Trial, to: int) -> None:

@@ -9,5 +9,5 @@ class NoPruner(Pruner):
     def first(self, number: int, length: int) -> int:
         return length
 
-    def next(self, number: int) -> Move:
+    def next(self, number: int, more: bool) -> Move:
         return ()

@@ -47,7 +47,7 @@ class Pbt(Pruner):
     def first(self, number: int, length: int) -> int:
         return min(self._first, length)
 
-    def next(self, number: int) -> Move:
+    def next(self, number: int, more: bool) -> Move:
         for trial, (at, score) in self._waiting.items():
             to = min(at + self._interval, self._length)
             source = self._better(trial, at, score, number)

@@ -22,8 +22,11 @@ class Pruner(ABC):
         """The units after which a new trial of this length, in units, reports for the first time."""
 
     @abstractmethod
-    def next(self, number: int) -> Move:
-        """What is to be done with the trials there are; `number` is that of the next new one. Changes nothing."""
+    def next(self, number: int, more: bool) -> Move:
+        """What is to be done with the trials there are. Changes nothing.
+
+        `number` is that of the next new trial; `more`: whether there will be trials that are no forks.
+        """
 
     def leftover(self) -> Move:
         """What is to be done where the search would end now: nothing runs, nothing is to begin, and `next` is empty."""
