@@ -20,6 +20,7 @@ from bench import (
     placement,
     steps,
     stores,
+    suggestions,
     synchronise,
 )
 from bench.result import COLUMNS, Result
@@ -84,6 +85,11 @@ def data_read() -> Iterator[Result]:
     yield from data_bytes.measure()
 
 
+def suggestion() -> Iterator[Result]:
+    """A search's suggestions after 1,000 and 20,000 trials."""
+    yield from suggestions.measure()
+
+
 PAPER = ("table3", "fig3", "steptime", "choice", "fig6", "accuracy", "memory", "month")
 """Modules of bench/paper. The outputs of `python -m bench.paper.NAME` are in docs/paper.md."""
 
@@ -97,6 +103,7 @@ ROWS: dict[str, Rows] = {
     "placement": cells,
     "data": data,
     "bytes": data_read,
+    "suggestion": suggestion,
 }
 
 
