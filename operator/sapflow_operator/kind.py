@@ -45,6 +45,8 @@ class Definition:
     """The structural schema of `status`."""
     conditional: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """The fields that may be changed only where something holds: what, in CEL, and what to say otherwise."""
+    inner_rules: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """`x-kubernetes-validations` of fields within the spec, by their paths, such as those of a template's own spec."""
 
 
 class Kind(ABC, Generic[AnyWanted]):

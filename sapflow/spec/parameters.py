@@ -11,6 +11,7 @@ INT_MOST = 2**53 - 1
 IN_WORDS[PATH_PATTERN] = "must be a field's path in the template, as spec.optimizer.learningRate"
 
 ParameterPath = Annotated[str, StringConstraints(pattern=PATH_PATTERN, max_length=253)]
+ParameterValues = Annotated[dict[ParameterPath, Any], Field(min_length=1, max_length=64)]
 Integer = Annotated[int, Field(ge=-INT_MOST, le=INT_MOST)]
 
 

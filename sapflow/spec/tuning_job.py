@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sapflow.quantities.metric import METRICS
 from sapflow.spec.learning import MetricName
-from sapflow.spec.parameters import ParameterPath, ParameterSpec
+from sapflow.spec.parameters import ParameterSpec, ParameterValues
 from sapflow.spec.training_job import MAX_WORKERS, Metadata, Spec, TrainingJob
 from sapflow.spec.types import Count, Dotted, Model, Name, Seconds
 
@@ -107,7 +107,7 @@ class TuningSpec(Model):
     parameters: Annotated[list[ParameterSpec], Field(min_length=1, max_length=64)] = Field(
         description="What is searched. See [spec.parameters](#specparameters)."
     )
-    initial: Annotated[list[dict[ParameterPath, Any]], Field(min_length=1, max_length=64)] | None = Field(
+    initial: Annotated[list[ParameterValues], Field(min_length=1, max_length=64)] | None = Field(
         None,
         description="Sets of values, by path, that are tried first; a parameter that a set leaves out is suggested.",
     )

@@ -95,11 +95,13 @@ class Search:
         """
         async with self._lock:
             entries: list[Entry] = []
+            actions: list[Action] = []
             for event in events:
                 for entry in self._entries_of(event):
                     self._apply(entry)
                     entries.append(entry)
-            actions: list[Action] = []
+                    actions += self._action(entry)
+                    free -= isinstance(entry, Train)
             while found := decide(self.state, free, left):
                 suggested = isinstance(found[0], Asked)
                 decided = await self._suggested(found)

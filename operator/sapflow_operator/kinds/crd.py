@@ -80,6 +80,11 @@ def spec_schema(definition: Definition = TRAINING_JOB.definition) -> dict[str, A
     schema["description"] = definition.spec_description
     rules = map(dict, definition.rules)
     schema["x-kubernetes-validations"] = [*rules, *_immutable(schema, definition)]
+    for path, inner in definition.inner_rules.items():
+        node = schema
+        for name in path.split("."):
+            node = node["properties"][name]
+        node["x-kubernetes-validations"] = list(map(dict, inner))
     return schema
 
 
@@ -141,7 +146,7 @@ def _structural(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
         schema["properties"] = {name: _structural(each, defs) for name, each in node["properties"].items()}
     elif isinstance(node.get("additionalProperties"), dict):
         schema["additionalProperties"] = _structural(node["additionalProperties"], defs)
-    elif schema.get("type") == "object":
+    elif schema.get("type", "object") == "object":
         schema["x-kubernetes-preserve-unknown-fields"] = True
     if node.get("default") is not None:
         schema["default"] = _least(node["default"], schema)

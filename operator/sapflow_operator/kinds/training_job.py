@@ -56,7 +56,7 @@ class TrainingJobKind(Kind[TrainingPool]):
             made_from="sapflow/spec/training_job.py",
             mutable=MUTABLE,
             conditional=CONDITIONAL,
-            rules=tuple(_rules()),
+            rules=tuple(spec_rules()),
             columns=(
                 {"name": "Step", "type": "integer", "jsonPath": ".status.progress.step"},
                 {"name": "Loss", "type": "number", "jsonPath": ".status.progress.loss"},
@@ -177,8 +177,8 @@ class TrainingJobKind(Kind[TrainingPool]):
 TRAINING_JOB = TrainingJobKind()
 
 
-def _rules() -> list[dict[str, Any]]:
-    """The library's rules for the spec, and those for the merge tree, which have another form in CEL."""
+def spec_rules() -> list[dict[str, Any]]:
+    """The library's rules for a TrainingJob's spec, and those for the merge tree, which have another form in CEL."""
     found = [{"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"} for rule in RULES]
     structure = "self.merge.structure"
     for condition, message in (
