@@ -12,8 +12,11 @@ from sapflow.tuning.actions import (
     Advance,
     Ask,
     Event,
+    Failed,
+    Finished,
     Fork,
     Parameters,
+    Report,
     Stop,
     Suggested,
 )
@@ -25,6 +28,9 @@ from sapflow.tuning.samplers.sampler import Sampler
 from sapflow.tuning.settings import Limits, Settings
 from sapflow.tuning.state import State
 from sapflow.tuning.trial import Trial
+
+METRIC_MISSING = "MetricMissing"
+"""The reason of a trial whose evaluations lack an objective."""
 
 Results = Sequence[tuple[Parameters, Sequence[float]]]
 
@@ -166,7 +172,13 @@ class Search:
         """What an event adds to the log; nothing if it has been told before."""
         if isinstance(event, Suggested):
             return self._begun(event) if event.trial == self.state.asked else []
-        return [event] if self.state.expects(event) else []
+        if not self.state.expects(event):
+            return []
+        if isinstance(event, Report | Finished) and (missing := self._settings.missing(event)):
+            names = ", ".join(sorted(event.values)) or "none"
+            message = f"the trial's evaluation has no {missing}, which spec.objective names; it has {names}"
+            return [Failed(event.trial, METRIC_MISSING, message, event.seconds, event.dollars)]
+        return [event]
 
     def _begun(self, suggested: Suggested) -> list[Entry]:
         number, values = suggested.trial, suggested.parameters

@@ -74,6 +74,11 @@ class Settings:
             tuple(spec.initial or ()),
         )
 
+    def missing(self, event: Report | Finished) -> str:
+        """An objective that a report does not have; '' if it has all."""
+        names = [each.metric for each in self.objectives if each.metric not in (*MEASURED, *event.values)]
+        return names[0] if names else ""
+
     def length_of(self, parameters: Parameters) -> int:
         """Units that a trial with these parameters is trained for."""
         for path in LENGTHS:

@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import random
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,18 +118,20 @@ def searching(store: Store, **spec: Any) -> tuple[Search, int]:
 
 
 def simulate(
-    folder: Path, *, seed: int = 0, deaths: list[int] | None = None, world: World | None = None, **spec: Any
+    *, seed: int = 0, deaths: list[int] | None = None, world: World | None = None, **spec: Any
 ) -> tuple[Search, World]:
-    """Run a search to its end; a runner dies after each number of steps in `deaths`, and another goes on."""
-    store = DirectoryStore(folder)
-    world = world or World()
-    chance = random.Random(seed)
-    pending = list(deaths or [])
-    while True:
-        search, length = searching(store, **spec)
-        runner = Runner(search, world, length, chance)
-        if pending:
-            runner.steps = pending.pop(0)
-        if asyncio.run(runner.run()):
-            assert runner.most <= search.state.limits.parallel_trials
-            return search, world
+    """Run a search to its end; a runner dies after each number of steps in `deaths`, and another goes on.
+
+    The store is in memory where there is room for files: every record is flushed to the disk otherwise.
+    """
+    world, chance, pending = world or World(), random.Random(seed), list(deaths or [])
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        while True:
+            search, length = searching(DirectoryStore(folder), **spec)
+            runner = Runner(search, world, length, chance)
+            if pending:
+                runner.steps = pending.pop(0)
+            if asyncio.run(runner.run()):
+                assert runner.most <= search.state.limits.parallel_trials
+                return search, world

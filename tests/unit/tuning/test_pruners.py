@@ -3,7 +3,6 @@
 import hashlib
 import math
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,8 +87,8 @@ def test_the_best_come_further_however_late_they_came() -> None:
     assert {60, 61, 62, 63} <= set(gone)
 
 
-def test_a_search_of_few_trials_has_a_result_too(tmp_path: Path) -> None:
-    search, _ = simulate(tmp_path, maxTrials=2, prune={"name": "ASHA"}, search={"name": "Random"})
+def test_a_search_of_few_trials_has_a_result_too() -> None:
+    search, _ = simulate(maxTrials=2, prune={"name": "ASHA"}, search={"name": "Random"})
     assert [trial.phase for trial in search.trials].count("Finished") == 1
     assert search.state.best is not None
     assert search.state.best.phase == "Finished"
@@ -206,12 +205,9 @@ def learning(seed: int) -> Any:
 
 @pytest.mark.parametrize("order", ["Asynchronous", "InOrder"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_pausing_reaches_the_grids_best_for_a_fifth_of_its_length(
-    order: str, seed: int, tmp_path: Path
-) -> None:
+def test_pausing_reaches_the_grids_best_for_a_fifth_of_its_length(order: str, seed: int) -> None:
     curve = learning(seed)
     search, world = simulate(
-        tmp_path,
         seed=seed,
         world=World(curve=curve),
         parameters=GRID,

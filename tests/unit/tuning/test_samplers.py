@@ -4,7 +4,6 @@ import math
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -68,9 +67,8 @@ def alone(name: str, count: int, parallel: int) -> list[dict[str, Any]]:
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("parallel", [1, 4])
 @pytest.mark.parametrize("name", ALONE)
-def test_suggestions_are_those_of_optuna_alone(name: str, parallel: int, tmp_path: Path) -> None:
+def test_suggestions_are_those_of_optuna_alone(name: str, parallel: int) -> None:
     search, _ = simulate(
-        tmp_path,
         deaths=[9, 5, 14],
         search={"name": name, "seed": 7},
         parameters=FLOATS if name == "CmaEs" else MIXED,
@@ -180,15 +178,15 @@ def own(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.usefixtures("own")
-def test_a_sampler_of_ones_own_is_asked_in_a_worker(tmp_path: Path) -> None:
+def test_a_sampler_of_ones_own_is_asked_in_a_worker() -> None:
     spec: dict[str, Any] = {
         "search": {"entrypoint": "own_samplers:suggest", "args": {"scale": 0.5}},
         "order": "InOrder",
         "parallelTrials": 2,
         "maxTrials": 6,
     }
-    calm, _ = simulate(tmp_path / "calm", **spec)
-    wild, _ = simulate(tmp_path / "wild", deaths=[2, 1, 3, 1, 2], seed=3, **spec)
+    calm, _ = simulate(**spec)
+    wild, _ = simulate(deaths=[2, 1, 3, 1, 2], seed=3, **spec)
     rates = [trial.parameters[RATE] for trial in calm.trials]
     assert rates == [trial.parameters[RATE] for trial in wild.trials]
     assert rates[:3] == [0.25, 0.25, 0.125]

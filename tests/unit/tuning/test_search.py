@@ -1,11 +1,10 @@
 """Searches over simulated trials: every trial once, the same suggestions after restarts, pruning that pays."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.simulated_search import World, quadratic, simulate
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 RATE = "spec.optimizer.learningRate"
@@ -23,8 +22,8 @@ def suggestions(search: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("prune", METHODS)
 @pytest.mark.parametrize("order", ["Asynchronous", "InOrder"])
-def test_every_trial_comes_to_an_end_or_is_paused(prune: str, order: str, tmp_path: Path) -> None:
-    search, world = simulate(tmp_path, prune={"name": prune}, order=order, search={"name": "Random"})
+def test_every_trial_comes_to_an_end_or_is_paused(prune: str, order: str) -> None:
+    search, world = simulate(prune={"name": prune}, order=order, search={"name": "Random"})
     assert search.over is not None
     assert search.over.reason == "Completed"
     assert search.state.sampled == 16
@@ -38,33 +37,32 @@ def test_every_trial_comes_to_an_end_or_is_paused(prune: str, order: str, tmp_pa
 
 
 @pytest.mark.parametrize("sampler", ["Random", "TPE", "CmaEs", "QMC", "Grid"])
-def test_a_restart_repeats_every_suggestion(sampler: str, tmp_path: Path) -> None:
+def test_a_restart_repeats_every_suggestion(sampler: str) -> None:
     spec: dict[str, Any] = {"search": {"name": sampler, "seed": 3}, "order": "InOrder", "maxTrials": 24}
     spec["parameters"] = NUMBERS
     if sampler == "Grid":
         spec["parameters"] = [{"path": RATE, "float": {"min": 0.1, "max": 0.4, "step": 0.1}}]
-    one, _ = simulate(tmp_path / "one", **spec)
-    other, _ = simulate(tmp_path / "other", deaths=[3, 1, 7, 2, 9, 4, 11], seed=5, **spec)
+    one, _ = simulate(**spec)
+    other, _ = simulate(deaths=[3, 1, 7, 2, 9, 4, 11], seed=5, **spec)
     assert suggestions(one) == suggestions(other)
     assert len(one.trials) == (4 if sampler == "Grid" else 24)
     assert len({str(each) for each in suggestions(one)}) == len(one.trials)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None)
 @given(
     prune=st.sampled_from(METHODS),
     deaths=st.lists(st.integers(1, 12), max_size=6),
     seed=st.integers(0, 1000),
     fails=st.frozensets(st.integers(0, 20), max_size=3),
+    sampler=st.sampled_from(["Random", "TPE"]),
 )
 def test_in_order_faults_change_nothing_at_all(
-    prune: str, deaths: list[int], seed: int, fails: frozenset[int], tmp_path_factory: pytest.TempPathFactory
+    prune: str, deaths: list[int], seed: int, fails: frozenset[int], sampler: str
 ) -> None:
-    spec: dict[str, Any] = {"prune": {"name": prune}, "order": "InOrder", "search": {"name": "Random"}}
-    calm, calm_world = simulate(tmp_path_factory.mktemp("calm"), world=World(fails=fails), **spec)
-    wild, wild_world = simulate(
-        tmp_path_factory.mktemp("wild"), world=World(fails=fails), deaths=deaths, seed=seed, **spec
-    )
+    spec: dict[str, Any] = {"prune": {"name": prune}, "order": "InOrder", "search": {"name": sampler}}
+    calm, calm_world = simulate(world=World(fails=fails), **spec)
+    wild, wild_world = simulate(world=World(fails=fails), deaths=deaths, seed=seed, **spec)
     assert suggestions(calm) == suggestions(wild)
     assert calm_world.trained == wild_world.trained
     assert [(each.phase, each.at, each.values, each.origin) for each in calm.trials] == [
@@ -72,7 +70,7 @@ def test_in_order_faults_change_nothing_at_all(
     ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None)
 @given(
     prune=st.sampled_from(METHODS),
     deaths=st.lists(st.integers(1, 12), max_size=6),
@@ -80,10 +78,9 @@ def test_in_order_faults_change_nothing_at_all(
     fails=st.frozensets(st.integers(0, 20), max_size=3),
 )
 def test_no_trial_is_lost_or_run_twice(
-    prune: str, deaths: list[int], seed: int, fails: frozenset[int], tmp_path_factory: pytest.TempPathFactory
+    prune: str, deaths: list[int], seed: int, fails: frozenset[int]
 ) -> None:
     search, world = simulate(
-        tmp_path_factory.mktemp("search"),
         world=World(fails=fails),
         deaths=deaths,
         seed=seed,

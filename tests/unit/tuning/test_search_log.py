@@ -149,6 +149,19 @@ def test_a_search_bears_as_many_failures_as_it_says(tmp_path: Path) -> None:
     assert "spec.maxFailedTrials is 2" in search.over.message
 
 
+def test_a_trial_whose_evaluations_lack_the_objective_fails_and_says_what_they_have(tmp_path: Path) -> None:
+    async def run() -> None:
+        search, _ = searching(DirectoryStore(tmp_path), search={"name": "Random"})
+        await search.open()
+        await search.step(free=1)
+        await search.step([Finished(0, {"loss": 0.1, "f1": 1.0}, 16, 16, 2.0, 0.5)], free=0)
+        (trial,) = search.trials
+        assert (trial.phase, trial.reason, trial.dollars) == ("Failed", "MetricMissing", 0.5)
+        assert "no accuracy, which spec.objective names; it has f1, loss" in trial.message
+
+    asyncio.run(run())
+
+
 def test_a_deleted_trial_is_stopped_running_or_paused(tmp_path: Path) -> None:
     async def run() -> None:
         job = search_job(search={"name": "Random"}, prune={"name": "ASHA"}, parallelTrials=2, maxTrials=3)
