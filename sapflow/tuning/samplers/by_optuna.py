@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
@@ -35,21 +36,21 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 def sampler_of(name: str, seed: int, number: int) -> BaseSampler:
     """A new sampler of Optuna for one suggestion."""
     own = seed_of(seed, number)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        match name:
-            case "Random":
-                return RandomSampler(seed=own)
-            case "TPE":
-                return TPESampler(seed=own, constant_liar=True, warn_independent_sampling=False)
-            case "CmaEs":
-                return CmaEsSampler(seed=own, warn_independent_sampling=False)
-            case "QMC":
+    match name:
+        case "Random":
+            return RandomSampler(seed=own)
+        case "TPE":
+            return TPESampler(seed=own, constant_liar=True)
+        case "CmaEs":
+            return CmaEsSampler(seed=own, warn_independent_sampling=False)
+        case "QMC":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
                 return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
-            case "GP":
-                return GPSampler(seed=own, deterministic_objective=False)
-            case _:
-                raise ValueError(f"there is no sampler {name}")
+        case "GP":
+            return GPSampler(seed=own, deterministic_objective=False)
+        case _:
+            raise ValueError(f"there is no sampler {name}")
 
 
 class OptunaSampler(Sampler):
@@ -104,16 +105,14 @@ class OptunaSampler(Sampler):
         study = self._study
         study.sampler = sampler_of(self._name, self._seed, number)
         before = self._storage.get_study_system_attrs(self._id)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if number < len(self._initial):
-                study.enqueue_trial(self._space.encoded(self._initial[number]))
-            asked = study.ask()
-            chosen: dict[str, Any] = {}
-            for parameter in self._space.parameters:
-                if present(parameter, chosen):
-                    value = self._suggested(asked, parameter)
-                    chosen[parameter.path] = self._space.decoded(parameter, value)
+        if number < len(self._initial):
+            study.enqueue_trial(self._space.encoded(self._initial[number]))
+        asked = study.ask()
+        chosen: dict[str, Any] = {}
+        for parameter in self._space.parameters:
+            if present(parameter, chosen):
+                value = self._suggested(asked, parameter)
+                chosen[parameter.path] = self._space.decoded(parameter, value)
         ident = self._storage.get_trial_id_from_study_id_trial_number(self._id, asked.number)
         self._trials.append(ident)
         return Suggestion(chosen, self._notes(ident, before))
