@@ -106,7 +106,7 @@ def _end(state: State, free: int, left: float | None) -> tuple[Entry, ...]:
         return ()
     more = state.sampled < state.limits.max_trials
     if not more and not state.pruner.next(len(state.trials), more) and not state.pruner.leftover():
-        return (End("Completed", f"{state.sampled} trials"),)
+        return (End("Completed", f"{state.sampled} of {state.limits.max_trials} trials"),)
     if free <= 0 or left is None:
         return ()
     return (End("BudgetExceeded", f"the {left:.3g} dollars that are left are not enough for anything more"),)

@@ -87,8 +87,11 @@ class Search:
     async def raise_limits(self, limits: Limits) -> list[Action]:
         """Go on with other limits, and yield the actions that have no answer yet. A search that has ended goes on, too,
         if it ended by one of them."""
-        self._limits = limits
-        return await self.open()
+        async with self._lock:
+            self._limits = limits
+            while self.state.limits != limits and not await self._write([limits]):
+                await self._start_again()
+            return self._outstanding()
 
     async def step(
         self, events: Sequence[Event] = (), *, free: int, left: float | None = None

@@ -168,6 +168,8 @@ class State:
             case Stopped():
                 trial.phase = "Stopped"
                 self.stopping -= 1
+        if trial.ended and trial.number in self.deleted:
+            self.deleted.remove(trial.number)
         if trial.ended and trial.origin is not None:
             self._release(trial.origin)
         if not self.settings.in_order:

@@ -123,7 +123,7 @@ def test_a_search_goes_on_where_maxtrials_is_raised_after_its_end(tmp_path: Path
     assert len(more.trials) == 20
     again, _ = searching(store, maxTrials=20, **spec)
     assert asyncio.run(again.open()) == []
-    assert again.over == End("Completed", "20 trials")
+    assert again.over == End("Completed", "20 of 20 trials")
 
 
 def test_a_search_ends_with_its_goal_and_interrupts_what_runs(tmp_path: Path) -> None:
@@ -182,6 +182,33 @@ def test_a_deleted_trial_is_stopped_running_or_paused(tmp_path: Path) -> None:
         await search.step([Stopped(0, 1, 0.1), Stopped(1, 2, 0.2)], free=9)
         assert [trial.phase for trial in search.trials][:2] == ["Stopped", "Stopped"]
         assert search.state.dollars == pytest.approx(0.3)
+
+    asyncio.run(run())
+
+
+def test_a_trial_that_ends_as_it_is_deleted_has_ended(tmp_path: Path) -> None:
+    async def run() -> None:
+        search, _ = searching(DirectoryStore(tmp_path), search={"name": "Random"}, maxTrials=1)
+        await search.open()
+        await search.step(free=1)
+        assert await search.step([Deleted(0), Finished(0, {"accuracy": 0.5}, 16, 16)], free=0) == []
+        assert [trial.phase for trial in search.trials] == ["Finished"]
+        assert search.over == End("Completed", "1 of 1 trials")
+
+    asyncio.run(run())
+
+
+def test_limits_are_raised_while_trials_run(tmp_path: Path) -> None:
+    async def run() -> None:
+        job = search_job(search={"name": "Random"}, parallelTrials=1, maxTrials=2)
+        search = Search(DirectoryStore(tmp_path), "jobs/s/", Settings.of(job), Limits.of(job))
+        await search.open()
+        (first,) = await search.step(free=9)
+        assert await search.step(free=9) == []
+        assert await search.raise_limits(Limits(2, 3, 3)) == [first]
+        (second,) = await search.step(free=9)
+        again = Search(DirectoryStore(tmp_path), "jobs/s/", Settings.of(job), Limits(2, 3, 3))
+        assert await again.open() == [first, second]
 
     asyncio.run(run())
 
