@@ -54,7 +54,7 @@ class World:
         values = {"accuracy": self.curve(dict(action.parameters), action.to)}
         if number in self.fails:
             self.ended[number] = Failed(number, "OutOfMemory", "killed", 1.0, 0.01)
-        elif action.to >= length:
+        elif action.to >= action.parameters.get("spec.algorithm.epochs", length):
             self.ended[number] = Finished(number, values, action.to, action.to, action.to, action.to / 100)
         else:
             return Report(number, action.to, action.to, values, action.to, action.to / 100)

@@ -97,3 +97,25 @@ def test_no_trial_is_lost_or_run_twice(
             assert trial.values == (quadratic(dict(trial.parameters), trial.at),)
     assert search.state.dollars == pytest.approx(sum(trial.dollars for trial in search.trials))
     assert not search.state.references
+
+
+@pytest.mark.parametrize("sampler", ["Random", "TPE", "QMC"])
+def test_two_objectives_are_both_told_and_the_first_one_judges(sampler: str) -> None:
+    search, _ = simulate(
+        search={"name": sampler},
+        parameters=NUMBERS,
+        secondObjective={"metric": "dollars", "direction": "Minimize"},
+        prune={"name": "ASHA"},
+        maxTrials=24,
+    )
+    finished = [trial for trial in search.trials if trial.phase == "Finished"]
+    assert all(trial.values == (trial.values[0], trial.dollars) for trial in finished)
+    assert search.state.best is not None
+    assert search.state.best.values[0] == max(trial.values[0] for trial in finished)
+
+
+def test_trials_of_a_parameter_that_is_their_length_have_it() -> None:
+    epochs = {"path": "spec.algorithm.epochs", "int": {"min": 4, "max": 16, "step": 4}}
+    search, _ = simulate(parameters=[NUMBERS[0], epochs], search={"name": "Random"})
+    assert len({trial.to for trial in search.trials}) > 1
+    assert all(trial.to == trial.parameters["spec.algorithm.epochs"] for trial in search.trials)
