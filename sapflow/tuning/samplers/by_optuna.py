@@ -15,6 +15,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
@@ -75,6 +76,15 @@ class OptunaSampler(Sampler):
         self._id = self._storage.get_study_id_from_name(self._study.study_name)
         self._trials: list[int] = []
         """Optuna's id of each of our trials."""
+        self._common = IntersectionSearchSpace(include_pruned=name == "TPE")
+
+    def _sampler(self, number: int) -> BaseSampler:
+        """A new sampler that shares with the others what follows from the study alone: which parameters all trials
+        have. Found anew each time, that takes half of a suggestion after 20,000 trials."""
+        sampler = sampler_of(self._name, self._seed, number)
+        if isinstance(sampler, TPESampler | CmaEsSampler):
+            sampler._search_space = self._common
+        return sampler
 
     def warm(self, results: Sequence[tuple[Parameters, Sequence[float]]]) -> None:
         for parameters, values in results:
@@ -103,7 +113,7 @@ class OptunaSampler(Sampler):
     def ask(self, number: int) -> Suggestion:
         assert number == len(self._trials), f"trial {number} is not the next one"
         study = self._study
-        study.sampler = sampler_of(self._name, self._seed, number)
+        study.sampler = self._sampler(number)
         before = self._storage.get_study_system_attrs(self._id)
         if number < len(self._initial):
             study.enqueue_trial(self._space.encoded(self._initial[number]))
