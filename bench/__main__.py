@@ -18,6 +18,7 @@ from bench import (
     merging,
     partition,
     placement,
+    search,
     steps,
     stores,
     suggestions,
@@ -90,6 +91,11 @@ def suggestion() -> Iterator[Result]:
     yield from suggestions.measure()
 
 
+def searches() -> Iterator[Result]:
+    """What a search adds to its trials, and how many it holds at once."""
+    yield from search.measure(os.environ)
+
+
 PAPER = ("table3", "fig3", "steptime", "choice", "fig6", "accuracy", "memory", "month")
 """Modules of bench/paper. The outputs of `python -m bench.paper.NAME` are in docs/paper.md."""
 
@@ -104,6 +110,7 @@ ROWS: dict[str, Rows] = {
     "data": data,
     "bytes": data_read,
     "suggestion": suggestion,
+    "search": searches,
 }
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from sapflow.client.run import Run as Run
     from sapflow.client.run import run as run
     from sapflow.client.training_job import TrainingJob as TrainingJob
+    from sapflow.client.tune import TuningResult as TuningResult
+    from sapflow.client.tune import tune as tune
     from sapflow.client.values import Progress as Progress
     from sapflow.client.values import Result as Result
     from sapflow.errors import DataError as DataError
@@ -38,8 +40,10 @@ _PLACES = {
     "SpecError": "sapflow.errors",
     "StoreError": "sapflow.errors",
     "TrainingJob": "sapflow.client.training_job",
+    "TuningResult": "sapflow.client.tune",
     "load_model": "sapflow.client.predict",
     "run": "sapflow.client.run",
+    "tune": "sapflow.client.tune",
 }
 """The module that defines each name."""
 _NAMES = {"load_model": "load"}
@@ -58,9 +62,11 @@ __all__ = [
     "SpecError",
     "StoreError",
     "TrainingJob",
+    "TuningResult",
     "__version__",
     "load_model",
     "run",
+    "tune",
 ]
 
 

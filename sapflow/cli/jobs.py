@@ -8,7 +8,7 @@ from pathlib import Path
 from sapflow.client import importable
 from sapflow.client.session import DEFAULT_STORE, Session, find_session, open_session, store_url
 from sapflow.errors import DataError, SpecError
-from sapflow.spec.document import load
+from sapflow.spec.document import one_document, parse
 from sapflow.spec.training_job import Runtime, TrainingJob
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -44,11 +44,26 @@ def read_text(path: str) -> str:
         raise DataError(f"{path} is no text file: {error}; give the path of a job's YAML") from error
 
 
-def read_job(path: str, runtime: Runtime = "local") -> TrainingJob:
-    """The job in a YAML file. Raises DataError if there is no such file, SpecError with all problems of its fields."""
+def read_document(path: str) -> object:
+    """The document in a YAML file, as it was written. Raises DataError if there is no such file, SpecError if it is no
+    YAML."""
     text = read_text(path)
     try:
-        return load(text, runtime)
+        return one_document(text)
+    except SpecError as error:
+        error.add_note(f"(in {path})")
+        raise
+
+
+def read_job(path: str, runtime: Runtime = "local") -> TrainingJob:
+    """The job in a YAML file. Raises DataError if there is no such file, SpecError with all problems of its fields."""
+    return job_in(read_document(path), path, runtime)
+
+
+def job_in(document: object, path: str, runtime: Runtime = "local") -> TrainingJob:
+    """The job in the document of a file. Raises SpecError with all problems of its fields."""
+    try:
+        return parse(document, runtime)
     except SpecError as error:
         error.add_note(f"(in {path})")
         raise

@@ -17,6 +17,7 @@ from sapflow.client.importable import modules_folder
 from sapflow.client.local_run import find_manifest
 from sapflow.client.predict import Predictor
 from sapflow.client.session import Session, find_session
+from sapflow.client.tuning import find_tuning
 from sapflow.data.sampler import Reader
 from sapflow.errors import DataError
 from sapflow.objects import keys
@@ -141,12 +142,15 @@ def _model(given: argparse.Namespace, session: Session | None) -> Predictor:
 
 
 def _job_of_model(path: Path, environ: Mapping[str, str]) -> Session | None:
-    """The session of the job in whose directory store a model is, or None."""
+    """The session of the job, or of the search's template, in whose directory store a model is, or None."""
     parts = path.resolve().parts
     if len(parts) < 5 or parts[-4] != "jobs" or parts[-2] != "result":
         return None
+    store = str(Path(*parts[:-4]))
     try:
-        return find_session(parts[-3], environ, store=str(Path(*parts[:-4])))
+        if (search := find_tuning(parts[-3], environ, store=store)) is not None:
+            return search.as_job
+        return find_session(parts[-3], environ, store=store)
     except DataError:
         return None
 

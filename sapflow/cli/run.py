@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sapflow.cli import local_metrics, openwhisk
-from sapflow.cli.jobs import add_store, make_importable, read_job
+from sapflow.cli import local_metrics, openwhisk, tuning
+from sapflow.cli.jobs import add_store, job_in, make_importable, read_document
 from sapflow.cli.output import local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
 from sapflow.client import inputs, local_run, session
@@ -20,6 +20,7 @@ from sapflow.monitoring.displays import open_display
 from sapflow.planning.extent import Extent
 from sapflow.quantities.metric import in_order, metric
 from sapflow.records.evaluations import chosen_in_words, of_held_out
+from sapflow.spec.tuning_document import is_tuning
 from sapflow.steps.observer import Observers
 from sapflow.text import count, dollars, duration
 
@@ -32,11 +33,15 @@ memory in spec.memory.
 
 The store keeps the state of every step. After any interruption, run the same command again: it continues from
 the last step and ends with the same weights, bit for bit. The same YAML in the same store is the same job; only
-limits and checkpoint may change."""
+limits and checkpoint may change.
+
+A TuningJob is a search: its trials share the functions, go on after any interruption, and the best one's model is
+the result. Its limits may be raised, after its end too."""
 
 _EPILOG = """\
 examples:
   sapflow run manifests/samples/digits.yaml
+  sapflow run manifests/samples/tune.yaml
   sapflow run job.yaml --store /dev/shm/sapflow --max-instances 4
   sapflow run job.yaml --store 's3://bucket/prefix?endpoint=http://localhost:9000'
   sapflow run job.yaml --json > outcome.json
@@ -49,13 +54,13 @@ NOT_BEGUN = "is for a job that is half done, and this one has not begun: set spe
 def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
-        help="train a job on this machine",
+        help="train a job, or search for its parameters, on this machine",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "file", metavar="FILE", help="the TrainingJob, as YAML or JSON (- for standard input)"
+        "file", metavar="FILE", help="the TrainingJob or TuningJob, as YAML or JSON (- for standard input)"
     )
     add_store(parser)
     parser.add_argument(
@@ -87,7 +92,10 @@ def add_to(commands: Any) -> None:
 
 def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0 once the job has its result. Raises SapflowError, Stopped."""
-    job = read_job(given.file)
+    document = read_document(given.file)
+    if is_tuning(document):
+        return tuning.run(given, document, environ)
+    job = job_in(document, given.file)
     environ = make_importable(job, given.file, environ, given.store)
     with session.open_session(job, environ, store=given.store) as opened:
         return _run(given, opened, environ)

@@ -5,13 +5,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from sapflow.cli import cluster_status
+from sapflow.cli import cluster_status, tuning
 from sapflow.cli.jobs import add_store, is_file, session_of
 from sapflow.cli.output import local_path, location, print_json
 from sapflow.cli.stop import run_until_stopped
 from sapflow.client.kubeconfig import has_cluster
 from sapflow.client.local_run import find_manifest
 from sapflow.client.session import DEFAULT_STORE, Session, absolute, find_session, jobs_in
+from sapflow.client.tuning import TuningSession, find_tuning
 from sapflow.data.manifest import Manifest
 from sapflow.errors import DataError, SapflowError
 from sapflow.monitoring.display import forecast_line
@@ -63,8 +64,12 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return cluster_status.status(given, environ)
     if given.job is None:
         return _list(given, environ)
+    found = tuning.named(given.job, given.store, environ)
+    if isinstance(found, TuningSession):
+        with found:
+            return tuning.status(given, found)
     try:
-        with session_of(given.job, given.store, environ) as session:
+        with found or session_of(given.job, given.store, environ) as session:
             body = run_until_stopped(_status(session))
     except DataError as error:
         if is_file(given.job) or given.store is not None or not has_cluster(environ):
@@ -85,6 +90,10 @@ def _list(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     bodies = []
     for name in names:
         try:
+            if (search := find_tuning(name, environ, store=given.store)) is not None:
+                with search:
+                    bodies.append({"job": name, **tuning.status_of(search)})
+                continue
             with find_session(name, environ, store=given.store) as session:
                 bodies.append(run_until_stopped(_status(session)))
         except SapflowError as error:
@@ -175,6 +184,8 @@ async def _newest_evaluation(
 
 
 def _line(body: dict[str, Any]) -> str:
+    if "trials" in body:
+        return tuning.line_of(body)
     parts = []
     if "total" in body:
         parts.append(f"{body['unit']} {body['done']:,}/{body['total']:,}")

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from sapflow.cli.jobs import make_importable, read_job
+from sapflow.cli import tuning
+from sapflow.cli.jobs import job_in, make_importable, read_document
 from sapflow.cli.output import print_json
 from sapflow.client import session
 from sapflow.client.session import uid_of
@@ -16,6 +17,7 @@ from sapflow.planning.extent import Extent
 from sapflow.quantities import structure
 from sapflow.quantities.memory import format_bytes
 from sapflow.spec.training_job import TrainingJob
+from sapflow.spec.tuning_document import is_tuning
 from sapflow.text import count
 from sapflow.training import estimate
 
@@ -38,7 +40,7 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "file", metavar="FILE", help="the TrainingJob, as YAML or JSON (- for standard input)"
+        "file", metavar="FILE", help="the TrainingJob or TuningJob, as YAML or JSON (- for standard input)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=validate)
@@ -46,7 +48,10 @@ def add_to(commands: Any) -> None:
 
 def validate(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0 if nothing is wrong. Raises SpecError, DataError, StoreError."""
-    job = read_job(given.file)
+    document = read_document(given.file)
+    if is_tuning(document):
+        return tuning.validate(given, document, environ)
+    job = job_in(document, given.file)
     make_importable(job, given.file, environ)
     found = survey.survey(job.spec.data, session.store_url(job, None), job.spec.algorithm.seed)
     session.check_data(job, found.manifest)

@@ -66,10 +66,10 @@ def run(
         )
     asked = None if store is None else str(store)
     with ExitStack() as stack:
-        document, source = stack.enter_context(job.resolved(_spool(job, asked)))
+        document, source = stack.enter_context(job.resolved(spool_of(job, asked)))
         checked = job.for_local_run(document)
         url = session.store_url(checked, asked)
-        environ = _environment(job, importable.modules_folder(url))
+        environ = environment_of(job, importable.modules_folder(url))
         opened = stack.enter_context(session.open_session(checked, environ, store=url))
         outcome = opened.outcome()
         if again:
@@ -412,7 +412,7 @@ def _on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def _environment(job: TrainingJob, written: Path) -> Mapping[str, str]:
+def environment_of(job: TrainingJob, written: Path) -> Mapping[str, str]:
     """The environment in which functions can import what this program imports, and a factory's module in `written`."""
     if job.spec.model.entrypoint is None:
         return dict(os.environ)
@@ -423,7 +423,7 @@ def _environment(job: TrainingJob, written: Path) -> Mapping[str, str]:
     return importable.make_importable([written, *beside], inherited)
 
 
-def _spool(job: TrainingJob, store: str | None) -> Path:
+def spool_of(job: TrainingJob, store: str | None) -> Path:
     """The folder for a copy of samples that can be read only once, in the store that the blocks are written to."""
     url = session.store_url(job.checked, store)
     return importable.modules_folder(url).parent

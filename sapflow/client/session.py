@@ -29,6 +29,7 @@ from sapflow.runtimes.sender import Sender
 from sapflow.spec import resolved
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Runtime, TrainingJob
+from sapflow.spec.tuning_document import is_tuning
 from sapflow.steps.observer import Observer, Observers
 from sapflow.text import parse_json
 
@@ -152,7 +153,7 @@ def open_session(
             opened.close()
             raise
     origin = job.spec.begins_at
-    parent = None if origin is None else _uid_named(origin.job, url)
+    parent = None if origin is None else uid_named(origin.job, url)
     named_alike = origin is None or parent == origin.job
     return Session(uid or uid_of(job), job, opened, url, parent=None if named_alike else parent)
 
@@ -164,11 +165,17 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
     Raises DataError if the store has no such job, or several.
     """
     url = absolute(store or DEFAULT_STORE)
-    uid = _uid_named(uid, url)
+    uid = uid_named(uid, url)
     opened = open_store(url, credentials_for(url, environ))
     try:
         prefix = keys.job(uid)
-        found = resolved.read(parse_json(bytes(opened.read(keys.spec(prefix)))), prefix)
+        document = parse_json(bytes(opened.read(keys.spec(prefix))))
+        if is_tuning(document):
+            raise DataError(
+                f"{uid} is a search and no job: `sapflow status {uid}` shows its trials, and the model of the best is "
+                f"{keys.result(prefix, 'model.safetensors')} in its store"
+            )
+        found = resolved.read(document, prefix)
     except (ObjectMissing, ValueError) as error:
         opened.close()
         raise DataError(
@@ -189,11 +196,13 @@ def jobs_in(store: str) -> list[str] | None:
     return [each.key.removeprefix(keys.JOBS).rstrip("/") for each in found]
 
 
-def _uid_named(name: str, store: str) -> str:
-    """The uid of the job in a directory store that `name` is the uid, the name in the YAML or a beginning of.
+def uid_named(name: str, store: str | None) -> str:
+    """The uid of the job, or of the search, in a directory store that `name` is the uid, the name in the YAML or a
+    beginning of.
 
     The name itself if there is no such job. Raises DataError if there are several.
     """
+    store = absolute(store or DEFAULT_STORE)
     jobs = [] if not name else jobs_in(store) or []
     named = [each for each in jobs if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{8}}", each)]
     found = named or [each for each in jobs if each.startswith(name)]

@@ -64,6 +64,15 @@ class CutReply(FunctionReply):
     """Floating-point operations of the model's forward pass, for one sample."""
 
 
+class AskReply(FunctionReply):
+    """The answer with the parameters of a search's next trial."""
+
+    parameters: dict[str, Any]
+    """Values by path."""
+    notes: dict[str, Any] = {}
+    """What the sampler wants to be told again with this trial."""
+
+
 class InitializeReply(FunctionReply):
     """The answer after version 0 was written."""
 

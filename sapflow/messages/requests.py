@@ -56,6 +56,16 @@ class CutRequest(Request):
     spec: Document
 
 
+class AskRequest(Request):
+    """Suggest the parameters of a search's next trial, by a sampler that needs torch or is the user's own; `version` is
+    0."""
+
+    of_step: ClassVar[bool] = False
+    op: Literal["ask"] = "ask"
+    question: dict[str, Any]
+    """What is known of the search, as the sampler takes it."""
+
+
 class InitializeRequest(Request):
     """Build the model from its seed, and write the parameters of version 0, cut into `shards`."""
 

@@ -38,14 +38,19 @@ def trial(prefix: str, number: int) -> str:
     return f"{prefix}trials/{number}/"
 
 
+def search_log(prefix: str) -> str:
+    """The prefix of the log of the search that owns `prefix`."""
+    return f"{prefix}search/"
+
+
 def search_record(prefix: str, number: int) -> str:
     """A record of the log of the search that owns `prefix`."""
-    return f"{prefix}search/{number}.json"
+    return f"{search_log(prefix)}{number}.json"
 
 
 def search_segment(prefix: str, number: int) -> str:
     """Many records of the log of a search, once more and together."""
-    return f"{prefix}search/segments/{number}.json"
+    return f"{search_log(prefix)}segments/{number}.json"
 
 
 def uid_of(prefix: str) -> str:

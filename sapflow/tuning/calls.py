@@ -21,6 +21,13 @@ BUDGET_EXCEEDED = "BudgetExceeded"
 GRACE = 5.0
 """Seconds beyond its time limit that a call is reserved for: an instance is given up a little later than that."""
 
+
+class SearchBudgetSpent(JobFailed):
+    """What is left of the search's budget is not enough for a call. No trial has failed by that."""
+
+    reason = BUDGET_EXCEEDED
+
+
 Standing = Callable[[int], tuple[float, ...]]
 """How much a trial promises: more is better."""
 
@@ -67,7 +74,7 @@ class Calls:
         return LimitedSender(self, trial, sender, price, memory, cpus)
 
     async def start(self, trial: int, worst: float) -> None:
-        """Wait for a place and for the budget. Raises JobFailed (BudgetExceeded) if it will never be enough."""
+        """Wait for a place and for the budget. Raises SearchBudgetSpent if it will never be enough."""
         handover.waits()
         waiter = _Waiter(asyncio.get_running_loop().create_future(), trial, worst, self._count)
         self._count += 1
@@ -126,9 +133,9 @@ class Calls:
             else:
                 break
 
-    def _too_dear(self, worst: float) -> JobFailed:
+    def _too_dear(self, worst: float) -> SearchBudgetSpent:
         limit, left = self.budget.limit, self.budget.left
-        return JobFailed(
+        return SearchBudgetSpent(
             f"spec.budgetUSD ({limit:g}) is used up: {left:.3g} dollars are left, and a call may cost {worst:.3g}; "
             "raise it, or lower spec.template.spec.limits.invocationSeconds",
             reason=BUDGET_EXCEEDED,
@@ -161,7 +168,7 @@ class LimitedSender:
         self._price, self._memory, self._cpus = price, dict(memory), cpus
 
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
-        """See Sender.invoke. Raises JobFailed (BudgetExceeded) if the budget is not enough for this call."""
+        """See Sender.invoke. Raises SearchBudgetSpent if the budget is not enough for this call."""
         worst = self._dollars(role, seconds + GRACE, None)
         await self._calls.start(self._trial, worst)
         handover.passed_on()

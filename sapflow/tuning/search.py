@@ -4,6 +4,7 @@ A runner calls `open` once, then `step` with the events that have happened, agai
 actions. What a step decides is in the log before the step returns, so before anything acts on it."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from sapflow.objects.stores.protocol import Store
@@ -58,6 +59,14 @@ class Search:
     @property
     def trials(self) -> Sequence[Trial]:
         return self.state.trials
+
+    def standing(self, trial: int) -> tuple[float, ...]:
+        """How much a trial promises: how far it is, and how good it was there."""
+        if trial >= len(self.trials):
+            return (0.0, -math.inf)
+        known = self.trials[trial]
+        first = self._settings.objectives[0]
+        return (float(known.at), first.score(known.values[0]) if known.values else -math.inf)
 
     def kept(self, trial: int) -> set[int]:
         """The versions of a trial that must not be removed."""

@@ -70,7 +70,7 @@ class State:
         found = self.pruner.kept(number) | {
             version for source, version in self.references if source == number
         }
-        return found if trial.ended and trial.phase != "Finished" else found | {trial.version}
+        return found if trial.phase in ("Stopping", "Stopped", "Failed") else found | {trial.version}
 
     def take_news(self) -> list[tuple[Trial, Answer]]:
         """What has become known since the last call."""

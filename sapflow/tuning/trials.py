@@ -16,6 +16,8 @@ from sapflow.driver.outage import LOST_OBJECTS, Outage, through_outages
 from sapflow.driver.pause import PAUSED, Pause
 from sapflow.driver.plans import Environment
 from sapflow.errors import DataError, JobFailed, OutOfMemory, SapflowError, SpecError
+from sapflow.messages.replies import AskReply
+from sapflow.messages.requests import AskRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning.extent import Extent
@@ -24,8 +26,21 @@ from sapflow.records.evaluations import of_held_out
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Runtime, TrainingJob
+from sapflow.steps.calls import Caller
 from sapflow.steps.observer import Observer, Observers
-from sapflow.tuning.actions import Advance, Failed, Finished, Parameters, Report, Stopped
+from sapflow.tuning import forks
+from sapflow.tuning.actions import (
+    Advance,
+    Ask,
+    Failed,
+    Finished,
+    Fork,
+    Parameters,
+    Report,
+    Stopped,
+    Suggested,
+)
+from sapflow.tuning.calls import Calls, SearchBudgetSpent
 from sapflow.tuning.lengths import Lengths
 from sapflow.tuning.shared_data import same_data
 
@@ -38,6 +53,10 @@ _NOT_THE_TRIALS = frozenset(
 )  # fmt: skip
 """Reasons of failures that are no fault of a trial's parameters: they end the run of the search, which goes on where it
 is run again."""
+
+
+def _is_not_the_trials(error: JobFailed) -> bool:
+    return isinstance(error, SearchBudgetSpent) or error.reason in _NOT_THE_TRIALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +87,24 @@ class Trials:
         pool: Pool,
         job_of: Callable[[Parameters], TrainingJob],
         *,
+        calls: Calls | None = None,
         pinned: Callable[[int], Collection[int]] = lambda trial: (),
         observer_of: Callable[[int, TrainingJob], Observer] = lambda trial, job: Observer(),
     ) -> None:
-        """`job_of` makes a trial's job from its parameters; it raises SpecError if they fit no job. `pinned` has the
-        versions of a trial that others have begun at. `observer_of` is asked for at each `advance`."""
-        self._pool, self.job_of = pool, job_of
+        """`job_of` makes a trial's job from its parameters; it raises SpecError if they fit no job. `calls` keeps their
+        calls within the search's limits; None: there are none. `pinned` has the versions of a trial that must stay.
+        `observer_of` is asked for at each `advance`."""
+        self.pool, self.job_of, self._calls = pool, job_of, calls
         self._pinned, self._observer_of = pinned, observer_of
         self._paused: set[int] = set()
+        self._refused: dict[int, SpecError | DataError] = {}
+        """Forks that could not begin, and why."""
         self._grown = asyncio.Lock()
         self._growths = 0
 
     def resolved(self, trial: int, job: TrainingJob) -> ResolvedJob:
         """A trial as driver and functions read it."""
-        pool = self._pool
+        pool = self.pool
         prefix = keys.trial(pool.prefix, trial)
         shared = keys.data(pool.prefix) if same_data(job, pool.template) else None
         return ResolvedJob(job, prefix, pool.runtime, shared_data=shared)
@@ -91,6 +114,8 @@ class Trials:
 
         Raises StoreError, and JobFailed where something else than the trial has failed.
         """
+        if (refused := self._refused.pop(action.trial, None)) is not None:
+            return Failed(action.trial, refused.reason, str(refused))
         grown = self._growths
         while True:
             try:
@@ -98,7 +123,7 @@ class Trials:
             except (SpecError, DataError) as error:
                 return Failed(action.trial, error.reason, str(error))
             except JobFailed as error:
-                if error.reason in _NOT_THE_TRIALS:
+                if _is_not_the_trials(error):
                     raise
                 if error.reason == OutOfMemory.reason and await self._may_try_again(grown):
                     grown = self._growths
@@ -118,7 +143,7 @@ class Trials:
             return Report(
                 action.trial, action.to, ended.version, dict(ended.metrics), account.seconds, account.cost_usd
             )
-        last = await Records(self._pool.store, resolved.prefix).last()
+        last = await Records(self.pool.store, resolved.prefix).last()
         return Finished(
             action.trial,
             of_held_out(ended),
@@ -128,16 +153,74 @@ class Trials:
             float(ended["account"]["costUSD"]),
         )
 
+    async def fork(self, action: Fork) -> None:
+        """Let a trial begin at a version of another one. Where it cannot, its next `advance` has failed."""
+        source = keys.trial(self.pool.prefix, action.source)
+        try:
+            resolved = self.resolved(action.trial, self.job_of(action.parameters))
+            samples = (await self.manifest(resolved)).train_samples
+            await forks.begin(self.pool.store, resolved, source, action.version, samples)
+        except (SpecError, DataError) as error:
+            self._refused[action.trial] = error
+
+    async def ask(self, action: Ask) -> Suggested | Failed:
+        """Have a worker suggest the parameters of a trial. Raises as `advance` does."""
+        job = self.pool.template
+        request = AskRequest(
+            job=keys.uid_of(keys.trial(self.pool.prefix, action.trial)),
+            version=0,
+            seconds_left=1,
+            question=dict(action.question),
+        )
+        try:
+            reply = await self.caller(action.trial, job).call("worker", request, AskReply)
+        except JobFailed as error:
+            if _is_not_the_trials(error):
+                raise
+            return Failed(action.trial, error.reason, str(error))
+        return Suggested(action.trial, reply.parameters, reply.notes)
+
+    def caller(self, trial: int, job: TrainingJob, *, limited: bool = True) -> Caller:
+        """Calls for a trial beside those of its driver; `limited` ones count in the search's limits."""
+        limits = job.spec.limits
+        return Caller(
+            self._sender(trial, job) if limited else self.pool.sender,
+            seconds=limits.invocation_seconds,
+            retries=limits.retries,
+            price=job.price,
+            cpus=job.cpus,
+            memory=job.memory_bytes,
+            observer=Observer(),
+            account=Account(),
+        )
+
+    def _sender(self, trial: int, job: TrainingJob) -> Sender:
+        sender = self.pool.sender
+        if self._calls is None:
+            return sender
+        return self._calls.sender(trial, sender, job.price, job.memory_bytes, job.cpus)
+
     async def stopped(self, trial: int) -> Stopped:
-        """What a trial that is not at work has used when it is ended for good."""
-        account = await self._account(trial)
-        return Stopped(trial, account.seconds, account.cost_usd)
+        """End a trial that is not at work for good: the objects of its last version are removed, unless others need
+        them. What it has used."""
+        prefix = keys.trial(self.pool.prefix, trial)
+        records = Records(self.pool.store, prefix)
+        last = await records.last()
+        if last is None:
+            return Stopped(trial)
+        needed = set()
+        for version in self._pinned(trial):
+            if (commit := await records.commit(version)) is not None:
+                needed.update(commit.objects(prefix))
+        names = [name for name in last.objects(prefix) if name.startswith(prefix) and name not in needed]
+        await asyncio.to_thread(self.pool.store.delete, names)
+        return Stopped(trial, last.account.seconds, last.account.cost_usd)
 
     async def _drive(
         self, trial: int, resolved: ResolvedJob, manifest: Manifest, until: int | None
     ) -> dict[str, Any] | Pause:
         """One driver after the other, while the store may yet find what it has lost."""
-        pool, outage = self._pool, Outage(LOST_OBJECTS, asyncio.get_running_loop().time)
+        pool, outage = self.pool, Outage(LOST_OBJECTS, asyncio.get_running_loop().time)
         observer = Observers(outage, self._observer_of(trial, resolved.job))
 
         async def drive(stopped: str | None) -> dict[str, Any] | Pause:
@@ -145,7 +228,7 @@ class Trials:
                 resolved,
                 manifest,
                 pool.store,
-                pool.sender,
+                self._sender(trial, resolved.job),
                 observer,
                 environment=pool.environment,
                 stopped=stopped,
@@ -160,9 +243,9 @@ class Trials:
     async def manifest(self, resolved: ResolvedJob) -> Manifest:
         """The manifest of a trial's data, which is cut for the trial where the search's is another."""
         if resolved.shared_data is not None:
-            return self._pool.manifest
-        await asyncio.to_thread(cut.write_spec, resolved, self._pool.store)
-        return await asyncio.to_thread(cut.cut, resolved, self._pool.store)
+            return self.pool.manifest
+        await asyncio.to_thread(cut.write_spec, resolved, self.pool.store)
+        return await asyncio.to_thread(cut.cut, resolved, self.pool.store)
 
     async def _may_try_again(self, growths: int) -> bool:
         """Whether the functions have more memory than when a trial was killed for it, or get more now.
@@ -172,7 +255,7 @@ class Trials:
         async with self._grown:
             if self._growths > growths:
                 return True
-            if self._growths or self._pool.grow is None or not await self._pool.grow():
+            if self._growths or self.pool.grow is None or not await self.pool.grow():
                 return False
             self._growths += 1
             return True
@@ -183,5 +266,5 @@ class Trials:
 
     async def _account(self, trial: int) -> Account:
         """What a trial has used, as far as its commits say it."""
-        last = await Records(self._pool.store, keys.trial(self._pool.prefix, trial)).last()
+        last = await Records(self.pool.store, keys.trial(self.pool.prefix, trial)).last()
         return Account() if last is None else last.account

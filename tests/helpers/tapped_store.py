@@ -75,7 +75,8 @@ class TappedStore:
 
     def list(self, prefix: str, *, shallow: bool = False) -> Iterator[Listed]:
         self._alive()
-        job = "/".join(prefix.split("/")[:2])
+        parts = prefix.split("/")
+        job = "/".join(parts[: 4 if parts[2] == "trials" else 2])
         assert self.inner.exists(f"{job}/result/outcome.json"), "training never lists before its end"
         return self.inner.list(prefix, shallow=shallow)
 

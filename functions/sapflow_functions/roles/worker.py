@@ -35,6 +35,17 @@ def _load_handlers() -> Mapping[str, Handler]:
 
         return cut_for_job(context.store, CutRequest.model_validate(body), merging.timing(context))
 
+    def serve_ask(body: dict[str, Any], context: Context) -> FunctionReply:
+        from sapflow.messages.replies import AskReply
+        from sapflow.messages.requests import AskRequest
+        from sapflow.tuning.samplers.remote import answer  # only searches with such a sampler need it
+
+        timing = merging.timing(context)
+        with timing.phase("compute"):
+            found = answer(AskRequest.model_validate(body).question)
+        parameters, notes = dict(found.parameters), dict(found.notes)
+        return AskReply(done=True, parameters=parameters, notes=notes, **timing.report())
+
     def serve_initialize(body: dict[str, Any], context: Context) -> FunctionReply:
         request = InitializeRequest.model_validate(body)
         cache = jobs(context)
@@ -63,6 +74,7 @@ def _load_handlers() -> Mapping[str, Handler]:
 
     return {
         **merging.handlers(),
+        "ask": serve_ask,
         "cut": serve_cut,
         "initialize": serve_initialize,
         "train": serve_train,

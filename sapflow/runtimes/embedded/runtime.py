@@ -32,6 +32,8 @@ PASSED_ON = (
     "OPENBLAS_CORETYPE", "MKL_CBWR", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA",
 )  # fmt: skip
 """Environment variables that are passed on to functions."""
+MOST_REMEMBERED = 16_384
+"""Callers whose last instance is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class EmbeddedRuntime:
                 instance = await self._start(role, cell)
                 cold = time.perf_counter() - granted
             if caller is not None:
-                self._served[caller] = instance
+                self._remember(caller, instance)
             reply = await self._call(instance, request, seconds)
         finally:
             self._slots.release(None if instance is None else partial(self._suits, instance))
@@ -148,6 +150,14 @@ class EmbeddedRuntime:
         for folder in (self._directory, self._cells):
             if folder is not None:
                 folder.remove()
+
+    def _remember(self, caller: Hashable, instance: Instance) -> None:
+        """Note who served a caller last. Where a search's trials have made callers more than any job has, those that
+        have not called for longest are forgotten."""
+        self._served.pop(caller, None)
+        self._served[caller] = instance
+        if len(self._served) > MOST_REMEMBERED:
+            del self._served[next(iter(self._served))]
 
     def _suits(self, instance: Instance, caller: Hashable) -> bool:
         """Whether a call that waits is better made on this instance than on another one that lives."""

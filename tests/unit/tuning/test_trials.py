@@ -1,7 +1,7 @@
 """Trials on simulated functions: what they share, how they pause, and how they fail."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from sapflow.records.evaluations import of_held_out
 from sapflow.runtimes.sender import Reply, Sender
 from sapflow.spec.document import parse
 from sapflow.spec.training_job import TrainingJob
-from sapflow.tuning.actions import Advance, Event, Failed, Finished, Parameters, Report
+from sapflow.tuning.actions import Advance, Event, Failed, Finished, Fork, Parameters, Report
 from sapflow.tuning.trials import Pool, Trials
 
 T = TypeVar("T")
@@ -27,10 +27,10 @@ RATE = "spec.optimizer.learningRate"
 STEPS = {"algorithm_steps": 6}
 
 
-def job_of(parameters: Parameters) -> TrainingJob:
+def job_of(parameters: Parameters, **job: Any) -> TrainingJob:
     """The tiny job with these values at their paths."""
     named = {path.removeprefix("spec.").replace(".", "_"): value for path, value in parameters.items()}
-    return parse(document(**STEPS, **named))
+    return parse(document(**STEPS, **job, **named))
 
 
 def search_in(folder: Path) -> Place:
@@ -39,12 +39,16 @@ def search_in(folder: Path) -> Place:
 
 
 def trials_of(
-    place: Place, sender: Sender | None = None, grow: Callable[[], Coroutine[Any, Any, bool]] | None = None
+    place: Place,
+    sender: Sender | None = None,
+    grow: Callable[[], Coroutine[Any, Any, bool]] | None = None,
+    pinned: Callable[[int], Collection[int]] = lambda trial: (),
+    **job: Any,
 ) -> Trials:
     environment = Environment(forward_flops=None, of_search=True)
     sender = sender or Functions(place.store)
     pool = Pool(place.resolved.prefix, place.job, place.manifest, place.store, sender, environment, grow)
-    return Trials(pool, job_of)
+    return Trials(pool, lambda parameters: job_of(parameters, **job), pinned=pinned)
 
 
 def advanced(trials: Trials, *actions: Advance) -> list[Event]:
@@ -205,3 +209,91 @@ def test_a_lost_answer_changes_nothing_of_a_trial(tmp_path: Path) -> None:
     assert isinstance(expected, Report)
     assert disturbed.values == expected.values
     assert version_of(place, 0, 4) == version_of(calm, 0, 4)
+
+
+KEEP = {"algorithm_localSteps": 2, "algorithm_localState": "Keep", "merge_structure": [1, 4]}
+
+
+@pytest.mark.parametrize("job", [{}, KEEP], ids=["gradient", "rank states"])
+def test_a_fork_names_its_sources_objects_and_goes_on_with_the_same_bits(
+    tmp_path: Path, job: dict[str, Any]
+) -> None:
+    place = make_place(tmp_path / "search", tiny_job(**STEPS, **job))
+    prefix = place.resolved.prefix
+    trials = trials_of(place, pinned=lambda trial: {2} if trial == 0 else (), **job)
+
+    async def body() -> tuple[Event, Event]:
+        await trials.advance(Advance(0, 2, {RATE: 0.2}))
+        await trials.fork(Fork(1, 0, 2, 2, {RATE: 0.2}))
+        await trials.fork(Fork(1, 0, 2, 2, {RATE: 0.2}))  # as after a restart
+        source = await trials.advance(Advance(0, 6, {RATE: 0.2}))
+        return source, await trials.advance(Advance(1, 6, {RATE: 0.2}))
+
+    source, fork = virtual_loop.run(body())
+    assert isinstance(source, Finished)
+    assert isinstance(fork, Finished)
+    assert fork.values == source.values
+    assert (fork.at, fork.version) == (6, 6)
+    assert 0 < fork.dollars < source.dollars
+    assert version_of(place, 1, 6) == version_of(place, 0, 6)
+    first = asyncio.run(Records(place.store, keys.trial(prefix, 1)).commit(2))
+    assert first is not None
+    named = {part.key for part in (*first.params, *first.optimizer)}
+    assert all(name.startswith(keys.trial(prefix, 0)) for name in named)
+    assert all(place.store.exists(name) for name in named), "the source keeps what a fork stands on"
+    own = place.path / keys.trial(prefix, 1)
+    assert [path for path in (own / "params").iterdir() if path.name.startswith("2-")] == []
+
+
+def test_a_fork_with_another_learning_rate_has_the_optimisers_state_of_its_source(tmp_path: Path) -> None:
+    place = search_in(tmp_path / "search")
+    trials = trials_of(place, pinned=lambda trial: {3} if trial == 0 else ())
+
+    async def body() -> tuple[Event, Event]:
+        await trials.advance(Advance(0, 3, {RATE: 0.2}))
+        await trials.fork(Fork(1, 0, 3, 3, {RATE: 0.1}))
+        return await trials.advance(Advance(1, 5, {RATE: 0.1})), await trials.advance(
+            Advance(1, 6, {RATE: 0.1})
+        )
+
+    paused, ended = virtual_loop.run(body())
+    assert isinstance(paused, Report)
+    assert (paused.at, paused.version) == (5, 5)
+    assert isinstance(ended, Finished)
+    records = Records(place.store, keys.trial(place.resolved.prefix, 1))
+    began, after = asyncio.run(records.commit(3)), asyncio.run(records.commit(4))
+    assert began is not None
+    assert after is not None
+    assert after.measured.learning_rate == 0.1
+    assert began.optimizer
+    assert began.account.cost_usd == 0.0
+
+
+def test_a_fork_that_cannot_begin_fails_alone(tmp_path: Path) -> None:
+    place = search_in(tmp_path / "search")
+    trials = trials_of(place)
+    narrower = {RATE: 0.2, "spec.workers": 2, "spec.merge.structure": [1, 2]}
+
+    async def body() -> Event:
+        await trials.advance(Advance(0, 2, {RATE: 0.2}))
+        await trials.fork(Fork(1, 0, 2, 2, narrower))
+        return await trials.advance(Advance(1, 4, narrower))
+
+    answer = virtual_loop.run(body())
+    assert isinstance(answer, Failed)
+    assert "spec.workers" in answer.message
+
+
+def test_a_stopped_trial_leaves_nothing_but_what_forks_stand_on(tmp_path: Path) -> None:
+    place = search_in(tmp_path / "search")
+    trials = trials_of(place, pinned=lambda trial: {2} if trial == 0 else ())
+
+    async def body() -> None:
+        for trial in (0, 1):
+            await trials.advance(Advance(trial, 2, {RATE: 0.2}))
+            await trials.stopped(trial)
+
+    virtual_loop.run(body())
+    assert version_of(place, 0, 2)
+    left = place.path / keys.trial(place.resolved.prefix, 1)
+    assert [path for name in ("params", "optimizer") for path in left.glob(f"{name}/*")] == []

@@ -1,0 +1,260 @@
+"""`sapflow run`, `status` and `validate` for a search: the same commands, told by the kind in the YAML."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sapflow.cli.jobs import is_file, job_in, make_importable, read_document
+from sapflow.cli.output import local_path, location, print_json, report_error
+from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
+from sapflow.client import tuning
+from sapflow.client.session import Session, open_session, store_url, uid_named
+from sapflow.client.tuning import TuningSession
+from sapflow.data import cut, survey
+from sapflow.errors import JobFailed, SpecError
+from sapflow.monitoring.tuning_display import TuningDisplay, in_short, value_text
+from sapflow.monitoring.tuning_displays import open_tuning_display
+from sapflow.quantities.metric import in_words
+from sapflow.records.evaluations import of_held_out
+from sapflow.spec import tuning_document
+from sapflow.spec.tuning_job import TuningJob
+from sapflow.text import count, dollars, duration
+from sapflow.training import estimate
+
+_OF_JOBS_ALONE = {
+    "workers": "--workers",
+    "openwhisk": "--openwhisk",
+    "metrics": "--metrics",
+}
+
+
+def read(document: object, path: str) -> TuningJob:
+    """The search in a decoded document. Raises SpecError with all problems of its fields."""
+    try:
+        return tuning_document.parse(document)
+    except SpecError as error:
+        error.add_note(f"(in {path})")
+        raise
+
+
+def named(name: str, store: str | None, environ: Mapping[str, str]) -> TuningSession | Session | None:
+    """The search, or the job, that a YAML file is of; of a name in the store only a search, else None.
+
+    Raises DataError, SpecError, StoreError.
+    """
+    if not is_file(name):
+        return tuning.find_tuning(uid_named(name, store), environ, store=store)
+    document = read_document(name)
+    if tuning_document.is_tuning(document):
+        return tuning.open_tuning(read(document, name), environ, store=store, probe=False)
+    return open_session(job_in(document, name), environ, store=store, probe=False)
+
+
+def run(given: argparse.Namespace, document: object, environ: Mapping[str, str]) -> int:
+    """`sapflow run` of a search. Returns exit code 0 once it has ended with a result. Raises SapflowError, Stopped."""
+    for name, option in _OF_JOBS_ALONE.items():
+        if getattr(given, name, None) is not None:
+            raise SpecError([(option, "is for a TrainingJob, and this is a TuningJob: leave it out")])
+    job = read(document, given.file)
+    environ = make_importable(job.template, given.file, environ, given.store)
+    with tuning.open_tuning(job, environ, store=given.store) as opened:
+        return _run(given, opened, environ)
+
+
+def _run(given: argparse.Namespace, opened: TuningSession, environ: Mapping[str, str]) -> int:
+    display = _display(given, opened)
+    try:
+        with stoppable(), display:
+            if given.again:
+                opened.forget()
+            manifest = tuning.prepare(opened, environ, display.stage, display.cut)
+            display.stage(_what_is_run(opened))
+            outcome = run_until_stopped(
+                tuning.search(opened, manifest, environ, display, max_instances=given.max_instances)
+            )
+    except Stopped as stop:
+        return _say_interrupted(given, opened, display, stop)
+    except JobFailed as error:
+        if given.json:
+            return report_error(error, as_json=True, state="Failed", search=opened.uid, store=opened.url)
+        print(f"{opened.uid} has failed ({error.reason}).", file=sys.stderr)
+        return report_error(error, as_json=False)
+    if given.json:
+        print_json({"state": "Succeeded", "search": opened.uid, "store": opened.url, **_with_path(outcome)})
+        return 0
+    print(f"{opened.uid} has ended.\n")
+    _print_lines(_outcome_lines(opened.job, outcome))
+    if "uri" in outcome and (path := local_path(outcome["uri"])) is not None:
+        print(f"\nTry it on held-out samples:\n  {shlex.join(['sapflow', 'predict', path])}")
+    return 0
+
+
+def _what_is_run(opened: TuningSession) -> str:
+    spec = opened.job.spec
+    trials = "" if spec.max_trials is None else f"{count(spec.max_trials, 'trial')}, "
+    return f"searching {opened.uid}: {trials}{spec.search.sampler}, {spec.prune.name} prunes"
+
+
+def _display(given: argparse.Namespace, opened: TuningSession) -> TuningDisplay:
+    stream = sys.stderr if given.json else sys.stdout
+    return open_tuning_display(
+        opened.job,
+        stream,
+        live=stream.isatty() and not given.plain,
+        as_json=given.json,
+        quiet=given.quiet,
+        title=f"{opened.uid}: at most {count(opened.job.spec.max_workers, 'call')} at once, store "
+        f"{location(opened.url)}",
+    )
+
+
+def _say_interrupted(
+    given: argparse.Namespace, opened: TuningSession, display: TuningDisplay, stop: Stopped
+) -> int:
+    ended = display.progress.ended
+    if given.json:
+        body = {"state": "Interrupted", "search": opened.uid, "store": opened.url, "ended": ended}
+        print_json({**body, "exitCode": stop.exit_code})
+        return stop.exit_code
+    arguments = [each for each in given.arguments if each != "--again" or not display.progress.begun]
+    print(
+        f"\n{opened.uid} was stopped, {count(ended, 'trial')} ended; nothing of it runs any more. To go on from there, "
+        f"run the same command again:\n  {shlex.join(['sapflow', *arguments])}",
+        file=sys.stderr,
+    )
+    return stop.exit_code
+
+
+def status(given: argparse.Namespace, opened: TuningSession) -> int:
+    """`sapflow status` of a search."""
+    body = status_of(opened)
+    if given.json:
+        print_json(body)
+        return 0
+    print(body["search"])
+    lines = [("state", body["state"]), ("store", location(body["store"]))]
+    if "result" in body:
+        lines += _outcome_lines(opened.job, body["result"])
+    else:
+        lines += _progress_lines(opened.job, body)
+    _print_lines(lines)
+    if body["state"] == "Unfinished":
+        print("Unfinished: at work, or interrupted; `sapflow run` with its YAML goes on with every trial.")
+    return 0
+
+
+def status_of(opened: TuningSession) -> dict[str, Any]:
+    """A search's state as a JSON value."""
+    progress, ended = tuning.progress_of(opened)
+    outcome = opened.outcome()
+    state = "Pending" if not progress.begun else "Unfinished"
+    if ended is not None:
+        state = "Failed" if outcome is None else "Succeeded"
+    body: dict[str, Any] = {
+        "search": opened.uid,
+        "store": opened.url,
+        "state": state,
+        "metric": progress.metric,
+        "trials": progress.numbers,
+        "costUSD": progress.dollars,
+        "top": [each.to_json() for each in progress.top],
+    }
+    return body if state != "Succeeded" or outcome is None else {**body, "result": _with_path(outcome)}
+
+
+def line_of(body: Mapping[str, Any]) -> str:
+    """A search's state in one line, for lists."""
+    trials = body["trials"]
+    most = f" of {trials['most']:,}" if trials.get("most") else ""
+    parts = [f"trial {trials['begun']:,}{most}"]
+    if body["top"]:
+        parts.append(f"best {body['metric']} {value_text(body['metric'], body['top'][0]['objective'])}")
+    return "  ".join([*parts, dollars(body["costUSD"])])
+
+
+def validate(given: argparse.Namespace, document: object, environ: Mapping[str, str]) -> int:
+    """`sapflow validate` of a search: its fields, and its template with data and model."""
+    job = read(document, given.file)
+    template = job.template
+    make_importable(template, given.file, environ)
+    found = survey.survey(template.spec.data, store_url(template, None), template.spec.algorithm.seed)
+    try:
+        cut.check_data(template, found.manifest)
+        needs = estimate.examine(template, found.manifest)
+    except SpecError as error:
+        raise tuning.of_template(error) from error
+    spec = job.spec
+    if given.json:
+        facts = {
+            "search": tuning.uid_of(job),
+            "parameters": [each.path for each in spec.parameters],
+            "trialsAtOnce": spec.trials_at_once,
+            "maxTrials": spec.max_trials,
+            "model": {"parameters": needs.parameters},
+        }
+        print_json({"valid": True, **{name: value for name, value in facts.items() if value is not None}})
+        return 0
+    print(f"{job.metadata.name} is valid.\n")
+    names = ", ".join(each.path for each in spec.parameters)
+    most = "" if spec.max_trials is None else f", {count(spec.max_trials, 'trial')}"
+    _print_lines(
+        [
+            ("searched", names),
+            ("by", f"{spec.search.sampler}{most}, {spec.prune.name} prunes"),
+            ("objective", f"{spec.objective.metric}, {spec.objective.direction}"),
+            ("at once", f"{count(spec.trials_at_once, 'trial')}, {count(spec.max_workers, 'call')}"),
+            ("template", f"{count(needs.parameters, 'parameter')}, data {template.spec.data.source}"),
+        ]
+    )
+    return 0
+
+
+def _outcome_lines(job: TuningJob, outcome: Mapping[str, Any]) -> list[tuple[str, str]]:
+    lines: list[tuple[str, str]] = []
+    if "trial" in outcome:
+        metric = job.spec.objective.metric
+        lines += [
+            ("best trial", f"{outcome['trial']:,}, {metric} {value_text(metric, outcome.get('objective'))}"),
+            ("parameters", in_short(outcome["parameters"])),
+            ("validation", in_words(of_held_out(outcome))),
+        ]
+    else:
+        lines.append(("best trial", "none has a value"))
+    lines += _counts_lines(outcome["trials"], outcome["account"])
+    if "uri" in outcome:
+        lines += [("model", location(outcome["uri"])), ("SHA-256", outcome["sha256"])]
+    return lines
+
+
+def _progress_lines(job: TuningJob, body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    lines = []
+    if body["top"]:
+        best, metric = body["top"][0], job.spec.objective.metric
+        lines += [
+            ("best trial", f"{best['trial']:,}, {metric} {value_text(metric, best['objective'])}"),
+            ("parameters", in_short(best["parameters"])),
+        ]
+    return [*lines, *_counts_lines(body["trials"], {"costUSD": body["costUSD"]})]
+
+
+def _counts_lines(trials: Mapping[str, int], account: Mapping[str, float]) -> list[tuple[str, str]]:
+    kinds = ("finished", "stopped", "failed", "paused", "running")
+    counted = ", ".join(f"{trials[kind]:,} {kind}" for kind in kinds if trials.get(kind))
+    lines = [("trials", f"{trials['begun']:,}" + (f": {counted}" if counted else ""))]
+    if "seconds" in account:
+        lines.append(("time", f"{duration(account['seconds'])}, that of all trials together"))
+    return [*lines, ("cost", dollars(account["costUSD"]))]
+
+
+def _with_path(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    path = local_path(outcome["uri"]) if "uri" in outcome else None
+    return dict(outcome) if path is None else {**outcome, "path": str(Path(path).resolve())}
+
+
+def _print_lines(lines: list[tuple[str, str]]) -> None:
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, value in lines:
+        print(f"  {name:<{width}}  {value}")

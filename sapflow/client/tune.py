@@ -1,0 +1,168 @@
+"""`sapflow.tune`: a search for the parameters of a job, for scripts and notebooks."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sapflow.client import tuning
+from sapflow.client.background import run_apart
+from sapflow.client.importable import modules_folder
+from sapflow.client.run import environment_of, spool_of
+from sapflow.client.session import store_url
+from sapflow.client.training_job import TrainingJob
+from sapflow.monitoring.tuning_display import TuningDisplay
+from sapflow.monitoring.tuning_displays import open_tuning_display
+from sapflow.quantities.metric import METRICS
+from sapflow.records.evaluations import of_held_out
+from sapflow.runtimes.embedded.runtime import available_cores
+from sapflow.spec import tuning_document
+from sapflow.spec.training_job import API_VERSION
+from sapflow.spec.tuning_job import TUNING_KIND, TuningJob
+
+Space = Mapping[str, Mapping[str, Any] | Sequence[Any] | range]
+"""By path in the job's spec, with or without `spec.`: a list of values, a range of ints, or a dict as in YAML."""
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What a search has found."""
+
+    uid: str
+    """The search's name in its store."""
+    trial: int
+    parameters: Mapping[str, Any]
+    """Of the best trial, by path."""
+    objective: float
+    metrics: Mapping[str, float]
+    """Of the best trial on the held-out samples, by name."""
+    model: str
+    """The URI of its model, a safetensors file."""
+    outcome: Mapping[str, Any]
+    """The whole record, with the ten best trials as `top`."""
+
+
+def tune(
+    job: TrainingJob,
+    space: Space,
+    *,
+    metric: str = "loss",
+    direction: Literal["Maximize", "Minimize"] | None = None,
+    goal: float | None = None,
+    trials: int = 20,
+    parallel_trials: int | None = None,
+    max_workers: int | None = None,
+    search: str | Mapping[str, Any] = "TPE",
+    prune: str | Mapping[str, Any] = "None",
+    initial: Sequence[Mapping[str, Any]] | None = None,
+    store: str | Path | None = None,
+    max_instances: int | None = None,
+    again: bool = False,
+    progress: bool | None = None,
+    **spec: Any,
+) -> TuningResult:
+    """Search for values of `space` with which the job is best, on this machine, and wait for it.
+
+    `space` names fields by their path: `{"optimizer.learningRate": {"min": 1e-3, "max": 1, "log": True}, "workers":
+    [1, 2, 4], "model.args.depth": range(2, 9)}`. A dict is a float where one of its bounds is, else an int; a dict
+    with `float`, `int` or `categorical` is taken as in YAML. `direction` follows from a metric that has one. At most
+    `max_workers` calls are made at once, by default twice as many as there are cores and enough for one trial. `spec`
+    has further fields of a TuningJob, in camelCase.
+
+    The same search in the same store goes on where it was interrupted; with `again` it begins anew. Raises SpecError
+    with all problems, DataError, StoreError, and JobFailed where nothing was found.
+    """
+    if not isinstance(job, TrainingJob):
+        raise TypeError(f"sapflow.tune takes a sapflow.TrainingJob, not a {type(job).__name__}")
+    asked = None if store is None else str(store)
+    with ExitStack() as stack:
+        document, source = stack.enter_context(job.resolved(spool_of(job, asked)))
+        fields = {
+            "parameters": [_parameter(path, values) for path, values in space.items()],
+            "objective": {"metric": metric, "direction": direction or _direction(metric), "goal": goal},
+            "search": {"name": search} if isinstance(search, str) else dict(search),
+            "prune": {"name": prune} if isinstance(prune, str) else dict(prune),
+            "initial": None if initial is None else [_full(each) for each in initial],
+            "maxTrials": trials,
+            "parallelTrials": parallel_trials,
+            "maxWorkers": max_workers or max(2 * available_cores(), job.spec.workers),
+            **spec,
+        }
+        found = _checked(document, fields)
+        url = store_url(found.template, asked)
+        environ = environment_of(job, modules_folder(url))
+        opened = stack.enter_context(tuning.open_tuning(found, environ, store=url))
+        display = stack.enter_context(_display(found, progress, opened.uid))
+        if again:
+            opened.forget()
+        manifest = tuning.prepare(opened, environ, display.stage, display.cut, source)
+        outcome = run_apart(tuning.search(opened, manifest, environ, display, max_instances=max_instances))
+        return _result(opened.uid, outcome)
+
+
+def _checked(document: Mapping[str, Any], fields: Mapping[str, Any]) -> TuningJob:
+    given = {name: _present(value) for name, value in fields.items() if value is not None}
+    return tuning_document.parse(
+        {
+            "apiVersion": API_VERSION,
+            "kind": TUNING_KIND,
+            "metadata": document["metadata"],
+            "spec": {"template": {"spec": document["spec"]}, **given},
+        }
+    )
+
+
+def _present(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: each for name, each in value.items() if each is not None}
+    return value
+
+
+def _parameter(path: str, values: object) -> dict[str, Any]:
+    """A parameter of the spec from what Python says of it."""
+    named = {"path": _path(path)}
+    if isinstance(values, range):
+        # The last number of a range is none of its own.
+        return named | {"int": {"min": values[0], "max": values[-1], "step": values.step}}
+    if isinstance(values, Mapping):
+        if {"float", "int", "categorical"} & values.keys():
+            return named | dict(values)
+        when = {"when": values["when"]} if "when" in values else {}
+        bounds = {name: value for name, value in values.items() if name != "when"}
+        kind = "float" if any(isinstance(value, float) for value in bounds.values()) else "int"
+        return named | {kind: bounds} | when
+    return named | {"categorical": {"choices": list(values)}}  # type: ignore[call-overload]  # pydantic judges it
+
+
+def _path(path: str) -> str:
+    return path if path.startswith("spec.") else f"spec.{path}"
+
+
+def _full(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {_path(path): value for path, value in values.items()}
+
+
+def _direction(metric: str) -> str:
+    known = METRICS.get(metric)
+    return "Maximize" if known is not None and known.better == "Higher" else "Minimize"
+
+
+def _display(job: TuningJob, progress: bool | None, title: str) -> TuningDisplay:
+    """A table where standard error is a terminal, else lines if they are asked for, else nothing."""
+    live = sys.stderr.isatty()
+    quiet = progress is False or (not live and not progress)
+    return open_tuning_display(job, sys.stderr, live=live, as_json=False, quiet=quiet, title=title)
+
+
+def _result(uid: str, outcome: Mapping[str, Any]) -> TuningResult:
+    return TuningResult(
+        uid,
+        outcome["trial"],
+        outcome["parameters"],
+        outcome["objective"],
+        of_held_out(outcome),
+        outcome["uri"],
+        outcome,
+    )

@@ -1,0 +1,291 @@
+"""A local run of a TuningJob: its place in a store, its data, its functions, and what it has found."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sapflow.client import inputs
+from sapflow.client.session import DEFAULT_STORE, Session, absolute, store_url, uid_named
+from sapflow.data import cut
+from sapflow.data.blocks import Manifest, load_manifest
+from sapflow.data.chunks import Source
+from sapflow.data.manifest import manifest_key
+from sapflow.driver.plans import Environment
+from sapflow.errors import (
+    AlteredObject,
+    DataError,
+    InputsChanged,
+    ObjectMissing,
+    SapflowError,
+    SpecError,
+    StoreError,
+)
+from sapflow.monitoring.tuning_progress import TuningProgress
+from sapflow.objects import keys
+from sapflow.objects.stores.factory import credentials_for, open_store
+from sapflow.objects.stores.protocol import Store
+from sapflow.planning import placement
+from sapflow.records import numerics
+from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
+from sapflow.spec import tuning_document
+from sapflow.spec.resolved import ResolvedJob, differences
+from sapflow.spec.tuning_job import TuningJob
+from sapflow.text import parse_json
+from sapflow.training import estimate
+from sapflow.tuning.run import SearchRun, state_of
+from sapflow.tuning.runner import TuningObserver
+from sapflow.tuning.search import Results
+
+RAISABLE = ("maxTrials", "maxFailedTrials", "maxWorkers", "parallelTrials", "budgetUSD", "deadlineSeconds")
+"""Fields of a search's spec that may change between two runs of it, after its end too."""
+
+
+def uid_of(job: TuningJob) -> str:
+    """A search's name in a store, which is the same for the same YAML, whatever its limits are."""
+    return f"{job.metadata.name}-{keys.digest(_fixed(job.to_json()['spec']), 8)}"
+
+
+def _fixed(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in spec.items() if name not in RAISABLE}
+
+
+@dataclass(frozen=True)
+class TuningSession:
+    """A search in a store. As a context manager it closes the store at the end."""
+
+    uid: str
+    job: TuningJob
+    store: Store
+    url: str
+
+    def __enter__(self) -> "TuningSession":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.store.close()
+
+    @property
+    def prefix(self) -> str:
+        """The common beginning of the search's keys."""
+        return keys.job(self.uid)
+
+    @cached_property
+    def template(self) -> ResolvedJob:
+        """The template as a job whose data is the search's."""
+        return ResolvedJob(self.job.template, self.prefix)
+
+    @property
+    def as_job(self) -> Session:
+        """The template as a job whose data is the search's. Closing it closes the store."""
+        return Session(self.uid, self.job.template, self.store, self.url)
+
+    def trial(self, number: int) -> Session:
+        """A trial as a job."""
+        prefix = keys.trial(self.prefix, number)
+        return Session(keys.uid_of(prefix), self.job.template, self.store, self.url)
+
+    def outcome(self) -> dict[str, Any] | None:
+        """The outcome record of a search that has ended; it may be an earlier one, where limits were raised since."""
+        found: dict[str, Any] | None = self._json(keys.result(self.prefix, "outcome.json"))
+        return found
+
+    def started(self) -> bool:
+        """Whether a trial has a first version."""
+        return self.store.exists(keys.commit(keys.trial(self.prefix, 0), 0))
+
+    def forget(self) -> None:
+        """Remove everything of this search. If that is interrupted, the search has not begun."""
+        self.store.delete_prefix(keys.search_log(self.prefix))
+        self.store.delete([keys.result(self.prefix, "outcome.json")])
+        self.store.delete([manifest_key(keys.data(self.prefix))])
+        self.store.delete_prefix(self.prefix)
+
+    def write_spec(self) -> None:
+        """Write the search's spec where other commands find it. Raises AlteredObject if another one lies there."""
+        key, body = keys.spec(self.prefix), json.dumps(self.job.to_json(), sort_keys=True, indent=1).encode()
+        if self.store.create(key, body, durable=True):
+            return
+        standing = parse_json(bytes(self.store.read(key)))
+        wanted, found = _fixed(self.job.to_json()["spec"]), _fixed(dict(standing.get("spec") or {}))
+        if wanted != found:
+            differing = ", ".join(differences(wanted, found)[:5])
+            raise AlteredObject(
+                f"{key} in the store is not the spec of this search: it differs in {differing}. Somebody else wrote "
+                "it, and nothing of it is used; start it anew (--again), or use another store"
+            )
+        if standing != self.job.to_json():
+            self.store.delete([key])
+            self.store.create(key, body, durable=True)
+
+    def check_inputs(self, environ: Mapping[str, str]) -> None:
+        """Raise InputsChanged, or OtherNumerics, if trials were begun with other data, code or numerics than now."""
+        found = self._json(manifest_key(keys.data(self.prefix)))
+        if found is not None:
+            numerics.check(self.uid, found.get("numerics"), what="the cut data", cluster=False)
+        if not self.started():
+            return
+        if changed := inputs.changed_data(self.as_job):
+            raise InputsChanged(cut.data_changed(self.uid, changed))
+        inputs.check(self.trial(0), environ)
+
+    def manifest(self) -> Manifest | None:
+        """The manifest of the search's data, or None if it is not cut yet."""
+        try:
+            return load_manifest(self.store, manifest_key(keys.data(self.prefix)))
+        except ObjectMissing:
+            return None
+
+    def _json(self, key: str) -> Any | None:
+        try:
+            return parse_json(bytes(self.store.read(key)))
+        except ObjectMissing:
+            return None
+
+
+def open_tuning(
+    job: TuningJob, environ: Mapping[str, str], *, store: str | None = None, probe: bool = True
+) -> TuningSession:
+    """A search's session on its store. `probe` tests the store by writing; only readers may omit that.
+
+    Raises StoreError, StoreUnsafe, StoreUnavailable.
+    """
+    url = absolute(store_url(job.template, store))
+    opened = open_store(url, credentials_for(url, environ))
+    if probe:
+        try:
+            opened.probe()
+        except StoreError:
+            opened.close()
+            raise
+    return TuningSession(uid_of(job), job, opened, url)
+
+
+def find_tuning(uid: str, environ: Mapping[str, str], *, store: str | None = None) -> TuningSession | None:
+    """The search of this uid in a store, for reading; None if what the store has under it is none.
+
+    Raises StoreError, and SpecError if its spec is of another release.
+    """
+    url = absolute(store or DEFAULT_STORE)
+    opened = open_store(url, credentials_for(url, environ))
+    try:
+        document = parse_json(bytes(opened.read(keys.spec(keys.job(uid)))))
+        if tuning_document.is_tuning(document):
+            return TuningSession(uid, tuning_document.parse(document, None), opened, url)
+    except (ObjectMissing, ValueError):
+        pass
+    except SapflowError:
+        opened.close()
+        raise
+    opened.close()
+    return None
+
+
+def prepare(
+    opened: TuningSession,
+    environ: Mapping[str, str],
+    stage: Callable[[str], None],
+    progress: Callable[[int], None] | None = None,
+    source: Source | None = None,
+) -> Manifest:
+    """Cut the data once for all trials, and check the template against it, also once. For `source` see `cut.cut`.
+
+    Raises SpecError, DataError, StoreError, InputsChanged, OtherNumerics.
+    """
+    opened.check_inputs(environ)
+    opened.write_spec()
+    manifest, begun = opened.manifest(), opened.started()
+    template = opened.template
+    if manifest is not None and not begun and _has_changed(template, opened.store):
+        stage("the data has changed since it was cut")
+        manifest = None
+    if manifest is None:
+        stage(f"cutting {template.job.spec.data.source} into blocks")
+        manifest = cut.cut(template, opened.store, progress, source)
+    if not begun:
+        stage("checking the template's model against data and memory")
+        try:
+            cut.check_data(template.job, manifest)
+            estimate.examine_apart(template.job, manifest, environ)
+        except SpecError as error:
+            raise of_template(error) from error
+    return manifest
+
+
+def of_template(error: SpecError) -> SpecError:
+    """Problems of the template, by their fields in the search."""
+    return SpecError([(f"spec.template.{field}", said) for field, said in error.problems])
+
+
+def _has_changed(template: ResolvedJob, store: Store) -> bool:
+    try:
+        return bool(cut.changed_files(template, store))
+    except (DataError, StoreError):
+        return False
+
+
+async def search(
+    opened: TuningSession,
+    manifest: Manifest,
+    environ: Mapping[str, str],
+    observer: TuningObserver | None = None,
+    *,
+    max_instances: int | None = None,
+) -> dict[str, Any]:
+    """Run a search whose data is cut on local functions, which all trials share; the outcome record.
+
+    Raises JobFailed where it has found nothing, or something else than a trial has failed, and StoreError.
+    """
+    template = opened.job.template
+    placed = placement.of(template)
+    credentials = {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
+    runtime = EmbeddedRuntime(
+        opened.url,
+        credentials,
+        memory=template.memory_bytes,
+        threads=template.spec.threads,
+        max_instances=max_instances,
+        environ=environ,
+        cells=0 if placed is None else placed.count,
+    )
+    environment = Environment("local", runtime.max_instances, None, of_search=True)
+    try:
+        warm = await asyncio.to_thread(warm_results, opened, environ)
+        prefix, store = opened.prefix, opened.store
+        return await SearchRun(opened.job, prefix, manifest, store, runtime, environment, observer).run(warm)
+    finally:
+        await asyncio.shield(runtime.close())
+
+
+def warm_results(opened: TuningSession, environ: Mapping[str, str]) -> Results:
+    """Parameters and objectives of the finished trials of the search that `warmStartFrom` names; none without one.
+
+    Raises SpecError if the store has no such search, or it has other objectives.
+    """
+    name = opened.job.spec.warm_start_from
+    if name is None:
+        return ()
+    field = "spec.warmStartFrom"
+    earlier = find_tuning(uid_named(name, opened.url), environ, store=opened.url)
+    if earlier is None:
+        raise SpecError([(field, f"is {name!r}, and {opened.url} holds no such search")])
+    with earlier:
+        sought = [(each.metric, each.direction) for each in earlier.job.spec.objectives]
+        if sought != [(each.metric, each.direction) for each in opened.job.spec.objectives]:
+            raise SpecError([(field, f"is {name!r}, which has other objectives: {sought}")])
+        known = {each.path for each in opened.job.spec.parameters}
+        return [
+            (trial.parameters, trial.values)
+            for trial in asyncio.run(state_of(earlier.store, earlier.prefix, earlier.job)).trials
+            if trial.phase == "Finished" and trial.values and {*trial.parameters} <= known
+        ]
+
+
+def progress_of(opened: TuningSession) -> tuple[TuningProgress, str | None]:
+    """How far a search is, and why it has ended; None if it has not."""
+    state = asyncio.run(state_of(opened.store, opened.prefix, opened.job))
+    progress = TuningProgress(opened.job)
+    progress.opened(state.trials)
+    return progress, None if state.over is None else state.over.reason

@@ -1,0 +1,277 @@
+"""The loop of a search on simulated functions: killed anywhere and begun again, it comes to the same."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import virtual_loop
+from helpers.functions import Fault, Functions, requests
+from helpers.jobs import Place, Places, Simulation, make_place, tiny_job
+from helpers.schedules import THOROUGH
+from helpers.search_runs import RATE, TEMPLATE, Searching, account_of, bits_of, iris_search, runner_of
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from sapflow.errors import JobFailed
+from sapflow.objects import keys
+from sapflow.quantities.roles import Role
+from sapflow.runtimes.sender import Reply
+from sapflow.spec.tuning_document import training_job
+from sapflow.tuning.actions import Action, Event
+from sapflow.tuning.runner import TuningObserver
+from sapflow.tuning.search import Search
+
+ORDERS = ("InOrder", "Asynchronous")
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(tmp_path_factory.mktemp("searches"))
+
+
+def place_of(places: Places) -> Place:
+    return places.place(tiny_job(**TEMPLATE))
+
+
+@pytest.fixture(scope="module", params=ORDERS)
+def calm(request: pytest.FixtureRequest, places: Places) -> tuple[str, Search, dict[str, Any], Place]:
+    """The order, the search that nothing disturbs, its outcome, and its place."""
+    place = place_of(places)
+    search, outcome = Searching(place, iris_search(order=request.param)).run()
+    return request.param, search, outcome, place
+
+
+def test_a_search_trains_pauses_promotes_and_exports_its_best_trial(calm: Any, tmp_path: Path) -> None:
+    _, search, outcome, place = calm
+    phases = [trial.phase for trial in search.trials]
+    assert len(phases) == 6
+    assert 1 <= phases.count("Finished") < 6
+    best = min((trial for trial in search.trials if trial.values), key=lambda trial: trial.values[0])
+    assert outcome["trial"] == best.number
+    assert outcome["objective"] == outcome["validationLoss"] == best.values[0]
+    assert outcome["endedBy"] == "Completed"
+    model = bytes(place.store.read(keys.result(place.resolved.prefix, "model.safetensors")))
+    # The job of these parameters, run alone, has the same values and, but for its name, the same model.
+    job = training_job(iris_search(), best.parameters)
+    alone = make_place(tmp_path / "alone", job)
+    own = Simulation(alone).run()
+    if best.version == own["version"]:
+        assert own["validationLoss"] == outcome["objective"]
+        assert alone.result() == model
+    last = alone.commit(best.version)
+    assert last.version == best.version
+
+
+def test_all_trials_have_the_bits_of_the_jobs_of_their_parameters_run_alone(
+    calm: Any, tmp_path: Path
+) -> None:
+    _, search, _, place = calm
+    bits = bits_of(place, len(search.trials))
+    compared = 0
+    for trial in search.trials:
+        if trial.phase != "Finished":
+            continue
+        alone = make_place(tmp_path / f"{trial.number}", training_job(iris_search(), trial.parameters))
+        own = Simulation(alone).run()
+        prefix = alone.resolved.prefix
+        assert [bytes(alone.store.read(key)) for key in alone.commit(4).objects(prefix)] == bits[trial.number]
+        assert own["validationLoss"] == trial.values[0]
+        compared += 1
+    assert compared
+
+
+@pytest.mark.slow
+@given(
+    crashes=st.lists(
+        st.tuples(st.integers(0, 200), st.booleans()), max_size=5, unique_by=lambda each: each[0]
+    ),
+    lost=st.lists(st.integers(0, 120), max_size=4, unique=True),
+    kind=st.sampled_from(["lose", "refuse", "twice", "late"]),
+    seed=st.integers(0, 3),
+)
+@hypothesis_settings(THOROUGH, max_examples=100)
+def test_whatever_is_killed_no_trial_is_lost_or_run_twice_and_values_keep_their_bits(
+    places: Places, calm: Any, crashes: list[tuple[int, bool]], lost: list[int], kind: Any, seed: int
+) -> None:
+    order, undisturbed, outcome, calm_place = calm
+    place = place_of(places)
+    run = Searching(
+        place, iris_search(order=order), {number: Fault(kind, seconds=3.0) for number in lost}, crashes, seed
+    )
+    search, found = run.run()
+    assert search.over is not None
+    if order == "InOrder":
+        assert account_of(search) == account_of(undisturbed)
+        assert (found["trial"], found["sha256"]) == (outcome["trial"], outcome["sha256"])
+        # What a straggler writes after its trial was stopped is of no use, and nobody waits for it.
+        going = [each.number for each in search.trials if each.phase in ("Finished", "Paused")]
+        found_bits, calm_bits = bits_of(place, 6), bits_of(calm_place, 6)
+        assert [found_bits[number] for number in going] == [calm_bits[number] for number in going]
+    assert len(search.trials) == 6
+    known = {tuple(trial.parameters.items()): trial for trial in undisturbed.trials}
+    for trial in search.trials:
+        # Random suggestions follow from the number alone, so these are the same trials in any order.
+        same = known[tuple(trial.parameters.items())]
+        if same.at == trial.at:
+            assert same.values == trial.values
+    steps = [(each["job"], each["version"], each["rank"]) for each in requests(run.functions.log, "train")]
+    assert len({*steps}) <= len(steps) <= 6 * 4 * 2 + 2 * 3 * len(crashes) + 4 * len(lost) + 40
+    places.remove(place)
+
+
+def test_a_failure_that_is_not_a_trials_ends_the_run_and_the_next_one_goes_on(places: Places) -> None:
+    place = place_of(places)
+
+    class Away(Functions):
+        away = True
+
+        async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
+            if self.away and request["op"] == "train" and request["version"] == 2:
+                raise JobFailed("no answer", reason="StoreUnavailable", version=1)
+            return await super().invoke(role, request, seconds=seconds)
+
+    functions = Away(place.store)
+    with pytest.raises(JobFailed, match="no answer"):
+        virtual_loop.run(runner_of(place, iris_search(), functions).run())
+    functions.away = False
+    outcome = virtual_loop.run(runner_of(place, iris_search(), functions).run())
+    assert outcome["trials"]["begun"] == 6
+    firsts = [each for each in requests(functions.log, "train") if each["version"] == 1]
+    assert len(firsts) == 6 * TEMPLATE["workers"]  # type: ignore[operator]
+
+
+def test_a_search_that_has_ended_is_not_run_again_and_goes_on_where_more_trials_are_allowed(
+    places: Places,
+) -> None:
+    place = place_of(places)
+    functions = Functions(place.store)
+    first = virtual_loop.run(runner_of(place, iris_search(), functions).run())
+    calls = len(functions.log)
+    again = virtual_loop.run(runner_of(place, iris_search(), functions).run())
+    assert again == first
+    assert len(functions.log) == calls
+    more = virtual_loop.run(runner_of(place, iris_search(maxTrials=8), functions).run())
+    assert more["trials"]["begun"] == 8
+    assert more["objective"] <= first["objective"]
+
+
+def test_a_deadline_ends_a_search_with_what_it_has_found(places: Places) -> None:
+    place = place_of(places)
+    functions = Functions(place.store, delay=lambda request: 10.0 if request["op"] == "train" else 0.0)
+    job = iris_search(deadlineSeconds=45)
+    outcome = virtual_loop.run(runner_of(place, job, functions).run())
+    assert outcome["endedBy"] == "DeadlineExceeded"
+    assert outcome["trials"]["begun"] < 6 or outcome["trials"].get("running")
+    assert "sha256" in outcome
+
+
+def test_a_search_of_which_too_many_trials_fail_has_failed(places: Places) -> None:
+    place = place_of(places)
+    job = iris_search(
+        parameters=[{"path": RATE, "float": {"min": 1e30, "max": 1e31, "log": True}}], maxFailedTrials=1
+    )
+    with pytest.raises(JobFailed) as caught:
+        virtual_loop.run(runner_of(place, job, Functions(place.store)).run())
+    assert caught.value.reason == "TooManyFailed"
+
+
+def test_calls_of_all_trials_together_are_never_more_than_max_workers(places: Places) -> None:
+    place = place_of(places)
+
+    class Counting(Functions):
+        now = most = 0
+
+        async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            try:
+                return await super().invoke(role, request, seconds=seconds)
+            finally:
+                self.now -= 1
+
+    functions = Counting(place.store)
+    virtual_loop.run(runner_of(place, iris_search(maxWorkers=3, parallelTrials=6), functions).run())
+    assert functions.most == 3
+
+
+def test_a_budget_that_is_not_enough_for_a_call_ends_the_search_and_no_trial_has_failed(
+    places: Places,
+) -> None:
+    """A call of a worker may cost $0.0025 at the worst."""
+    place = place_of(places)
+    runner = runner_of(place, iris_search(budgetUSD=0.002), Functions(place.store))
+    with pytest.raises(JobFailed) as caught:
+        virtual_loop.run(runner.run())
+    assert caught.value.reason == "BudgetExceeded"
+    assert runner.budget.used == 0
+    assert all(trial.phase != "Failed" for trial in runner.search.trials)
+    enough = runner_of(place, iris_search(budgetUSD=0.006), Functions(place.store))
+    outcome = virtual_loop.run(enough.run())
+    assert outcome["endedBy"] == "Completed"
+    assert 0 < enough.budget.used < 0.006
+    assert enough.search.state.granted == enough.budget.used
+
+
+def test_an_observer_is_told_each_action_and_each_answer(places: Places) -> None:
+    place = place_of(places)
+    seen: list[str] = []
+
+    class Watching(TuningObserver):
+        def began(self, action: Action) -> None:
+            seen.append(f"{type(action).__name__} {action.trial}")
+
+        def told(self, event: Event) -> None:
+            seen.append(f"{type(event).__name__} {event.trial}")
+
+    job = iris_search(prune={"name": "None"}, maxTrials=2, parallelTrials=1)
+    virtual_loop.run(runner_of(place, job, Functions(place.store), observer=Watching()).run())
+    assert seen == ["Advance 0", "Finished 0", "Advance 1", "Finished 1"]
+
+
+def test_what_stopped_trials_stood_on_is_removed(places: Places) -> None:
+    place = place_of(places)
+    job = iris_search(prune={"name": "Median", "first": 1, "startupTrials": 2})
+    runner = runner_of(place, job, Functions(place.store))
+    virtual_loop.run(runner.run())
+    stopped = [trial.number for trial in runner.search.trials if trial.phase == "Stopped"]
+    assert stopped
+    bits = bits_of(place, 6)
+    assert all(not bits[number] for number in stopped)
+    assert all(bits[trial.number] for trial in runner.search.trials if trial.phase == "Finished")
+
+
+def test_a_sampler_that_needs_torch_is_asked_on_a_worker(places: Places) -> None:
+    pytest.importorskip("optuna")
+    place = place_of(places)
+    functions = Functions(place.store)
+    job = iris_search(search={"name": "GP", "seed": 1}, prune={"name": "None"}, maxTrials=2, parallelTrials=1)
+    runner = runner_of(place, job, functions)
+    outcome = virtual_loop.run(runner.run())
+    assert outcome["trials"]["begun"] == 2
+    assert len(requests(functions.log, "ask")) == 2
+    rates = [trial.parameters[RATE] for trial in runner.search.trials]
+    assert all(0.01 <= rate <= 1.0 for rate in rates)
+    assert rates[0] != rates[1]
+
+
+def test_a_trial_that_a_user_deletes_is_stopped_and_the_others_go_on(places: Places) -> None:
+    place = place_of(places)
+    functions = Functions(
+        place.store, delay=lambda request: 100.0 if request["job"].endswith("trials/0") else 0.0
+    )
+    job = iris_search(prune={"name": "None"}, maxTrials=3, parallelTrials=3)
+    run = runner_of(place, job, functions)
+
+    async def body() -> dict[str, Any]:
+        task = asyncio.create_task(run.run())
+        await asyncio.sleep(5)
+        run.delete(0)
+        return await task
+
+    outcome = virtual_loop.run(body())
+    assert [trial.phase for trial in run.search.trials] == ["Stopped", "Finished", "Finished"]
+    assert run.search.trials[0].reason == "Deleted"
+    assert outcome["trial"] in (1, 2)
