@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from bench.result import Result
+from sapflow.data.block_size import MAX_BLOCK_BYTES
 from sapflow.data.dealing import Deal
-from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest, encode_block
+from sapflow.data.manifest import Manifest, encode_block
 from sapflow.data.order import Orders
 from sapflow.data.sampler import Reader
 from sapflow.objects.stores.directory import DirectoryStore

@@ -67,6 +67,15 @@ class RemoveObjects:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaveSharedData:
+    """End a job's use of a shared area, which is removed after its last user."""
+
+    uid: str
+    place: Place
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeepLastVersion:
     """Record the last committed version as a checkpoint, because no driver is there to do it."""
 
@@ -86,6 +95,7 @@ Action = (
     | IssueCredentials
     | RevokeCredentials
     | RemoveObjects
+    | LeaveSharedData
     | KeepLastVersion
     | DeleteJob
 )

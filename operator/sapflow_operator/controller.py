@@ -26,6 +26,7 @@ from sapflow_operator.actions import (
     Event,
     IssueCredentials,
     KeepLastVersion,
+    LeaveSharedData,
     LimitCpu,
     Plan,
     RemoveObjects,
@@ -40,6 +41,7 @@ from sapflow_operator.errors import (
     NotOwned,
     OriginUnusable,
     SecretUnusable,
+    SharedDataGone,
 )
 from sapflow_operator.kind import Kind
 from sapflow_operator.names import Resource
@@ -51,6 +53,7 @@ from sapflow_operator.queue import Entry, Queue
 from sapflow_operator.reconcile import plan_deletion, reconcile, troubled
 from sapflow_operator.resources import pool_secret
 from sapflow_operator.settings import Settings
+from sapflow_operator.sharing import Sharing, without_area
 from sapflow_operator.store import credentials, objects
 from sapflow_operator.store.origin import read_origin
 from sapflow_operator.store.owners import owner_of
@@ -73,6 +76,7 @@ class Controller:
         self._settings, self._cluster = settings, cluster
         self._kind, self._resource = kind, kind.resource
         self._queue = Queue(settings.max_running_jobs)
+        self._sharing = Sharing(settings, cluster, kind)
         # A lock exists as long as a task holds it or waits for it.
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._touched: dict[Key, asyncio.Task[None]] = {}
@@ -185,6 +189,10 @@ class Controller:
         now, outcome = datetime.now(UTC), "ok"
         try:
             observed, admission = await self._observe(job), self._queue.admit(job.uid)
+            if admission.may_start and self._sharing.undecided(job, observed):
+                job, shared = await self._sharing.decide(job)
+                if shared is not None:
+                    await self._sharing.use(job, shared)
             if admission.may_start and self._asks_for_room(job, observed):
                 observed = replace(observed, inventory=await self._room(job))
             if admission.may_start and (origin := self._kind.origin(job)) is not None:
@@ -196,6 +204,8 @@ class Controller:
             logs.event(
                 logger, logging.WARNING, "trouble", job=job.name, reason=error.reason, message=str(error)
             )
+            if isinstance(error, SharedDataGone):
+                job = without_area(job)
             plan, outcome = troubled(self._kind, job, error, now), error.reason
             if not isinstance(error, EarlierObjects):
                 self._wake(self._queue.could_not_start(job.uid))
@@ -350,6 +360,8 @@ class Controller:
             case RemoveObjects(uid, place, keep):
                 owner = await self._owner(place, job.namespace)
                 await asyncio.to_thread(objects.remove, place, owner, uid, keep=keep)
+            case LeaveSharedData():
+                await self._sharing.leave(action, job.namespace)
             case KeepLastVersion(uid, place):
                 await self._keep_last_version(job, uid, place)
             case DeleteJob():
@@ -407,10 +419,18 @@ class Controller:
         mine = secret if secret is not None and owns(job, secret) else None
         uid = None if mine is None else str(mine["metadata"]["uid"])
         await children.put(self._cluster, job, {**trial, "data": {}}, uid, dry_run=True)
+        shared = await self._sharing.grant(job, wanted, owner)
         issuer = credentials.Issuer(wanted.place, owner)
         seconds, source = self._settings.credentials_seconds, wanted.source
         issued = await asyncio.to_thread(
-            issuer.issue, wanted.uid, source, seconds, wanted.weights, wanted.validation, wanted.origin
+            issuer.issue,
+            wanted.uid,
+            source,
+            seconds,
+            wanted.weights,
+            wanted.validation,
+            wanted.origin,
+            shared,
         )
         data = mine.get("data", {}) if mine else {}
         token = _text(data.get(names.TOKEN_KEY, "")) or secrets.token_urlsafe(32)

@@ -3,6 +3,7 @@
 OperatorError                 a SapflowError: has `reason`, `retryable`
 ├── CredentialsRefused        the store makes no credentials for a single job, and the job does not share its own
 ├── EarlierObjects            an object of an earlier job of the same name is still being removed
+│   └── SharedDataGone        the data that a job was about to read was removed together with its last user
 ├── OriginUnusable            the job that spec.from names is not there yet, or has not finished
 ├── NotOwned                  an object that is not the job's has the name of one of its children
 └── SecretUnusable            the Secret that spec.storage.secretName names is missing or incomplete
@@ -42,6 +43,10 @@ class OriginUnusable(OperatorError):
 
     reason = "OriginUnusable"
     retryable = True
+
+
+class SharedDataGone(EarlierObjects):
+    """The data that a job with user code was about to read was removed with its last user; the job cuts its own."""
 
 
 class SecretUnusable(OperatorError):

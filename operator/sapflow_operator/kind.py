@@ -131,6 +131,10 @@ class Kind(ABC, Generic[AnyWanted]):
         None if there is none, or the status knows it already."""
         return None
 
+    def shares(self, job: JobObject) -> bool:
+        """Whether it is yet to be decided where its data lies, and it may lie in a shared area."""
+        return False
+
     def asks_for_room(self, job: JobObject, observed: Observed) -> bool:
         """Whether its driver is about to start and needs to know how many functions the nodes hold."""
         return False

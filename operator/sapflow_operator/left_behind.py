@@ -2,7 +2,7 @@
 
 from sapflow.errors import SapflowError
 from sapflow.objects import keys
-from sapflow_operator.actions import Action, Delete, Event, RemoveObjects, RevokeCredentials
+from sapflow_operator.actions import Action, Delete, Event, LeaveSharedData, RemoveObjects, RevokeCredentials
 
 
 def event(action: Action, error: SapflowError) -> Event:
@@ -11,6 +11,10 @@ def event(action: Action, error: SapflowError) -> Event:
         case RemoveObjects(uid, place, _):
             where = f"s3://{place.bucket}/{keys.job(uid)} at {place.endpoint}"
             return Event("ObjectsLeft", f"what the job has in {where} is left there: {error}", "Warning")
+        case LeaveSharedData(uid, place, digest):
+            where = f"s3://{place.bucket}/{keys.area(digest)} at {place.endpoint}"
+            message = f"the data in {where}, and that the job uses it, are left there: {error}"
+            return Event("ObjectsLeft", message, "Warning")
         case RevokeCredentials():
             return not_revoked(action, error)
         case Delete(kind, name):

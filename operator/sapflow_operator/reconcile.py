@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sapflow.errors import SapflowError, SpecError
+from sapflow.spec.resolved import is_area
 from sapflow_operator import active_time, cells, growth, names, recorded_place, resources, startup_cpu, times
 from sapflow_operator.actions import (
     Action,
@@ -19,6 +20,7 @@ from sapflow_operator.actions import (
     Event,
     IssueCredentials,
     KeepLastVersion,
+    LeaveSharedData,
     Plan,
     RemoveObjects,
     RevokeCredentials,
@@ -112,6 +114,8 @@ def plan_deletion(
         return Deletion(tuple(ended), done=True, late=late)
     place, keep = found
     actions = [*ended, *_end_of_credentials(job, observed, place, now), RemoveObjects(job.uid, place, keep)]
+    if is_area(digest := job.status.get("sharedData", {}).get("digest")):
+        actions.append(LeaveSharedData(job.uid, place, digest))
     return Deletion(tuple(actions), done=True, late=late)
 
 

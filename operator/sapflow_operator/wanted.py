@@ -17,7 +17,7 @@ from sapflow.quantities import cpu_limits
 from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
 from sapflow.spec.pods import PodsSpec
-from sapflow.spec.training_job import StorageSpec
+from sapflow.spec.training_job import StorageSpec, TrainingJob
 from sapflow_operator import names
 from sapflow_operator.names import Resource
 from sapflow_operator.settings import Image, Settings
@@ -158,6 +158,24 @@ class Wanted(ABC):
     def origin(self) -> Sequence[str]:
         """The keys of another job's objects, or patterns of them, that functions may read; none: ()."""
         return ()
+
+    @property
+    def area(self) -> str | None:
+        """The digest of the shared area that has its data; None if the data lies below its own prefix."""
+        return None
+
+    @property
+    def data_job(self) -> TrainingJob | None:
+        """The job whose data may lie in a shared area; None if it has no data of that kind."""
+        return None
+
+    @property
+    def without_user_code(self) -> bool:
+        """Whether its functions run nothing but Sapflow's images as they are.
+
+        A user's image, code or environment could write anything with a function's credentials.
+        """
+        return False
 
     @property
     def placed(self) -> Placement | None:

@@ -20,7 +20,6 @@ from sapflow.client.session import Session, find_session
 from sapflow.client.tuning import find_tuning
 from sapflow.data.sampler import Reader
 from sapflow.errors import DataError
-from sapflow.objects import keys
 
 HELD_OUT = 10
 
@@ -164,7 +163,7 @@ def _held_out(given: argparse.Namespace, session: Session | None) -> tuple[np.nd
         )
     if not manifest.validation_samples:
         raise DataError(f"job {session.uid} holds no samples out: give INPUT, a file of features")
-    reader = Reader(session.store, keys.data(session.prefix), manifest)
+    reader = Reader(session.store, session.resolved.data_prefix, manifest)
     return reader.range(0, min(HELD_OUT, manifest.validation_samples))
 
 

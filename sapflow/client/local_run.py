@@ -4,14 +4,13 @@ from collections.abc import Mapping
 
 from sapflow.client import inputs, session
 from sapflow.client.session import Session
-from sapflow.data import in_memory
+from sapflow.data import cut, in_memory
 from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.chunks import Source
 from sapflow.data.manifest import block_key, manifest_key
 from sapflow.errors import ObjectMissing
 from sapflow.monitoring.display import Display
 from sapflow.monitoring.progress import Progress
-from sapflow.objects import keys
 from sapflow.planning.extent import Extent
 from sapflow.text import count
 from sapflow.training import estimate
@@ -20,7 +19,7 @@ from sapflow.training import estimate
 def find_manifest(opened: Session) -> Manifest | None:
     """The manifest of the job's data, or None if it is not cut yet."""
     try:
-        return load_manifest(opened.store, manifest_key(keys.data(opened.prefix)))
+        return load_manifest(opened.store, manifest_key(opened.resolved.data_prefix))
     except ObjectMissing:
         return None
 
@@ -55,15 +54,16 @@ def prepare(
     job, flops = opened.job, 0
     opened.check_numerics()
     inputs.check(opened, environ)
-    manifest = find_manifest(opened)
-    if manifest is not None and not opened.started() and inputs.changed_data(opened):
+    before, changed = find_manifest(opened), not opened.started() and inputs.changed_data(opened)
+    if before is not None and changed:
         display.stage("the data has changed since it was cut")
-        manifest = None
+    resolved = opened.settle(source)
+    manifest = None if changed and resolved.area is None else find_manifest(opened)
     if manifest is None and source is None:
         manifest = _take_over(opened, environ)
     if manifest is None:
         display.stage(f"cutting {job.spec.data.source} into blocks")
-        manifest = opened.cut_data(display.cut, source)
+        manifest = cut.cut(resolved, opened.store, display.cut, source)
     session.check_data(job, manifest)
     if not opened.started():
         display.stage("checking the model against data and memory")

@@ -3,12 +3,12 @@
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from sapflow.data import cut
+from sapflow.data import area, cut, shared_data
 from sapflow.data.blocks import Manifest
 from sapflow.data.chunks import Source
 from sapflow.data.cut import check_data as check_data
@@ -17,12 +17,12 @@ from sapflow.driver.driver import Driver
 from sapflow.driver.outage import LOST_OBJECTS, Outage, through_outages
 from sapflow.driver.plans import Environment
 from sapflow.driver.sweep import sweep_up
-from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError
+from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError, StoreUnavailable
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
-from sapflow.records import numerics
+from sapflow.records import numerics, shared_area
 from sapflow.records.commits import Records
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.runtimes.sender import Sender
@@ -75,7 +75,16 @@ class Session:
     @property
     def resolved(self) -> ResolvedJob:
         """The job as driver and functions read it."""
-        return ResolvedJob(self.job, self.prefix, self.runtime, parent=self.parent)
+        return ResolvedJob(self.job, self.prefix, self.runtime, parent=self.parent, area=self.area)
+
+    @property
+    def area(self) -> str | None:
+        """The shared area that has the job's data, which its spec in the store names; None if it has none, or is not
+        there yet."""
+        try:
+            return resolved.area_of(self._json(keys.spec(self.prefix)))
+        except ValueError:
+            return None  # which is refused where it is used
 
     @property
     def prefix(self) -> str:
@@ -104,7 +113,7 @@ class Session:
         """Raise OtherNumerics if a release whose bits differ has begun the job, or only cut its data."""
         for key, what in (
             (keys.commit(self.prefix, 0), "version 0"),
-            (manifest_key(keys.data(self.prefix)), "the cut data"),
+            (manifest_key(self.resolved.data_prefix), "the cut data"),
         ):
             record = self._json(key)
             if record is not None:
@@ -112,18 +121,59 @@ class Session:
                 return
 
     def forget(self) -> None:
-        """Remove everything of this job. If that is interrupted, the job is still finished, or has not begun."""
+        """Remove everything of this job, its data too, unless another job uses it. If that is interrupted, the job is
+        still finished, or has not begun."""
         self.store.delete_prefix(keys.commits(self.prefix))
         self.store.delete([keys.result(self.prefix, "outcome.json")])
         self.store.delete([manifest_key(keys.data(self.prefix))])
+        if (area := self.area) is not None:
+            shared_area.leave(self.store, area, self.uid)
+        # The spec, which names the area, goes after the area.
         self.store.delete_prefix(self.prefix)
 
     def cut_data(
         self, progress: Callable[[int], None] | None = None, source: Source | None = None
     ) -> Manifest:
         """Cut the job's data into blocks, unless that is done. For `source` see `cut.cut`. Raises DataError."""
+        return cut.cut(self.settle(source), self.store, progress, source)
+
+    def settle(self, source: Source | None = None) -> ResolvedJob:
+        """Write the job's spec, which says where its data lies, and make the job a user of the area that it shares.
+
+        A job that has begun stays with what it was begun with. One that has not moves on if its source has changed, and
+        stays if that cannot be read any more. Raises DataError, AlteredObject, StoreError.
+        """
+        before = self.area
+        own = before is None and self.store.exists(keys.spec(self.prefix))
+        if source is not None or not area.shareable(self.job.spec.data) or own:
+            # One that an earlier release began has its data below its own prefix.
+            cut.write_spec(self.resolved, self.store)
+            return self.resolved
+        if before is not None and self.started():
+            return self._settle_again(before)
+        try:
+            wanted = shared_data.area_for(self.job, area.LOCAL, shared_data.finder(self.store.url))
+        except (DataError, StoreUnavailable):
+            if before is None or not shared_data.is_cut(self.store, before):
+                raise
+            return self._settle_again(before)
+        if before is None and not shared_data.may_share(self.store, wanted.area):
+            cut.write_spec(self.resolved, self.store)
+            return self.resolved
+        if before is not None and before != wanted.area.digest:
+            shared_area.leave(self.store, before, self.uid)
+            self.store.delete([keys.spec(self.prefix)])
+        found = replace(self.resolved, area=wanted.area.digest)
+        # In this order an area that has a user is known to that user's job.
+        cut.write_spec(found, self.store)
+        shared_data.use(self.store, wanted, self.uid)
+        return found
+
+    def _settle_again(self, digest: str) -> ResolvedJob:
+        """Use the area that the job was given before."""
         cut.write_spec(self.resolved, self.store)
-        return cut.cut(self.resolved, self.store, progress, source)
+        shared_data.use_again(self.store, digest, self.uid, self.job, area.LOCAL)
+        return self.resolved
 
     def _json(self, key: str) -> Any | None:
         try:
@@ -287,10 +337,11 @@ async def _through_outages(
     them. Any other error ends the run, which goes on where it is begun again."""
     outage = Outage(LOST_OBJECTS, asyncio.get_running_loop().time)
     observers = Observers(outage, observer)
+    job = session.resolved
 
     async def drive(stopped: str | None) -> dict[str, Any]:
         driver = Driver(
-            session.resolved,
+            job,
             manifest,
             session.store,
             sender,
@@ -301,4 +352,4 @@ async def _through_outages(
         )
         return await driver.run()
 
-    return await through_outages(outage, Records(session.store, session.resolved.prefix), drive)
+    return await through_outages(outage, Records(session.store, session.prefix), drive)

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sapflow.data.block_size import MAX_BLOCK_BYTES
 from sapflow.data.chunks import Chunk, Part, Reading, Source
 from sapflow.data.label_counts import Counts, LabelCounts
-from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest, block_key, encode_block, manifest_key
+from sapflow.data.manifest import Manifest, block_key, encode_block, manifest_key
 from sapflow.data.shuffle import permutation
 from sapflow.data.split import Split, SplitName, refuse_without_use, split_for
 from sapflow.data.statistics import Normalize, Statistics
@@ -58,13 +59,15 @@ def cut_blocks(
     block_bytes: int = MAX_BLOCK_BYTES,
     normalize: Normalize = "Auto",
     progress: Callable[[int], None] | None = None,
+    confirm: Callable[[], None] | None = None,
 ) -> Manifest:
     """Cut `source` into blocks of at most `block_bytes` under `prefix`, the manifest last; return it.
 
     If the data was cut before, only the manifest is read. An interrupted cut is repeated and finds its blocks in
     place, byte for byte. `validation_fraction` of the samples (rounded to whole samples) is held out, unless the source
     brings a validation set; `split` says how, and groups of samples that a source tells stay together. `progress` is
-    called with the number of samples so far. Raises DataError (also if the source has changed since an interrupted
+    called with the number of samples so far, and `confirm` before the manifest says that the cut is done: it raises if
+    the source is not what it was. Raises DataError (also if the source has changed since an interrupted
     cut) and StoreError.
     """
     key = manifest_key(prefix)
@@ -88,6 +91,8 @@ def cut_blocks(
         if progress is not None:
             progress(done)
     manifest = cut.finish(normalize)
+    if confirm is not None:
+        confirm()
     store.create(key, json.dumps(manifest.to_json(), indent=1).encode(), durable=True)
     return load_manifest(store, key)
 

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
+from functools import partial
 
-from sapflow.data import fingerprint
-from sapflow.data.blocks import Manifest, cut_blocks
+from sapflow.data import fingerprint, shared_data
+from sapflow.data.blocks import Manifest, cut_blocks, load_manifest
 from sapflow.data.chunks import Source
 from sapflow.data.data_file import DataFile
 from sapflow.data.manifest import manifest_key
-from sapflow.data.source import data_files, names_files, naming, open_data
-from sapflow.errors import AlteredObject, InputsChanged, SpecError
+from sapflow.data.source import open_data
+from sapflow.data.source_files import data_files, names_files, naming
+from sapflow.errors import AlteredObject, InputsChanged, ObjectMissing, SpecError
 from sapflow.messages.documents import Document
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
@@ -71,27 +72,35 @@ def cut(
     spec = resolved.job.spec
     data = spec.data
 
-    def files(url: str) -> list[DataFile]:
-        return _read_s3(url, store)
-
-    if source is None and (found := data_files(data, files)):
+    prefix, files = resolved.data_prefix, shared_data.finder(store.url)
+    confirm: Callable[[], None] | None = None
+    if resolved.area is not None:
+        try:
+            # Cut by another job, or an earlier driver, from a source that had the area's files.
+            return load_manifest(store, manifest_key(prefix))
+        except ObjectMissing:
+            confirm = partial(_refuse_changed, resolved, store, begun=False)
+            confirm()
+    elif source is None and (found := data_files(data, files)):
         _settle_files(resolved, store, found)
     return cut_blocks(
         source or open_data(data, files),
         store,
-        resolved.data_prefix,
+        prefix,
         validation_fraction=data.validation_fraction,
         seed=spec.algorithm.seed,
         split=data.split,
         normalize=data.normalize,
         progress=progress,
+        confirm=confirm,
     )
 
 
-def _read_s3(url: str, store: Store) -> list[DataFile]:
-    from sapflow.data.remote import s3_files  # only this needs its client
-
-    return s3_files(beside(url, store.url))
+def _refuse_changed(resolved: ResolvedJob, store: Store, *, begun: bool) -> None:
+    """Raise InputsChanged if the files of a source in a shared area are not those that the area is for."""
+    if changed := changed_files(resolved, store):
+        cluster = resolved.runtime == "kubernetes"
+        raise InputsChanged(data_changed(resolved.uid, changed, cluster=cluster, begun=begun))
 
 
 def changed_files(resolved: ResolvedJob, store: Store) -> list[str]:
@@ -103,7 +112,7 @@ def changed_files(resolved: ResolvedJob, store: Store) -> list[str]:
     before = fingerprint.read(store, resolved.data_prefix) if names_files(data) else None
     if before is None:
         return []
-    found = data_files(data, lambda url: _read_s3(url, store))
+    found = data_files(data, shared_data.finder(store.url))
     return fingerprint.differences(before, found)
 
 
@@ -128,13 +137,19 @@ def _settle_files(resolved: ResolvedJob, store: Store, files: list[DataFile]) ->
     store.create(fingerprint.source_key(prefix), fingerprint.describe(files).encode(), durable=True)
 
 
-def data_changed(uid: str, changed: Sequence[str]) -> str:
-    """The message about data that is not what the job has trained on."""
+def data_changed(uid: str, changed: Sequence[str], *, cluster: bool = False, begun: bool = True) -> str:
+    """The message about data that is not what the job has trained on, or is about to."""
     more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+    remedy = (
+        "begin anew with `sapflow run --again` (in Python: again=True), or give the job another metadata.name "
+        "or store"
+    )
+    if cluster:
+        remedy = "delete the job and apply it again, or apply it under another metadata.name"
+    when = "" if begun else ": it has changed while it was cut"
     return (
-        f"the data of job {uid} is not what it was begun with: {', '.join(changed[:5])}{more}. To train on what is "
-        "there now, begin anew with `sapflow run --again` (in Python: again=True), or give the job another "
-        "metadata.name or store"
+        f"the data of job {uid} is not what it was begun with{when}: {', '.join(changed[:5])}{more}. To train on what "
+        f"is there now, {remedy}"
     )
 
 
@@ -144,14 +159,6 @@ def no_step(per_step: int, samples: int) -> str:
         f"leaves no step: one takes {per_step:,} samples, and there are {samples:,}; leave it out, or lower "
         "data.batchSize, workers or algorithm.localSteps"
     )
-
-
-def beside(source: str, store: str) -> str:
-    """An s3:// URL, completed with the endpoint and region of the store's URL if it has none of its own."""
-    parts, own = urlsplit(source, allow_fragments=False), urlsplit(store)
-    if parts.query or own.scheme != "s3":
-        return source
-    return parts._replace(query=own.query).geturl()
 
 
 def check_data(job: TrainingJob, manifest: Manifest) -> None:

@@ -22,8 +22,9 @@ from sapflow.data.formats.npz import NpzOptions, pairs_among
 from sapflow.data.options import FileOptions, parse
 from sapflow.data.validation import options_for, with_validation
 from sapflow.errors import DataError
+from sapflow.spec.sources import MEMORY
 
-SCHEME = "memory"
+SCHEME = MEMORY
 KINDS = "NumPy arrays (features, targets) or {'x': …, 'y': …}, a pandas DataFrame, an Arrow table, or a torch Dataset"
 _DIGITS = 16
 

@@ -17,20 +17,19 @@ import numpy as np
 from sapflow.data.chunks import MAX_VALUES, Part
 from sapflow.data.label_counts import GROUPS, LABELS, Counts
 from sapflow.errors import CorruptObject
-from sapflow.objects import safetensor
+from sapflow.objects import keys, safetensor
 from sapflow.tasks.registry import TASKS, task_for
 from sapflow.tasks.targets import Targets, TargetStatistics
 from sapflow.tasks.task import Task
 
 VERSION = 1
-MAX_BLOCK_BYTES = 8 << 20
 _LEFT_OUT = ("target_statistics", "label_counts", "origin", "columns", "class_names")
 """Fields that the JSON has only where there is something in them."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 def manifest_key(prefix: str) -> str:
-    return f"{prefix}manifest.json"
+    return keys.manifest(prefix)
 
 
 def block_key(prefix: str, part: Part, index: int) -> str:

@@ -12,8 +12,9 @@ from itertools import accumulate
 
 import numpy as np
 
+from sapflow.data.block_size import MAX_BLOCK_BYTES
 from sapflow.data.chunks import Part
-from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest
+from sapflow.data.manifest import Manifest
 from sapflow.data.order import Location, Piece, Rows
 from sapflow.data.piece_cache import Key, PieceCache
 from sapflow.data.piece_reader import PieceReader, Samples

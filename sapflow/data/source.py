@@ -1,14 +1,14 @@
 """Opens sources of samples by their names."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from sapflow.data import bundled, generated, in_memory, synthetic
 from sapflow.data.chunks import Source
 from sapflow.data.data_file import DataFile
-from sapflow.data.files import FindFiles, find_files
+from sapflow.data.files import FindFiles
 from sapflow.data.formats import arrow_tables, cifar, csv_files, idx, npz
+from sapflow.data.source_files import TABLES, has_files, naming, used_files
 from sapflow.data.validation import options_for, refuse_shared, with_validation
 from sapflow.errors import DataError
 from sapflow.spec.learning import DataSpec
@@ -19,16 +19,6 @@ FORMATS: dict[str, Callable[[Sequence[DataFile], Mapping[str, object], Source | 
     "cifar": cifar.source,
     "csv": csv_files.csv_source,
     "parquet": arrow_tables.parquet_source,
-}
-TABLES = ("csv", "parquet")
-ENDINGS = {
-    ".npz": "npz",
-    "-ubyte": "idx",
-    "-ubyte.gz": "idx",
-    ".bin": "cifar",
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".parquet": "parquet",
 }
 
 
@@ -84,64 +74,3 @@ def open_data(data: DataSpec, read_s3: FindFiles | None = None) -> Source:
     with naming("validation"):
         validation = FORMATS[format](files, options, training)
     return with_validation(training, validation)
-
-
-@contextmanager
-def naming(field: str) -> Iterator[None]:
-    """Make every DataError within begin with the field that it is about."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"{field}: {error}") from error
-
-
-def names_files(data: DataSpec) -> bool:
-    """Whether some of a job's samples are in files."""
-    return has_files(data.source) or (data.validation is not None and has_files(data.validation.source))
-
-
-def data_files(data: DataSpec, read_s3: FindFiles | None = None) -> list[DataFile]:
-    """All files that a job's samples are in, those for validation among them. Raises DataError."""
-    files = used_files(data.source, data.format, read_s3)[1] if has_files(data.source) else []
-    asked = data.validation
-    if asked is not None and has_files(asked.source):
-        files += used_files(asked.source, asked.format, read_s3)[1]
-    return files
-
-
-def has_files(source: str) -> bool:
-    """Whether a source consists of files."""
-    return source.partition(":")[0] not in ("sklearn", "synthetic", "generated", in_memory.SCHEME)
-
-
-def used_files(
-    source: str, format: str | None = None, read_s3: FindFiles | None = None
-) -> tuple[str, list[DataFile]]:
-    """The format of a source of files, and those files that have samples. Raises DataError."""
-    if format is not None and format not in FORMATS:
-        raise DataError(f"unknown format {format!r}; formats are {', '.join(FORMATS)}")
-    files = find_files(source, read_s3)
-    if format is None:
-        found = {_format(file) for file in files} - {None}
-        if len(found) != 1:
-            seen = " and ".join(sorted(map(str, found))) or "unknown"
-            raise DataError(
-                f"the format of {source} cannot be told from the names of its files ({seen}); "
-                f"give data.format: {', '.join(FORMATS)}"
-            )
-        format = str(found.pop())
-        files = [file for file in files if _format(file) == format]
-    if format in TABLES:
-        # Spark writes an empty part for a task that had no rows.
-        files = [file for file in files if file.size] or files
-    for file in files:
-        if file.size == 0:
-            raise DataError(f"{file.name} is empty")
-    return format, files
-
-
-def _format(file: DataFile) -> str | None:
-    for ending, format in ENDINGS.items():
-        if file.name.endswith(ending):
-            return format
-    return None

@@ -7,16 +7,17 @@ from typing import Literal
 
 import numpy as np
 
+from sapflow.data.block_size import MAX_BLOCK_BYTES
 from sapflow.data.blocks import POOL_BLOCKS, Manifest
 from sapflow.data.chunks import Chunk, Reading
-from sapflow.data.cut import beside
 from sapflow.data.data_file import DataFile
 from sapflow.data.label_counts import Counts, LabelCounts
-from sapflow.data.manifest import MAX_BLOCK_BYTES
-from sapflow.data.source import naming, open_data
+from sapflow.data.source import open_data
+from sapflow.data.source_files import naming
 from sapflow.data.split import Split, refuse_without_use, split_for
 from sapflow.errors import DataError
 from sapflow.spec.learning import DataSpec
+from sapflow.spec.sources import beside
 from sapflow.tasks.targets import Counted
 from sapflow.tasks.task import Task
 

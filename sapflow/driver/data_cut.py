@@ -9,6 +9,7 @@ from sapflow.data.manifest import manifest_key
 from sapflow.errors import JobFailed, ObjectMissing
 from sapflow.messages.replies import CutReply
 from sapflow.messages.requests import CutRequest
+from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Account, Records
 from sapflow.runtimes.sender import Sender
@@ -37,17 +38,19 @@ async def cut_by_worker(
     sender: Sender,
     observer: Observer | None = None,
 ) -> CutData:
-    """Have a worker cut the job's data, unless that is done.
+    """Have a worker cut the job's data, unless that is done, and check job and model against it.
 
-    A failure is recorded in the store. Raises JobFailed, which says what is wrong with job or data, and StoreError.
+    Data in a shared area may have been cut for another job, so a job that has no version is checked anyway. A failure
+    is recorded in the store. Raises JobFailed, which says what is wrong with job or data, and StoreError.
     """
     job, prefix = resolved.job, resolved.prefix
     key = manifest_key(resolved.data_prefix)
     spec_document = await asyncio.to_thread(write_spec, resolved, store)
-    try:
-        return CutData(await asyncio.to_thread(load_manifest, store, key), Account())
-    except ObjectMissing:
-        pass
+    if resolved.area is None or await asyncio.to_thread(store.exists, keys.commit(prefix, 0)):
+        try:
+            return CutData(await asyncio.to_thread(load_manifest, store, key), Account())
+        except ObjectMissing:
+            pass
     spec = job.spec
     caller = Caller(
         sender,

@@ -1,6 +1,7 @@
 """Every object key, built in one place. Keys are computed, never listed (`Store.list` says by whom alone).
 
-A job's keys begin with its prefix, `jobs/<uid>/`, those of a trial of a search with `jobs/<uid>/trials/<n>/`.
+A job's keys begin with its prefix, `jobs/<uid>/`, those of a trial of a search with `jobs/<uid>/trials/<n>/`. What
+several jobs read is below `shared/<digest>/`.
 
 `<v>-<id>` is a version and the digest of everything that it follows from (see `step_id`), so two requests that
 could have different results never share a key.
@@ -13,6 +14,10 @@ from collections.abc import Sequence
 
 JOBS = "jobs/"
 """Below which all jobs lie, each in a folder of its own."""
+SHARED = "shared/"
+"""Below which areas lie that several jobs read, each named by the digest of what its contents follow from."""
+AREA_DIGITS = 32
+"""Hex digits of the digest that names a shared area."""
 _PARAMS = re.compile(r"jobs/[^/]+/(trials/[0-9]+/)?params/")
 
 
@@ -80,8 +85,37 @@ def commit(prefix: str, version: int) -> str:
 
 
 def data(prefix: str) -> str:
-    """The prefix that holds the blocks and manifest of a job's data."""
+    """The prefix that holds the blocks and manifest of data, below that of a job or of a shared area."""
     return f"{prefix}data/"
+
+
+def manifest(data_prefix: str) -> str:
+    """The manifest of the data whose blocks lie below this prefix."""
+    return f"{data_prefix}manifest.json"
+
+
+def area(digest: str) -> str:
+    """The prefix of the shared area of this digest."""
+    return f"{SHARED}{digest}/"
+
+
+def area_record(digest: str) -> str:
+    """What the area's digest is of."""
+    return f"{area(digest)}area.json"
+
+
+def area_users(digest: str) -> str:
+    """The prefix of the records of who uses an area."""
+    return f"{area(digest)}users/"
+
+
+def area_user(digest: str, uid: str) -> str:
+    return f"{area_users(digest)}{uid}"
+
+
+def area_removal(digest: str) -> str:
+    """The mark of whoever removes an area."""
+    return f"{area(digest)}removal"
 
 
 def of_versions(prefix: str) -> list[str]:

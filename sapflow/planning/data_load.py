@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest
+from sapflow.data.block_size import MAX_BLOCK_BYTES
+from sapflow.data.manifest import Manifest
 from sapflow.planning.extent import Extent
 from sapflow.quantities.memory import parse_quantity
 from sapflow.spec.training_job import TrainingJob

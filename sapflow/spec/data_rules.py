@@ -71,8 +71,8 @@ DATA_RULES: tuple[Rule["Spec"], ...] = (
     ),
     Rule(
         "data.validation.source",
-        "must be s3://bucket/prefix, of letters, digits and !_.=+,@- between single slashes, and not below jobs/: "
-        "functions in a cluster see no path of yours, and no other job's objects",
+        "must be s3://bucket/prefix, of letters, digits and !_.=+,@- between single slashes, and not below jobs/ "
+        "or an area of shared/: functions in a cluster see no path of yours, and no other job's objects",
         lambda spec: (
             spec.data.validation is None
             or (

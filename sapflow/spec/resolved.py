@@ -1,13 +1,14 @@
 """A resolved job: everything that a job's driver and functions need to know about it, as one value and one document.
 
 The document is the job's own, with the values that apply where it runs (the store, memory sizes that have grown). It
-also has the decisions of the runtime: `runtime`, and `memorySearch` during a search. The program that starts a job
-writes it, and driver and functions read it. So a new field of the spec reaches both without further code.
+also has the decisions of the runtime: `runtime`, `memorySearch` during a search, and `sharedArea`. The program that
+starts a job writes it, and driver and functions read it. So a new field of the spec reaches both without further code.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 from pydantic import ValidationError
 
@@ -18,6 +19,7 @@ from sapflow.spec.document import parse
 from sapflow.spec.training_job import Runtime, TrainingJob
 
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+_AREA = re.compile(rf"[0-9a-f]{{{keys.AREA_DIGITS}}}")
 _OPERATORS: dict[str, Any] = {
     "spec": {
         "suspend": True,
@@ -45,7 +47,9 @@ class ResolvedJob:
     parent: str | None = None
     """The uid of the job that `spec.from` names; None: that is its uid itself, or the job is no fork."""
     shared_data: str | None = None
-    """The prefix of data that other jobs use, too; None: the job has its own below its prefix."""
+    """The prefix of data that a search has cut for its trials; None: the data is the job's own, or its area's."""
+    area: str | None = None
+    """The digest of the shared area that has the job's data; None where the data lies below the job's own prefix."""
 
     @property
     def parent_uid(self) -> str | None:
@@ -54,14 +58,16 @@ class ResolvedJob:
         return None if origin is None else self.parent or origin.job
 
     @property
-    def data_prefix(self) -> str:
-        """The prefix of the blocks and the manifest of the job's data."""
-        return keys.data(self.prefix) if self.shared_data is None else self.shared_data
-
-    @property
     def uid(self) -> str:
         """The job's name in requests and logs."""
         return keys.uid_of(self.prefix)
+
+    @property
+    def data_prefix(self) -> str:
+        """The prefix of the manifest and the blocks of its data."""
+        if self.shared_data is not None:
+            return self.shared_data
+        return keys.data(self.prefix if self.area is None else keys.area(self.area))
 
     def to_json(self) -> dict[str, Any]:
         """The document for `read`. For a local job it is that of its YAML, with all defaults."""
@@ -72,6 +78,8 @@ class ResolvedJob:
             document["memorySearch"] = self.search.body()
         if self.parent is not None:
             document["parent"] = self.parent
+        if self.area is not None:
+            document["sharedArea"] = self.area
         return document
 
 
@@ -89,7 +97,24 @@ def read(document: object, prefix: str) -> ResolvedJob:
     if runtime is None:
         raise SpecError([("runtime", f"is {given!r}; this release of Sapflow knows {', '.join(RUNTIMES)}")])
     search, parent = _search(rest.pop("memorySearch", None)), rest.pop("parent", None)
-    return ResolvedJob(parse(rest, runtime), prefix, runtime, search, None if parent is None else str(parent))
+    area = rest.pop("sharedArea", None)
+    if area is not None and not is_area(area):
+        raise SpecError(
+            [("sharedArea", f"is {area!r}, and must be the {keys.AREA_DIGITS} digits of a digest")]
+        )
+    named = None if parent is None else str(parent)
+    return ResolvedJob(parse(rest, runtime), prefix, runtime, search, named, area=area)
+
+
+def area_of(document: object) -> str | None:
+    """The shared area that a document of `to_json` names; None if it names none."""
+    found = document.get("sharedArea") if isinstance(document, Mapping) else None
+    return found if is_area(found) else None
+
+
+def is_area(value: object) -> TypeGuard[str]:
+    """Whether a value can be the digest of a shared area."""
+    return isinstance(value, str) and _AREA.fullmatch(value) is not None
 
 
 def fixed_fields(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +124,7 @@ def fixed_fields(document: Mapping[str, Any]) -> dict[str, Any]:
         "metadata": {name: metadata[name] for name in ("name", "namespace", "uid") if name in metadata},
         "spec": {name: value for name, value in document["spec"].items() if name not in _CHANGING},
         "runtime": document.get("runtime"),
+        "sharedArea": document.get("sharedArea"),
     }
 
 

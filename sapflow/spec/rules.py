@@ -331,8 +331,9 @@ RULES: tuple[Rule["Spec"], ...] = (
     ),
     Rule(
         "model.weights",
-        "must be s3://bucket/key, of letters, digits and !_.=+,@- between single slashes, and not below jobs/: "
-        "functions in a cluster see no path of yours, and no other job's objects; copy the file to a prefix of its own",
+        "must be s3://bucket/key, of letters, digits and !_.=+,@- between single slashes, and not below jobs/ "
+        "or an area of shared/: functions in a cluster see no path of yours, and no other job's objects; copy the file "
+        "to a prefix of its own",
         lambda spec: (
             spec.model.weights is None
             or (
@@ -355,7 +356,8 @@ RULES: tuple[Rule["Spec"], ...] = (
     ),
     Rule(
         "data.source",
-        "must not be below jobs/, where jobs keep their state: copy the data to a prefix of its own",
+        "must not be below jobs/, where jobs keep their state, nor be shared/ or an area in it: copy the data to a "
+        "prefix of its own",
         lambda spec: re.match(JOBS_SOURCE, spec.data.source) is None,
         f"!self.data.source.matches(r'{JOBS_SOURCE}')",
         "kubernetes",

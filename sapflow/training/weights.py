@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from sapflow.data.cut import beside
 from sapflow.errors import CorruptObject, ObjectMissing, SpecError, StoreError, StoreUnavailable
 from sapflow.objects import safetensor
 from sapflow.objects.stores.directory import DirectoryReader
 from sapflow.objects.stores.factory import credentials_from_environment, open_store
 from sapflow.objects.stores.protocol import ObjectReader, Store
 from sapflow.spec.learning import ModelSpec
-from sapflow.spec.sources import s3_location
+from sapflow.spec.sources import beside, s3_location
 
 FIELD, MATCH = "spec.model.weights", "spec.model.weightsMatch"
 _PIECE = 1 << 20

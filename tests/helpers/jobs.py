@@ -83,7 +83,7 @@ class Place:
     @property
     def resolved(self) -> ResolvedJob:
         """The job as driver and functions read it."""
-        return ResolvedJob(self.job, keys.job(self.uid))
+        return Session(self.uid, self.job, self.store, self.path.as_uri()).resolved
 
     def listing(self) -> list[str]:
         """The keys of all objects, without the job's prefix; data left out."""

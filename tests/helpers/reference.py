@@ -13,7 +13,6 @@ from sapflow import models
 from sapflow.data.dealing import Deal
 from sapflow.data.order import Orders
 from sapflow.data.sampler import Reader
-from sapflow.objects import keys
 
 OPTIMIZERS: dict[str, Any] = {
     "SGD": lambda parameters, rate: torch.optim.SGD(parameters, lr=rate),
@@ -39,7 +38,7 @@ class Reference:
         self.place = place
         self.spec = place.job.spec
         self.seed = self.spec.algorithm.seed
-        self._reader = Reader(place.store, keys.data(keys.job(place.uid)), place.manifest)
+        self._reader = Reader(place.store, place.resolved.data_prefix, place.manifest)
         self._orders = Orders(place.manifest.train, self.seed)
         self.total = sum(place.manifest.train)
 

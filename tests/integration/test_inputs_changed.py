@@ -14,6 +14,8 @@ from helpers.commands import Shell
 import sapflow
 from sapflow.client.session import Session, uid_of
 from sapflow.data import cut, fingerprint
+from sapflow.data.blocks import load_manifest
+from sapflow.data.manifest import manifest_key
 from sapflow.errors import InputsChanged
 from sapflow.messages.documents import Document
 from sapflow.objects import keys
@@ -160,12 +162,14 @@ def test_data_that_was_mended_before_there_was_a_version_is_cut_anew(folder: Pat
     assert run(shell).code != 0
     job = parse(json.loads((folder / "job.yaml").read_text()), "local")
     store = open_store(str(folder.parent / "store"))
-    prefix = keys.job(uid_of(job))
-    before = bytes(store.read(f"{prefix}data/manifest.json"))
-    assert not store.exists(keys.commit(prefix, 0))
+    session = Session(uid_of(job), job, store, "")
+    before = session.resolved.data_prefix
+    assert not session.started()
     write_data(folder, seed=2, rows=50)
     assert run(shell).code != 0
-    assert bytes(store.read(f"{prefix}data/manifest.json")) != before
+    manifest = load_manifest(store, manifest_key(session.resolved.data_prefix))
+    assert manifest.train_samples == 40
+    assert list(store.list(before)) == []
 
 
 def test_a_cut_that_was_interrupted_is_begun_anew_with_mended_data(folder: Path) -> None:
@@ -173,13 +177,14 @@ def test_a_cut_that_was_interrupted_is_begun_anew_with_mended_data(folder: Path)
     store = open_store(str(folder.parent / "store"))
     session = Session("u", job, store, "")
     session.cut_data()
-    blocks = {part: bytes(store.read(f"{session.prefix}data/{part}/0")) for part in ("train", "validation")}
-    store.delete([f"{session.prefix}data/manifest.json"])
+    prefix = session.resolved.data_prefix
+    blocks = {part: bytes(store.read(f"{prefix}{part}/0")) for part in ("train", "validation")}
+    store.delete([manifest_key(prefix)])
     write_data(folder, seed=2)
     manifest = session.cut_data()
     assert manifest.train_samples == 32
     for part, before in blocks.items():
-        assert bytes(store.read(f"{session.prefix}data/{part}/0")) != before
+        assert bytes(store.read(f"{session.resolved.data_prefix}{part}/0")) != before
     assert cut.changed_files(session.resolved, store) == []
 
 
@@ -204,7 +209,8 @@ def test_a_function_refuses_a_job_that_other_code_began(
     session.cut_data()
     prefix = session.prefix
     spec, manifest = (
-        Document.of(key, store.read(key)) for key in (keys.spec(prefix), f"{prefix}data/manifest.json")
+        Document.of(key, store.read(key))
+        for key in (keys.spec(prefix), manifest_key(session.resolved.data_prefix))
     )
     modules = dict(JobCache(store).get(spec, manifest).modules)
     assert sorted(modules) == ["layers", "my_model"]
@@ -218,7 +224,7 @@ def test_a_function_refuses_a_job_that_other_code_began(
 
 def test_the_record_names_every_difference(folder: Path) -> None:
     (folder / "b.csv").write_text("a,b,c,label\n1,2,3,0\n")
-    from sapflow.data.source import used_files
+    from sapflow.data.source_files import used_files
 
     before = fingerprint.describe(used_files(".", "csv")[1])
     (folder / "b.csv").write_text("a,b,c,label\n1,2,3,0\n4,5,6,1\n")

@@ -12,6 +12,7 @@ from helpers.commands import Shell, write_job
 from helpers.jobs import Place, Simulation, make_place, tiny_job
 
 from sapflow.client.session import find_session
+from sapflow.data.manifest import manifest_key
 from sapflow.driver.driver import Driver
 from sapflow.errors import OtherNumerics
 from sapflow.objects import keys
@@ -157,7 +158,7 @@ def test_a_local_run_is_refused_until_again_and_a_finished_job_stays_readable(
     outcome = Simulation(place).run()
     folder = store / place.resolved.prefix
     rewrite(folder / "commits/0.json", named(None))
-    rewrite(folder / "data/manifest.json", named(None))
+    rewrite(store / manifest_key(place.resolved.data_prefix), named(None))
 
     # A finished job of the earlier release: the outcome is told, it predicts, and a report is made.
     assert shell("run", file, "--store", store, "--json").json["sha256"] == outcome["sha256"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,18 +91,13 @@ def test_a_cluster_refuses_a_planted_spec_before_it_calls_a_function(directory_s
     assert functions.log == []
 
 
-@pytest.mark.parametrize("key_of", [keys.spec, lambda prefix: manifest_key(keys.data(prefix))])
-def test_a_function_refuses_a_document_that_its_driver_has_not_read(
-    key_of: Callable[[str], str], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("which", ["spec", "manifest"])
+def test_a_function_refuses_a_document_that_its_driver_has_not_read(which: str, tmp_path: Path) -> None:
     place = make_place(tmp_path, tiny_job())
-    prefix = place.resolved.prefix
-    spec, manifest = (
-        Document.of(key, place.store.read(key))
-        for key in (keys.spec(prefix), manifest_key(keys.data(prefix)))
-    )
+    found = {"spec": keys.spec(place.resolved.prefix), "manifest": manifest_key(place.resolved.data_prefix)}
+    spec, manifest = (Document.of(key, place.store.read(key)) for key in found.values())
     JobCache(place.store).get(spec, manifest)
-    key = key_of(prefix)
+    key = found[which]
     replace(place.store, key, bytes(place.store.read(key)) + b" ")
     with pytest.raises(AlteredObject, match="not the one that the driver has read"):
         JobCache(place.store).get(spec, manifest)

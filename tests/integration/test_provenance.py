@@ -33,7 +33,7 @@ def test_the_record_names_what_the_result_follows_from_and_what_computed_it(tmp_
 
     assert found["model"] == {"uri": outcome["uri"], "sha256": outcome["sha256"]}
     assert found["spec"] == sha256(keys.spec(prefix))
-    assert found["data"]["manifest"] == sha256(f"{keys.data(prefix)}manifest.json")
+    assert found["data"]["manifest"] == sha256(keys.manifest(place.resolved.data_prefix))
     assert (found["data"]["train"], found["data"]["validation"]) == (120, 30)
     assert found["plans"] == [{"from": 1, "plan": commit.plan}]
     assert (found["cpus"], found["commit"]) == ([cpu_capability()], commit.digest)

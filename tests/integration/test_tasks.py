@@ -35,7 +35,7 @@ def trained(folder: Path, job: TrainingJob) -> tuple[Place, dict[str, Any], Pred
 
 def held_out(place: Place) -> tuple[np.ndarray, np.ndarray]:
     """Scaled features and targets."""
-    reader = Reader(place.store, keys.data(keys.job(place.uid)), place.manifest)
+    reader = Reader(place.store, place.resolved.data_prefix, place.manifest)
     return reader.range(0, place.manifest.validation_samples)
 
 

@@ -68,7 +68,7 @@ def test_a_fork_reads_its_version_with_a_jobs_own_credentials_and_nothing_else_o
         keys.commit(prefix, 6),
         *(part.key for part in parent.commit(6).params),
         keys.result(prefix, "model.safetensors"),
-        f"{keys.data(prefix)}manifest.json",
+        keys.manifest(parent.resolved.data_prefix),
     ):
         with pytest.raises(StoreError):
             own.read(key)

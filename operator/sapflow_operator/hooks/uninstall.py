@@ -204,6 +204,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if released and given.mode == "delete":
         print(
             f"let go without cleaning up: {', '.join(released)}; their objects stay in the store under jobs/<uid>/, "
+            "their shared/<digest>/users/<uid> and what that keeps, "
             "and their credentials until they end by themselves"
         )
     elif released:

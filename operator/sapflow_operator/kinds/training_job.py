@@ -43,7 +43,7 @@ class TrainingJobKind(Kind[TrainingPool]):
 
     resource: ClassVar[Resource] = names.TRAINING_JOB
     roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
-    kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "placement", "origin")
+    kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "placement", "origin", "sharedData")
     result: ClassVar[tuple[str, ...]] = tuple(RESULT)
 
     @cached_property
@@ -83,6 +83,7 @@ class TrainingJobKind(Kind[TrainingPool]):
             parsed,
             search,
             begins_with=status.get("origin"),
+            shared=status.get("sharedData", {}).get("digest"),
             queue=job.queue,
         ).with_sizes(sizes)
         check(pool)
@@ -166,6 +167,10 @@ class TrainingJobKind(Kind[TrainingPool]):
         if asked is None or job.suspended or ended or "origin" in job.status:
             return None
         return str(asked["job"]), int(asked["version"])
+
+    def shares(self, job: JobObject) -> bool:
+        # One that has started without a record was started by a release without shared areas, or shares nothing.
+        return "startTime" not in job.status and "sharedData" not in job.status
 
     def asks_for_room(self, job: JobObject, observed: Observed) -> bool:
         if self.has_cells(job):

@@ -39,10 +39,25 @@ class TrainingPool(Wanted):
     """Of a fork: `status.origin`, the other job's uid and the objects there that it reads."""
     packed: Placement | None = None
     """The packing of functions into cells, once it is decided; None if they may run anywhere."""
+    shared: str | None = None
+    """The shared area that has the job's data, once that is decided."""
 
     resource: ClassVar = names.TRAINING_JOB
     roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
     driver_module: ClassVar[str] = "sapflow_operator.driver_pod.driver"
+
+    @property
+    def area(self) -> str | None:
+        return self.shared
+
+    @property
+    def data_job(self) -> TrainingJob:
+        return self.job
+
+    @property
+    def without_user_code(self) -> bool:
+        model = self.job.spec.model
+        return not (model.code or model.image or model.env or self.pods.env)
 
     @property
     def placed(self) -> Placement | None:
@@ -71,7 +86,7 @@ class TrainingPool(Wanted):
         metadata = Metadata.model_validate({"name": self.name, "namespace": self.namespace, "uid": self.uid})
         job = self.job.model_copy(update={"metadata": metadata, "spec": spec.model_copy(update=update)})
         parent = None if self.begins_with is None else str(self.begins_with["uid"])
-        return ResolvedJob(job, keys.job(self.uid), "kubernetes", self.search, parent)
+        return ResolvedJob(job, keys.job(self.uid), "kubernetes", self.search, parent, area=self.shared)
 
     @property
     def origin(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sapflow.objects import keys
 from sapflow.quantities.roles import TRAINING_ROLES
 from sapflow.records.memory_search import MOST_TRIALS
 from sapflow.spec.placement import MAX_CELLS
@@ -33,6 +34,10 @@ def training_status() -> dict[str, Any]:
                         ),
                     },
                 },
+            ),
+            "sharedData": an_object(
+                "The shared area of the store that has the job's data, fixed when it starts.",
+                {"digest": {**text(keys.AREA_DIGITS), "pattern": f"^[0-9a-f]{{{keys.AREA_DIGITS}}}$"}},
             ),
             "progress": an_object("What the driver last reported.", _PROGRESS),
             "result": an_object("Where the trained model is.", RESULT),

@@ -24,7 +24,7 @@ from sapflow.errors import StoreUnavailable
 from sapflow.objects.stores.credentials import Credentials
 from sapflow.objects.stores.signature import encode_query, sign
 from sapflow_operator.errors import CredentialsRefused
-from sapflow_operator.store.policy import session_policy
+from sapflow_operator.store.policy import SharedGrant, session_policy
 from sapflow_operator.wanted import Place
 
 Kind = Literal["session", "account", "shared"]
@@ -68,14 +68,16 @@ class Issuer:
         weights: str = "",
         validation: str = "",
         origin: Sequence[str] = (),
+        shared: SharedGrant | None = None,
     ) -> Issued:
         """Make credentials for job `uid` that are valid for `seconds` and due for renewal after half of that time.
 
-        They allow reading the data at `source` and `validation`, the object `weights`, and those of `origin`.
+        They allow reading the data at `source` and `validation`, the object `weights`, those of `origin`, and what
+        `shared` says.
 
         Raises CredentialsRefused if the store makes none and none may be shared, and StoreUnavailable.
         """
-        allowed = session_policy(self._place.bucket, uid, source, weights, validation, origin)
+        allowed = session_policy(self._place.bucket, uid, source, weights, validation, origin, shared)
         policy = json.dumps(allowed, separators=(",", ":"))
         now = datetime.now(UTC).replace(microsecond=0)
         expires, renew = now + timedelta(seconds=seconds), now + timedelta(seconds=seconds / 2)

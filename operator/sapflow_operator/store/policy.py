@@ -2,12 +2,21 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sapflow.objects import keys
 from sapflow.spec.sources import JOBS_SOURCE, S3_SOURCE, s3_location
 
-_ROOT = "jobs/"
+_ROOTS = ("jobs/", "shared/")
+
+
+@dataclass(frozen=True, slots=True)
+class SharedGrant:
+    """What a job may do in the shared area that has its data: read it, and write blocks where it is to cut them."""
+
+    digest: str
+    write: bool = False
 
 
 def session_policy(
@@ -17,6 +26,7 @@ def session_policy(
     weights: str = "",
     validation: str = "",
     origin: Sequence[str] = (),
+    shared: SharedGrant | None = None,
 ) -> dict[str, Any]:
     """A policy for reading and writing `jobs/<uid>/`, and for reading an s3:// source, an object or what lies below it.
 
@@ -25,30 +35,33 @@ def session_policy(
     Only the folder `prefix/` may be listed: with `prefix` alone a source `j` would list the keys of all jobs.
 
     `weights` is one object that may be read as well. `origin`: keys of another job's objects, or patterns of them,
-    which a fork may read.
+    which a fork may read. Of a shared area the data may be read and, for `shared.write`, written; not who uses it, and
+    nothing may be removed.
 
-    A source that could reach below jobs/ in any bucket is granted nothing. The spec's rules refuse it, too; this is a
-    second barrier.
+    A source that could reach below jobs/ or a shared area in any bucket is granted nothing. The spec's rules refuse it,
+    too; this is a second barrier.
     """
     own = keys.job(uid)
-    statements = [
-        _allow(["GetObject", "PutObject", "DeleteObject"], [f"{bucket}/{own}*"]),
-        # Without the right to list, S3 answers 403 for an object that does not exist.
-        _allow(["ListBucket"], [bucket], prefixes=[f"{own}*"]),
-        _allow(["GetBucketLocation"], [bucket]),
-    ]
+    # Without the right to list, S3 answers 403 for an object that does not exist.
+    listed = {bucket: [f"{own}*"]}
     readable: list[str] = []
+    statements = [_allow(["GetObject", "PutObject", "DeleteObject"], [f"{bucket}/{own}*"])]
+    if shared is not None:
+        data = f"{keys.data(keys.area(shared.digest))}*"
+        listed[bucket].append(data)
+        readable.append(f"{bucket}/{data}")
+        if shared.write:
+            statements.append(_allow(["PutObject"], [f"{bucket}/{data}"]))
     for name, prefix in dict.fromkeys([*_data(source), *_data(validation)]):
+        listed.setdefault(name, []).append(f"{prefix}/*")
         readable += [f"{name}/{prefix}", f"{name}/{prefix}/*"]
-        statements += [
-            _allow(["ListBucket"], [name], prefixes=[f"{prefix}/*"]),
-            _allow(["GetBucketLocation"], [name]),
-        ]
     readable += [f"{name}/{key}" for name, key in _data(weights)]
     readable += [f"{bucket}/{key}" for key in origin]
     if readable:
         # One statement for all: a policy has 2,048 characters.
         statements.append(_allow(["GetObject"], readable))
+    statements += [_allow(["ListBucket"], [name], prefixes=found) for name, found in listed.items()]
+    statements.append(_allow(["GetBucketLocation"], [*listed]))
     return {"Version": "2012-10-17", "Statement": statements}
 
 
@@ -58,7 +71,7 @@ def _data(source: str) -> list[tuple[str, str]]:
     if location is None or not re.fullmatch(S3_SOURCE, source) or re.match(JOBS_SOURCE, source):
         return []
     bucket, prefix, _ = location
-    return [] if not prefix or f"{prefix}/".startswith(_ROOT) else [(bucket, prefix)]
+    return [] if not prefix or f"{prefix}/" in _ROOTS else [(bucket, prefix)]
 
 
 def _allow(actions: list[str], resources: list[str], prefixes: list[str] | None = None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sapflow.quantities.structure import Structure
 from sapflow.records.commits import Commit, LevelUsage, Plan, Records
 from sapflow.records.evaluations import metrics_of
 from sapflow.records.typical import typical
+from sapflow.spec.resolved import ResolvedJob, area_of
 from sapflow.spec.training_job import TrainingJob
 
 _AT_ONCE = 32
@@ -125,7 +126,7 @@ async def _read(
 ) -> History:
     """The history of the versions up to `last`."""
     prefix = records.prefix
-    due = await asyncio.to_thread(_evaluated, records, job, newest, last)
+    due = await _evaluated(records, job, newest, last)
     extra = {last.version, *([] if chosen is None else [chosen])}
     named = {*checkpoint_versions(job.spec.checkpoint, newest.version), last.version}
 
@@ -156,11 +157,13 @@ async def _read_if(wanted: bool, records: Records, key: str) -> Any | None:
     return await records.read(key) if wanted else None
 
 
-def _evaluated(records: Records, job: TrainingJob, newest: Commit, last: Commit) -> range:
+async def _evaluated(records: Records, job: TrainingJob, newest: Commit, last: Commit) -> range:
     """The versions that may have been evaluated, the last one and the result apart."""
     every = range(1, last.version + 1)
+    area = area_of(await records.read(keys.spec(records.prefix)))
     try:
-        manifest = load_manifest(records.store, manifest_key(keys.data(records.prefix)))
+        key = manifest_key(ResolvedJob(job, records.prefix, area=area).data_prefix)
+        manifest = await asyncio.to_thread(load_manifest, records.store, key)
     except ObjectMissing:
         return every
     if not manifest.validation_samples:

@@ -290,7 +290,7 @@ def test_a_report_of_a_cluster_s_job_is_made_from_the_store_that_is_named(
     place = replace(place, uid=job["metadata"]["uid"])
     place.store.create(keys.spec(keys.job(place.uid)), json.dumps(place.job.to_json()).encode())
     place.store.create(
-        keys.data(keys.job(place.uid)) + "manifest.json", json.dumps(place.manifest.to_json()).encode()
+        keys.manifest(keys.data(keys.job(place.uid))), json.dumps(place.manifest.to_json()).encode()
     )
     done = cli("report", "digits", "-n", "team", "--store", tmp_path / "store", "-o", tmp_path / "page.html")
     assert "nothing of job uid-of-digits is trained yet" in done.err

@@ -13,7 +13,7 @@ from sapflow.client.session import Session
 from sapflow.data import cut, fingerprint, survey
 from sapflow.data.blocks import cut_blocks
 from sapflow.data.generate import ensure_cifar, ensure_mnist
-from sapflow.data.manifest import Manifest, block_key, decode_block
+from sapflow.data.manifest import Manifest, block_key, decode_block, manifest_key
 from sapflow.data.source import open_data
 from sapflow.errors import DataError, InputsChanged
 from sapflow.objects import keys
@@ -253,18 +253,20 @@ def test_a_changed_file_for_validation_is_seen_and_cut_anew_before_there_is_a_ve
     store = open_store(str(tmp_path / "store"))
     session = Session("u", job, store, "")
     session.cut_data()
-    record = json.loads(bytes(store.read(fingerprint.source_key(keys.data(session.prefix)))))
+    first = session.resolved.data_prefix
+    record = json.loads(bytes(store.read(fingerprint.source_key(first))))
     assert [file["name"] for file in record["files"]] == [source, held]
     assert cut.changed_files(session.resolved, store) == []
-    before = bytes(store.read(f"{session.prefix}data/validation/0"))
-    store.delete([f"{session.prefix}data/manifest.json"])
+    before = bytes(store.read(f"{first}validation/0"))
     write(HELD.assign(a=0.5), tmp_path / "v.csv")
     (changed,) = cut.changed_files(session.resolved, store)
     assert changed.startswith(held)
     session.cut_data()
-    assert bytes(store.read(f"{session.prefix}data/validation/0")) != before
+    second = session.resolved.data_prefix
+    assert bytes(store.read(f"{second}validation/0")) != before
+    assert list(store.list(first)) == [], "nobody else uses what was cut of the earlier file"
     store.create(keys.commit(session.prefix, 0), b"{}")
-    store.delete([f"{session.prefix}data/manifest.json"])
+    store.delete([manifest_key(second)])
     write(HELD.assign(a=0.25), tmp_path / "v.csv")
     with pytest.raises(InputsChanged, match=r"v\.csv"):
         session.cut_data()

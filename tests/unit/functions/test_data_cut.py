@@ -12,7 +12,7 @@ from helpers.functions import Functions
 from helpers.jobs import document, tiny_job
 
 from sapflow.data.chunks import Part
-from sapflow.data.cut import beside, cut, write_spec
+from sapflow.data.cut import cut, write_spec
 from sapflow.data.manifest import block_key
 from sapflow.driver.data_cut import cut_by_worker
 from sapflow.errors import InvocationError, JobFailed
@@ -23,6 +23,7 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Account
 from sapflow.spec.document import parse
 from sapflow.spec.resolved import ResolvedJob
+from sapflow.spec.sources import beside
 from sapflow.spec.training_job import Runtime, TrainingJob
 from sapflow.timing import Timing
 from sapflow_functions.roles import data_cut
@@ -58,6 +59,31 @@ def test_data_that_is_cut_wakes_no_worker(directory_store: Store) -> None:
     assert again == first
     assert functions.log == []
     assert account == Account()
+
+
+def test_data_in_a_shared_area_is_cut_once_and_every_job_is_checked_against_it(
+    directory_store: Store,
+) -> None:
+    area = "0a" * 16
+
+    def sharing(uid: str, **changes: Any) -> ResolvedJob:
+        return ResolvedJob(tiny_job(**changes), keys.job(uid), area=area)
+
+    first, _, _ = cut_on(directory_store, sharing("one"))
+    prefix = keys.data(keys.area(area))
+    blocks = {each.key for each in directory_store.list(keys.SHARED)}
+    assert blocks == {f"{prefix}manifest.json", f"{prefix}train/0", f"{prefix}validation/0"}
+    second, account, functions = cut_on(directory_store, sharing("two", optimizer_learningRate=0.2))
+    assert second == first
+    assert [call.request["op"] for call in functions.log] == ["cut"], "it checks the job"
+    assert account.invocations == 1
+    assert {each.key for each in directory_store.list(keys.SHARED)} == blocks
+    assert not list(directory_store.list(keys.data(keys.job("two"))))
+    with pytest.raises(JobFailed, match=r"spec\.model\.loss"):
+        cut_on(directory_store, sharing("three", model_loss="MSE"))
+    directory_store.create(keys.commit(keys.job("two"), 0), b"{}")
+    _, account, functions = cut_on(directory_store, sharing("two", optimizer_learningRate=0.2))
+    assert (functions.log, account) == ([], Account()), "a job that has begun was checked before"
 
 
 def test_the_answer_names_the_manifest_and_counts_the_samples(directory_store: Store) -> None:

@@ -19,7 +19,7 @@ from sapflow_operator import names
 from sapflow_operator.controller import Controller
 from sapflow_operator.kinds.training_job import TRAINING_JOB
 from sapflow_operator.origin import objects_of
-from sapflow_operator.store import credentials, origin
+from sapflow_operator.store import credentials, origin, shared_data
 from sapflow_operator.store.policy import session_policy
 
 STORAGE = {"endpoint": "http://minio:9000", "bucket": "sapflow", "secretName": "s"}
@@ -48,11 +48,12 @@ class World:
         fork = {**spec, "from": {"job": "parent", "version": version}, **storage}
         self.cluster.add_job("fork", fork, uid="uid-fork")
         self.granted: list[list[str]] = []
-        monkeypatch.setattr(origin, "open_store", lambda url, owner: open_store(str(parent.path)))
+        for module in (origin, shared_data):
+            monkeypatch.setattr(module, "open_store", lambda url, owner: open_store(str(parent.path)))
         monkeypatch.setattr(credentials.Issuer, "issue", self._issue)
 
     def _issue(self, uid: str, *given: Any) -> credentials.Issued:
-        self.granted.append(list(given[-1]))
+        self.granted.append(list(given[-2]))
         return credentials.Issued("shared", Credentials("key", "secret"))
 
     def reconcile(self) -> tuple[str, str, str]:

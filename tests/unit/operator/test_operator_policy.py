@@ -1,6 +1,7 @@
 """The S3 policy of a job with a source of its own for validation."""
 
 import fnmatch
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from sapflow.errors import SpecError
 from sapflow.spec.document import parse
 from sapflow_operator import names
 from sapflow_operator.kinds.training_pool import TrainingPool, check
-from sapflow_operator.store.policy import session_policy
+from sapflow_operator.store.policy import SharedGrant, session_policy
 from sapflow_operator.wanted import Place
 
 
@@ -50,6 +51,42 @@ def test_what_is_no_source_of_its_own_is_granted_nothing(validation: str) -> Non
 def test_one_prefix_twice_is_granted_once() -> None:
     twice = session_policy("sapflow", "u", "s3://data/a", "", "s3://data/a")
     assert twice == session_policy("sapflow", "u", "s3://data/a")
+
+
+UID = "0d5a7c1e-1111-2222-3333-444455556666"
+DIGEST = "0123456789abcdef" * 2
+
+
+def test_the_data_of_a_shared_area_may_be_read_and_written_only_where_it_is_to_be_cut() -> None:
+    data = f"shared/{DIGEST}/data/*"
+    for write in (False, True):
+        policy = session_policy("sapflow", "u", "s3://data/train", shared=SharedGrant(DIGEST, write))
+        assert readable(f"sapflow/shared/{DIGEST}/data/manifest.json", policy)
+        for beside in ("users/u", "area.json", "removal", ""):
+            assert not readable(f"sapflow/shared/{DIGEST}/{beside}", policy)
+        assert not readable(f"sapflow/shared/{'0' * 32}/data/manifest.json", policy)
+        assert sorted(allowed("ListBucket", policy)) == ["jobs/u/*", data, "train/*"]
+        shared = [f"arn:aws:s3:::sapflow/{data}"] if write else []
+        assert allowed("PutObject", policy) == ["arn:aws:s3:::sapflow/jobs/u/*", *shared]
+        assert allowed("DeleteObject", policy) == ["arn:aws:s3:::sapflow/jobs/u/*"]
+
+
+@pytest.mark.parametrize(
+    "source", ["s3://sapflow/shared", "s3://sapflow/shared/", f"s3://sapflow/shared/{DIGEST}/data/train"]
+)
+def test_a_source_in_a_shared_area_is_granted_nothing(source: str) -> None:
+    assert session_policy("sapflow", "u", source) == session_policy("sapflow", "u", "sklearn:iris")
+    assert session_policy("sapflow", "u", "sklearn:iris", source) == session_policy(
+        "sapflow", "u", "sklearn:iris"
+    )
+
+
+def test_a_policy_with_two_long_sources_and_a_shared_area_fits_a_session() -> None:
+    """The store allows 2,048 characters."""
+    source, held, weights = (f"s3://{each * 40}/{each * 80}" for each in "abc")
+    grant = SharedGrant(DIGEST, write=True)
+    policy = session_policy("sapflow", UID, source, weights, held, shared=grant)
+    assert len(json.dumps(policy, separators=(",", ":"))) <= 2048
 
 
 def pool(validation: str) -> TrainingPool:

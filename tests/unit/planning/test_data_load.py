@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from helpers.jobs import tiny_job
 
-from sapflow.data.manifest import MAX_BLOCK_BYTES, Manifest
+from sapflow.data.block_size import MAX_BLOCK_BYTES
+from sapflow.data.manifest import Manifest
 from sapflow.planning import choice, data_load, search, simulation, workload
 from sapflow.planning.calibration import LevelTime
 from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY, LOCAL_MINIO, Constants

@@ -72,6 +72,22 @@ def test_a_local_jobs_document_is_its_yaml_with_all_defaults_and_its_uid_is_as_e
     assert uid_of(job) == uid_of(parse(written)) == "tiny-08642fcd"
 
 
+def test_a_document_names_the_shared_area_of_its_data_and_is_fixed_on_it() -> None:
+    job = ResolvedJob(tiny_job(), PREFIX, area="0a" * 16)
+    assert again(job) == job
+    assert job.data_prefix == f"shared/{'0a' * 16}/data/"
+    assert resolved.area_of(job.to_json()) == job.area
+    alone = ResolvedJob(tiny_job(), PREFIX)
+    assert "sharedArea" not in alone.to_json()
+    assert alone.data_prefix == f"{PREFIX}data/"
+    assert resolved.fixed_fields(job.to_json()) != resolved.fixed_fields(alone.to_json())
+    assert resolved.differences(alone.to_json(), job.to_json()) == ["sharedArea"]
+    for wrong in ("../jobs/other", "0A" * 16, "0a" * 15, 7, ["0a" * 16]):
+        with pytest.raises(SpecError, match="sharedArea"):
+            resolved.read({**alone.to_json(), "sharedArea": wrong}, PREFIX)
+        assert resolved.area_of({"sharedArea": wrong}) is None
+
+
 def test_documents_of_the_release_before_are_read() -> None:
     local = tiny_job().to_json()
     assert resolved.read(local, PREFIX) == ResolvedJob(tiny_job(), PREFIX)

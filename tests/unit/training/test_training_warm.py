@@ -125,7 +125,7 @@ def documents_of(place: Place) -> tuple[Document, Document]:
     prefix = place.resolved.prefix
     spec, manifest = (
         Document.of(key, place.store.read(key))
-        for key in (keys.spec(prefix), manifest_key(keys.data(prefix)))
+        for key in (keys.spec(prefix), manifest_key(place.resolved.data_prefix))
     )
     return spec, manifest
 
