@@ -8,7 +8,7 @@ ARG PIP_INDEX_URL=
 # What Debian does not have; what it needs, Debian has.
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-pip
 RUN python3 -m pip install --no-cache-dir --no-compile --no-deps --target /opt/python \
-      'pyarrow>=18,<25' \
+      'pyarrow>=18,<25' 'optuna>=5,<6' 'cmaes>=0.12,<1' \
  && find /opt/python -type d '(' -name tests -o -name SelfTest -o -name include ')' -prune -exec rm -r {} + \
  && find /opt/python '(' -name '*.pyi' -o -name '*.pxd' -o -name '*.pyx' -o -name '*.h' ')' -delete
 
@@ -38,10 +38,11 @@ RUN apt-get update \
       /usr/lib/libtorch-test /usr/lib/python3/dist-packages/torch/bin/*[Tt]est* \
  && find /usr/lib/python3 -type d -name tests -not -path '*/numpy/_core/*' -prune -exec rm -r {} +
 
-# Data: scikit-learn's bundled sets, Parquet. And what `sapflow run` needs, so that a job can be run in this one
+# Data: scikit-learn's bundled sets, Parquet. For searches, what Optuna needs. And what `sapflow run` needs, so that a job can be run in this one
 # container as it would be by functions of it.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends python3-aiohttp python3-rich python3-sklearn python3-typing-extensions \
+ && apt-get install -y --no-install-recommends python3-aiohttp python3-alembic python3-colorlog python3-packaging \
+      python3-rich python3-sklearn python3-sqlalchemy python3-tqdm python3-typing-extensions \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log /usr/include \
  && find /usr/lib/python3 -type d -name tests -not -path '*/numpy/_core/*' -prune -exec rm -r {} +
 COPY --from=packages /opt/python /opt/python
@@ -51,7 +52,7 @@ COPY functions/sapflow_functions /opt/sapflow/sapflow_functions
 ENV PYTHONPATH=/opt/sapflow:/opt/python PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp PORT=8080
 # Compiled here, once: the root file system is read-only where this runs.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/sapflow /opt/python \
- && python3 -c 'import pyarrow.parquet, sklearn.datasets as sets; assert sets.load_digits().data.shape == (1797, 64)' \
+ && python3 -c 'import optuna, pyarrow.parquet, sklearn.datasets as sets; assert sets.load_digits().data.shape == (1797, 64)' \
  && python3 -m sapflow version
 
 USER 65532:65532

@@ -6,7 +6,7 @@ ARG PIP_INDEX_URL=
 # What Debian does not have; what these need, it has, but for pycryptodome, which it has under another name.
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-pip
 RUN python3 -m pip install --no-cache-dir --no-compile --no-deps --target /opt/python \
-      'kopf>=1.45,<2' 'minio>=7.2,<8' 'pycryptodome>=3.20,<4' \
+      'kopf>=1.45,<2' 'minio>=7.2,<8' 'pycryptodome>=3.20,<4' 'optuna>=5,<6' 'cmaes>=0.12,<1' \
  && find /opt/python -type d '(' -name tests -o -name SelfTest ')' -prune -exec rm -r {} + \
  && find /opt/python -name '*.pyi' -delete
 
@@ -24,7 +24,8 @@ RUN printf 'path-exclude /usr/share/%s/*\n' doc man info locale lintian >/etc/dp
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3-aiohttp python3-argon2 python3-certifi python3-click \
       python3-iso8601 python3-jsonpatch python3-prometheus-client python3-pythonjsonlogger python3-typing-extensions \
-      python3-urllib3 libjemalloc2 \
+      python3-urllib3 libjemalloc2 python3-alembic python3-colorlog python3-packaging python3-scipy python3-sqlalchemy \
+      python3-tqdm \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log /usr/include \
  && find /usr/lib/python3 -type d -name tests -not -path '*/numpy/_core/*' -prune -exec rm -r {} +
 COPY --from=packages /opt/python /opt/python
@@ -34,7 +35,7 @@ COPY operator/sapflow_operator /opt/sapflow/sapflow_operator
 ENV PYTHONPATH=/opt/sapflow:/opt/python PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
 # Compiled here, once: the root file system is read-only where this runs.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/sapflow /opt/python \
- && python3 -c 'import kopf, minio, aiohttp, numpy, prometheus_client, pydantic, yaml'
+ && python3 -c 'import kopf, minio, aiohttp, numpy, optuna, prometheus_client, pydantic, yaml'
 
 USER 65532:65532
 WORKDIR /tmp

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from sapflow_operator.names import Resource
 from sapflow_operator.wanted import Place, Wanted
 
 
@@ -84,6 +85,13 @@ class KeepLastVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseParts:
+    """Take our finalizers from the objects that the resource's driver has made, because no driver will do it."""
+
+    resource: Resource
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteJob:
     """Remove the resource itself, because its `ttlSecondsAfterFinished` is over."""
 
@@ -97,6 +105,7 @@ Action = (
     | RemoveObjects
     | LeaveSharedData
     | KeepLastVersion
+    | ReleaseParts
     | DeleteJob
 )
 

@@ -102,8 +102,8 @@ class Conditions:
         if FUNCTIONS_READY in self._found:
             self._set(FUNCTIONS_READY, "False", "Suspended", "there are none while the job is suspended")
 
-    def mark_succeeded(self, message: str) -> None:
-        self._finish("True", "Completed", message)
+    def mark_succeeded(self, reason: str, message: str) -> None:
+        self._finish("True", reason, message)
 
     def mark_failed(self, reason: str, message: str) -> None:
         self._finish("False", reason, message)

@@ -29,10 +29,11 @@ from sapflow_operator.actions import (
     LeaveSharedData,
     LimitCpu,
     Plan,
+    ReleaseParts,
     RemoveObjects,
     RevokeCredentials,
 )
-from sapflow_operator.api import children
+from sapflow_operator.api import children, parts
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.conditions import Conditions
 from sapflow_operator.errors import (
@@ -72,10 +73,14 @@ Key = tuple[str, str]
 class Controller:
     """The controller of one kind of resources, which are called jobs here. It must be used in one event loop."""
 
-    def __init__(self, settings: Settings, cluster: Cluster, kind: Kind[Any]) -> None:
+    def __init__(
+        self, settings: Settings, cluster: Cluster, kind: Kind[Any], queue: Queue | None = None
+    ) -> None:
+        """`queue` is that of all kinds; left out: the controller has its own."""
         self._settings, self._cluster = settings, cluster
         self._kind, self._resource = kind, kind.resource
-        self._queue = Queue(settings.max_running_jobs)
+        self._queue = Queue(settings.max_running_jobs) if queue is None else queue
+        self._queue.listen(kind.resource.kind, self.touch)
         self._sharing = Sharing(settings, cluster, kind)
         # A lock exists as long as a task holds it or waits for it.
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -99,11 +104,14 @@ class Controller:
         return list(self._jobs.values())
 
     async def start(self) -> None:
-        """Read all jobs, so that no queued one is started beside those that run. Raises ClusterError."""
+        """Read all jobs, so that no queued one is started beside those that run. Raises ClusterError.
+
+        Nothing is reconciled yet: kopf does that once the controllers of all kinds have started.
+        """
         self._settings = self._settings.model_copy(update={"resizes": await self._cluster.resizes()})
         for namespace in self._settings.namespaces or (None,):
             for body in await self._cluster.list(self._resource.kind, namespace):
-                self.seen(body)
+                self._note(JobObject.read(body, self._resource))
 
     async def stop(self) -> None:
         """Start nothing more. Work under way may be cancelled at any point."""
@@ -122,15 +130,19 @@ class Controller:
             self._jobs.pop(job.uid, None)
             self._unrenewed.discard(job.uid)
             self._set_alarm((job.namespace, job.name), None)
-            self._wake(self._queue.drop(job.uid))
+            self._queue.call(self._queue.drop(job.uid))
         else:
             before = self._jobs.get(job.uid)
-            # The specs of many finished jobs would take much memory, and no more of them is needed here.
-            self._jobs[job.uid] = replace(job, spec=self._kind.remembered(job))
-            self._wake(self._queue.put(job))
+            self._queue.call(self._note(job))
             # Of all that a driver reports only this is a request; the rest is no reason to reconcile.
             if before is not None and self._kind.asked(before) != self._kind.asked(job):
                 self.touch(job.namespace, job.name)
+
+    def _note(self, job: JobObject) -> list[Entry]:
+        """Remember a job. Returns the jobs that may be admitted because of this."""
+        # The specs of many finished jobs would take much memory, and no more of them is needed here.
+        self._jobs[job.uid] = replace(job, spec=self._kind.remembered(job))
+        return self._queue.put(job)
 
     def touch(self, namespace: str, name: str) -> None:
         """Reconcile a job soon, because something of it has changed; once for many changes."""
@@ -208,7 +220,7 @@ class Controller:
                 job = without_area(job)
             plan, outcome = troubled(self._kind, job, error, now), error.reason
             if not isinstance(error, EarlierObjects):
-                self._wake(self._queue.could_not_start(job.uid))
+                self._queue.call(self._queue.could_not_start(job.uid))
         await self._say(job, plan)
         return outcome, plan.again
 
@@ -364,6 +376,8 @@ class Controller:
                 await self._sharing.leave(action, job.namespace)
             case KeepLastVersion(uid, place):
                 await self._keep_last_version(job, uid, place)
+            case ReleaseParts(resource):
+                await parts.release(self._cluster, job, resource)
             case DeleteJob():
                 await self._tell(job, Event("Expired", "spec.ttlSecondsAfterFinished is over"))
                 await self._cluster.delete(self._resource.kind, job.namespace, job.name, job.uid)
@@ -461,10 +475,6 @@ class Controller:
         if lock is None:
             self._locks[key] = lock = asyncio.Lock()
         return lock
-
-    def _wake(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            self.touch(entry.namespace, entry.name)
 
     def _set_alarm(self, key: Key, seconds: float | None) -> None:
         if alarm := self._alarms.pop(key, None):

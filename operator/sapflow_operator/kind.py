@@ -47,6 +47,9 @@ class Definition:
     """The fields that may be changed only where something holds: what, in CEL, and what to say otherwise."""
     inner_rules: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     """`x-kubernetes-validations` of fields within the spec, by their paths, such as those of a template's own spec."""
+    served: bool = True
+    """Whether the operator serves it: then it has conditions, a status of its own, and a name from which others are
+    made."""
 
 
 class Kind(ABC, Generic[AnyWanted]):
@@ -67,6 +70,10 @@ class Kind(ABC, Generic[AnyWanted]):
     """The operator's fields of the status, without conditions. All others belong to the driver."""
     result: ClassVar[tuple[str, ...]] = ()
     """The fields of the outcome record that become `status.result`."""
+    reopens: ClassVar[bool] = False
+    """Whether one that has ended may go on with another spec: see `goes_on`."""
+    parts: ClassVar[Resource | None] = None
+    """The resources that its driver makes, with finalizers (names.TRIAL_FINALIZER) that a driver takes off, too."""
     conditions: ClassVar[tuple[str, ...]] = (PLANNED, SUSPENDED, FUNCTIONS_READY, SUCCEEDED)
     """The conditions, in the order of their events."""
 
@@ -90,6 +97,18 @@ class Kind(ABC, Generic[AnyWanted]):
     def finished(self, outcome: Mapping[str, Any]) -> str:
         """The message of the condition Succeeded for a finished resource, from its driver's outcome record."""
         return f"done: {outcome['uri']}" if "uri" in outcome else "done"
+
+    def reason(self, outcome: Mapping[str, Any]) -> str:
+        """The reason of the condition Succeeded for a finished resource."""
+        return "Completed"
+
+    def results(self, outcome: Mapping[str, Any]) -> dict[str, Any]:
+        """`status.result` of a finished resource."""
+        return {name: outcome[name] for name in self.result if name in outcome}
+
+    def goes_on(self, job: JobObject) -> bool:
+        """Whether a resource that has ended is to go on, because its spec allows more than when it ended."""
+        return False
 
     def exported(self, job: JobObject) -> str:
         """How to get the model of a resource that no driver is at work for; '' if it has none."""

@@ -19,9 +19,11 @@ from sapflow.monitoring.series import (
     JOB,
     METRIC,
     PROGRESS,
+    SEARCH,
     VALIDATION_METRIC,
     VALIDATION_METRIC_HELP,
     of_job,
+    of_search,
 )
 from sapflow_operator import names
 from sapflow_operator.api.cluster import Cluster
@@ -30,6 +32,8 @@ from sapflow_operator.controller import Controller
 from sapflow_operator.kind import Kind
 from sapflow_operator.kinds.registry import KINDS
 from sapflow_operator.observed import JobObject
+from sapflow_operator.queue import Queue
+from sapflow_operator.search_metrics import SearchCollector
 from sapflow_operator.settings import Settings
 
 _FIELDS = {
@@ -57,7 +61,14 @@ class JobCollector(Collector):
         self._jobs = jobs
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        jobs = list(self._jobs())
+        everything = list(self._jobs())
+        # Two resources of different kinds may have one name, and a series may be there once.
+        jobs = [job for job in everything if job.resource == names.TRAINING_JOB]
+        searches = [job for job in everything if job.resource == names.TUNING_JOB]
+        yield from SearchCollector(
+            lambda: [(job.namespace, job.name, job.status.get("progress", {})) for job in searches]
+        ).collect()
+        yield _states(of_search("state"), "1 for each search, with its state.", SEARCH, searches)
         for name, help in PROGRESS.items():
             family = GaugeMetricFamily(of_job(name), help, labels=_LABELS)
             for job in jobs:
@@ -74,15 +85,10 @@ class JobCollector(Collector):
                 family.add_metric([job.namespace, job.name, name], value)
         yield family
         by_reason = GaugeMetricFamily("sapflow_jobs", "Jobs by the reason of their state.", labels=["reason"])
-        for reason, count in sorted(Count(map(reason_of, jobs)).items()):
+        for reason, count in sorted(Count(map(reason_of, everything)).items()):
             by_reason.add_metric([reason], count)
         yield by_reason
-        state = GaugeMetricFamily(
-            of_job("state"), "1 for each job, with its state.", labels=[*_LABELS, "succeeded", "reason"]
-        )
-        for job in jobs:
-            state.add_metric([job.namespace, job.name, _succeeded(job)["status"], reason_of(job)], 1)
-        yield state
+        yield _states(of_job("state"), "1 for each job, with its state.", JOB, jobs)
 
 
 class Instruments:
@@ -161,9 +167,14 @@ class MeasuredController(Controller):
     """Measures reconciliations, including the wait for another reconciliation of the same job."""
 
     def __init__(
-        self, settings: Settings, cluster: Cluster, kind: Kind[Any], instruments: Instruments
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        kind: Kind[Any],
+        instruments: Instruments,
+        queue: Queue | None = None,
     ) -> None:
-        super().__init__(settings, cluster, kind)
+        super().__init__(settings, cluster, kind, queue)
         self._instruments = instruments
 
     async def reconcile(self, namespace: str, name: str, touch: asyncio.Task[None] | None = None) -> str:
@@ -179,12 +190,19 @@ class MeasuredController(Controller):
 def measured(settings: Settings, registry: CollectorRegistry) -> list[Controller]:
     """A controller for each kind, whose jobs and work are measured in the registry."""
     instruments = Instruments(registry)
-    cluster = MeasuredCluster(instruments)
+    cluster, queue = MeasuredCluster(instruments), Queue(settings.max_running_jobs)
     controllers: list[Controller] = [
-        MeasuredController(settings, cluster, kind, instruments) for kind in KINDS
+        MeasuredController(settings, cluster, kind, instruments, queue) for kind in KINDS
     ]
     registry.register(JobCollector(lambda: [job for each in controllers for job in each.jobs]))
     return controllers
+
+
+def _states(name: str, help: str, label: str, jobs: Iterable[JobObject]) -> GaugeMetricFamily:
+    found = GaugeMetricFamily(name, help, labels=["namespace", label, "succeeded", "reason"])
+    for job in jobs:
+        found.add_metric([job.namespace, job.name, _succeeded(job)["status"], reason_of(job)], 1)
+    return found
 
 
 def reason_of(job: JobObject) -> str:

@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sapflow.quantities.roles import Role
-from sapflow.spec.labels import CELL, GROUP, JOB, PLURAL, ROLE, VERSION, selector
+from sapflow.spec.labels import (
+    CELL,
+    GROUP,
+    JOB,
+    PLURAL,
+    ROLE,
+    TRIAL_PLURAL,
+    TUNING,
+    TUNING_PLURAL,
+    VERSION,
+    selector,
+)
 
 __all__ = ["GROUP", "PLURAL", "VERSION", "selector"]
 
@@ -30,14 +41,19 @@ class Resource:
 
 TRAINING_JOB = Resource("TrainingJob", PLURAL)
 KIND = TRAINING_JOB.kind
-RESOURCES = (TRAINING_JOB,)
-"""All custom resources of Sapflow; the operator's rights follow from them."""
+TUNING_JOB = Resource("TuningJob", TUNING_PLURAL, "-tune", {f"{GROUP}/kind": "TuningJob"})
+TRIAL = Resource("Trial", TRIAL_PLURAL)
+"""A trial of a TuningJob, as it is shown. The search's driver writes it, and the operator only takes its finalizer."""
+RESOURCES = (TRAINING_JOB, TUNING_JOB)
+"""The custom resources that the operator serves; its rights follow from them."""
 
 OPERATOR_MANAGER = "sapflow-operator"
 DRIVER_MANAGER = "sapflow-driver"
 FINALIZER = f"{GROUP}/cleanup"
+TRIAL_FINALIZER = f"{GROUP}/trial"
+"""Keeps the object of a trial that is deleted until the search's driver has seen that, and has stopped the trial."""
 
-JOB_LABEL, ROLE_LABEL, CELL_LABEL = JOB, ROLE, CELL
+JOB_LABEL, ROLE_LABEL, CELL_LABEL, TUNING_LABEL = JOB, ROLE, CELL, TUNING
 KIND_LABEL = f"{GROUP}/kind"
 UID_LABEL = f"{GROUP}/uid"
 """The uid of the resource that a child belongs to, because a later resource may have the same name."""

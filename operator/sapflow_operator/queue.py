@@ -1,6 +1,6 @@
 """The queue of jobs: a limited number runs at once, in order of creation."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -24,6 +24,7 @@ class Entry:
     """Whether it is neither finished nor suspended nor being deleted."""
     started: bool
     """Whether it runs, or did before the operator was restarted."""
+    kind: str
     broken: bool = False
     """Whether it could not be started, as with a Secret that is missing. It is tried again, and holds no slot."""
 
@@ -35,16 +36,35 @@ class Entry:
         busy = active and succeeded["reason"] not in _WAITING
         stopped = _status(conditions, SUSPENDED) == "True" or "startTime" not in job.status
         broken = busy and stopped and _status(conditions, PLANNED) == "False"
-        return cls(job.uid, job.namespace, job.name, job.created, active, busy and not broken, broken)
+        return cls(
+            job.uid,
+            job.namespace,
+            job.name,
+            job.created,
+            active,
+            busy and not broken,
+            job.resource.kind,
+            broken,
+        )
 
 
 class Queue:
-    """All jobs of the cluster. Admissions are remembered here until a job's status shows them."""
+    """All jobs of the cluster, of all kinds. Admissions are remembered here until a job's status shows them."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._entries: dict[str, Entry] = {}
         self._admitted: set[str] = set()
+        self._called: dict[str, Callable[[str, str], None]] = {}
+
+    def listen(self, kind: str, called: Callable[[str, str], None]) -> None:
+        """Have `called` with the namespaces and names of a kind's jobs that may be admitted; see `call`."""
+        self._called[kind] = called
+
+    def call(self, entries: Iterable[Entry]) -> None:
+        """Tell the listeners of each job that it may be admitted."""
+        for entry in entries:
+            self._called[entry.kind](entry.namespace, entry.name)
 
     def put(self, job: JobObject) -> list[Entry]:
         """Update a job. Returns the jobs that may be admitted because of this."""

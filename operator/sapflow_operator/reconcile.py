@@ -22,6 +22,7 @@ from sapflow_operator.actions import (
     KeepLastVersion,
     LeaveSharedData,
     Plan,
+    ReleaseParts,
     RemoveObjects,
     RevokeCredentials,
 )
@@ -62,7 +63,7 @@ def reconcile(
 ) -> Plan:
     """What to do next for a job that is not being deleted."""
     standing = Conditions(job.status.get("conditions", ()), job.generation, now)
-    if standing.finished and not _corrected(job, standing):
+    if standing.finished and not _reopened(kind, job, standing):
         return _finished(kind, job, observed, now, settings)
     return _Reconciler(kind, job, observed, now, settings).plan(admission)
 
@@ -73,7 +74,7 @@ def troubled(kind: Kind[Any], job: JobObject, error: SapflowError, now: datetime
     A finished job stays as it is, because only its clean-up has failed.
     """
     conditions = Conditions(job.status.get("conditions", ()), job.generation, now)
-    if conditions.finished and not _corrected(job, conditions):
+    if conditions.finished and not _reopened(kind, job, conditions):
         return Plan(again=_patience_with(error, conditions[SUCCEEDED], now))
     status = _kept_status(kind, job)
     if isinstance(error, EarlierObjects):
@@ -108,6 +109,8 @@ def plan_deletion(
     roles = (names.DRIVER, *kind.roles) if pool and pool.kind == "shared" else (names.DRIVER,)
     if observed.pods_of(*roles) and not late:
         return Deletion(tuple(ended))
+    # No driver is there any more that would make others.
+    ended += _end_of_parts(kind)
     found = _place(kind, job, observed, settings)
     if found is None:
         # It was never planned, so it has no objects in any store.
@@ -131,6 +134,11 @@ def _place(
         return None
 
 
+def _reopened(kind: Kind[Any], job: JobObject, standing: Conditions) -> bool:
+    """Whether a job that has ended goes on, because its spec was changed."""
+    return _corrected(job, standing) or kind.goes_on(job)
+
+
 def _corrected(job: JobObject, standing: Conditions) -> bool:
     """Whether a refused spec has been changed since."""
     condition = standing[SUCCEEDED]
@@ -145,7 +153,7 @@ def _finished(kind: Kind[Any], job: JobObject, observed: Observed, now: datetime
     """
     driver = observed.driver(job.pool)
     actions = _end_of_driver(job, observed) if driver.state in ("pending", "running") else []
-    actions += _end_of_functions(job, observed)
+    actions += _end_of_functions(job, observed) + _end_of_parts(kind)
     if found := _place(kind, job, observed, settings):
         actions += _end_of_credentials(job, observed, found[0], now)
     again, ttl = None, job.spec.get("ttlSecondsAfterFinished")
@@ -169,8 +177,7 @@ class _Reconciler:
         self._reconciliation = Reconciliation(job, observed, now, settings, kept)
         self._conditions, self._status = self._reconciliation.conditions, self._reconciliation.status
         if self._reconciliation.failed:
-            self._conditions.mark_starting("the spec was corrected")
-            self._status.pop("completionTime", None)
+            self._reopen()
         self._actions: list[Action] = []
         self._moving = False
         self._ends: datetime | None = None
@@ -208,7 +215,7 @@ class _Reconciler:
             return self._result(0.0)
         self._conditions.mark_planned(self._kind.describe(wanted))
         driver = self._observed.driver(self._job.pool)
-        if driver.state == "succeeded":
+        if driver.state == "succeeded" and not self._outlived(driver, wanted):
             self._succeed()
             return self._result(0.0)
         if driver.state == "failed" and driver.digest == wanted.digest:
@@ -225,6 +232,18 @@ class _Reconciler:
         self._functions(wanted)
         self._actions += startup_cpu.lowered(wanted, self._observed)
         return self._result(self._patience())
+
+    def _outlived(self, driver: Driver, wanted: Wanted) -> bool:
+        """Whether a driver has ended what was asked for then, and something else is by now."""
+        return self._kind.reopens and driver.digest != wanted.digest
+
+    def _reopen(self) -> None:
+        """Let a job go on that has ended. The time since its end does not count for its deadline."""
+        corrected = _corrected(self._job, self._conditions)
+        self._conditions.mark_starting("the spec was corrected" if corrected else "its limits were raised")
+        self._status.pop("result", None)
+        if completed := self._status.pop("completionTime", None):
+            active_time.pause(self._status, times.read(completed))
 
     def _overdue(self, ends: datetime) -> float:
         """The seconds since the driver should have ended by itself; negative before."""
@@ -246,7 +265,7 @@ class _Reconciler:
         model = f": {how}" if (how := self._kind.exported(self._job)) else ""
         self._reconciliation.fail(
             "DeadlineExceeded",
-            f"spec.limits.deadlineSeconds ({wanted.deadline_seconds:g}) is over, and the driver did not end the job "
+            f"{wanted.deadline_field} ({wanted.deadline_seconds:g}) is over, and the driver did not end the job "
             f"itself{why}; the last version, if there is one, is kept as a checkpoint{model}",
         )
         return self._result(0.0, [*driver, KeepLastVersion(self._job.uid, wanted.place)])
@@ -335,9 +354,9 @@ class _Reconciler:
 
     def _succeed(self) -> None:
         outcome = self._observed.outcome or {}
-        self._status["result"] = {name: outcome[name] for name in self._kind.result if name in outcome}
+        self._status["result"] = self._kind.results(outcome)
         self._status["completionTime"] = times.write(self._now)
-        self._conditions.mark_succeeded(self._kind.finished(outcome))
+        self._conditions.mark_succeeded(self._kind.reason(outcome), self._kind.finished(outcome))
 
     def _judge(self, driver: Driver) -> None:
         """Fail the job if the driver says that it cannot continue. If calls failed, the cause is added, which only the
@@ -388,6 +407,10 @@ def _ready(service: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 def _end_of_driver(job: JobObject, observed: Observed) -> list[Action]:
     return _deletions(observed, ("Job", names.driver(job.pool)))
+
+
+def _end_of_parts(kind: Kind[Any]) -> list[Action]:
+    return [] if kind.parts is None else [ReleaseParts(kind.parts)]
 
 
 def _end_of_functions(job: JobObject, observed: Observed) -> list[Action]:

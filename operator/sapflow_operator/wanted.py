@@ -65,6 +65,13 @@ class Wanted(ABC):
     """The roles of the pool's functions."""
     driver_module: ClassVar[str]
     """The Python module that the driver's pod runs."""
+    deadline_field: ClassVar[str] = "spec.limits.deadlineSeconds"
+    """The field that says `deadline_seconds`."""
+
+    @property
+    def rights(self) -> Sequence[Mapping[str, Any]]:
+        """The driver's rights in the namespace beside those to its resource's status, as rules of a Role."""
+        return ()
 
     @property
     def pool(self) -> str:

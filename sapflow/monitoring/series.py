@@ -22,6 +22,28 @@ METRIC = "metric"
 """Label of the metric's name."""
 
 
+SEARCH = "tuning_job"
+"""Label of every series of a search."""
+
+SEARCH_PROGRESS = {
+    "best_objective": "Objective of the best trial so far.",
+    "trials_limit": "Trials that there may be in all.",
+    "calls_in_flight": "Calls of functions under way, those of all trials together.",
+    "calls_limit": "The most calls that may be under way at once.",
+    "cost_dollars": "Cost of all trials so far, at the template's prices.",
+    "reserved_dollars": "Worst price of what is under way, kept free in the budget.",
+    "budget_dollars": "Budget of the search.",
+}
+"""Gauges of a search's progress, and their help texts."""
+SEARCH_TRIALS = "trials"
+SEARCH_TRIALS_HELP = "Trials by state: running, paused, finished, pruned, failed."
+
+
+def of_search(name: str) -> str:
+    """The full metric name of a gauge of a search."""
+    return f"sapflow_search_{name}"
+
+
 def of_job(name: str) -> str:
     """The full metric name of a gauge."""
     return f"sapflow_job_{name}"

@@ -3,9 +3,13 @@
 GROUP = "sapflow.dev"
 VERSION = "v1alpha1"
 PLURAL = "trainingjobs"
+TUNING_PLURAL = "tuningjobs"
+TRIAL_PLURAL = "trials"
 JOB = f"{GROUP}/job"
 ROLE = f"{GROUP}/role"
 CELL = f"{GROUP}/cell"
+TUNING = f"{GROUP}/tuning"
+"""Of the object of a trial: the name of its search."""
 
 
 def selector(job: str, role: str | None = None) -> str:

@@ -20,15 +20,14 @@ from sapflow.spec.training_job import Runtime, TrainingJob
 
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 _AREA = re.compile(rf"[0-9a-f]{{{keys.AREA_DIGITS}}}")
-_OPERATORS: dict[str, Any] = {
-    "spec": {
-        "suspend": True,
-        "ttl_seconds_after_finished": True,
-        "pods": True,
-        "storage": {"secret_name": True, "share_credentials": True, "deletion_policy": True},
-    }
+OPERATORS_FIELDS: dict[str, Any] = {
+    "suspend": True,
+    "ttl_seconds_after_finished": True,
+    "pods": True,
+    "storage": {"secret_name": True, "share_credentials": True, "deletion_policy": True},
 }
-"""Fields that only the operator uses. They are not in the document, so a change of one does not restart the driver."""
+"""Fields of the spec that only the operator uses. They are not in the document, so a change of one does not restart
+the driver."""
 _CHANGING = ("limits", "checkpoint", "workers", "memory", "cpu", "storage", "prices")
 """Fields of the spec that may differ between two drivers of one job: the user may change some while the job lives,
 memory grows, and the store may be reached by another address. None of them names code. (How many workers a step has is
@@ -71,7 +70,9 @@ class ResolvedJob:
 
     def to_json(self) -> dict[str, Any]:
         """The document for `read`. For a local job it is that of its YAML, with all defaults."""
-        document = self.job.model_dump(by_alias=True, mode="json", exclude_none=True, exclude=_OPERATORS)
+        document = self.job.model_dump(
+            by_alias=True, mode="json", exclude_none=True, exclude={"spec": OPERATORS_FIELDS}
+        )
         if self.runtime != "local":
             document["runtime"] = self.runtime
         if self.search is not None:

@@ -304,6 +304,24 @@ TUNING_RULES: "tuple[Rule[TuningSpec], ...]" = (
         "self.maxWorkers >= self.template.spec.workers",
     ),
     Rule(
+        "template.spec.memory.optimize",
+        "is for a job by itself: leave it out; with growOnOOM the pool grows once where a trial needs more",
+        lambda spec: spec.template.spec.memory.optimize is None,
+        "!has(self.template.spec.memory.optimize)",
+    ),
+    Rule(
+        "template.spec.from",
+        "is for a job by itself: leave it out; every trial begins at the beginning",
+        lambda spec: spec.template.spec.begins_at is None,
+        "!has(self.template.spec.from)",
+    ),
+    Rule(
+        "template.spec.affinity",
+        "is for a job by itself: trials share functions that run anywhere; leave it out",
+        lambda spec: spec.template.spec.affinity is None,
+        "!has(self.template.spec.affinity)",
+    ),
+    Rule(
         "template.spec.suspend",
         "is not a trial's: suspend the search instead",
         lambda spec: not spec.template.spec.suspend,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import yaml
 
@@ -107,8 +107,11 @@ class Job:
     namespace: str
     name: str
 
+    kind: ClassVar[str] = "TrainingJob"
+    short: ClassVar[str] = "tj"
+
     @classmethod
-    def apply(cls, namespace: str, document: Mapping[str, Any], name: str | None = None) -> "Job":
+    def apply(cls, namespace: str, document: Mapping[str, Any], name: str | None = None) -> Self:
         body = deepcopy(dict(document))
         if name is not None:
             body["metadata"]["name"] = name
@@ -116,7 +119,7 @@ class Job:
         return cls(namespace, body["metadata"]["name"])
 
     def read(self) -> dict[str, Any]:
-        return read("tj", "-n", self.namespace, self.name)
+        return read(self.short, "-n", self.namespace, self.name)
 
     @property
     def status(self) -> dict[str, Any]:
@@ -169,13 +172,12 @@ class Job:
         )
 
     def patch(self, spec: Mapping[str, Any]) -> None:
-        kubectl(
-            "patch", "tj", "-n", self.namespace, self.name, "--type=merge", "-p", json.dumps({"spec": spec})
-        )
+        body = json.dumps({"spec": spec})
+        kubectl("patch", self.short, "-n", self.namespace, self.name, "--type=merge", "-p", body)
 
     def delete(self, seconds: int = 120) -> None:
         """Delete it and wait until it is gone."""
-        kubectl("delete", "tj", "-n", self.namespace, self.name, f"--timeout={seconds}s")
+        kubectl("delete", self.short, "-n", self.namespace, self.name, f"--timeout={seconds}s")
 
     def pods(self, role: str | None = None) -> list[dict[str, Any]]:
         return list(read("pods", "-n", self.namespace, "-l", selector(self.name, role))["items"])
@@ -185,7 +187,7 @@ class Job:
         kill_pods(self.namespace, selector(self.name, role))
 
     def events(self) -> list[dict[str, Any]]:
-        field = f"involvedObject.kind=TrainingJob,involvedObject.name={self.name}"
+        field = f"involvedObject.kind={self.kind},involvedObject.name={self.name}"
         return list(read("events", "-n", self.namespace, "--field-selector", field)["items"])
 
     def children(self) -> list[str]:

@@ -31,7 +31,7 @@ from sapflow.spec.resolved import ResolvedJob
 from sapflow_operator import names
 from sapflow_operator.driver_pod import driver
 from sapflow_operator.driver_pod.driver import JobDriver, exit_code_of
-from sapflow_operator.driver_pod.progress import StatusApi
+from sapflow_operator.driver_pod.reports import StatusApi
 from sapflow_operator.driver_pod.settings import DriverSettings
 
 TOKEN = "a-token"

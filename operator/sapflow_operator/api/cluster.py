@@ -43,10 +43,11 @@ KINDS = {
     "Secret": Kind("v1", "secrets"),
     "Service": Kind("serving.knative.dev/v1", "services"),
     "ServiceAccount": Kind("v1", "serviceaccounts"),
-    **{each.kind: Kind(names.API_VERSION, each.plural) for each in names.RESOURCES},
+    **{each.kind: Kind(names.API_VERSION, each.plural) for each in (*names.RESOURCES, names.TRIAL)},
 }
 """The kinds that the operator uses; `Service` is Knative's."""
 
+TRIAL_VERBS = ("get", "list", "watch", "create", "patch", "delete")
 RULES: tuple[dict[str, list[str]], ...] = (
     {
         "apiGroups": [names.GROUP],
@@ -63,6 +64,12 @@ RULES: tuple[dict[str, list[str]], ...] = (
         "apiGroups": [names.GROUP],
         "resources": [f"{each.plural}/finalizers" for each in names.RESOURCES],
         "verbs": ["update"],
+    },
+    # The drivers of searches write these, and the operator may give no right that it does not have.
+    {
+        "apiGroups": [names.GROUP],
+        "resources": [names.TRIAL.plural],
+        "verbs": [*TRIAL_VERBS],
     },
     {
         "apiGroups": ["serving.knative.dev"],
@@ -103,7 +110,8 @@ RULES: tuple[dict[str, list[str]], ...] = (
 )
 """All rights of the operator, for the chart's ClusterRole."""
 
-NODE_RULES: tuple[dict[str, list[str]], ...] = (
+NODE_TRIAL_VERBS = ("get", "list", "watch", "create", "patch", "delete")
+RULES: tuple[dict[str, list[str]], ...] = (
     {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
     {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["get"]},
 )
@@ -243,6 +251,20 @@ class Cluster:
             await self._api.delete(KINDS[kind].path(namespace, name), uid, at_once=at_once)
         except ClusterError as error:
             if error.status not in (404, 409):
+                raise
+
+    async def release(self, kind: str, found: Mapping[str, Any], finalizer: str) -> None:
+        """Take a finalizer from an object. One that is gone is ignored. Raises ClusterError."""
+        metadata = found["metadata"]
+        kept = [each for each in metadata.get("finalizers", ()) if each != finalizer]
+        # With the resource version, so that a finalizer that another adds meanwhile stays.
+        change = {"finalizers": kept, "resourceVersion": metadata["resourceVersion"]}
+        try:
+            await self._api.patch(
+                KINDS[kind].path(metadata["namespace"], metadata["name"]), {"metadata": change}
+            )
+        except ClusterError as error:
+            if error.status != 404:
                 raise
 
     async def resizes(self) -> bool:

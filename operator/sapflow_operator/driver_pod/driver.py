@@ -44,7 +44,8 @@ from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.observer import Observer, Observers
 from sapflow_operator import names
 from sapflow_operator.driver_pod.log import DriverLog
-from sapflow_operator.driver_pod.progress import ProgressReporter, StatusApi
+from sapflow_operator.driver_pod.progress import ProgressReporter
+from sapflow_operator.driver_pod.reports import StatusApi
 from sapflow_operator.driver_pod.settings import DriverSettings
 
 logger = logging.getLogger("sapflow.driver")

@@ -142,7 +142,7 @@ def check_store(storage: ObjectStorage | None) -> Finding:
 
 def check(api: BlockingApiClient, settings: Settings, knative_namespace: str) -> Iterator[Finding]:
     """All checks, in the order in which problems should be solved."""
-    for kind in names.RESOURCES:
+    for kind in (*names.RESOURCES, names.TRIAL):
         yield check_kind(
             api,
             f"{kind.plural}.{names.GROUP}",

@@ -30,7 +30,9 @@ STOP_SECONDS = 60.0
 ABSENT_SECONDS = 20.0
 """Seconds without an operator after which a stand-in is started. One that was just restarted is back by then."""
 _PAUSE = 1.0
-_KINDS = {each.kind: Kind(names.API_VERSION, each.plural) for each in names.RESOURCES}
+_KINDS = {each.kind: Kind(names.API_VERSION, each.plural) for each in (*names.RESOURCES, names.TRIAL)}
+_SERVED = tuple(each.kind for each in names.RESOURCES)
+_FINALIZERS = (names.FINALIZER, names.TRIAL_FINALIZER)
 _PODS = Kind("v1", "pods")
 _DEPLOYMENTS = Kind("apps/v1", "deployments")
 _STAND_IN = (sys.executable, "-m", "sapflow_operator")
@@ -50,10 +52,20 @@ def job_name(job: Mapping[str, Any]) -> str:
 
 
 def jobs(api: BlockingApiClient, namespaces: Sequence[str]) -> list[dict[str, Any]]:
-    """The resources of all our kinds in the namespaces, or in the cluster if none are given; none of a kind that is
-    gone."""
+    """The resources that the operator serves, in the namespaces, or in the cluster if none are given; none of a kind
+    that is gone."""
+    return _found(api, namespaces, _SERVED)
+
+
+def trials(api: BlockingApiClient, namespaces: Sequence[str]) -> list[dict[str, Any]]:
+    """The objects of searches' trials; each is deleted with its search, once our finalizer is off."""
+    return _found(api, namespaces, [names.TRIAL.kind])
+
+
+def _found(api: BlockingApiClient, namespaces: Sequence[str], kinds: Sequence[str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for kind, paths in _KINDS.items():
+    for kind in kinds:
+        paths = _KINDS[kind]
         for namespace in namespaces or (None,):
             try:
                 # The objects of a list do not name their kind.
@@ -70,11 +82,11 @@ def path_of(job: Mapping[str, Any]) -> str:
 
 
 def release(api: BlockingApiClient, found: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Remove our finalizer from jobs. Returns the names of those that had it."""
+    """Remove our finalizers from jobs or trials. Returns the names of those that had one."""
     released = []
     for job in found:
-        while names.FINALIZER in (held := job["metadata"].get("finalizers") or []):
-            kept = [each for each in held if each != names.FINALIZER]
+        while not set(_FINALIZERS).isdisjoint(held := job["metadata"].get("finalizers") or []):
+            kept = [each for each in held if each not in _FINALIZERS]
             version = job["metadata"]["resourceVersion"]
             try:
                 api.patch(path_of(job), {"metadata": {"finalizers": kept, "resourceVersion": version}})
@@ -198,6 +210,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if not stop(api, operator):
             print(f"{operator.deployment} does not stop; going on", flush=True)
         released = release(api, jobs(api, namespaces))
+        release(api, trials(api, namespaces))
     except SapflowError as error:
         print(error, file=sys.stderr)
         return 1

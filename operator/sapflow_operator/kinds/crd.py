@@ -1,24 +1,27 @@
 """Generates a kind's CustomResourceDefinition from its spec's models and rules.
 
 python -m sapflow_operator.kinds.crd > manifests/crds/sapflow.dev_trainingjobs.yaml
-python -m sapflow_operator.kinds.crd --check FILE
-python -m sapflow_operator.kinds.crd --kind KIND …
+python -m sapflow_operator.kinds.crd --kind KIND > FILE
+python -m sapflow_operator.kinds.crd [--kind KIND] --check FILE
+python -m sapflow_operator.kinds.crd --all FOLDER            a file for each kind
 """
 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
 from sapflow.spec.rules import CLUSTER_NAME
 from sapflow.spec.types import MAX_NAME
 from sapflow_operator import names
-from sapflow_operator.kind import Definition, Kind
+from sapflow_operator.kind import Definition
 from sapflow_operator.kinds.registry import KINDS
 from sapflow_operator.kinds.training_job import TRAINING_JOB
+from sapflow_operator.kinds.trial import TRIAL
+from sapflow_operator.names import Resource
 
 _KEPT = (
     "description", "type", "format", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems",
@@ -28,7 +31,21 @@ _INT64 = 2**63
 _HEADER = "# Generated from {} by `python -m sapflow_operator.kinds.crd`.\n"
 
 
-def crd(kind: Kind[Any] = TRAINING_JOB) -> dict[str, Any]:
+class Described(Protocol):
+    """A kind of resource and its definition."""
+
+    @property
+    def resource(self) -> Resource: ...
+
+    @property
+    def definition(self) -> Definition: ...
+
+
+DESCRIBED: dict[str, Described] = {each.resource.kind: each for each in (*KINDS, TRIAL)}
+"""All custom resources, by kind."""
+
+
+def crd(kind: Described = TRAINING_JOB) -> dict[str, Any]:
     """The CustomResourceDefinition as a JSON value."""
     resource, definition = kind.resource, kind.definition
     return {
@@ -51,7 +68,7 @@ def crd(kind: Kind[Any] = TRAINING_JOB) -> dict[str, Any]:
                     "name": names.VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    **({"subresources": {"status": {}}} if definition.served else {}),
                     "additionalPrinterColumns": _columns(definition),
                     "schema": {"openAPIV3Schema": _root_schema(definition)},
                 }
@@ -60,7 +77,12 @@ def crd(kind: Kind[Any] = TRAINING_JOB) -> dict[str, Any]:
     }
 
 
-def render(kind: Kind[Any] = TRAINING_JOB) -> str:
+def file_name(kind: Described) -> str:
+    """The name of the file of a CRD."""
+    return f"{names.GROUP}_{kind.resource.plural}.yaml"
+
+
+def render(kind: Described = TRAINING_JOB) -> str:
     """The CRD as YAML."""
     header = _HEADER.format(kind.definition.made_from)
     return header + yaml.dump(crd(kind), Dumper=_Plain, sort_keys=False, width=110, allow_unicode=True)
@@ -89,7 +111,7 @@ def spec_schema(definition: Definition = TRAINING_JOB.definition) -> dict[str, A
 
 
 def _root_schema(definition: Definition) -> dict[str, Any]:
-    return {
+    schema: dict[str, Any] = {
         "type": "object",
         "description": definition.description,
         "required": ["spec"],
@@ -100,27 +122,34 @@ def _root_schema(definition: Definition) -> dict[str, Any]:
             "spec": spec_schema(definition),
             "status": dict(definition.status),
         },
-        "x-kubernetes-validations": [
-            {
-                "rule": f"size(self.metadata.name) <= {MAX_NAME}",
-                "message": f"metadata.name must have at most {MAX_NAME} characters: it begins the names of Services",
-            },
-            {
-                "rule": f"self.metadata.name.matches(r'{CLUSTER_NAME}')",
-                "message": "metadata.name must begin with a letter and hold lower-case letters, digits and '-' only: "
-                "it begins the names of Services",
-            },
-        ],
     }
+    return schema | {"x-kubernetes-validations": _name_rules()} if definition.served else schema
+
+
+def _name_rules() -> list[dict[str, str]]:
+    return [
+        {
+            "rule": f"size(self.metadata.name) <= {MAX_NAME}",
+            "message": f"metadata.name must have at most {MAX_NAME} characters: it begins the names of Services",
+        },
+        {
+            "rule": f"self.metadata.name.matches(r'{CLUSTER_NAME}')",
+            "message": "metadata.name must begin with a letter and hold lower-case letters, digits and '-' only: "
+            "it begins the names of Services",
+        },
+    ]
 
 
 def _columns(definition: Definition) -> list[dict[str, Any]]:
     def condition(field: str) -> str:
         return f'.status.conditions[?(@.type=="Succeeded")].{field}'
 
-    return [
+    state = [
         {"name": "Succeeded", "type": "string", "jsonPath": condition("status")},
         {"name": "Reason", "type": "string", "jsonPath": condition("reason")},
+    ]
+    return [
+        *(state if definition.served else ()),
         *map(dict, definition.columns),
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
     ]
@@ -147,6 +176,7 @@ def _structural(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
     elif isinstance(node.get("additionalProperties"), dict):
         schema["additionalProperties"] = _structural(node["additionalProperties"], defs)
     elif schema.get("type", "object") == "object":
+        # Without a type it is any value.
         schema["x-kubernetes-preserve-unknown-fields"] = True
     if node.get("default") is not None:
         schema["default"] = _least(node["default"], schema)
@@ -193,10 +223,8 @@ def _immutable(schema: dict[str, Any], definition: Definition) -> Iterator[dict[
         rule = f"self.{name} == oldSelf.{name}"
         if name not in schema.get("required", ()) and "default" not in field:
             rule = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {rule})"
-        message = (
-            "cannot be changed: delete the job and create it anew, or create another; only "
-            f"{', '.join(mutable)} can be changed"
-        )
+        only = f"; only {', '.join(mutable)} can be changed" if mutable else ""
+        message = f"cannot be changed: delete the job and create it anew, or create another{only}"
         if name in definition.conditional:
             condition, message = definition.conditional[name]
             rule = f"{rule} || {condition}"
@@ -204,19 +232,25 @@ def _immutable(schema: dict[str, Any], definition: Definition) -> Iterator[dict[
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the CRD or compare it with a file."""
+    """Print a CRD or compare it with a file, or write all of them."""
     parser = argparse.ArgumentParser(prog="python -m sapflow_operator.kinds.crd", description=crd.__doc__)
     parser.add_argument("--check", metavar="FILE", help="exit with 1 unless FILE is what would be printed")
-    kinds = {kind.resource.kind: kind for kind in KINDS}
-    parser.add_argument("--kind", choices=sorted(kinds), default=names.KIND, help="default: %(default)s")
+    parser.add_argument("--kind", choices=sorted(DESCRIBED), default=names.KIND, help="default: %(default)s")
+    parser.add_argument("--all", metavar="FOLDER", help="write a file for each kind")
     given = parser.parse_args(argv)
-    text = render(kinds[given.kind])
+    if given.all is not None:
+        for kind in DESCRIBED.values():
+            Path(given.all, file_name(kind)).write_text(render(kind), encoding="utf-8")
+        return 0
+    text = render(DESCRIBED[given.kind])
     if given.check is None:
         sys.stdout.write(text)
         return 0
     if Path(given.check).read_text(encoding="utf-8") == text:
         return 0
-    sys.stderr.write(f"{given.check} is out of date: python -m sapflow_operator.kinds.crd > {given.check}\n")
+    sys.stderr.write(
+        f"{given.check} is out of date: python -m sapflow_operator.kinds.crd --kind {given.kind} > {given.check}\n"
+    )
     return 1
 
 

@@ -5,23 +5,20 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
-from pydantic import ValidationError
-
-from sapflow.errors import SpecError
 from sapflow.planning import placement
-from sapflow.quantities.roles import TRAINING_ROLES, Role
 from sapflow.spec.document import parse
-from sapflow.spec.rules import RULES
-from sapflow.spec.training_job import Spec, StorageSpec
+from sapflow.spec.training_job import Spec
 from sapflow_operator import cells, growth, names
 from sapflow_operator.conditions import SUCCEEDED
 from sapflow_operator.kind import Definition, Kind
 from sapflow_operator.kinds import memory_search
-from sapflow_operator.kinds.training_pool import TrainingPool, check
+from sapflow_operator.kinds.job_kind import JobKind, stored_at
+from sapflow_operator.kinds.job_pool import check
+from sapflow_operator.kinds.job_rules import job_rules
+from sapflow_operator.kinds.training_pool import TrainingPool
 from sapflow_operator.kinds.training_status import RESULT, training_status
 from sapflow_operator.names import Resource
-from sapflow_operator.nodes import Inventory
-from sapflow_operator.observed import JobObject, Observed
+from sapflow_operator.observed import JobObject
 from sapflow_operator.reconciliation import Reconciliation
 from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Place, place_of
@@ -38,11 +35,10 @@ CONDITIONAL = {
 }
 
 
-class TrainingJobKind(Kind[TrainingPool]):
+class TrainingJobKind(JobKind[TrainingPool]):
     """A job that trains a model with its own pool of workers and mergers."""
 
     resource: ClassVar[Resource] = names.TRAINING_JOB
-    roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
     kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "placement", "origin", "sharedData")
     result: ClassVar[tuple[str, ...]] = tuple(RESULT)
 
@@ -56,7 +52,7 @@ class TrainingJobKind(Kind[TrainingPool]):
             made_from="sapflow/spec/training_job.py",
             mutable=MUTABLE,
             conditional=CONDITIONAL,
-            rules=tuple(spec_rules()),
+            rules=tuple(job_rules()),
             columns=(
                 {"name": "Step", "type": "integer", "jsonPath": ".status.progress.step"},
                 {"name": "Loss", "type": "number", "jsonPath": ".status.progress.loss"},
@@ -90,13 +86,7 @@ class TrainingJobKind(Kind[TrainingPool]):
         return pool
 
     def place_and_policy(self, job: JobObject, settings: Settings) -> tuple[Place, bool]:
-        given = job.spec.get("storage")
-        try:
-            # Of nothing but the storage: the rest of a spec may not parse any more.
-            storage = None if given is None else StorageSpec.model_validate(given)
-        except ValidationError as error:
-            raise SpecError([("spec.storage", str(error))]) from error
-        return place_of(storage, settings), storage is None or storage.deletion_policy == "Retain"
+        return stored_at(job.spec.get("storage"), settings)
 
     def exported(self, job: JobObject) -> str:
         return (
@@ -141,14 +131,6 @@ class TrainingJobKind(Kind[TrainingPool]):
             reconciliation.status["placement"] = {**status, "nodes": nodes}
         return replace(wanted, job=cells.decided(job, status), packed=found)
 
-    def no_room(self, wanted: TrainingPool, inventory: Inventory) -> str:
-        if wanted.settings.max_instances or wanted.room(inventory) != 0:
-            return ""
-        return "waits: nodes have no room for its driver and functions beside those of other jobs"
-
-    def planned_on(self, wanted: TrainingPool, inventory: Inventory) -> TrainingPool:
-        return wanted.on(inventory)
-
     def has_cells(self, job: JobObject) -> bool:
         return "affinity" in job.spec
 
@@ -172,25 +154,5 @@ class TrainingJobKind(Kind[TrainingPool]):
         # One that has started without a record was started by a release without shared areas, or shares nothing.
         return "startTime" not in job.status and "sharedData" not in job.status
 
-    def asks_for_room(self, job: JobObject, observed: Observed) -> bool:
-        if self.has_cells(job):
-            return False
-        services = [names.function(job.pool, role) for role in self.roles]
-        return observed.driver(job.pool).state == "absent" and observed.known(services)
-
 
 TRAINING_JOB = TrainingJobKind()
-
-
-def spec_rules() -> list[dict[str, Any]]:
-    """The library's rules for a TrainingJob's spec, and those for the merge tree, which have another form in CEL."""
-    found = [{"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"} for rule in RULES]
-    structure = "self.merge.structure"
-    for condition, message in (
-        (f"{structure}[0] == 1", "must start at 1: there is one root"),
-        (f"{structure}[size({structure}) - 1] == self.workers", "must end at the number of workers"),
-        (f"{structure}.isSorted()", "may not have a level wider than the one below it"),
-    ):
-        rule = f"!has({structure}) || {condition}"
-        found.append({"rule": rule, "message": message, "fieldPath": ".merge.structure"})
-    return found

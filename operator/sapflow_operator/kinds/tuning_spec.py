@@ -6,7 +6,7 @@ from typing import Any
 from sapflow.spec.tuning_job import SHORT_NAME, TuningSpec
 from sapflow.spec.tuning_rules import TUNING_RULES
 from sapflow_operator.kind import Definition
-from sapflow_operator.kinds.training_job import spec_rules
+from sapflow_operator.kinds.job_rules import job_rules
 
 TUNING_MUTABLE = ("suspend", "ttlSecondsAfterFinished")
 _RAISED = ("parallelTrials", "maxWorkers", "maxTrials", "maxFailedTrials", "budgetUSD", "deadlineSeconds")
@@ -37,7 +37,7 @@ def tuning_definition(columns: tuple[Mapping[str, Any], ...], status: Mapping[st
             {"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"}
             for rule in TUNING_RULES
         ),
-        inner_rules={"template.spec": tuple(spec_rules())},
+        inner_rules={"template.spec": tuple(job_rules())},
         columns=columns,
         status=status,
     )

@@ -1,4 +1,4 @@
-"""The driver's only right in the cluster: to report and read the progress of its own job."""
+"""The driver's rights in the cluster: to report and read the progress of its job, and what its kind needs beside."""
 
 from typing import Any
 
@@ -18,6 +18,7 @@ def build(wanted: Wanted) -> dict[str, Any]:
                 "resources": [f"{wanted.resource.plural}/status"],
                 "resourceNames": [wanted.name],
                 "verbs": ["get", "patch"],
-            }
+            },
+            *map(dict, wanted.rights),
         ],
     }

@@ -16,7 +16,7 @@ from helpers.manifests import variables_of
 from sapflow.spec.document import parse
 from sapflow_operator import names
 from sapflow_operator.api.cluster import NODE_RULES, RULES
-from sapflow_operator.kinds.crd import crd
+from sapflow_operator.kinds.crd import DESCRIBED, crd
 from sapflow_operator.kinds.training_pool import TrainingPool
 from sapflow_operator.resources import driver_job, role
 from sapflow_operator.settings import VARIABLES, Image, ObjectStorage, Settings
@@ -379,7 +379,7 @@ def test_without_rbac_no_rights_are_made() -> None:
 
 
 def test_the_admission_policy_is_about_the_drivers_own_account() -> None:
-    (policy,) = of_kind("ValidatingAdmissionPolicy")
+    policy = the("ValidatingAdmissionPolicy", "sapflow-driver-status")
     (condition,) = policy["spec"]["matchConditions"]
     assert names.driver("digits") == "digits-driver"
     assert "request.namespace + ':' + request.name)" in condition["expression"]
@@ -389,26 +389,27 @@ def test_the_admission_policy_is_about_the_drivers_own_account() -> None:
     assert rule["resources"] == [name for each in plurals for name in (each, f"{each}/status")]
     # A request for the job itself has no subResource at all.
     assert "has(request.subResource)" in policy["spec"]["validations"][0]["expression"]
-    (binding,) = of_kind("ValidatingAdmissionPolicyBinding")
-    assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
-    assert policy["spec"]["failurePolicy"] == "Fail"
+    for each in of_kind("ValidatingAdmissionPolicy"):
+        binding = the("ValidatingAdmissionPolicyBinding", each["metadata"]["name"])
+        assert binding["spec"] == {"policyName": each["metadata"]["name"], "validationActions": ["Deny"]}
+        assert each["spec"]["failurePolicy"] == "Fail"
 
 
 # --- CRDs, installing, uninstalling
 
 
 def test_crds_are_those_that_the_spec_generates_number_for_number() -> None:
-    (found,) = of_kind("CustomResourceDefinition")
-    assert found["spec"] == crd()["spec"]
-    assert found["metadata"]["name"] == crd()["metadata"]["name"]
+    made = {each["metadata"]["name"]: each["spec"] for each in of_kind("CustomResourceDefinition")}
+    assert made == {each["metadata"]["name"]: each["spec"] for each in map(crd, DESCRIBED.values())}
     assert (ROOT / "manifests" / "crds").resolve() == CHART / "files" / "crds"
 
 
 def test_crds_are_kept_left_out_or_go_as_asked() -> None:
-    (kept,) = of_kind("CustomResourceDefinition")
-    assert kept["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    (going,) = of_kind("CustomResourceDefinition", "crds.keep=false")
-    assert "annotations" not in going["metadata"]
+    kept, going = (of_kind("CustomResourceDefinition", *values) for values in ([], ["crds.keep=false"]))
+    assert len(kept) == len(going) == len(DESCRIBED)
+    for each in kept:
+        assert each["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert not [each for each in going if "annotations" in each["metadata"]]
     assert of_kind("CustomResourceDefinition", "crds.enabled=false") == []
 
 

@@ -17,6 +17,7 @@ from sapflow_functions.metrics import BUSY, INVOCATIONS, SECONDS
 from sapflow_operator import names
 from sapflow_operator.metrics import measured
 from sapflow_operator.resources import driver_job
+from sapflow_operator.search_metrics import SearchCollector
 from sapflow_operator.settings import Image, Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,6 +35,12 @@ DOCUMENT = {
 def exported() -> set[str]:
     """Every series' name of ours that a driver or the operator can have."""
     return _series(_driver()) | _series(_operator())
+
+
+def _search() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(SearchCollector(lambda: [("team", "digits", {})]))
+    return registry
 
 
 def _driver() -> CollectorRegistry:
@@ -74,7 +81,7 @@ def metrics_of(expression: str) -> set[str]:
 
 def test_the_dashboard_shows_every_aspect_of_a_job() -> None:
     rows = [panel["title"] for panel in dashboard()["panels"] if panel["type"] == "row"]
-    assert rows == ["Job", "Step anatomy", "Invocations", "Bytes and memory", "Operator"]
+    assert rows == ["Job", "Step anatomy", "Invocations", "Bytes and memory", "Search", "Operator"]
 
 
 @pytest.mark.parametrize("expression", queries())
@@ -123,6 +130,12 @@ def test_there_are_alerts_for_stalled_and_failing_jobs_and_for_the_operator() ->
 def test_what_driver_and_operator_both_export_is_shown_once(expression: str) -> None:
     twice = _series(_driver()) & _series(_operator())
     assert twice >= {"sapflow_job_step", "sapflow_job_cost_dollars", "sapflow_job_seconds_per_step"}
+    searches = _series(_search()) & _series(_operator())
+    assert searches >= {"sapflow_search_trials", "sapflow_search_cost_dollars"}
+    for name in metrics_of(expression) & searches:
+        uses = len(re.findall(rf"\b{name}\b", expression))
+        found = re.findall(rf"max by \(namespace, tuning_job(?:, state)?\) \({name}\b", expression)
+        assert len(found) == uses
     for name in metrics_of(expression) & twice:
         uses = len(re.findall(rf"\b{name}\b", expression))
         assert len(re.findall(rf"max by \(namespace, training_job\) \({name}\b", expression)) == uses

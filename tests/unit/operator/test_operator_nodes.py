@@ -10,7 +10,7 @@ from test_operator_reconcile import World
 
 from sapflow.spec.document import parse
 from sapflow_operator.cells import decide
-from sapflow_operator.kinds.training_pool import SIDECAR_MILLIS
+from sapflow_operator.kinds.job_pool import SIDECAR_MILLIS
 from sapflow_operator.nodes import Demand, Inventory, Node, amount
 from sapflow_operator.resources.driver_job import DRIVER_MILLIS
 

@@ -10,7 +10,8 @@ from helpers.operator_settings import SETTINGS
 from sapflow.errors import SpecError
 from sapflow.spec.document import parse
 from sapflow_operator import names
-from sapflow_operator.kinds.training_pool import TrainingPool, check
+from sapflow_operator.kinds.job_pool import check
+from sapflow_operator.kinds.training_pool import TrainingPool
 from sapflow_operator.store.policy import SharedGrant, session_policy
 from sapflow_operator.wanted import Place
 

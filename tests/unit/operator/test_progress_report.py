@@ -17,7 +17,8 @@ from sapflow.planning.extent import Extent
 from sapflow.records.commits import Account, Commit, Cursor, Forecast, Measured, Plan
 from sapflow.records.memory_search import SizeSearch, SizeTrial
 from sapflow_operator import names
-from sapflow_operator.driver_pod.progress import LEAST_SECONDS, NotReported, ProgressReporter, StatusApi
+from sapflow_operator.driver_pod.progress import ProgressReporter
+from sapflow_operator.driver_pod.reports import LEAST_SECONDS, NotReported, StatusApi
 from sapflow_operator.kinds.training_status import training_status
 
 PATH = "/apis/sapflow.dev/v1alpha1/namespaces/here/trainingjobs/tiny/status"

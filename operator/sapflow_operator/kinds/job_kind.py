@@ -1,0 +1,48 @@
+"""What kinds have in common whose pool trains: TrainingJob, and TuningJob with its template of one."""
+
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import ValidationError
+
+from sapflow.errors import SpecError
+from sapflow.quantities.roles import TRAINING_ROLES, Role
+from sapflow.spec.training_job import StorageSpec
+from sapflow_operator import names
+from sapflow_operator.kind import Kind
+from sapflow_operator.kinds.job_pool import JobPool
+from sapflow_operator.nodes import Inventory
+from sapflow_operator.observed import JobObject, Observed
+from sapflow_operator.settings import Settings
+from sapflow_operator.wanted import Place, place_of
+
+AnyPool = TypeVar("AnyPool", bound=JobPool)
+
+
+class JobKind(Kind[AnyPool]):
+    """A kind whose driver needs to know how many workers the nodes have room for."""
+
+    roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
+
+    def no_room(self, wanted: AnyPool, inventory: Inventory) -> str:
+        if wanted.settings.max_instances or wanted.room(inventory) != 0:
+            return ""
+        return "waits: nodes have no room for its driver and functions beside those of other jobs"
+
+    def planned_on(self, wanted: AnyPool, inventory: Inventory) -> AnyPool:
+        return wanted.on(inventory)
+
+    def asks_for_room(self, job: JobObject, observed: Observed) -> bool:
+        if self.has_cells(job):
+            return False
+        services = [names.function(job.pool, role) for role in self.roles]
+        return observed.driver(job.pool).state == "absent" and observed.known(services)
+
+
+def stored_at(given: Any, settings: Settings) -> tuple[Place, bool]:
+    """The place that a spec's `storage` says, and whether results stay there. Raises SpecError."""
+    try:
+        # Of nothing but the storage: the rest of a spec may not parse any more.
+        storage = None if given is None else StorageSpec.model_validate(given)
+    except ValidationError as error:
+        raise SpecError([("spec.storage", str(error))]) from error
+    return place_of(storage, settings), storage is None or storage.deletion_policy == "Retain"

@@ -1,0 +1,159 @@
+"""The kind TuningJob: a search whose trials share one pool, and which goes on when its limits are raised."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+from sapflow.errors import SpecError
+from sapflow.spec.tuning_document import parse
+from sapflow_operator import growth, names
+from sapflow_operator.kind import Definition, Kind
+from sapflow_operator.kinds.job_kind import JobKind, stored_at
+from sapflow_operator.kinds.job_pool import check
+from sapflow_operator.kinds.tuning_pool import TuningPool, of_template
+from sapflow_operator.kinds.tuning_spec import tuning_definition
+from sapflow_operator.kinds.tuning_status import RESULT, parameter_texts, tuning_status
+from sapflow_operator.names import Resource
+from sapflow_operator.observed import JobObject
+from sapflow_operator.reconciliation import Reconciliation
+from sapflow_operator.settings import Settings
+from sapflow_operator.wanted import Place, place_of
+
+COMPLETED = "Completed"
+
+
+class TuningJobKind(JobKind[TuningPool]):
+    """A search for hyperparameters, with a pool that serves all of its trials."""
+
+    resource: ClassVar[Resource] = names.TUNING_JOB
+    kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "limits", "toldFailures")
+    result: ClassVar[tuple[str, ...]] = tuple(RESULT)
+    reopens: ClassVar[bool] = True
+    parts: ClassVar[Resource] = names.TRIAL
+
+    @cached_property
+    def definition(self) -> Definition:
+        columns = (
+            {"name": "Trials", "type": "string", "jsonPath": ".status.progress.trials"},
+            {"name": "Running", "type": "integer", "jsonPath": ".status.progress.running"},
+            {"name": "Pruned", "type": "integer", "jsonPath": ".status.progress.pruned"},
+            {"name": "Best", "type": "number", "jsonPath": ".status.progress.best.objective"},
+            {"name": "Cost", "type": "number", "jsonPath": ".status.progress.costUSD"},
+        )
+        return tuning_definition(columns, tuning_status())
+
+    def wanted(self, job: JobObject, status: Mapping[str, Any], settings: Settings) -> TuningPool:
+        parsed, memory = parse(job.document, "kubernetes"), status.get("memory", {})
+        template = parsed.template
+        sizes = {role: memory.get(role, size) for role, size in template.memory_sizes.items()}
+        pinned = settings.pinned(status.get("images", {}))
+        try:
+            place = place_of(template.spec.storage, pinned)
+        except SpecError as error:
+            raise of_template(error) from error
+        pool = TuningPool(
+            job.name, job.namespace, job.uid, place, pinned, template, parsed, queue=job.queue
+        ).with_sizes(sizes)
+        check(pool)
+        if parsed.spec.warm_start_from is not None:
+            remedy = "leave it out, and give the best sets of parameters as spec.initial"
+            raise SpecError(
+                [
+                    (
+                        "spec.warmStartFrom",
+                        f"a search in a cluster may not read another one's objects: {remedy}",
+                    )
+                ]
+            )
+        return pool
+
+    def place_and_policy(self, job: JobObject, settings: Settings) -> tuple[Place, bool]:
+        template = job.spec.get("template", {}).get("spec", {})
+        try:
+            return stored_at(template.get("storage"), settings)
+        except SpecError as error:
+            raise of_template(error) from error
+
+    def describe(self, wanted: TuningPool) -> str:
+        spec = wanted.tuning.spec
+        trials = "all points of its grid" if spec.max_trials is None else f"{spec.max_trials} trials"
+        return (
+            f"{trials} by {spec.search.sampler}, {spec.trials_at_once} at once, with at most {spec.max_workers} calls "
+            "in flight"
+        )
+
+    def finished(self, outcome: Mapping[str, Any]) -> str:
+        begun = outcome.get("trials", {}).get("begun", 0)
+        if "trial" not in outcome:
+            return f"{begun} trials"
+        value, model = outcome.get("objective"), f": {outcome['uri']}" if "uri" in outcome else ""
+        return f"{begun} trials, the best is trial {outcome['trial']} with {value}{model}"
+
+    def results(self, outcome: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().results(outcome)
+        return found | {"parameters": parameter_texts(found.get("parameters", {}))}
+
+    def reason(self, outcome: Mapping[str, Any]) -> str:
+        return str(outcome.get("endedBy") or COMPLETED)
+
+    def goes_on(self, job: JobObject) -> bool:
+        """Whether a limit was raised since the search has ended."""
+        before, spec = job.status.get("limits", {}), job.spec
+        return any(
+            before[name] < spec.get(name, float("inf"))
+            for name in ("maxTrials", "budgetUSD", "deadlineSeconds")
+            if name in before
+        )
+
+    def sized(self, wanted: TuningPool, reconciliation: Reconciliation) -> TuningPool:
+        """The pool grows once for all trials. After that a trial that needs more fails, and the others go on."""
+        spec = wanted.tuning.spec
+        limits = {
+            "maxTrials": spec.max_trials,
+            "budgetUSD": spec.budget_usd,
+            "deadlineSeconds": spec.deadline_seconds,
+        }
+        reconciliation.status["limits"] = {name: value for name, value in limits.items() if value is not None}
+        _tell_failures(reconciliation)
+        for role in self.roles:
+            limit = wanted.memory(role)
+            if not reconciliation.observed.killed_for_memory(role, limit):
+                continue
+            first = wanted.tuning.template.memory_sizes[role]
+            size = (
+                growth.larger(limit, wanted.settings.max_memory) if wanted.grows and limit == first else None
+            )
+            said = f"a {role} was killed over its memory limit of {limit}"
+            if size is None:
+                remedy = "" if wanted.grows else f": {wanted.more_memory(role)}"
+                reconciliation.conditions.mark_functions_not_ready(
+                    growth.KILLED, f"{said}; the trial fails alone{remedy}"
+                )
+                continue
+            reconciliation.conditions.mark_functions_waiting(f"{said}; all are given {size}")
+            reconciliation.say("MemoryGrown", f"{said}; all are given {size}, once in a search", "Warning")
+            wanted = growth.resized(wanted, {role: size}, reconciliation)
+        return wanted
+
+    def asked(self, job: JobObject) -> str:
+        """The number of failed trials: each is told by an event."""
+        return str(job.status.get("progress", {}).get("failed", ""))
+
+
+TUNING_JOB = TuningJobKind()
+
+
+def _tell_failures(reconciliation: Reconciliation) -> None:
+    """An event about the last trial that has failed, and how many have since the last event."""
+    progress, told = (
+        reconciliation.job.status.get("progress", {}),
+        reconciliation.status.get("toldFailures", 0),
+    )
+    failed, last = progress.get("failed", 0), next(iter(progress.get("failures", ())), None)
+    if failed <= told or last is None:
+        return
+    more = f", and {failed - told - 1} before it" if failed - told > 1 else ""
+    reconciliation.say(
+        "TrialFailed", f"trial {last['trial']}{more}: {last.get('reason')}: {last.get('message')}", "Warning"
+    )
+    reconciliation.status["toldFailures"] = failed
