@@ -36,21 +36,24 @@ class SearchRun:
         environment: Environment,
         observer: TuningObserver | None = None,
         grow: Callable[[], Awaitable[bool]] | None = None,
+        *,
+        ends: float | None = None,
     ) -> None:
         """`manifest` is that of the template's data below `prefix`; the search's functions are the sender's. `grow`
-        gives them more memory after one was killed for it, and says whether they got more."""
+        gives them more memory after one was killed for it, and says whether they got more. `ends` is the time
+        (`time.time()`) when the search must have ended, where more than its own running time counts."""
         limits, self._settings = Limits.of(job), Settings.of(job)
         self.search = Search(store, prefix, self._settings, limits)
         self.budget = Budget(limits.budget_usd)
-        calls = Calls(job.spec.max_workers, self.budget, self.search.standing, self.search.grant)
+        self.calls = Calls(job.spec.max_workers, self.budget, self.search.standing, self.search.grant)
         self._trials = Trials(
             Pool(prefix, job.template, manifest, store, sender, environment, grow),
             lambda parameters: training_job(job, parameters, environment.runtime),
-            calls=calls,
+            calls=self.calls,
             pinned=self.search.kept,
         )
-        deadline = Deadline(Records(store, prefix), limits.deadline_seconds, None)
-        self._runner = Runner(self.search, self._trials, calls, deadline, observer)
+        deadline = Deadline(Records(store, prefix), limits.deadline_seconds, ends)
+        self._runner = Runner(self.search, self._trials, self.calls, deadline, observer)
 
     def delete(self, trial: int) -> None:
         """A user has deleted a trial: it is stopped, and the search goes on with the others."""

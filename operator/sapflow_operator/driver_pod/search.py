@@ -1,0 +1,265 @@
+"""The driver of a search in its pod: python3 -m sapflow_operator.driver_pod.search.
+
+Exit codes and termination message are those of a job's driver (driver.py). All trials are trained by this one process.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sapflow import logs
+from sapflow.data.cut import check_data
+from sapflow.driver import data_cut
+from sapflow.driver.data_cut import CutData
+from sapflow.driver.deadline import LEAST_SECONDS, DeadlineReached, within
+from sapflow.driver.outage import Outage
+from sapflow.driver.plans import Environment
+from sapflow.errors import JobFailed, SapflowError, SpecError, StoreError
+from sapflow.kube.access import ServiceAccount
+from sapflow.kube.client import ApiClient, Patience
+from sapflow.monitoring import metrics_server
+from sapflow.mounted import MountedFiles
+from sapflow.objects import keys
+from sapflow.objects.stores.factory import credentials_from_environment, open_store
+from sapflow.objects.stores.protocol import Store
+from sapflow.runtimes.knative import KnativeSender
+from sapflow.runtimes.sender import Sender
+from sapflow.spec import tuning_document
+from sapflow.spec.resolved import ResolvedJob
+from sapflow.spec.tuning_job import TuningJob
+from sapflow.steps.observer import Observer
+from sapflow.tuning.actions import Action, Advance, Deleted, Event, Failed, Finished, Report, Stop
+from sapflow.tuning.run import SearchRun
+from sapflow.tuning.runner import TuningObserver
+from sapflow.tuning.trial import Trial
+from sapflow_operator import names
+from sapflow_operator.driver_pod.driver import EXIT_CRASHED, PATIENCE, exit_code_of
+from sapflow_operator.driver_pod.reports import StatusApi
+from sapflow_operator.driver_pod.search_progress import SearchReporter
+from sapflow_operator.driver_pod.settings import DriverSettings
+from sapflow_operator.driver_pod.trial_objects import TrialObjects
+from sapflow_operator.kinds.tuning_pool import TuningPool, of_template
+from sapflow_operator.search_metrics import SearchCollector
+
+logger = logging.getLogger("sapflow.search")
+
+_PATIENCE = Patience(seconds=10.0, tries=2)
+WARM_MERGERS = 4
+"""The most mergers that are started before they are called."""
+
+
+def read_search(settings: DriverSettings) -> TuningJob:
+    """The search of this pod, whose metadata hold its namespace and uid. Raises SpecError."""
+    try:
+        document = json.loads(settings.job_file.read_text())
+    except (OSError, ValueError) as error:
+        raise SpecError([(str(settings.job_file), f"cannot be read: {error}")]) from error
+    found = tuning_document.parse(document, "kubernetes")
+    missing = [name for name in ("namespace", "uid") if not getattr(found.metadata, name, None)]
+    if missing:
+        raise SpecError(
+            [(f"metadata.{name}", "is missing: the operator writes it there") for name in missing]
+        )
+    return found
+
+
+class SearchLog(TuningObserver):
+    """Writes what a search does to the log."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def opened(self, trials: Sequence[Trial]) -> None:
+        self._event(logging.INFO, "opened", trials=len(trials))
+
+    def began(self, action: Action) -> None:
+        match action:
+            case Advance(trial, to, parameters):
+                self._event(logging.INFO, "trial advances", trial=trial, to=to, parameters=dict(parameters))
+            case Stop(trial, reason):
+                self._event(logging.INFO, "trial is stopped", trial=trial, reason=reason)
+            case _:
+                pass
+
+    def told(self, event: Event) -> None:
+        match event:
+            case Report(trial, at, _, values) | Finished(trial, values, at):
+                what = "trial paused" if isinstance(event, Report) else "trial finished"
+                self._event(logging.INFO, what, trial=trial, at=at, values=dict(values))
+            case Failed(trial, reason, message):
+                self._event(logging.WARNING, "trial failed", trial=trial, reason=reason, message=message)
+            case Deleted(trial):
+                self._event(logging.INFO, "trial deleted", trial=trial)
+            case _:
+                pass
+
+    def _event(self, level: int, what: str, **fields: Any) -> None:
+        logs.event(logger, level, what, job=self._name, **fields)
+
+
+class Watchers(TuningObserver):
+    """Several observers as one, which are told in their order."""
+
+    def __init__(self, *observers: TuningObserver) -> None:
+        self._observers = observers
+
+    def opened(self, trials: Sequence[Trial]) -> None:
+        for each in self._observers:
+            each.opened(trials)
+
+    def began(self, action: Action) -> None:
+        for each in self._observers:
+            each.began(action)
+
+    def told(self, event: Event) -> None:
+        for each in self._observers:
+            each.told(event)
+
+
+class Waits(TuningObserver):
+    """How long the store may keep a search from its next event."""
+
+    def __init__(self) -> None:
+        self.outage = Outage(PATIENCE)
+
+    def told(self, event: Event) -> None:
+        self.outage = Outage(PATIENCE)
+
+
+class SearchDriver:
+    """Runs a search from start to end."""
+
+    def __init__(self, tuning: TuningJob, store: Store, sender: Sender, settings: DriverSettings) -> None:
+        self._tuning, self._store, self._sender, self._settings = tuning, store, sender, settings
+        self._uid = str(getattr(tuning.metadata, "uid", ""))
+        self._prefix = keys.job(self._uid)
+        self._waits = Waits()
+        self._run: SearchRun | None = None
+
+    async def run(self, api: StatusApi, objects: ApiClient) -> dict[str, Any]:
+        """Search to the end, and return the outcome record. Raises SapflowError."""
+        while True:
+            try:
+                return await self._run_once(api, objects)
+            except (JobFailed, StoreError) as error:
+                pause = self._waits.outage.pause_after(error)
+                if pause is None:
+                    raise
+                logs.event(logger, logging.WARNING, "waiting", reason=error.reason, message=str(error))
+                await asyncio.sleep(pause)
+
+    async def _run_once(self, api: StatusApi, objects: ApiClient) -> dict[str, Any]:
+        """Search to the end, or to a failure that is no trial's, with everything read anew from the store."""
+        registry = metrics_server.make_registry()
+        name, namespace = self._tuning.metadata.name, str(getattr(self._tuning.metadata, "namespace", ""))
+        async with SearchReporter(self._tuning, api) as reporter:
+            registry.register(SearchCollector(lambda: [(namespace, name, reporter.seen)]))
+            with metrics_server.serve(self._settings.metrics_port, registry):
+                async with TrialObjects(
+                    objects,
+                    reporter.progress,
+                    namespace=namespace,
+                    search=name,
+                    uid=self._uid,
+                    deleted=self._delete,
+                ) as shown:
+                    observer = Watchers(SearchLog(name), reporter, shown, self._waits)
+                    return await self._go_on(observer, reporter)
+
+    def _delete(self, trial: int) -> None:
+        """Have a trial stopped whose object a user has deleted."""
+        if self._run is not None:
+            self._run.delete(trial)
+
+    async def _go_on(self, observer: TuningObserver, reporter: SearchReporter) -> dict[str, Any]:
+        """Search from the store's state to the end."""
+        tuning, store, prefix = self._tuning, self._store, self._prefix
+        ends = None if self._settings.deadline is None else self._settings.deadline.timestamp()
+        cut_data = await self._cut(ends)
+        most = min(self._settings.max_instances or tuning.spec.max_workers, tuning.spec.max_workers)
+        environment = Environment("kubernetes", most, cut_data.forward_flops, of_search=True)
+        self._run = SearchRun(
+            tuning, prefix, cut_data.manifest, store, self._sender, environment, observer, ends=ends
+        )
+        reporter.attach(self._run.calls)
+        return await self._run.run()
+
+    async def _cut(self, ends: float | None) -> CutData:
+        """Have a worker cut the data that all trials share, and examine the template's model; once in a search.
+
+        Raises JobFailed, also at the search's deadline, and StoreError.
+        """
+        template = ResolvedJob(self._tuning.template, self._prefix, "kubernetes")
+        await asyncio.to_thread(self._probe)
+        left = None if ends is None else max(ends - time.time(), LEAST_SECONDS)
+        try:
+            cut = await within(left, data_cut.cut_by_worker(template, self._store, self._sender, Observer()))
+        except DeadlineReached as error:
+            said = f"{TuningPool.deadline_field} is reached before the data was cut"
+            raise JobFailed(said, reason=error.reason, version=-1) from error
+        try:
+            check_data(template.job, cut.manifest)
+        except SpecError as error:
+            raise of_template(error) from error
+        return cut
+
+    def _probe(self) -> None:
+        """Probe the store, once in a search's life. Raises StoreUnsafe, StoreError."""
+        if not self._store.exists(keys.spec(self._prefix)):
+            self._store.probe(self._prefix)
+
+
+async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Run the search of this pod; the outcome record. Raises SapflowError."""
+    tuning = read_search(settings)
+    name, uid = tuning.metadata.name, str(getattr(tuning.metadata, "uid", ""))
+    namespace = str(getattr(tuning.metadata, "namespace", ""))
+    logs.event(logger, logging.INFO, "started", job=name)
+    store = open_store(settings.store, credentials_from_environment(environ))
+    token = MountedFiles([settings.token_file])
+    pool = names.TUNING_JOB.pool(name)
+    most = TuningPool.instances_of(tuning)
+    sender = KnativeSender(
+        {role: names.function_url(pool, namespace, role) for role in most},
+        lambda: token.texts()[0],
+        instances=most,
+    )
+    api = StatusApi(
+        settings.api_url,
+        settings.service_account,
+        resource=names.TUNING_JOB,
+        namespace=namespace,
+        name=name,
+        uid=uid,
+    )
+    # While a worker cuts the data.
+    sender.start({"merger": min(WARM_MERGERS, most["merger"])})
+    objects = ApiClient(ServiceAccount(settings.api_url, settings.service_account), _PATIENCE)
+    try:
+        try:
+            return await SearchDriver(tuning, store, sender, settings).run(api, objects)
+        finally:
+            await sender.close()
+    finally:
+        await asyncio.to_thread(store.close)
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """The driver's exit code."""
+    logs.configure(role=names.DRIVER)
+    try:
+        settings = DriverSettings.from_environment(environ)
+    except SapflowError as error:
+        logs.event(logger, logging.ERROR, "failed", reason=error.reason, message=str(error))
+        return EXIT_CRASHED
+    logs.configure(settings.log_level, role=names.DRIVER)
+    return exit_code_of(lambda: drive(settings, environ), settings.termination_log)
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))

@@ -1,0 +1,145 @@
+"""`status.progress` of a TuningJob: counts, the best trials, the last failures; small whatever the number of trials."""
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from sapflow.monitoring.tuning_progress import TrialState, TuningProgress
+from sapflow.spec.tuning_job import TuningJob
+from sapflow.tuning.actions import Action, Event, Failed, Stop, Stopped
+from sapflow.tuning.calls import Calls
+from sapflow.tuning.runner import TuningObserver
+from sapflow.tuning.settings import Limits
+from sapflow.tuning.trial import Trial
+from sapflow_operator.driver_pod.reports import Reporter, StatusApi, can_be_said, shown
+from sapflow_operator.kinds.tuning_status import FAILURES, MESSAGE_CHARACTERS, TOP, parameter_texts
+
+MOST_BYTES = 48 * 1024
+"""Of the JSON of the driver's part of a status; the operator's part needs the rest of 64 KiB at most."""
+PRUNED = ("Pruned", "Replaced")
+
+
+class SearchProgress(TuningProgress):
+    """Takes in what a search does, and what only its status tells: how many trials were pruned, why some failed."""
+
+    def __init__(self, job: TuningJob) -> None:
+        super().__init__(job)
+        self.most = Limits.of(job).max_trials
+        self.pruned = 0
+        self.failures: deque[Failed] = deque(maxlen=FAILURES)
+        """The last ones, the newest first."""
+        self._reasons: dict[int, str] = {}
+
+    def opened(self, trials: Sequence[Trial]) -> None:
+        super().opened(trials)
+        for trial in trials:
+            self.pruned += trial.phase == "Stopped" and trial.reason in PRUNED
+            if trial.phase == "Failed":
+                self.failures.appendleft(Failed(trial.number, trial.reason, trial.message))
+
+    def began(self, action: Action) -> None:
+        super().began(action)
+        if isinstance(action, Stop):
+            self._reasons[action.trial] = action.reason
+
+    def told(self, event: Event) -> None:
+        super().told(event)
+        match event:
+            case Stopped(trial):
+                self.pruned += self._reasons.pop(trial, "") in PRUNED
+            case Failed():
+                self.failures.appendleft(event)
+            case _:
+                pass
+
+
+class SearchReporter(Reporter, TuningObserver):
+    """Reports how far a search is, at most once a second and once at the end. Use as an async context manager."""
+
+    def __init__(self, job: TuningJob, api: StatusApi) -> None:
+        super().__init__(api)
+        self.progress = SearchProgress(job)
+        self._calls: Calls | None = None
+        self.seen: dict[str, Any] = {}
+        """The last report, for whoever asks from another thread."""
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+
+    def attach(self, calls: Calls) -> None:
+        """Take in the limit on calls, which knows what is in flight and what that may cost."""
+        self._calls = calls
+        self._changed.set()
+
+    def opened(self, trials: Sequence[Trial]) -> None:
+        self.progress.opened(trials)
+        self._changed.set()
+
+    def began(self, action: Action) -> None:
+        self.progress.began(action)
+        self._changed.set()
+
+    def told(self, event: Event) -> None:
+        self.progress.told(event)
+        self._changed.set()
+
+    def fields(self) -> dict[str, Any]:
+        progress, top = self.progress, [_standing(each) for each in self.progress.top[:TOP]]
+        counts = progress.counts
+        found: dict[str, Any] = {
+            "trials": str(progress.ended) if progress.most is None else f"{progress.ended}/{progress.most}",
+            "begun": progress.begun,
+            "done": progress.ended,
+            "maxTrials": progress.most,
+            "running": len(progress.under_way),
+            "paused": len(progress.paused),
+            "finished": counts["Finished"],
+            "failed": counts["Failed"],
+            "pruned": progress.pruned,
+            "percent": None if not progress.most else round(100 * progress.ended / progress.most, 1),
+            "best": top[0] if top else None,
+            "top": top,
+            "failures": [_failure(each) for each in progress.failures],
+            "costUSD": progress.dollars,
+            "secondsActive": round(self._clock() - self._began, 1),
+            "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        if self._calls is not None:
+            budget = self._calls.budget
+            found |= {
+                "callsInFlight": self._calls.in_flight,
+                "maxWorkers": self._calls.most,
+                "reservedUSD": None if budget.limit is None else budget.reserved,
+                "budgetUSD": budget.limit,
+            }
+        self.seen = _within(shown({name: value for name, value in found.items() if can_be_said(value)}))
+        return self.seen
+
+
+def _standing(trial: TrialState) -> dict[str, Any]:
+    found = {
+        "trial": trial.number,
+        "state": trial.state,
+        "step": trial.at,
+        "objective": trial.value,
+        "costUSD": trial.dollars,
+        "parameters": parameter_texts(trial.parameters),
+    }
+    return shown({name: value for name, value in found.items() if can_be_said(value)})
+
+
+def _failure(failed: Failed) -> dict[str, Any]:
+    # A traceback of the user's code is behind the first line.
+    message = failed.message.partition("\n")[0][:MESSAGE_CHARACTERS]
+    return {"trial": failed.trial, "reason": failed.reason, "message": message}
+
+
+def _within(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields without the parameters of the last of the top trials, as many as are too large together."""
+    for each in [*reversed(fields["top"]), fields.get("best", {})]:
+        if len(json.dumps(fields, ensure_ascii=False).encode()) <= MOST_BYTES:
+            break
+        each.pop("parameters", None)
+    return fields
