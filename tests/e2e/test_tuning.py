@@ -247,14 +247,15 @@ def test_a_driver_writes_no_trial_that_is_not_its_searchs(namespace: str) -> Non
         "metadata": {"name": "other-0", "labels": {"sapflow.dev/tuning": "other"}},
         "spec": {"number": 0, "parameters": {}},
     }
-    for metadata in (
+    owned: tuple[dict[str, Any], ...] = (
         {},
         {
             "ownerReferences": [
                 {"apiVersion": "sapflow.dev/v1alpha1", "kind": "TuningJob", "name": "other", "uid": "u"}
             ]
         },
-    ):
+    )
+    for metadata in owned:
         document = {**stranger, "metadata": {**stranger["metadata"], **metadata}}
         refused = run_kubectl(
             "create", "-n", namespace, "-f", "-", f"--as={account}", text=json.dumps(document)

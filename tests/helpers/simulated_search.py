@@ -23,8 +23,8 @@ Curve = Callable[[dict[str, Any], int], float]
 
 def quadratic(parameters: dict[str, Any], at: int) -> float:
     """Best at a rate of 0.1 and a momentum of 0.5; it comes near with the units done."""
-    rate = parameters["spec.optimizer.learningRate"]
-    momentum = parameters.get("spec.optimizer.momentum", 0.5)
+    rate = float(parameters["spec.optimizer.learningRate"])
+    momentum = float(parameters.get("spec.optimizer.momentum", 0.5))
     best = 1.0 - abs(rate - 0.1) / 2 - abs(momentum - 0.5) / 4
     return best * (1 - 0.5 / (1 + at))
 

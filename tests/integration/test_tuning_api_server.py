@@ -44,8 +44,8 @@ def access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
 async def _define(access: Access) -> None:
     """Add the custom resources, and wait until they are served."""
     api = ApiClient(access)
-    for kind in DESCRIBED.values():
-        await api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd(kind))
+    for described in DESCRIBED.values():
+        await api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd(described))
     for kind in (TUNING, TRIALS):
         while True:
             try:

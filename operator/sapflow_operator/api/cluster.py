@@ -110,8 +110,7 @@ RULES: tuple[dict[str, list[str]], ...] = (
 )
 """All rights of the operator, for the chart's ClusterRole."""
 
-NODE_TRIAL_VERBS = ("get", "list", "watch", "create", "patch", "delete")
-RULES: tuple[dict[str, list[str]], ...] = (
+NODE_RULES: tuple[dict[str, list[str]], ...] = (
     {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
     {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["get"]},
 )

@@ -41,7 +41,8 @@ class Described(Protocol):
     def definition(self) -> Definition: ...
 
 
-DESCRIBED: dict[str, Described] = {each.resource.kind: each for each in (*KINDS, TRIAL)}
+_DESCRIBED: tuple[Described, ...] = (*KINDS, TRIAL)
+DESCRIBED = {each.resource.kind: each for each in _DESCRIBED}
 """All custom resources, by kind."""
 
 

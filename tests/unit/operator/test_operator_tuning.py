@@ -342,8 +342,12 @@ def test_its_driver_may_report_its_progress_and_handle_trials_and_nothing_else(w
 def test_a_search_counts_as_one_in_the_queue_of_all_kinds() -> None:
     called: list[tuple[str, str]] = []
     queue = Queue(1)
+
+    def listen(kind: str) -> None:
+        queue.listen(kind, lambda _, name: called.append((kind, name)))
+
     for kind in ("TrainingJob", "TuningJob"):
-        queue.listen(kind, lambda _, name, kind=kind: called.append((kind, name)))
+        listen(kind)
     first = replace(World().job, uid="a", created=NOW)
     second = replace(first, resource=names.TRAINING_JOB, uid="b", name="j", created=NOW + timedelta(1))
     queue.put(first)

@@ -62,7 +62,7 @@ class Turns:
     def _act(self, number: int, actor: Callable[[Store, Callable[[float], None]], None]) -> None:
         try:
             # A store that waits its turn has the store's requests, and nothing else of it is used.
-            actor(_Waiting(self._store, self, number), lambda _: self.turn(number))  # type: ignore[arg-type]
+            actor(_Waiting(self._store, self, number), lambda _: self.turn(number))
         finally:
             with self._changed:
                 self._alive.discard(number)
@@ -107,7 +107,11 @@ def after(order: Sequence[int], *actors: tuple[Any, str]) -> list[str]:
     with TemporaryDirectory() as folder:
         store = open_store(str(Path(folder)))
         come(store, lambda _: None, "old")
-        turns = Turns(store, [lambda s, pause, a=act, u=uid: a(s, pause, u) for act, uid in actors])
+
+        def acting(act: Any, uid: str) -> Callable[[Store, Callable[[float], None]], None]:
+            return lambda used, pause: act(used, pause, uid)
+
+        turns = Turns(store, [acting(*each) for each in actors])
         turns.run(order)
         return [each.key for each in store.list(keys.area(AREA))]
 
@@ -162,7 +166,7 @@ def test_a_removal_that_was_interrupted_is_ended_by_its_job_or_waited_for(
 
     waited: list[float] = []
     with suppress(Died):
-        shared_area.leave(Dying(), AREA, "old")  # type: ignore[arg-type]
+        shared_area.leave(Dying(), AREA, "old")
     come(store, waited.append, "new")
     assert sum(waited) <= shared_area.PATIENCE_SECONDS + 1
     assert all(store.exists(key) for key in CUT)
@@ -193,5 +197,5 @@ def test_a_remover_whose_mark_is_gone_stops(tmp_path: Path) -> None:
 
             return request
 
-    assert not shared_area.leave(Slow(), AREA, "old")  # type: ignore[arg-type]
+    assert not shared_area.leave(Slow(), AREA, "old")
     assert all(store.exists(key) for key in CUT)

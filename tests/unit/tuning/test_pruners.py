@@ -194,7 +194,7 @@ def learning(seed: int) -> Any:
     """Learning curves that cross: a higher rate learns faster, and is not the best in the end."""
 
     def curve(parameters: dict[str, Any], at: int) -> float:
-        rate, momentum = parameters[RATE], parameters[MOMENTUM]
+        rate, momentum = float(parameters[RATE]), float(parameters[MOMENTUM])
         top = 0.98 - 0.25 * abs(rate - 0.14) / 0.16 - 0.12 * abs(momentum - 0.7)
         drawn = hashlib.sha256(f"{rate:.3f}/{momentum:.3f}/{at}/{seed}".encode()).digest()
         noise = int.from_bytes(drawn[:4], "big") / 2**32 - 0.5

@@ -53,7 +53,7 @@ def test_what_is_no_entry_is_told_with_its_object(body: object) -> None:
 
 
 def test_records_are_read_from_segments_and_behind_them(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path)
+    store = DirectoryStore(str(tmp_path))
     count = 2 * SEGMENT + 3
 
     async def write() -> None:
@@ -78,7 +78,7 @@ def test_records_are_read_from_segments_and_behind_them(tmp_path: Path) -> None:
 
 def test_two_drivers_decide_once(tmp_path: Path) -> None:
     """The one that comes second reads what the first has decided, and yields that."""
-    store = DirectoryStore(tmp_path)
+    store = DirectoryStore(str(tmp_path))
 
     async def both() -> None:
         one, _ = searching(store, search={"name": "Random"}, parallelTrials=1)
@@ -97,7 +97,7 @@ def test_two_drivers_decide_once(tmp_path: Path) -> None:
 
 
 def test_a_broken_record_is_named(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path)
+    store = DirectoryStore(str(tmp_path))
     store.create("jobs/s/search/0.json", b"{")
     search, _ = searching(store)
     with pytest.raises(CorruptObject, match=r"jobs/s/search/0\.json is not JSON"):
@@ -112,7 +112,7 @@ def at_end(store: DirectoryStore, search: Search, length: int, **world: object) 
 
 
 def test_a_search_goes_on_where_maxtrials_is_raised_after_its_end(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path)
+    store = DirectoryStore(str(tmp_path))
     spec = {"search": {"name": "Random"}, "prune": {"name": "ASHA"}, "order": "InOrder"}
     search, length = searching(store, maxTrials=8, **spec)
     at_end(store, search, length)
@@ -127,7 +127,7 @@ def test_a_search_goes_on_where_maxtrials_is_raised_after_its_end(tmp_path: Path
 
 
 def test_a_search_ends_with_its_goal_and_interrupts_what_runs(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path)
+    store = DirectoryStore(str(tmp_path))
     search, length = searching(
         store,
         objective={"metric": "accuracy", "direction": "Maximize", "goal": 0.5},
@@ -141,7 +141,7 @@ def test_a_search_ends_with_its_goal_and_interrupts_what_runs(tmp_path: Path) ->
 
 
 def test_a_search_bears_as_many_failures_as_it_says(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path)
+    store = DirectoryStore(str(tmp_path))
     search, length = searching(store, maxFailedTrials=2, search={"name": "Random"})
     at_end(store, search, length, fails=frozenset(range(16)))
     assert search.over is not None
@@ -151,7 +151,7 @@ def test_a_search_bears_as_many_failures_as_it_says(tmp_path: Path) -> None:
 
 def test_a_trial_whose_evaluations_lack_the_objective_fails_and_says_what_they_have(tmp_path: Path) -> None:
     async def run() -> None:
-        search, _ = searching(DirectoryStore(tmp_path), search={"name": "Random"})
+        search, _ = searching(DirectoryStore(str(tmp_path)), search={"name": "Random"})
         await search.open()
         await search.step(free=1)
         await search.step([Finished(0, {"loss": 0.1, "f1": 1.0}, 16, 16, 2.0, 0.5)], free=0)
@@ -165,7 +165,7 @@ def test_a_trial_whose_evaluations_lack_the_objective_fails_and_says_what_they_h
 def test_a_deleted_trial_is_stopped_running_or_paused(tmp_path: Path) -> None:
     async def run() -> None:
         job = search_job(search={"name": "Random"}, prune={"name": "ASHA"}, parallelTrials=2, maxTrials=3)
-        search = Search(DirectoryStore(tmp_path), "jobs/s/", Settings.of(job), Limits.of(job))
+        search = Search(DirectoryStore(str(tmp_path)), "jobs/s/", Settings.of(job), Limits.of(job))
         await search.open()
         await search.step(free=9)
         await search.step(free=9)
@@ -177,7 +177,7 @@ def test_a_deleted_trial_is_stopped_running_or_paused(tmp_path: Path) -> None:
         ]
         assert await search.step([Deleted(0)], free=0) == []
         # A driver that starts now is told to stop them once more.
-        again = Search(DirectoryStore(tmp_path), "jobs/s/", Settings.of(job), Limits.of(job))
+        again = Search(DirectoryStore(str(tmp_path)), "jobs/s/", Settings.of(job), Limits.of(job))
         assert Stop(1, "Deleted") in await again.open()
         await search.step([Stopped(0, 1, 0.1), Stopped(1, 2, 0.2)], free=9)
         assert [trial.phase for trial in search.trials][:2] == ["Stopped", "Stopped"]
@@ -188,7 +188,7 @@ def test_a_deleted_trial_is_stopped_running_or_paused(tmp_path: Path) -> None:
 
 def test_a_trial_that_ends_as_it_is_deleted_has_ended(tmp_path: Path) -> None:
     async def run() -> None:
-        search, _ = searching(DirectoryStore(tmp_path), search={"name": "Random"}, maxTrials=1)
+        search, _ = searching(DirectoryStore(str(tmp_path)), search={"name": "Random"}, maxTrials=1)
         await search.open()
         await search.step(free=1)
         assert await search.step([Deleted(0), Finished(0, {"accuracy": 0.5}, 16, 16)], free=0) == []
@@ -201,13 +201,13 @@ def test_a_trial_that_ends_as_it_is_deleted_has_ended(tmp_path: Path) -> None:
 def test_limits_are_raised_while_trials_run(tmp_path: Path) -> None:
     async def run() -> None:
         job = search_job(search={"name": "Random"}, parallelTrials=1, maxTrials=2)
-        search = Search(DirectoryStore(tmp_path), "jobs/s/", Settings.of(job), Limits.of(job))
+        search = Search(DirectoryStore(str(tmp_path)), "jobs/s/", Settings.of(job), Limits.of(job))
         await search.open()
         (first,) = await search.step(free=9)
         assert await search.step(free=9) == []
         assert await search.raise_limits(Limits(2, 3, 3)) == [first]
         (second,) = await search.step(free=9)
-        again = Search(DirectoryStore(tmp_path), "jobs/s/", Settings.of(job), Limits(2, 3, 3))
+        again = Search(DirectoryStore(str(tmp_path)), "jobs/s/", Settings.of(job), Limits(2, 3, 3))
         assert await again.open() == [first, second]
 
     asyncio.run(run())
@@ -216,7 +216,7 @@ def test_limits_are_raised_while_trials_run(tmp_path: Path) -> None:
 def test_what_is_left_goes_to_what_can_still_win(tmp_path: Path) -> None:
     async def run() -> None:
         job = search_job(search={"name": "Random"}, prune={"name": "ASHA"}, parallelTrials=1, maxTrials=99)
-        search = Search(DirectoryStore(tmp_path), "jobs/s/", Settings.of(job), Limits.of(job))
+        search = Search(DirectoryStore(str(tmp_path)), "jobs/s/", Settings.of(job), Limits.of(job))
         await search.open()
         for number in range(4):
             (action,) = await search.step(free=1, left=10.0)
