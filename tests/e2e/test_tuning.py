@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from helpers.cluster_jobs import OPERATOR
@@ -241,7 +242,7 @@ def test_a_driver_writes_no_trial_that_is_not_its_searchs(namespace: str) -> Non
     search = Search.apply(namespace, brief(maxTrials=50))
     wait_until(lambda: search.trials(), "a trial")
     account = f"system:serviceaccount:{namespace}:{search.name}-tune-driver"
-    stranger = {
+    stranger: dict[str, Any] = {
         "apiVersion": "sapflow.dev/v1alpha1",
         "kind": "Trial",
         "metadata": {"name": "other-0", "labels": {"sapflow.dev/tuning": "other"}},

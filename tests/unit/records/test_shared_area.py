@@ -62,7 +62,7 @@ class Turns:
     def _act(self, number: int, actor: Callable[[Store, Callable[[float], None]], None]) -> None:
         try:
             # A store that waits its turn has the store's requests, and nothing else of it is used.
-            actor(_Waiting(self._store, self, number), lambda _: self.turn(number))
+            actor(_Waiting(self._store, self, number), lambda _: self.turn(number))  # type: ignore[arg-type]
         finally:
             with self._changed:
                 self._alive.discard(number)
