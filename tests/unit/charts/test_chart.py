@@ -331,6 +331,19 @@ def test_the_operator_may_do_what_it_does_and_nothing_else() -> None:
     }
 
 
+def test_the_check_after_an_installation_may_read_every_kind_that_it_looks_for() -> None:
+    tests = [
+        each
+        for each in of_kind("ClusterRole")
+        if each["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"
+    ]
+    (rule,) = [rule for each in tests for rule in each["rules"] if "resourceNames" in rule]
+    assert set(rule["resourceNames"]) == {
+        *(f"{each.plural}.{names.GROUP}" for each in (*names.RESOURCES, names.TRIAL)),
+        "services.serving.knative.dev",
+    }
+
+
 @pytest.mark.parametrize(
     ("values", "sees"),
     [
