@@ -15,6 +15,7 @@ from helpers.functions import Fault, Functions
 from helpers.tapped_store import Failpoint, Killed, TappedStore, Write
 from sapflow.client.session import Session, uid_of
 from sapflow.data.blocks import Manifest
+from sapflow.data.cut import cut, write_spec
 from sapflow.driver.driver import Driver
 from sapflow.driver.sweep import sweep_up
 from sapflow.errors import InvocationError
@@ -126,11 +127,21 @@ def make_place(path: Path, job: TrainingJob) -> Place:
     return Place(job, session.uid, session.cut_data(), store, path)
 
 
+def make_search_place(path: Path, template: TrainingJob) -> Place:
+    """The place of a search in a new directory store at `path`: its data is cut below its own prefix, for its trials
+    alone."""
+    store = open_store(str(path))
+    resolved = ResolvedJob(template, keys.job(uid_of(template)))
+    write_spec(resolved, store)
+    return Place(template, resolved.uid, cut(resolved, store), store, path)
+
+
 @dataclass(eq=False)
 class Places:
     """Places whose data is copied instead of cut again."""
 
     path: Path
+    make: Callable[[Path, TrainingJob], Place] = make_place
     _count: Iterator[int] = field(default_factory=itertools.count, repr=False)
     _templates: dict[str, Place] = field(default_factory=dict, repr=False)
 
@@ -138,7 +149,7 @@ class Places:
         """A new place of this job."""
         uid = uid_of(job)
         if uid not in self._templates:
-            self._templates[uid] = make_place(self.path / f"template-{uid}", job)
+            self._templates[uid] = self.make(self.path / f"template-{uid}", job)
         template = self._templates[uid]
         path = self.path / f"{next(self._count)}"
         shutil.copytree(template.path, path)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from helpers import commands
-from helpers.jobs import make_place, tiny_job
+from helpers.jobs import make_search_place, tiny_job
 from helpers.search_runs import TEMPLATE, Searching, iris_search
 
 from sapflow.client.tuning import uid_of
@@ -29,7 +29,7 @@ def trials_with(store: Path, name: str) -> int:
 
 def test_a_search_that_is_killed_in_the_middle_goes_on_and_finds_the_same(tmp_path: Path) -> None:
     job = iris_search(**SEARCH)
-    search, expected = Searching(make_place(tmp_path / "calm", tiny_job(**TEMPLATE)), job).run()
+    search, expected = Searching(make_search_place(tmp_path / "calm", tiny_job(**TEMPLATE)), job).run()
     file, store = tmp_path / "tune.yaml", tmp_path / "store"
     file.write_text(json.dumps(job.to_json()))
     arguments = ("run", file, "--store", store, "--json")

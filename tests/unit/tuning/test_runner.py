@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers import virtual_loop
 from helpers.functions import Fault, Functions, requests
-from helpers.jobs import Place, Places, Simulation, make_place, tiny_job
+from helpers.jobs import Place, Places, Simulation, make_place, make_search_place, tiny_job
 from helpers.schedules import THOROUGH
 from helpers.search_runs import RATE, TEMPLATE, Searching, account_of, bits_of, iris_search, runner_of
 from hypothesis import given
@@ -29,7 +29,7 @@ ORDERS = ("InOrder", "Asynchronous")
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
-    return Places(tmp_path_factory.mktemp("searches"))
+    return Places(tmp_path_factory.mktemp("searches"), make_search_place)
 
 
 def place_of(places: Places) -> Place:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 from helpers import virtual_loop
 from helpers.functions import Fault, Functions, requests
-from helpers.jobs import Place, Simulation, document, make_place, tiny_job
+from helpers.jobs import Place, Simulation, document, make_place, make_search_place, tiny_job
 
 from sapflow.driver.plans import Environment
 from sapflow.errors import JobFailed, OutOfMemory
@@ -35,7 +35,7 @@ def job_of(parameters: Parameters, **job: Any) -> TrainingJob:
 
 def search_in(folder: Path) -> Place:
     """The place of a search whose data is cut."""
-    return make_place(folder, tiny_job(**STEPS))
+    return make_search_place(folder, tiny_job(**STEPS))
 
 
 def trials_of(
@@ -218,7 +218,7 @@ KEEP = {"algorithm_localSteps": 2, "algorithm_localState": "Keep", "merge_struct
 def test_a_fork_names_its_sources_objects_and_goes_on_with_the_same_bits(
     tmp_path: Path, job: dict[str, Any]
 ) -> None:
-    place = make_place(tmp_path / "search", tiny_job(**STEPS, **job))
+    place = make_search_place(tmp_path / "search", tiny_job(**STEPS, **job))
     prefix = place.resolved.prefix
     trials = trials_of(place, pinned=lambda trial: {2} if trial == 0 else (), **job)
 
