@@ -1,5 +1,6 @@
 """What may happen to a job, for hypothesis to draw: faults of invocations and deaths of drivers."""
 
+import os
 from dataclasses import dataclass
 
 from hypothesis import HealthCheck, Phase, settings
@@ -49,3 +50,6 @@ THOROUGH = settings(
     suppress_health_check=list(HealthCheck),
 )
 """The same schedules each time; a failing one is shown as drawn, since shrinking takes minutes."""
+
+SEARCHES = int(os.environ.get("SAPFLOW_SEARCH_SCHEDULES", "10"))
+"""How many schedules the tests of whole searches take, each a search of several seconds."""

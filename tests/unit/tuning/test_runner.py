@@ -9,7 +9,7 @@ import pytest
 from helpers import virtual_loop
 from helpers.functions import Fault, Functions, requests
 from helpers.jobs import Place, Places, Simulation, make_place, make_search_place, tiny_job
-from helpers.schedules import THOROUGH
+from helpers.schedules import SEARCHES, THOROUGH
 from helpers.search_runs import RATE, TEMPLATE, Searching, account_of, bits_of, iris_search, runner_of
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -92,7 +92,7 @@ def test_all_trials_have_the_bits_of_the_jobs_of_their_parameters_run_alone(
     kind=st.sampled_from(["lose", "refuse", "twice", "late"]),
     seed=st.integers(0, 3),
 )
-@hypothesis_settings(THOROUGH, max_examples=100)
+@hypothesis_settings(THOROUGH, max_examples=SEARCHES)
 def test_whatever_is_killed_no_trial_is_lost_or_run_twice_and_values_keep_their_bits(
     places: Places, calm: Any, crashes: list[tuple[int, bool]], lost: list[int], kind: Any, seed: int
 ) -> None:
