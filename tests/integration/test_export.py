@@ -146,8 +146,9 @@ def test_a_job_without_a_version_says_so(tmp_path: Path) -> None:
 
 def test_in_a_cluster_the_driver_leaves_the_model_of_a_job_that_a_limit_stops(tmp_path: Path) -> None:
     def driver_of(place: Place) -> Driver:
+        area = place.resolved.area
         place.store.delete([keys.spec(keys.job(place.uid))])
-        resolved = ResolvedJob(place.job, keys.job(place.uid), "kubernetes")
+        resolved = ResolvedJob(place.job, keys.job(place.uid), "kubernetes", area=area)
         environment = Environment("kubernetes", None, 0)
         return Driver(resolved, place.manifest, place.store, Functions(place.store), environment=environment)
 
