@@ -6,6 +6,7 @@ search says which versions stay.
 
 import asyncio
 
+from sapflow.data import area
 from sapflow.errors import CorruptObject, SpecError
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
@@ -15,7 +16,6 @@ from sapflow.records import rank_states
 from sapflow.records.commits import Account, Commit, Measured, Origin, Records
 from sapflow.spec import resolved as resolved_document
 from sapflow.spec.resolved import ResolvedJob
-from sapflow.tuning.shared_data import same_data
 
 
 async def begin(store: Store, trial: ResolvedJob, source: str, version: int, samples: int) -> None:
@@ -28,7 +28,7 @@ async def begin(store: Store, trial: ResolvedJob, source: str, version: int, sam
     if await own.commit(0) is not None:
         return
     parent = await _parent(store, source, version)
-    same = same_data(parent.job, trial.job)
+    same = area.cut_alike(parent.job, trial.job)
     if found := fork.problems(parent, trial.job, same_data=same):
         raise SpecError(found)
     if not fork.same_plan(parent, trial.job):

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from sapflow.data import cut
+from sapflow.data import area, cut
 from sapflow.data.manifest import Manifest
 from sapflow.driver.driver import Driver
 from sapflow.driver.outage import LOST_OBJECTS, Outage, through_outages
@@ -42,7 +42,6 @@ from sapflow.tuning.actions import (
 )
 from sapflow.tuning.calls import Calls, SearchBudgetSpent
 from sapflow.tuning.lengths import Lengths
-from sapflow.tuning.shared_data import same_data
 
 _NOT_THE_TRIALS = frozenset(
     (
@@ -103,10 +102,13 @@ class Trials:
         self._growths = 0
 
     def resolved(self, trial: int, job: TrainingJob) -> ResolvedJob:
-        """A trial as driver and functions read it."""
+        """A trial as driver and functions read it.
+
+        A parameter may also change what is cut, as the share that is held out. Such a trial has data of its own.
+        """
         pool = self.pool
         prefix = keys.trial(pool.prefix, trial)
-        shared = keys.data(pool.prefix) if same_data(job, pool.template) else None
+        shared = keys.data(pool.prefix) if area.cut_alike(job, pool.template) else None
         return ResolvedJob(job, prefix, pool.runtime, shared_data=shared)
 
     async def advance(self, action: Advance) -> Report | Finished | Failed:
