@@ -59,6 +59,14 @@ def store_url(job: TrainingJob, asked: str | None) -> str:
     return f"s3://{storage.bucket}?{options}"
 
 
+def read_json(store: Store, key: str) -> Any | None:
+    """The JSON value of an object; None if there is no such object. Raises StoreError, and ValueError for no JSON."""
+    try:
+        return parse_json(bytes(store.read(key)))
+    except ObjectMissing:
+        return None
+
+
 @dataclass(frozen=True)
 class Session:
     """A job in a store. As a context manager it closes the store at the end."""
@@ -176,10 +184,25 @@ class Session:
         return self.resolved
 
     def _json(self, key: str) -> Any | None:
+        return read_json(self.store, key)
+
+
+def open_store_of(
+    job: TrainingJob, environ: Mapping[str, str], *, store: str | None, probe: bool
+) -> tuple[str, Store]:
+    """The URL of a job's store, and the store. `probe` tests it by writing.
+
+    Raises StoreError, StoreUnsafe, StoreUnavailable.
+    """
+    url = absolute(store_url(job, store))
+    opened = open_store(url, credentials_for(url, environ))
+    if probe:
         try:
-            return parse_json(bytes(self.store.read(key)))
-        except ObjectMissing:
-            return None
+            opened.probe()
+        except StoreError:
+            opened.close()
+            raise
+    return url, opened
 
 
 def open_session(
@@ -194,14 +217,7 @@ def open_session(
 
     Raises StoreError, StoreUnsafe, StoreUnavailable.
     """
-    url = absolute(store_url(job, store))
-    opened = open_store(url, credentials_for(url, environ))
-    if probe:
-        try:
-            opened.probe()
-        except StoreError:
-            opened.close()
-            raise
+    url, opened = open_store_of(job, environ, store=store, probe=probe)
     origin = job.spec.begins_at
     parent = None if origin is None else uid_named(origin.job, url)
     named_alike = origin is None or parent == origin.job
@@ -272,6 +288,27 @@ def absolute(url: str) -> str:
     return url if "://" in url else Path(url).resolve().as_uri()
 
 
+def store_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables by which functions reach a store."""
+    return {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
+
+
+def local_functions(
+    job: TrainingJob, url: str, environ: Mapping[str, str], max_instances: int | None
+) -> EmbeddedRuntime:
+    """The local functions of a job whose state lies in the store at `url`."""
+    placed = placement.of(job)
+    return EmbeddedRuntime(
+        url,
+        store_variables(environ),
+        memory=job.memory_bytes,
+        threads=job.spec.threads,
+        max_instances=max_instances,
+        environ=environ,
+        cells=0 if placed is None else placed.count,
+    )
+
+
 async def train(
     session: Session,
     manifest: Manifest,
@@ -288,17 +325,7 @@ async def train(
     `workers`: the job, which has begun, goes on with so many; None: with as many as it has. `forward_flops` are those
     of the model for one sample, used for the forecast; 0 if they are not known.
     """
-    placed = placement.of(session.job)
-    credentials = {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
-    runtime = EmbeddedRuntime(
-        session.url,
-        credentials,
-        memory=session.job.memory_bytes,
-        threads=session.job.spec.threads,
-        max_instances=max_instances,
-        environ=environ,
-        cells=0 if placed is None else placed.count,
-    )
+    runtime = local_functions(session.job, session.url, environ, max_instances)
     if on_runtime is not None:
         on_runtime(runtime)
     environment = Environment("local", runtime.max_instances, forward_flops)

@@ -8,7 +8,15 @@ from functools import cached_property
 from typing import Any
 
 from sapflow.client import inputs
-from sapflow.client.session import DEFAULT_STORE, Session, absolute, store_url, uid_named
+from sapflow.client.session import (
+    DEFAULT_STORE,
+    Session,
+    absolute,
+    local_functions,
+    open_store_of,
+    read_json,
+    uid_named,
+)
 from sapflow.data import cut
 from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.chunks import Source
@@ -27,9 +35,7 @@ from sapflow.monitoring.tuning_progress import TuningProgress
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
-from sapflow.planning import placement
 from sapflow.records import numerics
-from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.spec import tuning_document
 from sapflow.spec.resolved import ResolvedJob, differences
 from sapflow.spec.tuning_job import TuningJob
@@ -139,10 +145,7 @@ class TuningSession:
             return None
 
     def _json(self, key: str) -> Any | None:
-        try:
-            return parse_json(bytes(self.store.read(key)))
-        except ObjectMissing:
-            return None
+        return read_json(self.store, key)
 
 
 def open_tuning(
@@ -152,14 +155,7 @@ def open_tuning(
 
     Raises StoreError, StoreUnsafe, StoreUnavailable.
     """
-    url = absolute(store_url(job.template, store))
-    opened = open_store(url, credentials_for(url, environ))
-    if probe:
-        try:
-            opened.probe()
-        except StoreError:
-            opened.close()
-            raise
+    url, opened = open_store_of(job.template, environ, store=store, probe=probe)
     return TuningSession(uid_of(job), job, opened, url)
 
 
@@ -238,18 +234,7 @@ async def search(
 
     Raises JobFailed where it has found nothing, or something else than a trial has failed, and StoreError.
     """
-    template = opened.job.template
-    placed = placement.of(template)
-    credentials = {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
-    runtime = EmbeddedRuntime(
-        opened.url,
-        credentials,
-        memory=template.memory_bytes,
-        threads=template.spec.threads,
-        max_instances=max_instances,
-        environ=environ,
-        cells=0 if placed is None else placed.count,
-    )
+    runtime = local_functions(opened.job.template, opened.url, environ, max_instances)
     environment = Environment("local", runtime.max_instances, None, of_search=True)
     try:
         warm = await asyncio.to_thread(warm_results, opened, environ)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sapflow.client import consent
-from sapflow.client.session import Session
+from sapflow.client.session import Session, store_variables
 from sapflow.cpu_capability import cpu_capability
 from sapflow.driver.replay import Replay
 from sapflow.driver.verification import Verification, Verified
@@ -89,9 +89,8 @@ def staleness(opened: Session) -> int:
 
 
 def _runtime(opened: Session, url: str, environ: Mapping[str, str], max_instances: int | None) -> Sender:
-    credentials = {name: value for name, value in environ.items() if name.startswith(("SAPFLOW_S3_", "AWS_"))}
-    threads = opened.job.spec.threads
-    return EmbeddedRuntime(url, credentials, threads=threads, max_instances=max_instances, environ=environ)
+    variables, threads = store_variables(environ), opened.job.spec.threads
+    return EmbeddedRuntime(url, variables, threads=threads, max_instances=max_instances, environ=environ)
 
 
 def first_warnings(first: Commit) -> list[str]:
