@@ -5,7 +5,7 @@ Each display is an Observer of the driver, and is also told about the stages bef
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 from sapflow.errors import InvocationError
 from sapflow.monitoring.progress import Progress
@@ -21,16 +21,13 @@ Event = dict[str, Any]
 SECONDS_BETWEEN_LINES = 1.0
 
 
-class Display(Observer):
-    """Turns everything that it is told into events, and passes them to `emit`. The base class shows nothing.
+class Emitter:
+    """Passes events to `emit`, which shows nothing in this class: the stages of a run that come before any training.
 
     Use it as a context manager for the whole run.
     """
 
-    def __init__(self) -> None:
-        self.progress: Progress | None = None
-
-    def __enter__(self) -> "Display":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -46,6 +43,13 @@ class Display(Observer):
     def cut(self, samples: int) -> None:
         """This number of samples is cut into blocks so far."""
         self.emit({"event": "data", "samples": samples})
+
+
+class Display(Emitter, Observer):
+    """Turns everything that it is told into events."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
 
     def begin(self, progress: Progress) -> None:
         """Training begins. The display keeps `progress` up to date."""
@@ -130,7 +134,7 @@ class Displays(Observers, Display):
         self._displays = displays
         self.progress = None
 
-    def __enter__(self) -> "Displays":
+    def __enter__(self) -> Self:
         for each in self._displays:
             each.__enter__()
         return self

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from sapflow.monitoring.display import SECONDS_BETWEEN_LINES, Event
+from sapflow.monitoring.display import SECONDS_BETWEEN_LINES, Emitter, Event
 from sapflow.monitoring.tuning_progress import TrialState, TuningProgress
 from sapflow.quantities.metric import METRICS
 from sapflow.spec.tuning_job import TuningJob
@@ -15,32 +15,12 @@ from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.trial import Trial
 
 
-class TuningDisplay(TuningObserver):
-    """Turns what a search does into events, and passes them to `emit`. The base class shows nothing.
-
-    Use it as a context manager for the whole run.
-    """
+class TuningDisplay(Emitter, TuningObserver):
+    """Turns what a search does into events."""
 
     def __init__(self, job: TuningJob) -> None:
         self.progress = TuningProgress(job)
         self.unit = "epoch" if job.spec.template.spec.algorithm.steps is None else "step"
-
-    def __enter__(self) -> "TuningDisplay":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        """Restore the terminal."""
-
-    def emit(self, event: Event) -> None:
-        """Show an event, which is a dict with the field `event` and unformatted numbers."""
-
-    def stage(self, text: str) -> None:
-        """A stage before the first trial has begun."""
-        self.emit({"event": "stage", "text": text})
-
-    def cut(self, samples: int) -> None:
-        """This number of samples is cut into blocks so far."""
-        self.emit({"event": "data", "samples": samples})
 
     def opened(self, trials: Sequence[Trial]) -> None:
         self.progress.opened(trials)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import TextIO
+from typing import Self, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -33,7 +33,7 @@ class TuningTable(TuningDisplay):
         self._timer: asyncio.TimerHandle | None = None
         self._drawn = 0.0
 
-    def __enter__(self) -> "TuningTable":
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 

@@ -220,8 +220,11 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     return outcome
 
 
-def main(environ: Mapping[str, str]) -> int:
-    """The driver's exit code."""
+def main(
+    environ: Mapping[str, str],
+    work: Callable[[DriverSettings, Mapping[str, str]], Coroutine[Any, Any, Any]] = drive,
+) -> int:
+    """The driver's exit code; `work` is what it drives."""
     logs.configure(role=names.DRIVER)
     try:
         settings = DriverSettings.from_environment(environ)
@@ -229,7 +232,7 @@ def main(environ: Mapping[str, str]) -> int:
         logs.event(logger, logging.ERROR, "failed", reason=error.reason, message=str(error))
         return EXIT_CRASHED
     logs.configure(settings.log_level, role=names.DRIVER)
-    return exit_code_of(lambda: drive(settings, environ), settings.termination_log)
+    return exit_code_of(lambda: work(settings, environ), settings.termination_log)
 
 
 def exit_code_of(work: Callable[[], Coroutine[Any, Any, Any]], termination_log: Path) -> int:

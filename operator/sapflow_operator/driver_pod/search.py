@@ -4,7 +4,6 @@ Exit codes and termination message are those of a job's driver (driver.py). All 
 """
 
 import asyncio
-import json
 import logging
 import os
 import sys
@@ -19,7 +18,7 @@ from sapflow.driver.data_cut import CutData
 from sapflow.driver.deadline import LEAST_SECONDS, DeadlineReached, within
 from sapflow.driver.outage import Outage
 from sapflow.driver.plans import Environment
-from sapflow.errors import JobFailed, SapflowError, SpecError, StoreError
+from sapflow.errors import JobFailed, SpecError, StoreError
 from sapflow.kube.access import ServiceAccount
 from sapflow.kube.client import ApiClient, Patience
 from sapflow.monitoring import metrics_server
@@ -38,7 +37,8 @@ from sapflow.tuning.run import SearchRun
 from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.trial import Trial
 from sapflow_operator import names
-from sapflow_operator.driver_pod.driver import EXIT_CRASHED, PATIENCE, exit_code_of
+from sapflow_operator.driver_pod import driver
+from sapflow_operator.driver_pod.driver import PATIENCE
 from sapflow_operator.driver_pod.reports import StatusApi
 from sapflow_operator.driver_pod.search_progress import SearchReporter
 from sapflow_operator.driver_pod.settings import DriverSettings
@@ -55,17 +55,7 @@ WARM_MERGERS = 4
 
 def read_search(settings: DriverSettings) -> TuningJob:
     """The search of this pod, whose metadata hold its namespace and uid. Raises SpecError."""
-    try:
-        document = json.loads(settings.job_file.read_text())
-    except (OSError, ValueError) as error:
-        raise SpecError([(str(settings.job_file), f"cannot be read: {error}")]) from error
-    found = tuning_document.parse(document, "kubernetes")
-    missing = [name for name in ("namespace", "uid") if not getattr(found.metadata, name, None)]
-    if missing:
-        raise SpecError(
-            [(f"metadata.{name}", "is missing: the operator writes it there") for name in missing]
-        )
-    return found
+    return tuning_document.parse(settings.read_document(), "kubernetes")
 
 
 class SearchLog(TuningObserver):
@@ -249,17 +239,5 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
         await asyncio.to_thread(store.close)
 
 
-def main(environ: Mapping[str, str]) -> int:
-    """The driver's exit code."""
-    logs.configure(role=names.DRIVER)
-    try:
-        settings = DriverSettings.from_environment(environ)
-    except SapflowError as error:
-        logs.event(logger, logging.ERROR, "failed", reason=error.reason, message=str(error))
-        return EXIT_CRASHED
-    logs.configure(settings.log_level, role=names.DRIVER)
-    return exit_code_of(lambda: drive(settings, environ), settings.termination_log)
-
-
 if __name__ == "__main__":
-    sys.exit(main(os.environ))
+    sys.exit(driver.main(os.environ, drive))

@@ -62,8 +62,8 @@ class DriverSettings(BaseModel):
         """The URL of the API server."""
         return server_url(self.api_host, self.api_port)
 
-    def read_job(self) -> ResolvedJob:
-        """The job, whose metadata hold its namespace and uid. Raises SpecError."""
+    def read_document(self) -> Any:
+        """The operator's document of what is driven, whose metadata hold its namespace and uid. Raises SpecError."""
         try:
             document = json.loads(self.job_file.read_text())
         except (OSError, ValueError) as error:
@@ -74,7 +74,12 @@ class DriverSettings(BaseModel):
             raise SpecError(
                 [(f"metadata.{name}", "is missing: the operator writes it there") for name in missing]
             )
-        return resolved.read(document, keys.job(metadata["uid"]))
+        return document
+
+    def read_job(self) -> ResolvedJob:
+        """The job to drive. Raises SpecError."""
+        document = self.read_document()
+        return resolved.read(document, keys.job(document["metadata"]["uid"]))
 
     def read_placement(self) -> Placement | None:
         """The operator's packing of the job into cells; None if functions may run anywhere. Raises SpecError."""
