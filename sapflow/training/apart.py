@@ -80,9 +80,9 @@ class _Interpreter:
         if started_with != self._started_with:
             self.close()
         try:
-            # One that has been idle may end just now.
-            answer = self._exchange(text) or self._exchange(text)
+            answer = self._exchange(text)
             if not answer:
+                # There was none, or it had been idle and ended just now.
                 self._start(started_with, environ)
                 answer = self._exchange(text)
         except BaseException:

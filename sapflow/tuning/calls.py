@@ -114,6 +114,8 @@ class Calls:
     def _serve(self) -> None:
         """Give places to those who wait, the best first; a call that the budget is not enough for yet keeps the others
         from taking what it waits for."""
+        if self.in_flight >= self._most:
+            return
         order = [
             (tuple(-each for each in self._standing(one.trial)), one.count, one) for one in self._waiting
         ]
