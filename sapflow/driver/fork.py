@@ -195,13 +195,9 @@ class Beginning:
 
     async def _copy(self, objects: Sequence[Copied]) -> dict[str, str]:
         """Have functions copy the objects; the SHA-256 of each by its new key."""
-        calls = [
-            self._copy_some(objects[at : at + COPIED_AT_ONCE])
-            for at in range(0, len(objects), COPIED_AT_ONCE)
-        ]
         told: dict[str, str] = {}
-        for each in calls:
-            told |= await each
+        for at in range(0, len(objects), COPIED_AT_ONCE):
+            told |= await self._copy_some(objects[at : at + COPIED_AT_ONCE])
         return told
 
     async def _copy_some(self, objects: Sequence[Copied]) -> dict[str, str]:

@@ -70,9 +70,11 @@ async def through_outages(
     drive: Callable[[str | None], Awaitable[T]],
     *,
     stopped: str | None = None,
+    waiting: Callable[[SapflowError], None] | None = None,
 ) -> T:
     """What `drive` returns, which lets one driver work; another one follows while the store seems to have lost objects
-    and may yet find them. Each is told why the one before has `stopped`, None where nothing is known.
+    and may yet find them. Each is told why the one before has `stopped`, None where nothing is known. `waiting` is told
+    what a pause is for; None: the log is.
 
     Raises what the last one has raised.
     """
@@ -84,8 +86,11 @@ async def through_outages(
             pause = outage.pause_after(error)
             if pause is None:
                 raise
-            log.warning(
-                "the job goes on in %.0f s, in case the store finds what it has lost: %s", pause, error
-            )
+            if waiting is None:
+                log.warning(
+                    "the job goes on in %.0f s, in case the store finds what it has lost: %s", pause, error
+                )
+            else:
+                waiting(error)
             stopped = error.reason
             await asyncio.sleep(pause)

@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,14 +18,11 @@ from typing import Any, TypeVar
 
 from sapflow import logs
 from sapflow.data.cut import check_data
-from sapflow.driver import data_cut
-from sapflow.driver.data_cut import CutData
-from sapflow.driver.deadline import LEAST_SECONDS, DeadlineReached, within
 from sapflow.driver.driver import Driver
-from sapflow.driver.outage import LOST_OBJECTS, Outage
+from sapflow.driver.outage import LOST_OBJECTS, Outage, through_outages
 from sapflow.driver.plans import Environment
 from sapflow.driver.sweep import sweep_up
-from sapflow.errors import JobFailed, SapflowError, StoreError, StoreUnavailable
+from sapflow.errors import JobFailed, SapflowError, StoreUnavailable
 from sapflow.monitoring import metrics_server
 from sapflow.monitoring.metrics import MetricsObserver
 from sapflow.mounted import MountedFiles
@@ -43,6 +39,7 @@ from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.observer import Observer, Observers
 from sapflow_operator import names
+from sapflow_operator.driver_pod.data import cut_in_time
 from sapflow_operator.driver_pod.log import DriverLog
 from sapflow_operator.driver_pod.progress import ProgressReporter
 from sapflow_operator.driver_pod.reports import StatusApi
@@ -66,6 +63,11 @@ way to the pods, or objects seem to be missing, as may happen while a store star
 every other error is."""
 
 Result = TypeVar("Result")
+
+
+def say_waiting(error: SapflowError) -> None:
+    """Write into the log what a driver waits for."""
+    logs.event(logger, logging.WARNING, "waiting", reason=error.reason, message=str(error))
 
 
 class JobDriver:
@@ -97,27 +99,27 @@ class JobDriver:
                 observer = Observers(
                     self._outage, self._metrics, DriverLog(self._job.metadata.name), reporter
                 )
-                stopped: str | None = None
-                while True:
-                    try:
-                        return await self._go_on(observer, reporter, stopped)
-                    except (JobFailed, StoreError) as error:
-                        pause = self._outage.pause_after(error)
-                        if pause is None:
-                            raise
-                        logs.event(
-                            logger, logging.WARNING, "waiting", reason=error.reason, message=str(error)
-                        )
-                        stopped = error.reason
-                        await asyncio.sleep(pause)
+                return await through_outages(
+                    self._outage,
+                    self._records,
+                    lambda stopped: self._go_on(observer, reporter, stopped),
+                    waiting=say_waiting,
+                )
 
     async def _go_on(
         self, observer: Observer, reporter: ProgressReporter, stopped: str | None
     ) -> dict[str, Any]:
         """Train from the store's state to the end. `stopped` is why the last try failed."""
-        await self._outage.check(self._records)
         ends = None if self._settings.deadline is None else self._settings.deadline.timestamp()
-        cut_data = await self._cut_in_time(observer, ends)
+        cut_data = await cut_in_time(
+            self._resolved,
+            self._store,
+            self._sender,
+            observer,
+            begun=keys.commit(self._resolved.prefix, 0),
+            ends=ends,
+            limit=f"spec.limits.deadlineSeconds ({self._job.spec.limits.deadline_seconds})",
+        )
         manifest = cut_data.manifest
         check_data(self._job, manifest)
         extent = Extent.of(self._job, manifest.train_samples)
@@ -143,38 +145,6 @@ class JobDriver:
             self._job.spec.workers,
         )
         return await driver.run()
-
-    async def _cut_in_time(self, observer: Observer, ends: float | None) -> CutData:
-        """Like `_cut_data`, until the job's deadline. Raises JobFailed then."""
-        left = None if ends is None else max(ends - time.time(), LEAST_SECONDS)
-        try:
-            return await within(left, self._cut_data(observer))
-        except DeadlineReached as error:
-            limit = self._job.spec.limits.deadline_seconds
-            raise JobFailed(
-                f"spec.limits.deadlineSeconds ({limit}) is reached before the data was cut",
-                reason=error.reason,
-                version=-1,
-            ) from error
-
-    async def _cut_data(self, observer: Observer) -> CutData:
-        """Have the data cut, while the store is probed; the first function starts meanwhile."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(asyncio.to_thread(self._probe))
-                cut_data = group.create_task(
-                    data_cut.cut_by_worker(self._resolved, self._store, self._sender, observer)
-                )
-        except ExceptionGroup as errors:
-            # The first error has cancelled the other task.
-            raise errors.exceptions[0] from None
-        return cut_data.result()
-
-    def _probe(self) -> None:
-        """Probe the store, once in a job's life. Raises StoreUnsafe, StoreError."""
-        prefix = self._resolved.prefix
-        if not self._store.exists(keys.commit(prefix, 0)):
-            self._store.probe(prefix)
 
 
 async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -7,15 +7,13 @@ import asyncio
 import logging
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sapflow import logs
 from sapflow.data.cut import check_data
-from sapflow.driver import data_cut
+from sapflow.data.manifest import manifest_key
 from sapflow.driver.data_cut import CutData
-from sapflow.driver.deadline import LEAST_SECONDS, DeadlineReached, within
 from sapflow.driver.outage import Outage
 from sapflow.driver.plans import Environment
 from sapflow.errors import JobFailed, SpecError, StoreError
@@ -38,7 +36,8 @@ from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.trial import Trial
 from sapflow_operator import names
 from sapflow_operator.driver_pod import driver
-from sapflow_operator.driver_pod.driver import PATIENCE
+from sapflow_operator.driver_pod.data import cut_in_time
+from sapflow_operator.driver_pod.driver import PATIENCE, say_waiting
 from sapflow_operator.driver_pod.reports import StatusApi
 from sapflow_operator.driver_pod.search_progress import SearchReporter
 from sapflow_operator.driver_pod.settings import DriverSettings
@@ -140,7 +139,7 @@ class SearchDriver:
                 pause = self._waits.outage.pause_after(error)
                 if pause is None:
                     raise
-                logs.event(logger, logging.WARNING, "waiting", reason=error.reason, message=str(error))
+                say_waiting(error)
                 await asyncio.sleep(pause)
 
     async def _run_once(self, api: StatusApi, objects: ApiClient) -> dict[str, Any]:
@@ -185,23 +184,20 @@ class SearchDriver:
         Raises JobFailed, also at the search's deadline, and StoreError.
         """
         template = ResolvedJob(self._tuning.template, self._prefix, "kubernetes")
-        await asyncio.to_thread(self._probe)
-        left = None if ends is None else max(ends - time.time(), LEAST_SECONDS)
-        try:
-            cut = await within(left, data_cut.cut_by_worker(template, self._store, self._sender, Observer()))
-        except DeadlineReached as error:
-            said = f"{TuningPool.deadline_field} is reached before the data was cut"
-            raise JobFailed(said, reason=error.reason, version=-1) from error
+        cut = await cut_in_time(
+            template,
+            self._store,
+            self._sender,
+            Observer(),
+            begun=manifest_key(template.data_prefix),
+            ends=ends,
+            limit=TuningPool.deadline_field,
+        )
         try:
             check_data(template.job, cut.manifest)
         except SpecError as error:
             raise of_template(error) from error
         return cut
-
-    def _probe(self) -> None:
-        """Probe the store, once in a search's life. Raises StoreUnsafe, StoreError."""
-        if not self._store.exists(keys.spec(self._prefix)):
-            self._store.probe(self._prefix)
 
 
 async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""The first thing that a driver does, whatever it drives: the data is cut, while the store is probed."""
+
+import asyncio
+import time
+
+from sapflow.driver import data_cut
+from sapflow.driver.data_cut import CutData
+from sapflow.driver.deadline import LEAST_SECONDS, DeadlineReached, within
+from sapflow.errors import JobFailed
+from sapflow.objects.stores.protocol import Store
+from sapflow.runtimes.sender import Sender
+from sapflow.spec.resolved import ResolvedJob
+from sapflow.steps.observer import Observer
+
+
+async def cut_in_time(
+    resolved: ResolvedJob,
+    store: Store,
+    sender: Sender,
+    observer: Observer,
+    *,
+    begun: str,
+    ends: float | None,
+    limit: str,
+) -> CutData:
+    """Have a worker cut the job's data until the deadline `ends` (`time.time()`), which `limit` names in messages.
+
+    The store is probed meanwhile unless it has the object `begun`; the first function starts all the same. Raises
+    JobFailed, StoreUnsafe, StoreError.
+    """
+    left = None if ends is None else max(ends - time.time(), LEAST_SECONDS)
+    try:
+        return await within(left, _cut(resolved, store, sender, observer, begun))
+    except DeadlineReached as error:
+        said = f"{limit} is reached before the data was cut"
+        raise JobFailed(said, reason=error.reason, version=-1) from error
+
+
+async def _cut(
+    resolved: ResolvedJob, store: Store, sender: Sender, observer: Observer, begun: str
+) -> CutData:
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(_probe, store, resolved.prefix, begun))
+            cut = group.create_task(data_cut.cut_by_worker(resolved, store, sender, observer))
+    except ExceptionGroup as errors:
+        # The first error has cancelled the other task.
+        raise errors.exceptions[0] from None
+    return cut.result()
+
+
+def _probe(store: Store, prefix: str, begun: str) -> None:
+    if not store.exists(begun):
+        store.probe(prefix)
