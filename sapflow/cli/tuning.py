@@ -13,7 +13,7 @@ from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
 from sapflow.client import tuning
 from sapflow.client.session import Session, open_session, store_url, uid_named
 from sapflow.client.tuning import TuningSession
-from sapflow.data import cut, survey
+from sapflow.data import survey
 from sapflow.errors import JobFailed, SpecError
 from sapflow.monitoring.tuning_display import TuningDisplay, in_short, value_text
 from sapflow.monitoring.tuning_displays import open_tuning_display
@@ -21,8 +21,10 @@ from sapflow.quantities.metric import in_words
 from sapflow.records.evaluations import of_held_out
 from sapflow.spec import tuning_document
 from sapflow.spec.tuning_job import TuningJob
+from sapflow.spec.tuning_problems import of_template
 from sapflow.text import count, dollars, duration
 from sapflow.training import estimate
+from sapflow.tuning.data_check import check_data
 
 _OF_JOBS_ALONE = {
     "workers": "--workers",
@@ -181,11 +183,11 @@ def validate(given: argparse.Namespace, document: object, environ: Mapping[str, 
     template = job.template
     make_importable(template, given.file, environ)
     found = survey.survey(template.spec.data, store_url(template, None), template.spec.algorithm.seed)
+    check_data(job, found.manifest)
     try:
-        cut.check_data(template, found.manifest)
         needs = estimate.examine(template, found.manifest)
     except SpecError as error:
-        raise tuning.of_template(error) from error
+        raise of_template(error) from error
     spec = job.spec
     if given.json:
         facts = {

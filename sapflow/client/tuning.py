@@ -39,8 +39,10 @@ from sapflow.records import numerics
 from sapflow.spec import tuning_document
 from sapflow.spec.resolved import ResolvedJob, differences
 from sapflow.spec.tuning_job import TuningJob
+from sapflow.spec.tuning_problems import of_template
 from sapflow.text import parse_json
 from sapflow.training import estimate
+from sapflow.tuning.data_check import check_data
 from sapflow.tuning.run import SearchRun, state_of
 from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.search import Results
@@ -202,17 +204,12 @@ def prepare(
         manifest = cut.cut(template, opened.store, progress, source)
     if not begun:
         stage("checking the template's model against data and memory")
+        check_data(opened.job, manifest)
         try:
-            cut.check_data(template.job, manifest)
             estimate.examine_apart(template.job, manifest, environ)
         except SpecError as error:
             raise of_template(error) from error
     return manifest
-
-
-def of_template(error: SpecError) -> SpecError:
-    """Problems of the template, by their fields in the search."""
-    return SpecError([(f"spec.template.{field}", said) for field, said in error.problems])
 
 
 def _has_changed(template: ResolvedJob, store: Store) -> bool:

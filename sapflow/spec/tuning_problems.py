@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sapflow.errors import SpecError
 from sapflow.quantities.metric import metric
 from sapflow.spec import field_paths
 from sapflow.spec.parameter_values import MOST_POINTS, fits, grid_size, present, same
@@ -10,6 +11,16 @@ from sapflow.spec.problems import Problem
 from sapflow.spec.training_job import TrainingJob
 from sapflow.spec.tuning_job import TuningJob, TuningSpec
 from sapflow.spec.tuning_rules import TUNING_RULES
+
+
+def of_template(error: SpecError) -> SpecError:
+    """The problems of a template, which was checked as a job of its own, by the fields of the search."""
+    return SpecError(
+        [
+            (f"spec.template.{field}" if field.startswith("spec") else field, said)
+            for field, said in error.problems
+        ]
+    )
 
 
 def problems(job: TuningJob) -> list[Problem]:

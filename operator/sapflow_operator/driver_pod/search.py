@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sapflow import logs
-from sapflow.data.cut import check_data
 from sapflow.data.manifest import manifest_key
 from sapflow.driver.data_cut import CutData
 from sapflow.driver.outage import Outage
 from sapflow.driver.plans import Environment
-from sapflow.errors import JobFailed, SpecError, StoreError
+from sapflow.errors import JobFailed, StoreError
 from sapflow.kube.access import ServiceAccount
 from sapflow.kube.client import ApiClient, Patience
 from sapflow.monitoring import metrics_server
@@ -31,6 +30,7 @@ from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.tuning_job import TuningJob
 from sapflow.steps.observer import Observer
 from sapflow.tuning.actions import Action, Advance, Deleted, Event, Failed, Finished, Report, Stop
+from sapflow.tuning.data_check import check_data
 from sapflow.tuning.run import SearchRun
 from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.trial import Trial
@@ -42,7 +42,7 @@ from sapflow_operator.driver_pod.reports import StatusApi
 from sapflow_operator.driver_pod.search_progress import SearchReporter
 from sapflow_operator.driver_pod.settings import DriverSettings
 from sapflow_operator.driver_pod.trial_objects import TrialObjects
-from sapflow_operator.kinds.tuning_pool import TuningPool, of_template
+from sapflow_operator.kinds.tuning_pool import TuningPool
 from sapflow_operator.search_metrics import SearchCollector
 
 logger = logging.getLogger("sapflow.search")
@@ -193,10 +193,7 @@ class SearchDriver:
             ends=ends,
             limit=TuningPool.deadline_field,
         )
-        try:
-            check_data(template.job, cut.manifest)
-        except SpecError as error:
-            raise of_template(error) from error
+        check_data(self._tuning, cut.manifest)
         return cut
 
 

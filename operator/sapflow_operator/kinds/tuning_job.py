@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 from sapflow.errors import SpecError
 from sapflow.spec.tuning_document import parse
+from sapflow.spec.tuning_problems import of_template
 from sapflow_operator import growth, names
 from sapflow_operator.kind import Definition, Kind
 from sapflow_operator.kinds.job_kind import JobKind, stored_at
 from sapflow_operator.kinds.job_pool import check
-from sapflow_operator.kinds.tuning_pool import TuningPool, of_template
+from sapflow_operator.kinds.tuning_pool import TuningPool
 from sapflow_operator.kinds.tuning_spec import tuning_definition
 from sapflow_operator.kinds.tuning_status import RESULT, parameter_texts, tuning_status
 from sapflow_operator.names import Resource

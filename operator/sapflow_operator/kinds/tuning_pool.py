@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sapflow.errors import SpecError
 from sapflow.quantities.roles import Role
 from sapflow.spec.resolved import OPERATORS_FIELDS
 from sapflow.spec.tuning_job import TuningJob
@@ -76,13 +75,3 @@ class TuningPool(JobPool):
         """To the objects of trials; the chart's admission policy lets it have those of its own search only."""
         verbs = ["get", "list", "watch", "create", "patch", "delete"]
         return [{"apiGroups": [names.GROUP], "resources": [names.TRIAL.plural], "verbs": verbs}]
-
-
-def of_template(error: SpecError) -> SpecError:
-    """The problems of a template, which was checked as a job of its own, by the fields of the search."""
-    return SpecError(
-        [
-            (f"{TuningPool.fields}{field.removeprefix('spec')}" if field.startswith("spec") else field, said)
-            for field, said in error.problems
-        ]
-    )
