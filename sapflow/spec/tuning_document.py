@@ -13,14 +13,13 @@ from sapflow.spec.parameters import ParameterSpec
 from sapflow.spec.problems import Problem, explain, lenient
 from sapflow.spec.training_job import API_VERSION, KIND, Runtime, TrainingJob
 from sapflow.spec.tuning_job import TUNING_KIND, TuningJob
-from sapflow.spec.tuning_problems import problems
+from sapflow.spec.tuning_problems import of_template, problems
 
 TUNING_CLUSTER_ONLY = {
     "spec.suspend": "suspending is for the cluster runtime; a local run stops by Ctrl-C and goes on when run again",
     "spec.ttlSecondsAfterFinished": "it is for the cluster runtime",
 }
 """Fields of the search itself that only a cluster supports. A local run refuses all values but the default."""
-_TEMPLATE = "spec.template."
 
 
 def load(text: str, runtime: Runtime | None = "local") -> TuningJob:
@@ -102,8 +101,7 @@ def _template_problems(job: TuningJob, written: object, runtime: Runtime | None)
     try:
         job_document.parse(document, runtime)
     except SpecError as error:
-        for field, message in error.problems:
-            yield (field if field.startswith("metadata") else f"{_TEMPLATE}{field}"), message
+        yield from of_template(error).problems
 
 
 def _extreme_problems(job: TuningJob, runtime: Runtime | None) -> Iterator[Problem]:
