@@ -50,6 +50,8 @@ RESOURCES = (TRAINING_JOB, TUNING_JOB)
 OPERATOR_MANAGER = "sapflow-operator"
 DRIVER_MANAGER = "sapflow-driver"
 FINALIZER = f"{GROUP}/cleanup"
+TRIAL_VERBS = ("get", "list", "watch", "create", "patch", "delete")
+"""What the driver of a search may do with objects of trials, and the operator, which gives that right."""
 TRIAL_FINALIZER = f"{GROUP}/trial"
 """Keeps the object of a trial that is deleted until the search's driver has seen that, and has stopped the trial."""
 

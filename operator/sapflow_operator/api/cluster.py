@@ -47,7 +47,6 @@ KINDS = {
 }
 """The kinds that the operator uses; `Service` is Knative's."""
 
-TRIAL_VERBS = ("get", "list", "watch", "create", "patch", "delete")
 RULES: tuple[dict[str, list[str]], ...] = (
     {
         "apiGroups": [names.GROUP],
@@ -69,7 +68,7 @@ RULES: tuple[dict[str, list[str]], ...] = (
     {
         "apiGroups": [names.GROUP],
         "resources": [names.TRIAL.plural],
-        "verbs": [*TRIAL_VERBS],
+        "verbs": [*names.TRIAL_VERBS],
     },
     {
         "apiGroups": ["serving.knative.dev"],

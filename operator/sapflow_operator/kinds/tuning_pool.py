@@ -73,5 +73,10 @@ class TuningPool(JobPool):
     @property
     def rights(self) -> list[dict[str, Any]]:
         """To the objects of trials; the chart's admission policy lets it have those of its own search only."""
-        verbs = ["get", "list", "watch", "create", "patch", "delete"]
-        return [{"apiGroups": [names.GROUP], "resources": [names.TRIAL.plural], "verbs": verbs}]
+        return [
+            {
+                "apiGroups": [names.GROUP],
+                "resources": [names.TRIAL.plural],
+                "verbs": [*names.TRIAL_VERBS],
+            }
+        ]
