@@ -16,6 +16,7 @@ from sapflow.quantities.roles import Role
 from sapflow.runtimes import handover
 from sapflow.runtimes.sender import Reply, Sender
 from sapflow.tuning.budget import Budget
+from sapflow.tuning.usage import UsageMeter
 
 BUDGET_EXCEEDED = "BudgetExceeded"
 GRACE = 5.0
@@ -41,11 +42,14 @@ class Calls:
         budget: Budget,
         standing: Standing = lambda trial: (),
         grant: Callable[[float], Awaitable[None]] | None = None,
+        meter: UsageMeter | None = None,
     ) -> None:
-        """`grant` notes durably what calls may cost in all, before a call starts that needs more."""
+        """`grant` notes durably what calls may cost in all, before a call starts that needs more. `meter` is told how
+        many are in flight."""
         if most < 1:
             raise ValueError(f"most is {most}: at least one call must be able to run")
         self._most, self.budget, self._standing, self._grant = most, budget, standing, grant
+        self._meter = meter
         self._waiting: list[_Waiter] = []
         self._count = 0
         self._granting = asyncio.Lock()
@@ -59,6 +63,7 @@ class Calls:
     def raise_limits(self, most: int, budget: float | None) -> None:
         """Go on with other limits. Fewer calls than are in flight end by themselves; none is cut off."""
         self._most, self.budget.limit = most, budget
+        self._measure()
         self._serve()
 
     def sender(
@@ -100,6 +105,7 @@ class Calls:
         self.in_flight -= 1
         self.budget.settle(worst, dollars)
         self._serve()
+        self._measure()
 
     async def _granted(self) -> None:
         """Note what calls may cost in all, where it is more than was noted."""
@@ -128,12 +134,17 @@ class Calls:
                 self._waiting.remove(waiter)
                 self.budget.reserve(waiter.worst)
                 self.in_flight += 1
+                self._measure()
                 waiter.future.set_result(None)
             elif not self.budget.ever_fits(waiter.worst):
                 self._waiting.remove(waiter)
                 waiter.future.set_exception(self._too_dear(waiter.worst))
             else:
                 break
+
+    def _measure(self) -> None:
+        if self._meter is not None:
+            self._meter.changed(self.in_flight, self._most)
 
     def _too_dear(self, worst: float) -> SearchBudgetSpent:
         limit, left = self.budget.limit, self.budget.left

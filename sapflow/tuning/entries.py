@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from sapflow.errors import CorruptObject
 from sapflow.tuning.actions import Deleted, Failed, Finished, Fork, Parameters, Report, Stop, Stopped
 from sapflow.tuning.settings import Limits
+from sapflow.tuning.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +85,13 @@ Entry = (
     | Failed
     | Stopped
     | Deleted
+    | Usage
 )
 KINDS: dict[str, type[Any]] = {
     kind.__name__.lower(): kind
     for kind in (
         Warm, Asked, Begin, Train, Known, End, Granted, Fork, Stop, Limits, Report, Finished, Failed, Stopped, Deleted,
+        Usage,
     )
 }  # fmt: skip
 _NAMES = {kind: name for name, kind in KINDS.items()}

@@ -21,6 +21,7 @@ from sapflow.tuning.search import Results, Search
 from sapflow.tuning.settings import Limits, Settings
 from sapflow.tuning.state import State
 from sapflow.tuning.trials import Pool, Trials
+from sapflow.tuning.usage import UsageMeter
 
 
 class SearchRun:
@@ -43,9 +44,10 @@ class SearchRun:
         gives them more memory after one was killed for it, and says whether they got more. `ends` is the time
         (`time.time()`) when the search must have ended, where more than its own running time counts."""
         limits, self._settings = Limits.of(job), Settings.of(job)
-        self.search = Search(store, prefix, self._settings, limits)
+        meter = UsageMeter(job.spec.max_workers)
+        self.search = Search(store, prefix, self._settings, limits, meter)
         self.budget = Budget(limits.budget_usd)
-        self.calls = Calls(job.spec.max_workers, self.budget, self.search.standing, self.search.grant)
+        self.calls = Calls(job.spec.max_workers, self.budget, self.search.standing, self.search.grant, meter)
         self._trials = Trials(
             Pool(prefix, job.template, manifest, store, sender, environment, grow),
             lambda parameters: training_job(job, parameters, environment.runtime),

@@ -29,6 +29,7 @@ from sapflow.tuning.samplers.sampler import Sampler
 from sapflow.tuning.settings import Limits, Settings
 from sapflow.tuning.state import State
 from sapflow.tuning.trial import Trial
+from sapflow.tuning.usage import UsageMeter
 
 METRIC_MISSING = "MetricMissing"
 """The reason of a trial whose evaluations lack an objective."""
@@ -39,8 +40,16 @@ Results = Sequence[tuple[Parameters, Sequence[float]]]
 class Search:
     """The search whose keys begin with `prefix`. One step runs at a time."""
 
-    def __init__(self, store: Store, prefix: str, settings: Settings, limits: Limits) -> None:
-        self._store, self._prefix = store, prefix
+    def __init__(
+        self,
+        store: Store,
+        prefix: str,
+        settings: Settings,
+        limits: Limits,
+        meter: UsageMeter | None = None,
+    ) -> None:
+        """`meter`: what it has measured of calls is written beside what is decided."""
+        self._store, self._prefix, self._meter = store, prefix, meter
         self._settings, self._limits = settings, limits
         self._lock = asyncio.Lock()
         self._begin()
@@ -87,7 +96,7 @@ class Search:
                     entries.append(Warm(tuple((values, tuple(found)) for values, found in warm)))
                 if self._limits != self.state.limits:
                     entries.append(self._limits)
-                if not entries or await self._log.append(entries):
+                if not entries or await self._append(entries):
                     break
             for entry in entries:
                 self._apply(entry)
@@ -130,7 +139,7 @@ class Search:
                 free -= sum(isinstance(entry, Train) for entry in decided)
                 if suggested:
                     break
-            if entries and not await self._log.append(entries):
+            if entries and not await self._append(entries):
                 return await self._start_again()
             return actions
 
@@ -146,8 +155,14 @@ class Search:
             while not await self._write([Granted(dollars)]):
                 await self._start_again()
 
+    async def _append(self, entries: Sequence[Entry]) -> bool:
+        """Write the next record, before it what was measured meanwhile; False if another driver has written one."""
+        ends = any(isinstance(entry, End) for entry in entries)
+        usage = None if self._meter is None else self._meter.take(always=ends)
+        return await self._log.append(entries if usage is None else [usage, *entries])
+
     async def _write(self, entries: Sequence[Entry]) -> bool:
-        if not await self._log.append(entries):
+        if not await self._append(entries):
             return False
         for entry in entries:
             self._apply(entry)

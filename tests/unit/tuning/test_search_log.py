@@ -16,6 +16,7 @@ from sapflow.tuning.entries import Asked, Begin, End, Entry, Granted, Known, Tra
 from sapflow.tuning.log import SEGMENT, Log
 from sapflow.tuning.search import Search
 from sapflow.tuning.settings import Limits, Settings
+from sapflow.tuning.usage import Usage
 
 ENTRIES: list[Entry] = [
     Warm((({"spec.workers": 1}, (0.5, math.inf)),)),
@@ -33,6 +34,7 @@ ENTRIES: list[Entry] = [
     Failed(3, "OutOfMemory", "killed", 1.0, 2.0),
     Stopped(3, 1.0, 2.0),
     Deleted(3),
+    Usage(1_700_000_000.5, 2.0, 0.25, (1.5, 2.0), 3, 4),
 ]
 
 
