@@ -8,6 +8,7 @@ TYPE_CHECKING = False  # importing typing itself takes longer than everything he
 if TYPE_CHECKING:
     from sapflow.client.cluster_client import Client as Client
     from sapflow.client.cluster_client import ClusterJob as ClusterJob
+    from sapflow.client.named_report import report as report
     from sapflow.client.predict import Predictor as Predictor
     from sapflow.client.predict import load as load_model
     from sapflow.client.run import Run as Run
@@ -42,6 +43,7 @@ _PLACES = {
     "TrainingJob": "sapflow.client.training_job",
     "TuningResult": "sapflow.client.tune",
     "load_model": "sapflow.client.predict",
+    "report": "sapflow.client.named_report",
     "run": "sapflow.client.run",
     "tune": "sapflow.client.tune",
 }
@@ -65,6 +67,7 @@ __all__ = [
     "TuningResult",
     "__version__",
     "load_model",
+    "report",
     "run",
     "tune",
 ]

@@ -1,4 +1,4 @@
-"""`sapflow report`: writes a self-contained page about a job."""
+"""`sapflow report`: writes a self-contained page about a job or a search."""
 
 import argparse
 from collections.abc import Mapping
@@ -6,21 +6,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sapflow.cli import search_report
 from sapflow.cli.jobs import add_entrypoint, is_file, make_importable
 from sapflow.cli.output import print_json
 from sapflow.cli.stop import run_until_stopped
 from sapflow.cli.stored_job import OF_A_CLUSTER, add_stored_job, stored_job
+from sapflow.client import versions
 from sapflow.client.report import with_prediction, write
+from sapflow.errors import DataError
 from sapflow.monitoring.report import gather, render
 
 _DESCRIPTION = """\
 Write a page of HTML about a job: loss and accuracy over time and over cost, where the time of a step goes, the merge
-tree, predictions beside measurements, memory, cost, faults. It needs no network and can be sent to others. For a job
-that is running or was interrupted it shows what is committed. This only reads the store."""
+tree, predictions beside measurements, memory, cost, faults. Of a search: the history of its objective, parallel
+coordinates, the importance of parameters, values on the way, dollars, calls in flight, its best trials; its charts are
+interactive. The page needs no network and can be sent to others. For a job or a search that is running or was
+interrupted it shows what is committed. This only reads the store."""
 
 _EPILOG = """\
 examples:
   sapflow report job.yaml                                   writes report.html
+  sapflow report tune.yaml                                  of a search; needs pip install 'sapflow[report]'
   sapflow report .sapflow/jobs/digits-1a2b3c4d
   sapflow report digits-1a2b3c4d --store /data/sapflow -o digits.html
 """
@@ -29,7 +35,7 @@ examples:
 def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "report",
-        help="one page about a job",
+        help="one page about a job or a search",
         description=_DESCRIPTION,
         epilog=_EPILOG + OF_A_CLUSTER.format(command="report"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -48,6 +54,13 @@ def add_to(commands: Any) -> None:
 
 def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0 after writing the page. Raises DataError, StoreError, and errors of clusters."""
+    name, version = versions.split(given.job)
+    search = search_report.find(name, given, environ)
+    if search is not None:
+        if version is not None:
+            search.store.close()
+            raise DataError(f"{name} is a search and has no versions: its trials have; leave out @{version}")
+        return search_report.report(search, given)
     session, name, version = stored_job(given, environ)
     with session:
         facts = run_until_stopped(gather(session.uid, session.job, session.store, version))

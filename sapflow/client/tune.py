@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sapflow.client import tuning
+from sapflow.client import named_report, tuning
 from sapflow.client.background import run_apart
 from sapflow.client.importable import modules_folder
 from sapflow.client.run import environment_of, spool_of
@@ -42,6 +42,16 @@ class TuningResult:
     """The URI of its model, a safetensors file."""
     outcome: Mapping[str, Any]
     """The whole record, with the ten best trials as `top`."""
+    store: str
+    """The store's URL."""
+
+    def report(self, path: str | Path | None = None) -> str:
+        """The report of the search, a page of HTML that needs no network; with `path` it is written there, too.
+
+        Raises DataError if Plotly is not installed, if the search is not in its store any more, or if the file cannot
+        be written; StoreError.
+        """
+        return named_report.report(self.uid, path, store=self.store)
 
 
 def tune(
@@ -99,7 +109,7 @@ def tune(
             opened.forget()
         manifest = tuning.prepare(opened, environ, display.stage, display.cut, source)
         outcome = run_apart(tuning.search(opened, manifest, environ, display, max_instances=max_instances))
-        return _result(opened.uid, outcome)
+        return _result(opened, outcome)
 
 
 def _checked(document: Mapping[str, Any], fields: Mapping[str, Any]) -> TuningJob:
@@ -156,13 +166,14 @@ def _display(job: TuningJob, progress: bool | None, title: str) -> TuningDisplay
     return open_tuning_display(job, sys.stderr, live=live, as_json=False, quiet=quiet, title=title)
 
 
-def _result(uid: str, outcome: Mapping[str, Any]) -> TuningResult:
+def _result(opened: tuning.TuningSession, outcome: Mapping[str, Any]) -> TuningResult:
     return TuningResult(
-        uid,
+        opened.uid,
         outcome["trial"],
         outcome["parameters"],
         outcome["objective"],
         of_held_out(outcome),
         outcome["uri"],
         outcome,
+        opened.url,
     )

@@ -35,12 +35,13 @@ def render(facts: Facts) -> str:
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{escape(name)} · Sapflow</title><style>{_style()}</style></head><body><main>"
+        f"<title>{escape(name)} · Sapflow</title><style>{style()}</style></head><body><main>"
         f"{_header(facts)}{sections}</main></body></html>\n"
     )
 
 
-def _style() -> str:
+def style() -> str:
+    """The style sheet."""
     return (resources.files(__package__) / "style.css").read_text(encoding="utf-8")
 
 
