@@ -9,8 +9,10 @@ counts a step only if every shard's was made.
 """
 
 import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,9 +28,8 @@ from sapflow.messages.requests import RootRequest, Update
 from sapflow.messages.vectors import Part
 from sapflow.objects import contribution
 from sapflow.objects.safetensor import aligned
-from sapflow.objects.stores.digested import create_digested
-from sapflow.objects.stores.protocol import Store
-from sapflow.objects.stores.together import Content
+from sapflow.objects.stores.digested import create_digested, sha256s
+from sapflow.objects.stores.protocol import Buffer, Store
 from sapflow.objects.sums import Sums
 from sapflow.timing import Timing
 
@@ -38,21 +39,41 @@ KEPT = 4
 """Number of cached vectors: parameters, optimiser state, a total, and one to spare."""
 
 
+class _Kept(NamedTuple):
+    vector: np.ndarray
+    metadata: dict[str, str]
+    sha256: str | None
+    """Of the object that somebody else is to write; None of one that stands."""
+
+
 class Warm:
     """The cache of a root between invocations. It is keyed by object, so nothing is lost if the process is killed."""
 
     def __init__(self) -> None:
         self.workspace = Workspace()
-        self._vectors: dict[tuple[str, ...], tuple[np.ndarray, dict[str, str]]] = {}
+        self._vectors: dict[tuple[str, ...], _Kept] = {}
 
     def take(
-        self, store: Store, parts: list[Part], start: int, stop: int, rows: int, timing: Timing
+        self,
+        store: Store,
+        parts: list[Part],
+        start: int,
+        stop: int,
+        rows: int,
+        timing: Timing,
+        sha256: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[np.ndarray, dict[str, str]]:
-        """A range of a vector, which the caller may change in place. A cached vector is handed out only once."""
+        """A range of a vector, which the caller may change in place. A cached vector is handed out only once.
+
+        `sha256` has what is known of the objects in the store: a vector whose object never came to stand there does not
+        count.
+        """
         name = (str(start), str(stop), *(part.key for part in parts))
         kept = self._vectors.pop(name, None)
-        if kept is not None and kept[0].size == rows * (stop - start):
-            return kept
+        if kept is not None and kept.vector.size == rows * (stop - start):
+            stands = kept.sha256 is None or kept.sha256 == sha256.get(parts[0].key)
+            if stands:
+                return kept.vector, kept.metadata
         vector = aligned(rows * (stop - start))
         metadata = contribution.read_range(store, parts, start, stop, vector, rows=rows)
         timing.bytes["read"] += vector.nbytes
@@ -61,14 +82,25 @@ class Warm:
     def take_total(self, channels: Channels, ref: Ref) -> tuple[np.ndarray, dict[str, str]]:
         """The sum over all workers that this or another instance has written. The caller may change it in place."""
         kept = self._vectors.pop((str(ref.start), str(ref.stop), ref.key), None)
-        if kept is not None and kept[0].size == ref.count:
-            return kept
+        if kept is not None and kept.vector.size == ref.count:
+            return kept.vector, kept.metadata
         vector = aligned(ref.count)
         return vector, dict(read(channels, ref, vector))
 
-    def keep(self, key: str, start: int, stop: int, vector: np.ndarray, metadata: dict[str, str]) -> None:
-        """Cache a vector that was written under `key`. The caller must not use it any more."""
-        self._vectors[str(start), str(stop), key] = (vector, metadata)
+    def keep(
+        self,
+        key: str,
+        start: int,
+        stop: int,
+        vector: np.ndarray,
+        metadata: dict[str, str],
+        sha256: str | None = None,
+    ) -> None:
+        """Cache a vector that was written under `key`. The caller must not use it any more.
+
+        `sha256`: that of its object, where somebody else is to write it.
+        """
+        self._vectors[str(start), str(stop), key] = _Kept(vector, metadata, sha256)
         while len(self._vectors) > KEPT:
             del self._vectors[next(iter(self._vectors))]
 
@@ -82,7 +114,7 @@ def root(store: Store, channels: Channels, request: RootRequest, warm: Warm, tim
         total, metadata = warm.take_total(channels, ref)
         sums = Sums.from_metadata(metadata, ref.key)
         norms = np.frombuffer(base64.b64decode(request.norms or ""), "<f8")
-        written = _apply(store, request, warm, timing, total, sums, norms)
+        written = _apply(store, channels, request, warm, timing, total, sums, norms)
         return _answer(timing, sums, norms, written is not None, written)
 
     total = warm.workspace.buffer("sum", request.stop - request.start)
@@ -106,7 +138,7 @@ def root(store: Store, channels: Channels, request: RootRequest, warm: Warm, tim
     with timing.phase("merge"):
         norms = _norms(request, total)
     if request.phase == "step":
-        written = _apply(store, request, warm, timing, total, summed, norms)
+        written = _apply(store, channels, request, warm, timing, total, summed, norms)
         return _answer(timing, summed, norms, written is not None, written)
 
     metadata = summed.to_metadata()
@@ -159,6 +191,7 @@ def _norms(request: RootRequest, total: np.ndarray) -> np.ndarray:
 
 def _apply(
     store: Store,
+    channels: Channels,
     request: RootRequest,
     warm: Warm,
     timing: Timing,
@@ -166,13 +199,16 @@ def _apply(
     sums: Sums,
     norms: np.ndarray,
 ) -> "_Written | None":
-    """Update this range and write it. None, and nothing is written, if sums or updated values are not finite."""
+    """Update this range and write it, or have the answer carry it. None, and nothing is written, if sums or updated
+    values are not finite."""
     if not _finite(sums, norms):
         return None
     state = _State(store, request, warm, timing)
     with timing.phase("update"):
         finite = state.update(total, sums, norms, request.update.learning_rate, request.update.step)
-    return state.write() if finite else None
+    if not finite:
+        return None
+    return state.send(channels) if request.carried else state.write()
 
 
 def _separate(
@@ -270,16 +306,20 @@ class _State:
         self._grouping = _grouping(request.update)
         slots = optimizers.slots(self._settings) if self._settings is not None else ()
         with timing.phase("read"):
-            self._params, self._metadata = warm.take(store, request.params, start, stop, 1, timing)
+            self._params, self._metadata = self._take(request.params, start, stop, 1)
             self._tensors = Tensors.from_metadata(self._metadata)
             self._slots = np.empty((0, 0), np.float32)
             if slots and self._trained:
                 self._slots = self._read_slots(slots, start, start + self._trained)
 
+    def _take(self, parts: list[Part], start: int, stop: int, rows: int) -> tuple[np.ndarray, dict[str, str]]:
+        known = self._request.sha256 or {}
+        return self._warm.take(self._store, parts, start, stop, rows, self._timing, known)
+
     def _read_slots(self, slots: tuple[str, ...], start: int, stop: int) -> np.ndarray:
         request, rows = self._request, len(slots)
         if request.optimizer:
-            flat, _ = self._warm.take(self._store, request.optimizer, start, stop, rows, self._timing)
+            flat, _ = self._take(request.optimizer, start, stop, rows)
             return flat.reshape(rows, stop - start)
         assert self._settings is not None
         state = aligned(rows * (stop - start)).reshape(rows, stop - start)
@@ -346,17 +386,43 @@ class _State:
 
         Where another writer was first, its object counts, so that this instance keeps none of its own.
         """
-        request, start, flat = self._request, self._request.start, self._slots.reshape(-1)
-        written: list[tuple[str, Content]] = [
-            (request.params_output, contribution.encode(self._params, self._metadata))
-        ]
-        if flat.size:
-            written.append((request.optimizer_output, contribution.encode(flat, {})))
         with self._timing.phase("write"):
-            made = create_digested(self._store, written, durable=True)
-        self._timing.bytes["written"] += self._params.nbytes + flat.nbytes
+            made = create_digested(self._store, self._objects(), durable=True)
+        self._count_written()
         if made[0].created:
-            self._warm.keep(request.params_output, start, request.stop, self._params, self._metadata)
+            self._keep_params()
         if made[1:] and made[1].created:
-            self._warm.keep(request.optimizer_output, start, start + self._trained, flat, {})
+            self._keep_slots()
         return _Written(made[0].sha256, made[1].sha256 if made[1:] else None)
+
+    def send(self, channels: Channels) -> _Written:
+        """Have the answer carry the new version's objects, which the driver writes; their SHA-256s."""
+        with self._timing.phase("write"):
+            for key, content in self._objects():
+                channels.send(key, content)
+            params, *slots = sha256s(self._objects())
+        self._count_written()
+        self._keep_params(params)
+        for optimizer in slots:
+            self._keep_slots(optimizer)
+        return _Written(params, slots[0] if slots else None)
+
+    def _objects(self) -> list[tuple[str, Sequence[Buffer]]]:
+        """The new version's objects by key: parameters, and optimiser state if the range has any."""
+        request, flat = self._request, self._slots.reshape(-1)
+        params = (request.params_output, contribution.encode(self._params, self._metadata))
+        return [params, (request.optimizer_output, contribution.encode(flat, {}))] if flat.size else [params]
+
+    def _count_written(self) -> None:
+        self._timing.bytes["written"] += self._params.nbytes + self._slots.nbytes
+
+    def _keep_params(self, sha256: str | None = None) -> None:
+        request = self._request
+        self._warm.keep(
+            request.params_output, request.start, request.stop, self._params, self._metadata, sha256
+        )
+
+    def _keep_slots(self, sha256: str | None = None) -> None:
+        request, start = self._request, self._request.start
+        flat = self._slots.reshape(-1)
+        self._warm.keep(request.optimizer_output, start, start + self._trained, flat, {}, sha256)

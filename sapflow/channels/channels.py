@@ -1,6 +1,6 @@
 """The channels that a call of a function can use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from sapflow.channels.cell import CellChannel
@@ -10,7 +10,7 @@ from sapflow.channels.store import StoreChannel
 from sapflow.errors import StoreError
 from sapflow.messages.refs import CELL, INLINE, STORE, Ref
 from sapflow.objects.stores.cell import CellStore
-from sapflow.objects.stores.protocol import Buffer, ObjectReader, Store
+from sapflow.objects.stores.protocol import Buffer, ObjectReader, Opens, Store
 
 
 class Channels:
@@ -21,8 +21,21 @@ class Channels:
 
     @property
     def sent(self) -> dict[str, bytes]:
-        """Inline contributions for the answer to carry, by key."""
+        """What the answer is to carry, by key."""
         return self._inline.sent
+
+    def carries(self, keys: Collection[str]) -> bool:
+        """Whether the request carries all of these objects, of which there is at least one."""
+        return bool(keys) and all(map(self._inline.holds, keys))
+
+    @property
+    def carried(self) -> Opens:
+        """The objects that the request carries, by key."""
+        return self._inline.objects
+
+    def send(self, key: str, parts: Sequence[Buffer]) -> None:
+        """Have the answer carry an object."""
+        self._inline.send(key, parts)
 
     def put(self, ref: Ref, parts: Sequence[Buffer]) -> bool:
         """Write an object. Returns False if another writer was first. Raises StoreError, also if this function does not
@@ -48,7 +61,7 @@ class Channels:
 def open_channels(store: Store, received: Mapping[str, Buffer] = MappingProxyType({})) -> Channels:
     """The channels of one call on its job's store; a function of a cell has the cell's volume too.
 
-    `received`: inline contributions that the request carries, by key.
+    `received`: inline contributions, and objects of a version, that the request carries, by key.
     """
     members: dict[str, Channel] = {STORE: StoreChannel(store)}
     if isinstance(store, CellStore):

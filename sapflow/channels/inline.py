@@ -22,16 +22,36 @@ class InlineChannel:
         self._received = received
         self.sent: dict[str, bytes] = {}
         """The attachments for the answer."""
+        self.objects = ReceivedObjects(received)
+
+    def holds(self, key: str) -> bool:
+        """Whether the request carries an object."""
+        return key in self._received
+
+    def send(self, key: str, parts: Sequence[Buffer]) -> None:
+        """Have the answer carry an object."""
+        self.sent[key] = b"".join(parts)
 
     def put(self, ref: Ref, parts: Sequence[Buffer]) -> bool:
-        self.sent[ref.key] = b"".join(parts)
+        self.send(ref.key, parts)
         return True
 
     def open(self, ref: Ref) -> ObjectReader:
-        content = self._received.get(ref.key)
+        return self.objects.open(ref.key)
+
+
+class ReceivedObjects:
+    """The attachments of a request, opened as a store's objects are."""
+
+    def __init__(self, received: Mapping[str, Buffer]) -> None:
+        self._received = received
+
+    def open(self, key: str) -> ObjectReader:
+        """Raises ObjectMissing if the request does not carry it."""
+        content = self._received.get(key)
         if content is None:
-            raise ObjectMissing(f"{ref.key} is inline, and the request does not carry it")
-        return _Reader(ref.key, content)
+            raise ObjectMissing(f"{key} is inline, and the request does not carry it")
+        return _Reader(key, content)
 
 
 class _Reader(SequentialReader):

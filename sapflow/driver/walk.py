@@ -19,6 +19,7 @@ from sapflow.quantities import structure
 from sapflow.records.commits import Commit, Plan
 from sapflow.steps.algorithm import AlgorithmDriver
 from sapflow.steps.calls import BUDGET_EXCEEDED
+from sapflow.steps.carried import Carried, OtherBytes
 from sapflow.steps.context import Context
 from sapflow.steps.leftovers import Leftovers
 
@@ -42,6 +43,8 @@ class Walk:
         self._until = until
         self._context, self._keeper, self._evaluations = context, keeper, evaluations
         self._algorithm, self._planning, self._memory_search = algorithm, planning, memory_search
+        if context.store.remote:
+            algorithm.carried = Carried(context.store)
         self._commit = algorithm.commit
         self._plans: dict[str, Plan] = {}
         self._repeats = StepRepeats()
@@ -61,6 +64,8 @@ class Walk:
                 await self._advance()
         finally:
             self._keeper.remove(await self._algorithm.abandon_next(), self.version)
+            if self._algorithm.carried is not None:
+                await self._algorithm.carried.close()
             await self._algorithm.close()
         if self._evaluations.due(self.version, final=not self.paused):
             self._evaluations.start(self._commit)
@@ -120,11 +125,15 @@ class Walk:
         if algorithm.plateau is not None:
             changes["plateau"] = self._plateau.after(algorithm.plateau, old, new)
         new = new.model_copy(update=changes)
-        writing = asyncio.create_task(records.settle(new))
+        writing = asyncio.create_task(self._write(new))
         goes_on = not self._budget_spent and not self._is_reached(new.version)
         if new.plan == old.plan and self._memory_search is None and goes_on:
             algorithm.begin_next(new, await self._plan())
-        self._commit, ours = await writing
+        try:
+            self._commit, ours = await writing
+        except OtherBytes as error:
+            await self._leave_to_the_root(error)
+            return
         left = Leftovers()
         if self._commit.digest != new.digest:
             left += await algorithm.abandon_next()
@@ -145,6 +154,20 @@ class Walk:
             self._context.observer.checkpointed(self._commit.version)
         if self._evaluations.due(self._commit.version):
             self._evaluations.start(self._commit)
+
+    async def _write(self, new: Commit) -> tuple[Commit, bool]:
+        """Write a commit once all that it names stands in the store; see `Records.settle`."""
+        if self._algorithm.carried is not None:
+            await self._algorithm.carried.stored()
+        return await self._context.records.settle(new)
+
+    async def _leave_to_the_root(self, error: OtherBytes) -> None:
+        """Repeat a step whose version stands in the store with other bytes: from now on the root, which writes itself
+        and reads what it finds, keeps to what stands there."""
+        log.warning("step %d is made again: %s", self.version + 1, error)
+        self._algorithm.carried = None
+        self._keeper.remove(await self._algorithm.abandon_next(), self.version)
+        await self._clear()
 
     def _warn_of_cpus(self, new: Commit) -> None:
         """Warn of CPUs of another kind than the job's so far, once for each: a repeated call may have other bits."""

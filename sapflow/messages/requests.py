@@ -36,6 +36,10 @@ class Request(Message):
         """Contributions that are to be sent along."""
         return []
 
+    def may_carry(self) -> list[str]:
+        """Keys of objects that may be sent along, where the driver holds them."""
+        return []
+
 
 class _Summing(Request):
     """A request to sum children, the first `summed` of which the cursor has."""
@@ -129,6 +133,7 @@ class TrainRequest(Request):
     """The fingerprint of the code that made version 0, of jobs with code of their own."""
     rank: int = Field(ge=0)
     params: list[Part]
+    """The version's objects; the request may carry some of them, and the store has all others."""
     sizes: Sizes
     epoch: int = Field(ge=0)
     slices: list[Slice] = Field(min_length=1)
@@ -146,6 +151,9 @@ class TrainRequest(Request):
     state_output: str | None = None
     """The key of the rank's next state, which is written before the contribution."""
     cursor: str | None = None
+
+    def may_carry(self) -> list[str]:
+        return [part.key for part in self.params if part.start < self.sizes.total]
 
     @property
     def samples(self) -> int:
@@ -223,6 +231,11 @@ class RootRequest(_Summing):
     """In phase `apply`: the float64 squared norms of all blocks, as base64."""
     params_output: str
     optimizer_output: str
+    carried: Literal[True] | None = None
+    """Whether the answer carries the new objects instead of the root writing them. Phase `step` alone."""
+    sha256: dict[str, str] | None = None
+    """With `carried`: the SHA-256 of the objects in `params` and `optimizer`, as far as known. What an instance keeps
+    warm counts only if it is that."""
 
 
 class ExportRequest(Request):

@@ -12,7 +12,7 @@ import numpy as np
 from sapflow.errors import CorruptObject
 from sapflow.messages.vectors import Part
 from sapflow.objects import safetensor
-from sapflow.objects.stores.protocol import ObjectReader, Store
+from sapflow.objects.stores.protocol import ObjectReader, Opens
 
 NAME = "flat"
 FLOAT = np.dtype("<f4")
@@ -41,7 +41,7 @@ def read_header(reader: ObjectReader, key: str, count: int) -> dict[str, str]:
     return header.metadata
 
 
-def read_vector(store: Store, key: str, out: np.ndarray) -> dict[str, str]:
+def read_vector(store: Opens, key: str, out: np.ndarray) -> dict[str, str]:
     """Read a flat vector into `out` (float32, contiguous), and return its metadata."""
     with store.open(key) as reader:
         metadata = read_header(reader, key, len(out))
@@ -50,7 +50,7 @@ def read_vector(store: Store, key: str, out: np.ndarray) -> dict[str, str]:
 
 
 def read_range(
-    store: Store, parts: Sequence[Part], start: int, stop: int, out: np.ndarray, *, rows: int = 1
+    store: Opens, parts: Sequence[Part], start: int, stop: int, out: np.ndarray, *, rows: int = 1
 ) -> dict[str, str]:
     """Read elements `start` to `stop` of a vector that is stored in parts into `out`.
 
@@ -79,7 +79,7 @@ def read_range(
     return metadata
 
 
-def _read_rows(store: Store, key: str, length: int, skip: int, target: np.ndarray) -> dict[str, str]:
+def _read_rows(store: Opens, key: str, length: int, skip: int, target: np.ndarray) -> dict[str, str]:
     rows, count = target.shape
     with store.open(key) as reader:
         metadata = read_header(reader, key, rows * length)

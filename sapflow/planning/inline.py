@@ -15,6 +15,11 @@ REQUEST = 4 << 20
 """The most bytes of a merger's children together, if its platform allows that much."""
 STEP = 32 << 20
 """The most bytes of all contributions of a step together."""
+VERSION = 512 << 10
+"""The most bytes of a version, parameters and optimiser state, that the root's answer carries."""
+COPIES = 2 << 20
+"""The most bytes of the parameters that the requests of a step's workers carry together: a copy each. Beyond, the store
+serves them faster than one driver."""
 
 
 def fits(size: float, fan_in: int, request_bytes: int) -> bool:
@@ -37,6 +42,15 @@ def inline_levels(
             found.append(level)
             held += of_level
     return tuple(found)
+
+
+def version_travels(parameters: int, state: int, workers: int) -> bool:
+    """Whether a version is small enough to be inside answers and requests until the driver has written it.
+
+    `parameters` and `state` are numbers of float32 elements that the root writes, `workers` those that read.
+    """
+    size = 4 * parameters
+    return size <= CONTRIBUTION and size + 4 * state <= VERSION and workers * size <= COPIES
 
 
 def misfit(tree: Sequence[int], shards: int, total: int, request_bytes: int = REQUEST) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from sapflow.records.commits import Commit, Plan
 from sapflow.records.plateau import PlateauState
+from sapflow.steps.carried import Carried
 from sapflow.steps.context import Context
 from sapflow.steps.leftovers import Leftovers
 
@@ -12,14 +13,17 @@ from sapflow.steps.leftovers import Leftovers
 class AlgorithmDriver(ABC):
     """The algorithm of a job in a driver.
 
-    The driver calls `next_commit` and writes the commit, unless another driver was first. Then it calls `settle` with
-    the commit that the store holds. All state of an algorithm can be rebuilt from the last commit.
+    The driver calls `next_commit` and writes the commit, once `carried` has stored what it names, unless another driver
+    was first. Then it calls `settle` with the commit that the store holds. All state of an algorithm can be rebuilt
+    from the last commit.
     """
 
     plateau: PlateauState | None = None
     """Where a schedule by the loss stands, for the learning rate of the next step; set before each `next_commit`."""
     dealt_from: tuple[Commit, Plan] | None = None
     """The commit after which the number of workers changed, and the plan that it names, of the workers before."""
+    carried: Carried | None = None
+    """Takes a new version from the root's answer to the workers and into the store; None: the root writes it."""
     repeatable = True
     """Whether a step may be repeated if an object was lost."""
 

@@ -5,7 +5,9 @@ import random
 import statistics
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from sapflow.errors import InvocationError, InvocationTimeout, JobFailed, OutOfMemory
@@ -154,15 +156,16 @@ class Caller:
         cursors: list[str] | None = None,
         *,
         level: int | None = None,
+        objects: Mapping[str, bytes] = MappingProxyType({}),
     ) -> R:
         """Invoke until the work is done, and return the last answer. Keys of cursors are added to `cursors`.
 
         `kind` is the type of the answer; any other answer is an InvocationError. `level` is the call's level in the
-        merge tree (workers 0), None if it is no part of a step. Raises JobFailed if the job cannot continue: out of
-        memory, out of retries, or after an error that is not retryable.
+        merge tree (workers 0), None if it is no part of a step. `objects` are sent along. Raises JobFailed if the job
+        cannot continue: out of memory, out of retries, or after an error that is not retryable.
         """
         while True:
-            reply = await self._until_answered(role, request, kind, level)
+            reply = await self._until_answered(role, request, kind, level, objects)
             if reply.done:
                 return reply
             progress = reply.progress()
@@ -170,11 +173,13 @@ class Caller:
                 cursors.append(progress["cursor"])
             request = request.model_copy(update=progress)
 
-    async def _until_answered(self, role: Role, request: Request, kind: type[R], level: int | None) -> R:
+    async def _until_answered(
+        self, role: Role, request: Request, kind: type[R], level: int | None, objects: Mapping[str, bytes]
+    ) -> R:
         op = str(getattr(request, "op", "call"))
         for attempt in range(self._retries + 1):
             try:
-                answer = await self._race(role, op, request, kind, 2 * attempt)
+                answer = await self._race(role, op, request, kind, 2 * attempt, objects)
             except InvocationError as error:
                 self._observer.invocation_failed(role, op, error)
                 self._failures[error.reason] += 1
@@ -219,11 +224,19 @@ class Caller:
             f"{where} failed{again}: {error}{remedy}", reason=error.reason, version=request.version - 1
         )
 
-    async def _race(self, role: Role, op: str, request: Request, kind: type[R], attempt: int) -> Answered[R]:
+    async def _race(
+        self,
+        role: Role,
+        op: str,
+        request: Request,
+        kind: type[R],
+        attempt: int,
+        objects: Mapping[str, bytes],
+    ) -> Answered[R]:
         """Invoke, and invoke a second time if the first falls behind its peers. The first answer counts."""
         clock = asyncio.get_running_loop().time
         started = clock()
-        racers = {asyncio.create_task(self._send(role, op, request, kind, attempt))}
+        racers = {asyncio.create_task(self._send(role, op, request, kind, attempt, objects))}
         try:
             hedged = False
             while True:
@@ -239,7 +252,8 @@ class Caller:
                     hedged = True
                     self._spent["hedges"] += 1
                     self._observer.hedged(role, op, request.version)
-                    racers.add(asyncio.create_task(self._send(role, op, request, kind, attempt + 1)))
+                    hedge = self._send(role, op, request, kind, attempt + 1, objects)
+                    racers.add(asyncio.create_task(hedge))
         finally:
             for task in racers:
                 task.cancel()
@@ -254,14 +268,22 @@ class Caller:
         patience = max(HEDGE_FLOOR + 2 * self._slowest_start, HEDGE_FACTOR * statistics.median(history))
         return max(started, self._last_answer) + patience
 
-    async def _send(self, role: Role, op: str, request: Request, kind: type[R], attempt: int) -> Answered[R]:
+    async def _send(
+        self,
+        role: Role,
+        op: str,
+        request: Request,
+        kind: type[R],
+        attempt: int,
+        objects: Mapping[str, bytes],
+    ) -> Answered[R]:
         body = request.body()
         body["attempt"], body["secondsLeft"] = attempt, self._seconds
         self._spent["invocations"] += 1
         with collecting(self._garbage, request.cell) as names:
             if names:
                 body["collect"] = names
-            if attached := self.held.attachments(request.inline()):
+            if attached := {**self.held.attachments(request.inline()), **objects}:
                 body[ATTACHMENTS] = attached
             raw = await self._invoke(role, body)
         self._last_answer = asyncio.get_running_loop().time()

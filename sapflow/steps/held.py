@@ -19,6 +19,10 @@ class Held:
         """The attachments of a request that reads these contributions."""
         return {ref.key: self._contents[ref.key] for ref in refs if ref.channel == INLINE}
 
+    def take(self, key: str) -> bytes | None:
+        """The content under a key, which is not held any more; None if no answer has brought it."""
+        return self._contents.pop(key, None)
+
     def drop(self, refs: Iterable[Ref]) -> None:
         """Remove contributions whose reader has answered."""
         for ref in refs:

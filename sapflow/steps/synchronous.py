@@ -17,12 +17,14 @@ from sapflow.messages.replies import MergeReply, RootReply, TrainReply
 from sapflow.messages.requests import MergeRequest, RootRequest, TrainRequest, Update
 from sapflow.messages.vectors import Part
 from sapflow.objects import keys
+from sapflow.planning import inline
 from sapflow.quantities import structure
 from sapflow.quantities.batches import micro_batches
 from sapflow.records import digests, rank_states
 from sapflow.records.commits import Commit, Plan
 from sapflow.records.rank_states import RankStates
 from sapflow.steps.algorithm import AlgorithmDriver
+from sapflow.steps.carried import New
 from sapflow.steps.context import Slices, objects_after, written_by
 from sapflow.steps.leftovers import Leftovers
 from sapflow.steps.routes import Routes
@@ -128,6 +130,7 @@ class Step:
         self.params, self.state = objects_after(
             context.prefix, commit, self.ident, plan.shards, has_state=has_state
         )
+        self._carried = algorithm.carried if self._travels() else None
         self._tasks: dict[tuple[int, int, int], asyncio.Task[Any]] = {}
         self._cursors: list[str] = []
         self._written: dict[str, str] = dict(commit.digests)
@@ -135,6 +138,12 @@ class Step:
         self._states_written: dict[int, str | None] = {}
         self.settled = asyncio.Event()
         """Set once the commit before the step is written. Until then only contributions may be made."""
+
+    def _travels(self) -> bool:
+        """Whether the new version is small enough for the root's answer and the workers' requests."""
+        sizes, state = self.commit.sizes, len(self.commit.slots) if self.context.facts.root_state else 0
+        small = inline.version_travels(sizes.total, state * sizes.parameters, len(self.slices.ranks))
+        return small and self.plan.shards == 1 and self.top - 1 in (self.plan.inline or ())
 
     async def next_commit(self) -> Commit:
         """Make the step, and return its commit, which is not written yet."""
@@ -199,7 +208,11 @@ class Step:
             state=rank_states.find(self.commit.states, context.prefix, rank),
             state_output=self._state(rank),
         )
-        reply = await context.caller.call("worker", request, TrainReply, self._cursors, level=0)
+        carried = self.algorithm.carried
+        objects = {} if carried is None else carried.attachments(request.may_carry())
+        reply = await context.caller.call(
+            "worker", request, TrainReply, self._cursors, level=0, objects=objects
+        )
         if request.state_output is not None:
             self._states_written[rank] = reply.state_sha256
 
@@ -285,6 +298,8 @@ class Step:
                 "norms": norms,
                 "paramsOutput": self.params[shard].key,
                 "optimizerOutput": keys.optimizer(context.prefix, self.version, self.ident, shard),
+                "carried": True if self._carried is not None else None,
+                "sha256": self._known() if self._carried is not None else None,
             }
         )
         await self._children(self.top, last, shard)
@@ -292,8 +307,21 @@ class Step:
         reply = await context.caller.call(
             self.plan.mergers, request, RootReply, self._cursors, level=self.top
         )
-        self._written |= written_by(request, reply)
+        self._written |= (written := written_by(request, reply))
+        held = context.caller.held
+        brought = [
+            New(key, content, sha256)
+            for key, sha256 in written.items()
+            if (content := held.take(key)) is not None
+        ]
+        if self._carried is not None and brought:
+            self._carried.take_in(brought, read=[request.params_output])
         return reply
+
+    def _known(self) -> dict[str, str]:
+        """The SHA-256 of the objects that the root reads, as far as the commit says it."""
+        read = (*self.commit.params, *self.commit.optimizer)
+        return {part.key: known for part in read if (known := self.commit.digests.get(part.key))}
 
     def _last_level(self) -> list[int]:
         return self.groups[self.top][0]

@@ -28,7 +28,7 @@ from sapflow.models.examine import FROZEN_CHANGED
 from sapflow.objects import contribution, keys
 from sapflow.objects.documents import read_document
 from sapflow.objects.safetensor import aligned
-from sapflow.objects.stores.protocol import Store
+from sapflow.objects.stores.protocol import Opens, Store
 from sapflow.planning.extent import Extent
 from sapflow.quantities.memory import parse_quantity
 from sapflow.spec import resolved, source_code
@@ -181,21 +181,25 @@ class LoadedJob:
         pieces, self._next = self._next, []
         self.reader.read_ahead(pieces)
 
-    def hold(self, parts: list[Part], sizes: Sizes) -> None:
-        """Load a version's parameters and buffers into the model, unless they are loaded already."""
+    def hold(self, parts: list[Part], sizes: Sizes, carried: Opens | None = None) -> None:
+        """Load a version's parameters and buffers into the model, unless they are loaded already.
+
+        `carried` has the objects of what is trained where the request carries them. They do not stay loaded under their
+        keys: until a commit names them, another driver's may come to stand there.
+        """
         if sizes != self.sizes:
             raise CorruptObject(f"the request's sizes {sizes} are not the model's {self.sizes}")
         name = tuple(part.key for part in parts)
         self.model.restore_buffers()
         values, count = self.model.values, self.model.parameters
-        if name != self._held:
+        if name != self._held or carried is not None:
             self._held = ()
             target = self._base if self._base is not None else values
-            metadata = contribution.read_range(self.store, parts, 0, sizes.total, target)
+            metadata = contribution.read_range(carried or self.store, parts, 0, sizes.total, target)
             self.tensors = Tensors.from_metadata(metadata)
             self._raw = base64.b64decode(metadata.get("raw", ""))
             self._tail = target[count:].copy() if self._base is None else target[count:]
-            self._held = name
+            self._held = name if carried is None else ()
         if self._base is not None:
             np.copyto(values, self._base[: len(values)])
         else:

@@ -109,7 +109,8 @@ def train(
     """Compute and write a contribution, or a cursor if the time limit comes first."""
     with timing.phase("read"):
         loaded = jobs.get(request.spec, request.manifest, request.code)
-        loaded.hold(request.params, request.sizes)
+        carried = channels.carried if channels.carries(request.may_carry()) else None
+        loaded.hold(request.params, request.sizes, carried)
         loaded.model.module.train()
         loaded.serve(request)
     try:

@@ -189,6 +189,8 @@ class Simulation:
     on_crash: Callable[[], None] = lambda: None
     volumes: Sequence[Path] = ()
     """Of a placed job, one a cell."""
+    remote: bool = False
+    """Whether the driver's store is far away, so that small versions travel inside answers and requests."""
 
     def __post_init__(self) -> None:
         self.functions = Functions(
@@ -231,7 +233,7 @@ class _OneDriver:
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
-        self._store = TappedStore(simulation.place.store, self._failpoint)
+        self._store = TappedStore(simulation.place.store, self._failpoint, remote=simulation.remote)
         self._cancelled = False
         self._task: asyncio.Task[Outcome] | None = None
 

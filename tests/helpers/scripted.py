@@ -1,7 +1,9 @@
 """A driver's calls answered by a script: which call is made when, without functions."""
 
 import asyncio
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 from sapflow.data.manifest import Manifest, manifest_key
@@ -30,6 +32,8 @@ class ScriptedCaller:
 
     def __init__(self, reply: Callable[[Request], FunctionReply] | None = None) -> None:
         self.calls: list[Request] = []
+        self.sent_along: list[dict[str, bytes]] = []
+        """The objects that came with each of them."""
         self.held = Held()
         self.account = Account()
         self.tally = Tally()
@@ -48,12 +52,19 @@ class ScriptedCaller:
         cursors: list[str] | None = None,
         *,
         level: int | None = None,
+        objects: Mapping[str, bytes] = MappingProxyType({}),
     ) -> FunctionReply:
         self.calls.append(request)
+        self.sent_along.append(dict(objects))
         gate = self._closed.get(name_of(request))
         if gate is not None:
             await gate.wait()
         reply = self._reply(request)
+        if isinstance(request, RootRequest) and request.carried:
+            new = {request.params_output: b"params", request.optimizer_output: b"state"}
+            self.held.take_in(new)
+            known = dict(zip(("params_sha256", "optimizer_sha256"), map(_sha256, new.values()), strict=True))
+            reply = reply.model_copy(update=known)
         assert isinstance(reply, kind)
         return reply
 
@@ -65,6 +76,10 @@ class ScriptedCaller:
     def names(self) -> list[str]:
         """The calls so far, by name."""
         return [name_of(request) for request in self.calls]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def name_of(request: Request) -> str:

@@ -36,8 +36,18 @@ JOBS: dict[str, dict[str, Any]] = {
         "checkpoint_everySteps": 1,
         "checkpoint_keep": 1,
     },
+    "versions inside answers and requests": {
+        "merge_channel": "Inline",
+        "merge_structure": [1, 4],
+        "optimizer_name": "Adam",
+        "algorithm_steps": 4,
+        "checkpoint_everySteps": 2,
+        "checkpoint_keep": 1,
+    },
 }
-HURRY = {"sharded tree": 0.0, "local steps under a time limit": 1.0, "ranks with states of their own": 0.0}
+HURRY = {"local steps under a time limit": 1.0}
+REMOTE = {"versions inside answers and requests"}
+"""Jobs whose driver's store is far away."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class Undisturbed:
 
     job: TrainingJob
     hurry: float
+    remote: bool
     sha256: str
     listing: list[str]
     writes: dict[str, list[Write]]
@@ -61,18 +72,23 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
 
 @pytest.fixture(scope="module", params=list(JOBS))
 def undisturbed(request: pytest.FixtureRequest, places: Places) -> Undisturbed:
-    job, hurry = tiny_job(**JOBS[request.param]), HURRY[request.param]
+    job, hurry, remote = (
+        tiny_job(**JOBS[request.param]),
+        HURRY.get(request.param, 0.0),
+        request.param in REMOTE,
+    )
     place = places.place(job)
     writes: dict[str, list[Write]] = {"functions": [], "driver": []}
     simulation = Simulation(
         place,
         hurry=hurry,
+        remote=remote,
         function_failpoint=lambda write, after: None if after else writes["functions"].append(write),
         driver_failpoint=lambda write, after: None if after else writes["driver"].append(write),
     )
     outcome = simulation.run()
     return Undisturbed(
-        job, hurry, outcome["sha256"], place.listing(), writes, simulation.functions.writes_of_each
+        job, hurry, remote, outcome["sha256"], place.listing(), writes, simulation.functions.writes_of_each
     )
 
 
@@ -97,7 +113,9 @@ def test_a_driver_that_ends_at_any_write_or_removal_is_followed_by_one_that_ends
 ) -> None:
     for number, write in enumerate(undisturbed.writes["driver"]):
         place = places.place(undisturbed.job)
-        outcome = Simulation(place, crashes=[Crash(number, how)], hurry=undisturbed.hurry).run()
+        outcome = Simulation(
+            place, crashes=[Crash(number, how)], hurry=undisturbed.hurry, remote=undisturbed.remote
+        ).run()
         assert outcome["sha256"] == undisturbed.sha256, f"{how} {write}"
         assert place.listing() == undisturbed.listing, f"{how} {write}"
         places.remove(place)
@@ -110,7 +128,7 @@ def test_a_function_that_dies_at_any_write_is_followed_by_one_that_writes_the_sa
     for invocation, write in _points(undisturbed.function_writes):
         place = places.place(undisturbed.job)
         faults = {invocation: Fault("kill", write=write, after=after)}
-        outcome = Simulation(place, faults, hurry=undisturbed.hurry).run()
+        outcome = Simulation(place, faults, hurry=undisturbed.hurry, remote=undisturbed.remote).run()
         assert outcome["sha256"] == undisturbed.sha256, f"invocation {invocation}, write {write}"
         assert place.listing() == undisturbed.listing, f"invocation {invocation}, write {write}"
         places.remove(place)
@@ -122,7 +140,7 @@ def test_a_second_instance_that_does_the_same_work_in_the_middle_of_a_write_chan
     for invocation, write in _points(undisturbed.function_writes):
         place = places.place(undisturbed.job)
         faults = {invocation: Fault("interleave", write=write)}
-        outcome = Simulation(place, faults, hurry=undisturbed.hurry).run()
+        outcome = Simulation(place, faults, hurry=undisturbed.hurry, remote=undisturbed.remote).run()
         assert outcome["sha256"] == undisturbed.sha256, f"invocation {invocation}, write {write}"
         assert place.listing() == undisturbed.listing, f"invocation {invocation}, write {write}"
         places.remove(place)
@@ -133,7 +151,9 @@ def test_driver_and_functions_that_die_together_at_any_write_lose_nothing(
 ) -> None:
     for number, write in enumerate(undisturbed.writes["driver"]):
         place = places.place(undisturbed.job)
-        simulation = Simulation(place, crashes=[Crash(number, "after")], hurry=undisturbed.hurry)
+        simulation = Simulation(
+            place, crashes=[Crash(number, "after")], hurry=undisturbed.hurry, remote=undisturbed.remote
+        )
         simulation.on_crash = simulation.functions.end_instances
         assert simulation.run()["sha256"] == undisturbed.sha256, f"{write}"
         assert place.listing() == undisturbed.listing, f"{write}"
@@ -142,6 +162,37 @@ def test_driver_and_functions_that_die_together_at_any_write_lose_nothing(
 
 def _points(writes: list[int]) -> Iterator[tuple[int, int]]:
     return ((invocation, write) for invocation, count in enumerate(writes) for write in range(count))
+
+
+def test_a_remote_store_changes_who_writes_versions_and_not_what_stands_there(
+    places: Places, undisturbed: Undisturbed
+) -> None:
+    place = places.place(undisturbed.job)
+    writers: dict[str, set[str]] = {"functions": set(), "driver": set()}
+
+    def note(who: str, write: Write) -> None:
+        kind = write.key.split("/")[2]
+        if (
+            write.kind == "create"
+            and kind in ("params", "optimizer")
+            and not write.key.split("/")[3].startswith("0-")
+        ):
+            writers[who].add(kind)
+
+    outcome = Simulation(
+        place,
+        hurry=undisturbed.hurry,
+        remote=not undisturbed.remote,
+        function_failpoint=lambda write, after: note("functions", write),
+        driver_failpoint=lambda write, after: note("driver", write),
+    ).run()
+    assert outcome["sha256"] == undisturbed.sha256
+    assert place.listing() == undisturbed.listing
+    versions = {kind for name in place.listing() if (kind := name.split("/")[0]) in ("params", "optimizer")}
+    small = undisturbed.job.spec.merge.channel == "Inline"
+    assert writers == {"functions": versions, "driver": set()}
+    seen = {write.key.split("/")[2] for write in undisturbed.writes["driver"] if write.kind == "create"}
+    assert versions <= seen if small else not versions & seen
 
 
 @pytest.mark.parametrize("version", [1, 2])

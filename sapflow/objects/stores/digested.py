@@ -35,11 +35,11 @@ def create_digested(
     """
     size = sum(len(view) for _, content in objects for view in byte_views(content))
     if size < APART:
-        found = _hashed(objects)
+        found = sha256s(objects)
         made = create_all(store, objects, durable=durable)
     else:
         with ThreadPoolExecutor(1) as thread:
-            hashing = thread.submit(_hashed, objects)
+            hashing = thread.submit(sha256s, objects)
             made = create_all(store, objects, durable=durable)
             found = hashing.result()
     return [
@@ -59,7 +59,8 @@ def sha256_of(store: Store, key: str) -> str:
     return digest.hexdigest()
 
 
-def _hashed(objects: Sequence[tuple[str, Content]]) -> list[str]:
+def sha256s(objects: Sequence[tuple[str, Content]]) -> list[str]:
+    """The SHA-256 of each object, in hex digits."""
     found = []
     for _, content in objects:
         digest = hashlib.sha256()

@@ -38,7 +38,14 @@ class ObjectReader(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
-class Store(Protocol):
+class Opens(Protocol):
+    """What objects are read from by their keys."""
+
+    def open(self, key: str) -> ObjectReader:
+        """Open an object to read it front to back. Raises ObjectMissing, StoreUnavailable."""
+
+
+class Store(Opens, Protocol):
     """Create-only object storage. Safe to use from several threads."""
 
     url: str

@@ -1,5 +1,6 @@
 """A root's update of several contributions, and what it keeps where another writer was first."""
 
+import hashlib
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ from sapflow.algorithms.hyperparameters import NAMES, OptimizerSettings
 from sapflow.algorithms.optimizers import Group, Grouping, apply, initial, slots
 from sapflow.algorithms.root import Warm, root
 from sapflow.algorithms.tensors import Tensors
-from sapflow.channels.channels import open_channels
+from sapflow.channels.channels import Channels, open_channels
 from sapflow.messages.refs import Ref
 from sapflow.messages.replies import RootReply
 from sapflow.messages.requests import RootRequest, Update
@@ -48,7 +49,13 @@ def gradient(seed: int) -> np.ndarray:
 
 
 def call(
-    store: Store, warm: Warm, children: list[str], rates: list[float], output: str, **more: Any
+    store: Store,
+    warm: Warm,
+    children: list[str],
+    rates: list[float],
+    output: str,
+    channels: Channels | None = None,
+    **more: Any,
 ) -> RootReply:
     request = RootRequest(
         job="u",
@@ -66,7 +73,7 @@ def call(
         optimizer_output=f"{output}-state",
         **more,
     )
-    return root(store, open_channels(store), request, warm, Timing(math.inf))
+    return root(store, channels or open_channels(store), request, warm, Timing(math.inf))
 
 
 def contribute(store: Store, name: str, vector: np.ndarray, **more: Any) -> None:
@@ -117,6 +124,47 @@ def test_a_root_whose_objects_came_second_keeps_none_of_its_own(store: Counting)
     opened = len(store.opened)
     warm.take(store, [Part(key="new-state", start=0, stop=COUNT)], 0, COUNT, 2, Timing(math.inf))
     assert len(store.opened) == opened
+
+
+def test_a_carried_version_has_the_bytes_that_the_root_would_write_and_writes_nothing(
+    store: Counting,
+) -> None:
+    begin(store)
+    contribute(store, "c1", gradient(1))
+    written = call(store, Warm(), ["c1"], [0.1], "new")
+    channels = open_channels(store)
+    carried = call(store, Warm(), ["c1"], [0.1], "sent", carried=True, channels=channels)
+    assert channels.sent == {
+        "sent": bytes(store.read("new")),
+        "sent-state": bytes(store.read("new-state")),
+    }
+    assert (carried.params_sha256, carried.optimizer_sha256) == (
+        written.params_sha256,
+        written.optimizer_sha256,
+    )
+    assert carried.bytes == written.bytes
+    assert not store.exists("sent")
+    assert not store.exists("sent-state")
+
+
+@pytest.mark.parametrize("stands", ["its own", "another's"])
+def test_a_carried_version_stays_warm_only_if_it_came_to_stand_in_the_store(
+    store: Counting, stands: str
+) -> None:
+    begin(store)
+    contribute(store, "c1", gradient(1))
+    channels, warm = open_channels(store), Warm()
+    call(store, warm, ["c1"], [0.1], "new", carried=True, channels=channels)
+    content = channels.sent["new"] if stands == "its own" else b"".join(contribution.encode(gradient(9), {}))
+    store.create("new", content)
+    known = {"new": hashlib.sha256(content).hexdigest()}
+    opened = len(store.opened)
+    part = Part(key="new", start=0, stop=COUNT)
+    found, _ = warm.take(store, [part], 0, COUNT, 1, Timing(math.inf), known)
+    expected = np.empty(COUNT, np.float32)
+    contribution.read_vector(store, "new", expected)
+    assert found.tobytes() == expected.tobytes()
+    assert store.opened[opened:] == (["new"] if stands == "its own" else ["new", "new"])
 
 
 def test_a_total_that_came_second_is_read_from_its_channel(store: Counting) -> None:

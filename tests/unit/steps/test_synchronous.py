@@ -15,9 +15,11 @@ from sapflow.messages.replies import FunctionReply
 from sapflow.messages.requests import MergeRequest, Request, RootRequest, TrainRequest
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Commit, Cursor, Plan
+from sapflow.steps.carried import Carried
 from sapflow.steps.synchronous import SynchronousDriver
 
 TREE = Plan(structure=(1, 2, 4), shards=1)
+INLINE = Plan(structure=(1, 4), shards=1, inline=(0,))
 
 
 def driver(
@@ -206,6 +208,26 @@ def test_the_next_step_begins_while_its_commit_is_written_but_updates_nothing_be
     assert sorted(ahead) == ["merge 1-0", "merge 1-1", "train 0", "train 1", "train 2", "train 3"]
     assert after == ["root"]
     assert (second.version, second.previous) == (2, first.digest)
+
+
+def test_workers_get_a_small_version_while_the_driver_writes_it(directory_store: Store) -> None:
+    async def scenario() -> None:
+        caller = ScriptedCaller()
+        one = driver(directory_store, caller, INLINE)
+        one.carried = Carried(directory_store)
+        first = await one.next_commit()
+        (params,) = first.params
+        assert not any(caller.sent_along), "version 0 is in the store"
+        caller.sent_along.clear()
+        one.begin_next(first, INLINE)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert [[*each] for each in caller.sent_along] == 4 * [[params.key]]
+        await one.carried.stored()
+        assert bytes(directory_store.read(params.key)) == caller.sent_along[0][params.key]
+        await one.abandon_next()
+
+    asyncio.run(scenario())
 
 
 def test_a_step_that_was_begun_on_a_commit_that_lost_is_given_up_with_what_it_wrote(
