@@ -116,7 +116,7 @@ def step(given: argparse.Namespace) -> Iterator[Line]:
         with namespace_of_its_own("bench") as namespace:
             document = job("warm", cpu, given.steps)
             knative = Job.apply(namespace, document)
-            seen = knative.until_succeeded(900)
+            seen = knative.watched_until_succeeded(900)
             ended = time.time()
             wait_until(lambda job=knative: not job.pods("worker") + job.pods("merger"), "zero", 180)  # type: ignore[misc]
             to_zero = time.time() - ended

@@ -46,6 +46,8 @@ class Group:
     role: Role
     cell: int | None
     instances: int
+    in_bursts: bool = False
+    """Whether its calls come all at once with pauses between, as those of a step's workers do."""
 
 
 @dataclass(frozen=True)

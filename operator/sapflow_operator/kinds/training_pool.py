@@ -56,9 +56,11 @@ class TrainingPool(JobPool):
     def groups(self) -> list[Group]:
         """The Knative Services, each with the number of instances that a step can use."""
         if self.packed is None:
-            return [Group(role, None, self.job.instances[role]) for role in self.roles]
+            return [
+                Group(role, None, self.job.instances[role], in_bursts=role == "worker") for role in self.roles
+            ]
         return [
-            Group(role, cell, count)
+            Group(role, cell, count, in_bursts=role == "worker")
             for cell in range(self.packed.count)
             for role, count in self.packed.instances(cell).items()
             if count

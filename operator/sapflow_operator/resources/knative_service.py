@@ -9,6 +9,9 @@ from sapflow_operator.resources import cell_pod, metadata, pod
 from sapflow_operator.wanted import Group, Wanted
 
 _SCALING = "autoscaling.knative.dev"
+BURST_PERCENT = 25
+"""The share of an instance's time that calls of bursts are aimed to take. So all instances stay where workers are at work
+for a quarter of a step."""
 _ANSWER_SECONDS = 15
 """Seconds after its time limit in which a function may report it itself, before Knative aborts the call."""
 _START_SECONDS = 300
@@ -46,7 +49,7 @@ def build(wanted: Wanted, group: Group) -> dict[str, Any]:
                 "metadata": pod.metadata(
                     wanted,
                     wanted.labels(role, cell),
-                    _scaling(group.instances, wanted.settings.window_seconds),
+                    _scaling(group, wanted.settings.window_seconds),
                 ),
                 "spec": template,
             }
@@ -54,16 +57,19 @@ def build(wanted: Wanted, group: Group) -> dict[str, Any]:
     }
 
 
-def _scaling(most: int, window_seconds: int) -> dict[str, str]:
-    """Annotations for scaling. With the default of 70 %, a third more instances than calls would be started.
+def _scaling(group: Group, window_seconds: int) -> dict[str, str]:
+    """Annotations for scaling. With a burst capacity of -1 every call goes through the activator, which alone knows
+    which instance is free.
 
-    With a burst capacity of -1 every call goes through the activator, which alone knows which instance is free.
+    The number of instances follows the mean of the calls at work, divided by the share of their time that they are to
+    take. Calls that come all at once need an instance each, though on the mean fewer are at work. For all others, the
+    default of 70 % would start a third more instances than calls.
     """
     return {
         f"{_SCALING}/initial-scale": "0",
         f"{_SCALING}/min-scale": "0",
-        f"{_SCALING}/max-scale": str(most),
-        f"{_SCALING}/target-utilization-percentage": "100",
+        f"{_SCALING}/max-scale": str(group.instances),
+        f"{_SCALING}/target-utilization-percentage": str(BURST_PERCENT if group.in_bursts else 100),
         f"{_SCALING}/target-burst-capacity": "-1",
         f"{_SCALING}/window": f"{window_seconds}s",
     }

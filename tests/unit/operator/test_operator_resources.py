@@ -137,11 +137,15 @@ def test_workers_scale_from_zero_to_their_number_one_call_each() -> None:
         "min-scale": "0",
         "max-scale": "22",
         "target-burst-capacity": "-1",
-        "target-utilization-percentage": "100",
+        "target-utilization-percentage": "25",
         "window": "6s",
     }
     assert template(service)["spec"]["containerConcurrency"] == 1
     assert service["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
+
+
+def test_only_workers_are_called_all_at_once_so_that_fewer_mergers_stay() -> None:
+    assert scaling(service_of(wanted(), "merger"))["target-utilization-percentage"] == "100"
 
 
 @pytest.mark.parametrize(
@@ -330,9 +334,9 @@ def wanted_in_cells(**spec: Any) -> TrainingPool:
 def test_a_placed_job_has_services_and_a_claim_for_each_cell_all_owned_and_allowed() -> None:
     of = wanted_in_cells()
     assert of.groups == [
-        Group("worker", 0, 4),
+        Group("worker", 0, 4, in_bursts=True),
         Group("merger", 0, 1),
-        Group("worker", 1, 4),
+        Group("worker", 1, 4, in_bursts=True),
         Group("merger", 1, 1),
     ]
     children = [*everything(of), resources.cell(of, 1)]
