@@ -142,7 +142,8 @@ def _parts(
         if stored:
             # Half of a worker's requests read parameters, the other half write its contribution.
             requests /= 2
-        yield {"request": requests, "read": units["read"]}, phases.get("read", 0.0)
+        if "read" in units:
+            yield {"request": requests, "read": units["read"]}, phases.get("read", 0.0)
     else:
         children = ("fetch", "fetch_byte", "child", "child_byte", "inline")
         yield {name: units[name] for name in children if name in units}, phases.get("merge", 0.0)

@@ -13,7 +13,9 @@ bytes, and a worker writes M objects. Calls for which no instance is free wait, 
 makes a level's calls while the level below is still at work, except those of the last group, one for each shard.
 Mergers read ahead: they ask a remote store for READ_AHEAD small children at a time, which makes a number of rounds;
 large children come one after the other, and the merger asks for the next one meanwhile. Where contributions are inline,
-`inline` and `bytes · inline_byte` stand for a child's and a contribution's store requests.
+`inline` and `bytes · inline_byte` stand for a child's and a contribution's store requests; where versions are, the
+latter stand for the workers' reads and the root's writes too, which the driver makes while the next step's workers are
+at work.
 """
 
 import math
@@ -21,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sapflow.planning.constants import Constants, Units
-from sapflow.planning.inline import STEP, fits
+from sapflow.planning.inline import STEP, fits, version_travels
 from sapflow.quantities import structure
 from sapflow.quantities.prices import Price, cost
 from sapflow.quantities.read_ahead import READ_AHEAD, SMALL
@@ -233,6 +235,8 @@ class CostModel:
     def worker_units(self, shards: int) -> Units:
         """A worker reads all parameters and makes a contribution, each as one object per shard."""
         size = FLOAT * self.work.total
+        if self._carried(shards):
+            return {"call": 1, "inline_byte": 2 * size}
         if self._inline(size / shards):
             return {"call": 1, "request": shards, "read": size, "inline_byte": size}
         return {"call": 1, "request": 2 * shards, "read": size, "write": size}
@@ -256,6 +260,11 @@ class CostModel:
         part, objects = FLOAT * work.total / shards, 1 + (work.slots > 0)
         state = part + FLOAT * work.slots * work.parameters / shards
         warm = self._root_returns(shards, flat=flat)
+        if self._carried(shards):
+            summing = self._sum(fan_in, part, passes=2)
+            carrying = summing.pop("inline_byte", 0.0) + state
+            reading = {} if warm else {"request": objects, "read": state}
+            return [{"call": 1, **reading, **summing, "inline_byte": carrying}]
         update: dict[str, float] = {
             "request": objects * (1 if warm else 2),
             "read": 0 if warm else state,
@@ -283,6 +292,12 @@ class CostModel:
         apart (`sapflow.planning.inline` knows that)."""
         work = self.work
         return fits(part, fan_in, work.request_bytes) and work.workers * FLOAT * work.total <= STEP
+
+    def _carried(self, shards: int) -> bool:
+        """Whether versions are inside the root's answers and the workers' requests, which spares a remote store."""
+        work = self.work
+        small = version_travels(work.total, work.slots * work.parameters, work.workers)
+        return shards == 1 and small and self.constants.fetch > 0 and self._inline(FLOAT * work.total)
 
     def _sum(self, fan_in: int, part: float, passes: int = 0) -> dict[str, float]:
         if self._inline(part, fan_in):

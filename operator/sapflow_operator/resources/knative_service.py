@@ -10,8 +10,8 @@ from sapflow_operator.wanted import Group, Wanted
 
 _SCALING = "autoscaling.knative.dev"
 BURST_PERCENT = 25
-"""The share of an instance's time that calls of bursts are aimed to take. So all instances stay where workers are at work
-for a quarter of a step."""
+"""The share of an instance's time that calls of bursts are aimed to take. So all instances stay where workers are at
+work for a quarter of a step."""
 _ANSWER_SECONDS = 15
 """Seconds after its time limit in which a function may report it itself, before Knative aborts the call."""
 _START_SECONDS = 300

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sapflow.planning.inline import CONTRIBUTION, REQUEST, STEP, inline_levels, misfit
+from sapflow.planning.inline import CONTRIBUTION, REQUEST, STEP, inline_levels, misfit, version_travels
 
 KIB = 1 << 10
 
@@ -30,6 +30,13 @@ def test_a_level_is_inline_where_every_bound_holds(
 
 def test_the_bounds_are_those_that_the_documentation_names() -> None:
     assert (CONTRIBUTION, REQUEST, STEP) == (256 * KIB, 4096 * KIB, 32 * 1024 * KIB)
+
+
+def test_a_version_travels_only_as_far_as_its_copies_are_few_and_small() -> None:
+    assert version_travels(42_601, 2 * 42_601, workers=12)
+    assert not version_travels(42_601, 2 * 42_601, workers=13), "2 MiB of copies"
+    assert not version_travels(42_601, 4 * 42_601, workers=1), "512 KiB in the root's answer"
+    assert not version_travels(65_537, 0, workers=1), "256 KiB of parameters"
 
 
 def test_a_platform_that_takes_less_in_a_request_has_fewer_levels_inline() -> None:

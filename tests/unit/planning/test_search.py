@@ -291,7 +291,7 @@ def measured(work: Work, truth: Constants, tree: Structure, shards: int = 1) -> 
             if number == 0:
                 totals["compute"] += stage.calls * work.compute_seconds
                 totals["read"] += stage.calls * truth.seconds(
-                    {"request": requests, "read": stage.units["read"]}
+                    {"request": requests, "read": stage.units.get("read", 0.0)}
                 )
             else:
                 names = ("fetch", "fetch_byte", "child", "child_byte", "inline")
@@ -326,6 +326,24 @@ def test_steps_with_inline_contributions_are_predicted_learnt_from_and_take_fewe
     assert seconds(inline, found, tree) == pytest.approx(step.seconds, rel=0.02)
     assert found.call == pytest.approx(truth.call, rel=0.1)
     assert found.inline_byte == KNATIVE.inline_byte
+
+
+def test_a_version_inside_answers_and_requests_spares_a_far_store_and_is_learnt_from() -> None:
+    truth = KNATIVE.changed("truth", {"call": 9e-3, "request": 8e-3})
+    stored = Work(workers=4, parameters=42_601, compute_seconds=0.01, slots=1)
+    small = replace(stored, request_bytes=REQUEST)
+    (workers, root) = CostModel(small, truth).stages((1, 4), 1)
+    assert {"request", "read", "write"}.isdisjoint(workers.units)
+    assert {"request", "read", "write"}.isdisjoint(root.units)
+    assert workers.units["inline_byte"] == 2 * 4 * 42_601, "parameters and a contribution"
+    assert root.units["inline_byte"] == (4 + 2) * 4 * 42_601, "contributions, parameters and optimiser state"
+    # A worker's read and its contribution, and the root's two objects, are waited for no more; their bytes take 3 ms.
+    assert seconds(small, truth, (1, 4)) < seconds(stored, truth, (1, 4)) - 3.5 * truth.request
+    step = measured(small, truth, (1, 4))
+    found = calibration.learn(step, KNATIVE)
+    assert seconds(small, found, (1, 4)) == pytest.approx(step.seconds, rel=0.02)
+    near = CostModel(small, LOCAL_DIRECTORY).stages((1, 4), 1)
+    assert all("request" in stage.units for stage in near), "a store on the same disk is faster than a copy"
 
 
 def test_contributions_that_are_too_large_go_by_the_store() -> None:
