@@ -81,6 +81,8 @@ class Work:
     """Whether a root is called on the instance that served it last, where that is free."""
     request_bytes: int = 0
     """Bytes of contributions that one request may carry; 0: all of them go by the store."""
+    remote: bool = False
+    """Whether requests to the store go over a network; then small versions are inside answers and requests, too."""
 
     @property
     def total(self) -> int:
@@ -297,7 +299,7 @@ class CostModel:
         """Whether versions are inside the root's answers and the workers' requests, which spares a remote store."""
         work = self.work
         small = version_travels(work.total, work.slots * work.parameters, work.workers)
-        return shards == 1 and small and self.constants.fetch > 0 and self._inline(FLOAT * work.total)
+        return work.remote and shards == 1 and small and self._inline(FLOAT * work.total)
 
     def _sum(self, fan_in: int, part: float, passes: int = 0) -> dict[str, float]:
         if self._inline(part, fan_in):

@@ -74,6 +74,7 @@ def work_of(
         cpu_limits=(job.cpus["worker"], job.cpus["merger"]),
         instances=instances,
         roots_return=runtime == "local",
+        remote=constants is not LOCAL_DIRECTORY,
         request_bytes=0 if spec.merge.channel == "Store" or spec.affinity is not None else request_bytes,
     )
 

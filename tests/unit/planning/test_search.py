@@ -331,7 +331,7 @@ def test_steps_with_inline_contributions_are_predicted_learnt_from_and_take_fewe
 def test_a_version_inside_answers_and_requests_spares_a_far_store_and_is_learnt_from() -> None:
     truth = KNATIVE.changed("truth", {"call": 9e-3, "request": 8e-3})
     stored = Work(workers=4, parameters=42_601, compute_seconds=0.01, slots=1)
-    small = replace(stored, request_bytes=REQUEST)
+    small = replace(stored, request_bytes=REQUEST, remote=True)
     (workers, root) = CostModel(small, truth).stages((1, 4), 1)
     assert {"request", "read", "write"}.isdisjoint(workers.units)
     assert {"request", "read", "write"}.isdisjoint(root.units)
@@ -342,7 +342,7 @@ def test_a_version_inside_answers_and_requests_spares_a_far_store_and_is_learnt_
     step = measured(small, truth, (1, 4))
     found = calibration.learn(step, KNATIVE)
     assert seconds(small, found, (1, 4)) == pytest.approx(step.seconds, rel=0.02)
-    near = CostModel(small, LOCAL_DIRECTORY).stages((1, 4), 1)
+    near = CostModel(replace(small, remote=False), LOCAL_DIRECTORY).stages((1, 4), 1)
     assert all("request" in stage.units for stage in near), "a store on the same disk is faster than a copy"
 
 
