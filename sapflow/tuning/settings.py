@@ -74,6 +74,11 @@ class Settings:
             tuple(spec.initial or ()),
         )
 
+    @property
+    def pausing(self) -> bool:
+        """Whether trials are paused where they are judged, and only the best of them ever go on."""
+        return self.prune.name in ("ASHA", "Hyperband")
+
     def missing(self, event: Report | Finished) -> str:
         """An objective that a report does not have; '' if it has all."""
         names = [each.metric for each in self.objectives if each.metric not in (*MEASURED, *event.values)]

@@ -1,9 +1,11 @@
 """Optuna's samplers, asked and told: Random, TPE, CMA-ES, QMC and Gaussian processes.
 
 The study holds one trial of Optuna for each of ours. Trials that run or are paused are RUNNING there, stopped ones
-PRUNED. Every suggestion is made by a new sampler, which is seeded by the search's seed and the trial's number; QMC
-alone has one seed for all, because its points are those of one sequence. What samplers note in the study is either
-written into the log, or (the state of CMA-ES, which Optuna pickles) made again by asking once more where it was made.
+PRUNED. Where ASHA or Hyperband pauses trials, TPE takes one for PRUNED at its last report from its first one on, while
+it goes on, too (ADR 34). Every suggestion is made by a new sampler, which is seeded by the search's seed and the
+trial's number; QMC alone has one seed for all, because its points are those of one sequence. What samplers note in the
+study is either written into the log, or (the state of CMA-ES, which Optuna pickles) made again by asking once more
+where it was made.
 """
 
 import math
@@ -14,15 +16,15 @@ from typing import Any
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
-from optuna.search_space import IntersectionSearchSpace
-from optuna.storages import InMemoryStorage
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler
 from optuna.trial import TrialState, create_trial
 
 from sapflow.spec.parameter_values import present
 from sapflow.spec.parameters import ParameterSpec
 from sapflow.tuning.actions import Finished, Parameters, Report, Stopped
+from sapflow.tuning.samplers.memory import Memory
 from sapflow.tuning.samplers.sampler import News, Sampler, Suggestion, seed_of
+from sapflow.tuning.samplers.tpe import History, HistoryTpe
 from sapflow.tuning.settings import Objective
 from sapflow.tuning.space import Space
 from sapflow.tuning.trial import Trial
@@ -34,16 +36,18 @@ _FORGOTTEN = (_STATE, "tpe:relative_params", "gp:relative_params", "fixed_params
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def sampler_of(name: str, seed: int, number: int) -> BaseSampler:
-    """A new sampler of Optuna for one suggestion."""
+def sampler_of(name: str, seed: int, number: int, history: History) -> BaseSampler:
+    """A new sampler of Optuna for one suggestion. `history` is what follows from the study alone."""
     own = seed_of(seed, number)
     match name:
         case "Random":
             return RandomSampler(seed=own)
         case "TPE":
-            return TPESampler(seed=own, constant_liar=True)
+            return HistoryTpe(history, seed=own, constant_liar=True)
         case "CmaEs":
-            return CmaEsSampler(seed=own, warn_independent_sampling=False)
+            sampler = CmaEsSampler(seed=own, warn_independent_sampling=False)
+            sampler._search_space = history.common
+            return sampler
         case "QMC":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
@@ -64,10 +68,14 @@ class OptunaSampler(Sampler):
         seed: int,
         objectives: Sequence[Objective],
         initial: Sequence[Parameters],
+        *,
+        pausing: bool = False,
     ) -> None:
+        """`pausing`: whether reports are those of trials that pause, and go on if they are among the best."""
         self._space, self._name, self._seed = space, name, seed
         self._objectives, self._initial = tuple(objectives), tuple(initial)
-        self._storage = InMemoryStorage()
+        self._counts_paused = pausing and name == "TPE" and len(objectives) == 1
+        self._storage = Memory()
         self._study = optuna.create_study(
             storage=self._storage,
             directions=["maximize" if each.maximize else "minimize" for each in objectives],
@@ -76,15 +84,7 @@ class OptunaSampler(Sampler):
         self._id = self._storage.get_study_id_from_name(self._study.study_name)
         self._trials: list[int] = []
         """Optuna's id of each of our trials."""
-        self._common = IntersectionSearchSpace(include_pruned=name == "TPE")
-
-    def _sampler(self, number: int) -> BaseSampler:
-        """A new sampler that shares with the others what follows from the study alone: which parameters all trials
-        have. Found anew each time, that takes half of a suggestion after 20,000 trials."""
-        sampler = sampler_of(self._name, self._seed, number)
-        if isinstance(sampler, TPESampler | CmaEsSampler):
-            sampler._search_space = self._common
-        return sampler
+        self._history = History(include_pruned=name == "TPE")
 
     def warm(self, results: Sequence[tuple[Parameters, Sequence[float]]]) -> None:
         for parameters, values in results:
@@ -113,7 +113,7 @@ class OptunaSampler(Sampler):
     def ask(self, number: int) -> Suggestion:
         assert number == len(self._trials), f"trial {number} is not the next one"
         study = self._study
-        study.sampler = self._sampler(number)
+        study.sampler = sampler_of(self._name, self._seed, number, self._history)
         before = self._storage.get_study_system_attrs(self._id)
         if number < len(self._initial):
             study.enqueue_trial(self._space.encoded(self._initial[number]))
@@ -152,7 +152,8 @@ class OptunaSampler(Sampler):
             if trial.number >= len(self._trials):
                 continue
             ident = self._trials[trial.number]
-            if self._storage.get_trial(ident).state.is_finished():
+            state = self._storage.get_trial(ident).state
+            if state in (TrialState.COMPLETE, TrialState.FAIL):
                 continue
             match answer:
                 case Report() | Finished():
@@ -161,6 +162,8 @@ class OptunaSampler(Sampler):
                     self._tell_stopped(ident)
                 case _:
                     self._storage.set_trial_state_values(ident, TrialState.FAIL)
+            if state == TrialState.PRUNED and self._storage.get_trial(ident).state == TrialState.FAIL:
+                self._history.forget()
 
     def _tell_values(self, ident: int, answer: Report | Finished) -> None:
         values = [each.value(answer) for each in self._objectives]
@@ -170,6 +173,8 @@ class OptunaSampler(Sampler):
             good = all(map(math.isfinite, values))
             state = TrialState.COMPLETE if good else TrialState.FAIL
             self._storage.set_trial_state_values(ident, state, values if good else None)
+        elif self._counts_paused:
+            self._tell_stopped(ident)
 
     def _tell_stopped(self, ident: int) -> None:
         reported = self._storage.get_trial(ident).intermediate_values

@@ -17,4 +17,11 @@ def sampler_sought(settings: Settings) -> Sampler:
         return GridSampler(space)
     from sapflow.tuning.samplers.by_optuna import OptunaSampler
 
-    return OptunaSampler(space, settings.sampler, settings.seed, settings.objectives, settings.initial)
+    return OptunaSampler(
+        space,
+        settings.sampler,
+        settings.seed,
+        settings.objectives,
+        settings.initial,
+        pausing=settings.pausing,
+    )

@@ -1,20 +1,23 @@
 """Suggestions: those of Optuna alone at equal seeds, trials and order; grids; a worker's; results known from before."""
 
 import math
+import random
 import sys
 import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from helpers.searches import search_job
-from helpers.simulated_search import quadratic, simulate
+from helpers.simulated_search import World, quadratic, simulate
+from optuna.samplers._tpe import _truncnorm
 
 from sapflow.errors import SpecError
 from sapflow.tuning.actions import Failed, Finished, Report, Stopped
-from sapflow.tuning.samplers import remote
+from sapflow.tuning.samplers import normal_tail, remote
 from sapflow.tuning.samplers.by_optuna import OptunaSampler
 from sapflow.tuning.samplers.registry import sampler_sought
 from sapflow.tuning.samplers.sampler import Sampler, seed_of
@@ -79,6 +82,174 @@ def test_suggestions_are_those_of_optuna_alone(name: str, parallel: int) -> None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert [dict(trial.parameters) for trial in search.trials] == alone(name, 30, parallel)
+
+
+def test_long_searches_have_the_suggestions_of_optuna_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of trials are kept between suggestions, and logarithms computed for arrays; here Optuna does neither."""
+    search, _ = simulate(
+        deaths=[70],
+        search={"name": "TPE", "seed": 7},
+        parameters=MIXED,
+        order="InOrder",
+        parallelTrials=4,
+        maxTrials=120,
+    )
+    one_by_one = np.frompyfunc(_truncnorm._log_ndtr_single, 1, 1)
+    monkeypatch.setattr(_truncnorm, "_log_ndtr", lambda values: one_by_one(values).astype(float))
+    assert [dict(trial.parameters) for trial in search.trials] == alone("TPE", 120, 4)
+
+
+@pytest.mark.parametrize("scale", [0.5, 5.0, 60.0, 1e4])
+def test_the_normal_distributions_logarithm_has_the_bits_of_optunas(scale: float) -> None:
+    values = np.random.default_rng(3).normal(scale=scale, size=3000)
+    edges = [each for edge in (0.0, 1.0, -1.0, 6.0, -20.0) for each in (edge, np.nextafter(edge, -9))]
+    values[: len(edges) + 4] = [*edges, -0.0, math.inf, -math.inf, math.nan]
+    expected = np.array([_truncnorm._log_ndtr_single(each) for each in values.tolist()])
+    assert normal_tail.log_ndtr(values.reshape(30, 100)).tobytes() == expected.tobytes()
+    assert _truncnorm._log_ndtr is normal_tail.log_ndtr
+
+
+def test_trials_without_a_parameter_do_not_count_where_it_is_sought() -> None:
+    name = "spec.optimizer.name"
+    momentum = {
+        "path": MOMENTUM,
+        "float": {"min": 0, "max": 0.9},
+        "when": {"path": name, "values": ["Momentum"]},
+    }
+    choice = {"path": name, "categorical": {"choices": ["Momentum", "AdamW"]}}
+    asked = sampler(search={"name": "TPE", "seed": 7}, parameters=[FLOATS[0], choice, momentum])
+    study = optuna.create_study(direction="maximize")
+    for number in range(60):
+        study.sampler = ALONE["TPE"](number)
+        expected = study.ask()
+        values: dict[str, Any] = {RATE: expected.suggest_float(RATE, 0.001, 1.0, log=True)}
+        values[name] = expected.suggest_categorical(name, ("Momentum", "AdamW"))
+        if values[name] == "Momentum":
+            values[MOMENTUM] = expected.suggest_float(MOMENTUM, 0, 0.9)
+        assert asked.ask(number).parameters == values
+        trial, score = Trial(number, values), 1 - abs(values[RATE] - 0.1) - values.get(MOMENTUM, 0.4) / 9
+        asked.begin(trial, {})
+        if number % 7 == 3:
+            study.tell(expected, state=optuna.trial.TrialState.FAIL)
+            asked.tell([(trial, Failed(number, "Diverged", ""))])
+        else:
+            study.tell(expected, score)
+            asked.tell([(trial, Finished(number, {"accuracy": score}, 16))])
+
+
+def told_of(number: int, length: int, value: float) -> Report | Finished:
+    """What is told of a trial of 16 units that has got to a length."""
+    values = {"accuracy": value}
+    return Finished(number, values, length) if length == 16 else Report(number, length, length, values)
+
+
+def paused_study(at: dict[int, dict[int, float]], finished: set[int]) -> optuna.Study:
+    """A study of 15 random trials, told as pruned after the reports in `at`, or as complete; others run."""
+    study = optuna.create_study(direction="maximize")
+    for number in range(15):
+        study.sampler = ALONE["TPE"](number)
+        trial = study.ask()
+        trial.suggest_float(RATE, 0.001, 1.0, log=True)
+        trial.suggest_float(MOMENTUM, 0.0, 0.9)
+        for length, value in at.get(number, {}).items():
+            trial.report(value, length)
+        if number in finished:
+            study.tell(trial, at[number][16])
+        elif number in at:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    return study
+
+
+@pytest.mark.parametrize("prune", ["ASHA", "Hyperband"])
+def test_a_paused_trial_counts_as_optuna_counts_a_pruned_one_also_while_it_goes_on(prune: str) -> None:
+    asked = sampler(search={"name": "TPE", "seed": 7}, parameters=FLOATS, prune={"name": prune})
+    chance, at, finished = random.Random(5), dict[int, dict[int, float]](), set[int]()
+    trials = []
+    for number in range(15):
+        trials.append(Trial(number, asked.ask(number).parameters))
+        asked.begin(trials[-1], {})
+    told = [(number, 1) for number in range(13)] + [(2, 4), (7, 4), (2, 16)]
+    for number, length in told:
+        value = chance.random()
+        at.setdefault(number, {})[length] = value
+        finished |= {number} if length == 16 else set()
+        asked.tell([(trials[number], told_of(number, length, value))])
+    study = paused_study(at, finished)
+    study.sampler = ALONE["TPE"](15)
+    expected = study.ask()
+    values = {
+        RATE: expected.suggest_float(RATE, 0.001, 1, log=True),
+        MOMENTUM: expected.suggest_float(MOMENTUM, 0, 0.9),
+    }
+    assert asked.ask(15).parameters == values
+    # At the tenth report TPE begins to learn; Random is what it takes before.
+    assert values != sampler(search={"name": "Random", "seed": 7}, parameters=FLOATS).ask(0).parameters
+
+
+def test_where_nothing_pauses_a_trial_with_a_report_runs() -> None:
+    """The median rule lets it go on at once, as with Optuna's own pruners."""
+    reporting, silent = (
+        sampler(search={"name": "TPE", "seed": 7}, parameters=FLOATS, prune={"name": "Median"})
+        for _ in range(2)
+    )
+    for number in range(15):
+        parameters = silent.ask(number).parameters
+        trial = Trial(number, parameters)
+        for each in (silent, reporting):
+            each.begin(trial, {})
+        reporting.tell([(trial, Report(number, 1, 1, {"accuracy": number / 15}))])
+    assert reporting.ask(15) == silent.ask(15)
+
+
+def test_a_paused_trial_that_fails_or_is_stopped_is_known_after_a_restart_as_before() -> None:
+    """The first trial lacks a parameter that all others have, and then fails: what all have in common grows."""
+    name = "spec.optimizer.name"
+    spec: dict[str, Any] = {
+        "search": {"name": "TPE", "seed": 7},
+        "prune": {"name": "ASHA"},
+        "parameters": [
+            {"path": name, "categorical": {"choices": ["Momentum", "AdamW"]}},
+            FLOATS[0],
+            {**FLOATS[1], "when": {"path": name, "values": ["Momentum"]}},
+        ],
+    }
+    sets = [{name: "AdamW", RATE: 0.3}] + [
+        {name: "Momentum", RATE: 0.01 * number, MOMENTUM: 0.05 * number} for number in range(1, 15)
+    ]
+    trials = [Trial(number, values) for number, values in enumerate(sets)]
+    news: list[Any] = [(each, Report(each.number, 1, 1, {"accuracy": each.number / 20})) for each in trials]
+    end = [(trials[0], Failed(0, "Diverged", "")), (trials[3], Stopped(3))]
+    first, second = sampler(**spec), sampler(**spec)
+    for each in (first, second):
+        for trial in trials:
+            each.begin(trial, {})
+        each.tell(news)
+    again = Trial(15, first.ask(15).parameters)
+    for each in (first, second):
+        each.begin(again, {})
+        each.tell(end)
+    assert first.ask(16) == second.ask(16)
+
+
+def test_a_search_that_pauses_suggests_the_same_whatever_dies() -> None:
+    spec: dict[str, Any] = {
+        "search": {"name": "TPE", "seed": 7},
+        "parameters": MIXED,
+        "prune": {"name": "ASHA", "factor": 4},
+        "order": "InOrder",
+        "parallelTrials": 4,
+        "maxTrials": 40,
+    }
+    calm, _ = simulate(**spec)
+    wild, _ = simulate(deaths=[5, 17, 3, 40, 22], seed=3, **spec)
+    assert [each.parameters for each in calm.trials] == [each.parameters for each in wild.trials]
+    # Few have come to their end; what the others have reported makes a difference.
+    assert [each.phase for each in calm.trials].count("Finished") < 10
+    other, _ = simulate(world=World(curve=lambda parameters, at: -quadratic(parameters, at)), **spec)
+    assert [each.parameters for each in other.trials[:10]] == [each.parameters for each in calm.trials[:10]]
+    assert all(
+        one.parameters != two.parameters for one, two in zip(other.trials[30:], calm.trials[30:], strict=True)
+    )
 
 
 def sampler(**spec: Any) -> Sampler:
