@@ -23,7 +23,7 @@ from sapflow.driver.pause import Pause
 from sapflow.driver.plans import Environment, Planning
 from sapflow.driver.sweep import sweep_up
 from sapflow.driver.walk import Walk
-from sapflow.errors import AlteredObject, JobFailed, SapflowError
+from sapflow.errors import AlteredObject, CorruptObject, JobFailed, SapflowError
 from sapflow.messages.documents import Document
 from sapflow.messages.replies import InitializeReply
 from sapflow.messages.requests import InitializeRequest
@@ -171,7 +171,7 @@ class Driver:
                 await evaluations.recover(last)
                 keeper.collect()
             search = self._memory_search(context)
-            walk = Walk(context, algorithm, keeper, evaluations, planning, search, until)
+            walk = Walk(context, algorithm, plan, keeper, evaluations, planning, search, until)
             chosen = await within(deadline.left, walk.to_the_end())
             await keeper.settle()
             if walk.paused:
@@ -179,7 +179,9 @@ class Driver:
                 return Pause(walk.version, metrics, context.caller.account)
             await keeper.record_checkpoint(chosen)
             exports = not self._environment.of_search
-            outcome = await result.write(context, evaluations, walk.last, chosen, exports=exports)
+            if first is None:
+                first = start if start.version == 0 else await self._first()
+            outcome = await result.write(context, evaluations, first, walk.last, chosen, exports=exports)
             evaluations.release_all_but(chosen)
         except (SapflowError, ExceptionGroup) as error:
             failure = first_of(error)
@@ -199,9 +201,17 @@ class Driver:
             await deadline.stop()
             await evaluations.close()
             await keeper.settle()
-        await sweep_up(self._resolved, self._store, self._pinned)
+        newest = None if walk is None else walk.last
+        await sweep_up(self._resolved, self._store, self._pinned, outcome=outcome, known=newest)
         self._observer.finished(outcome)
         return outcome
+
+    async def _first(self) -> Commit:
+        """Commit 0. Raises CorruptObject if there is none."""
+        first = await self._records.commit(0)
+        if first is None:
+            raise CorruptObject(f"commit 0 of job {self._uid} is missing")
+        return first
 
     async def _stopped_late(self, keeper: Keeper, last: Commit | None) -> SapflowError:
         """The failure of a job whose deadline is reached, with `last` as its checkpoint; a StoreError if that fails."""
@@ -298,7 +308,7 @@ class Driver:
         plan, forecast = planning.first(planning.size(sizes, reply.slots))
         if self._placed is not None:
             plan = plan.model_copy(update={"cells": self._placed.cells})
-        await self._records.write(keys.plan(self._prefix, plan.name), plan.body(), durable=True)
+        wrote = await self._records.write(keys.plan(self._prefix, plan.name), plan.body(), durable=True)
         workers = job.spec.workers
         context.lay_out(reply.layout, reply.code)
         parts = shard_parts(sizes, shards, outputs) + frozen_part(self._prefix, ident, sizes)
@@ -328,7 +338,9 @@ class Driver:
         if memory_search is not None:
             commit = memory_search.first(commit, reply.memory_needed_bytes or 0)
         standing, _ = await self._records.settle(commit)
-        self._observer.planned(await self._records.plan(standing.plan), standing.forecast)
+        if not wrote or standing.plan != plan.name:
+            plan = await self._records.plan(standing.plan)
+        self._observer.planned(plan, standing.forecast)
         self._observer.committed(standing)
         return standing
 

@@ -25,15 +25,18 @@ _AT_ONCE = 16
 
 
 async def write(
-    context: Context, evaluations: Evaluations, last: Commit, chosen: Commit, *, exports: bool = True
+    context: Context,
+    evaluations: Evaluations,
+    first: Commit,
+    last: Commit,
+    chosen: Commit,
+    *,
+    exports: bool = True,
 ) -> dict[str, Any]:
-    """Record the outcome of a job whose last commit is `last`, its model exported before that unless it `exports` none;
-    what now stands."""
+    """Record the outcome of a job from commit 0, `first`, to `last`, its model exported before that unless it `exports`
+    none; what now stands."""
     records = context.records
-    first = await records.commit(0)
-    if first is None:
-        raise CorruptObject(f"commit 0 of job {context.uid} is missing")
-    begun = await records.commit(first.first_version) or first
+    begun = await records.commit(first.first_version) or first if first.first_version else first
     model = await _export(context, first, chosen) if exports else {}
     history = History()
     await _write_metrics(context, evaluations, chosen, after=begun.version, history=history)
@@ -170,7 +173,7 @@ async def _write_metrics(
     """
 
     async def line(version: int) -> tuple[Commit, bytes]:
-        commit = await context.records.commit(version)
+        commit = chosen if version == chosen.version else await context.records.commit(version)
         if commit is None:
             raise CorruptObject(f"commit {version} of job {context.uid} is missing")
         said = {"version": version, "epoch": commit.cursor.epoch, **commit.measured.body()}

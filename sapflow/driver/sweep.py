@@ -7,13 +7,14 @@ are found by listing, once the outcome exists and nobody needs anything else.
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 from sapflow.errors import SapflowError
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
-from sapflow.records.commits import Records
+from sapflow.records.commits import Commit, Records
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import CheckpointSpec
 
@@ -32,29 +33,45 @@ def checkpoint_versions(spec: CheckpointSpec, newest: int) -> list[int]:
     return [version for version in range(last - (spec.keep - 1) * every, last + 1, every) if version >= 1]
 
 
-async def sweep_up(resolved: ResolvedJob, store: Store, pinned: Collection[int] = ()) -> None:
+async def sweep_up(
+    resolved: ResolvedJob,
+    store: Store,
+    pinned: Collection[int] = (),
+    *,
+    outcome: Mapping[str, Any] | None = None,
+    known: Commit | None = None,
+) -> None:
     """Remove what a finished job does not need, its `pinned` versions apart; does nothing for any other job.
 
-    It never fails: what it cannot remove goes with the job. Two sweeps at once do no harm.
+    `outcome` is the job's, and `known` a commit of it, as new as possible, where they need not be read. It never fails:
+    what it cannot remove goes with the job. Two sweeps at once do no harm.
     """
     try:
-        kept = await _kept(resolved, Records(store, resolved.prefix), pinned)
+        kept = await _kept(resolved, Records(store, resolved.prefix), pinned, outcome, known)
         if kept is not None:
             await asyncio.to_thread(_remove_all_but, kept, resolved.prefix, store)
     except SapflowError as error:
         log.warning("not all objects that the job no longer needs could be removed: %s", error)
 
 
-async def _kept(resolved: ResolvedJob, records: Records, pinned: Collection[int]) -> set[str] | None:
+async def _kept(
+    resolved: ResolvedJob,
+    records: Records,
+    pinned: Collection[int],
+    outcome: Mapping[str, Any] | None,
+    known: Commit | None,
+) -> set[str] | None:
     """The keys of the objects that stay, None if the job is not finished."""
     prefix = resolved.prefix
-    outcome, last = await records.read(keys.result(prefix, "outcome.json")), await records.last()
+    if outcome is None:
+        outcome = await records.read(keys.result(prefix, "outcome.json"))
+    last = await records.last(known)
     if outcome is None or last is None:
         return None
     recorded = {*checkpoint_versions(resolved.job.spec.checkpoint, last.version), int(outcome["version"])}
     kept = {keys.checkpoint(prefix, version) for version in recorded}
     for version in recorded | {last.version, *pinned}:
-        commit = await records.commit(version)
+        commit = last if version == last.version else await records.commit(version)
         kept.update(() if commit is None else commit.objects(prefix))
     return kept
 

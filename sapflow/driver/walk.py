@@ -33,13 +33,15 @@ class Walk:
         self,
         context: Context,
         algorithm: AlgorithmDriver,
+        plan: Plan,
         keeper: Keeper,
         evaluations: Evaluations,
         planning: Planning,
         memory_search: MemorySearch | None,
         until: int | None = None,
     ) -> None:
-        """`until`: the version at which the job pauses, if it does not end before; None: it goes on to its end."""
+        """`plan` is that of the algorithm's commit. `until`: the version at which the job pauses, if it does not end
+        before; None: it goes on to its end."""
         self._until = until
         self._context, self._keeper, self._evaluations = context, keeper, evaluations
         self._algorithm, self._planning, self._memory_search = algorithm, planning, memory_search
@@ -47,6 +49,7 @@ class Walk:
             algorithm.carried = Carried(context.store)
         self._commit = algorithm.commit
         self._plans: dict[str, Plan] = {}
+        self._take(plan)
         self._repeats = StepRepeats()
         self._plateau = Plateau(context, evaluations)
         self._cpus = set(self._commit.measured.cpus or ())
@@ -84,10 +87,14 @@ class Walk:
     async def _plan(self) -> Plan:
         name = self._commit.plan
         if name not in self._plans:
-            self._plans[name] = await self._context.records.plan(name)
-            sizes = self._commit.sizes
-            structure.shard_ranges(sizes.total, self._plans[name].shards, sizes.block)
+            self._take(await self._context.records.plan(name))
         return self._plans[name]
+
+    def _take(self, plan: Plan) -> None:
+        """Keep the plan of the last commit."""
+        self._plans[self._commit.plan] = plan
+        sizes = self._commit.sizes
+        structure.shard_ranges(sizes.total, plan.shards, sizes.block)
 
     @property
     def last(self) -> Commit:

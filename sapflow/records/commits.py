@@ -311,20 +311,20 @@ class Records:
             raise CorruptObject(f"{key} exists and yet cannot be read")
         return standing, False
 
-    async def last(self) -> Commit | None:
+    async def last(self, known: Commit | None = None) -> Commit | None:
         """The newest commit, found by galloping and then binary search, since versions have no gaps, but for one after
-        commit 0 of a fork."""
-        first = await self.commit(0)
+        commit 0 of a fork. `known`: a commit that is not newer, where the search begins; None: commit 0."""
+        first = await self.commit(0) if known is None else known
         if first is None:
             return None
-        low, reach = first.first_version, 1
+        low, reach = first.version or first.first_version, 1
         while await self._exists(low + reach):
             low, reach = low + reach, reach * 2
         high = low + reach
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if await self._exists(middle) else (low, middle)
-        return await self.commit(low)
+        return first if low == first.version else await self.commit(low)
 
     async def _exists(self, version: int) -> bool:
         return await asyncio.to_thread(self.store.exists, keys.commit(self.prefix, version))

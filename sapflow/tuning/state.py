@@ -65,12 +65,14 @@ class State:
         return decision < self.known or decision in self._arrived
 
     def kept(self, number: int) -> set[int]:
-        """The versions of a trial that must not be removed: its last one, and where forks begin or have begun."""
+        """The versions of a trial that must not be removed: its last one, and where forks begin or have begun. None of
+        a trial that has reported nothing."""
         trial = self.trials[number]
         found = self.pruner.kept(number) | {
             version for source, version in self.references if source == number
         }
-        return found if trial.phase in ("Stopping", "Stopped", "Failed") else found | {trial.version}
+        gone = trial.at == 0 or trial.phase in ("Stopping", "Stopped", "Failed")
+        return found if gone else found | {trial.version}
 
     def take_news(self) -> list[tuple[Trial, Answer]]:
         """What has become known since the last call."""

@@ -21,7 +21,7 @@ from sapflow.messages.requests import AskRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning.extent import Extent
-from sapflow.records.commits import Account, Records
+from sapflow.records.commits import Account, Commit, Records
 from sapflow.records.evaluations import of_held_out
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
@@ -76,6 +76,18 @@ class Pool:
     @property
     def runtime(self) -> Runtime:
         return self.environment.runtime
+
+
+class NewestCommit(Observer):
+    """Keeps the last commit that a driver has made or gone on from; None where its job had ended before."""
+
+    commit: Commit | None = None
+
+    def resumed(self, commit: Commit) -> None:
+        self.commit = commit
+
+    def committed(self, commit: Commit) -> None:
+        self.commit = commit
 
 
 class Trials:
@@ -138,14 +150,15 @@ class Trials:
         manifest = await self.manifest(resolved)
         cut.check_data(job, manifest)
         lengths = Lengths.of(job, Extent.of(job, manifest.train_samples))
-        ended = await self._drive(action.trial, resolved, manifest, lengths.version(action.to))
+        newest = NewestCommit()
+        ended = await self._drive(action.trial, resolved, manifest, lengths.version(action.to), newest)
         if isinstance(ended, Pause):
             self._paused.add(action.trial)
             account = ended.account
             return Report(
                 action.trial, action.to, ended.version, dict(ended.metrics), account.seconds, account.cost_usd
             )
-        last = await Records(self.pool.store, resolved.prefix).last()
+        last = newest.commit or await Records(self.pool.store, resolved.prefix).last()
         return Finished(
             action.trial,
             of_held_out(ended),
@@ -219,11 +232,16 @@ class Trials:
         return Stopped(trial, last.account.seconds, last.account.cost_usd)
 
     async def _drive(
-        self, trial: int, resolved: ResolvedJob, manifest: Manifest, until: int | None
+        self,
+        trial: int,
+        resolved: ResolvedJob,
+        manifest: Manifest,
+        until: int | None,
+        newest: NewestCommit,
     ) -> dict[str, Any] | Pause:
         """One driver after the other, while the store may yet find what it has lost."""
         pool, outage = self.pool, Outage(LOST_OBJECTS, asyncio.get_running_loop().time)
-        observer = Observers(outage, self._observer_of(trial, resolved.job))
+        observer = Observers(outage, newest, self._observer_of(trial, resolved.job))
 
         async def drive(stopped: str | None) -> dict[str, Any] | Pause:
             driver = Driver(

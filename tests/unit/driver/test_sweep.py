@@ -46,6 +46,17 @@ def test_what_no_driver_knew_of_goes_and_the_rest_stays(places: Places) -> None:
     assert any(name.startswith("checkpoints/") for name in before)
 
 
+def test_a_sweep_that_knows_an_older_commit_keeps_what_the_newest_stands_on(places: Places) -> None:
+    place = places.place(tiny_job())
+    outcome = Simulation(place).run()
+    before = place.listing()
+    left_by_others(place)
+    for version in (0, 1):
+        known = place.commit(version)
+        asyncio.run(sweep_up(place.resolved, place.store, outcome=outcome, known=known))
+        assert place.listing() == before
+
+
 def test_a_job_that_is_not_finished_keeps_everything(places: Places) -> None:
     place = places.place(tiny_job())
     Simulation(place).run()
