@@ -117,6 +117,10 @@ class Functions:
         self._numbers = itertools.count()
         self._pools: dict[tuple[str, int], list[Instance]] = defaultdict(list)
         self._later_ones: list[asyncio.Future[None]] = []
+        self.in_flight = self.most = 0
+        """Calls that wait for an answer now, and the most that ever did at once."""
+        self.done: list[tuple[Invocation, float]] = []
+        """The invocations that were answered or given up, and their seconds until then."""
         self.writes_of_each: list[int] = []
         """Writes of each invocation, in the order of invocations."""
 
@@ -136,7 +140,13 @@ class Functions:
         # Whoever stops waiting does not stop the function: its work may be done when nobody expects it.
         work = asyncio.ensure_future(self._work(role, content, number, fault))
         started = asyncio.get_running_loop().time()
-        status, body = await asyncio.shield(work)
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            status, body = await asyncio.shield(work)
+        finally:
+            self.in_flight -= 1
+            self.done.append((self.log[number], asyncio.get_running_loop().time() - started))
         if fault is not None and fault.kind == "silent":
             await asyncio.sleep(seconds)
             raise InvocationTimeout(f"no answer within {seconds} s")

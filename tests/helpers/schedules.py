@@ -51,5 +51,5 @@ THOROUGH = settings(
 )
 """The same schedules each time; a failing one is shown as drawn, since shrinking takes minutes."""
 
-SEARCHES = int(os.environ.get("SAPFLOW_SEARCH_SCHEDULES", "10"))
-"""How many schedules the tests of whole searches take, each a search of several seconds."""
+SEARCHES = int(os.environ.get("SAPFLOW_SEARCH_SCHEDULES", "20"))
+"""How many schedules the tests of whole searches take, each a search of half a second."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from helpers import virtual_loop
+from helpers.away_store import AwayStore, Outage
 from helpers.functions import Fault, Functions
 from helpers.jobs import Place, document
 from helpers.searches import search_job
 from helpers.tapped_store import Killed, TappedStore, Write
 from sapflow.driver.plans import Environment
-from sapflow.errors import InvocationError
+from sapflow.errors import InvocationError, JobFailed, StoreError, StoreUnavailable
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Records
@@ -70,10 +71,15 @@ class Searching:
     faults: Mapping[int, Fault] = field(default_factory=dict)
     crashes: Sequence[tuple[int, bool]] = ()
     """The numbers of the runners' writes at which one dies: before them or (True) after."""
+    outages: Sequence[Outage] = ()
+    """When the store does not answer, to functions nor to runners: each ends a runner."""
     seed: int = 0
+    hurry: float = 0.0
+    """Chance that an invocation's time is up as soon as it starts."""
 
     def __post_init__(self) -> None:
-        self.functions = Functions(self.place.store, self.seed, self.faults)
+        self.store = AwayStore(self.place.store, self.outages)
+        self.functions = Functions(self.store, self.seed, self.faults, self.hurry)
         self.runners = 0
         self._writes = itertools.count()
         self._crashes = dict(self.crashes)
@@ -81,7 +87,7 @@ class Searching:
     def run(self) -> tuple[Search, dict[str, Any]]:
         """The search as its last runner left it, and the outcome."""
         random.seed(self.seed)
-        return virtual_loop.run(self._main(), expected=(Killed, InvocationError))
+        return virtual_loop.run(self._main(), expected=(Killed, InvocationError, StoreUnavailable))
 
     async def _main(self) -> tuple[Search, dict[str, Any]]:
         while (found := await self._one()) is None:
@@ -106,7 +112,7 @@ class Searching:
                 task.cancel()
                 raise Killed
 
-        store = TappedStore(self.place.store, failpoint)
+        store = TappedStore(self.store, failpoint)
         runner = runner_of(self.place, self.job, self.functions, store)
         task = asyncio.create_task(runner.run())
         await asyncio.wait({task})
@@ -114,7 +120,12 @@ class Searching:
             if not task.cancelled():
                 task.exception()
             return None
-        return runner.search, task.result()
+        try:
+            return runner.search, task.result()
+        except (StoreError, JobFailed) as error:
+            if error.reason != StoreUnavailable.reason:
+                raise
+            return None
 
 
 def account_of(search: Search) -> list[tuple[Any, ...]]:
