@@ -13,7 +13,9 @@ from rich.table import Table
 from bench import (
     data_bytes,
     driver,
+    early,
     gradient_sets,
+    halving,
     merger,
     merging,
     partition,
@@ -96,6 +98,16 @@ def searches() -> Iterator[Result]:
     yield from search.measure(os.environ)
 
 
+def learns_early() -> Iterator[Result]:
+    """TPE that learns from paused trials, against Random, on simulated curves."""
+    yield from early.measure()
+
+
+def pausing() -> Iterator[Result]:
+    """Pausing ASHA against the full grid, with real training."""
+    yield from halving.measure(os.environ)
+
+
 PAPER = ("table3", "fig3", "steptime", "choice", "fig6", "accuracy", "memory", "month")
 """Modules of bench/paper. The outputs of `python -m bench.paper.NAME` are in docs/paper.md."""
 
@@ -111,6 +123,8 @@ ROWS: dict[str, Rows] = {
     "bytes": data_read,
     "suggestion": suggestion,
     "search": searches,
+    "early": learns_early,
+    "halving": pausing,
 }
 
 

@@ -1,21 +1,26 @@
-"""Rows of a search: what a driver adds to many short trials, the memory of many at once, and how soon one begins.
+"""Rows of a search: what a driver adds to many short trials, the memory of many at once, how soon one begins, and how
+time and memory of a trial grow with the trials before it.
 
-Functions are no-ops within this process, so that nothing but the search and its drivers is measured.
+Functions are no-ops within this process, so that nothing but the search and its drivers is measured. `python -m
+bench.search 20000` runs so many trials in place of the last two rows' 4,000: a few minutes.
 """
 
 import asyncio
 import gc
 import os
 import statistics
+import sys
 import tempfile
 import time
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.noop import HANDLERS
-from bench.result import Result
+from bench.result import Result, milliseconds
+from bench.suggestions import resident
 from sapflow.client import tuning
 from sapflow.data import cut
 from sapflow.driver.plans import Environment
@@ -25,15 +30,19 @@ from sapflow.runtimes.sender import Reply
 from sapflow.spec import tuning_document
 from sapflow.spec.training_job import API_VERSION
 from sapflow.spec.tuning_job import TUNING_KIND, TuningJob
-from sapflow.tuning.actions import Action
+from sapflow.tuning.actions import Action, Event, Finished
 from sapflow.tuning.run import SearchRun
 from sapflow.tuning.runner import TuningObserver
 
 TRIALS, AT_ONCE, SECONDS = 1_000, 16, 1.0
 MANY = 200
+LONG, HISTORY = 4_000, 20_000
 OVERHEAD_GOAL = 1.10
 BEGIN_GOAL = 0.5
 MEMORY_GOAL = 0.5
+GROWTH_GOAL = 1.2
+HISTORY_GOAL = 256.0
+"""MiB that the trials of a long search may add to a driver, which has 512."""
 _PHASES = {"read": 0.0, "compute": 0.0, "write": 0.0}
 
 
@@ -63,8 +72,8 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def _job(trials: int, at_once: int) -> TuningJob:
-    """A search by Random for a learning rate, whose trials have one step of one worker."""
+def _job(trials: int, at_once: int, sampler: str) -> TuningJob:
+    """A search for a learning rate, whose trials have one step of one worker."""
     template = {
         "model": {"name": "mlp"},
         "data": {
@@ -85,7 +94,7 @@ def _job(trials: int, at_once: int) -> TuningJob:
             {"path": "spec.optimizer.learningRate", "float": {"min": 0.001, "max": 1, "log": True}}
         ],
         "objective": {"metric": "loss", "direction": "Minimize"},
-        "search": {"name": "Random"},
+        "search": {"name": sampler},
         "maxTrials": trials,
         "parallelTrials": at_once,
         "maxWorkers": at_once,
@@ -94,21 +103,48 @@ def _job(trials: int, at_once: int) -> TuningJob:
     return tuning_document.parse({**head, "spec": spec})
 
 
+@dataclass
 class _Watch(TuningObserver):
-    """When trials were asked for."""
+    """When trials were asked for, and what the process had used when so many had ended."""
 
-    def __init__(self) -> None:
-        self.asked: dict[int, float] = {}
+    asked: dict[int, float] = field(default_factory=dict)
+    ended: list[tuple[float, float]] = field(default_factory=list)
+    """CPU seconds and, at each hundredth, MiB in memory."""
 
     def began(self, action: Action) -> None:
         self.asked[action.trial] = time.monotonic()
 
+    def told(self, event: Event) -> None:
+        assert isinstance(event, Finished)
+        memory = resident() if len(self.ended) % 100 == 99 else 0.0
+        self.ended.append((time.process_time(), memory))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A search that has ended."""
+
+    seconds: float
+    waits: list[float]
+    """Seconds from each trial's suggestion to its first call."""
+    held: float
+    """MiB that Python held at its height, where that is traced."""
+    ended: list[tuple[float, float]]
+
+    @property
+    def late(self) -> float:
+        """The 99th of 100 waits."""
+        return statistics.quantiles(self.waits, n=100)[98]
+
+    def cpu(self, first: int, last: int) -> float:
+        """CPU seconds for one of these trials."""
+        return (self.ended[last - 1][0] - self.ended[first - 1][0]) / (last - first)
+
 
 def _run(
-    environ: Mapping[str, str], trials: int, at_once: int, seconds: float
-) -> tuple[float, list[float], float]:
-    """The seconds of a search, how long each trial took to begin, and the MiB that Python held at its height."""
-    job = _job(trials, at_once)
+    environ: Mapping[str, str], trials: int, at_once: int, seconds: float, sampler: str = "Random"
+) -> Run:
+    job = _job(trials, at_once, sampler)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
         opened = stack.enter_context(tuning.open_tuning(job, environ, store=folder))
@@ -124,41 +160,74 @@ def _run(
         uid = opened.uid
     waits = [sender.first_calls[f"{uid}/trials/{each}"] - watch.asked[each] for each in watch.asked]
     held = tracemalloc.get_traced_memory()[1] / 2**20 if tracemalloc.is_tracing() else 0.0
-    return took, waits, held
+    return Run(took, waits, held, watch.ended)
 
 
 def measure(environ: Mapping[str, str]) -> Iterator[Result]:
-    """1,000 trials of a second, 16 at once; then 200 at once."""
-    took, waits, _ = _run(environ, TRIALS, AT_ONCE, SECONDS)
+    """1,000 trials of a second, 16 at once; then 200 at once; then many that take no time."""
+    yield from at_once(environ)
+    yield from many_at_once(environ)
+    yield from long(environ, LONG)
+
+
+def at_once(environ: Mapping[str, str]) -> Iterator[Result]:
+    """1,000 trials of a second, 16 at once."""
     least = -(-TRIALS // AT_ONCE) * SECONDS
+    for sampler in ("Random", "TPE"):
+        run = _run(environ, TRIALS, AT_ONCE, SECONDS, sampler)
+        yield Result(
+            f"search by {sampler}: {TRIALS:,} trials of {SECONDS:g} s, {AT_ONCE} at once",
+            f"{run.seconds:.1f} s",
+            f"{least:.1f} s",
+            run.seconds / least,
+            OVERHEAD_GOAL,
+        )
+        yield Result(
+            f"search by {sampler}: from a suggestion to the first call of its trial, the 99th of 100",
+            f"{run.late:.3f} s",
+            "",
+            run.late,
+            BEGIN_GOAL,
+            "s",
+        )
+
+
+def long(environ: Mapping[str, str], trials: int) -> Iterator[Result]:
+    """So many trials that take no time, one after the other in 16 places."""
+    run = _run(environ, trials, AT_ONCE, 0.0)
+    early, late = run.cpu(200, 1_000), run.cpu(trials - 800, trials)
     yield Result(
-        f"search: {TRIALS:,} trials of {SECONDS:g} s, {AT_ONCE} at once",
-        f"{took:.1f} s",
-        f"{least:.1f} s",
-        took / least,
-        OVERHEAD_GOAL,
+        f"search: CPU of the driver for one trial, of the last 800 of {trials:,} against those up to 1,000",
+        milliseconds(late),
+        milliseconds(early),
+        late / early,
+        GROWTH_GOAL,
     )
-    late = statistics.quantiles(waits, n=100)[98]
+    grown = (run.ended[-1][1] - run.ended[999][1]) / (trials - 1_000) * HISTORY
     yield Result(
-        "search: from a suggestion to the first call of its trial, the 99th of 100",
-        f"{late:.3f} s",
-        "—",
-        late,
-        BEGIN_GOAL,
-        "s",
+        f"search: memory that {HISTORY:,} trials add to the driver, by the last {trials - 1_000:,} of {trials:,}",
+        f"{grown:.0f} MiB",
+        f"{run.ended[-1][1]:.0f} MiB in all",
+        grown,
+        HISTORY_GOAL,
+        "MiB",
     )
+
+
+def many_at_once(environ: Mapping[str, str]) -> Iterator[Result]:
+    """200 trials at once, and what one more of them takes."""
     tracemalloc.start()
     try:
-        _, _, few = _run(environ, MANY // 10, MANY // 10, SECONDS)
+        few = _run(environ, MANY // 10, MANY // 10, SECONDS).held
         tracemalloc.reset_peak()
-        _, _, many = _run(environ, MANY, MANY, SECONDS)
+        many = _run(environ, MANY, MANY, SECONDS).held
     finally:
         tracemalloc.stop()
     each = (many - few) / (MANY - MANY // 10)
     yield Result(
         f"search: memory of the driver for one more trial at once, of {MANY}",
         f"{each:.3f} MiB",
-        "—",
+        "",
         each,
         MEMORY_GOAL,
         "MiB",
@@ -166,5 +235,6 @@ def measure(environ: Mapping[str, str]) -> Iterator[Result]:
 
 
 if __name__ == "__main__":
-    for result in measure(os.environ):
+    found = long(os.environ, int(sys.argv[1])) if len(sys.argv) > 1 else measure(os.environ)
+    for result in found:
         print(" | ".join(result.cells), flush=True)

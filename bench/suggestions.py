@@ -27,7 +27,8 @@ ASKED = 8
 _PREFIX = "jobs/bench/"
 
 
-def _document() -> dict[str, Any]:
+def document() -> dict[str, Any]:
+    """A search by TPE for five parameters of a network on digits, in any number of trials up to 20,000."""
     rate: dict[str, Any] = {"min": 0.0001, "max": 1.0, "log": True}
     return {
         "apiVersion": "sapflow.dev/v1alpha1",
@@ -65,12 +66,12 @@ def measure() -> Iterator[Result]:
 
 
 async def _measure(store: DirectoryStore, count: int, goal: float) -> list[Result]:
-    job = parse(_document())
+    job = parse(document())
     await _write(store, count - ASKED)
     search = Search(store, _PREFIX, Settings.of(job), Limits.of(job))
-    memory, began = _resident(), time.monotonic()
+    memory, began = resident(), time.monotonic()
     await search.open()
-    seconds, memory = time.monotonic() - began, _resident() - memory
+    seconds, memory = time.monotonic() - began, resident() - memory
     asks = []
     for _ in range(ASKED):
         before = time.process_time()
@@ -112,7 +113,7 @@ def _finished(number: int, parameters: Parameters) -> Finished:
     return Finished(number, {"accuracy": value}, 10, 100, 1.0, 0.001)
 
 
-def _resident() -> float:
+def resident() -> float:
     """MiB of this process in memory."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
