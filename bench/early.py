@@ -39,7 +39,7 @@ def _quality(parameters: Mapping[str, Any], best_rate: float) -> float:
     decay = abs(math.log10(parameters["spec.optimizer.weightDecay"]) + 3)
     width = abs(math.log2(parameters["spec.model.args.hidden[0]"]) - 7)
     batch = {16: 0.0, 32: 0.005, 64: 0.02}[parameters["spec.data.batchSize"]]
-    return _BEST - 0.08 * min(3.0, distance) ** 1.5 - 0.02 * decay - 0.01 * width - batch
+    return _BEST - 0.08 * math.pow(min(3.0, distance), 1.5) - 0.02 * decay - 0.01 * width - batch
 
 
 def _effective(parameters: Mapping[str, Any]) -> float:

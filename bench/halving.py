@@ -16,6 +16,7 @@ from sapflow.client import tuning
 from sapflow.spec import tuning_document
 from sapflow.spec.training_job import API_VERSION
 from sapflow.spec.tuning_job import TUNING_KIND, TuningJob
+from sapflow.tuning.run import state_of
 
 EPOCHS, FACTOR = 16, 4
 SHARE_GOAL, SCORE_GOAL = 0.2, 0.01
@@ -72,7 +73,7 @@ def run(environ: Mapping[str, str], prune: Mapping[str, Any]) -> Found:
     ):
         manifest = tuning.prepare(opened, environ, lambda stage: None)
         outcome = asyncio.run(tuning.search(opened, manifest, environ, max_instances=2))
-        state = asyncio.run(tuning.state_of(opened.store, opened.prefix, job))
+        state = asyncio.run(state_of(opened.store, opened.prefix, job))
     return Found(outcome["objective"], outcome["account"]["costUSD"], state.units)
 
 

@@ -119,7 +119,7 @@ class Functions:
         self._later_ones: list[asyncio.Future[None]] = []
         self.in_flight = self.most = 0
         """Calls that wait for an answer now, and the most that ever did at once."""
-        self.done: list[tuple[Invocation, float]] = []
+        self.durations: list[tuple[Invocation, float]] = []
         """The invocations that were answered or given up, and their seconds until then."""
         self.writes_of_each: list[int] = []
         """Writes of each invocation, in the order of invocations."""
@@ -146,7 +146,7 @@ class Functions:
             status, body = await asyncio.shield(work)
         finally:
             self.in_flight -= 1
-            self.done.append((self.log[number], asyncio.get_running_loop().time() - started))
+            self.durations.append((self.log[number], asyncio.get_running_loop().time() - started))
         if fault is not None and fault.kind == "silent":
             await asyncio.sleep(seconds)
             raise InvocationTimeout(f"no answer within {seconds} s")

@@ -65,4 +65,4 @@ def _far_left(arguments: Floats) -> Floats:
 
 def install() -> None:
     """Let Optuna's TPE use it, in all of this process: it makes no difference but to the time."""
-    _truncnorm._log_ndtr = log_ndtr
+    vars(_truncnorm)["_log_ndtr"] = log_ndtr

@@ -40,7 +40,7 @@ class History:
         """The values of those trials that have all parameters of the space, in their order."""
         numbers = np.fromiter((trial.number for trial in trials), np.int64, len(trials))
         self._grow(int(numbers.max(initial=-1)) + 1)
-        for place in np.flatnonzero(~self._filled[numbers]):
+        for place in np.flatnonzero(~self._filled[numbers]).tolist():
             self._fill(trials[place])
         found = {name: self._column(name)[numbers] for name in space}
         complete = np.ones(len(trials), dtype=bool)

@@ -91,7 +91,7 @@ def dollars(functions: Functions, job: TuningJob) -> float:
     template = job.template
     return sum(
         cost(template.price, template.memory_bytes[done.role], seconds, template.cpus[done.role])
-        for done, seconds in functions.done
+        for done, seconds in functions.durations
         if done.request["op"] != "export"
     )
 

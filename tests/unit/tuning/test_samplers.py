@@ -95,7 +95,7 @@ def test_long_searches_have_the_suggestions_of_optuna_alone(monkeypatch: pytest.
         maxTrials=120,
     )
     one_by_one = np.frompyfunc(_truncnorm._log_ndtr_single, 1, 1)
-    monkeypatch.setattr(_truncnorm, "_log_ndtr", lambda values: one_by_one(values).astype(float))
+    monkeypatch.setattr(_truncnorm, "_log_ndtr", lambda values: np.asarray(one_by_one(values), dtype=float))
     assert [dict(trial.parameters) for trial in search.trials] == alone("TPE", 120, 4)
 
 
@@ -218,7 +218,7 @@ def test_a_paused_trial_that_fails_or_is_stopped_is_known_after_a_restart_as_bef
     ]
     trials = [Trial(number, values) for number, values in enumerate(sets)]
     news: list[Any] = [(each, Report(each.number, 1, 1, {"accuracy": each.number / 20})) for each in trials]
-    end = [(trials[0], Failed(0, "Diverged", "")), (trials[3], Stopped(3))]
+    end: list[Any] = [(trials[0], Failed(0, "Diverged", "")), (trials[3], Stopped(3))]
     first, second = sampler(**spec), sampler(**spec)
     for each in (first, second):
         for trial in trials:
