@@ -40,7 +40,7 @@ def _job(prune: Mapping[str, Any]) -> TuningJob:
         "model": {"name": "mlp", "args": {"hidden": [64]}},
         "data": {"source": "sklearn:digits", "batchSize": 32, "validationFraction": 0.25},
         "workers": 1,
-        "algorithm": {"epochs": EPOCHS, "localSteps": 4},
+        "algorithm": {"epochs": EPOCHS, "localSteps": 15},
         "optimizer": {"name": "Momentum"},
         "merge": {"structure": [1, 1]},
         "memory": {"worker": "512Mi", "merger": "256Mi"},
