@@ -2,7 +2,7 @@
 
 The study holds one trial of Optuna for each of ours. Trials that run or are paused are RUNNING there, stopped ones
 PRUNED. Where ASHA or Hyperband pauses trials, TPE takes one for PRUNED at its last report from its first one on, while
-it goes on, too (ADR 34). Every suggestion is made by a new sampler, which is seeded by the search's seed and the
+it goes on, too (ADR 35). Every suggestion is made by a new sampler, which is seeded by the search's seed and the
 trial's number; QMC alone has one seed for all, because its points are those of one sequence. What samplers note in the
 study is either written into the log, or (the state of CMA-ES, which Optuna pickles) made again by asking once more
 where it was made.
