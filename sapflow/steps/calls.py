@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic
 
 from sapflow.errors import InvocationError, InvocationTimeout, JobFailed, OutOfMemory
 from sapflow.messages.frames import ATTACHMENTS
@@ -98,6 +98,21 @@ def _add(total: dict[str, float], seconds: dict[str, float]) -> None:
         total[name] = total.get(name, 0.0) + value
 
 
+@dataclass(frozen=True, slots=True)
+class _Call(Generic[R]):
+    """A request as it is sent, however often."""
+
+    role: Role
+    request: Request
+    kind: type[R]
+    objects: Mapping[str, bytes]
+    """What is sent along beside inline contributions."""
+
+    @property
+    def op(self) -> str:
+        return str(getattr(self.request, "op", "call"))
+
+
 class Caller:
     """Sends a job's requests until they are done, and keeps the account."""
 
@@ -165,7 +180,7 @@ class Caller:
         cannot continue: out of memory, out of retries, or after an error that is not retryable.
         """
         while True:
-            reply = await self._until_answered(role, request, kind, level, objects)
+            reply = await self._until_answered(_Call(role, request, kind, objects), level)
             if reply.done:
                 return reply
             progress = reply.progress()
@@ -173,15 +188,13 @@ class Caller:
                 cursors.append(progress["cursor"])
             request = request.model_copy(update=progress)
 
-    async def _until_answered(
-        self, role: Role, request: Request, kind: type[R], level: int | None, objects: Mapping[str, bytes]
-    ) -> R:
-        op = str(getattr(request, "op", "call"))
+    async def _until_answered(self, call: _Call[R], level: int | None) -> R:
+        role, request = call.role, call.request
         for attempt in range(self._retries + 1):
             try:
-                answer = await self._race(role, op, request, kind, 2 * attempt, objects)
+                answer = await self._race(call, 2 * attempt)
             except InvocationError as error:
-                self._observer.invocation_failed(role, op, error)
+                self._observer.invocation_failed(role, call.op, error)
                 self._failures[error.reason] += 1
                 if not error.retryable or attempt == self._retries:
                     raise self._failure(role, request, error, attempt + 1) from error
@@ -224,19 +237,11 @@ class Caller:
             f"{where} failed{again}: {error}{remedy}", reason=error.reason, version=request.version - 1
         )
 
-    async def _race(
-        self,
-        role: Role,
-        op: str,
-        request: Request,
-        kind: type[R],
-        attempt: int,
-        objects: Mapping[str, bytes],
-    ) -> Answered[R]:
+    async def _race(self, call: _Call[R], attempt: int) -> Answered[R]:
         """Invoke, and invoke a second time if the first falls behind its peers. The first answer counts."""
         clock = asyncio.get_running_loop().time
-        started = clock()
-        racers = {asyncio.create_task(self._send(role, op, request, kind, attempt, objects))}
+        started, op = clock(), call.op
+        racers = {asyncio.create_task(self._send(call, attempt))}
         try:
             hedged = False
             while True:
@@ -251,9 +256,8 @@ class Caller:
                 if not done and not hedged and clock() >= self._quiet_until(op, started):
                     hedged = True
                     self._spent["hedges"] += 1
-                    self._observer.hedged(role, op, request.version)
-                    hedge = self._send(role, op, request, kind, attempt + 1, objects)
-                    racers.add(asyncio.create_task(hedge))
+                    self._observer.hedged(call.role, op, call.request.version)
+                    racers.add(asyncio.create_task(self._send(call, attempt + 1)))
         finally:
             for task in racers:
                 task.cancel()
@@ -268,22 +272,15 @@ class Caller:
         patience = max(HEDGE_FLOOR + 2 * self._slowest_start, HEDGE_FACTOR * statistics.median(history))
         return max(started, self._last_answer) + patience
 
-    async def _send(
-        self,
-        role: Role,
-        op: str,
-        request: Request,
-        kind: type[R],
-        attempt: int,
-        objects: Mapping[str, bytes],
-    ) -> Answered[R]:
+    async def _send(self, call: _Call[R], attempt: int) -> Answered[R]:
+        role, request, op = call.role, call.request, call.op
         body = request.body()
         body["attempt"], body["secondsLeft"] = attempt, self._seconds
         self._spent["invocations"] += 1
         with collecting(self._garbage, request.cell) as names:
             if names:
                 body["collect"] = names
-            if attached := {**self.held.attachments(request.inline()), **objects}:
+            if attached := {**self.held.attachments(request.inline()), **call.objects}:
                 body[ATTACHMENTS] = attached
             raw = await self._invoke(role, body)
         self._last_answer = asyncio.get_running_loop().time()
@@ -292,7 +289,7 @@ class Caller:
             self._slowest_start = max(self._slowest_start, raw.cold_seconds)
             self._spent["cold_starts"] += 1
         self._spent["cost_usd"] += self._dollars(role, raw)
-        answer = Answered.of(raw, kind, describe(body))
+        answer = Answered.of(raw, call.kind, describe(body))
         self._observer.answered(role, op, answer)
         return answer
 
