@@ -81,6 +81,7 @@ class Runner:
             await self._give_up(list(self._running))
             await self._deadline.stop()
             await self._settle_budget()
+            await self._search.note_usage()
 
     def _take_over(self) -> None:
         """Begin where the runners before have ended. One that died may have used all that was granted to it."""

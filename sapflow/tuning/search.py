@@ -155,6 +155,14 @@ class Search:
             while not await self._write([Granted(dollars)]):
                 await self._start_again()
 
+    async def note_usage(self) -> None:
+        """Write what was measured since the last record, where calls were in flight. Where another driver has written
+        the next record it is lost."""
+        async with self._lock:
+            if self._meter is not None and self._meter.busy:
+                usage = self._meter.take(always=True)
+                await self._log.append([] if usage is None else [usage])
+
     async def _append(self, entries: Sequence[Entry]) -> bool:
         """Write the next record, before it what was measured meanwhile; False if another driver has written one."""
         ends = any(isinstance(entry, End) for entry in entries)

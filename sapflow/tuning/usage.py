@@ -60,6 +60,11 @@ class UsageMeter:
         self._calls, self._most = calls, most
         self._peak = max(self._peak, calls)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call was in flight since the last measurement."""
+        return self._peak > 0
+
     def take(self, *, always: bool = False) -> Usage | None:
         """The measurement since the last one, and begin the next; None if the last one was less than SECONDS_BETWEEN
         ago, unless `always`."""

@@ -4,8 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from helpers.jobs import make_search_place, tiny_job
-from helpers.search_runs import TEMPLATE, Searching, iris_search
+from helpers import virtual_loop
+from helpers.functions import Functions
+from helpers.jobs import Place, make_search_place, tiny_job
+from helpers.search_runs import TEMPLATE, Searching, iris_search, runner_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,8 +83,8 @@ def test_the_log_of_a_search_tells_its_calls_in_flight_to_its_end(order: str, tm
     search, _ = searching.run()
     entries = asyncio.run(Log(place.store, place.resolved.prefix).read())
     found = [entry for entry in entries if isinstance(entry, Usage)]
-    assert isinstance(entries[-1], End)
     assert isinstance(entries[0], Usage)
+    assert [type(entry) for entry in entries if not isinstance(entry, Usage)][-1] is End
     assert {usage.most for usage in found} == {3}
     assert max(usage.peak for usage in found) == 3
     busy = sum(
@@ -93,3 +95,36 @@ def test_the_log_of_a_search_tells_its_calls_in_flight_to_its_end(order: str, tm
     seconds = sum(usage.seconds for usage in found)
     assert 0 < busy <= 3 * seconds + 0.1
     assert search.over is not None
+
+
+def test_a_search_that_is_interrupted_notes_its_calls_and_one_that_has_ended_notes_none_again(
+    tmp_path: Path,
+) -> None:
+    place = make_search_place(tmp_path, tiny_job(**TEMPLATE))
+    job = iris_search()
+
+    async def interrupted() -> None:
+        runner = runner_of(place, job, Functions(place.store, 0, {}))
+        task = asyncio.create_task(runner.run())
+        while runner.calls.in_flight == 0:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.wait({task})
+
+    virtual_loop.run(interrupted())
+    log = Log(place.store, place.resolved.prefix)
+    (*_, last) = asyncio.run(log.read())
+    assert isinstance(last, Usage)
+    assert last.peak > 0
+    searching = Searching(place, job)
+    searching.run()
+    records = asyncio.run(_count(place))
+    searching.run()
+    assert asyncio.run(_count(place)) == records
+
+
+async def _count(place: Place) -> int:
+    log = Log(place.store, place.resolved.prefix)
+    await log.read()
+    return log.count
