@@ -6,8 +6,14 @@ when it is first used, so `import sapflow` takes almost no time.
 
 TYPE_CHECKING = False  # importing typing itself takes longer than everything here
 if TYPE_CHECKING:
+    from sapflow.client.by_name import export as export
+    from sapflow.client.by_name import fork as fork
     from sapflow.client.cluster_client import Client as Client
     from sapflow.client.cluster_client import ClusterJob as ClusterJob
+    from sapflow.client.cluster_tuning import ClusterSearch as ClusterSearch
+    from sapflow.client.cluster_tuning import ClusterTrial as ClusterTrial
+    from sapflow.client.cluster_tuning import SearchResult as SearchResult
+    from sapflow.client.cluster_tuning import SearchState as SearchState
     from sapflow.client.named_report import report as report
     from sapflow.client.predict import Predictor as Predictor
     from sapflow.client.predict import load as load_model
@@ -30,6 +36,8 @@ __version__ = "0.1.0"
 _PLACES = {
     "Client": "sapflow.client.cluster_client",
     "ClusterJob": "sapflow.client.cluster_client",
+    "ClusterSearch": "sapflow.client.cluster_tuning",
+    "ClusterTrial": "sapflow.client.cluster_tuning",
     "DataError": "sapflow.errors",
     "JobFailed": "sapflow.errors",
     "JobStopped": "sapflow.errors",
@@ -38,10 +46,14 @@ _PLACES = {
     "Result": "sapflow.client.values",
     "Run": "sapflow.client.run",
     "SapflowError": "sapflow.errors",
+    "SearchResult": "sapflow.client.cluster_tuning",
+    "SearchState": "sapflow.client.cluster_tuning",
     "SpecError": "sapflow.errors",
     "StoreError": "sapflow.errors",
     "TrainingJob": "sapflow.client.training_job",
     "TuningResult": "sapflow.client.tune",
+    "export": "sapflow.client.by_name",
+    "fork": "sapflow.client.by_name",
     "load_model": "sapflow.client.predict",
     "report": "sapflow.client.named_report",
     "run": "sapflow.client.run",
@@ -53,6 +65,8 @@ _NAMES = {"load_model": "load"}
 __all__ = [
     "Client",
     "ClusterJob",
+    "ClusterSearch",
+    "ClusterTrial",
     "DataError",
     "JobFailed",
     "JobStopped",
@@ -61,11 +75,15 @@ __all__ = [
     "Result",
     "Run",
     "SapflowError",
+    "SearchResult",
+    "SearchState",
     "SpecError",
     "StoreError",
     "TrainingJob",
     "TuningResult",
     "__version__",
+    "export",
+    "fork",
     "load_model",
     "report",
     "run",

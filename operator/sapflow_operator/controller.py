@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from sapflow import logs
-from sapflow.errors import SapflowError, SpecError, StoreError
+from sapflow.errors import SapflowError, StoreError
 from sapflow.kube.errors import ClusterError
 from sapflow.objects.stores.credentials import Credentials
 from sapflow_operator import left_behind, names
@@ -35,12 +35,10 @@ from sapflow_operator.actions import (
 )
 from sapflow_operator.api import children, parts
 from sapflow_operator.api.cluster import Cluster
-from sapflow_operator.conditions import Conditions
 from sapflow_operator.errors import (
     CredentialsRefused,
     EarlierObjects,
     NotOwned,
-    OriginUnusable,
     SecretUnusable,
     SharedDataGone,
 )
@@ -48,7 +46,7 @@ from sapflow_operator.kind import Kind
 from sapflow_operator.names import Resource
 from sapflow_operator.nodes import Demand, Inventory, Node
 from sapflow_operator.observed import FUNCTION_CONTAINER, JobObject, Observed, has_ended, pods_of
-from sapflow_operator.origin import Origin
+from sapflow_operator.origins import Origins
 from sapflow_operator.ownership import owns
 from sapflow_operator.queue import Entry, Queue
 from sapflow_operator.reconcile import plan_deletion, reconcile, troubled
@@ -56,7 +54,6 @@ from sapflow_operator.resources import pool_secret
 from sapflow_operator.settings import Settings
 from sapflow_operator.sharing import Sharing, without_area
 from sapflow_operator.store import credentials, objects
-from sapflow_operator.store.origin import read_origin
 from sapflow_operator.store.owners import owner_of
 from sapflow_operator.wanted import Place, Wanted
 
@@ -82,6 +79,7 @@ class Controller:
         self._queue = Queue(settings.max_running_jobs) if queue is None else queue
         self._queue.listen(kind.resource.kind, self.touch)
         self._sharing = Sharing(settings, cluster, kind)
+        self._origins = Origins(settings, cluster, kind)
         # A lock exists as long as a task holds it or waits for it.
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._touched: dict[Key, asyncio.Task[None]] = {}
@@ -208,7 +206,7 @@ class Controller:
             if admission.may_start and self._asks_for_room(job, observed):
                 observed = replace(observed, inventory=await self._room(job))
             if admission.may_start and (origin := self._kind.origin(job)) is not None:
-                observed = replace(observed, origin=await self._origin(job, *origin))
+                observed = replace(observed, origin=await self._origins.find(job, origin))
             plan = reconcile(self._kind, job, observed, now, self._settings, admission)
             for action in plan.actions:
                 await self._do(job, action)
@@ -279,37 +277,6 @@ class Controller:
             outcome = await asyncio.to_thread(objects.read_outcome, place, owner, job.uid)
             observed = replace(observed, outcome=outcome)
         return observed
-
-    async def _origin(self, job: JobObject, name: str, version: int) -> Origin:
-        """The version of the finished job `name` that a fork begins with.
-
-        Raises OriginUnusable, SpecError, StoreError.
-        """
-        body = await self._cluster.get(self._resource.kind, job.namespace, name)
-        found = None if body is None else JobObject.read(body, self._resource)
-        if found is None or found.deleting:
-            raise OriginUnusable(
-                f"spec.from.job: there is no {self._resource.kind} {name} in namespace {job.namespace}; it is waited "
-                "for. A deleted job can be forked no more: an export and spec.model.weights start from its result"
-            )
-        place, _ = self._kind.place_and_policy(job, self._settings)
-        other, _ = self._kind.place_and_policy(found, self._settings)
-        if (other.endpoint, other.bucket) != (place.endpoint, place.bucket):
-            raise SpecError(
-                [
-                    (
-                        "spec.from.job",
-                        f"{name} is in another store, bucket {other.bucket} at {other.endpoint}: name that one in "
-                        "spec.storage",
-                    )
-                ]
-            )
-        if not Conditions(found.status.get("conditions", ()), found.generation, datetime.now(UTC)).finished:
-            raise OriginUnusable(
-                f"spec.from.job: {name} has not finished, and may remove version {version} meanwhile; it is waited for"
-            )
-        owner = await self._owner(place, job.namespace)
-        return await asyncio.to_thread(read_origin, place, owner, found.uid, version)
 
     def _asks_for_room(self, job: JobObject, observed: Observed) -> bool:
         """Whether a driver is about to start and needs to know how many functions the nodes hold."""

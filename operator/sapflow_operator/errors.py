@@ -4,7 +4,7 @@ OperatorError                 a SapflowError: has `reason`, `retryable`
 ├── CredentialsRefused        the store makes no credentials for a single job, and the job does not share its own
 ├── EarlierObjects            an object of an earlier job of the same name is still being removed
 │   └── SharedDataGone        the data that a job was about to read was removed together with its last user
-├── OriginUnusable            the job that spec.from names is not there yet, or has not finished
+├── OriginUnusable            the job or search that another begins with is not there yet, or has not ended
 ├── NotOwned                  an object that is not the job's has the name of one of its children
 └── SecretUnusable            the Secret that spec.storage.secretName names is missing or incomplete
 
@@ -39,7 +39,7 @@ class NotOwned(OperatorError):
 
 
 class OriginUnusable(OperatorError):
-    """The job that a fork begins at is not there yet, or has not finished: it is waited for."""
+    """The job or the search that another one begins with is not there yet, or has not ended: it is waited for."""
 
     reason = "OriginUnusable"
     retryable = True

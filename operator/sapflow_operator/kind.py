@@ -16,6 +16,7 @@ from sapflow_operator.growth import grown
 from sapflow_operator.names import Resource
 from sapflow_operator.nodes import Inventory
 from sapflow_operator.observed import JobObject, Observed
+from sapflow_operator.origin import OriginRequest
 from sapflow_operator.reconciliation import Reconciliation
 from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Place, Wanted
@@ -74,6 +75,8 @@ class Kind(ABC, Generic[AnyWanted]):
     """Whether one that has ended may go on with another spec: see `goes_on`."""
     parts: ClassVar[Resource | None] = None
     """The resources that its driver makes, with finalizers (names.TRIAL_FINALIZER) that a driver takes off, too."""
+    storage_field: ClassVar[str] = "spec.storage"
+    """The field of the spec that says where its objects are."""
     conditions: ClassVar[tuple[str, ...]] = (PLANNED, SUSPENDED, FUNCTIONS_READY, SUCCEEDED)
     """The conditions, in the order of their events."""
 
@@ -145,9 +148,9 @@ class Kind(ABC, Generic[AnyWanted]):
         """The part of the spec that `asked` and the queue need. Only this is kept in memory for every resource."""
         return {}
 
-    def origin(self, job: JobObject) -> tuple[str, int] | None:
-        """The name of another resource of this kind, and its version, that must be looked up before the job is planned;
-        None if there is none, or the status knows it already."""
+    def origin(self, job: JobObject) -> OriginRequest | None:
+        """What must be looked up of another resource before the job is planned; None if there is nothing, or the status
+        knows it already."""
         return None
 
     def shares(self, job: JobObject) -> bool:

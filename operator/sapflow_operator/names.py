@@ -17,8 +17,11 @@ from sapflow.spec.labels import (
     VERSION,
     selector,
 )
+from sapflow.spec.labels import (
+    KIND as KIND_LABEL,
+)
 
-__all__ = ["GROUP", "PLURAL", "VERSION", "selector"]
+__all__ = ["GROUP", "KIND_LABEL", "PLURAL", "VERSION", "selector"]
 
 API_VERSION = f"{GROUP}/{VERSION}"
 
@@ -41,7 +44,7 @@ class Resource:
 
 TRAINING_JOB = Resource("TrainingJob", PLURAL)
 KIND = TRAINING_JOB.kind
-TUNING_JOB = Resource("TuningJob", TUNING_PLURAL, "-tune", {f"{GROUP}/kind": "TuningJob"})
+TUNING_JOB = Resource("TuningJob", TUNING_PLURAL, "-tune", {KIND_LABEL: "TuningJob"})
 TRIAL = Resource("Trial", TRIAL_PLURAL)
 """A trial of a TuningJob, as it is shown. The search's driver writes it, and the operator only takes its finalizer."""
 RESOURCES = (TRAINING_JOB, TUNING_JOB)
@@ -56,7 +59,6 @@ TRIAL_FINALIZER = f"{GROUP}/trial"
 """Keeps the object of a trial that is deleted until the search's driver has seen that, and has stopped the trial."""
 
 JOB_LABEL, ROLE_LABEL, CELL_LABEL, TUNING_LABEL = JOB, ROLE, CELL, TUNING
-KIND_LABEL = f"{GROUP}/kind"
 UID_LABEL = f"{GROUP}/uid"
 """The uid of the resource that a child belongs to, because a later resource may have the same name."""
 KNATIVE_SERVICE_UID = "serving.knative.dev/serviceUID"

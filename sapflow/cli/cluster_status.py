@@ -1,17 +1,20 @@
 """The part of `sapflow status` that asks a cluster."""
 
 import argparse
+import contextlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from sapflow.cli import follow
 from sapflow.cli.cluster_find import asked_too, find_job
 from sapflow.cli.cluster_options import add_cluster, cluster_named, connect
 from sapflow.cli.output import print_json
-from sapflow.client import cluster_job
-from sapflow.client.cluster import Cluster
-from sapflow.client.submission import describe_now
+from sapflow.client import cluster_job, cluster_search
+from sapflow.client.cluster import Cluster, Object
+from sapflow.client.cluster_errors import NotInstalled
+from sapflow.client.cluster_kinds import TUNING_JOBS
+from sapflow.client.submission import describe_now, described
 from sapflow.errors import DataError
+from sapflow.spec.trial_names import TrialName, trial_named
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +46,8 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if given.job is None:
         return _list(given, connect(given, environ))
     cluster, job = find_job(given, environ)
+    if (named := trial_named(given.job)) is not None:
+        return _trial(given, cluster, job, named)
     if given.watch:
         return follow.follow(cluster, given, job, from_the_start=False)
     body = describe_now(cluster, job)
@@ -53,6 +58,32 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
+def _trial(given: argparse.Namespace, cluster: Cluster, search: Object, named: TrialName) -> int:
+    """Show a trial as its search shows it in the cluster."""
+    if given.watch:
+        raise DataError(f"--watch follows a whole search: name {named.search} alone")
+    name, namespace = search["metadata"]["name"], search["metadata"]["namespace"]
+    number = cluster_search.best(search) if named.number is None else named.number
+    if number is None:
+        raise DataError(f"no trial of {name} has a value yet: wait for one, or name a trial by its number")
+    found = [each for each in cluster.trials(namespace, name) if each["spec"]["number"] == number]
+    if not found:
+        raise DataError(
+            f"{name} shows no trial {number}: the cluster has objects of at most 300 trials, those at work, the best "
+            f"and the last ones; `sapflow export {name}/trials/{number} --store URL` reads one from the store"
+        )
+    body = cluster_search.trial(search, found[0])
+    if given.json:
+        print_json(body)
+        return 0
+    print(f"{body['job']} in namespace {namespace}")
+    lines = cluster_search.trial_lines(body)
+    width = max(len(label) for label, _ in lines)
+    for label, value in lines:
+        print(f"  {label:<{width}}  {value}")
+    return 0
+
+
 def status_elsewhere(given: argparse.Namespace, environ: Mapping[str, str], unknown: DataError) -> int:
     """The status of a job that no local store knows. Raises `unknown` if the cluster does not know it either."""
     with asked_too(unknown):
@@ -60,13 +91,18 @@ def status_elsewhere(given: argparse.Namespace, environ: Mapping[str, str], unkn
 
 
 def _list(given: argparse.Namespace, cluster: Cluster) -> int:
-    now = datetime.now(UTC)
     place = None if given.all_namespaces else cluster.namespace
-    found = [cluster_job.describe(job, None, None, now) for job in cluster.jobs(place)]
+    found = [described(job) for job in cluster.jobs(place)]
+    searches = []
+    # A cluster with an earlier release has none.
+    with contextlib.suppress(NotInstalled):
+        searches = [described(each) for each in cluster.jobs(place, TUNING_JOBS)]
     if given.json:
-        print_json({"jobs": found})
-    elif found:
-        print("\n".join(cluster_job.table(found, namespaces=given.all_namespaces)))
-    else:
+        print_json({"jobs": [*found, *searches]})
+        return 0
+    tables = [(cluster_job.table, found), (cluster_search.table, searches)]
+    texts = ["\n".join(table(rows, namespaces=given.all_namespaces)) for table, rows in tables if rows]
+    print("\n\n".join(texts), end="\n" if texts else "")
+    if not texts:
         print(f"no jobs in {'the cluster' if place is None else f'namespace {place}'} at {cluster.server}")
     return 0

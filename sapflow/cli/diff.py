@@ -22,6 +22,7 @@ _EPILOG = """\
 examples:
   sapflow diff digits.yaml slower.yaml
   sapflow diff digits-1a2b3c4d digits-5e6f7a8b --store /data/sapflow --output json
+  sapflow diff tune.yaml/trials/3 tune.yaml/trials/best
 
 exit codes:
   0 they are the same as far as both have come   1 they part   2 bad input   3 store cannot be used"""
@@ -35,7 +36,11 @@ def add_to(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("first", metavar="A", help="a job: its YAML, its name in the store or in the cluster")
+    parser.add_argument(
+        "first",
+        metavar="A",
+        help="a job: its YAML, its name in the store or the cluster; or a trial, SEARCH/trials/7",
+    )
     parser.add_argument("second", metavar="B", help="another one")
     add_store(parser)
     add_cluster(parser)

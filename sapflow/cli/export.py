@@ -17,6 +17,7 @@ _EPILOG = """\
 examples:
   sapflow export job.yaml                              the result, or else the last version
   sapflow export job.yaml@200 -o at-200.safetensors    version 200, if it is kept (spec.checkpoint)
+  sapflow export tune.yaml/trials/7                    a trial of a search
 """
 
 
@@ -34,7 +35,7 @@ def add_to(commands: Any) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="default: JOB@VERSION.safetensors in the current folder",
+        help="default: UID@VERSION.safetensors in the current folder",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object about what was written")
     parser.set_defaults(command=export)

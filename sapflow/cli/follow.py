@@ -1,4 +1,4 @@
-"""Follows a cluster's job to its end, and shows its conditions, events and progress as lines or in a live display."""
+"""Follows a cluster's job or search to its end, and shows conditions, events and progress as lines or in a display."""
 
 import contextlib
 import shlex
@@ -11,9 +11,10 @@ from typing import Any, TextIO
 from sapflow.cli.cluster_lines import line
 from sapflow.cli.output import FAILED, print_json
 from sapflow.cli.stop import Stopped, insistent
-from sapflow.client import cluster_job
+from sapflow.client import cluster_job, cluster_search
 from sapflow.client.cluster import Cluster, Object
-from sapflow.client.submission import NOT_SEEN, describe_now
+from sapflow.client.cluster_kinds import TUNING_JOBS, kind_of
+from sapflow.client.submission import NOT_SEEN, describe_now, finished
 from sapflow.monitoring.display import Display, Event, LineDisplay, json_line
 from sapflow.text import count
 
@@ -28,15 +29,14 @@ class Follower:
     def __init__(
         self,
         cluster: Cluster,
-        namespace: str,
-        name: str,
+        job: Object,
         emit: Callable[[Event], None],
         *,
         from_the_start: bool,
         every: float,
     ) -> None:
         """With `from_the_start` earlier events are shown, too. `every` is the seconds between two lines of progress."""
-        self._cluster, self._namespace, self._name = cluster, namespace, name
+        self._cluster, self._job = cluster, job
         self._emit, self._every = emit, every
         self._said: dict[str, tuple[str, str]] = {}
         self._reasons: set[str] = set()
@@ -48,8 +48,8 @@ class Follower:
 
     def run(self) -> Object:
         """Follow the job, and return it once it is finished. Raises JobUnknown if it is deleted, ClusterUnavailable."""
-        for job in self._cluster.follow_job(self._namespace, self._name):
-            over = cluster_job.finished(job)
+        for job in self._cluster.follow_job(self._job):
+            over = finished(job)
             changed = self._conditions(job)
             if changed or over or time.monotonic() >= self._next_read:
                 self._read_events_and_pods(job)
@@ -81,9 +81,9 @@ class Follower:
     def _read_events_and_pods(self, job: Object) -> None:
         self._next_read = time.monotonic() + SECONDS_BETWEEN_READS
         with contextlib.suppress(*NOT_SEEN):
-            self._tell_events(self._cluster.events(self._namespace, job["metadata"]["uid"]))
+            self._tell_events(self._cluster.events(job["metadata"]["namespace"], job["metadata"]["uid"]))
         with contextlib.suppress(*NOT_SEEN):
-            pods = self._cluster.pods(self._namespace, self._name)
+            pods = self._cluster.pods(self._job)
             self._emit({"event": "functions", "functions": states(pods)})
 
     def _tell_events(self, events: Sequence[Object]) -> None:
@@ -100,11 +100,17 @@ class Follower:
         self._heard |= set(found)
 
     def _tell_progress(self, job: Object, over: bool) -> None:
-        event, now = cluster_job.progress_event(job), time.monotonic()
+        event, now = _progress_event(job), time.monotonic()
         if event is None or event == self._progress or (now < self._next_progress and not over):
             return
         self._progress, self._next_progress = event, now + self._every
         self._emit(event)
+
+
+def _progress_event(job: Object) -> Event | None:
+    if kind_of(job) is TUNING_JOBS:
+        return cluster_search.progress_event(job)
+    return cluster_job.progress_event(job)
 
 
 def _spoken(kind: str, reason: str, message: str) -> Event:
@@ -131,9 +137,16 @@ def open_job_display(stream: TextIO, given: Namespace, job: Object) -> tuple[Dis
         return JobLines(stream, json_line), SECONDS_BETWEEN_LINES
     if not stream.isatty() or given.plain:
         return JobLines(stream, line), SECONDS_BETWEEN_LINES
-    from sapflow.cli.cluster_live import JobDisplay  # imports rich, which line displays do not need
+    # They import rich, which line displays do not need.
+    from sapflow.cli.cluster_live import JobDisplay
+    from sapflow.cli.search_live import SearchDisplay
 
     metadata = job["metadata"]
+    if kind_of(job) is TUNING_JOBS:
+        calls = count(job["spec"].get("maxWorkers", 0), "call")
+        return SearchDisplay(
+            stream, f"{metadata['name']} in {metadata['namespace']}: at most {calls} at once"
+        ), 0.0
     title = f"{metadata['name']} in {metadata['namespace']}: {count(job['spec'].get('workers', 0), 'worker')}"
     return JobDisplay(stream, title, job), 0.0
 
@@ -143,14 +156,13 @@ def follow(cluster: Cluster, given: Namespace, job: Object, *, from_the_start: b
 
     Raises JobUnknown, ClusterRefused, ClusterUnavailable.
     """
-    namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
     display, every = open_job_display(sys.stderr if given.json else sys.stdout, given, job)
-    follower = Follower(cluster, namespace, name, display.emit, from_the_start=from_the_start, every=every)
+    follower = Follower(cluster, job, display.emit, from_the_start=from_the_start, every=every)
     try:
         with insistent(), display:
             ended = follower.run()
     except Stopped as stop:
-        return _say_left_alone(given, namespace, name, stop)
+        return _say_left_alone(given, job, stop)
     body = describe_now(cluster, ended) | beside
     if given.json:
         print_json(body)
@@ -161,27 +173,29 @@ def follow(cluster: Cluster, given: Namespace, job: Object, *, from_the_start: b
 
 
 def print_job(body: Mapping[str, Any]) -> None:
-    """Print the description of a job."""
-    found = cluster_job.lines(body)
+    """Print the description of a job or a search."""
+    found = (cluster_search if body["kind"] == TUNING_JOBS.kind else cluster_job).lines(body)
     print(f"{body['job']} in namespace {body['namespace']}")
     width = max(len(name) for name, _ in found)
     for name, value in found:
         print(f"  {name:<{width}}  {value}")
 
 
-def watch_command(given: Namespace, namespace: str, name: str) -> str:
-    """The command that continues to watch a job."""
-    words = ["sapflow", "status", name, "-n", namespace, "--watch"]
+def watch_command(given: Namespace, job: Object) -> str:
+    """The command that continues to watch a job or a search."""
+    metadata, kind = job["metadata"], kind_of(job)
+    name = f"{kind.short}/{metadata['name']}" if kind is TUNING_JOBS else metadata["name"]
+    words = ["sapflow", "status", name, "-n", metadata["namespace"], "--watch"]
     for option, value in (("--context", given.context), ("--kubeconfig", given.kubeconfig)):
         words += [option, value] if value else []
     return shlex.join(words)
 
 
-def _say_left_alone(given: Namespace, namespace: str, name: str, stop: Stopped) -> int:
-    code = stop.exit_code
+def _say_left_alone(given: Namespace, job: Object, stop: Stopped) -> int:
+    code, name, namespace = stop.exit_code, job["metadata"]["name"], job["metadata"]["namespace"]
     if given.json:
         print_json({"job": name, "namespace": namespace, "state": "Unfinished", "exitCode": code})
     else:
-        again = watch_command(given, namespace, name)
+        again = watch_command(given, job)
         print(f"\n{name} goes on in the cluster. To watch it again:\n  {again}", file=sys.stderr)
     return code

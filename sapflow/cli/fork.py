@@ -13,6 +13,7 @@ from sapflow.cli.output import print_json
 from sapflow.cli.stored_job import OF_A_CLUSTER, add_stored_job, stored_job
 from sapflow.client import fork as forks
 from sapflow.errors import DataError
+from sapflow.spec.trial_names import trial_named
 
 _DESCRIPTION = """\
 Write a new job that begins at a version of another job: it has that job's parameters, optimiser state and position in
@@ -24,6 +25,7 @@ examples:
   sapflow fork digits.yaml@40 --set spec.optimizer.learningRate=0.01 -o slower.yaml
   sapflow run slower.yaml
   sapflow fork digits.yaml --set spec.algorithm.epochs=20        from its result, or else its last version
+  sapflow fork tune.yaml/trials/best --set spec.algorithm.epochs=50     from a search's best trial
 """
 
 
@@ -55,9 +57,10 @@ def fork(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     changes = forks.assignments(given.changes)
     session, name, version = stored_job(given, environ)
     spec = None
-    if cluster_named(given):
-        spec = find_job(argparse.Namespace(**{**vars(given), "job": name}), environ)[1]["spec"]
     with session:
+        if cluster_named(given):
+            found = find_job(argparse.Namespace(**{**vars(given), "job": name}), environ)[1]
+            spec = found["spec"] if trial_named(name) is None else forks.trial_spec(found, session)
         document = forks.document(session, version, changes, name=given.name, spec=spec)
         origin = document["spec"]["from"]
         if given.output is not None:

@@ -3,13 +3,18 @@
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from sapflow.client import importable
+from sapflow.client import importable, stored
 from sapflow.client.session import DEFAULT_STORE, Session, find_session, open_session, store_url
-from sapflow.errors import DataError, SpecError
+from sapflow.client.tuning import open_tuning
+from sapflow.errors import DataError, SapflowError, SpecError
+from sapflow.spec import tuning_document
 from sapflow.spec.document import one_document, parse
 from sapflow.spec.training_job import Runtime, TrainingJob
+from sapflow.spec.trial_names import TrialName, trial_named
+from sapflow.spec.tuning_job import TuningJob
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -61,7 +66,12 @@ def read_job(path: str, runtime: Runtime = "local") -> TrainingJob:
 
 
 def job_in(document: object, path: str, runtime: Runtime = "local") -> TrainingJob:
-    """The job in the document of a file. Raises SpecError with all problems of its fields."""
+    """The job in the document of a file. Raises SpecError with all problems of its fields, DataError for a search."""
+    if tuning_document.is_tuning(document):
+        raise DataError(
+            f"{path} is a search and no job: name one of its trials, as {path}/trials/7, or the best, "
+            f"{path}/trials/best"
+        )
     try:
         return parse(document, runtime)
     except SpecError as error:
@@ -74,16 +84,63 @@ def is_file(name: str) -> bool:
 
 
 def session_of(name: str, store: str | None, environ: Mapping[str, str], *, probe: bool = False) -> Session:
-    """The session of a job, named by its YAML file, its uid, or its folder in a store.
+    """The session of a job, named by its YAML file, its uid, or its folder in a store; or of a trial, named by its
+    search and its number.
 
     Raises DataError if the store has no such job.
     """
+    if (named := trial_named(name)) is not None:
+        return _trial_session(named, store, environ)
     if is_file(name):
         return open_session(read_job(name), environ, store=store, probe=probe)
     folder = Path(name).absolute()
-    if store is None and folder.is_dir() and folder.parent.name == "jobs":
+    if store is None and _is_stored(folder):
         return find_session(folder.name, environ, store=str(folder.parent.parent))
-    return find_session(name, environ, store=store)
+    return stored.find(name, environ, store=store)
+
+
+def _trial_session(named: TrialName, store: str | None, environ: Mapping[str, str]) -> Session:
+    name, folder = named.search, Path(named.search).absolute()
+    if is_file(name):
+        search = open_tuning(read_search(name), environ, store=store, probe=False)
+        try:
+            return search.trial(named.number)
+        except SapflowError:
+            search.store.close()
+            raise
+    if store is None and _is_stored(folder):
+        named, store = replace(named, search=folder.name), str(folder.parent.parent)
+    return stored.find_trial(named, environ, store=store)
+
+
+def _is_stored(folder: Path) -> bool:
+    """Whether a folder is that of a job or a search in a directory store."""
+    return folder.is_dir() and folder.parent.name == "jobs"
+
+
+def read_search(path: str) -> TuningJob:
+    """The search in a YAML file. Raises DataError if there is no such file, SpecError with all problems of its
+    fields."""
+    document = read_document(path)
+    if not tuning_document.is_tuning(document):
+        raise DataError(f"{path} is a job and no search: it has no trials, so name it alone")
+    return search_in(document, path)
+
+
+def search_in(document: object, path: str) -> TuningJob:
+    """The search in a decoded document of a file. Raises SpecError with all problems of its fields."""
+    try:
+        return tuning_document.parse(document)
+    except SpecError as error:
+        error.add_note(f"(in {path})")
+        raise
+
+
+def file_named(name: str) -> str | None:
+    """The YAML file by which a job or a trial is named, None if it is named otherwise."""
+    named = trial_named(name)
+    path = name if named is None else named.search
+    return path if is_file(path) else None
 
 
 def make_importable(

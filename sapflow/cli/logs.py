@@ -1,4 +1,4 @@
-"""`sapflow logs`: shows the logs of a job's driver and functions."""
+"""`sapflow logs`: shows the logs of the driver and the functions of a job or a search."""
 
 import argparse
 import sys
@@ -8,21 +8,22 @@ from typing import Any
 from sapflow.cli.cluster_options import add_cluster, connect
 from sapflow.cli.log_lines import Printer
 from sapflow.cli.stop import insistent
-from sapflow.client import cluster_job, job_logs
+from sapflow.client import cluster_job, job_logs, submission
 from sapflow.client.cluster import Cluster, Object
 from sapflow.client.cluster_errors import ClusterRefused
 from sapflow.client.log_pods import container_of, started
 
 _DESCRIPTION = """\
-Show the log of a job in a cluster: that of its driver, or with --role that of its functions. Each line is an event. On
-a terminal lines are formatted; in a pipe, or with --raw, they are the original JSON. Lines of several pods begin with
-the pod's name, but not with --raw."""
+Show the log of a job or a search in a cluster: that of its driver, or with --role that of its functions. Each line is
+an event. On a terminal lines are formatted; in a pipe, or with --raw, they are the original JSON. Lines of several pods
+begin with the pod's name, but not with --raw."""
 
 _EPILOG = """\
 examples:
   sapflow logs digits                      the driver's log, also of a driver that was replaced
   sapflow logs digits -n team --follow     until the job ends
   sapflow logs digits --role worker --tail 20
+  sapflow logs tune/digits --follow        a search: its decisions, and what its trials came to
   sapflow logs digits --raw | jq 'select(.event == "evaluated")'"""
 
 
@@ -34,7 +35,11 @@ def add_to(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("job", metavar="NAME", help="the job's name")
+    parser.add_argument(
+        "job",
+        metavar="NAME",
+        help="the job's or the search's name; tune/NAME is the search where both have it",
+    )
     add_cluster(parser)
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job ends")
     parser.add_argument(
@@ -53,16 +58,16 @@ def logs(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0 if the job is known. Raises SapflowError."""
     cluster = connect(given, environ)
     namespace = cluster.namespace
-    job = cluster.job(namespace, given.job)
+    job = cluster.find(namespace, given.job)
     printer = Printer(sys.stdout, raw=given.raw)
     query = {"since_seconds": given.since, "tail_lines": given.tail, "previous": given.previous or None}
     known = {name: value for name, value in query.items() if value is not None}
-    pods = cluster.pods(namespace, given.job, given.role)
+    pods = cluster.pods(job, given.role)
     if not pods:
         print(_none(job, given.role), file=sys.stderr)
-    if given.follow and not given.previous and not cluster_job.finished(job):
+    if given.follow and not given.previous and not submission.finished(job):
         with insistent():
-            for line in job_logs.follow(cluster, namespace, given.job, given.role, known):
+            for line in job_logs.follow(cluster, job, given.role, known):
                 printer.prefixed = line.several
                 printer.write(line.pod, line.text)
         return 0

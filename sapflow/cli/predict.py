@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from sapflow.cli import predict_input
-from sapflow.cli.jobs import SUFFIXES, add_entrypoint, add_store, is_file, session_of
+from sapflow.cli.jobs import add_entrypoint, add_store, file_named, session_of
 from sapflow.cli.output import print_json
-from sapflow.client import predict, versions
+from sapflow.client import predict, stored, versions
 from sapflow.client.importable import modules_folder
 from sapflow.client.local_run import find_manifest
 from sapflow.client.predict import Predictor
-from sapflow.client.session import Session, find_session
+from sapflow.client.session import Session
 from sapflow.client.tuning import find_tuning
 from sapflow.data.sampler import Reader
 from sapflow.errors import DataError
@@ -53,7 +53,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL|JOB[@VERSION]",
-        help="a model.safetensors, or a job: its YAML or name in the store, of which its result or a version is used",
+        help="a model.safetensors, or a job: its YAML or name in the store, of which its result or a version is used; "
+        "or a trial of a search, SEARCH/trials/7 or SEARCH/trials/best",
     )
     parser.add_argument(
         "input",
@@ -84,8 +85,8 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         raise DataError(f"--top {given.top}: give a number of classes, at least 1")
     given.model, given.version = versions.split(given.model)
     folders = [str(Path.cwd())]
-    if given.model.endswith(SUFFIXES):
-        folders.insert(0, str(Path(given.model).resolve().parent))
+    if (file := file_named(given.model)) is not None:
+        folders.insert(0, str(Path(file).resolve().parent))
     sys.path[:0] = [folder for folder in folders if folder not in sys.path]
     with ExitStack() as opened:
         session = _session(given, environ)
@@ -127,7 +128,7 @@ def _model(given: argparse.Namespace, session: Session | None) -> Predictor:
         return predict.load(given.model, entrypoint=given.entrypoint)
     version = given.version
     consent = given.entrypoint
-    if is_file(given.model) and not consent and session.job.spec.model.entrypoint is not None:
+    if file_named(given.model) is not None and not consent and session.job.spec.model.entrypoint is not None:
         # Who names the YAML has named the model.
         consent = [session.job.spec.model.entrypoint]
     if version is None and session.outcome() is None:
@@ -149,7 +150,7 @@ def _job_of_model(path: Path, environ: Mapping[str, str]) -> Session | None:
     try:
         if (search := find_tuning(parts[-3], environ, store=store)) is not None:
             return search.as_job
-        return find_session(parts[-3], environ, store=store)
+        return stored.find(parts[-3], environ, store=store)
     except DataError:
         return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sapflow.cli import search_report
-from sapflow.cli.jobs import add_entrypoint, is_file, make_importable
+from sapflow.cli.jobs import add_entrypoint, file_named, make_importable
 from sapflow.cli.output import print_json
 from sapflow.cli.stop import run_until_stopped
 from sapflow.cli.stored_job import OF_A_CLUSTER, add_stored_job, stored_job
@@ -67,9 +67,9 @@ def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         if given.no_prediction:
             facts = replace(facts, not_predicted="it was left out by --no-prediction")
         else:
-            beside = name if is_file(name) else "-"
-            importing = make_importable(session.job, beside, environ, session.url)
-            consent = [*given.entrypoint, *(session.job.spec.model.code if is_file(name) else ())]
+            file = file_named(name)
+            importing = make_importable(session.job, file or "-", environ, session.url)
+            consent = [*given.entrypoint, *(session.job.spec.model.code if file is not None else ())]
             facts = with_prediction(facts, session, importing, consent)
     write(given.output, render(facts), "give another path by --output")
     if given.json:

@@ -17,6 +17,7 @@ from sapflow.client.tuning import TuningSession, find_tuning
 from sapflow.errors import DataError, SapflowError
 from sapflow.monitoring.tuning_report import gather, render
 from sapflow.spec import tuning_document
+from sapflow.spec.trial_names import trial_named
 from sapflow.text import count
 
 
@@ -26,6 +27,8 @@ def find(name: str, given: argparse.Namespace, environ: Mapping[str, str]) -> Tu
 
     Raises DataError, SpecError, StoreError, and errors of clusters.
     """
+    if trial_named(name) is not None:
+        return None
     if cluster_named(given):
         return _of_cluster(name, given, environ)
     folder = Path(name).absolute()

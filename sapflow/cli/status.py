@@ -5,8 +5,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from sapflow.cli import cluster_status, tuning
-from sapflow.cli.jobs import add_store, is_file, session_of
+from sapflow.cli import cluster_status, trial_status, tuning
+from sapflow.cli.jobs import add_store, file_named, session_of
 from sapflow.cli.output import local_path, location, print_json
 from sapflow.cli.stop import run_until_stopped
 from sapflow.client.kubeconfig import has_cluster
@@ -33,6 +33,7 @@ examples:
   sapflow status                          all jobs in .sapflow
   sapflow status job.yaml
   sapflow status digits-1a2b3c4d --store /data/sapflow --json
+  sapflow status tune.yaml/trials/7       a trial of a search; trials/best is the best one
   sapflow status digits -n team           a job in a cluster: state, progress, pods, result, warnings
   sapflow status digits --watch           until it ends: exit code 0 if it succeeded, 1 if it failed
   sapflow status -A                       all jobs of the cluster"""
@@ -64,15 +65,16 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return cluster_status.status(given, environ)
     if given.job is None:
         return _list(given, environ)
-    found = tuning.named(given.job, given.store, environ)
-    if isinstance(found, TuningSession):
-        with found:
-            return tuning.status(given, found)
     try:
+        found = tuning.named(given.job, given.store, environ)
+        if isinstance(found, TuningSession):
+            with found:
+                return tuning.status(given, found)
         with found or session_of(given.job, given.store, environ) as session:
             body = run_until_stopped(_status(session))
+            body |= trial_status.describe(session, body["state"])
     except DataError as error:
-        if is_file(given.job) or given.store is not None or not has_cluster(environ):
+        if file_named(given.job) is not None or given.store is not None or not has_cluster(environ):
             raise
         return cluster_status.status_elsewhere(given, environ, error)
     if given.json:
@@ -136,7 +138,7 @@ async def _status(session: Session) -> dict[str, Any]:
         body |= {"state": "Succeeded", "result": outcome}
         if "forecast" in outcome:
             body["forecast"] = outcome["forecast"]
-        path = local_path(outcome["uri"])
+        path = local_path(outcome["uri"]) if "uri" in outcome else None
         if path is not None:
             body["path"] = path
     return body
@@ -202,6 +204,7 @@ def _line(body: dict[str, Any]) -> str:
 
 def _print(body: dict[str, Any]) -> None:
     lines: list[tuple[str, str]] = [("state", body["state"]), ("store", location(body["store"]))]
+    lines += trial_status.lines(body)
     if "total" in body:
         lines.append((body["unit"], f"{body['done']:,} of {body['total']:,}, epoch {body['epoch']:,}"))
     if "skipped" in body:
@@ -226,11 +229,9 @@ def _print(body: dict[str, Any]) -> None:
         lines.append(("failure", f"{body['failure']['reason']}: {body['failure']['message']}"))
     if "result" in body:
         result = body["result"]
-        lines += [
-            ("result", f"version {result['version']:,}"),
-            ("model", location(result["uri"])),
-            ("SHA-256", result["sha256"]),
-        ]
+        lines.append(("result", f"version {result['version']:,}"))
+        if "uri" in result:
+            lines += [("model", location(result["uri"])), ("SHA-256", result["sha256"])]
     print(body["job"])
     width = max(len(name) for name, _ in lines)
     for name, value in lines:

@@ -1,4 +1,4 @@
-"""`sapflow submit`: gives a job to a cluster and watches it there."""
+"""`sapflow submit`: gives a job or a search to a cluster and watches it there."""
 
 import argparse
 from collections.abc import Mapping
@@ -8,31 +8,34 @@ from sapflow.cli import follow
 from sapflow.cli.cluster_options import add_cluster, connect
 from sapflow.cli.jobs import read_text
 from sapflow.cli.output import print_json
+from sapflow.client.cluster_kinds import kind_of
 from sapflow.client.submission import apply, checked, namespace_of
 from sapflow.errors import SpecError
 from sapflow.spec.document import one_document
 
 _DESCRIPTION = """\
-Check a job and apply it to a cluster with Sapflow, like `kubectl apply --server-side`. The job runs there
-independently of this command. Submitting it again changes the fields that may be changed."""
+Check a job or a search and apply it to a cluster with Sapflow, like `kubectl apply --server-side`. It runs there
+independently of this command. Submitting it again changes the fields that may be changed: more trials, for one, let a
+search go on that has ended."""
 
 _EPILOG = """\
 examples:
   sapflow submit job.yaml
   sapflow submit job.yaml --watch                 until it ends: exit code 0 if it succeeded, 1 if it failed
+  sapflow submit tune.yaml --watch                a search
   sapflow submit job.yaml -n team --context staging --dry-run"""
 
 
 def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "submit",
-        help="hand a job to a Kubernetes cluster",
+        help="hand a job or a search to a Kubernetes cluster",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "file", metavar="FILE", help="the TrainingJob, as YAML or JSON (- for standard input)"
+        "file", metavar="FILE", help="the TrainingJob or TuningJob, as YAML or JSON (- for standard input)"
     )
     add_cluster(parser)
     parser.add_argument("--watch", action="store_true", help="follow the job to its end")
@@ -68,12 +71,12 @@ def submit(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return follow.follow(cluster, given, job, from_the_start=action == "created", action=action)
     if given.json:
         uid = job["metadata"].get("uid", "")
-        body = {"job": name, "namespace": namespace, "uid": uid, "action": action, "dryRun": given.dry_run}
-        print_json(body)
+        body = {"job": name, "kind": kind_of(document).kind, "namespace": namespace, "uid": uid}
+        print_json({**body, "action": action, "dryRun": given.dry_run})
     elif given.dry_run:
         print(f"{name} would be {action} in namespace {namespace}; nothing was changed")
     else:
-        again = follow.watch_command(given, namespace, name)
+        again = follow.watch_command(given, job)
         print(f"{name} {action} in namespace {namespace}. To watch it:\n  {again}")
     return 0
 

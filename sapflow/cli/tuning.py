@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sapflow.cli.jobs import is_file, job_in, make_importable, read_document
+from sapflow.cli.jobs import is_file, job_in, make_importable, read_document, search_in, session_of
 from sapflow.cli.output import local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
 from sapflow.client import tuning
@@ -20,6 +20,7 @@ from sapflow.monitoring.tuning_displays import open_tuning_display
 from sapflow.quantities.metric import in_words
 from sapflow.records.evaluations import of_held_out
 from sapflow.spec import tuning_document
+from sapflow.spec.trial_names import trial_named
 from sapflow.spec.tuning_job import TuningJob
 from sapflow.spec.tuning_problems import of_template
 from sapflow.text import count, dollars, duration
@@ -33,25 +34,19 @@ _OF_JOBS_ALONE = {
 }
 
 
-def read(document: object, path: str) -> TuningJob:
-    """The search in a decoded document. Raises SpecError with all problems of its fields."""
-    try:
-        return tuning_document.parse(document)
-    except SpecError as error:
-        error.add_note(f"(in {path})")
-        raise
-
-
 def named(name: str, store: str | None, environ: Mapping[str, str]) -> TuningSession | Session | None:
-    """The search, or the job, that a YAML file is of; of a name in the store only a search, else None.
+    """The search, or the job, that a YAML file is of, or a search's trial; of a name in the store only a search, else
+    None.
 
     Raises DataError, SpecError, StoreError.
     """
+    if trial_named(name) is not None:
+        return session_of(name, store, environ)
     if not is_file(name):
         return tuning.find_tuning(uid_named(name, store), environ, store=store)
     document = read_document(name)
     if tuning_document.is_tuning(document):
-        return tuning.open_tuning(read(document, name), environ, store=store, probe=False)
+        return tuning.open_tuning(search_in(document, name), environ, store=store, probe=False)
     return open_session(job_in(document, name), environ, store=store, probe=False)
 
 
@@ -60,7 +55,7 @@ def run(given: argparse.Namespace, document: object, environ: Mapping[str, str])
     for name, option in _OF_JOBS_ALONE.items():
         if getattr(given, name, None) is not None:
             raise SpecError([(option, "is for a TrainingJob, and this is a TuningJob: leave it out")])
-    job = read(document, given.file)
+    job = search_in(document, given.file)
     environ = make_importable(job.template, given.file, environ, given.store)
     with tuning.open_tuning(job, environ, store=given.store) as opened:
         return _run(given, opened, environ)
@@ -179,7 +174,7 @@ def line_of(body: Mapping[str, Any]) -> str:
 
 def validate(given: argparse.Namespace, document: object, environ: Mapping[str, str]) -> int:
     """`sapflow validate` of a search: its fields, and its template with data and model."""
-    job = read(document, given.file)
+    job = search_in(document, given.file)
     template = job.template
     make_importable(template, given.file, environ)
     found = survey.survey(template.spec.data, store_url(template, None), template.spec.algorithm.seed)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from sapflow.cli.jobs import add_entrypoint, is_file, make_importable
+from sapflow.cli.jobs import add_entrypoint, file_named, make_importable
 from sapflow.cli.output import BAD_INPUT, FAILED, print_json
 from sapflow.cli.stop import run_until_stopped
 from sapflow.cli.stored_job import OF_A_CLUSTER, add_stored_job, stored_job
@@ -27,6 +27,7 @@ examples:
   sapflow verify digits.yaml                         all versions
   sapflow verify digits.yaml --versions 20..30       those that led to version 30 from version 19
   sapflow verify digits.yaml@40                      one version
+  sapflow verify tune.yaml/trials/7                  a trial of a search
 """
 _CODES = """
 exit codes:
@@ -62,8 +63,9 @@ def verify(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         session.store.close()
         raise DataError(f"{given.job} --versions {given.versions}: name versions in one of the two ways")
     with session:
-        importing = make_importable(session.job, name if is_file(name) else "-", environ, session.url)
-        allowed = [*given.entrypoint, *(session.job.spec.model.code if is_file(name) else ())]
+        file = file_named(name)
+        importing = make_importable(session.job, file or "-", environ, session.url)
+        allowed = [*given.entrypoint, *(session.job.spec.model.code if file is not None else ())]
         asked = given.versions if version is None else str(version)
         return run_until_stopped(_verify(given, session, asked, importing, allowed))
 

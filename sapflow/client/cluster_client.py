@@ -1,24 +1,25 @@
-"""`sapflow.Client`: the commands submit, status and logs for scripts and notebooks."""
+"""`sapflow.Client`: the commands submit, status and logs, and searches, for scripts and notebooks."""
 
 import os
-import queue
-import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from sapflow.client import cluster, cluster_job, cluster_store, job_logs, submission, versions
+from sapflow.client import cluster, cluster_job, cluster_store, pod_logs, submission, versions
 from sapflow.client.cluster import Cluster, Object
-from sapflow.client.cluster_errors import ClusterRefused
-from sapflow.client.log_pods import container_of, started
+from sapflow.client.cluster_kinds import TUNING_JOBS
+from sapflow.client.cluster_tuning import ClusterSearch, SearchState
+from sapflow.client.in_time import in_time
+from sapflow.client.pod_logs import Role
+from sapflow.client.search_fields import Direction, Space, document_of
 from sapflow.client.training_job import TrainingJob
 from sapflow.client.values import Progress
 from sapflow.errors import JobFailed
+from sapflow.spec.trial_names import trial_named
 
-Role = Literal["driver", "worker", "merger"]
+TRIALS_AT_ONCE = 4
+"""Trials for which a search has workers whose user does not say how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class Client:
 
     def follow(self, name: str) -> Iterator[ClusterJob]:
         """Yields the job now and after each change, until it has finished. Raises JobUnknown if it is deleted."""
-        for found in self._cluster.follow_job(self.namespace, name):
+        for found in self._cluster.follow_job(self._cluster.job(self.namespace, name)):
             yield _described(found)
             if cluster_job.finished(found):
                 return
@@ -126,7 +127,9 @@ class Client:
         continues in the cluster whatever ends the waiting, also after Ctrl-C.
         """
         last: ClusterJob | None = None
-        for each in self.follow(name) if timeout is None else self._in_time(name, timeout):
+        for each in (
+            self.follow(name) if timeout is None else in_time(lambda: self.follow(name), timeout, name)
+        ):
             last = each
         assert last is not None, "a job is followed until it has finished"
         if last.state == "Failed":
@@ -144,28 +147,27 @@ class Client:
         disappear with their pods. Raises JobUnknown.
         """
         job = self._cluster.job(self.namespace, name)
-        query = {} if tail is None else {"tail_lines": tail}
-        if follow and not cluster_job.finished(job):
-            for line in job_logs.follow(self._cluster, self.namespace, name, role, query):
-                yield line.text
-            return
-        for pod in self._cluster.pods(self.namespace, name, role):
-            if started(pod):
-                yield from self._log(pod, query)
+        yield from pod_logs.lines(self._cluster, job, role, follow=follow, tail=tail)
 
     def export(
         self, name: str, path: str | Path | None = None, *, store: str, version: int | None = None
     ) -> Path:
         """Write the model of a job into a safetensors file, and return its path: the result, or what a suspended,
-        stopped, failed or running job has come to; with `version` that one, if it is kept (spec.checkpoint).
+        stopped, failed or running job has come to; with `version` that one, if it is kept (spec.checkpoint). A trial
+        of a search is named SEARCH/trials/7, the best one SEARCH/trials/best.
 
         `store` is the job's store as it is reached from here, such as s3://BUCKET?endpoint=http://localhost:9000 after
         kubectl port-forward, with credentials in SAPFLOW_S3_ACCESS_KEY and SAPFLOW_S3_SECRET_KEY. The default path is
         UID@VERSION.safetensors in the current folder. Raises JobUnknown, DataError if there is no such version,
         StoreError.
         """
-        job = self._cluster.job(self.namespace, name)
-        with cluster_store.session_of(job, store, os.environ) as opened:
+        named = trial_named(name)
+        job = (
+            self._cluster.job(self.namespace, name)
+            if named is None
+            else self._cluster.job(self.namespace, named.search, TUNING_JOBS)
+        )
+        with cluster_store.session_of(job, store, os.environ, named) as opened:
             return versions.export(opened, None if path is None else Path(path), version).path
 
     def delete(self, name: str) -> None:
@@ -175,46 +177,63 @@ class Client:
         """
         self._cluster.delete(self.namespace, name)
 
-    def _log(self, pod: Object, query: Mapping[str, Any]) -> Iterator[str]:
-        try:
-            yield from self._cluster.log(self.namespace, pod["metadata"]["name"], container_of(pod), **query)
-        except ClusterRefused as error:
-            # The pod may have been deleted since it was listed.
-            if error.status not in (400, 404):
-                raise
+    def tune(
+        self,
+        job: TrainingJob,
+        space: Space,
+        *,
+        metric: str = "loss",
+        direction: Direction | None = None,
+        goal: float | None = None,
+        trials: int = 20,
+        parallel_trials: int | None = None,
+        max_workers: int | None = None,
+        search: str | Mapping[str, Any] = "TPE",
+        prune: str | Mapping[str, Any] = "None",
+        initial: Sequence[Mapping[str, Any]] | None = None,
+        dry_run: bool = False,
+        force_conflicts: bool = False,
+        **spec: Any,
+    ) -> ClusterSearch:
+        """Submit a search for values of `space` with which the job is best; its name is the job's. It runs in the
+        cluster independently of this program. To submit it again with higher limits raises them.
 
-    def _in_time(self, name: str, timeout: float) -> Iterator[ClusterJob]:
-        """Like `follow`, for at most `timeout` seconds. A thread listens, and ends with the next change after that."""
-        heard: queue.SimpleQueue[ClusterJob | BaseException | None] = queue.SimpleQueue()
-        over = threading.Event()
+        The arguments are those of `sapflow.tune`; `max_workers` is by default enough for four trials at once, or for
+        `parallel_trials`. `dry_run` and `force_conflicts` are as with `submit`. Raises SpecError with all problems, or
+        if the cluster refuses the search.
+        """
+        if not isinstance(job, TrainingJob):
+            raise TypeError(f"Client.tune takes a sapflow.TrainingJob, not a {type(job).__name__}")
+        document = document_of(
+            job.for_cluster(),
+            space,
+            metric=metric,
+            direction=direction,
+            goal=goal,
+            trials=trials,
+            parallel_trials=parallel_trials,
+            max_workers=max_workers or (parallel_trials or TRIALS_AT_ONCE) * job.spec.workers,
+            search=search,
+            prune=prune,
+            initial=initial,
+            spec=spec,
+        )
+        checked = submission.checked(document)
+        namespace = submission.namespace_of(checked, self._asked, self._cluster)
+        submission.apply(self._cluster, namespace, checked, dry_run=dry_run, force=force_conflicts)
+        return ClusterSearch(self._cluster, namespace, checked["metadata"]["name"])
 
-        def listen() -> None:
-            try:
-                for each in self.follow(name):
-                    heard.put(each)
-                    if over.is_set():
-                        return
-                heard.put(None)
-            except BaseException as error:  # noqa: BLE001  # raised where somebody waits for it
-                heard.put(error)
+    def search(self, name: str) -> ClusterSearch:
+        """A search of the namespace by its name. Raises JobUnknown."""
+        self._cluster.job(self.namespace, name, TUNING_JOBS)
+        return ClusterSearch(self._cluster, self.namespace, name)
 
-        threading.Thread(target=listen, daemon=True).start()
-        deadline = time.monotonic() + timeout
-        try:
-            while True:
-                try:
-                    found = heard.get(timeout=max(0.0, deadline - time.monotonic()))
-                except queue.Empty:
-                    raise TimeoutError(f"{name} has not finished within {timeout:g} s; it goes on") from None
-                if found is None:
-                    return
-                if isinstance(found, BaseException):
-                    raise found
-                yield found
-        finally:
-            over.set()
+    def searches(self, *, all_namespaces: bool = False) -> Sequence[SearchState]:
+        """The searches of the namespace, or of all."""
+        found = self._cluster.jobs(None if all_namespaces else self.namespace, TUNING_JOBS)
+        return [SearchState.of(each, submission.described(each)) for each in found]
 
 
 def _described(job: Object) -> ClusterJob:
     """The description of a job without its pods and events."""
-    return ClusterJob.of(job, cluster_job.describe(job, None, None, datetime.now(UTC)))
+    return ClusterJob.of(job, submission.described(job))

@@ -11,6 +11,7 @@ from sapflow.quantities.prices import PRICES
 from sapflow.quantities.roles import TRAINING_ROLES
 from sapflow.records.evaluations import PLAIN, chosen_in_words, of_held_out
 from sapflow.spec import labels
+from sapflow.spec.training_job import KIND
 from sapflow.text import dollars, duration, percent, printable
 
 Object = Mapping[str, Any]
@@ -124,20 +125,13 @@ def describe(
 ) -> dict[str, Any]:
     """A full description of a job as a JSON value. `pods` or `events` are None if the user may not see them."""
     status, spec = job.get("status", {}), job.get("spec", {})
-    said = condition(job, SUCCEEDED)
-    body: dict[str, Any] = {
-        "job": job["metadata"]["name"],
-        "namespace": job["metadata"]["namespace"],
-        "uid": job["metadata"]["uid"],
-        "state": state(job),
-        "reason": said.get("reason", ""),
-        "message": said.get("message", ""),
-        "conditions": conditions(job),
+    body = described(job, pods, events, now)
+    body |= {
         "unit": unit(job),
         "workers": spec.get("workers"),
         "prices": spec.get("prices", {}).get("platform"),
     }
-    for name in ("placement", "progress", "result", "startTime", "completionTime"):
+    for name in ("placement", "progress", "result"):
         if name in status:
             body[name] = status[name]
     if (tree := levels(job)) is not None:
@@ -146,6 +140,27 @@ def describe(
         body["memory"] = {role: memory[role] for role in TRAINING_ROLES if role in memory}
     if spec.get("memory", {}).get("optimize"):
         body["search"] = _search(spec["memory"]["optimize"], status)
+    return body
+
+
+def described(
+    job: Object, pods: Sequence[Object] | None, events: Sequence[Object] | None, now: datetime
+) -> dict[str, Any]:
+    """The part of `describe` that is the same for jobs and searches."""
+    status, said = job.get("status", {}), condition(job, SUCCEEDED)
+    body: dict[str, Any] = {
+        "job": job["metadata"]["name"],
+        "kind": job.get("kind", KIND),
+        "namespace": job["metadata"]["namespace"],
+        "uid": job["metadata"]["uid"],
+        "state": state(job),
+        "reason": said.get("reason", ""),
+        "message": said.get("message", ""),
+        "conditions": conditions(job),
+    }
+    for name in ("startTime", "completionTime"):
+        if name in status:
+            body[name] = status[name]
     if "startTime" in status:
         ended = _time(status["completionTime"]) if "completionTime" in status else now
         body["seconds"] = max(0.0, (ended - _time(status["startTime"])).total_seconds())
@@ -193,11 +208,7 @@ def _warnings(events: Sequence[Object]) -> list[dict[str, Any]]:
 
 def lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The description of `describe` as text: (label, value) pairs."""
-    found = [("state", body["state"])]
-    if body["message"] and body["state"] != "Succeeded":
-        reason = "" if body["reason"] in ("", body["state"]) else f"{body['reason']}: "
-        found.append(("", f"{reason}{body['message']}"))
-    found += [(each["type"], f"{each['reason']}: {each['message']}") for each in troubles({"status": body})]
+    found = state_lines(body)
     found += _progress_lines(body)
     if "structure" in body:
         found.append(("structure", str(body["structure"])))
@@ -206,13 +217,38 @@ def lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "memory" in body:
         found.append(("memory", ", ".join(f"{role} {size}" for role, size in body["memory"].items())))
     found += _search_lines(body)
-    for role, counts in body.get("pods", {}).items():
-        found.append((f"{role} pods", ", ".join(f"{number} {state}" for state, number in counts.items())))
+    found += pods_lines(body)
     found += _result_lines(body)
+    found += warning_lines(body)
+    return [(name, " ".join(printable(value).split("\n"))) for name, value in found]
+
+
+def state_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """State, and what is said of it and of problems."""
+    found = [("state", body["state"])]
+    if body["message"] and body["state"] != "Succeeded":
+        reason = "" if body["reason"] in ("", body["state"]) else f"{body['reason']}: "
+        found.append(("", f"{reason}{body['message']}"))
+    return found + [
+        (each["type"], f"{each['reason']}: {each['message']}") for each in troubles({"status": body})
+    ]
+
+
+def pods_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How many pods there are of each role, by state."""
+    return [
+        (f"{role} pods", ", ".join(f"{number} {state}" for state, number in counts.items()))
+        for role, counts in body.get("pods", {}).items()
+    ]
+
+
+def warning_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The last events that are warnings."""
+    found = []
     for each in body.get("warnings", ()):
         times = f" ({each['count']} times)" if each["count"] > 1 else ""
         found.append(("warning", f"{each['time']} {each['reason']}: {each['message']}{times}"))
-    return [(name, " ".join(printable(value).split("\n"))) for name, value in found]
+    return found
 
 
 def _cells(placement: Mapping[str, Any]) -> str:
@@ -310,6 +346,11 @@ def table(jobs: Sequence[Mapping[str, Any]], *, namespaces: bool) -> list[str]:
                 dollars(progress["costUSD"]) if "costUSD" in progress else "-",
             ]
         )
+    return columns(rows)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as lines, whose cells lie below one another."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

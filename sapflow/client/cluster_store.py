@@ -1,24 +1,41 @@
 """A cluster's job in its store, as that is reached from here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
+from sapflow.client import stored
 from sapflow.client.cluster import Object
-from sapflow.client.session import Session, find_session
+from sapflow.client.session import Session, absolute
 from sapflow.errors import DataError
+from sapflow.objects.stores.factory import credentials_for, open_store
+from sapflow.objects.stores.protocol import Store
+from sapflow.spec.trial_names import TrialName
 
 EXAMPLE = "'s3://BUCKET?endpoint=http://localhost:9000'"
 REACHED = "after kubectl port-forward, with credentials in SAPFLOW_S3_ACCESS_KEY and SAPFLOW_S3_SECRET_KEY"
 
 
-def session_of(job: Object, store: str | None, environ: Mapping[str, str]) -> Session:
-    """The session of a cluster's job in its store, for reading.
+@contextmanager
+def opened(url: str, environ: Mapping[str, str]) -> Iterator[Store]:
+    """The store at `url`, as it is reached from here, for reading. Raises StoreError."""
+    found = absolute(url)
+    with closing(open_store(found, credentials_for(found, environ))) as store:
+        yield store
+
+
+def session_of(
+    job: Object, store: str | None, environ: Mapping[str, str], trial: TrialName | None = None
+) -> Session:
+    """The session of a cluster's job in its store, for reading; with `trial`, of that trial of the search `job`.
 
     Raises DataError if `store` is None, because a cluster's addresses say nothing here, or has no such job; StoreError.
     """
     name, namespace, uid = (job["metadata"][field] for field in ("name", "namespace", "uid"))
+    word = "job" if trial is None else "search"
     if store is None:
         raise DataError(
-            f"{name} is a job of the cluster (namespace {namespace}), whose store cannot be told from here: name it as "
-            f"it is reached from here, --store {EXAMPLE} {REACHED}"
+            f"{name} is a {word} of the cluster (namespace {namespace}), whose store cannot be told from here: name it "
+            f"as it is reached from here, --store {EXAMPLE} {REACHED}"
         )
-    return find_session(uid, environ, store=store)
+    return stored.find(uid if trial is None else str(replace(trial, search=uid)), environ, store=store)

@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import yaml
 
-from sapflow.client import versions
+from sapflow.client import trials, versions
 from sapflow.client.background import run_apart
 from sapflow.client.local_run import find_manifest
 from sapflow.client.session import Session
@@ -14,10 +15,13 @@ from sapflow.driver import fork as driver_fork
 from sapflow.errors import DataError, SpecError
 from sapflow.planning import fork
 from sapflow.records.commits import Records
+from sapflow.spec import tuning_document
 from sapflow.spec.document import parse
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import TrainingJob
+from sapflow.spec.trial_names import trial_named
 from sapflow.spec.types import MAX_NAME
+from sapflow.tuning.spec_record import read_spec
 
 _OF_CLUSTER = ("name", "namespace", "labels")
 
@@ -43,12 +47,11 @@ def document(
     metadata = {key: value for key, value in written["metadata"].items() if key in _OF_CLUSTER}
     written["metadata"] = {
         **metadata,
-        "name": name or f"{job.metadata.name[: MAX_NAME - 8]}-v{found}"[:MAX_NAME],
+        "name": name or _name(job.metadata.name, opened.uid, found),
     }
     for unused in ("weights", "weightsMatch"):
         written["spec"]["model"].pop(unused, None)
-    in_cluster = opened.runtime == "kubernetes"
-    written["spec"]["from"] = {"job": job.metadata.name if in_cluster else opened.uid, "version": found}
+    written["spec"]["from"] = {"job": _origin_name(opened), "version": found}
     for path, value in changes.items():
         _set(written, path, value)
     _check(opened, parse(written, opened.runtime), found)
@@ -69,6 +72,34 @@ def assignments(given: list[str]) -> dict[str, object]:
         except yaml.YAMLError as error:
             raise SpecError([(path, f"{text!r} is no value in YAML: {error}")]) from error
     return found
+
+
+def trial_spec(search: Mapping[str, Any], opened: Session) -> dict[str, Any]:
+    """The spec of the session's trial in full, from the TuningJob of a cluster. Raises SpecError, StoreError."""
+    written = {name: value for name, value in search.items() if name != "status"}
+    tuning = tuning_document.parse(written, "kubernetes")
+    named = trial_named(opened.uid)
+    stored = None if named is None else read_spec(opened.store, named.search)
+    if named is None or named.number is None or stored is None:
+        raise DataError(f"{opened.uid} is no trial of {tuning.metadata.name}: name a trial of the search")
+    parameters = trials.trials_of(opened.store, stored)[named.number].parameters
+    spec: dict[str, Any] = tuning_document.training_document(tuning, parameters)["spec"]
+    return spec
+
+
+def _name(job: str, uid: str, version: int) -> str:
+    """What a fork is called whose user does not say it."""
+    named = trial_named(uid)
+    end = f"-v{version}" if named is None else f"-t{named.number}-v{version}"
+    return f"{job[: MAX_NAME - len(end)]}{end}"
+
+
+def _origin_name(opened: Session) -> str:
+    """What `spec.from.job` calls the session's job: in a cluster the resource, else the uid."""
+    if opened.runtime == "local":
+        return opened.uid
+    named, name = trial_named(opened.uid), opened.job.metadata.name
+    return name if named is None else str(replace(named, search=name))
 
 
 def _version(opened: Session, version: int | None) -> int:

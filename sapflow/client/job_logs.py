@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from sapflow.client import cluster_job
+from sapflow.client import submission
 from sapflow.client.cluster import Cluster, Object
 from sapflow.client.cluster_errors import ClusterRefused
 from sapflow.client.log_pods import container_of, ended, started
@@ -52,14 +52,14 @@ class LogLine:
     several: bool
 
 
-def follow(
-    cluster: Cluster, namespace: str, job: str, role: str, query: Mapping[str, Any]
-) -> Iterator[LogLine]:
-    """The lines of a role's pods until the job has finished. Raises JobUnknown, ClusterRefused, ClusterUnavailable.
+def follow(cluster: Cluster, job: Object, role: str, query: Mapping[str, Any]) -> Iterator[LogLine]:
+    """The lines of a role's pods until the job or search has finished.
+
+    Raises JobUnknown, ClusterRefused, ClusterUnavailable.
 
     If the caller closes the iterator earlier, each thread ends when it receives something next.
     """
-    follower = _Follower(cluster, namespace, job, role, query)
+    follower = _Follower(cluster, job, role, query)
     follower.start()
     try:
         while (heard := follower.next()) is not None:
@@ -69,10 +69,9 @@ def follow(
 
 
 class _Follower:
-    def __init__(
-        self, cluster: Cluster, namespace: str, job: str, role: str, query: Mapping[str, Any]
-    ) -> None:
-        self._cluster, self._namespace, self._job, self._role = cluster, namespace, job, role
+    def __init__(self, cluster: Cluster, job: Object, role: str, query: Mapping[str, Any]) -> None:
+        self._cluster, self._job, self._role = cluster, job, role
+        self._namespace = str(job["metadata"]["namespace"])
         self._query = dict(query)
         self._heard: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -111,7 +110,7 @@ class _Follower:
 
     def _pods_that_end(self) -> set[str]:
         """The pods whose logs end by themselves. Functions end some time after their job, so they do not count."""
-        found = self._cluster.pods(self._namespace, self._job, self._role)
+        found = self._cluster.pods(self._job, self._role)
         for pod in found:
             self._begin(pod)
         return {
@@ -122,15 +121,15 @@ class _Follower:
 
     def _watch_pods(self) -> None:
         with _HandOver(self._heard):
-            for pod in self._cluster.follow_pods(self._namespace, self._job, self._role):
+            for pod in self._cluster.follow_pods(self._job, self._role):
                 if self._closed:
                     return
                 self._begin(pod)
 
     def _watch_job(self) -> None:
         with _HandOver(self._heard):
-            for job in self._cluster.follow_job(self._namespace, self._job):
-                if self._closed or cluster_job.finished(job):
+            for job in self._cluster.follow_job(self._job):
+                if self._closed or submission.finished(job):
                     self._heard.put(_Finished())
                     return
 

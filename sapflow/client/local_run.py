@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sapflow.client import inputs, session
+from sapflow.client import inputs, session, stored
 from sapflow.client.session import Session
 from sapflow.data import cut, in_memory
 from sapflow.data.blocks import Manifest, load_manifest
@@ -30,7 +30,7 @@ def _take_over(opened: Session, environ: Mapping[str, str]) -> Manifest | None:
     uid, data = opened.resolved.parent_uid, opened.job.spec.data
     if uid is None or not data.source.startswith(f"{in_memory.SCHEME}:"):
         return None
-    with session.find_session(uid, environ, store=opened.url) as parent:
+    with stored.find(uid, environ, store=opened.url) as parent:
         manifest, source = find_manifest(parent), parent.resolved.data_prefix
         if manifest is None or parent.job.spec.data.source != data.source:
             return None

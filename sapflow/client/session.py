@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from sapflow.client import trials
 from sapflow.data import area, cut, shared_data
 from sapflow.data.blocks import Manifest
 from sapflow.data.chunks import Source
@@ -29,6 +30,7 @@ from sapflow.runtimes.sender import Sender
 from sapflow.spec import resolved
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Runtime, TrainingJob
+from sapflow.spec.trial_names import trial_named
 from sapflow.spec.tuning_document import is_tuning
 from sapflow.steps.observer import Observer, Observers
 from sapflow.text import parse_json
@@ -79,11 +81,20 @@ class Session:
     """Where the job runs, or ran."""
     parent: str | None = None
     """The uid of the job that `spec.from` names, where it names it otherwise."""
+    shared_data: str | None = None
+    """The prefix of the data that a search has cut for its trials, of which the job is one."""
 
     @property
     def resolved(self) -> ResolvedJob:
         """The job as driver and functions read it."""
-        return ResolvedJob(self.job, self.prefix, self.runtime, parent=self.parent, area=self.area)
+        return ResolvedJob(
+            self.job,
+            self.prefix,
+            self.runtime,
+            parent=self.parent,
+            shared_data=self.shared_data,
+            area=self.area,
+        )
 
     @property
     def area(self) -> str | None:
@@ -218,10 +229,29 @@ def open_session(
     Raises StoreError, StoreUnsafe, StoreUnavailable.
     """
     url, opened = open_store_of(job, environ, store=store, probe=probe)
+    uid = uid or uid_of(job)
+    try:
+        parent = _parent(job, keys.job(uid), opened, url)
+    except SapflowError:
+        opened.close()
+        raise
+    return Session(uid, job, opened, url, parent=parent)
+
+
+def _parent(job: TrainingJob, prefix: str, store: Store, url: str) -> str | None:
+    """The uid of what `spec.from` names, None where it names the uid. Raises SpecError, DataError, StoreError."""
     origin = job.spec.begins_at
-    parent = None if origin is None else uid_named(origin.job, url)
-    named_alike = origin is None or parent == origin.job
-    return Session(uid or uid_of(job), job, opened, url, parent=None if named_alike else parent)
+    if origin is None:
+        return None
+    named = trial_named(origin.job)
+    if named is None:
+        found = uid_named(origin.job, url)
+    elif named.number is None and (first := read_json(store, keys.commit(prefix, 0))) is not None:
+        # Which trial is the best may have changed since, or its search may be gone.
+        found = str((first.get("origin") or {}).get("job") or origin.job)
+    else:
+        found = trials.origin_uid(store, named, uid_named(named.search, url))
+    return None if found == origin.job else found
 
 
 def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = None) -> Session:
@@ -238,8 +268,8 @@ def find_session(uid: str, environ: Mapping[str, str], *, store: str | None = No
         document = parse_json(bytes(opened.read(keys.spec(prefix))))
         if is_tuning(document):
             raise DataError(
-                f"{uid} is a search and no job: `sapflow status {uid}` shows its trials, and the model of the best is "
-                f"{keys.result(prefix, 'model.safetensors')} in its store"
+                f"{uid} is a search and no job: name one of its trials, as {uid}/trials/7, or the best, "
+                f"{uid}/trials/best; `sapflow status {uid}` shows them"
             )
         found = resolved.read(document, prefix)
     except (ObjectMissing, ValueError) as error:

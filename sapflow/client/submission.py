@@ -1,16 +1,18 @@
-"""Submits a job to a cluster and reads its state, for command line and Python."""
+"""Submits a job or a search to a cluster and reads its state, for command line and Python."""
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sapflow.client import cluster_job
+from sapflow.client import cluster_job, cluster_search
 from sapflow.client.cluster import Cluster, Object
 from sapflow.client.cluster_errors import ClusterRefused, JobUnknown
+from sapflow.client.cluster_kinds import TUNING_JOBS, kind_of
 from sapflow.errors import SpecError
 from sapflow.kube.errors import ClusterUnavailable
+from sapflow.spec import tuning_document
 from sapflow.spec.document import parse
 
 NOT_SEEN = ClusterRefused, ClusterUnavailable
@@ -18,9 +20,13 @@ NOT_SEEN = ClusterRefused, ClusterUnavailable
 
 
 def checked(document: object) -> dict[str, Any]:
-    """The document of a job as its user wrote it, in JSON's types, checked like in a cluster. Raises SpecError."""
+    """The document of a job or a search as its user wrote it, in JSON's types, checked like in a cluster. Raises
+    SpecError."""
     try:
-        parse(document, "kubernetes")
+        if tuning_document.is_tuning(document):
+            tuning_document.parse(document, "kubernetes")
+        else:
+            parse(document, "kubernetes")
         return dict(json.loads(json.dumps(document, allow_nan=False)))
     except (TypeError, ValueError) as error:
         raise SpecError(
@@ -46,7 +52,7 @@ def apply(
     """
     before: Object = {}
     with contextlib.suppress(JobUnknown):
-        before = cluster.job(namespace, document["metadata"]["name"])
+        before = cluster.job(namespace, document["metadata"]["name"], kind_of(document))
     created, job = cluster.apply(namespace, document, dry_run=dry_run, force=force)
     if created:
         return "created", job
@@ -59,11 +65,24 @@ def _asked(job: Object) -> tuple[Any, Any]:
 
 
 def describe_now(cluster: Cluster, job: Object) -> dict[str, Any]:
-    """A full description of a job now."""
-    namespace, name, uid = (job["metadata"][field] for field in ("namespace", "name", "uid"))
+    """A full description of a job or a search now."""
+    namespace, uid = (job["metadata"][field] for field in ("namespace", "uid"))
     pods = events = None
     with contextlib.suppress(*NOT_SEEN):
-        pods = cluster.pods(namespace, name)
+        pods = cluster.pods(job)
     with contextlib.suppress(*NOT_SEEN):
         events = cluster.events(namespace, uid)
-    return cluster_job.describe(job, pods, events, datetime.now(UTC))
+    return described(job, pods, events)
+
+
+def described(
+    job: Object, pods: Sequence[Object] | None = None, events: Sequence[Object] | None = None
+) -> dict[str, Any]:
+    """A description of a job or a search by its kind, with what its user may see of pods and events."""
+    describe = cluster_search.describe if kind_of(job) is TUNING_JOBS else cluster_job.describe
+    return describe(job, pods, events, datetime.now(UTC))
+
+
+def finished(job: Object) -> bool:
+    """Whether a job or a search has ended."""
+    return (cluster_search.finished if kind_of(job) is TUNING_JOBS else cluster_job.finished)(job)

@@ -5,25 +5,21 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sapflow.client import named_report, tuning
 from sapflow.client.background import run_apart
 from sapflow.client.importable import modules_folder
 from sapflow.client.run import environment_of, spool_of
+from sapflow.client.search_fields import Direction, Space, document_of
 from sapflow.client.session import store_url
 from sapflow.client.training_job import TrainingJob
 from sapflow.monitoring.tuning_display import TuningDisplay
 from sapflow.monitoring.tuning_displays import open_tuning_display
-from sapflow.quantities.metric import METRICS
 from sapflow.records.evaluations import of_held_out
 from sapflow.runtimes.embedded.runtime import available_cores
 from sapflow.spec import tuning_document
-from sapflow.spec.training_job import API_VERSION
-from sapflow.spec.tuning_job import TUNING_KIND, TuningJob
-
-Space = Mapping[str, Mapping[str, Any] | Sequence[Any] | range]
-"""By path in the job's spec, with or without `spec.`: a list of values, a range of ints, or a dict as in YAML."""
+from sapflow.spec.tuning_job import TuningJob
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ def tune(
     space: Space,
     *,
     metric: str = "loss",
-    direction: Literal["Maximize", "Minimize"] | None = None,
+    direction: Direction | None = None,
     goal: float | None = None,
     trials: int = 20,
     parallel_trials: int | None = None,
@@ -89,18 +85,22 @@ def tune(
     asked = None if store is None else str(store)
     with ExitStack() as stack:
         document, source = stack.enter_context(job.resolved(spool_of(job, asked)))
-        fields = {
-            "parameters": [_parameter(path, values) for path, values in space.items()],
-            "objective": {"metric": metric, "direction": direction or _direction(metric), "goal": goal},
-            "search": {"name": search} if isinstance(search, str) else dict(search),
-            "prune": {"name": prune} if isinstance(prune, str) else dict(prune),
-            "initial": None if initial is None else [_full(each) for each in initial],
-            "maxTrials": trials,
-            "parallelTrials": parallel_trials,
-            "maxWorkers": max_workers or max(2 * available_cores(), job.spec.workers),
-            **spec,
-        }
-        found = _checked(document, fields)
+        found = tuning_document.parse(
+            document_of(
+                document,
+                space,
+                metric=metric,
+                direction=direction,
+                goal=goal,
+                trials=trials,
+                parallel_trials=parallel_trials,
+                max_workers=max_workers or max(2 * available_cores(), job.spec.workers),
+                search=search,
+                prune=prune,
+                initial=initial,
+                spec=spec,
+            )
+        )
         url = store_url(found.template, asked)
         environ = environment_of(job, modules_folder(url))
         opened = stack.enter_context(tuning.open_tuning(found, environ, store=url))
@@ -110,53 +110,6 @@ def tune(
         manifest = tuning.prepare(opened, environ, display.stage, display.cut, source)
         outcome = run_apart(tuning.search(opened, manifest, environ, display, max_instances=max_instances))
         return _result(opened, outcome)
-
-
-def _checked(document: Mapping[str, Any], fields: Mapping[str, Any]) -> TuningJob:
-    given = {name: _present(value) for name, value in fields.items() if value is not None}
-    return tuning_document.parse(
-        {
-            "apiVersion": API_VERSION,
-            "kind": TUNING_KIND,
-            "metadata": document["metadata"],
-            "spec": {"template": {"spec": document["spec"]}, **given},
-        }
-    )
-
-
-def _present(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: each for name, each in value.items() if each is not None}
-    return value
-
-
-def _parameter(path: str, values: object) -> dict[str, Any]:
-    """A parameter of the spec from what Python says of it."""
-    named = {"path": _path(path)}
-    if isinstance(values, range):
-        # The last number of a range is none of its own.
-        return named | {"int": {"min": values[0], "max": values[-1], "step": values.step}}
-    if isinstance(values, Mapping):
-        if {"float", "int", "categorical"} & values.keys():
-            return named | dict(values)
-        when = {"when": values["when"]} if "when" in values else {}
-        bounds = {name: value for name, value in values.items() if name != "when"}
-        kind = "float" if any(isinstance(value, float) for value in bounds.values()) else "int"
-        return named | {kind: bounds} | when
-    return named | {"categorical": {"choices": list(values)}}  # type: ignore[call-overload]  # pydantic judges it
-
-
-def _path(path: str) -> str:
-    return path if path.startswith("spec.") else f"spec.{path}"
-
-
-def _full(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {_path(path): value for path, value in values.items()}
-
-
-def _direction(metric: str) -> str:
-    known = METRICS.get(metric)
-    return "Maximize" if known is not None and known.better == "Higher" else "Minimize"
 
 
 def _display(job: TuningJob, progress: bool | None, title: str) -> TuningDisplay:

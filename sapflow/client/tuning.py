@@ -1,13 +1,12 @@
 """A local run of a TuningJob: its place in a store, its data, its functions, and what it has found."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sapflow.client import inputs
+from sapflow.client import inputs, trials
 from sapflow.client.session import (
     DEFAULT_STORE,
     Session,
@@ -23,7 +22,6 @@ from sapflow.data.chunks import Source
 from sapflow.data.manifest import manifest_key
 from sapflow.driver.plans import Environment
 from sapflow.errors import (
-    AlteredObject,
     DataError,
     InputsChanged,
     ObjectMissing,
@@ -36,28 +34,26 @@ from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.records import numerics
-from sapflow.spec import tuning_document
-from sapflow.spec.resolved import ResolvedJob, differences
+from sapflow.spec import resolved
+from sapflow.spec.resolved import ResolvedJob
+from sapflow.spec.resolved_search import RAISABLE, ResolvedSearch
+from sapflow.spec.training_job import Runtime
 from sapflow.spec.tuning_job import TuningJob
 from sapflow.spec.tuning_problems import of_template
-from sapflow.text import parse_json
 from sapflow.training import estimate
+from sapflow.tuning import spec_record
 from sapflow.tuning.data_check import check_data
 from sapflow.tuning.run import SearchRun, state_of
 from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.search import Results
-
-RAISABLE = ("maxTrials", "maxFailedTrials", "maxWorkers", "parallelTrials", "budgetUSD", "deadlineSeconds")
-"""Fields of a search's spec that may change between two runs of it, after its end too."""
+from sapflow.tuning.spec_record import read_spec
+from sapflow.tuning.warm_start import warm_results
 
 
 def uid_of(job: TuningJob) -> str:
     """A search's name in a store, which is the same for the same YAML, whatever its limits are."""
-    return f"{job.metadata.name}-{keys.digest(_fixed(job.to_json()['spec']), 8)}"
-
-
-def _fixed(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in spec.items() if name not in RAISABLE}
+    spec = {name: value for name, value in job.to_json()["spec"].items() if name not in RAISABLE}
+    return f"{job.metadata.name}-{keys.digest(spec, 8)}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +64,8 @@ class TuningSession:
     job: TuningJob
     store: Store
     url: str
+    runtime: Runtime = "local"
+    """Where the search runs, or ran."""
 
     def __enter__(self) -> "TuningSession":
         return self
@@ -80,20 +78,35 @@ class TuningSession:
         """The common beginning of the search's keys."""
         return keys.job(self.uid)
 
+    @property
+    def resolved(self) -> ResolvedSearch:
+        """The search as its functions read it."""
+        return ResolvedSearch(self.job, self.prefix, self.runtime)
+
     @cached_property
     def template(self) -> ResolvedJob:
         """The template as a job whose data is the search's."""
-        return ResolvedJob(self.job.template, self.prefix)
+        return self.resolved.template
 
     @property
     def as_job(self) -> Session:
         """The template as a job whose data is the search's. Closing it closes the store."""
         return Session(self.uid, self.job.template, self.store, self.url)
 
-    def trial(self, number: int) -> Session:
-        """A trial as a job."""
-        prefix = keys.trial(self.prefix, number)
-        return Session(keys.uid_of(prefix), self.job.template, self.store, self.url)
+    def trial(self, number: int | None) -> Session:
+        """A trial as a job, by its number or, with None, the best one. Closing it closes the store.
+
+        Raises DataError if there is no such trial, or it has no version yet, and StoreError.
+        """
+        uid = trials.trial_uid(self.store, self.resolved, number)
+        prefix = keys.job(uid)
+        document = self._json(keys.spec(prefix))
+        if document is None:
+            raise trials.unknown_trial(self.store, self.resolved, number or 0)
+        found = resolved.read(document, prefix)
+        own = found.area is not None or self.store.exists(manifest_key(keys.data(prefix)))
+        shared = None if own else self.template.data_prefix
+        return Session(uid, found.job, self.store, self.url, found.runtime, shared_data=shared)
 
     def outcome(self) -> dict[str, Any] | None:
         """The outcome record of a search that has ended; it may be an earlier one, where limits were raised since."""
@@ -113,20 +126,7 @@ class TuningSession:
 
     def write_spec(self) -> None:
         """Write the search's spec where other commands find it. Raises AlteredObject if another one lies there."""
-        key, body = keys.spec(self.prefix), json.dumps(self.job.to_json(), sort_keys=True, indent=1).encode()
-        if self.store.create(key, body, durable=True):
-            return
-        standing = parse_json(bytes(self.store.read(key)))
-        wanted, found = _fixed(self.job.to_json()["spec"]), _fixed(dict(standing.get("spec") or {}))
-        if wanted != found:
-            differing = ", ".join(differences(wanted, found)[:5])
-            raise AlteredObject(
-                f"{key} in the store is not the spec of this search: it differs in {differing}. Somebody else wrote "
-                "it, and nothing of it is used; start it anew (--again), or use another store"
-            )
-        if standing != self.job.to_json():
-            self.store.delete([key])
-            self.store.create(key, body, durable=True)
+        spec_record.write_spec(self.resolved, self.store)
 
     def check_inputs(self, environ: Mapping[str, str]) -> None:
         """Raise InputsChanged, or OtherNumerics, if trials were begun with other data, code or numerics than now."""
@@ -169,11 +169,9 @@ def find_tuning(uid: str, environ: Mapping[str, str], *, store: str | None = Non
     url = absolute(store or DEFAULT_STORE)
     opened = open_store(url, credentials_for(url, environ))
     try:
-        document = parse_json(bytes(opened.read(keys.spec(keys.job(uid)))))
-        if tuning_document.is_tuning(document):
-            return TuningSession(uid, tuning_document.parse(document, None), opened, url)
-    except (ObjectMissing, ValueError):
-        pass
+        found = read_spec(opened, uid)
+        if found is not None:
+            return TuningSession(uid, found.job, opened, url, found.runtime)
     except SapflowError:
         opened.close()
         raise
@@ -234,35 +232,20 @@ async def search(
     runtime = local_functions(opened.job.template, opened.url, environ, max_instances)
     environment = Environment("local", runtime.max_instances, None, of_search=True)
     try:
-        warm = await asyncio.to_thread(warm_results, opened, environ)
+        warm = await _warm(opened)
         prefix, store = opened.prefix, opened.store
         return await SearchRun(opened.job, prefix, manifest, store, runtime, environment, observer).run(warm)
     finally:
         await asyncio.shield(runtime.close())
 
 
-def warm_results(opened: TuningSession, environ: Mapping[str, str]) -> Results:
-    """Parameters and objectives of the finished trials of the search that `warmStartFrom` names; none without one.
-
-    Raises SpecError if the store has no such search, or it has other objectives.
-    """
+async def _warm(opened: TuningSession) -> Results:
+    """The results of the search that `warmStartFrom` names. Raises SpecError, DataError, StoreError."""
     name = opened.job.spec.warm_start_from
     if name is None:
         return ()
-    field = "spec.warmStartFrom"
-    earlier = find_tuning(uid_named(name, opened.url), environ, store=opened.url)
-    if earlier is None:
-        raise SpecError([(field, f"is {name!r}, and {opened.url} holds no such search")])
-    with earlier:
-        sought = [(each.metric, each.direction) for each in earlier.job.spec.objectives]
-        if sought != [(each.metric, each.direction) for each in opened.job.spec.objectives]:
-            raise SpecError([(field, f"is {name!r}, which has other objectives: {sought}")])
-        known = {each.path for each in opened.job.spec.parameters}
-        return [
-            (trial.parameters, trial.values)
-            for trial in asyncio.run(state_of(earlier.store, earlier.prefix, earlier.job)).trials
-            if trial.phase == "Finished" and trial.values and {*trial.parameters} <= known
-        ]
+    uid = await asyncio.to_thread(uid_named, name, opened.url)
+    return await warm_results(opened.store, opened.resolved, uid)
 
 
 def progress_of(opened: TuningSession) -> tuple[TuningProgress, str | None]:

@@ -39,9 +39,9 @@ class Exported:
 
 def export(opened: Session, path: Path | None, version: int | None) -> Exported:
     """Write the model of a version into a file; what is left out is as `read` has it, and UID@VERSION.safetensors in
-    the current folder. Raises what `read` and `write` raise."""
+    the current folder, a trial's slashes being hyphens. Raises what `read` and `write` raise."""
     found, parts = read(opened, version)
-    path = path or Path(f"{opened.uid}@{found}.safetensors")
+    path = path or Path(f"{opened.uid.replace('/', '-')}@{found}.safetensors")
     return Exported(found, path, write(path, parts))
 
 

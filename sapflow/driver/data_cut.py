@@ -7,6 +7,7 @@ from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.cut import write_spec
 from sapflow.data.manifest import manifest_key
 from sapflow.errors import JobFailed, ObjectMissing
+from sapflow.messages.documents import Document
 from sapflow.messages.replies import CutReply
 from sapflow.messages.requests import CutRequest
 from sapflow.objects import keys
@@ -37,32 +38,36 @@ async def cut_by_worker(
     store: Store,
     sender: Sender,
     observer: Observer | None = None,
+    *,
+    spec: Document | None = None,
 ) -> CutData:
     """Have a worker cut the job's data, unless that is done, and check job and model against it.
 
     Data in a shared area may have been cut for another job, so a job that has no version is checked anyway. A failure
-    is recorded in the store. Raises JobFailed, which says what is wrong with job or data, and StoreError.
+    is recorded in the store. `spec` is the document in the store that names the job; left out: the job's own, which is
+    written. Raises JobFailed, which says what is wrong with job or data, and StoreError.
     """
     job, prefix = resolved.job, resolved.prefix
     key = manifest_key(resolved.data_prefix)
-    spec_document = await asyncio.to_thread(write_spec, resolved, store)
+    if spec is None:
+        spec = await asyncio.to_thread(write_spec, resolved, store)
     if resolved.area is None or await asyncio.to_thread(store.exists, keys.commit(prefix, 0)):
         try:
             return CutData(await asyncio.to_thread(load_manifest, store, key), Account())
         except ObjectMissing:
             pass
-    spec = job.spec
+    limits = job.spec.limits
     caller = Caller(
         sender,
-        seconds=max(LEAST_SECONDS, spec.limits.invocation_seconds),
-        retries=spec.limits.retries,
+        seconds=max(LEAST_SECONDS, limits.invocation_seconds),
+        retries=limits.retries,
         price=job.price,
         cpus=job.cpus,
         memory=job.memory_bytes,
         observer=observer or Observer(),
         account=Account(),
     )
-    request = CutRequest(job=resolved.uid, version=0, seconds_left=1, spec=spec_document)
+    request = CutRequest(job=resolved.uid, version=0, seconds_left=1, spec=spec)
     try:
         reply = await caller.call("worker", request, CutReply)
     except JobFailed as failure:

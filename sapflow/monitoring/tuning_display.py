@@ -103,11 +103,13 @@ def json_line(event: Event) -> str:
     return to_json({name: value for name, value in event.items() if value is not None})
 
 
-def in_short(parameters: Mapping[str, Any]) -> str:
-    """Parameters by the last part of their paths, or by more of it where two have the same."""
+def in_short(parameters: Mapping[str, Any], most: int | None = None) -> str:
+    """Parameters by the last part of their paths, or by more of it where two have the same; cut after `most`
+    characters."""
     names = list(parameters)
     shown = short_names(names)
-    return ", ".join(f"{shown[name]} {_number(parameters[name])}" for name in names)
+    text = ", ".join(f"{shown[name]}={_number(parameters[name])}" for name in names)
+    return text if most is None or len(text) <= most else f"{text[: most - 1]}…"
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
@@ -153,7 +155,7 @@ def _trial_line(event: Event) -> str:
 def _number(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return to_json(value) if isinstance(value, list | dict) else str(value)
+    return value if isinstance(value, str) else to_json(value)
 
 
 def row_of(trial: TrialState, metric: str, unit: str) -> tuple[str, str, str, str, str, str]:

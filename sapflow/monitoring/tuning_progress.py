@@ -143,6 +143,11 @@ class TuningProgress(TuningObserver):
                 self.under_way[event.trial] = before
         self._count_dollars()
 
+    def interrupted(self) -> None:
+        """Take in that nothing is at work any more; what was, goes on with another run of the search."""
+        self.paused |= {number: replace(each, state="Paused") for number, each in self.under_way.items()}
+        self.under_way.clear()
+
     def _count_dollars(self) -> None:
         live = (*self.under_way.values(), *self.paused.values())
         self.dollars = self._ended_dollars + sum(each.dollars for each in live)

@@ -7,6 +7,8 @@ TUNING_PLURAL = "tuningjobs"
 TRIAL_PLURAL = "trials"
 JOB = f"{GROUP}/job"
 ROLE = f"{GROUP}/role"
+KIND = f"{GROUP}/kind"
+"""Of the children of a resource that is no TrainingJob: its kind."""
 CELL = f"{GROUP}/cell"
 TUNING = f"{GROUP}/tuning"
 """Of the object of a trial: the name of its search."""
@@ -15,3 +17,8 @@ TUNING = f"{GROUP}/tuning"
 def selector(job: str, role: str | None = None) -> str:
     """A label selector for all children of a job, or for its pods of one role (worker, merger or driver)."""
     return f"{JOB}={job}" + (f",{ROLE}={role}" if role else "")
+
+
+def of_kind(kind: str) -> str:
+    """A label selector for the children of resources of this kind: two kinds may each have one of the same name."""
+    return f"!{KIND}" if kind == "TrainingJob" else f"{KIND}={kind}"

@@ -5,12 +5,15 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from sapflow.spec.trial_names import TRIAL_PATTERN
+
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MAX_NAME = 40
 DOTTED_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
 MEMORY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(k|M|G|T|Ki|Mi|Gi|Ti)?$"
 CPU_PATTERN = r"^([0-9]{1,3}(\.[0-9]{1,3})?|[0-9]{1,6}m)$"
 METRIC_PATTERN = r"^[a-z][A-Za-z0-9]*$"
+JOB_PATTERN = rf"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?({TRIAL_PATTERN})?$"
 URL_PATTERN = r"^https?://[^/\s]+/?$"
 
 IN_WORDS = {
@@ -19,6 +22,7 @@ IN_WORDS = {
     MEMORY_PATTERN: "must be a quantity of memory, as 512Mi or 2Gi",
     CPU_PATTERN: "must be a number of CPUs, as 0.5, 2 or 500m",
     METRIC_PATTERN: "must be the name of a metric, as accuracy or macroF1",
+    JOB_PATTERN: "must be the name of a job, or of a trial, as search/trials/7 or search/trials/best",
     URL_PATTERN: "must be http:// or https:// with a host and no path",
 }
 """Explanations of patterns for error messages; other patterns are shown as they are."""
@@ -43,6 +47,7 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=MAX_NAM
 Dotted = Annotated[str, StringConstraints(pattern=DOTTED_PATTERN, max_length=253)]
 Image = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", max_length=512)]
 ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+JobName = Annotated[str, StringConstraints(pattern=JOB_PATTERN, max_length=253)]
 Memory = Annotated[str, StringConstraints(pattern=MEMORY_PATTERN, max_length=32)]
 Cpu = Annotated[str, StringConstraints(pattern=CPU_PATTERN, max_length=16)]
 

@@ -1,4 +1,4 @@
-"""An API server as commands of a user see it: TrainingJobs, pods, events, logs and watches, over real HTTP."""
+"""An API server as commands of a user see it: jobs, searches, pods, events, logs and watches, over real HTTP."""
 
 import json
 import threading
@@ -49,15 +49,17 @@ class Asked:
 
 @dataclass
 class ClusterApi:
-    """`jobs`, `pods` and `events` by namespace; scripts for what comes in time."""
+    """`jobs`, `searches`, `trials`, `pods` and `events` by namespace; scripts for what comes in time."""
 
     jobs: dict[tuple[str, str], Object] = field(default_factory=dict)
+    searches: dict[tuple[str, str], Object] = field(default_factory=dict)
+    trials: dict[tuple[str, str], Object] = field(default_factory=dict)
     pods: dict[str, list[Object]] = field(default_factory=dict)
     events: dict[str, list[Object]] = field(default_factory=dict)
     logs: dict[str, deque[list[str] | tuple[int, Object]]] = field(default_factory=dict)
     """The answers for a pod's log, lines or a refusal; the last one is given again and again."""
     watches: dict[str, deque[list[Any]]] = field(default_factory=dict)
-    """The answers for watches of `trainingjobs` and `pods`: changes, CUT, HOLD; none left: an empty one."""
+    """The answers for watches of `trainingjobs`, `tuningjobs`, `pods`: changes, CUT, HOLD; none left: an empty one."""
     refusals: deque[tuple[str, tuple[int, Any]]] = field(default_factory=deque)
     """(Text in the path, answer): each is given once, in order, to the requests it fits."""
     asked: list[Asked] = field(default_factory=list)
@@ -65,8 +67,8 @@ class ClusterApi:
     over: threading.Event = field(default_factory=threading.Event)
 
     def put(self, job: Object) -> Object:
-        metadata = job["metadata"]
-        self.jobs[metadata["namespace"], metadata["name"]] = job
+        metadata, kinds = job["metadata"], {"TuningJob": self.searches, "Trial": self.trials}
+        kinds.get(job["kind"], self.jobs)[metadata["namespace"], metadata["name"]] = job
         return job
 
     def kubeconfig(self, folder: Path, namespace: str = "team") -> Path:
@@ -113,26 +115,39 @@ class ClusterApi:
         return not_found(parts[-2], parts[-1])
 
     def _jobs(self, asked: Asked, namespace: str | None, parts: list[str]) -> tuple[int, Any]:
-        if parts[-1] == "trainingjobs":
+        kinds = {"trainingjobs": self.jobs, "tuningjobs": self.searches, "trials": self.trials}
+        plural = next(each for each in kinds if each in parts)
+        objects = kinds[plural]
+        if parts[-1] == plural:
             wanted = asked.query.get("fieldSelector", "").removeprefix("metadata.name=")
+            labels = dict(
+                each.split("=") for each in asked.query.get("labelSelector", "").split(",") if "=" in each
+            )
             return 200, _list(
                 job
-                for (place, name), job in self.jobs.items()
-                if namespace in (None, place) and wanted in ("", name)
+                for (place, name), job in objects.items()
+                if namespace in (None, place)
+                and wanted in ("", name)
+                and labels.items() <= job["metadata"].get("labels", {}).items()
             )
         key = (namespace or "", parts[-1])
         if asked.method == "PATCH":
-            return self._apply(key, asked)
-        if asked.method == "DELETE" and key in self.jobs:
-            return 200, self.jobs.pop(key)
-        return (200, self.jobs[key]) if key in self.jobs else not_found("trainingjobs", key[1])
+            return self._change(objects, key, asked)
+        if asked.method == "DELETE" and key in objects:
+            return 200, objects.pop(key)
+        return (200, objects[key]) if key in objects else not_found(plural, key[1])
 
-    def _apply(self, key: tuple[str, str], asked: Asked) -> tuple[int, Object]:
-        old = self.jobs.get(key)
+    def _change(
+        self, objects: dict[tuple[str, str], Object], key: tuple[str, str], asked: Asked
+    ) -> tuple[int, Object]:
+        old = objects.get(key)
+        if old is not None and "merge-patch" in asked.headers["content-type"]:
+            objects[key] = {**old, "spec": {**old["spec"], **asked.body["spec"]}}
+            return 200, objects[key]
         metadata = {"name": key[1], "namespace": key[0], "uid": "uid", "resourceVersion": "1"}
         job = {**asked.body, "metadata": metadata}
         if "dryRun" not in asked.query:
-            self.jobs[key] = job
+            objects[key] = job
         return (201 if old is None else 200), job
 
 
@@ -211,6 +226,75 @@ def trainingjob(name: str = "digits", namespace: str = "team", **status: Any) ->
         "spec": {"workers": 4, "algorithm": {"mode": "Sync"}, "prices": {"platform": "AWSLambda"}},
         "status": status,
     }
+
+
+def tuningjob(name: str = "digits-search", namespace: str = "team", **status: Any) -> Object:
+    """A search as an API server gives it."""
+    return {
+        "apiVersion": "sapflow.dev/v1alpha1",
+        "kind": "TuningJob",
+        "metadata": {"name": name, "namespace": namespace, "uid": f"uid-of-{name}", "resourceVersion": "1"},
+        "spec": {
+            "objective": {"metric": "accuracy", "direction": "Maximize"},
+            "maxTrials": 8,
+            "maxWorkers": 4,
+        },
+        "status": status,
+    }
+
+
+def tried(number: int, objective: float, state: str = "Finished", **fields: Any) -> Object:
+    """A trial in the status of a search."""
+    parameters = {"spec.optimizer.learningRate": "0.125", "spec.optimizer.name": '"Adam"'}
+    return {
+        "trial": number, "state": state, "step": 4, "objective": objective, "costUSD": 0.0001,
+        "parameters": parameters, **fields,
+    }  # fmt: skip
+
+
+def searching(done: int, **progress: Any) -> Object:
+    """The status of a search at work, with trials 0 … done - 1 ended, the last one the best."""
+    top = [tried(number, 0.5 + number / 20) for number in reversed(range(done))]
+    counts = {"begun": done + 2, "done": done, "maxTrials": 8, "running": 2, "paused": 0, "finished": done}
+    found = {**counts, "trials": f"{done}/8", "pruned": 0, "failed": 0, "costUSD": 0.0001 * done, **progress}
+    if top:
+        found |= {"best": top[0], "top": top}
+    return {
+        "conditions": [condition("Succeeded", "Unknown", "Running", "the driver is at work")],
+        "startTime": "2026-01-01T00:00:00Z",
+        "limits": {"maxTrials": 8},
+        "progress": found,
+    }
+
+
+def searched(reason: str = "Completed") -> Object:
+    """The status of a search that has its result."""
+    status = searching(8, running=0)
+    best = status["progress"]["best"]
+    return {
+        **status,
+        "conditions": [condition("Succeeded", "True", reason, "8 trials, the best is trial 7")],
+        "completionTime": "2026-01-01T00:01:30Z",
+        "result": {
+            "uri": "s3://sapflow/jobs/uid/result/model.safetensors", "sha256": "5ca1ab1e", "trial": 7, "version": 12,
+            "objective": best["objective"], "parameters": best["parameters"], "endedBy": reason,
+        },
+    }  # fmt: skip
+
+
+def trial(number: int, state: str = "Finished", search: str = "digits-search", **status: Any) -> Object:
+    """The object of a search's trial."""
+    parameters = {"spec.optimizer.learningRate": "0.125", "spec.optimizer.name": '"Adam"'}
+    return {
+        "apiVersion": "sapflow.dev/v1alpha1",
+        "kind": "Trial",
+        "metadata": {
+            "name": f"{search}-{number}", "namespace": "team", "uid": f"uid-of-{search}-{number}",
+            "resourceVersion": "1", "labels": {"sapflow.dev/tuning": search},
+        },
+        "spec": {"number": number, "parameters": parameters},
+        "status": {"state": state, "step": 4, "costUSD": 0.0001, **status},
+    }  # fmt: skip
 
 
 def condition(type: str, status: str, reason: str, message: str = "") -> Object:

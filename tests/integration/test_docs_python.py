@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cluster_api import cluster_api, pod, succeeded, trainingjob
+from helpers.cluster_api import cluster_api, pod, searched, succeeded, trainingjob, trial, tuningjob
 
 from sapflow.client import predict
 from sapflow.client.session import jobs_in
@@ -28,6 +28,10 @@ def test_the_page_runs_from_its_beginning_to_its_end(tmp_path: Path) -> None:
         done_job = trainingjob("digits", **succeeded("f00d"))
         done_job["metadata"]["uid"] = "uid"  # as the server gives it to what is submitted
         api.watches["trainingjobs"] = deque([[{"type": "MODIFIED", "object": done_job}]])
+        search = tuningjob("digits", **searched())
+        search["metadata"]["uid"] = "uid"
+        api.watches["tuningjobs"] = deque([[{"type": "MODIFIED", "object": search}]])
+        api.put(trial(7, search="digits", objective=0.85))
         api.pods["team"] = [pod("driver-a", phase="Succeeded")]
         api.logs["driver-a"] = deque([['{"event": "succeeded"}']])
         environ = {**os.environ, "KUBECONFIG": str(api.kubeconfig(tmp_path)), "PYTHONPATH": ""}
@@ -40,7 +44,7 @@ def test_the_page_runs_from_its_beginning_to_its_end(tmp_path: Path) -> None:
             timeout=850,
             check=False,
         )
-        deleted = not api.jobs
+        deleted = not api.jobs and not api.searches
     assert (done.returncode, done.stderr) == (0, "")
     words = done.stdout
     assert re.search(r"^step 1 of \d+: loss \d\.\d{3}$", words, re.MULTILINE)
@@ -53,6 +57,8 @@ def test_the_page_runs_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     )
     assert "Succeeded s3://sapflow/jobs/uid/result/model.safetensors f00d\n" in words
     assert '{"event": "succeeded"}\n' in words
+    assert "7 {'spec.optimizer.learningRate': 0.125, 'spec.optimizer.name': 'Adam'} 0.85 s3://" in words
+    assert "7 Finished 0.85 {'spec.optimizer.learningRate': 0.125" in words
     assert deleted
     assert "</html>" in (tmp_path / "report.html").read_text()
     names = jobs_in(str(tmp_path / ".sapflow")) or []
@@ -71,5 +77,7 @@ def test_the_page_names_no_method_that_there_is_not() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for name in re.findall(r"\brun\.(\w+)", text):
         assert hasattr(sapflow.Run, name), name
+    for name in re.findall(r"\bsearch\.(\w+)", text):
+        assert hasattr(sapflow.ClusterSearch, name), name
     for name in re.findall(r"\bsapflow\.([A-Za-z]\w*)", text):
         assert name in sapflow.__all__, name

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.quantities.roles import Role
 from sapflow.runtimes.knative import KnativeSender
-from sapflow.spec import tuning_document
+from sapflow.spec import resolved_search, tuning_document
+from sapflow.spec.resolved_search import ResolvedSearch
 from sapflow.spec.tuning_job import TuningJob
 from sapflow_operator import names
 from sapflow_operator.driver_pod.reports import StatusApi
@@ -77,11 +78,16 @@ class ApiServer:
 
 
 def drive(
-    job: TuningJob, place: tuple[Path, dict[Role, str]], account: Path
+    job: TuningJob,
+    place: tuple[Path, dict[Role, str]],
+    account: Path,
+    stop_when: Callable[[ApiServer], bool] | None = None,
 ) -> tuple[dict[str, Any], ApiServer]:
-    """The outcome of a driver on these functions, and what it has told the API server."""
+    """The outcome of a driver on these functions, and what it has told the API server. Where `stop_when` comes true it
+    is stopped, as by SIGTERM, and has no outcome."""
     folder, urls = place
     store, server = open_store(str(folder)), ApiServer()
+    resolved = ResolvedSearch(job, keys.job(str(getattr(job.metadata, "uid", ""))), "kubernetes")
     settings = DriverSettings(store=store.url, token_file="token", api_host="unused", metrics_port=0)
     (account / "token").write_text("t")
 
@@ -97,7 +103,16 @@ def drive(
         api = StatusApi(url, account, resource=names.TUNING_JOB, **at)
         sender = KnativeSender(urls, lambda: TOKEN, instances=dict.fromkeys(urls, 1), start_seconds=20)
         try:
-            return await SearchDriver(job, store, sender, settings).run(api, ApiClient(Access(url)))
+            driver = asyncio.create_task(
+                SearchDriver(resolved, store, sender, settings).run(api, ApiClient(Access(url)))
+            )
+            while stop_when is not None and not driver.done():
+                if stop_when(server):
+                    driver.cancel()
+                    await asyncio.wait({driver})
+                    return {}
+                await asyncio.sleep(0.01)
+            return await driver
         finally:
             await sender.close()
             await runner.cleanup()
@@ -117,6 +132,8 @@ def test_a_search_is_run_with_its_data_cut_by_a_worker_and_is_reported_and_shown
     assert sorted(server.trials) == ["search-0", "search-1", "search-2"]
     store = open_store(str(place[0]))
     assert store.exists(keys.result(keys.job("one"), "model.safetensors"))
+    written = json.loads(bytes(store.read(keys.spec(keys.job("one")))))
+    assert resolved_search.read(written, keys.job("one")).job.spec == tuning("one").spec
     again, server = drive(tuning("one"), place, tmp_path)
     assert again == outcome
     assert server.reports[-1]["trials"] == "3/3"
@@ -141,8 +158,22 @@ def test_trials_that_fail_fail_alone_and_a_search_without_a_result_fails(
         drive(hopeless, place, tmp_path)
 
 
+def test_trials_of_a_driver_that_is_stopped_are_shown_as_paused(
+    place: tuple[Path, dict[Role, str]], tmp_path: Path
+) -> None:
+    long = job_document(merge_structure=[1, 1], workers=1, algorithm_steps=2_000)["spec"]
+
+    def at_work(server: ApiServer) -> bool:
+        return any(each["status"]["state"] == "Running" for each in server.trials.values())
+
+    _, server = drive(tuning("stopped", template={"spec": long}), place, tmp_path, at_work)
+    assert [each["status"]["state"] for each in server.trials.values()] == ["Paused"]
+    assert (server.reports[-1]["running"], server.reports[-1]["paused"]) == (0, 1)
+
+
 def test_a_search_is_read_as_the_operator_writes_it(tmp_path: Path) -> None:
     file = tmp_path / names.JOB_KEY
     file.write_text(json.dumps(tuning("u").to_json()))
     settings = DriverSettings(store="s", token_file="t", api_host="h", job_file=file)
-    assert read_search(settings).spec == tuning("u").spec
+    found = read_search(settings)
+    assert (found.job.spec, found.uid) == (tuning("u").spec, "u")

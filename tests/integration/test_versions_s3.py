@@ -9,15 +9,23 @@ import pytest
 from helpers.commands import Shell
 from helpers.jobs import Place as JobPlace
 from helpers.jobs import Simulation, document, tiny_job
+from helpers.search_runs import RATE, iris_search
 from s3_servers import S3Service
 
 from sapflow.client.session import Session, uid_of
 from sapflow.driver.fork import find_parent
-from sapflow.errors import SpecError, StoreError
+from sapflow.errors import ObjectMissing, SpecError, StoreError
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.spec.document import parse
+from sapflow.spec.resolved_search import ResolvedSearch
+from sapflow.tuning import spec_record
+from sapflow.tuning.actions import Finished
+from sapflow.tuning.entries import Begin, Train
+from sapflow.tuning.log import Log
+from sapflow.tuning.warm_start import warm_results
+from sapflow_operator.origin import granted, results_of
 from sapflow_operator.store.credentials import Issuer
 from sapflow_operator.store.origin import read_origin
 from sapflow_operator.wanted import Place
@@ -106,3 +114,34 @@ def test_versions_in_a_bucket_are_computed_again_by_real_functions_and_nothing_i
     assert [(each.key, each.size, each.tag) for each in store.list("")] == before
     assert list(tmp_path.glob("sapflow-verify-*")) == []
     store.close()
+
+
+def test_a_later_search_reads_the_log_of_an_earlier_one_to_its_end_and_nothing_else_of_it(
+    minio: S3Service,
+) -> None:
+    place = Place(minio.endpoint, minio.bucket, "us-east-1")
+    owner = open_store(place.url, minio.credentials)
+    earlier, later = (f"search-{secrets.token_hex(8)}" for _ in range(2))
+    prefix = keys.job(earlier)
+
+    async def write() -> None:
+        log = Log(owner, prefix)
+        await log.append([Begin(0, {RATE: 0.1}), Train(0, 4)])
+        await log.append([Finished(0, {"loss": 0.5}, 4, 8)])
+
+    asyncio.run(write())
+    spec_record.write_spec(ResolvedSearch(iris_search(), prefix), owner)
+    owner.create(keys.commit(keys.trial(prefix, 0), 0), b"{}")
+    issued = Issuer(place, minio.credentials).issue(
+        later, "sklearn:iris", 900, "", "", granted({"uid": earlier, "objects": results_of(earlier)})
+    )
+    mine = open_store(place.url, issued.credentials)
+    search = ResolvedSearch(iris_search(warmStartFrom=earlier), keys.job(later))
+    assert asyncio.run(warm_results(mine, search, earlier)) == [({RATE: 0.1}, (0.5,))]
+    with pytest.raises(StoreError) as caught:
+        mine.read(keys.commit(keys.trial(prefix, 0), 0))
+    assert not isinstance(caught.value, ObjectMissing)
+    with pytest.raises(StoreError):
+        mine.create(keys.search_record(prefix, 2), b"[]")
+    for store in (mine, owner):
+        store.close()

@@ -24,7 +24,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 BROAD_HANDLERS = {
     "functions/sapflow_functions/calls.py: Function._work": "whatever a user's model raises must be answered",
     "sapflow/client/background.py: Background._main": "whatever ends a thread is raised where it is waited for",
-    "sapflow/client/cluster_client.py: Client._in_time.listen": "the same",
+    "sapflow/client/in_time.py: in_time.listen": "the same",
 }
 
 # What a merger or the command line must not load when it starts: each costs tens of MiB or hundreds of ms.

@@ -8,7 +8,7 @@ from sapflow.messages.requests import CutRequest
 from sapflow.objects import keys
 from sapflow.objects.documents import read_document
 from sapflow.objects.stores.protocol import Store
-from sapflow.spec import resolved
+from sapflow.spec.resolved_search import job_to_cut
 from sapflow.spec.training_job import TrainingJob
 from sapflow.timing import Timing
 from sapflow.training.estimate import examine, forward_flops
@@ -22,7 +22,7 @@ def cut_for_job(store: Store, request: CutRequest, timing: Timing) -> CutReply:
     Raises DataError, SpecError (also if the model does not fit the data or the functions' memory), StoreError, and
     InvocationError if the cut exceeds the invocation's time limit.
     """
-    found = resolved.read(read_document(store, request.spec), keys.prefix_of(request.spec.key))
+    found = job_to_cut(read_document(store, request.spec), keys.prefix_of(request.spec.key))
     job = found.job
     asked = job.spec.data
     for field, source in (

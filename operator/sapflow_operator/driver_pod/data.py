@@ -7,6 +7,7 @@ from sapflow.driver import data_cut
 from sapflow.driver.data_cut import CutData
 from sapflow.driver.deadline import LEAST_SECONDS, DeadlineReached, within
 from sapflow.errors import JobFailed
+from sapflow.messages.documents import Document
 from sapflow.objects.stores.protocol import Store
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
@@ -22,27 +23,33 @@ async def cut_in_time(
     begun: str,
     ends: float | None,
     limit: str,
+    spec: Document | None = None,
 ) -> CutData:
     """Have a worker cut the job's data until the deadline `ends` (`time.time()`), which `limit` names in messages.
 
-    The store is probed meanwhile unless it has the object `begun`; the first function starts all the same. Raises
-    JobFailed, StoreUnsafe, StoreError.
+    The store is probed meanwhile unless it has the object `begun`; the first function starts all the same. `spec` as
+    `cut_by_worker` has it. Raises JobFailed, StoreUnsafe, StoreError.
     """
     left = None if ends is None else max(ends - time.time(), LEAST_SECONDS)
     try:
-        return await within(left, _cut(resolved, store, sender, observer, begun))
+        return await within(left, _cut(resolved, store, sender, observer, begun, spec))
     except DeadlineReached as error:
         said = f"{limit} is reached before the data was cut"
         raise JobFailed(said, reason=error.reason, version=-1) from error
 
 
 async def _cut(
-    resolved: ResolvedJob, store: Store, sender: Sender, observer: Observer, begun: str
+    resolved: ResolvedJob,
+    store: Store,
+    sender: Sender,
+    observer: Observer,
+    begun: str,
+    spec: Document | None,
 ) -> CutData:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(_probe, store, resolved.prefix, begun))
-            cut = group.create_task(data_cut.cut_by_worker(resolved, store, sender, observer))
+            cut = group.create_task(data_cut.cut_by_worker(resolved, store, sender, observer, spec=spec))
     except ExceptionGroup as errors:
         # The first error has cancelled the other task.
         raise errors.exceptions[0] from None

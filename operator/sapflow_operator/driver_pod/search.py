@@ -15,7 +15,7 @@ from sapflow.data.manifest import manifest_key
 from sapflow.driver.data_cut import CutData
 from sapflow.driver.outage import Outage
 from sapflow.driver.plans import Environment
-from sapflow.errors import JobFailed, StoreError
+from sapflow.errors import JobFailed, SpecError, StoreError
 from sapflow.kube.access import ServiceAccount
 from sapflow.kube.client import ApiClient, Patience
 from sapflow.monitoring import metrics_server
@@ -25,15 +25,17 @@ from sapflow.objects.stores.factory import credentials_from_environment, open_st
 from sapflow.objects.stores.protocol import Store
 from sapflow.runtimes.knative import KnativeSender
 from sapflow.runtimes.sender import Sender
-from sapflow.spec import tuning_document
-from sapflow.spec.resolved import ResolvedJob
-from sapflow.spec.tuning_job import TuningJob
+from sapflow.spec import resolved_search
+from sapflow.spec.resolved_search import ResolvedSearch
 from sapflow.steps.observer import Observer
+from sapflow.tuning import spec_record
 from sapflow.tuning.actions import Action, Advance, Deleted, Event, Failed, Finished, Report, Stop
 from sapflow.tuning.data_check import check_data
 from sapflow.tuning.run import SearchRun
 from sapflow.tuning.runner import TuningObserver
+from sapflow.tuning.search import Results
 from sapflow.tuning.trial import Trial
+from sapflow.tuning.warm_start import FIELD, warm_results
 from sapflow_operator import names
 from sapflow_operator.driver_pod import driver
 from sapflow_operator.driver_pod.data import cut_in_time
@@ -52,9 +54,10 @@ WARM_MERGERS = 4
 """The most mergers that are started before they are called."""
 
 
-def read_search(settings: DriverSettings) -> TuningJob:
+def read_search(settings: DriverSettings) -> ResolvedSearch:
     """The search of this pod, whose metadata hold its namespace and uid. Raises SpecError."""
-    return tuning_document.parse(settings.read_document(), "kubernetes")
+    document = settings.read_document()
+    return resolved_search.read(document, keys.job(document["metadata"]["uid"]))
 
 
 class SearchLog(TuningObserver):
@@ -123,10 +126,11 @@ class Waits(TuningObserver):
 class SearchDriver:
     """Runs a search from start to end."""
 
-    def __init__(self, tuning: TuningJob, store: Store, sender: Sender, settings: DriverSettings) -> None:
-        self._tuning, self._store, self._sender, self._settings = tuning, store, sender, settings
-        self._uid = str(getattr(tuning.metadata, "uid", ""))
-        self._prefix = keys.job(self._uid)
+    def __init__(
+        self, resolved: ResolvedSearch, store: Store, sender: Sender, settings: DriverSettings
+    ) -> None:
+        self._resolved, self._tuning = resolved, resolved.job
+        self._store, self._sender, self._settings = store, sender, settings
         self._waits = Waits()
         self._run: SearchRun | None = None
 
@@ -154,11 +158,15 @@ class SearchDriver:
                     reporter.progress,
                     namespace=namespace,
                     search=name,
-                    uid=self._uid,
+                    uid=self._resolved.uid,
                     deleted=self._delete,
                 ) as shown:
                     observer = Watchers(SearchLog(name), reporter, shown, self._waits)
-                    return await self._go_on(observer, reporter)
+                    try:
+                        return await self._go_on(observer, reporter)
+                    finally:
+                        # Reporter and objects tell it when they close.
+                        reporter.progress.interrupted()
 
     def _delete(self, trial: int) -> None:
         """Have a trial stopped whose object a user has deleted."""
@@ -167,7 +175,7 @@ class SearchDriver:
 
     async def _go_on(self, observer: TuningObserver, reporter: SearchReporter) -> dict[str, Any]:
         """Search from the store's state to the end."""
-        tuning, store, prefix = self._tuning, self._store, self._prefix
+        tuning, store, prefix = self._tuning, self._store, self._resolved.prefix
         ends = None if self._settings.deadline is None else self._settings.deadline.timestamp()
         cut_data = await self._cut(ends)
         most = min(self._settings.max_instances or tuning.spec.max_workers, tuning.spec.max_workers)
@@ -176,14 +184,25 @@ class SearchDriver:
             tuning, prefix, cut_data.manifest, store, self._sender, environment, observer, ends=ends
         )
         reporter.attach(self._run.calls)
-        return await self._run.run()
+        return await self._run.run(await self._warm())
+
+    async def _warm(self) -> Results:
+        """The results of the search that `warmStartFrom` names. Raises SpecError, StoreError."""
+        name, uid = self._tuning.spec.warm_start_from, self._resolved.warm_start
+        if name is None:
+            return ()
+        if uid is None:
+            remedy = "delete this search and create it again, or leave the field out"
+            raise SpecError([(FIELD, f"is {name!r}, which was not found when the search began: {remedy}")])
+        return await warm_results(self._store, self._resolved, uid)
 
     async def _cut(self, ends: float | None) -> CutData:
         """Have a worker cut the data that all trials share, and examine the template's model; once in a search.
 
         Raises JobFailed, also at the search's deadline, and StoreError.
         """
-        template = ResolvedJob(self._tuning.template, self._prefix, "kubernetes")
+        template = self._resolved.template
+        spec = await asyncio.to_thread(spec_record.write_spec, self._resolved, self._store)
         cut = await cut_in_time(
             template,
             self._store,
@@ -192,6 +211,7 @@ class SearchDriver:
             begun=manifest_key(template.data_prefix),
             ends=ends,
             limit=TuningPool.deadline_field,
+            spec=spec,
         )
         check_data(self._tuning, cut.manifest)
         return cut
@@ -199,8 +219,9 @@ class SearchDriver:
 
 async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[str, Any]:
     """Run the search of this pod; the outcome record. Raises SapflowError."""
-    tuning = read_search(settings)
-    name, uid = tuning.metadata.name, str(getattr(tuning.metadata, "uid", ""))
+    resolved = read_search(settings)
+    tuning = resolved.job
+    name = tuning.metadata.name
     namespace = str(getattr(tuning.metadata, "namespace", ""))
     logs.event(logger, logging.INFO, "started", job=name)
     store = open_store(settings.store, credentials_from_environment(environ))
@@ -218,14 +239,14 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
         resource=names.TUNING_JOB,
         namespace=namespace,
         name=name,
-        uid=uid,
+        uid=resolved.uid,
     )
     # While a worker cuts the data.
     sender.start({"merger": min(WARM_MERGERS, most["merger"])})
     objects = ApiClient(ServiceAccount(settings.api_url, settings.service_account), _PATIENCE)
     try:
         try:
-            return await SearchDriver(tuning, store, sender, settings).run(api, objects)
+            return await SearchDriver(resolved, store, sender, settings).run(api, objects)
         finally:
             await sender.close()
     finally:

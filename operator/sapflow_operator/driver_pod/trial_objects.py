@@ -17,6 +17,7 @@ from sapflow import logs
 from sapflow.kube.client import ApiClient
 from sapflow.kube.errors import ClusterError, ClusterUnavailable
 from sapflow.kube.paths import Kind
+from sapflow.monitoring.tuning_display import in_short
 from sapflow.monitoring.tuning_progress import TrialState, TuningProgress
 from sapflow.tuning.actions import Action, Deleted, Event, Failed, Finished, Stopped
 from sapflow.tuning.runner import TuningObserver
@@ -122,7 +123,7 @@ class TrialObjects(TuningObserver):
             "reason": trial.reason[:1024] or None,
             "step": trial.at,
             "objective": trial.value,
-            "parameters": summary(trial.parameters),
+            "parameters": in_short(trial.parameters, SUMMARY_CHARACTERS),
             "costUSD": trial.dollars,
             "seconds": round(trial.seconds, 1),
         }
@@ -248,19 +249,6 @@ class TrialObjects(TuningObserver):
     async def _remove(self, number: int) -> None:
         with _unless_gone():
             await self._api.delete(self._path(number))
-
-
-def summary(parameters: Mapping[str, Any]) -> str:
-    """Parameters for a column: the last parts of their paths with their values, shortened to fit."""
-    parts = [f"{path.rpartition('.')[2]}={_short(value)}" for path, value in parameters.items()]
-    said = " ".join(parts)
-    return said if len(said) <= SUMMARY_CHARACTERS else f"{said[: SUMMARY_CHARACTERS - 1]}…"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _now() -> str:

@@ -8,6 +8,7 @@ from sapflow.errors import SpecError
 from sapflow.quantities.roles import TRAINING_ROLES, Role
 from sapflow.spec.training_job import StorageSpec
 from sapflow_operator import names
+from sapflow_operator.conditions import SUCCEEDED
 from sapflow_operator.kind import Kind
 from sapflow_operator.kinds.job_pool import JobPool
 from sapflow_operator.nodes import Inventory
@@ -36,6 +37,14 @@ class JobKind(Kind[AnyPool]):
             return False
         services = [names.function(job.pool, role) for role in self.roles]
         return observed.driver(job.pool).state == "absent" and observed.known(services)
+
+
+def may_ask(job: JobObject) -> bool:
+    """Whether it is yet to be looked up what a resource begins with of another one."""
+    ended = any(
+        each["type"] == SUCCEEDED and each["status"] != "Unknown" for each in job.status.get("conditions", ())
+    )
+    return not (job.suspended or ended or "origin" in job.status)
 
 
 def stored_at(given: Any, settings: Settings) -> tuple[Place, bool]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sapflow.quantities.roles import Role
+from sapflow_operator.origin import MOST_OBJECTS
 
 INTEGER = {"type": "integer", "format": "int64", "minimum": 0}
 NUMBER = {"type": "number"}
@@ -36,6 +37,19 @@ def status_schema(roles: Sequence[Role], own: Mapping[str, Any]) -> dict[str, An
             "memory": an_object("Memory limits in force.", {role: text(32) for role in roles}),
             **own,
         },
+    )
+
+
+def origin_schema(description: str) -> dict[str, Any]:
+    """The schema of `status.origin`: what may be read of another job or search."""
+    return an_object(
+        description,
+        {
+            "uid": text(63),
+            "trial": INTEGER | {"description": "The trial of that search."},
+            "objects": {"type": "array", "maxItems": MOST_OBJECTS, "items": text(253)},
+        },
+        ["uid", "objects"],
     )
 
 

@@ -8,17 +8,18 @@ from typing import Any, ClassVar
 from sapflow.planning import placement
 from sapflow.spec.document import parse
 from sapflow.spec.training_job import Spec
+from sapflow.spec.trial_names import trial_named
 from sapflow_operator import cells, growth, names
-from sapflow_operator.conditions import SUCCEEDED
 from sapflow_operator.kind import Definition, Kind
 from sapflow_operator.kinds import memory_search
-from sapflow_operator.kinds.job_kind import JobKind, stored_at
+from sapflow_operator.kinds.job_kind import JobKind, may_ask, stored_at
 from sapflow_operator.kinds.job_pool import check
 from sapflow_operator.kinds.job_rules import job_rules
 from sapflow_operator.kinds.training_pool import TrainingPool
 from sapflow_operator.kinds.training_status import RESULT, training_status
 from sapflow_operator.names import Resource
 from sapflow_operator.observed import JobObject
+from sapflow_operator.origin import OriginRequest
 from sapflow_operator.reconciliation import Reconciliation
 from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Place, place_of
@@ -140,15 +141,14 @@ class TrainingJobKind(JobKind[TrainingPool]):
     def remembered(self, job: JobObject) -> Mapping[str, Any]:
         return {"memory": job.spec.get("memory", {})}
 
-    def origin(self, job: JobObject) -> tuple[str, int] | None:
+    def origin(self, job: JobObject) -> OriginRequest | None:
         asked = job.spec.get("from")
-        ended = any(
-            each["type"] == SUCCEEDED and each["status"] != "Unknown"
-            for each in job.status.get("conditions", ())
-        )
-        if asked is None or job.suspended or ended or "origin" in job.status:
+        if asked is None or not may_ask(job):
             return None
-        return str(asked["job"]), int(asked["version"])
+        name, version = str(asked["job"]), int(asked["version"])
+        if (named := trial_named(name)) is None:
+            return OriginRequest("spec.from.job", self.resource, name, version)
+        return OriginRequest("spec.from.job", names.TUNING_JOB, named.search, version, named.number)
 
     def shares(self, job: JobObject) -> bool:
         # One that has started without a record was started by a release without shared areas, or shares nothing.

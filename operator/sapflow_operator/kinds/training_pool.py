@@ -15,6 +15,7 @@ from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Metadata, StorageSpec, TrainingJob
 from sapflow_operator import names
 from sapflow_operator.kinds.job_pool import JobPool
+from sapflow_operator.origin import granted, prefix_of
 from sapflow_operator.wanted import Group, stored
 
 
@@ -26,7 +27,8 @@ class TrainingPool(JobPool):
     """The search for the workers' best size. Then `job` has the current size, while driver and functions read the first
     size, so that a change does not restart the driver."""
     begins_with: Mapping[str, Any] | None = None
-    """Of a fork: `status.origin`, the other job's uid and the objects there that it reads."""
+    """Of a fork: `status.origin`, the uid of the other job or of the trial's search, and the objects there that it
+    reads."""
     packed: Placement | None = None
     """The packing of functions into cells, once it is decided; None if they may run anywhere."""
     shared: str | None = None
@@ -76,15 +78,15 @@ class TrainingPool(JobPool):
             update["memory"] = spec.memory.model_copy(update={"worker": start})
         metadata = Metadata.model_validate({"name": self.name, "namespace": self.namespace, "uid": self.uid})
         job = self.job.model_copy(update={"metadata": metadata, "spec": spec.model_copy(update=update)})
-        parent = None if self.begins_with is None else str(self.begins_with["uid"])
+        parent = None
+        if self.begins_with is not None:
+            prefix = prefix_of(str(self.begins_with["uid"]), self.begins_with.get("trial"))
+            parent = keys.uid_of(prefix)
         return ResolvedJob(job, keys.job(self.uid), "kubernetes", self.search, parent, area=self.shared)
 
     @property
     def origin(self) -> list[str]:
-        if self.begins_with is None:
-            return []
-        prefix = keys.job(str(self.begins_with["uid"]))
-        return [f"{prefix}{name}" for name in self.begins_with["objects"]]
+        return granted(self.begins_with)
 
     @property
     def told(self) -> dict[str, Any]:

@@ -6,8 +6,15 @@ from sapflow.objects import keys
 from sapflow.quantities.roles import TRAINING_ROLES
 from sapflow.records.memory_search import MOST_TRIALS
 from sapflow.spec.placement import MAX_CELLS
-from sapflow_operator.kinds.status_schema import INTEGER, NUMBER, TIME, an_object, status_schema, text
-from sapflow_operator.origin import MOST_OBJECTS
+from sapflow_operator.kinds.status_schema import (
+    INTEGER,
+    NUMBER,
+    TIME,
+    an_object,
+    origin_schema,
+    status_schema,
+    text,
+)
 
 
 def training_status() -> dict[str, Any]:
@@ -41,13 +48,9 @@ def training_status() -> dict[str, Any]:
             ),
             "progress": an_object("What the driver last reported.", _PROGRESS),
             "result": an_object("Where the trained model is.", RESULT),
-            "origin": an_object(
-                "Of a fork: the other job's uid, and its objects that this one may read.",
-                {
-                    "uid": text(63),
-                    "objects": {"type": "array", "maxItems": MOST_OBJECTS, "items": text(253)},
-                },
-                ["uid", "objects"],
+            "origin": origin_schema(
+                "Of a fork: the uid of the other job, or of the search of the other trial, and the objects there that "
+                "this one may read."
             ),
             "checkpoint": an_object(
                 "Of a job that was stopped by a limit or diverged: its model as it stood.",

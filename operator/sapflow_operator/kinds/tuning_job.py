@@ -5,17 +5,19 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from sapflow.errors import SpecError
+from sapflow.spec import search_limits
 from sapflow.spec.tuning_document import parse
 from sapflow.spec.tuning_problems import of_template
 from sapflow_operator import growth, names
 from sapflow_operator.kind import Definition, Kind
-from sapflow_operator.kinds.job_kind import JobKind, stored_at
+from sapflow_operator.kinds.job_kind import JobKind, may_ask, stored_at
 from sapflow_operator.kinds.job_pool import check
 from sapflow_operator.kinds.tuning_pool import TuningPool
 from sapflow_operator.kinds.tuning_spec import tuning_definition
 from sapflow_operator.kinds.tuning_status import RESULT, parameter_texts, tuning_status
 from sapflow_operator.names import Resource
 from sapflow_operator.observed import JobObject
+from sapflow_operator.origin import OriginRequest
 from sapflow_operator.reconciliation import Reconciliation
 from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Place, place_of
@@ -27,7 +29,8 @@ class TuningJobKind(JobKind[TuningPool]):
     """A search for hyperparameters, with a pool that serves all of its trials."""
 
     resource: ClassVar[Resource] = names.TUNING_JOB
-    kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "limits", "toldFailures")
+    kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "limits", "toldFailures", "origin")
+    storage_field: ClassVar[str] = "spec.template.spec.storage"
     result: ClassVar[tuple[str, ...]] = tuple(RESULT)
     reopens: ClassVar[bool] = True
     parts: ClassVar[Resource] = names.TRIAL
@@ -53,19 +56,17 @@ class TuningJobKind(JobKind[TuningPool]):
         except SpecError as error:
             raise of_template(error) from error
         pool = TuningPool(
-            job.name, job.namespace, job.uid, place, pinned, template, parsed, queue=job.queue
+            job.name,
+            job.namespace,
+            job.uid,
+            place,
+            pinned,
+            template,
+            parsed,
+            begins_with=status.get("origin"),
+            queue=job.queue,
         ).with_sizes(sizes)
         check(pool)
-        if parsed.spec.warm_start_from is not None:
-            remedy = "leave it out, and give the best sets of parameters as spec.initial"
-            raise SpecError(
-                [
-                    (
-                        "spec.warmStartFrom",
-                        f"a search in a cluster may not read another one's objects: {remedy}",
-                    )
-                ]
-            )
         return pool
 
     def place_and_policy(self, job: JobObject, settings: Settings) -> tuple[Place, bool]:
@@ -99,22 +100,11 @@ class TuningJobKind(JobKind[TuningPool]):
 
     def goes_on(self, job: JobObject) -> bool:
         """Whether a limit was raised since the search has ended."""
-        before, spec = job.status.get("limits", {}), job.spec
-        return any(
-            before[name] < spec.get(name, float("inf"))
-            for name in ("maxTrials", "budgetUSD", "deadlineSeconds")
-            if name in before
-        )
+        return search_limits.raised(job.status.get("limits", {}), job.spec)
 
     def sized(self, wanted: TuningPool, reconciliation: Reconciliation) -> TuningPool:
         """The pool grows once for all trials. After that a trial that needs more fails, and the others go on."""
-        spec = wanted.tuning.spec
-        limits = {
-            "maxTrials": spec.max_trials,
-            "budgetUSD": spec.budget_usd,
-            "deadlineSeconds": spec.deadline_seconds,
-        }
-        reconciliation.status["limits"] = {name: value for name, value in limits.items() if value is not None}
+        reconciliation.status["limits"] = search_limits.limits_in(reconciliation.job.spec)
         _tell_failures(reconciliation)
         for role in self.roles:
             limit = wanted.memory(role)
@@ -135,6 +125,12 @@ class TuningJobKind(JobKind[TuningPool]):
             reconciliation.say("MemoryGrown", f"{said}; all are given {size}, once in a search", "Warning")
             wanted = growth.resized(wanted, {role: size}, reconciliation)
         return wanted
+
+    def origin(self, job: JobObject) -> OriginRequest | None:
+        name = job.spec.get("warmStartFrom")
+        if name is None or not may_ask(job):
+            return None
+        return OriginRequest("spec.warmStartFrom", self.resource, str(name))
 
     def asked(self, job: JobObject) -> str:
         """The number of failed trials: each is told by an event."""

@@ -1,14 +1,18 @@
 """The pool of a TuningJob: workers and mergers that all of its trials share, and the driver of the search."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from sapflow.objects import keys
 from sapflow.quantities.roles import Role
-from sapflow.spec.resolved import OPERATORS_FIELDS
-from sapflow.spec.tuning_job import TuningJob
+from sapflow.spec.resolved_search import ResolvedSearch
+from sapflow.spec.training_job import Metadata, StorageSpec
+from sapflow.spec.tuning_job import TemplateSpec, TuningJob
 from sapflow_operator import names
 from sapflow_operator.kinds.job_pool import JobPool
+from sapflow_operator.origin import granted
 from sapflow_operator.wanted import Group, stored
 
 MERGER_SHARE = 8
@@ -20,6 +24,8 @@ class TuningPool(JobPool):
     """A search's functions and driver. `job` is its template, with the memory that the functions have now."""
 
     tuning: TuningJob
+    begins_with: Mapping[str, Any] | None = None
+    """`status.origin`: the uid of the search that `warmStartFrom` names, and the objects there that it reads."""
 
     resource: ClassVar = names.TUNING_JOB
     driver_module: ClassVar[str] = "sapflow_operator.driver_pod.search"
@@ -45,22 +51,22 @@ class TuningPool(JobPool):
     @property
     def told(self) -> dict[str, Any]:
         """The search as its driver reads it: with the place of its store, and the current memory sizes."""
-        document = self.tuning.model_dump(
-            by_alias=True,
-            mode="json",
-            exclude_none=True,
-            exclude={
-                "metadata": True,
-                "spec": {"suspend": True, "ttl_seconds_after_finished": True, "template": True},
-            },
-        )
-        template = self.job.spec.model_dump(
-            by_alias=True, mode="json", exclude_none=True, exclude=OPERATORS_FIELDS
-        )
-        template["storage"] = stored(self.place)
-        document["spec"]["template"] = {"spec": template}
-        document["metadata"] = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
-        return document
+        return self.resolved.to_json()
+
+    @property
+    def resolved(self) -> ResolvedSearch:
+        """The search as driver and functions read it from its store, named by its uid."""
+        storage = StorageSpec.model_validate(stored(self.place))
+        template = TemplateSpec(spec=self.job.spec.model_copy(update={"storage": storage}))
+        metadata = Metadata.model_validate({"name": self.name, "namespace": self.namespace, "uid": self.uid})
+        spec = self.tuning.spec.model_copy(update={"template": template})
+        tuning = self.tuning.model_copy(update={"metadata": metadata, "spec": spec})
+        warm = None if self.begins_with is None else str(self.begins_with["uid"])
+        return ResolvedSearch(tuning, keys.job(self.uid), "kubernetes", warm)
+
+    @property
+    def origin(self) -> list[str]:
+        return granted(self.begins_with)
 
     @property
     def documents(self) -> dict[str, str]:

@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapflow.quantities.roles import TRAINING_ROLES
-from sapflow_operator.kinds.status_schema import INTEGER, NUMBER, TIME, an_object, status_schema, text
+from sapflow_operator.kinds.status_schema import (
+    INTEGER,
+    NUMBER,
+    TIME,
+    an_object,
+    origin_schema,
+    status_schema,
+    text,
+)
 
 TOP = 10
 """The number of best trials in the status."""
@@ -35,12 +43,15 @@ def tuning_status() -> dict[str, Any]:
             "limits": an_object("Limits that the search last ran under.", LIMITS),
             "progress": an_object("What the driver last reported.", _PROGRESS),
             "result": an_object("The best trial, and where its model is.", RESULT),
+            "origin": origin_schema(
+                "Of a search with warmStartFrom: the other search's uid, and its objects that this one may read."
+            ),
             "toldFailures": INTEGER | {"description": "Failed trials of which events have told."},
         },
     )
 
 
-LIMITS = {"maxTrials": INTEGER, "budgetUSD": NUMBER, "deadlineSeconds": INTEGER}
+LIMITS = {"maxTrials": INTEGER, "maxFailedTrials": INTEGER, "budgetUSD": NUMBER, "deadlineSeconds": INTEGER}
 """The limits whose raising lets a search go on that has ended."""
 _NUMBER_OF_TRIAL = {"trial": INTEGER}
 _PARAMETERS = {

@@ -35,8 +35,8 @@ def session_policy(
     Only the folder `prefix/` may be listed: with `prefix` alone a source `j` would list the keys of all jobs.
 
     `weights` is one object that may be read as well. `origin`: keys of another job's objects, or patterns of them,
-    which a fork may read. Of a shared area the data may be read and, for `shared.write`, written; not who uses it, and
-    nothing may be removed.
+    which a fork, or a search that knows an earlier one's results, may read. Of a shared area the data may be read and,
+    for `shared.write`, written; not who uses it, and nothing may be removed.
 
     A source that could reach below jobs/ or a shared area in any bucket is granted nothing. The spec's rules refuse it,
     too; this is a second barrier.
@@ -57,6 +57,8 @@ def session_policy(
         readable += [f"{name}/{prefix}", f"{name}/{prefix}/*"]
     readable += [f"{name}/{key}" for name, key in _data(weights)]
     readable += [f"{bucket}/{key}" for key in origin]
+    # The log of another search is read until a record is missing.
+    listed[bucket] += [key for key in origin if key.endswith(keys.search_log("/") + "*")]
     if readable:
         # One statement for all: a policy has 2,048 characters.
         statements.append(_allow(["GetObject"], readable))

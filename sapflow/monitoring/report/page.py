@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from html import escape
 from importlib import resources
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -57,6 +57,13 @@ def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
     yield "Spec", [_spec(facts)]
 
 
+def _model(outcome: Mapping[str, Any]) -> str:
+    """Where the model of a result is; '' for a trial, which exports none."""
+    if "uri" not in outcome:
+        return ""
+    return f", {escape(outcome['uri'])}, SHA-256 <code>{escape(outcome['sha256'])}</code>"
+
+
 def _header(facts: Facts) -> str:
     last, outcome = facts.last, facts.outcome
     evaluations = facts.history.evaluations
@@ -85,10 +92,7 @@ def _header(facts: Facts) -> str:
         said = f'<p class="failure"><b>{reason}</b> {message}</p>'
     elif outcome is not None:
         reached = f", {why}" if (why := chosen_in_words(outcome)) else ""
-        said = (
-            f"<p>Result: version {outcome['version']:,}{reached}, {escape(outcome['uri'])}, "
-            f"SHA-256 <code>{escape(outcome['sha256'])}</code></p>"
-        )
+        said = f"<p>Result: version {outcome['version']:,}{reached}{_model(outcome)}</p>"
     return (
         f'<header><h1>{escape(facts.job.metadata.name)} <span class="state {facts.state.lower()}">{facts.state}</span>'
         f"</h1><p>{escape(facts.uid)} · {facts.job.spec.workers:,} workers, structure "

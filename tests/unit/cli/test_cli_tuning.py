@@ -8,7 +8,8 @@ import pytest
 from helpers.commands import Shell
 from helpers.search_runs import iris_search
 
-from sapflow.client.tuning import RAISABLE, uid_of
+from sapflow.client.tuning import uid_of
+from sapflow.spec.resolved_search import RAISABLE
 from sapflow.spec.tuning_job import TuningJob
 
 

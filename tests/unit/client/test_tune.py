@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 import sapflow
-from sapflow.client.tune import _checked, _direction, _parameter
+from sapflow.client.search_fields import _direction, _parameter, document_of
+from sapflow.spec import tuning_document
+from sapflow.spec.tuning_job import TuningJob
 
 RATE = "spec.optimizer.learningRate"
 DOCUMENT: dict[str, Any] = {
@@ -49,19 +51,22 @@ def test_a_metric_that_is_better_when_it_is_higher_is_maximized() -> None:
     assert _direction("loss") == _direction("dollars") == "Minimize"
 
 
-def test_what_is_left_out_is_left_out_of_the_document_and_bad_fields_are_named() -> None:
+def made(**changes: Any) -> TuningJob:
     fields: dict[str, Any] = {
-        "parameters": [_parameter("optimizer.learningRate", {"min": 0.01, "max": 1.0})],
-        "objective": {"metric": "loss", "direction": "Minimize", "goal": None},
-        "initial": None,
-        "maxTrials": 3,
-        "maxWorkers": 2,
-    }
-    job = _checked(DOCUMENT, fields)
+        "metric": "loss", "direction": None, "goal": None, "trials": 3, "parallel_trials": None, "max_workers": 2,
+        "search": "TPE", "prune": "None", "initial": None, "spec": {},
+    }  # fmt: skip
+    space = {"optimizer.learningRate": {"min": 0.01, "max": 1.0}}
+    return tuning_document.parse(document_of(DOCUMENT, space, **(fields | changes)))
+
+
+def test_what_is_left_out_is_left_out_of_the_document_and_bad_fields_are_named() -> None:
+    job = made()
     assert job.spec.max_trials == 3
     assert job.spec.objective.goal is None
+    assert made(spec={"order": "InOrder"}).spec.in_order
     with pytest.raises(sapflow.SpecError, match=r"spec\.maxTrials"):
-        _checked(DOCUMENT, {**fields, "maxTrials": 0})
+        made(trials=0)
 
 
 def test_tune_takes_a_job() -> None:

@@ -125,13 +125,13 @@ def test_a_search_without_a_terminal_writes_a_line_for_each_event() -> None:
     tell_all(display)
     assert stream.getvalue().splitlines() == [
         "cutting sklearn:iris into blocks",
-        "trial 0 began: learningRate 0.1",
+        "trial 0 began: learningRate=0.1",
         "trial 0 paused at 2  loss 0.2500  $0.125  0 of 40 ended, $0.125 in all",
         "best so far: trial 0, loss 0.2500",
         "trial 0 goes on to epoch 8",
         "trial 0 finished  loss 0.2000  $0.500  1 of 40 ended, $0.500 in all",
         "best so far: trial 0, loss 0.2000",
-        "trial 1 began: learningRate 0.2",
+        "trial 1 began: learningRate=0.2",
         "trial 1 failed (NotFinite)  $0.100  2 of 40 ended, $0.600 in all",
     ]
 
@@ -173,8 +173,12 @@ def test_parameters_are_named_by_as_much_of_their_paths_as_tells_them_apart() ->
         "spec.model.name": "model.name",
     }
     assert (
-        in_short({"spec.model.args.hidden": [32, 8], RATE: 0.123456}) == "hidden [32, 8], learningRate 0.1235"
+        in_short({"spec.model.args.hidden": [32, 8], RATE: 0.123456}) == "hidden=[32, 8], learningRate=0.1235"
     )
+    assert in_short({"spec.merge.reuseWorkers": True, "spec.optimizer.name": "AdamW"}) == (
+        "reuseWorkers=true, name=AdamW"
+    )
+    assert in_short({RATE: 0.123456}, 9) == "learning…"
 
 
 def test_objectives_that_are_used_up_have_their_units() -> None:

@@ -135,6 +135,6 @@ def test_states_of_ranks_are_named_by_step_and_frozen_parameters_by_their_key(pa
     frozen = commit.params[0].model_copy(update={"key": keys.frozen(prefix, "x")})
     states = [RankStates(version=2, id="i", ranks=[(0, 3)]), RankStates(version=1, id="h", ranks=[(3, 4)])]
     found = objects_of(
-        prefix, commit.model_copy(update={"params": [*commit.params, frozen], "states": states})
+        parent.uid, prefix, commit.model_copy(update={"params": [*commit.params, frozen], "states": states})
     )
     assert {"params/0-x.frozen", "state/2-i/*", "state/1-h/*"} <= set(found)

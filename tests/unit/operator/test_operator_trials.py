@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-import pytest
 from helpers.searches import search_job
 
 from sapflow.kube.errors import ClusterError
@@ -14,7 +13,7 @@ from sapflow.tuning.actions import Advance, Deleted, Failed, Finished, Report, S
 from sapflow.tuning.trial import Trial
 from sapflow_operator import names
 from sapflow_operator.driver_pod.search_progress import MOST_BYTES, SearchProgress, SearchReporter
-from sapflow_operator.driver_pod.trial_objects import LAST, MOST, TrialObjects, summary
+from sapflow_operator.driver_pod.trial_objects import LAST, MOST, TrialObjects
 from sapflow_operator.kinds.tuning_status import tuning_status
 
 RATE = "spec.optimizer.learningRate"
@@ -282,15 +281,3 @@ def test_the_object_of_an_ended_trial_may_be_deleted_and_does_not_come_back() ->
     deleted, api = asyncio.run(run())
     assert deleted == []
     assert api.numbers == [0]
-
-
-@pytest.mark.parametrize(
-    ("parameters", "said"),
-    [
-        ({RATE: 0.0123456}, "learningRate=0.01235"),
-        ({"spec.model.args.hidden": [32, 8], "spec.optimizer.name": "AdamW"}, "hidden=[32,8] name=AdamW"),
-        ({"spec.merge.reuseWorkers": True}, "reuseWorkers=true"),
-    ],
-)
-def test_parameters_are_short_in_a_column(parameters: dict[str, Any], said: str) -> None:
-    assert summary(parameters) == said

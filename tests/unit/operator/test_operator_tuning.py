@@ -12,7 +12,8 @@ from helpers.operator_settings import SETTINGS as BARE
 from pydantic import SecretStr
 
 from sapflow.errors import SpecError
-from sapflow.spec import tuning_document
+from sapflow.objects import keys
+from sapflow.spec import resolved_search, tuning_document
 from sapflow.spec.tuning_rules import TUNING_RULES
 from sapflow_operator import names, times
 from sapflow_operator.actions import Action, Apply, Delete, IssueCredentials, ReleaseParts
@@ -166,7 +167,7 @@ def test_its_driver_reads_the_search_with_the_place_of_its_store_and_without_wha
     assert document["metadata"] == {"name": "digits-search", "namespace": "team", "uid": "u"}
     assert document["spec"]["template"]["spec"]["storage"]["endpoint"] == "http://minio:9000"
     assert "suspend" not in document["spec"]
-    read = tuning_document.parse(document, "kubernetes")
+    read = resolved_search.read(document, keys.job("u")).job
     assert read.spec.parameters == tuning_document.parse(SAMPLE, "kubernetes").spec.parameters
     container = world.driver["spec"]["template"]["spec"]["containers"][0]
     assert container["command"][-1] == "sapflow_operator.driver_pod.search"
@@ -320,15 +321,6 @@ def test_a_bad_template_is_refused_by_its_field_in_the_search() -> None:
     bare = SETTINGS.model_copy(update={"storage": None})
     with pytest.raises(SpecError, match=r"spec\.template\.spec\.storage"):
         TUNING_JOB.wanted(World().job, {}, bare)
-
-
-def test_another_searchs_results_are_not_read_in_a_cluster() -> None:
-    world = World(warmStartFrom="earlier")
-    world.settle()
-    assert world.condition() == ("False", "InvalidSpec")
-    said = next(each["message"] for each in world.status["conditions"] if each["type"] == "Succeeded")
-    assert "spec.warmStartFrom" in said
-    assert "spec.initial" in said
 
 
 def test_its_driver_may_report_its_progress_and_handle_trials_and_nothing_else(world: World) -> None:
