@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +29,7 @@ from helpers.reported_search import (
 from helpers.searches import search_document, search_job
 
 from sapflow.errors import DataError
-from sapflow.monitoring.tuning_report import gather, interactive, render
+from sapflow.monitoring.tuning_report import gather, interactive, render, use
 from sapflow.monitoring.tuning_report.active_time import ActiveTime
 from sapflow.monitoring.tuning_report.axes import ABSENT, ParameterAxis
 from sapflow.monitoring.tuning_report.figures import value_axis, worst_shown
@@ -40,7 +41,7 @@ from sapflow.spec.parameters import ParameterSpec
 from sapflow.tuning.actions import Fork, Report
 from sapflow.tuning.entries import Begin, Entry, Train
 from sapflow.tuning.log import Log
-from sapflow.tuning.settings import Objective
+from sapflow.tuning.settings import Limits, Objective
 from sapflow.tuning.usage import Usage
 
 COLUMN = re.compile(r'<script type="application/gzip" id="data">([^<]*)</script>')
@@ -361,3 +362,39 @@ def test_what_was_forecast_stands_beside_what_was() -> None:
     assert "<h2>Forecast beside what was</h2>" in page
     for text in ("1 min 00 s", "40.0 s to 1 min 30 s", "50.0 s", "+20 %", "yes", "$1.00", "-50 %", "no"):
         assert f"<td>{text}</td>" in page
+
+
+def test_calls_in_flight_stand_against_the_limit_with_the_time_that_no_driver_ran() -> None:
+    figure = use.in_flight(reported(60))
+    assert figure is not None
+    lines = {trace["name"]: trace for trace in figure.data}
+    assert set(lines["in flight"]["y"]) == {6.0}
+    assert set(lines["peak"]["y"]) == {7.0}
+    assert set(lines["maxWorkers"]["y"]) == {8.0}
+    assert (lines["in flight"]["x"][0], lines["in flight"]["x"][-1]) == (0.0, 60.0)
+    assert [shape["x0"] for shape in figure.layout["shapes"]] == [30.0]
+    assert "75 % of maxWorkers" in figure.said
+    assert "1 h 00 min in all" in figure.said
+
+
+def test_dollars_so_far_end_at_what_all_trials_have_used_below_the_budget() -> None:
+    facts = reported(60)
+    so_far, by_trial = use.dollars(facts)
+    assert so_far.data[0]["y"][-1] == pytest.approx(facts.state.dollars, rel=1e-4)
+    assert sum(by_trial.data[0]["y"]) == pytest.approx(facts.state.dollars, rel=1e-3)
+    assert "shapes" not in so_far.layout
+    for budget, drawn in ((1.5 * facts.state.dollars, True), (1000.0, False)):
+        entries = [
+            replace(each, budget_usd=budget) if isinstance(each, Limits) else each for each in entries_of(60)
+        ]
+        so_far, _ = use.dollars(facts_of(entries))
+        assert ("shapes" in so_far.layout) is drawn
+        assert ("The budget is $1000." in so_far.said) is not drawn
+
+
+def test_dollars_of_many_trials_are_bars_of_several() -> None:
+    facts = reported(1000)
+    _, bars = use.dollars(facts)
+    assert len(bars.data[0]["y"]) == 200
+    assert "Each bar is 5 trials together" in bars.said
+    assert sum(bars.data[0]["y"]) == pytest.approx(facts.state.dollars, rel=1e-3)
