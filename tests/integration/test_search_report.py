@@ -61,6 +61,8 @@ def test_a_python_program_writes_the_same_page(
     _, store, path, done = searched
     page = sapflow.report(done.json["search"], tmp_path / "page.html", store=store)
     assert page == path.read_text(encoding="utf-8") == (tmp_path / "page.html").read_text(encoding="utf-8")
+    best = sapflow.report(f"{done.json['search']}/trials/best", store=store)
+    assert "<h2>Merge tree</h2>" in best
     with pytest.raises(sapflow.DataError, match="holds no job 'nothing'"):
         sapflow.report("nothing", store=store)
 
