@@ -14,7 +14,7 @@ from sapflow.monitoring.tuning_display import short_names, value_text
 from sapflow.monitoring.tuning_report import course, forecast, interactive, space, use
 from sapflow.monitoring.tuning_report.axes import short_text, shown
 from sapflow.monitoring.tuning_report.facts import SearchFacts
-from sapflow.monitoring.tuning_report.figures import Columns, Figure, label
+from sapflow.monitoring.tuning_report.figures import Columns, Figure, label, worst_shown
 from sapflow.monitoring.tuning_report.importance import LEAST, importance
 from sapflow.monitoring.tuning_report.selection import Selection, room, select
 from sapflow.text import count, dollars, duration
@@ -104,6 +104,7 @@ def _with_values(facts: SearchFacts, page: _Page) -> Iterator[tuple[str, str]]:
     yield (
         "History",
         _left_out(drawn)
+        + _beyond(facts)
         + page.place(course.history(facts, drawn, labels, columns))
         + page.grid(*course.best_so_far(facts)),
     )
@@ -133,6 +134,20 @@ def _left_out(drawn: Selection) -> str:
         f'<p class="left-out">{len(drawn.trials):,} of {drawn.all:,} trials are drawn one by one: the best '
         f"{drawn.best:,}, and of the others those that lie evenly among them by number. The best so far, the "
         "importance of parameters, dollars and calls are those of all trials.</p>"
+    )
+
+
+def _beyond(facts: SearchFacts) -> str:
+    """What the axes of the objective do not show at first."""
+    objective = facts.settings.objectives[0]
+    values = [trial.values[0] for trial in facts.trials if trial.values]
+    worst = worst_shown(objective, values)
+    if worst is None:
+        return ""
+    beyond = sum(objective.score(value) < objective.score(worst) for value in values)
+    return (
+        f"<p>{count(beyond, 'trial')} with far worse values, or with none that is finite, lie outside of what charts "
+        "show at first; a double click on a chart shows all that are finite.</p>"
     )
 
 
@@ -171,8 +186,9 @@ def _header(facts: SearchFacts) -> str:
     sought = ", ".join(
         f"{label(each)} {'max' if each.maximize else 'min'}imised" for each in facts.settings.objectives
     )
+    pruner = "nothing is pruned" if job.spec.prune.name == "None" else f"{job.spec.prune.name} prunes"
     about = (
-        f"{facts.uid} · {sought} · {job.spec.search.sampler} · {job.spec.prune.name} prunes · at most "
+        f"{facts.uid} · {sought} · {job.spec.search.sampler} · {pruner} · at most "
         f"{count(job.spec.max_workers, 'call')} at once"
     )
     return (

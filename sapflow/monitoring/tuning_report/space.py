@@ -108,7 +108,7 @@ def parallel(
         "colour, the better the trial."
     )
     if clipped:
-        said += f" {count(clipped, 'trial')} with far worse values end at the edge of the objective's axis."
+        said += f" Far worse values, those of {count(clipped, 'trial')}, are drawn at the edge of the objective's axis."
     if len(axes) < len(facts.settings.parameters):
         said += f" {len(axes)} of {len(facts.settings.parameters)} parameters are drawn, those of the most importance."
     layout = {"margin": {"l": 60, "r": 60, "t": 70, "b": 24}}

@@ -335,6 +335,13 @@ def test_a_few_far_worse_values_do_not_flatten_the_others() -> None:
     assert "range" not in value_axis(loss, values[:-1])
     accuracy = Objective("accuracy", maximize=True)
     assert worst_shown(accuracy, [0.9 + 0.001 * index for index in range(20)]) is None
+    entries = entries_of(60)
+    assert "with far worse values" not in render(facts_of(entries))
+    far = [
+        replace(each, values={"accuracy": -50.0}) if isinstance(each, Report) and each.trial == 0 else each
+        for each in entries
+    ]
+    assert "1 trial with far worse values" in render(facts_of(far))
     wide = value_axis(loss, values, needed=[1e6])["range"]
     assert wide[1] >= 1e6
 
