@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sapflow.client.predict import load as load_model
     from sapflow.client.run import Run as Run
     from sapflow.client.run import run as run
+    from sapflow.client.tracking import export_to as export_to
     from sapflow.client.training_job import TrainingJob as TrainingJob
     from sapflow.client.tune import TuningResult as TuningResult
     from sapflow.client.tune import tune as tune
@@ -53,6 +54,7 @@ _PLACES = {
     "TrainingJob": "sapflow.client.training_job",
     "TuningResult": "sapflow.client.tune",
     "export": "sapflow.client.by_name",
+    "export_to": "sapflow.client.tracking",
     "fork": "sapflow.client.by_name",
     "load_model": "sapflow.client.predict",
     "report": "sapflow.client.named_report",
@@ -83,6 +85,7 @@ __all__ = [
     "TuningResult",
     "__version__",
     "export",
+    "export_to",
     "fork",
     "load_model",
     "report",

@@ -21,6 +21,8 @@ _CODES = {
     "ObjectMissing": UNUSABLE,
     "JobUnknown": BAD_INPUT,
     "ClientMissing": UNUSABLE,
+    "TrackerMissing": UNUSABLE,
+    "TrackerFailed": UNUSABLE,
     "NoCluster": UNUSABLE,
     "NotInstalled": UNUSABLE,
     "ClusterRefused": UNUSABLE,

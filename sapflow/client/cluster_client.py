@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sapflow.client import cluster, cluster_job, cluster_store, pod_logs, submission, versions
+from sapflow.client.background import run_apart
 from sapflow.client.cluster import Cluster, Object
 from sapflow.client.cluster_kinds import TUNING_JOBS
 from sapflow.client.cluster_tuning import ClusterSearch, SearchState
@@ -17,6 +18,10 @@ from sapflow.client.training_job import TrainingJob
 from sapflow.client.values import Progress
 from sapflow.errors import JobFailed
 from sapflow.spec.trial_names import trial_named
+
+if TYPE_CHECKING:
+    from sapflow.client.tracking import Tracked
+    from sapflow.monitoring.trackers.registry import Name
 
 TRIALS_AT_ONCE = 4
 """Trials for which a search has workers whose user does not say how many."""
@@ -169,6 +174,23 @@ class Client:
         )
         with cluster_store.session_of(job, store, os.environ, named) as opened:
             return versions.export(opened, None if path is None else Path(path), version).path
+
+    def export_to(
+        self, name: str, to: "Name", place: str | Path, *, store: str, version: int | None = None
+    ) -> "Tracked":
+        """Write a job, a search or a trial for an experiment tracker, also while it runs, as `sapflow.export_to`
+        explains; `store` is as for `export`. Raises JobUnknown, TrackerMissing, TrackerFailed, DataError, StoreError.
+        """
+        from sapflow.client import tracking
+
+        named = trial_named(name)
+        if named is None:
+            uid = self._cluster.find(self.namespace, name)["metadata"]["uid"]
+        else:
+            found = self._cluster.job(self.namespace, named.search, TUNING_JOBS)
+            uid = str(replace(named, search=found["metadata"]["uid"]))
+        with tracking.find(uid, os.environ, store) as opened:
+            return run_apart(tracking.write(opened, to, place, version))
 
     def delete(self, name: str) -> None:
         """Delete a job. A running job ends, and spec.storage.deletionPolicy determines what stays in the store.

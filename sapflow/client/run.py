@@ -31,6 +31,9 @@ from sapflow.text import count
 if TYPE_CHECKING:
     from torch import nn
 
+    from sapflow.client.tracking import Tracked
+    from sapflow.monitoring.trackers.registry import Name
+
 _KEPT = 100_000
 """The most progress values that are kept for iterators that start late."""
 
@@ -192,6 +195,13 @@ class Run:
         """
         with self._reopened() as opened:
             return versions.export(opened, None if path is None else Path(path), version).path
+
+    def export_to(self, to: "Name", place: str | Path, *, version: int | None = None) -> "Tracked":
+        """Write the job, also while it is at work, for an experiment tracker, as `sapflow.export_to` explains."""
+        from sapflow.client import tracking
+
+        with self._reopened() as opened:
+            return run_apart(tracking.write(opened, to, place, version))
 
     def fork(
         self,

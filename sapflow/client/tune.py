@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sapflow.client import named_report, tuning
 from sapflow.client.background import run_apart
@@ -20,6 +20,10 @@ from sapflow.records.evaluations import of_held_out
 from sapflow.runtimes.embedded.runtime import available_cores
 from sapflow.spec import tuning_document
 from sapflow.spec.tuning_job import TuningJob
+
+if TYPE_CHECKING:
+    from sapflow.client.tracking import Tracked
+    from sapflow.monitoring.trackers.registry import Name
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,12 @@ class TuningResult:
         be written; StoreError.
         """
         return named_report.report(self.uid, path, store=self.store)
+
+    def export_to(self, to: "Name", place: str | Path) -> "Tracked":
+        """Write the search with all its trials for an experiment tracker, as `sapflow.export_to` explains."""
+        from sapflow.client import tracking
+
+        return tracking.export_to(self.uid, to, place, store=self.store)
 
 
 def tune(

@@ -48,8 +48,10 @@ def s3_files(url: str, credentials: CredentialSource | None = None) -> list[Data
                 each for each in (single,) if each is not None
             ]
         return [
-            DataFile(f"{shown}/{key}", size, _opener(bucket, credentials, key, size), tag)
-            for key, size, tag in found
+            DataFile(
+                f"{shown}/{each.key}", each.size, _opener(bucket, credentials, each.key, each.size), each.tag
+            )
+            for each in found
         ]
     except StoreUnavailable:
         raise

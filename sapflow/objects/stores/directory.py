@@ -229,7 +229,8 @@ class DirectoryStore:
             key = os.path.relpath(path, self.root)
             if not shown.endswith("/"):
                 with suppress(FileNotFoundError):
-                    yield Listed(key, os.lstat(path).st_size)
+                    status = os.lstat(path)
+                    yield Listed(key, status.st_size, modified=status.st_mtime)
             elif shallow:
                 yield Listed(f"{key}/", 0)
             else:

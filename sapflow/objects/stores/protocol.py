@@ -17,6 +17,8 @@ class Listed(NamedTuple):
     """Bytes; 0 of a folder, whose key ends in '/'."""
     tag: str = ""
     """The ETag of an object in S3."""
+    modified: float = 0.0
+    """When an object was written, in seconds since 1970; 0 where the store does not tell."""
 
 
 class ObjectReader(Protocol):
@@ -80,7 +82,7 @@ class Store(Opens, Protocol):
         With `shallow`, what lies in folders below the prefix's own counts as one entry of its folder.
         A job's keys are computed, never listed, as long as it trains. These alone list: the sweep at its end, the
         clean-up of a deleted job, the reader of a user's source files, and commands that show which jobs a directory
-        holds.
+        holds, or when one began.
         Raises BucketMissing, StoreUnavailable, StoreError; objects that come or go meanwhile may be in it or not.
         """
 

@@ -12,6 +12,7 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
@@ -183,17 +184,17 @@ class S3Store:
         if prefix:
             check_prefix(prefix)
         for page in self._pages(self._prefix + prefix, shallow):
-            for path, size, tag in page:
-                yield Listed(path.removeprefix(self._prefix), size, tag)
+            for each in page:
+                yield each._replace(key=each.key.removeprefix(self._prefix))
 
     def delete_prefix(self, prefix: str) -> None:
         check_prefix(prefix)
         for page in self._pages(self._prefix + prefix):
             if page:
-                self._delete([path for path, _, _ in page])
+                self._delete([each.key for each in page])
 
-    def _pages(self, prefix: str, shallow: bool = False) -> Iterator[Sequence[tuple[str, int, str]]]:
-        """Paths, sizes and ETags of the objects whose paths start with `prefix`, page by page, folders among them."""
+    def _pages(self, prefix: str, shallow: bool = False) -> Iterator[Sequence[Listed]]:
+        """The objects whose paths start with `prefix`, named by their paths, page by page, folders among them."""
         from xml.etree import ElementTree  # the data path needs no XML, and functions should start fast
 
         # Encoded: XML has no word for some characters that other writers' keys may have.
@@ -204,17 +205,18 @@ class S3Store:
             try:
                 listing = ElementTree.fromstring(text)
                 found = [
-                    (
+                    Listed(
                         unquote_plus(each.findtext("{*}Key") or ""),
                         int(each.findtext("{*}Size") or 0),
                         (each.findtext("{*}ETag") or "").strip('"'),
+                        _time(each.findtext("{*}LastModified")),
                     )
                     for each in listing.iterfind("{*}Contents")
                 ]
             except (ElementTree.ParseError, ValueError) as error:
                 raise self._place.failure("GET", prefix, 200, text) from error
             folders = listing.iterfind("{*}CommonPrefixes/{*}Prefix")
-            yield sorted([*found, *((unquote_plus(each.text or ""), 0, "") for each in folders)])
+            yield sorted([*found, *(Listed(unquote_plus(each.text or ""), 0) for each in folders)])
             token = listing.findtext("{*}NextContinuationToken")
             if not token:
                 return
@@ -343,6 +345,11 @@ class S3Reader(SequentialReader):
 
 def _pause(tries: int) -> None:
     time.sleep(_FIRST_PAUSE * 2 ** (tries - 1) * random.uniform(0.5, 1))
+
+
+def _time(text: str | None) -> float:
+    """Seconds since 1970 of a time as S3 writes it; 0 where there is none. Raises ValueError."""
+    return datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
 def _size(answer: Answer, name: str) -> int:

@@ -1,0 +1,1 @@
+"""Jobs and searches in the formats of experiment trackers: TensorBoard, MLflow, Optuna."""
