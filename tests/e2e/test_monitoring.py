@@ -1,16 +1,17 @@
-"""A real Prometheus scrapes the cluster, as docs/metrics.md says: each query of the dashboard has data of a job."""
+"""A real Prometheus scrapes the cluster, as docs/metrics.md says: each query of the dashboard has its data."""
 
 import json
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from helpers.kube import ROOT, SYSTEM, Job, finished, read, sample, wait_until
+from helpers.kube import ROOT, SYSTEM, Job, condition_of, finished, read, sample, wait_until
 from helpers.prometheus import Prometheus, discovered_pods, prometheus, require_prometheus
+from helpers.tuning_cluster import RATE, Search, brief
 
 FILES = ROOT / "charts" / "sapflow" / "files"
 RULES = FILES / "rules" / "sapflow.yaml"
@@ -19,15 +20,22 @@ MAY_BE_ZERO = {"Retries and hedges", "API requests that failed"}
 MAY_STAND_STILL = "sapflow_data_read_bytes_total"
 """Instances keep the small data of this job: all of it may be read before the first scrape, and none after."""
 OUTAGE = "SapflowOperatorDown"
+SEARCH_ROW = "Search"
 
 
-def panels() -> list[dict[str, Any]]:
-    found = json.loads((FILES / "dashboards" / "sapflow.json").read_text())
-    return [panel for panel in found["panels"] if panel["type"] != "row"]
+def panels(*, of_searches: bool) -> list[dict[str, Any]]:
+    """The panels of the row of searches, or those of all other rows."""
+    row, found = "", []
+    for panel in json.loads((FILES / "dashboards" / "sapflow.json").read_text())["panels"]:
+        if panel["type"] == "row":
+            row = panel["title"]
+        elif (row == SEARCH_ROW) == of_searches:
+            found.append(panel)
+    return found
 
 
 def asked(expression: str, job: Job) -> str:
-    """A query as Grafana sends it, with one job chosen."""
+    """A query as Grafana sends it, with one job or search chosen."""
     values = {
         "$namespace": job.namespace,
         "$training_job": job.name,
@@ -63,6 +71,37 @@ def require_reachable_pods() -> None:
         )
 
 
+def until_all_have_data(server: Prometheus, shown: Sequence[Mapping[str, Any]], job: Job) -> None:
+    """Wait until each query of the panels has had data of a job that is at work."""
+    open_queries = {
+        (panel["title"], target["expr"]): asked(target["expr"], job)
+        for panel in shown
+        for target in panel["targets"]
+    }
+
+    def has_data(title: str, expression: str) -> bool:
+        found = server.query(expression)
+        excused = title in MAY_BE_ZERO or MAY_STAND_STILL in expression
+        return any(excused or each.value for each in found)
+
+    def all_had_data() -> bool:
+        for (title, given), expression in list(open_queries.items()):
+            if has_data(title, expression):
+                del open_queries[title, given]
+        assert not (open_queries and finished(job.status)), f"no data until the job's end: {open_queries}"
+        return not open_queries
+
+    wait_until(all_had_data, "data of every query", 200, pause=3)
+
+
+def alerts(server: Prometheus, namespace: str) -> list[dict[str, str]]:
+    """The labels of the alerts that tell of a namespace, or of an operator that is gone; all rules can be computed."""
+    rules = [rule for group in server.get("rules")["groups"] for rule in group["rules"]]
+    assert {rule["health"] for rule in rules} == {"ok"}, rules
+    found = [dict(alert["labels"]) for rule in rules for alert in rule["alerts"]]
+    return [each for each in found if each.get("namespace") == namespace or each["alertname"] == OUTAGE]
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Prometheus]:
     require_prometheus()
@@ -82,41 +121,18 @@ def test_every_query_of_the_dashboard_has_data_of_a_running_job(server: Promethe
         checkpoint={"everySteps": 50},
     )
     job = Job.apply(namespace, document, "seen")
-    open_queries = {
-        (panel["title"], target["expr"]): asked(target["expr"], job)
-        for panel in panels()
-        for target in panel["targets"]
-    }
-
-    def has_data(title: str, expression: str) -> bool:
-        found = server.query(expression)
-        excused = title in MAY_BE_ZERO or MAY_STAND_STILL in expression
-        return any(excused or each.value for each in found)
-
-    def all_had_data() -> bool:
-        for (title, given), expression in list(open_queries.items()):
-            if has_data(title, expression):
-                del open_queries[title, given]
-        assert not (open_queries and finished(job.status)), f"no data until the job's end: {open_queries}"
-        return not open_queries
-
-    wait_until(all_had_data, "data of every query", 200, pause=3)
+    until_all_have_data(server, panels(of_searches=False), job)
 
     of_job = f'{{namespace="{job.namespace}",training_job="{job.name}"}}'
     assert len(server.query(f"sapflow_job_step{of_job}")) == 2, "driver and operator export it"
-    stats = [panel for panel in panels() if panel["type"] == "stat"]
+    stats = [panel for panel in panels(of_searches=False) if panel["type"] == "stat"]
     for panel in stats:
         (target,) = panel["targets"]
         assert len(server.query(asked(target["expr"], job))) == 1, f"{panel['title']} shows the job once"
     for label, value in {"namespace": job.namespace, "training_job": job.name}.items():
         assert value in server.get(f"label/{label}/values", **{"match[]": "sapflow_job_steps"})
 
-    rules = [rule for group in server.get("rules")["groups"] for rule in group["rules"]]
-    assert {rule["health"] for rule in rules} == {"ok"}, rules
-    alerting = [alert["labels"] for rule in rules for alert in rule["alerts"]]
-    assert [
-        each for each in alerting if each.get("namespace") == namespace or each["alertname"] == OUTAGE
-    ] == []
+    assert alerts(server, namespace) == []
 
     steps = job.until_succeeded()["progress"]["steps"]
     wait_until(
@@ -127,3 +143,41 @@ def test_every_query_of_the_dashboard_has_data_of_a_running_job(server: Promethe
     done = f'sapflow_job_state{{namespace="{job.namespace}",training_job="{job.name}",succeeded="True"}}'
     (state,) = wait_until(lambda: server.query(done), "its last state", 60)
     assert state.labels["reason"] == "Completed"
+
+
+def test_every_query_of_the_dashboards_row_of_searches_has_data_and_a_failed_search_gives_an_alert(
+    server: Prometheus, namespace: str
+) -> None:
+    search = Search.apply(
+        namespace,
+        brief(
+            maxTrials=12,
+            prune={"name": "ASHA", "first": 1, "factor": 2},
+            budgetUSD=0.05,
+            template__spec__limits={"invocationSeconds": 20},
+        ),
+        "seen",
+    )
+    until_all_have_data(server, panels(of_searches=True), search)
+    of_search = f'{{namespace="{namespace}",tuning_job="seen"}}'
+    both = wait_until(
+        lambda: server.query(f"sapflow_search_calls_limit{of_search}"), "the limit of calls", 30
+    )
+    assert [each.value for each in both] == [4, 4], "driver and operator export it"
+    assert alerts(server, namespace) == []
+    search.until_succeeded()
+    done = f'sapflow_search_state{{namespace="{namespace}",tuning_job="seen",succeeded="True"}}'
+    (state,) = wait_until(lambda: server.query(done), "its last state", 60)
+    assert state.labels["reason"] == "Completed"
+    (finished_trials,) = server.query(f'sapflow_search_trials{of_search[:-1]},state="finished"}}')
+    assert finished_trials.value >= 1
+
+    hopeless = [{"path": RATE["path"], "categorical": {"choices": [1e30, 2e30]}}]
+    failed = Search.apply(namespace, brief(parameters=hopeless, maxTrials=2), "hopeless")
+    assert condition_of(failed.until_finished(), "Succeeded")["status"] == "False"
+
+    def told() -> list[str]:
+        found = alerts(server, namespace)
+        return [each["tuning_job"] for each in found if each["alertname"] == "SapflowSearchFailed"]
+
+    assert wait_until(told, "an alert", 60) == ["hopeless"]

@@ -117,21 +117,23 @@ def test_a_killed_driver_and_operator_change_nothing(
 
 
 def test_a_search_keeps_its_budget_and_goes_on_when_it_is_raised(namespace: str) -> None:
-    whole = Search.apply(namespace, brief(), "whole")
+    # A call is reserved with its worst price, so a budget this small needs calls that may not take long.
+    limits = {"invocationSeconds": 5}
+    whole = Search.apply(namespace, brief(template__spec__limits=limits), "whole")
     cost = whole.until_succeeded()["progress"]["costUSD"]
 
-    search = Search.apply(namespace, brief(budgetUSD=cost / 2), "half")
+    search = Search.apply(namespace, brief(template__spec__limits=limits, budgetUSD=cost / 2), "half")
     seen = search.until_finished()
-    reason = condition_of(seen, "Succeeded")["reason"]
-    assert reason == "BudgetExceeded"
-    assert seen["progress"]["costUSD"] <= cost / 2
+    assert condition_of(seen, "Succeeded")["reason"] == "BudgetExceeded"
+    assert 0 < seen["progress"]["costUSD"] <= cost / 2
+    assert seen["progress"]["done"] < 4
+    before = values_of(search)
 
     search.patch({"budgetUSD": 5 * cost})
-    search.until(
-        lambda now: condition_of(now, "Succeeded").get("status") == "Unknown", "a search that goes on"
-    )
+    wait_until(lambda: search.state[0] == "Unknown", "a search that goes on", 60)
     seen = search.until_succeeded()
     assert seen["progress"]["done"] == 4
+    assert before.items() <= values_of(search).items()
 
 
 def test_a_search_ends_at_its_deadline_with_what_it_has_found(namespace: str) -> None:

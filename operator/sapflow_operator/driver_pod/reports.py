@@ -99,6 +99,11 @@ class Reporter(ABC):
     def fields(self) -> dict[str, Any]:
         """The current `status.progress`, without fields that are not known."""
 
+    @property
+    def knows(self) -> bool:
+        """Whether there is something to report. Until then the report of an earlier driver stands."""
+        return True
+
     async def __aenter__(self) -> Self:
         self._changed.set()
         self._task = asyncio.create_task(self._report_changes())
@@ -116,6 +121,8 @@ class Reporter(ABC):
         while True:
             await self._changed.wait()
             self._changed.clear()
+            if not self.knows:
+                continue
             try:
                 await self._api.apply(self.fields())
                 self._pause = LEAST_SECONDS
@@ -126,7 +133,7 @@ class Reporter(ABC):
             await asyncio.sleep(self._pause)
 
     async def _last_report(self) -> None:
-        for attempt in range(_LAST_TRIES):
+        for attempt in range(_LAST_TRIES if self.knows else 0):
             try:
                 await self._api.apply(self.fields())
                 break

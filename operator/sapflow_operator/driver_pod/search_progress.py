@@ -63,6 +63,7 @@ class SearchReporter(Reporter, TuningObserver):
         super().__init__(api)
         self.progress = SearchProgress(job)
         self._calls: Calls | None = None
+        self._opened = False
         self.seen: dict[str, Any] = {}
         """The last report, for whoever asks from another thread."""
         self._clock = asyncio.get_running_loop().time
@@ -73,8 +74,14 @@ class SearchReporter(Reporter, TuningObserver):
         self._calls = calls
         self._changed.set()
 
+    @property
+    def knows(self) -> bool:
+        """Whether the log was read: before, all counts would be 0."""
+        return self._opened
+
     def opened(self, trials: Sequence[Trial]) -> None:
         self.progress.opened(trials)
+        self._opened = True
         self._changed.set()
 
     def began(self, action: Action) -> None:

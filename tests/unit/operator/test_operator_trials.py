@@ -10,6 +10,8 @@ from helpers.searches import search_job
 from sapflow.kube.errors import ClusterError
 from sapflow.monitoring.tuning_progress import TrialState
 from sapflow.tuning.actions import Advance, Deleted, Failed, Finished, Report, Stop, Stopped
+from sapflow.tuning.budget import Budget
+from sapflow.tuning.calls import Calls
 from sapflow.tuning.trial import Trial
 from sapflow_operator import names
 from sapflow_operator.driver_pod.search_progress import MOST_BYTES, SearchProgress, SearchReporter
@@ -64,6 +66,35 @@ def test_the_status_counts_trials_by_what_became_of_them_and_names_the_best() ->
     assert fields["best"]["trial"] == 2
     assert [each["trial"] for each in fields["top"]] == [2, 1, 0, 3]
     assert fields["failures"] == [{"trial": 4, "reason": "NotFinite", "message": "the loss is nan"}]
+
+
+class Heard:
+    """Keeps the reports that it takes."""
+
+    def __init__(self) -> None:
+        self.reports: list[Mapping[str, Any]] = []
+
+    async def apply(self, progress: Mapping[str, Any]) -> None:
+        self.reports.append(progress)
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+
+def test_a_search_whose_log_was_not_read_yet_reports_nothing_in_place_of_what_an_earlier_driver_reported() -> (
+    None
+):
+    async def run(*, opened: bool) -> list[Mapping[str, Any]]:
+        api = Heard()
+        async with SearchReporter(search_job(), api) as reporter:  # type: ignore[arg-type]
+            reporter.attach(Calls(4, Budget(None)))
+            await asyncio.sleep(0)
+            if opened:
+                reporter.opened([Trial(0, {RATE: 0.1}, phase="Finished", values=(0.9,))])
+        return api.reports
+
+    assert asyncio.run(run(opened=False)) == []
+    assert [each["done"] for each in asyncio.run(run(opened=True))][-1:] == [1]
 
 
 def test_the_status_has_only_fields_of_its_schema_and_stays_small() -> None:

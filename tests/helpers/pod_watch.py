@@ -1,0 +1,71 @@
+"""How many pods of a job's functions there are at once, by a watch that misses none of the cluster's events."""
+
+import contextlib
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import IO
+
+from sapflow.spec.labels import ROLE, selector
+
+FUNCTIONS = ("worker", "merger")
+_COLUMNS = (
+    ".type",
+    ".object.metadata.name",
+    f".object.metadata.labels.{ROLE.replace('.', chr(92) + '.')}",
+    ".object.metadata.deletionTimestamp",
+    ".object.status.phase",
+)
+
+
+class PodWatch:
+    """Takes in events of pods. A pod is at work from its creation until it is told to end, or has ended."""
+
+    def __init__(self) -> None:
+        self._at_work: set[str] = set()
+        self.most = 0
+        """The most pods that were at work at any event."""
+        self.seen: set[str] = set()
+        """The names of all pods that were ever at work."""
+
+    def read(self, lines: IO[str]) -> None:
+        for line in lines:
+            self.take(line)
+
+    def take(self, line: str) -> None:
+        """Take in one event: the columns above, with tabs between them."""
+        kind, name, role, ends, phase = line.rstrip("\n").split("\t")
+        if role not in FUNCTIONS:
+            return
+        if kind == "DELETED" or ends or phase in ("Succeeded", "Failed"):
+            self._at_work.discard(name)
+        else:
+            self._at_work.add(name)
+            self.seen.add(name)
+        self.most = max(self.most, len(self._at_work))
+
+
+@contextlib.contextmanager
+def watched_pods(namespace: str, job: str) -> Iterator[PodWatch]:
+    """Watch a job's pods meanwhile; fails the test where the watch ends before."""
+    columns = '{"\\t"}'.join(f"{{{column}}}" for column in _COLUMNS)
+    process = subprocess.Popen(
+        [
+            shutil.which("kubectl") or "kubectl", "get", "pods", "-n", namespace, "-l", selector(job),
+            "--watch", "--output-watch-events", "-o", f'jsonpath={columns}{{"\\n"}}',
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    watch = PodWatch()
+    reader = threading.Thread(target=watch.read, args=(process.stdout,))
+    reader.start()
+    try:
+        yield watch
+        assert process.poll() is None, "the watch of the pods has ended too early"
+    finally:
+        process.terminate()
+        process.wait()
+        reader.join()
