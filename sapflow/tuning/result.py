@@ -77,7 +77,8 @@ async def write(settings: Settings, search: Search, trials: Trials, end: End) ->
         "trials": {"begun": len(search.trials), **Counter(trial.phase.lower() for trial in search.trials)},
         "account": {
             "seconds": sum(trial.seconds for trial in search.trials),
-            "costUSD": search.state.dollars,
+            # Of trials that were interrupted only the budget knows what they have used.
+            "costUSD": max(search.state.dollars, search.state.granted),
         },
         "top": [_described(each) for each in order[:TOP]],
     }

@@ -64,7 +64,7 @@ def test_a_search_finds_its_best_trial_and_kubectl_shows_it(namespace: str) -> N
     assert all("learningRate=" in line for line in lines[1:])
     best = max(search.trials(), key=lambda each: each["status"]["objective"])
     assert best["spec"]["number"] == result["trial"]
-    assert not search.pods("worker")
+    wait_until(lambda: not search.pods("worker"), "an ended search without functions", 60)
     wait_until(
         lambda: not any(each["metadata"].get("finalizers") for each in search.trials()),
         "trials of an ended search without finalizers",
@@ -118,21 +118,21 @@ def test_a_killed_driver_and_operator_change_nothing(
 
 def test_a_search_keeps_its_budget_and_goes_on_when_it_is_raised(namespace: str) -> None:
     # A call is reserved with its worst price, so a budget this small needs calls that may not take long.
-    limits = {"invocationSeconds": 5}
-    whole = Search.apply(namespace, brief(template__spec__limits=limits), "whole")
+    fields: dict[str, Any] = {"template__spec__limits": {"invocationSeconds": 3}, "maxTrials": 8}
+    whole = Search.apply(namespace, brief(**fields), "whole")
     cost = whole.until_succeeded()["progress"]["costUSD"]
 
-    search = Search.apply(namespace, brief(template__spec__limits=limits, budgetUSD=cost / 2), "half")
+    search = Search.apply(namespace, brief(**fields, budgetUSD=cost / 2), "half")
     seen = search.until_finished()
     assert condition_of(seen, "Succeeded")["reason"] == "BudgetExceeded"
     assert 0 < seen["progress"]["costUSD"] <= cost / 2
-    assert seen["progress"]["done"] < 4
+    assert 0 < seen["progress"]["finished"] < 8
     before = values_of(search)
 
     search.patch({"budgetUSD": 5 * cost})
     wait_until(lambda: search.state[0] == "Unknown", "a search that goes on", 60)
     seen = search.until_succeeded()
-    assert seen["progress"]["done"] == 4
+    assert seen["progress"]["finished"] == 8
     assert before.items() <= values_of(search).items()
 
 

@@ -116,6 +116,8 @@ class SearchReporter(Reporter, TuningObserver):
         if self._calls is not None:
             budget = self._calls.budget
             found |= {
+                # Trials tell what they have used when they pause or end; calls are counted as they end.
+                "costUSD": max(progress.dollars, budget.used),
                 "callsInFlight": self._calls.in_flight,
                 "maxWorkers": self._calls.most,
                 "reservedUSD": None if budget.limit is None else budget.reserved,

@@ -97,6 +97,16 @@ def test_a_search_whose_log_was_not_read_yet_reports_nothing_in_place_of_what_an
     assert [each["done"] for each in asyncio.run(run(opened=True))][-1:] == [1]
 
 
+def test_the_status_counts_what_calls_have_cost_of_trials_that_have_told_nothing_yet() -> None:
+    async def read() -> dict[str, Any]:
+        reporter = SearchReporter(search_job(), Unheard())  # type: ignore[arg-type]
+        reporter.progress = progress_of(1)
+        reporter.attach(Calls(4, Budget(0.5, used=0.02)))
+        return reporter.fields()
+
+    assert asyncio.run(read())["costUSD"] == 0.02
+
+
 def test_the_status_has_only_fields_of_its_schema_and_stays_small() -> None:
     progress = SearchProgress(search_job())
     progress.opened(())

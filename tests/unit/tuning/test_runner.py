@@ -196,6 +196,17 @@ def test_a_deadline_ends_a_search_with_what_it_has_found(places: Places) -> None
     assert "sha256" in outcome
 
 
+def test_the_account_of_a_search_that_was_interrupted_counts_calls_of_trials_that_have_told_nothing(
+    places: Places,
+) -> None:
+    place = place_of(places)
+    functions = Functions(place.store, delay=lambda request: 10.0 if request["op"] == "train" else 0.0)
+    runner = runner_of(place, iris_search(deadlineSeconds=45, budgetUSD=1.0), functions)
+    outcome = virtual_loop.run(runner.run())
+    assert outcome["endedBy"] == "DeadlineExceeded"
+    assert outcome["account"]["costUSD"] == runner.budget.used > runner.search.state.dollars
+
+
 def test_a_search_of_which_too_many_trials_fail_has_failed(places: Places) -> None:
     place = place_of(places)
     job = iris_search(
