@@ -165,12 +165,16 @@ def test_every_query_of_the_dashboards_row_of_searches_has_data_and_a_failed_sea
     )
     assert [each.value for each in both] == [4, 4], "driver and operator export it"
     assert alerts(server, namespace) == []
-    search.until_succeeded()
+    progress = search.until_succeeded()["progress"]
     done = f'sapflow_search_state{{namespace="{namespace}",tuning_job="seen",succeeded="True"}}'
     (state,) = wait_until(lambda: server.query(done), "its last state", 60)
     assert state.labels["reason"] == "Completed"
-    (finished_trials,) = server.query(f'sapflow_search_trials{of_search[:-1]},state="finished"}}')
-    assert finished_trials.value >= 1
+    ended = f'sapflow_search_trials{of_search[:-1]},state="finished"}}'
+    wait_until(
+        lambda: [each.value for each in server.query(ended)] == [progress["finished"]],
+        "a finished search, as the operator alone knows it",
+        60,
+    )
 
     hopeless = [{"path": RATE["path"], "categorical": {"choices": [1e30, 2e30]}}]
     failed = Search.apply(namespace, brief(parameters=hopeless, maxTrials=2), "hopeless")

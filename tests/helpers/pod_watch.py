@@ -1,6 +1,7 @@
 """How many pods of a job's functions there are at once, by a watch that misses none of the cluster's events."""
 
 import contextlib
+import json
 import shutil
 import subprocess
 import threading
@@ -10,13 +11,6 @@ from typing import IO
 from sapflow.spec.labels import ROLE, selector
 
 FUNCTIONS = ("worker", "merger")
-_COLUMNS = (
-    ".type",
-    ".object.metadata.name",
-    f".object.metadata.labels.{ROLE.replace('.', chr(92) + '.')}",
-    ".object.metadata.deletionTimestamp",
-    ".object.status.phase",
-)
 
 
 class PodWatch:
@@ -34,11 +28,14 @@ class PodWatch:
             self.take(line)
 
     def take(self, line: str) -> None:
-        """Take in one event: the columns above, with tabs between them."""
-        kind, name, role, ends, phase = line.rstrip("\n").split("\t")
+        """Take in one event, as kubectl prints it."""
+        event = json.loads(line)
+        pod = event["object"]
+        name, role = pod["metadata"]["name"], pod["metadata"]["labels"].get(ROLE)
         if role not in FUNCTIONS:
             return
-        if kind == "DELETED" or ends or phase in ("Succeeded", "Failed"):
+        ended = "deletionTimestamp" in pod["metadata"] or pod["status"]["phase"] in ("Succeeded", "Failed")
+        if event["type"] == "DELETED" or ended:
             self._at_work.discard(name)
         else:
             self._at_work.add(name)
@@ -49,11 +46,10 @@ class PodWatch:
 @contextlib.contextmanager
 def watched_pods(namespace: str, job: str) -> Iterator[PodWatch]:
     """Watch a job's pods meanwhile; fails the test where the watch ends before."""
-    columns = '{"\\t"}'.join(f"{{{column}}}" for column in _COLUMNS)
     process = subprocess.Popen(
         [
             shutil.which("kubectl") or "kubectl", "get", "pods", "-n", namespace, "-l", selector(job),
-            "--watch", "--output-watch-events", "-o", f'jsonpath={columns}{{"\\n"}}',
+            "--watch", "--output-watch-events", "-o", "json",
         ],
         stdout=subprocess.PIPE,
         text=True,
@@ -69,3 +65,4 @@ def watched_pods(namespace: str, job: str) -> Iterator[PodWatch]:
         process.terminate()
         process.wait()
         reader.join()
+        process.stdout.close()
