@@ -74,7 +74,7 @@ async def run(job: TuningJob, environ: Mapping[str, str], folder: str, functions
     with tuning.open_tuning(job, environ, store=folder) as opened:
         manifest = await asyncio.to_thread(tuning.prepare, opened, environ, lambda stage: None)
         environment = Environment("local", INSTANCES, None, of_search=True)
-        search = SearchRun(job, opened.prefix, manifest, opened.store, functions, environment)
+        search = SearchRun(job, opened.template, manifest, opened.store, functions, environment)
         outcome = await search.run()
     return Found(outcome["objective"], outcome["account"]["costUSD"], search.search.state.units)
 

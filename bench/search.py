@@ -156,7 +156,7 @@ def _run(
             tracemalloc.reset_peak()
         started = time.monotonic()
         environment = Environment(of_search=True)
-        run = SearchRun(job, opened.prefix, manifest, opened.store, sender, environment, watch)
+        run = SearchRun(job, opened.template, manifest, opened.store, sender, environment, watch)
         outcome = asyncio.run(run.run())
         took = time.monotonic() - started
         assert outcome["trials"] == {"begun": trials, "finished": trials}, outcome

@@ -71,6 +71,8 @@ class Kind(ABC, Generic[AnyWanted]):
     """The operator's fields of the status, without conditions. All others belong to the driver."""
     result: ClassVar[tuple[str, ...]] = ()
     """The fields of the outcome record that become `status.result`."""
+    leaves_model: ClassVar[bool] = False
+    """Whether the driver of one that is suspended has a function write its model: then functions end after it."""
     reopens: ClassVar[bool] = False
     """Whether one that has ended may go on with another spec: see `goes_on`."""
     parts: ClassVar[Resource | None] = None
@@ -112,6 +114,10 @@ class Kind(ABC, Generic[AnyWanted]):
     def goes_on(self, job: JobObject) -> bool:
         """Whether a resource that has ended is to go on, because its spec allows more than when it ended."""
         return False
+
+    def stopped(self, job: JobObject) -> dict[str, Any] | None:
+        """`status.checkpoint` of a resource that is suspended, as its driver has reported it; None: it has not."""
+        return None
 
     def exported(self, job: JobObject) -> str:
         """How to get the model of a resource that no driver is at work for; '' if it has none."""

@@ -26,7 +26,7 @@ from sapflow_operator.actions import (
     RemoveObjects,
     RevokeCredentials,
 )
-from sapflow_operator.conditions import FUNCTIONS_READY, PLANNED, SUCCEEDED, Condition, Conditions
+from sapflow_operator.conditions import FUNCTIONS_READY, PLANNED, SUCCEEDED, SUSPENDED, Condition, Conditions
 from sapflow_operator.differences import differs, labelled_as
 from sapflow_operator.errors import EarlierObjects
 from sapflow_operator.kind import Kind
@@ -39,6 +39,8 @@ from sapflow_operator.wanted import Place, Wanted, services
 RESYNC_SECONDS = 30.0
 """Seconds between two reconciliations of a running job, for changes without an event, such as a deadline."""
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 5.0, 60.0
+LONGEST_END = 60.0
+"""Seconds after which the functions of a suspended job end, whether its driver has ended or not."""
 MOVING_SECONDS = 1.0
 """Seconds between two reconciliations while something is being removed, of which there is no event."""
 CALL_FAILED = {"InvocationFailed", "InvocationTimeout", "InstanceLost", "Unavailable", growth.KILLED}
@@ -189,20 +191,13 @@ class _Reconciler:
             self._reconciliation.fail(error.reason, str(error))
             return self._result(0.0)
         if self._job.suspended:
-            self._actions = _end_of_driver(self._job, self._observed) + _end_of_functions(
-                self._job, self._observed
-            )
-            # Neither driver nor functions are there to write a model.
-            self._conditions.mark_suspended(
-                self._kind.exported(self._job) if "startTime" in self._status else ""
-            )
-            active_time.pause(self._status, self._now)
-            self._status.pop("images", None)
-            return self._result(None)
+            return self._suspend()
         if not admission.may_start:
             self._conditions.mark_queued(admission.running)
             return self._result(None)
         self._status.setdefault("startTime", times.write(self._now))
+        # The model of a job that was suspended, and goes on.
+        self._status.pop("checkpoint", None)
         # A job keeps its images to the end: others may compute other bits, or have other messages.
         self._status.setdefault("images", self._settings.images(self._kind.roles))
         wanted = self._kind.sized(wanted, self._reconciliation)
@@ -232,6 +227,22 @@ class _Reconciler:
         self._functions(wanted)
         self._actions += startup_cpu.lowered(wanted, self._observed)
         return self._result(self._patience())
+
+    def _suspend(self) -> Plan:
+        """End the driver, which has a function write the model as it stands, and then the functions."""
+        if stopped := self._kind.stopped(self._job):
+            self._status["checkpoint"] = stopped
+        how = self._kind.exported(self._job) if "startTime" in self._status else ""
+        self._conditions.mark_suspended("its model is at status.checkpoint.uri" if stopped else how)
+        active_time.pause(self._status, self._now)
+        self._status.pop("images", None)
+        self._actions = _end_of_driver(self._job, self._observed)
+        since = times.read(self._conditions[SUSPENDED].since)
+        late = (self._now - since).total_seconds() >= LONGEST_END
+        if self._kind.leaves_model and self._observed.pods_of(names.DRIVER) and not late:
+            return self._result(MOVING_SECONDS)
+        self._actions += _end_of_functions(self._job, self._observed)
+        return self._result(None)
 
     def _outlived(self, driver: Driver, wanted: Wanted) -> bool:
         """Whether a driver has ended what was asked for then, and something else is by now."""
@@ -337,8 +348,14 @@ class _Reconciler:
             )
             return
         waiting = []
+        changed = {
+            each.manifest["metadata"]["name"]
+            for each in self._actions
+            if isinstance(each, Apply) and each.manifest["kind"] == "Service"
+        }
         for name in services(wanted):
-            ready = _ready(self._observed.get("Service", name))
+            # What is changed now is ready only once Knative has seen the change.
+            ready = {} if name in changed else _ready(self._observed.get("Service", name))
             if ready.get("status") == "False":
                 reason, message = ready.get("reason", "NotReady"), ready.get("message", "")
                 self._conditions.mark_functions_not_ready(reason, f"{name}: {message}")

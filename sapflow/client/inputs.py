@@ -8,7 +8,9 @@ from pathlib import Path
 from sapflow.client.session import Session
 from sapflow.data import cut
 from sapflow.errors import DataError, InputsChanged, StoreUnavailable
+from sapflow.objects.stores.protocol import Store
 from sapflow.spec import source_code
+from sapflow.spec.resolved import ResolvedJob
 
 
 def check(opened: Session, environ: Mapping[str, str]) -> None:
@@ -20,7 +22,7 @@ def check(opened: Session, environ: Mapping[str, str]) -> None:
     first = opened.first_commit()
     if first is None:
         return
-    changed = changed_data(opened)
+    changed = changed_data(opened.resolved, opened.store)
     if changed:
         raise InputsChanged(cut.data_changed(opened.uid, changed))
     # A fork begins with another job's version: what that began with matters no more.
@@ -57,9 +59,9 @@ def _digest(path: str) -> str | None:
         return None
 
 
-def changed_data(opened: Session) -> list[str]:
+def changed_data(resolved: ResolvedJob, store: Store) -> list[str]:
     """The files of the source that are not as they were when they were cut, in words."""
     try:
-        return cut.changed_files(opened.resolved, opened.store)
+        return cut.changed_files(resolved, store)
     except (DataError, StoreUnavailable):
         return []

@@ -54,7 +54,10 @@ def prepare(
     job, flops = opened.job, 0
     opened.check_numerics()
     inputs.check(opened, environ)
-    before, changed = find_manifest(opened), not opened.started() and inputs.changed_data(opened)
+    before, changed = (
+        find_manifest(opened),
+        not opened.started() and inputs.changed_data(opened.resolved, opened.store),
+    )
     if before is not None and changed:
         display.stage("the data has changed since it was cut")
     resolved = opened.settle(source)

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from sapflow.client import trials
-from sapflow.data import area, cut, shared_data
+from sapflow.client import data_place, trials
+from sapflow.data import cut
 from sapflow.data.blocks import Manifest
 from sapflow.data.chunks import Source
 from sapflow.data.cut import check_data as check_data
 from sapflow.data.manifest import manifest_key
 from sapflow.driver.driver import Driver
+from sapflow.driver.failures import goes_on_after
 from sapflow.driver.outage import LOST_OBJECTS, Outage, through_outages
 from sapflow.driver.plans import Environment
-from sapflow.driver.sweep import sweep_up
-from sapflow.errors import DataError, ObjectMissing, SapflowError, StoreError, StoreUnavailable
+from sapflow.driver.sweep import sweep_failed, sweep_up
+from sapflow.errors import DataError, JobFailed, ObjectMissing, SapflowError, StoreError
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
@@ -98,10 +99,11 @@ class Session:
 
     @property
     def area(self) -> str | None:
-        """The shared area that has the job's data, which its spec in the store names; None if it has none, or is not
-        there yet."""
+        """The shared area that has the job's data, which its spec in the store names, or the record of a search whose
+        template it is; None if it has none, or is not there yet."""
         try:
-            return resolved.area_of(self._json(keys.spec(self.prefix)))
+            named = resolved.area_of(self._json(keys.spec(self.prefix)))
+            return named or resolved.area_of(self._json(keys.search_area(self.prefix)))
         except ValueError:
             return None  # which is refused where it is used
 
@@ -162,37 +164,19 @@ class Session:
         A job that has begun stays with what it was begun with. One that has not moves on if its source has changed, and
         stays if that cannot be read any more. Raises DataError, AlteredObject, StoreError.
         """
-        before = self.area
-        own = before is None and self.store.exists(keys.spec(self.prefix))
-        if source is not None or not area.shareable(self.job.spec.data) or own:
+        place = data_place.settle(
+            self.store,
+            self.uid,
+            self.job,
+            before=self.area,
             # One that an earlier release began has its data below its own prefix.
-            cut.write_spec(self.resolved, self.store)
-            return self.resolved
-        if before is not None and self.started():
-            return self._settle_again(before)
-        try:
-            wanted = shared_data.area_for(self.job, area.LOCAL, shared_data.finder(self.store.url))
-        except (DataError, StoreUnavailable):
-            if before is None or not shared_data.is_cut(self.store, before):
-                raise
-            return self._settle_again(before)
-        if before is None and not shared_data.may_share(self.store, wanted.area):
-            cut.write_spec(self.resolved, self.store)
-            return self.resolved
-        if before is not None and before != wanted.area.digest:
-            shared_area.leave(self.store, before, self.uid)
-            self.store.delete([keys.spec(self.prefix)])
-        found = replace(self.resolved, area=wanted.area.digest)
-        # In this order an area that has a user is known to that user's job.
-        cut.write_spec(found, self.store)
-        shared_data.use(self.store, wanted, self.uid)
-        return found
-
-    def _settle_again(self, digest: str) -> ResolvedJob:
-        """Use the area that the job was given before."""
-        cut.write_spec(self.resolved, self.store)
-        shared_data.use_again(self.store, digest, self.uid, self.job, area.LOCAL)
-        return self.resolved
+            apart=self.area is None and self.store.exists(keys.spec(self.prefix)),
+            started=self.started,
+            record=lambda area: cut.write_spec(replace(self.resolved, area=area), self.store),
+            record_key=keys.spec(self.prefix),
+            source=source,
+        )
+        return replace(self.resolved, area=place)
 
     def _json(self, key: str) -> Any | None:
         return read_json(self.store, key)
@@ -371,12 +355,18 @@ async def train_by(
     workers: int | None = None,
 ) -> dict[str, Any]:
     """Train a job whose data is cut on the sender's functions, close it, and return the outcome. Raises JobFailed."""
+    failed = False
     try:
         outcome = await _through_outages(
             session, manifest, sender, observer or Observer(), environment, workers
         )
+    except JobFailed as error:
+        failed = not goes_on_after(error)
+        raise
     finally:
         await asyncio.shield(sender.close())
+        if failed:
+            await sweep_failed(session.resolved, session.store)
     # What calls that were given up have written since the job's end.
     await sweep_up(session.resolved, session.store)
     return outcome

@@ -1,12 +1,12 @@
 """A local run of a TuningJob: its place in a store, its data, its functions, and what it has found."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-from sapflow.client import inputs, trials
+from sapflow.client import data_place, inputs, trials
 from sapflow.client.session import (
     DEFAULT_STORE,
     Session,
@@ -22,20 +22,18 @@ from sapflow.data.chunks import Source
 from sapflow.data.manifest import manifest_key
 from sapflow.driver.plans import Environment
 from sapflow.errors import (
-    DataError,
     InputsChanged,
     ObjectMissing,
     SapflowError,
     SpecError,
-    StoreError,
 )
 from sapflow.monitoring.tuning_progress import TuningProgress
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
-from sapflow.records import numerics
+from sapflow.records import numerics, shared_area
 from sapflow.spec import resolved
-from sapflow.spec.resolved import ResolvedJob
+from sapflow.spec.resolved import AREA_FIELD, ResolvedJob
 from sapflow.spec.resolved_search import RAISABLE, ResolvedSearch
 from sapflow.spec.training_job import Runtime
 from sapflow.spec.tuning_job import TuningJob
@@ -81,12 +79,21 @@ class TuningSession:
     @property
     def resolved(self) -> ResolvedSearch:
         """The search as its functions read it."""
-        return ResolvedSearch(self.job, self.prefix, self.runtime)
+        return ResolvedSearch(self.job, self.prefix, self.runtime, area=self.area)
 
-    @cached_property
+    @property
     def template(self) -> ResolvedJob:
         """The template as a job whose data is the search's."""
         return self.resolved.template
+
+    @property
+    def area(self) -> str | None:
+        """The shared area that has the data of all trials; None if it has none, or is not there yet."""
+        try:
+            named = resolved.area_of(self._json(keys.search_area(self.prefix)))
+            return named or resolved.area_of(self._json(keys.spec(self.prefix)))
+        except ValueError:
+            return None  # which is refused where it is used
 
     @property
     def as_job(self) -> Session:
@@ -118,10 +125,14 @@ class TuningSession:
         return self.store.exists(keys.commit(keys.trial(self.prefix, 0), 0))
 
     def forget(self) -> None:
-        """Remove everything of this search. If that is interrupted, the search has not begun."""
+        """Remove everything of this search, its data too, unless a job or another search uses it. If that is
+        interrupted, the search has not begun."""
         self.store.delete_prefix(keys.search_log(self.prefix))
         self.store.delete([keys.result(self.prefix, "outcome.json")])
         self.store.delete([manifest_key(keys.data(self.prefix))])
+        if (area := self.area) is not None:
+            shared_area.leave(self.store, area, self.uid)
+        # The record that names the area goes after the area.
         self.store.delete_prefix(self.prefix)
 
     def write_spec(self) -> None:
@@ -130,21 +141,45 @@ class TuningSession:
 
     def check_inputs(self, environ: Mapping[str, str]) -> None:
         """Raise InputsChanged, or OtherNumerics, if trials were begun with other data, code or numerics than now."""
-        found = self._json(manifest_key(keys.data(self.prefix)))
+        template = self.template
+        found = self._json(manifest_key(template.data_prefix))
         if found is not None:
             numerics.check(self.uid, found.get("numerics"), what="the cut data", cluster=False)
         if not self.started():
             return
-        if changed := inputs.changed_data(self.as_job):
+        if changed := inputs.changed_data(template, self.store):
             raise InputsChanged(cut.data_changed(self.uid, changed))
         inputs.check(self.trial(0), environ)
 
     def manifest(self) -> Manifest | None:
         """The manifest of the search's data, or None if it is not cut yet."""
         try:
-            return load_manifest(self.store, manifest_key(keys.data(self.prefix)))
+            return load_manifest(self.store, manifest_key(self.template.data_prefix))
         except ObjectMissing:
             return None
+
+    def settle(self, source: Source | None = None) -> ResolvedJob:
+        """Write down where the data of all trials lies, and make the search a user of the area that it shares, as
+        `Session.settle` does. Raises DataError, AlteredObject, StoreError."""
+        key = keys.search_area(self.prefix)
+
+        def record(area: str | None) -> None:
+            if area is not None:
+                self.store.create(key, json.dumps({AREA_FIELD: area}).encode(), durable=True)
+
+        before = self.area
+        place = data_place.settle(
+            self.store,
+            self.uid,
+            self.job.template,
+            before=before,
+            apart=before is None and self.store.exists(manifest_key(keys.data(self.prefix))),
+            started=self.started,
+            record=record,
+            record_key=key,
+            source=source,
+        )
+        return ResolvedJob(self.job.template, self.prefix, area=place)
 
     def _json(self, key: str) -> Any | None:
         return read_json(self.store, key)
@@ -191,12 +226,15 @@ def prepare(
     Raises SpecError, DataError, StoreError, InputsChanged, OtherNumerics.
     """
     opened.check_inputs(environ)
-    opened.write_spec()
-    manifest, begun = opened.manifest(), opened.started()
-    template = opened.template
-    if manifest is not None and not begun and _has_changed(template, opened.store):
+    begun = opened.started()
+    changed = (
+        not begun and opened.manifest() is not None and inputs.changed_data(opened.template, opened.store)
+    )
+    if changed:
         stage("the data has changed since it was cut")
-        manifest = None
+    template = opened.settle(source)
+    opened.write_spec()
+    manifest = None if changed and template.area is None else opened.manifest()
     if manifest is None:
         stage(f"cutting {template.job.spec.data.source} into blocks")
         manifest = cut.cut(template, opened.store, progress, source)
@@ -208,13 +246,6 @@ def prepare(
         except SpecError as error:
             raise of_template(error) from error
     return manifest
-
-
-def _has_changed(template: ResolvedJob, store: Store) -> bool:
-    try:
-        return bool(cut.changed_files(template, store))
-    except (DataError, StoreError):
-        return False
 
 
 async def search(
@@ -233,8 +264,8 @@ async def search(
     environment = Environment("local", runtime.max_instances, None, of_search=True)
     try:
         warm = await _warm(opened)
-        prefix, store = opened.prefix, opened.store
-        return await SearchRun(opened.job, prefix, manifest, store, runtime, environment, observer).run(warm)
+        run = SearchRun(opened.job, opened.template, manifest, opened.store, runtime, environment, observer)
+        return await run.run(warm)
     finally:
         await asyncio.shield(runtime.close())
 
@@ -253,4 +284,5 @@ def progress_of(opened: TuningSession) -> tuple[TuningProgress, str | None]:
     state = asyncio.run(state_of(opened.store, opened.prefix, opened.job))
     progress = TuningProgress(opened.job)
     progress.opened(state.trials)
+    progress.common = state.common
     return progress, None if state.over is None else state.over.reason

@@ -27,7 +27,7 @@ VERSION = 1
 `numerics`."""
 LOCAL = "local"
 """The scope of runs on this machine. In a cluster it is `namespace/NAME`: no namespace reads another's areas."""
-_CUT_BY = ("source", "format", "options", "validationFraction", "split", "validation", "normalize")
+CUT_BY = ("source", "format", "options", "validationFraction", "split", "validation", "normalize")
 """The fields of spec.data that a cut follows from. All others say how blocks are read."""
 
 
@@ -80,20 +80,11 @@ def belongs(record: bytes, digest: str, job: TrainingJob, scope: str) -> bool:
     return {name: found.get(name) for name in named} == named
 
 
-def _cut_by(job: TrainingJob) -> dict[str, Any]:
-    """What the spec says of the cut, as JSON: jobs of one source that say the same have the same blocks."""
-    data = job.spec.data.model_dump(by_alias=True, mode="json", exclude_none=True)
-    return {"seed": job.spec.algorithm.seed, "data": {name: data[name] for name in _CUT_BY if name in data}}
-
-
-def cut_alike(one: TrainingJob, other: TrainingJob) -> bool:
-    """Whether the data of two jobs, cut into blocks, is the same as long as their source is."""
-    return _cut_by(one) == _cut_by(other)
-
-
 def _named(job: TrainingJob, scope: str) -> dict[str, Any]:
     """What the spec says of an area, as JSON."""
-    return {"scope": scope, **_cut_by(job)}
+    data = job.spec.data.model_dump(by_alias=True, mode="json", exclude_none=True)
+    named = {name: data[name] for name in CUT_BY if name in data}
+    return {"scope": scope, "seed": job.spec.algorithm.seed, "data": named}
 
 
 def _content(file: CutFile) -> dict[str, Any]:

@@ -39,19 +39,21 @@ async def cut_by_worker(
     sender: Sender,
     observer: Observer | None = None,
     *,
+    begun: str | None = None,
     spec: Document | None = None,
 ) -> CutData:
     """Have a worker cut the job's data, unless that is done, and check job and model against it.
 
-    Data in a shared area may have been cut for another job, so a job that has no version is checked anyway. A failure
-    is recorded in the store. `spec` is the document in the store that names the job; left out: the job's own, which is
-    written. Raises JobFailed, which says what is wrong with job or data, and StoreError.
+    Data in a shared area may have been cut for another job, so a job is checked anyway that lacks the object `begun`,
+    which is version 0 if left out. A failure is recorded in the store. `spec` is the document in the store that names
+    the job; left out: the job's own, which is written. Raises JobFailed, which says what is wrong with job or data, and
+    StoreError.
     """
     job, prefix = resolved.job, resolved.prefix
     key = manifest_key(resolved.data_prefix)
     if spec is None:
         spec = await asyncio.to_thread(write_spec, resolved, store)
-    if resolved.area is None or await asyncio.to_thread(store.exists, keys.commit(prefix, 0)):
+    if resolved.area is None or await asyncio.to_thread(store.exists, begun or keys.commit(prefix, 0)):
         try:
             return CutData(await asyncio.to_thread(load_manifest, store, key), Account())
         except ObjectMissing:

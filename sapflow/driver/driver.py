@@ -413,6 +413,8 @@ class Driver:
             first = await self._records.commit(0)
             if first is not None:
                 async with asyncio.timeout(_EXPORT_SECONDS):
-                    failure.model = await result.write_stopped(context, first, walk.last)
+                    failure.model = await result.write_stopped(
+                        context.caller, self._resolved, self._manifest, self._store, first, walk.last
+                    )
         except (SapflowError, TimeoutError) as error:
             failure.add_note(f"(its model could not be written: {error})")

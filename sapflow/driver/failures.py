@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sapflow.errors import JobFailed, SapflowError
+from sapflow.errors import JobFailed, SapflowError, StoreUnavailable
 from sapflow.objects import keys
 from sapflow.records.commits import Records
 
@@ -20,6 +20,11 @@ def stopped_by(stop: str, reason: str, version: int, runtime: str) -> JobFailed:
         reason=reason,
         version=version,
     )
+
+
+def goes_on_after(error: SapflowError) -> bool:
+    """Whether the next driver of a job goes on where one has failed by this: the job itself has not."""
+    return error.retryable or error.reason == StoreUnavailable.reason
 
 
 def first_of(error: SapflowError | ExceptionGroup[Exception]) -> SapflowError:

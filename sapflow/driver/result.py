@@ -14,9 +14,12 @@ from sapflow.errors import CorruptObject
 from sapflow.messages.replies import ExportReply
 from sapflow.messages.requests import ExportRequest
 from sapflow.objects import keys
+from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Commit, plain_json
 from sapflow.records.evaluations import held_out
+from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import TrainingJob
+from sapflow.steps.calls import Caller
 from sapflow.steps.context import Context
 
 LINES = 10_000
@@ -104,12 +107,14 @@ def forecast_against(first: Commit, chosen: Commit) -> dict[str, float] | None:
     }
 
 
-async def write_stopped(context: Context, first: Commit, last: Commit) -> str:
-    """Write the model of a job that has stopped behind version `last`; its URI."""
-    output = keys.result(context.prefix, f"stopped-{last.version}.safetensors")
-    request = export_request(context.uid, context.job, context.manifest, first, last, output)
-    await context.caller.call("merger", request, ExportReply)
-    return f"{context.store.url.partition('?')[0].rstrip('/')}/{output}"
+async def write_stopped(
+    caller: Caller, resolved: ResolvedJob, manifest: Manifest, store: Store, first: Commit, last: Commit
+) -> str:
+    """Write the model of a job that has stopped behind version `last`; its URI. `first` is commit 0."""
+    output = keys.stopped_model(resolved.prefix, last.version)
+    request = export_request(resolved.uid, resolved.job, manifest, first, last, output)
+    await caller.call("merger", request, ExportReply)
+    return f"{store.url.partition('?')[0].rstrip('/')}/{output}"
 
 
 def export_request(

@@ -2,7 +2,8 @@
 
 While a job trains, the keeper removes what its driver knows of. Some objects no driver knows of: what a straggler wrote
 after its key had been removed, cursors of hedges that lost, checkpoints that a slow second driver recorded late. They
-are found by listing, once the outcome exists and nobody needs anything else.
+are found by listing, once the outcome exists and nobody needs anything else. Of a job that has failed everything stays
+that a driver may go on from.
 """
 
 import asyncio
@@ -54,6 +55,45 @@ async def sweep_up(
         log.warning("not all objects that the job no longer needs could be removed: %s", error)
 
 
+async def sweep_failed(resolved: ResolvedJob, store: Store, pinned: Collection[int] = ()) -> None:
+    """Remove what a job that has failed does not need to be taken up again, to be forked or exported.
+
+    Its last version stays, with its checkpoints, `pinned` versions, and those that it has not judged yet. It never
+    fails. A driver that is at work all the same repeats its step at the worst: of what is newer than the last version
+    only contributions are removed.
+    """
+    try:
+        records, prefix = Records(store, resolved.prefix), resolved.prefix
+        last = await records.last()
+        newest = 0 if last is None else last.version
+        recorded = {*checkpoint_versions(resolved.job.spec.checkpoint, newest), newest}
+        kept = {keys.checkpoint(prefix, version) for version in recorded}
+        for version in {*recorded, *pinned, *(() if last is None else last.kept)}:
+            commit = await records.commit(version)
+            kept.update(() if commit is None else commit.objects(prefix))
+        await asyncio.to_thread(_remove_all_but, kept, prefix, store, newest)
+    except SapflowError as error:
+        log.warning("not all objects that the failed job no longer needs could be removed: %s", error)
+
+
+async def sweep_stopped(prefix: str, store: Store) -> None:
+    """Remove the models that a finished job has left where it was suspended before. It never fails."""
+    try:
+        found = [each.key for each in await asyncio.to_thread(list, store.list(keys.stopped_models(prefix)))]
+        await asyncio.to_thread(store.delete, found)
+    except SapflowError as error:
+        log.warning("models of a job as it stood earlier could not be removed: %s", error)
+
+
+async def sweep_away(prefix: str, store: Store, pinned: Collection[int]) -> None:
+    """Remove all versions of a job that is never taken up again, but those that are `pinned`. Raises StoreError."""
+    records, kept = Records(store, prefix), set[str]()
+    for version in pinned:
+        commit = await records.commit(version)
+        kept.update(() if commit is None else commit.objects(prefix))
+    await asyncio.to_thread(_remove_all_but, kept, prefix, store)
+
+
 async def _kept(
     resolved: ResolvedJob,
     records: Records,
@@ -76,14 +116,18 @@ async def _kept(
     return kept
 
 
-def _remove_all_but(kept: set[str], prefix: str, store: Store) -> None:
-    unneeded = _unneeded(kept, prefix, store)
+def _remove_all_but(kept: set[str], prefix: str, store: Store, newest: int | None = None) -> None:
+    """Remove what a version stands on, or was needed to make it. `newest`: objects of later ones stay, contributions
+    apart."""
+    unneeded = _unneeded(kept, prefix, store, newest)
     while names := list(islice(unneeded, _AT_ONCE)):
         store.delete(names)
 
 
-def _unneeded(kept: set[str], prefix: str, store: Store) -> Iterator[str]:
+def _unneeded(kept: set[str], prefix: str, store: Store, newest: int | None) -> Iterator[str]:
     for folder in keys.of_versions(prefix):
         for each in store.list(folder):
-            if each.key not in kept:
+            version = keys.version_of(each.key.removeprefix(folder))
+            later = newest is not None and version is not None and version > newest
+            if each.key not in kept and not (later and folder != keys.work(prefix)):
                 yield each.key

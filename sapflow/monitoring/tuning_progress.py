@@ -59,10 +59,15 @@ class TuningProgress(TuningObserver):
         self.begun = 0
         self.last: TrialState | None = None
         """The trial that has ended last."""
-        self.dollars = 0.0
-        """What all trials have used, as far as they have told."""
-        self._ended_dollars = 0.0
+        self.common = 0.0
+        """Dollars of calls that are no trial's."""
+        self._trials_dollars = self._ended_dollars = 0.0
         self._top: list[tuple[float, int, TrialState]] = []
+
+    @property
+    def dollars(self) -> float:
+        """What the search has used, as far as its trials have told."""
+        return self._trials_dollars + self.common
 
     @property
     def top(self) -> list[TrialState]:
@@ -150,7 +155,7 @@ class TuningProgress(TuningObserver):
 
     def _count_dollars(self) -> None:
         live = (*self.under_way.values(), *self.paused.values())
-        self.dollars = self._ended_dollars + sum(each.dollars for each in live)
+        self._trials_dollars = self._ended_dollars + sum(each.dollars for each in live)
 
     def _taken(self, trial: int) -> TrialState:
         found = self.under_way.pop(trial, None) or self.paused.pop(trial, None)

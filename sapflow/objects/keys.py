@@ -58,6 +58,11 @@ def search_segment(prefix: str, number: int) -> str:
     return f"{search_log(prefix)}segments/{number}.json"
 
 
+def search_area(prefix: str) -> str:
+    """Which shared area has the data of the search that owns `prefix`."""
+    return f"{prefix}area.json"
+
+
 def uid_of(prefix: str) -> str:
     """What a job is called whose prefix is this: its uid, behind it the trial that it is of a search."""
     return prefix.removeprefix("jobs/").rstrip("/")
@@ -123,6 +128,17 @@ def of_versions(prefix: str) -> list[str]:
     return [f"{prefix}{folder}/" for folder in ("work", "params", "optimizer", "state", "checkpoints")]
 
 
+def work(prefix: str) -> str:
+    """The prefix of contributions, of which a job that has ended needs none."""
+    return f"{prefix}work/"
+
+
+def version_of(name: str) -> int | None:
+    """The version that an object belongs to whose name in one of `of_versions` is this; None if it names none."""
+    found = re.match(r"[0-9]+", name)
+    return None if found is None else int(found[0])
+
+
 def contribution(prefix: str, version: int, ident: str, level: int, index: int, shard: int) -> str:
     return f"{prefix}work/{version}-{ident}/{level}-{index}.{shard}"
 
@@ -185,6 +201,15 @@ def running_time(prefix: str, slot: int) -> str:
 def metrics(prefix: str, part: int) -> str:
     """The lines about versions; a long job has them in several parts, numbered from 0."""
     return result(prefix, "metrics.jsonl" if part == 0 else f"metrics-{part}.jsonl")
+
+
+def stopped_models(prefix: str) -> str:
+    """The beginning of the keys of models that a job has left where it was stopped."""
+    return result(prefix, "stopped-")
+
+
+def stopped_model(prefix: str, version: int) -> str:
+    return f"{stopped_models(prefix)}{version}.safetensors"
 
 
 def result(prefix: str, name: str) -> str:

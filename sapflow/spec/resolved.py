@@ -19,6 +19,10 @@ from sapflow.spec.document import parse
 from sapflow.spec.training_job import Runtime, TrainingJob
 
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+AREA_FIELD = "sharedArea"
+"""The field of a document that names the shared area of the data."""
+SEARCH_FIELD = "memorySearch"
+"""The field with the settings of the search for the workers' memory size."""
 _AREA = re.compile(rf"[0-9a-f]{{{keys.AREA_DIGITS}}}")
 OPERATORS_FIELDS: dict[str, Any] = {
     "suspend": True,
@@ -76,11 +80,11 @@ class ResolvedJob:
         if self.runtime != "local":
             document["runtime"] = self.runtime
         if self.search is not None:
-            document["memorySearch"] = self.search.body()
+            document[SEARCH_FIELD] = self.search.body()
         if self.parent is not None:
             document["parent"] = self.parent
         if self.area is not None:
-            document["sharedArea"] = self.area
+            document[AREA_FIELD] = self.area
         return document
 
 
@@ -97,19 +101,18 @@ def read(document: object, prefix: str) -> ResolvedJob:
     runtime = next((each for each in RUNTIMES if each == given), None)
     if runtime is None:
         raise SpecError([("runtime", f"is {given!r}; this release of Sapflow knows {', '.join(RUNTIMES)}")])
-    search, parent = _search(rest.pop("memorySearch", None)), rest.pop("parent", None)
-    area = rest.pop("sharedArea", None)
+    search, parent = search_of(rest), rest.pop("parent", None)
+    rest.pop(SEARCH_FIELD, None)
+    area = rest.pop(AREA_FIELD, None)
     if area is not None and not is_area(area):
-        raise SpecError(
-            [("sharedArea", f"is {area!r}, and must be the {keys.AREA_DIGITS} digits of a digest")]
-        )
+        raise SpecError([(AREA_FIELD, f"is {area!r}, and must be the {keys.AREA_DIGITS} digits of a digest")])
     named = None if parent is None else str(parent)
     return ResolvedJob(parse(rest, runtime), prefix, runtime, search, named, area=area)
 
 
 def area_of(document: object) -> str | None:
     """The shared area that a document of `to_json` names; None if it names none."""
-    found = document.get("sharedArea") if isinstance(document, Mapping) else None
+    found = document.get(AREA_FIELD) if isinstance(document, Mapping) else None
     return found if is_area(found) else None
 
 
@@ -125,7 +128,7 @@ def fixed_fields(document: Mapping[str, Any]) -> dict[str, Any]:
         "metadata": {name: metadata[name] for name in ("name", "namespace", "uid") if name in metadata},
         "spec": {name: value for name, value in document["spec"].items() if name not in _CHANGING},
         "runtime": document.get("runtime"),
-        "sharedArea": document.get("sharedArea"),
+        AREA_FIELD: document.get(AREA_FIELD),
     }
 
 
@@ -144,12 +147,14 @@ def _has_uid(document: Mapping[str, Any]) -> bool:
     return isinstance(metadata, Mapping) and "uid" in metadata
 
 
-def _search(given: object) -> SearchSettings | None:
+def search_of(document: Mapping[str, Any]) -> SearchSettings | None:
+    """The settings of the search for a memory size in a document; None if there is none. Raises SpecError."""
+    given = document.get(SEARCH_FIELD)
     if given is None:
         return None
     try:
         return SearchSettings.model_validate(given)
     except ValidationError as error:
         raise SpecError(
-            [(".".join(["memorySearch", *map(str, each["loc"])]), each["msg"]) for each in error.errors()]
+            [(".".join([SEARCH_FIELD, *map(str, each["loc"])]), each["msg"]) for each in error.errors()]
         ) from error

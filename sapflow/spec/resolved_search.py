@@ -10,8 +10,9 @@ from typing import Any
 
 from sapflow.errors import SpecError
 from sapflow.objects import keys
+from sapflow.records.memory_search import SearchSettings
 from sapflow.spec import resolved, tuning_document
-from sapflow.spec.resolved import OPERATORS_FIELDS, RUNTIMES, ResolvedJob
+from sapflow.spec.resolved import AREA_FIELD, OPERATORS_FIELDS, RUNTIMES, SEARCH_FIELD, ResolvedJob
 from sapflow.spec.training_job import Runtime
 from sapflow.spec.tuning_job import TuningJob
 
@@ -33,6 +34,8 @@ class ResolvedSearch:
     """The uid of the search that `spec.warmStartFrom` names; None: that is found by its name, or there is none."""
     area: str | None = None
     """The digest of the shared area that has the template's data; None where it lies below the search's own prefix."""
+    sizes: SearchSettings | None = None
+    """The settings of the search for the workers' memory size that `memory.optimize` asks for, with current bounds."""
 
     @property
     def uid(self) -> str:
@@ -42,7 +45,7 @@ class ResolvedSearch:
     @property
     def template(self) -> ResolvedJob:
         """The template as a job whose data is the search's."""
-        return ResolvedJob(self.job.template, self.prefix, self.runtime, area=self.area)
+        return ResolvedJob(self.job.template, self.prefix, self.runtime, self.sizes, area=self.area)
 
     def to_json(self) -> dict[str, Any]:
         """The document for `read`."""
@@ -63,7 +66,9 @@ class ResolvedSearch:
         if self.warm_start is not None:
             document["warmStart"] = self.warm_start
         if self.area is not None:
-            document["sharedArea"] = self.area
+            document[AREA_FIELD] = self.area
+        if self.sizes is not None:
+            document[SEARCH_FIELD] = self.sizes.body()
         return document
 
 
@@ -76,10 +81,11 @@ def read(document: object, prefix: str) -> ResolvedSearch:
     runtime = next((each for each in RUNTIMES if each == given), None)
     if runtime is None:
         raise SpecError([("runtime", f"is {given!r}; this release of Sapflow knows {', '.join(RUNTIMES)}")])
-    warm_start, area = rest.pop("warmStart", None), resolved.area_of(rest)
-    rest.pop("sharedArea", None)
+    warm_start, area, sizes = rest.pop("warmStart", None), resolved.area_of(rest), resolved.search_of(rest)
+    for field in (AREA_FIELD, SEARCH_FIELD):
+        rest.pop(field, None)
     named = None if warm_start is None else str(warm_start)
-    return ResolvedSearch(tuning_document.parse(rest, runtime), prefix, runtime, named, area)
+    return ResolvedSearch(tuning_document.parse(rest, runtime), prefix, runtime, named, area, sizes)
 
 
 def fixed_fields(document: Mapping[str, Any]) -> dict[str, Any]:

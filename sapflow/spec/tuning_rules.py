@@ -27,23 +27,24 @@ FIXED = {
     "spec.data.source": "all trials share the search's data, which is cut once",
     "spec.data.format": "all trials share the search's data, which is cut once",
     "spec.data.options": "all trials share the search's data, which is cut once",
-    "spec.data.validation": "all trials share the search's data, which is cut once",
-    "spec.data.validationFraction": "all trials share the search's data, which is cut once",
-    "spec.data.split": "all trials share the search's data, which is cut once",
+    "spec.data.validation": "all trials are judged on the same held-out samples",
+    "spec.data.validationFraction": "all trials are judged on the same held-out samples",
+    "spec.data.split": "all trials are judged on the same held-out samples",
     "spec.data.normalize": "all trials share the search's data, which is cut once",
-    "spec.data.scaleTarget": "all trials share the search's data, which is cut once",
-    "spec.algorithm.seed": "all trials share the search's data, of which it draws the held-out part",
+    "spec.data.scaleTarget": "trials are compared by the same targets",
+    "spec.algorithm.seed": "all trials are judged on the same held-out samples, which it draws",
 }
 """Fields of the template that cannot be parameters, and why."""
 
 _FIXED = "^(" + "|".join(re.escape(path) for path in FIXED) + r")($|\.|\[)|^spec\.(model|data|algorithm)$"
-_KEEPS_SHAPES = (
+KEEPS_SHAPES = (
     r"^spec\.(optimizer\.(learningRate|momentum|beta1|beta2|epsilon|alpha|weightDecay|clipNorm|"
     r"schedule\.(gamma|endFactor|minFactor|factor|threshold)|groups\[[0-9]+\]\.(weightDecay|learningRateFactor))|"
     r"model\.(labelSmoothing|huberDelta))$"
 )
 """Fields that a trial may have another value of in the middle of its training."""
-_LENGTHS = r"^spec\.algorithm\.(epochs|steps)$"
+LENGTHS = r"^spec\.algorithm\.(epochs|steps)$"
+"""Fields that say how long a trial is trained."""
 _LOWER = (*(each.name for each in METRICS.values() if each.better == "Lower"), *MEASURED)
 _HIGHER = tuple(each.name for each in METRICS.values() if each.better == "Higher")
 _ALWAYS_THERE = ("CmaEs", "QMC", "GP")
@@ -164,7 +165,8 @@ TUNING_RULES: "tuple[Rule[TuningSpec], ...]" = (
     Rule(
         "parameters",
         "has a path that trials cannot differ in: image, memory, cpu, storage, placement, affinity, pods, prices, life "
-        "cycle, data and seed are the search's; name a field of model, optimizer or algorithm by itself",
+        "cycle, seed and what is cut of the data are the search's; name a field of model, optimizer or algorithm by "
+        "itself",
         _each(lambda each: re.search(_FIXED, each.path) is None),
         f"self.parameters.all(p, !p.path.matches(r'{_FIXED}'))",
     ),
@@ -214,18 +216,18 @@ TUNING_RULES: "tuple[Rule[TuningSpec], ...]" = (
         "groups, model.labelSmoothing and model.huberDelta, which keep the shapes of parameters and optimiser state",
         lambda spec: (
             spec.prune.name != "PBT"
-            or all(re.search(_KEEPS_SHAPES, each.path) is not None for each in spec.parameters)
+            or all(re.search(KEEPS_SHAPES, each.path) is not None for each in spec.parameters)
         ),
-        f"self.prune.name != 'PBT' || self.parameters.all(p, p.path.matches(r'{_KEEPS_SHAPES}'))",
+        f"self.prune.name != 'PBT' || self.parameters.all(p, p.path.matches(r'{KEEPS_SHAPES}'))",
     ),
     Rule(
         "parameters",
         "has the trials' length, by which prune judges them: leave spec.algorithm.epochs and steps out, or prune None",
         lambda spec: (
             spec.prune.name == "None"
-            or all(re.search(_LENGTHS, each.path) is None for each in spec.parameters)
+            or all(re.search(LENGTHS, each.path) is None for each in spec.parameters)
         ),
-        f"self.prune.name == 'None' || self.parameters.all(p, !p.path.matches(r'{_LENGTHS}'))",
+        f"self.prune.name == 'None' || self.parameters.all(p, !p.path.matches(r'{LENGTHS}'))",
     ),
     Rule(
         "search",
@@ -302,12 +304,6 @@ TUNING_RULES: "tuple[Rule[TuningSpec], ...]" = (
         "must be at least template.spec.workers: one trial calls as many at once",
         lambda spec: spec.max_workers >= spec.template.spec.workers,
         "self.maxWorkers >= self.template.spec.workers",
-    ),
-    Rule(
-        "template.spec.memory.optimize",
-        "is for a job by itself: leave it out; with growOnOOM the pool grows once where a trial needs more",
-        lambda spec: spec.template.spec.memory.optimize is None,
-        "!has(self.template.spec.memory.optimize)",
     ),
     Rule(
         "template.spec.from",

@@ -16,6 +16,7 @@ from sapflow.quantities.roles import Role
 from sapflow.runtimes import handover
 from sapflow.runtimes.sender import Reply, Sender
 from sapflow.tuning.budget import Budget
+from sapflow.tuning.pool_sizes import WorkerCall
 from sapflow.tuning.usage import UsageMeter
 
 BUDGET_EXCEEDED = "BudgetExceeded"
@@ -55,6 +56,11 @@ class Calls:
         self._granting = asyncio.Lock()
         self.in_flight = 0
         """Calls that have a place."""
+        self.common = 0.0
+        """Dollars of common calls since `take_common`."""
+        self._largest: dict[Role, int] = {}
+        self._last: Callable[[], float] | None = None
+        self._watcher: Callable[[WorkerCall], None] | None = None
 
     @property
     def most(self) -> int:
@@ -73,10 +79,47 @@ class Calls:
         price: Price,
         memory: Mapping[Role, int],
         cpus: Mapping[Role, float | None],
+        *,
+        common: bool = False,
+        group: str = "",
     ) -> "LimitedSender":
-        """The sender of a trial. `memory` is in bytes; where instances have more, their replies tell, and the next
-        calls reserve that."""
-        return LimitedSender(self, trial, sender, price, memory, cpus)
+        """The sender of a trial. `memory` is in bytes; where instances have more, their replies or `may_have` tell, and
+        the next calls reserve that. What `common` calls cost is the search's and no trial's. Trials of a `group` do the
+        same work in a step."""
+        return LimitedSender(self, trial, sender, price, memory, cpus, common=common, group=group)
+
+    def watch(self, watcher: Callable[[WorkerCall], None] | None) -> None:
+        """Tell each warm worker's call that has done the work of a trial's step; None: none any more."""
+        self._watcher = watcher
+
+    def seen(self, call: WorkerCall) -> None:
+        """Such a call has ended."""
+        if self._watcher is not None:
+            self._watcher(call)
+
+    def may_have(self, role: Role, memory: int) -> None:
+        """From now on an instance of a role may have so much memory, in bytes; what is reserved for its calls follows.
+
+        Smaller ones may still be there, so it never falls.
+        """
+        self._largest[role] = max(memory, self.most_memory(role))
+        if self._last is not None:
+            self.budget.kept = self._last()
+
+    def keep(self, last: Callable[[], float] | None) -> None:
+        """Set aside the worst price of a call that comes last, as `last` says it, from all others; None: it comes
+        now."""
+        self._last = last
+        self.budget.kept = 0.0 if last is None else last()
+
+    def most_memory(self, role: Role) -> int:
+        """The most memory in bytes that an instance of a role is known to have; 0 if none is known."""
+        return self._largest.get(role, 0)
+
+    def take_common(self) -> float:
+        """The dollars of common calls since the last time."""
+        dollars, self.common = self.common, 0.0
+        return dollars
 
     async def start(self, trial: int, worst: float) -> None:
         """Wait for a place and for the budget. Raises SearchBudgetSpent if it will never be enough."""
@@ -100,9 +143,11 @@ class Calls:
             self.finish(worst, 0.0)
             raise
 
-    def finish(self, worst: float, dollars: float) -> None:
+    def finish(self, worst: float, dollars: float, *, common: bool = False) -> None:
         """A call that had a place has ended."""
         self.in_flight -= 1
+        if common:
+            self.common += dollars
         self.budget.settle(worst, dollars)
         self._serve()
         self._measure()
@@ -147,13 +192,20 @@ class Calls:
             self._meter.changed(self.in_flight, self._most)
 
     def _too_dear(self, worst: float) -> SearchBudgetSpent:
-        limit, left = self.budget.limit, self.budget.left
+        budget = self.budget
+        kept = f" beside {budget.kept:.3g} that are kept to export the model" if budget.kept else ""
         return SearchBudgetSpent(
-            f"spec.budgetUSD ({limit:g}) is used up: {left:.3g} dollars are left, and a call may cost {worst:.3g}; "
-            "raise it, or lower spec.template.spec.limits.invocationSeconds",
+            f"spec.budgetUSD ({budget.limit:g}) is used up: {budget.left:.3g} dollars are left{kept}, and a call may "
+            f"cost {worst:.3g}; raise it, or lower spec.template.spec.limits.invocationSeconds",
             reason=BUDGET_EXCEEDED,
             version=-1,
         )
+
+
+def _is_complete(request: Mapping[str, Any], reply: Reply) -> bool:
+    """Whether a warm instance has done all of a request's work in this one call."""
+    begun = request.get("cursor") is not None
+    return reply.cold_seconds == 0.0 and not begun and bool(reply.body.get("done", True))
 
 
 class _Waiter:
@@ -176,13 +228,17 @@ class LimitedSender:
         price: Price,
         memory: Mapping[Role, int],
         cpus: Mapping[Role, float | None],
+        *,
+        common: bool = False,
+        group: str = "",
     ) -> None:
         self._calls, self._trial, self._sender = calls, trial, sender
+        self._common, self._group = common, group
         self._price, self._memory, self._cpus = price, dict(memory), cpus
 
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
         """See Sender.invoke. Raises SearchBudgetSpent if the budget is not enough for this call."""
-        worst = self._dollars(role, seconds + GRACE, None)
+        worst = self.worst(role, seconds)
         await self._calls.start(self._trial, worst)
         handover.passed_on()
         dollars = 0.0
@@ -198,9 +254,20 @@ class LimitedSender:
             dollars = self._dollars(role, reply.seconds, reply.memory_bytes)
             if reply.memory_bytes is not None:
                 self._memory[role] = reply.memory_bytes
+                self._calls.may_have(role, reply.memory_bytes)
+                if request.get("op") == "train" and _is_complete(request, reply):
+                    peak = int(reply.body.get("peakMemoryBytes", 0))
+                    self._calls.seen(
+                        WorkerCall(self._group, reply.seconds, dollars, reply.memory_bytes, peak)
+                    )
             return reply
         finally:
-            self._calls.finish(worst, dollars)
+            self._calls.finish(worst, dollars, common=self._common)
+
+    def worst(self, role: Role, seconds: float) -> float:
+        """The dollars that a call with this time limit may cost."""
+        memory = max(self._memory[role], self._calls.most_memory(role))
+        return self._dollars(role, seconds + GRACE, memory)
 
     async def close(self) -> None:
         """Nothing: the sender below is all trials'."""

@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from sapflow.errors import CorruptObject
+from sapflow.messages.message import Message
 from sapflow.tuning.actions import Deleted, Failed, Finished, Fork, Parameters, Report, Stop, Stopped
+from sapflow.tuning.pool_sizes import PoolSizes
 from sapflow.tuning.settings import Limits
 from sapflow.tuning.usage import Usage
 
@@ -63,6 +65,21 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
+class Common:
+    """Calls that are no trial's have cost so many dollars more: those that cut the data, suggest parameters, or export
+    the model."""
+
+    dollars: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """Workers are to have another memory size from now on, or keep the best one: the state of the search for it."""
+
+    sizes: PoolSizes
+
+
+@dataclass(frozen=True, slots=True)
 class Warm:
     """The results of an earlier search, which the sampler knows from the start: parameters and objectives."""
 
@@ -77,6 +94,8 @@ Entry = (
     | Known
     | End
     | Granted
+    | Common
+    | Sized
     | Fork
     | Stop
     | Limits
@@ -90,8 +109,8 @@ Entry = (
 KINDS: dict[str, type[Any]] = {
     kind.__name__.lower(): kind
     for kind in (
-        Warm, Asked, Begin, Train, Known, End, Granted, Fork, Stop, Limits, Report, Finished, Failed, Stopped, Deleted,
-        Usage,
+        Warm, Asked, Begin, Train, Known, End, Granted, Common, Sized, Fork, Stop, Limits, Report,
+        Finished, Failed, Stopped, Deleted, Usage,
     )
 }  # fmt: skip
 _NAMES = {kind: name for name, kind in KINDS.items()}
@@ -123,6 +142,8 @@ def _plain(value: Any) -> Any:
     """The value without numbers that JSON does not have; they are texts that pydantic reads as numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, Message):
+        return value.body()
     if isinstance(value, Mapping):
         return {name: _plain(each) for name, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -6,7 +6,6 @@ search says which versions stay.
 
 import asyncio
 
-from sapflow.data import area
 from sapflow.errors import CorruptObject, SpecError
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
@@ -28,8 +27,7 @@ async def begin(store: Store, trial: ResolvedJob, source: str, version: int, sam
     if await own.commit(0) is not None:
         return
     parent = await _parent(store, source, version)
-    same = area.cut_alike(parent.job, trial.job)
-    if found := fork.problems(parent, trial.job, same_data=same):
+    if found := fork.problems(parent, trial.job, same_data=True):
         raise SpecError(found)
     if not fork.same_plan(parent, trial.job):
         raise SpecError(
@@ -40,7 +38,7 @@ async def begin(store: Store, trial: ResolvedJob, source: str, version: int, sam
                 )
             ]
         )
-    begun = fork.start(parent, trial.job, samples, same_data=same)
+    begun = fork.start(parent, trial.job, samples, same_data=True)
     await _copy_states(store, begun, source, trial.prefix)
     plan, ident = parent.plan, keys.step_id(parent.commit.digest, parent.plan.name, ["fork"])
     await own.write(keys.plan(trial.prefix, plan.name), plan.body(), durable=True)

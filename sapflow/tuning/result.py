@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sapflow.driver.result import export_request
@@ -57,9 +57,11 @@ def front(settings: Settings, trials: Sequence[Trial]) -> list[Trial]:
     return found
 
 
-async def write(settings: Settings, search: Search, trials: Trials, end: End) -> dict[str, Any]:
+async def write(
+    settings: Settings, search: Search, trials: Trials, end: End, settled: Callable[[], Awaitable[None]]
+) -> dict[str, Any]:
     """Export the model of the best trial, and write the outcome of a search that has ended, in place of one of before
-    its limits were raised. What now stands.
+    its limits were raised. What now stands. `settled` notes what the export has cost.
 
     Raises JobFailed if the search has found nothing or was ended by failures, and StoreError.
     """
@@ -67,40 +69,50 @@ async def write(settings: Settings, search: Search, trials: Trials, end: End) ->
     if end.reason in _FAILURES or not order:
         nothing = "" if order else "; no trial has come to a result"
         raise JobFailed(f"{end.message}{nothing}", reason=end.reason, version=-1)
-    pool = trials.pool
+    pool, best = trials.pool, order[0]
     records, key = Records(pool.store, pool.prefix), keys.result(pool.prefix, "outcome.json")
-    best = order[0]
+    standing = await records.read(key)
+    if standing is not None and (standing.get("trial"), standing.get("version")) == (
+        best.number,
+        best.version,
+    ):
+        model = {name: standing[name] for name in ("uri", "sha256")}
+    else:
+        # In this order an interruption leaves a search that has ended and has no result yet.
+        await asyncio.to_thread(pool.store.delete, [key])
+        await asyncio.to_thread(pool.store.delete, [keys.result(pool.prefix, "model.safetensors")])
+        try:
+            model = await _export(trials, best)
+        finally:
+            await settled()
+    outcome = {**plain_json(await _body(settings, search, trials, end, order)), **model}
+    if standing == outcome:
+        return outcome
+    await asyncio.to_thread(pool.store.delete, [key])
+    if not await records.write(key, outcome, durable=True):
+        outcome = await records.read(key) or outcome
+    return outcome
+
+
+async def _body(
+    settings: Settings, search: Search, trials: Trials, end: End, order: Sequence[Trial]
+) -> dict[str, Any]:
+    """The outcome without its model."""
     body: dict[str, Any] = {
-        **_described(best),
-        **held_out(await _metrics(trials, best)),
+        **_described(order[0]),
+        **held_out(await _metrics(trials, order[0])),
         "endedBy": end.reason,
         "trials": {"begun": len(search.trials), **Counter(trial.phase.lower() for trial in search.trials)},
         "account": {
             "seconds": sum(trial.seconds for trial in search.trials),
             # Of trials that were interrupted only the budget knows what they have used.
-            "costUSD": max(search.state.dollars, search.state.granted),
+            "costUSD": max(search.state.used, search.state.granted),
         },
         "top": [_described(each) for each in order[:TOP]],
     }
     if len(settings.objectives) > 1:
         body["front"] = [_described(each) for each in front(settings, search.trials)]
-    body = plain_json(body)
-    standing = await records.read(key)
-    model: dict[str, str] | None = None
-    if standing is not None:
-        if (standing.get("trial"), standing.get("version")) == (best.number, best.version):
-            model = {name: standing[name] for name in ("uri", "sha256")}
-            if standing == {**body, **model}:
-                return dict(standing)
-        # In this order an interruption leaves a search that has ended and has no result yet.
-        await asyncio.to_thread(pool.store.delete, [key])
-    if model is None:
-        await asyncio.to_thread(pool.store.delete, [keys.result(pool.prefix, "model.safetensors")])
-        model = await _export(trials, best)
-    outcome = {**body, **model}
-    if not await records.write(key, outcome, durable=True):
-        outcome = await records.read(key) or outcome
-    return outcome
+    return body
 
 
 def _described(trial: Trial) -> dict[str, Any]:
@@ -127,7 +139,6 @@ async def _export(trials: Trials, best: Trial) -> dict[str, str]:
     if first is None or commit is None:
         raise CorruptObject(f"trial {best.number} of {keys.uid_of(pool.prefix)} has lost its commits")
     output = keys.result(pool.prefix, "model.safetensors")
-    manifest = await trials.manifest(resolved)
-    request = export_request(resolved.uid, job, manifest, first, commit, output)
-    reply = await trials.caller(best.number, job, limited=False).call("merger", request, ExportReply)
+    request = export_request(resolved.uid, job, pool.manifest, first, commit, output)
+    reply = await trials.common_caller(best.number).call("merger", request, ExportReply)
     return {"uri": f"{pool.store.url.partition('?')[0].rstrip('/')}/{output}", "sha256": reply.sha256}

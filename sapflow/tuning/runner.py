@@ -10,6 +10,7 @@ from typing import Any
 
 from sapflow.driver.deadline import Deadline
 from sapflow.records.commits import Account
+from sapflow.tuning.account import SearchAccount
 from sapflow.tuning.actions import Action, Advance, Ask, Deleted, Event, Fork, Stop
 from sapflow.tuning.calls import Calls, SearchBudgetSpent
 from sapflow.tuning.entries import End
@@ -47,7 +48,7 @@ class Runner:
     ) -> None:
         """`calls` keeps the trials' calls within the search's limits, `deadline` its time."""
         self._search, self._trials, self._calls, self._deadline = search, trials, calls, deadline
-        self._observer = observer or TuningObserver()
+        self._observer, self._account = observer or TuningObserver(), SearchAccount(search, calls)
         self._running: dict[asyncio.Task[Event], int] = {}
         self._told: list[Event] = []
         """Answers that are not in the log yet."""
@@ -68,7 +69,8 @@ class Runner:
         self._deadline.start(lambda: known.seconds + clock() - started)
         try:
             actions: Sequence[Action] = await self._search.open(warm)
-            self._take_over()
+            self._account.take_over()
+            self._observer.opened(self._search.trials)
             while True:
                 for action in actions:
                     await self._carry_out(action)
@@ -80,21 +82,8 @@ class Runner:
         finally:
             await self._give_up(list(self._running))
             await self._deadline.stop()
-            await self._settle_budget()
+            await self._account.settle()
             await self._search.note_usage()
-
-    def _take_over(self) -> None:
-        """Begin where the runners before have ended. One that died may have used all that was granted to it."""
-        state, budget = self._search.state, self._calls.budget
-        budget.used, budget.granted = max(state.dollars, state.granted), state.granted
-        self._observer.opened(self._search.trials)
-
-    async def _settle_budget(self) -> None:
-        """Note what calls have cost, where more had been granted than they did: nothing is in flight any more."""
-        budget = self._calls.budget
-        if budget.limit is not None and budget.used < budget.granted:
-            await self._search.grant(budget.used)
-            budget.granted = budget.used
 
     async def _step(self) -> list[Action]:
         """Tell the search what has been answered, and have it decide."""

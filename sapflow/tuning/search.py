@@ -22,8 +22,9 @@ from sapflow.tuning.actions import (
     Suggested,
 )
 from sapflow.tuning.decide import decide
-from sapflow.tuning.entries import Asked, Begin, End, Entry, Granted, Train, Warm
+from sapflow.tuning.entries import Asked, Begin, Common, End, Entry, Granted, Sized, Train, Warm
 from sapflow.tuning.log import Log
+from sapflow.tuning.pool_sizes import PoolSizes
 from sapflow.tuning.samplers.registry import sampler_sought
 from sapflow.tuning.samplers.sampler import Sampler
 from sapflow.tuning.settings import Limits, Settings
@@ -168,6 +169,18 @@ class Search:
         ends = any(isinstance(entry, End) for entry in entries)
         usage = None if self._meter is None else self._meter.take(always=ends)
         return await self._log.append(entries if usage is None else [usage, *entries])
+
+    async def spend(self, dollars: float) -> None:
+        """Note that calls which are no trial's have cost so many dollars."""
+        async with self._lock:
+            while not await self._write([Common(dollars)]):
+                await self._start_again()
+
+    async def resize(self, sizes: PoolSizes) -> None:
+        """Note how far the search for the workers' memory size is, before they are given another."""
+        async with self._lock:
+            while not await self._write([Sized(sizes)]):
+                await self._start_again()
 
     async def _write(self, entries: Sequence[Entry]) -> bool:
         if not await self._append(entries):

@@ -8,7 +8,8 @@ alone."""
 from collections import Counter, deque
 
 from sapflow.tuning.actions import Deleted, Failed, Finished, Fork, Report, Stop, Stopped
-from sapflow.tuning.entries import Asked, Begin, End, Entry, Granted, Known, Train
+from sapflow.tuning.entries import Asked, Begin, Common, End, Entry, Granted, Known, Sized, Train
+from sapflow.tuning.pool_sizes import PoolSizes
 from sapflow.tuning.pruners.pruner import Pruner
 from sapflow.tuning.pruners.registry import pruner_of
 from sapflow.tuning.settings import Limits, Settings
@@ -33,6 +34,8 @@ class State:
         self.stopping = 0
         self.dollars = 0.0
         """What all trials have used, as they have reported."""
+        self.common = 0.0
+        """Dollars of calls that are no trial's."""
         self.units = 0
         """Units that all trials have done, as they have reported."""
         self.decided = 0
@@ -47,6 +50,8 @@ class State:
         """The first trial that is known to have the goal."""
         self.deleted: deque[int] = deque()
         """Trials that a user has deleted and that have not been stopped yet."""
+        self.sizes: PoolSizes | None = None
+        """How far the search for the workers' memory size is; None: it has judged none, or there is no such search."""
         self.granted = 0.0
         self.over: End | None = None
         self.references: Counter[tuple[int, int]] = Counter()
@@ -54,6 +59,11 @@ class State:
         self._arrived: dict[int, tuple[Trial, Answer]] = {}
         self._news: list[tuple[Trial, Answer]] = []
         self._best_score = float("-inf")
+
+    @property
+    def used(self) -> float:
+        """Dollars of all calls, those of trials as these have reported."""
+        return self.dollars + self.common
 
     @property
     def unsettled(self) -> int:
@@ -122,6 +132,10 @@ class State:
                 self.over = entry
             case Granted(dollars):
                 self.granted = dollars
+            case Common(dollars):
+                self.common += dollars
+            case Sized(sizes):
+                self.sizes = sizes
             case Failed(number, reason, message) if number == self.asked:
                 self.over = End("SamplerFailed", f"{reason}: {message}")
             case Report() | Finished() | Failed() | Stopped():

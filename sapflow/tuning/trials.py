@@ -7,14 +7,15 @@ driver does is done once, however often it is asked for: so an action that has n
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from sapflow.data import area, cut
+from sapflow.data import cut
 from sapflow.data.manifest import Manifest
 from sapflow.driver.driver import Driver
 from sapflow.driver.outage import LOST_OBJECTS, Outage, through_outages
 from sapflow.driver.pause import PAUSED, Pause
 from sapflow.driver.plans import Environment
+from sapflow.driver.sweep import sweep_away, sweep_failed
 from sapflow.errors import DataError, JobFailed, OutOfMemory, SapflowError, SpecError
 from sapflow.messages.replies import AskReply
 from sapflow.messages.requests import AskRequest
@@ -25,7 +26,7 @@ from sapflow.records.commits import Account, Commit, Records
 from sapflow.records.evaluations import of_held_out
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
-from sapflow.spec.training_job import Runtime, TrainingJob
+from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.calls import Caller
 from sapflow.steps.observer import Observer, Observers
 from sapflow.tuning import forks
@@ -42,6 +43,7 @@ from sapflow.tuning.actions import (
 )
 from sapflow.tuning.calls import Calls, SearchBudgetSpent
 from sapflow.tuning.lengths import Lengths
+from sapflow.tuning.pool_sizes import group_of
 
 _NOT_THE_TRIALS = frozenset(
     (
@@ -54,28 +56,45 @@ _NOT_THE_TRIALS = frozenset(
 is run again."""
 
 
+_PERHAPS_KILLED = frozenset(
+    ("InstanceLost", "InvocationFailed", "InvocationTimeout", OutOfMemory.reason, "Unavailable")
+)
+"""Reasons behind which a function may be that was killed for memory: a cluster does not tell its caller."""
+
+Growth = Literal["Grown", "Refused", "NotKilled"]
+"""Whether functions have more memory after one was killed for it, may have no more, or none was killed."""
+
+
 def _is_not_the_trials(error: JobFailed) -> bool:
     return isinstance(error, SearchBudgetSpent) or error.reason in _NOT_THE_TRIALS
+
+
+def _killed(error: JobFailed) -> JobFailed:
+    """The failure of a trial whose function was killed for memory, whatever its caller has seen of that."""
+    if error.reason == OutOfMemory.reason:
+        return error
+    said = f"a function was killed for memory, and there is no more of it for this search. The driver saw: {error}"
+    return JobFailed(said, reason=OutOfMemory.reason, version=error.version)
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
     """What all trials of a search share."""
 
-    prefix: str
-    """The common beginning of the search's keys."""
-    template: TrainingJob
+    template: ResolvedJob
+    """The job that all trials are but for their parameters. Its prefix is the search's, and its data is theirs, too."""
     manifest: Manifest
-    """Of the template's data, below the search's prefix."""
     store: Store
     sender: Sender
     environment: Environment = field(default_factory=Environment)
-    grow: Callable[[], Awaitable[bool]] | None = None
-    """Gives the functions more memory after one was killed for it; whether they got more. None: they cannot."""
+    grow: Callable[[float], Awaitable[Growth]] | None = None
+    """Gives the functions more memory if one was killed for it, a moment before the time (of the event loop) of a call
+    that failed. None: they keep what they have."""
 
     @property
-    def runtime(self) -> Runtime:
-        return self.environment.runtime
+    def prefix(self) -> str:
+        """The common beginning of the search's keys."""
+        return self.template.prefix
 
 
 class NewestCommit(Observer):
@@ -110,18 +129,15 @@ class Trials:
         self._paused: set[int] = set()
         self._refused: dict[int, SpecError | DataError] = {}
         """Forks that could not begin, and why."""
-        self._grown = asyncio.Lock()
+        self._growing = asyncio.Lock()
         self._growths = 0
 
     def resolved(self, trial: int, job: TrainingJob) -> ResolvedJob:
-        """A trial as driver and functions read it.
-
-        A parameter may also change what is cut, as the share that is held out. Such a trial has data of its own.
-        """
-        pool = self.pool
-        prefix = keys.trial(pool.prefix, trial)
-        shared = keys.data(pool.prefix) if area.cut_alike(job, pool.template) else None
-        return ResolvedJob(job, prefix, pool.runtime, shared_data=shared)
+        """A trial as driver and functions read it. No parameter changes what is cut, so all trials have the search's
+        data."""
+        template, prefix = self.pool.template, keys.trial(self.pool.prefix, trial)
+        shared = template.data_prefix if template.area is None else None
+        return ResolvedJob(job, prefix, template.runtime, shared_data=shared, area=template.area)
 
     async def advance(self, action: Advance) -> Report | Finished | Failed:
         """Train a trial as far as it is asked for, from its beginning or from where it stands.
@@ -137,21 +153,27 @@ class Trials:
             except (SpecError, DataError) as error:
                 return Failed(action.trial, error.reason, str(error))
             except JobFailed as error:
-                if _is_not_the_trials(error):
-                    raise
-                if error.reason == OutOfMemory.reason and await self._may_try_again(grown):
+                growth = await self._growth_after(error, grown)
+                if growth == "Grown":
                     grown = self._growths
                     continue
+                if growth == "Refused":
+                    error = _killed(error)
+                if _is_not_the_trials(error):
+                    raise error from None
+                # Until its failure is in the log, the trial may have to fail again.
+                resolved = self.resolved(action.trial, self.job_of(action.parameters))
+                await sweep_failed(resolved, self.pool.store, self._pinned(action.trial))
                 return await self._failed(action.trial, error)
 
     async def _advance(self, action: Advance) -> Report | Finished:
         job = self.job_of(action.parameters)
         resolved = self.resolved(action.trial, job)
-        manifest = await self.manifest(resolved)
+        manifest = self.pool.manifest
         cut.check_data(job, manifest)
         lengths = Lengths.of(job, Extent.of(job, manifest.train_samples))
-        newest = NewestCommit()
-        ended = await self._drive(action.trial, resolved, manifest, lengths.version(action.to), newest)
+        newest, group = NewestCommit(), group_of(action.parameters)
+        ended = await self._drive(action.trial, resolved, lengths.version(action.to), newest, group)
         if isinstance(ended, Pause):
             self._paused.add(action.trial)
             account = ended.account
@@ -173,14 +195,13 @@ class Trials:
         source = keys.trial(self.pool.prefix, action.source)
         try:
             resolved = self.resolved(action.trial, self.job_of(action.parameters))
-            samples = (await self.manifest(resolved)).train_samples
+            samples = self.pool.manifest.train_samples
             await forks.begin(self.pool.store, resolved, source, action.version, samples)
         except (SpecError, DataError) as error:
             self._refused[action.trial] = error
 
     async def ask(self, action: Ask) -> Suggested | Failed:
         """Have a worker suggest the parameters of a trial. Raises as `advance` does."""
-        job = self.pool.template
         request = AskRequest(
             job=keys.uid_of(keys.trial(self.pool.prefix, action.trial)),
             version=0,
@@ -188,18 +209,19 @@ class Trials:
             question=dict(action.question),
         )
         try:
-            reply = await self.caller(action.trial, job).call("worker", request, AskReply)
+            reply = await self.common_caller(action.trial).call("worker", request, AskReply)
         except JobFailed as error:
             if _is_not_the_trials(error):
                 raise
             return Failed(action.trial, error.reason, str(error))
         return Suggested(action.trial, reply.parameters, reply.notes)
 
-    def caller(self, trial: int, job: TrainingJob, *, limited: bool = True) -> Caller:
-        """Calls for a trial beside those of its driver; `limited` ones count in the search's limits."""
+    def common_caller(self, trial: int) -> Caller:
+        """Calls about a trial that are the search's own: what they cost is no trial's."""
+        job = self.pool.template.job
         limits = job.spec.limits
         return Caller(
-            self._sender(trial, job) if limited else self.pool.sender,
+            self._sender(trial, job, common=True),
             seconds=limits.invocation_seconds,
             retries=limits.retries,
             price=job.price,
@@ -209,35 +231,28 @@ class Trials:
             account=Account(),
         )
 
-    def _sender(self, trial: int, job: TrainingJob) -> Sender:
+    def _sender(self, trial: int, job: TrainingJob, *, common: bool = False, group: str = "") -> Sender:
         sender = self.pool.sender
         if self._calls is None:
             return sender
-        return self._calls.sender(trial, sender, job.price, job.memory_bytes, job.cpus)
+        return self._calls.sender(
+            trial, sender, job.price, job.memory_bytes, job.cpus, common=common, group=group
+        )
 
     async def stopped(self, trial: int) -> Stopped:
-        """End a trial that is not at work for good: the objects of its last version are removed, unless others need
-        them. What it has used."""
-        prefix = keys.trial(self.pool.prefix, trial)
-        records = Records(self.pool.store, prefix)
-        last = await records.last()
-        if last is None:
-            return Stopped(trial)
-        needed = set()
-        for version in self._pinned(trial):
-            if (commit := await records.commit(version)) is not None:
-                needed.update(commit.objects(prefix))
-        names = [name for name in last.objects(prefix) if name.startswith(prefix) and name not in needed]
-        await asyncio.to_thread(self.pool.store.delete, names)
-        return Stopped(trial, last.account.seconds, last.account.cost_usd)
+        """End a trial that is not at work for good: the objects of its versions are removed, unless others need them.
+        What it has used. Raises StoreError."""
+        await sweep_away(keys.trial(self.pool.prefix, trial), self.pool.store, self._pinned(trial))
+        account = await self._account(trial)
+        return Stopped(trial, account.seconds, account.cost_usd)
 
     async def _drive(
         self,
         trial: int,
         resolved: ResolvedJob,
-        manifest: Manifest,
         until: int | None,
         newest: NewestCommit,
+        group: str,
     ) -> dict[str, Any] | Pause:
         """One driver after the other, while the store may yet find what it has lost."""
         pool, outage = self.pool, Outage(LOST_OBJECTS, asyncio.get_running_loop().time)
@@ -246,9 +261,9 @@ class Trials:
         async def drive(stopped: str | None) -> dict[str, Any] | Pause:
             driver = Driver(
                 resolved,
-                manifest,
+                pool.manifest,
                 pool.store,
-                self._sender(trial, resolved.job),
+                self._sender(trial, resolved.job, group=group),
                 observer,
                 environment=pool.environment,
                 stopped=stopped,
@@ -260,25 +275,18 @@ class Trials:
         self._paused.discard(trial)
         return await through_outages(outage, Records(pool.store, resolved.prefix), drive, stopped=before)
 
-    async def manifest(self, resolved: ResolvedJob) -> Manifest:
-        """The manifest of a trial's data, which is cut for the trial where the search's is another."""
-        if resolved.shared_data is not None:
-            return self.pool.manifest
-        await asyncio.to_thread(cut.write_spec, resolved, self.pool.store)
-        return await asyncio.to_thread(cut.cut, resolved, self.pool.store)
-
-    async def _may_try_again(self, growths: int) -> bool:
-        """Whether the functions have more memory than when a trial was killed for it, or get more now.
-
-        Of trials that are killed at the same time only the first lets the pool grow, and it grows once.
-        """
-        async with self._grown:
+    async def _growth_after(self, error: JobFailed, growths: int) -> Growth:
+        """What has become of the functions' memory since a trial began that has failed: of trials whose functions are
+        killed at the same time only the first lets the pool grow."""
+        grow, failed = self.pool.grow, asyncio.get_running_loop().time()
+        if grow is None or error.reason not in _PERHAPS_KILLED:
+            return "NotKilled"
+        async with self._growing:
             if self._growths > growths:
-                return True
-            if self._growths or self.pool.grow is None or not await self.pool.grow():
-                return False
-            self._growths += 1
-            return True
+                return "Grown"
+            growth = await grow(failed)
+            self._growths += growth == "Grown"
+            return growth
 
     async def _failed(self, trial: int, error: SapflowError) -> Failed:
         account = await self._account(trial)

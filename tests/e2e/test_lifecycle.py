@@ -37,9 +37,14 @@ def test_a_suspended_job_has_no_pods_and_goes_on_from_its_last_commit_to_the_sam
     wait_until(lambda: not job.pods(), "a suspended job without pods", 90)
     stood = job.step
     assert 20 <= stood < 100
+    wait_until(lambda: "checkpoint" in job.status, "the model of a suspended job", 30)
+    left = job.status["checkpoint"]
+    assert left["version"] >= stood
+    assert left["uri"].endswith(f"/result/stopped-{left['version']}.safetensors")
 
     job.patch({"suspend": False})
     seen = job.until_succeeded()
+    assert "checkpoint" not in seen
     assert condition_of(seen, "Suspended")["reason"] == "Resumed"
     assert seen["result"]["sha256"] == undisturbed
     log = kubectl(

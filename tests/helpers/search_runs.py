@@ -3,8 +3,8 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from helpers import virtual_loop
@@ -13,14 +13,17 @@ from helpers.functions import Fault, Functions
 from helpers.jobs import Place, document
 from helpers.searches import search_job
 from helpers.tapped_store import Killed, TappedStore, Write
+from sapflow.data.manifest import Manifest
 from sapflow.driver.plans import Environment
 from sapflow.errors import InvocationError, JobFailed, StoreError, StoreUnavailable
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Records
+from sapflow.records.memory_search import SearchSettings
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.tuning_job import TuningJob
-from sapflow.tuning.run import SearchRun
+from sapflow.tuning.pool_sizes import PoolSizes
+from sapflow.tuning.run import CutBy, SearchRun
 from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.search import Search
 
@@ -54,11 +57,21 @@ def runner_of(
     sender: Sender,
     store: Store | None = None,
     observer: TuningObserver | None = None,
+    data: Manifest | CutBy | None = None,
+    sizes: SearchSettings | None = None,
+    resized: Callable[[PoolSizes], None] = lambda sizes: None,
 ) -> SearchRun:
     """One run of a search at the place of its template."""
     environment = Environment(forward_flops=None, of_search=True)
     return SearchRun(
-        job, place.resolved.prefix, place.manifest, store or place.store, sender, environment, observer
+        job,
+        replace(place.resolved, search=sizes),
+        data or place.manifest,
+        store or place.store,
+        sender,
+        environment,
+        observer,
+        resized=resized,
     )
 
 

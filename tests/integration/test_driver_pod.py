@@ -17,13 +17,14 @@ import pytest
 from aiohttp import web
 from helpers.jobs import document
 
+from sapflow.client import predict
 from sapflow.driver.outage import FIRST_PAUSE, Outage
 from sapflow.errors import JobFailed, ObjectMissing, SpecError, StoreUnavailable
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.quantities.roles import Role
-from sapflow.records.commits import Commit
+from sapflow.records.commits import Commit, Records
 from sapflow.records.memory_search import SearchSettings
 from sapflow.runtimes.knative import KnativeSender
 from sapflow.spec.document import parse
@@ -37,8 +38,10 @@ from sapflow_operator.driver_pod.settings import DriverSettings
 TOKEN = "a-token"
 
 
-def job(uid: str = "an-uid", search: SearchSettings | None = None, **changes: Any) -> ResolvedJob:
-    body = document(merge_structure=[1, 2], workers=2, algorithm_steps=3, **changes)
+def job(
+    uid: str = "an-uid", search: SearchSettings | None = None, *, steps: int = 3, **changes: Any
+) -> ResolvedJob:
+    body = document(merge_structure=[1, 2], workers=2, algorithm_steps=steps, **changes)
     body["metadata"] |= {"namespace": "here", "uid": uid}
     return ResolvedJob(parse(body, "kubernetes"), keys.job(uid), "kubernetes", search)
 
@@ -84,15 +87,32 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
 class ApiServer:
     """An API server that keeps the status of one job."""
 
-    def __init__(self, progress: dict[str, Any], uid: str = "an-uid") -> None:
+    def __init__(
+        self,
+        progress: dict[str, Any],
+        uid: str = "an-uid",
+        *,
+        suspended: bool = False,
+        stops_at: int | None = None,
+    ) -> None:
+        """`stops_at`: the step after which the driver is told to end."""
         self.reports: list[dict[str, Any]] = []
-        self._found = {"metadata": {"uid": uid}, "status": {"progress": progress}}
+        self._found = {
+            "metadata": {"uid": uid},
+            "spec": {"suspend": suspended},
+            "status": {"progress": progress},
+        }
+        self._stops_at = stops_at
+        self.driving: asyncio.Task[dict[str, Any]] | None = None
 
     async def get(self, request: web.Request) -> web.Response:
         return web.json_response(self._found)
 
     async def patch(self, request: web.Request) -> web.Response:
         self.reports.append(json.loads(await request.text())["status"]["progress"])
+        if self._stops_at is not None and self.reports[-1].get("step", 0) >= self._stops_at and self.driving:
+            self._stops_at = None
+            self.driving.cancel()
         return web.json_response({})
 
 
@@ -102,11 +122,12 @@ def drive(
     urls: dict[Role, str],
     account: Path,
     progress: dict[str, Any] | None = None,
+    server: ApiServer | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The outcome and the reports of a driver on these functions; `progress` is what an earlier one has reported."""
     settings = DriverSettings(store=store.url, token_file="token", api_host="unused", metrics_port=0)
     (account / "token").write_text("t")
-    server = ApiServer(progress or {})
+    server = server or ApiServer(progress or {})
 
     async def run() -> dict[str, Any]:
         app = web.Application()
@@ -120,7 +141,8 @@ def drive(
         api = StatusApi(url, account, resource=names.TRAINING_JOB, **at)
         sender = KnativeSender(urls, lambda: TOKEN, instances=dict.fromkeys(urls, 1), start_seconds=20)
         try:
-            return await JobDriver(job, store, sender, settings).run(api)
+            server.driving = asyncio.create_task(JobDriver(job, store, sender, settings).run(api))
+            return await server.driving
         finally:
             await sender.close()
             await runner.cleanup()
@@ -159,6 +181,29 @@ def test_a_search_asks_for_another_size_once_the_first_is_measured(
     assert trial["worker"] == "512Mi"
     assert trial["secondsPerStep"] > 0
     assert trial["costUSD"] > 0
+
+
+@pytest.mark.parametrize("suspended", [True, False])
+def test_the_driver_of_a_suspended_job_leaves_its_model_and_one_that_is_only_stopped_does_not(
+    place: tuple[Path, dict[Role, str]], tmp_path: Path, suspended: bool
+) -> None:
+    folder, urls = place
+    uid = f"suspended-{suspended}"
+    endless, store = job(uid, steps=100_000), open_store(str(folder))
+
+    server = ApiServer({}, suspended=suspended, stops_at=1)
+    with pytest.raises(asyncio.CancelledError):
+        drive(endless, store, urls, tmp_path, server=server)
+    left = server.reports[-1].get("stopped")
+    if not suspended:
+        assert left is None
+        return
+    last = asyncio.run(Records(store, endless.prefix).last())
+    assert last is not None
+    key = keys.result(endless.prefix, f"stopped-{last.version}.safetensors")
+    assert left == {"version": last.version, "uri": f"{store.url}/{key}"}
+    model = predict.load(str(folder / key))
+    assert model.description.task == "classification"
 
 
 class AwayOnce:

@@ -67,6 +67,31 @@ def test_retain_leaves_the_result_and_all_that_the_last_checkpoint_stands_on(
     assert objects.read_outcome(place, minio.credentials, uid) == {"version": 10}
 
 
+def test_a_search_leaves_its_result_and_nothing_of_its_trials(minio: S3Service) -> None:
+    place, uid = Place(minio.endpoint, minio.bucket, "us-east-1"), secrets.token_hex(8)
+    prefix = keys.job(uid)
+    with closing(minio.open()) as store:
+        for trial in range(3):
+            own = keys.trial(prefix, trial)
+            for key in (
+                keys.spec(own),
+                keys.commit(own, 0),
+                keys.params(own, 4, "aa", 0),
+                keys.result(own, "outcome.json"),
+            ):
+                store.create(key, b"{}")
+        for key in (
+            keys.search_record(prefix, 0),
+            keys.spec(prefix),
+            keys.result(prefix, "model.safetensors"),
+        ):
+            store.create(key, b"{}")
+    objects.remove(place, minio.credentials, uid, keep=True)
+    assert standing(minio, uid) == {"result/model.safetensors"}
+    objects.remove(place, minio.credentials, uid, keep=False)
+    assert standing(minio, uid) == set()
+
+
 def test_where_the_bucket_is_gone_there_is_nothing_left_to_remove(minio: S3Service) -> None:
     place = Place(minio.endpoint, "no-such-bucket", "us-east-1")
     objects.remove(place, minio.credentials, "an-uid", keep=True)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from helpers.memory_cluster import MemoryCluster
 from helpers.operator_settings import SETTINGS
+from helpers.searches import search_document
 from minio.credentials.providers import StaticProvider
 from minio.minioadmin import MinioAdmin
 from s3_servers import S3Service
@@ -22,7 +23,9 @@ from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow_operator import names
 from sapflow_operator.controller import Controller
+from sapflow_operator.kind import Kind
 from sapflow_operator.kinds.training_job import TRAINING_JOB
+from sapflow_operator.kinds.tuning_job import TUNING_JOB
 from sapflow_operator.observed import JobObject
 from sapflow_operator.settings import ObjectStorage
 from sapflow_operator.store import shared_data as decided
@@ -61,25 +64,38 @@ class Team:
             name, {**SPEC, "data": {"source": source}, "algorithm": algorithm, **spec}, uid=uid
         )
 
-    def reconcile(self, *jobs: str) -> list[str]:
+    def add_search(self, name: str, **spec: Any) -> None:
+        """A search whose template has the data of `add`."""
+        template = {
+            **SPEC,
+            "data": {"source": "sklearn:iris"},
+            "algorithm": {"epochs": 1, "seed": self.seed},
+            **spec.pop("template", {}),
+        }
+        rate = {"path": "spec.optimizer.learningRate", "float": {"min": 0.01, "max": 1.0}}
+        body = search_document(**{"template": {"spec": template}, "parameters": [rate], **spec})["spec"]
+        metadata = {"uid": f"{name}-{secrets.token_hex(8)}", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        self.cluster.add(names.TUNING_JOB.kind, name, spec=body, status={}, metadata=metadata)
+
+    def reconcile(self, *jobs: str, kind: Kind[Any] = TRAINING_JOB) -> list[str]:
         """The outcomes of one reconciliation of each job."""
 
         async def scenario() -> list[str]:
-            controller = Controller(self.settings, self.cluster, TRAINING_JOB)
+            controller = Controller(self.settings, self.cluster, kind)
             outcomes = [await controller.reconcile("team", job) for job in jobs]
             await controller.stop()
             return outcomes
 
         return asyncio.run(scenario())
 
-    def delete(self, job: str) -> None:
+    def delete(self, job: str, kind: Kind[Any] = TRAINING_JOB) -> None:
         async def scenario() -> None:
-            controller = Controller(self.settings, self.cluster, TRAINING_JOB)
+            controller = Controller(self.settings, self.cluster, kind)
             assert await controller.finalize("team", job)
             await controller.stop()
 
         asyncio.run(scenario())
-        del self.cluster.objects[names.KIND, job]
+        del self.cluster.objects[kind.resource.kind, job]
 
     def status(self, job: str) -> dict[str, Any]:
         return dict(self.cluster.objects[names.KIND, job]["status"])
@@ -200,6 +216,47 @@ def test_jobs_of_a_namespace_share_what_the_first_has_cut_until_the_last_is_dele
     assert list(team.store.list(keys.area(digest))) == []
     for each in (first, second):
         each.close()
+
+
+def test_a_search_and_a_job_share_what_either_has_cut(team: Team) -> None:
+    team.add_search("search")
+    assert team.reconcile("search", kind=TUNING_JOB) == ["ok"]
+    body = team.cluster.objects[names.TUNING_JOB.kind, "search"]
+    digest, uid = body["status"]["sharedData"]["digest"], body["metadata"]["uid"]
+    assert team.told(names.TUNING_JOB.pool("search"))["sharedArea"] == digest
+    assert team.users(digest) == {uid}
+    prefix = keys.data(keys.area(digest))
+    store = open_store(team.place.url, team.credentials(names.TUNING_JOB.pool("search")))
+    assert may(store, "create", f"{prefix}train/0"), "nothing is cut yet"
+    store.close()
+    team.cut(digest)
+    team.add("one", workers=1)
+    assert team.reconcile("one") == ["ok"]
+    assert team.area("one") == digest
+    team.delete("one")
+    assert team.users(digest) == {uid}
+    team.delete("search", TUNING_JOB)
+    assert list(team.store.list(keys.area(digest))) == []
+    assert list(team.store.list(keys.job(uid))) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"template": {"model": {"entrypoint": "mine:make", "image": "registry.example/mine:1"}}},
+        {"search": {"entrypoint": "mine:sample"}},
+    ],
+    ids=["model", "sampler"],
+)
+def test_a_search_that_runs_user_code_never_writes_to_a_shared_area(
+    team: Team, changes: dict[str, Any]
+) -> None:
+    team.add_search("search", **changes)
+    assert team.reconcile("search", kind=TUNING_JOB) == ["ok"]
+    status = team.cluster.objects[names.TUNING_JOB.kind, "search"]["status"]
+    assert "completionTime" not in status, status
+    assert "sharedData" not in status
+    assert "sharedArea" not in team.told(names.TUNING_JOB.pool("search"))
 
 
 OWN_CODE: list[dict[str, Any]] = [

@@ -59,13 +59,16 @@ def tuning(uid: str, **spec: Any) -> TuningJob:
 class ApiServer:
     """Takes reports and the objects of trials; a watch of them says nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, uid: str) -> None:
+        self.uid, self.status = uid, dict[str, Any]()
         self.reports: list[dict[str, Any]] = []
         self.trials: dict[str, dict[str, Any]] = {}
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         if request.query.get("watch"):
             await asyncio.sleep(3600)
+        if request.path.endswith("/status"):
+            return web.json_response({"metadata": {"uid": self.uid}, "status": self.status})
         return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
 
     async def patch(self, request: web.Request) -> web.Response:
@@ -86,8 +89,9 @@ def drive(
     """The outcome of a driver on these functions, and what it has told the API server. Where `stop_when` comes true it
     is stopped, as by SIGTERM, and has no outcome."""
     folder, urls = place
-    store, server = open_store(str(folder)), ApiServer()
-    resolved = ResolvedSearch(job, keys.job(str(getattr(job.metadata, "uid", ""))), "kubernetes")
+    uid = str(getattr(job.metadata, "uid", ""))
+    store, server = open_store(str(folder)), ApiServer(uid)
+    resolved = ResolvedSearch(job, keys.job(uid), "kubernetes")
     settings = DriverSettings(store=store.url, token_file="token", api_host="unused", metrics_port=0)
     (account / "token").write_text("t")
 
@@ -99,7 +103,7 @@ def drive(
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        at = {"namespace": "here", "name": job.metadata.name, "uid": str(getattr(job.metadata, "uid", ""))}
+        at = {"namespace": "here", "name": job.metadata.name, "uid": uid}
         api = StatusApi(url, account, resource=names.TUNING_JOB, **at)
         sender = KnativeSender(urls, lambda: TOKEN, instances=dict.fromkeys(urls, 1), start_seconds=20)
         try:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.jobs import Place, Simulation, tiny_job
+from helpers.jobs import Place, Simulation, document, tiny_job
+from helpers.search_runs import iris_search
 
-from sapflow.client import inputs
+from sapflow.client import inputs, tuning
 from sapflow.client.local_run import find_manifest
 from sapflow.client.session import Session, find_session, open_session, uid_of
 from sapflow.data import cut
@@ -25,6 +26,7 @@ from sapflow.objects.stores.directory import DirectoryStore
 from sapflow.objects.stores.factory import open_store
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import TrainingJob
+from sapflow.spec.tuning_job import TuningJob
 
 SHORT: dict[str, Any] = {"algorithm": {"steps": 2, "seed": 3}, "workers": 2, "merge_structure": [1, 2]}
 
@@ -198,7 +200,7 @@ def test_a_begun_job_stays_with_its_area_when_its_source_has_changed(tmp_path: P
     found = place(opened, tmp_path / "store")
     before = opened.area
     Simulation(found).run()
-    assert inputs.changed_data(opened) == []
+    assert inputs.changed_data(opened.resolved, opened.store) == []
     samples(tmp_path / "a.npz", 2)
     with pytest.raises(InputsChanged, match=r"a\.npz"):
         inputs.check(opened, {})
@@ -292,3 +294,69 @@ def test_a_run_in_a_store_that_was_emptied_by_hand_cuts_again(tmp_path: Path) ->
         manifest = opened.cut_data()
         assert opened.store.exists(manifest_key(opened.resolved.data_prefix))
         assert manifest.train_samples == 120
+
+
+def search(path: Path, job: TuningJob) -> tuning.TuningSession:
+    opened = tuning.TuningSession(tuning.uid_of(job), job, open_store(str(path)), path.as_uri())
+    opened.write_spec()
+    cut.cut(opened.settle(), opened.store)
+    return opened
+
+
+def test_searches_and_jobs_of_the_same_data_share_what_one_has_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = {"template": {"spec": document(**SHORT)["spec"]}}
+    first = search(tmp_path, iris_search(**template))
+    monkeypatch.setattr(cut, "cut_blocks", None)  # the source is not read again
+    second = search(
+        tmp_path,
+        iris_search(**template, maxTrials=7, objective={"metric": "accuracy", "direction": "Maximize"}),
+    )
+    job = session(tmp_path, tiny_job(**SHORT))
+    job.cut_data()
+    (digest,) = areas(tmp_path)
+    assert first.area == second.area == first.as_job.area == job.area == digest
+    assert first.manifest() == second.manifest() == find_manifest(job)
+    assert users(tmp_path, digest) == {first.uid, second.uid, job.uid}
+    assert len({first.uid, second.uid, job.uid}) == 3
+    for each in (first, job):
+        each.forget()
+        assert areas(tmp_path) == [digest]
+    second.forget()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_search_moves_on_with_its_source_until_its_first_trial_has_begun(tmp_path: Path) -> None:
+    source, store = samples(tmp_path / "a.npz", 1), tmp_path / "store"
+    job = iris_search(template={"spec": document(**SHORT, data_source=source)["spec"]})
+    before = search(store, job).area
+    samples(tmp_path / "a.npz", 2)
+    moved = search(store, job)
+    assert moved.area not in (None, before)
+    assert areas(store) == [moved.area]
+    moved.store.create(keys.commit(keys.trial(moved.prefix, 0), 0), b"{}")
+    samples(tmp_path / "a.npz", 3)
+    assert moved.settle().area == moved.area
+    with pytest.raises(InputsChanged):
+        moved.check_inputs({})
+
+
+def test_a_search_that_is_forgotten_half_way_is_forgotten_by_the_next_try(tmp_path: Path) -> None:
+    opened = search(tmp_path, iris_search())
+    (digest,) = areas(tmp_path)
+
+    class Died(Exception):
+        pass
+
+    def dying(prefix: str) -> None:
+        if prefix == opened.prefix:
+            raise Died
+
+    real, opened.store.delete_prefix = opened.store.delete_prefix, dying  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        opened.forget()
+    assert opened.area == digest
+    opened.store.delete_prefix = real  # type: ignore[method-assign]
+    opened.forget()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -103,7 +103,6 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"spec.parameters": [{**RATE, "path": "optimizer"}]}, "should match"),
     ({"spec.prune": {"name": "ASHA", "quantile": 0.2}}, "is for PBT only"),
     ({"spec.template.spec.suspend": True}, "suspend the search instead"),
-    ({"spec.template.spec.memory": {"optimize": {"goal": "Cost"}}}, "is for a job by itself"),
     (
         {"spec.template.spec.affinity": [{"from": "Worker", "to": "Merger", "weight": 100}]},
         "is for a job by itself",

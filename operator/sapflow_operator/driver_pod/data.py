@@ -27,8 +27,8 @@ async def cut_in_time(
 ) -> CutData:
     """Have a worker cut the job's data until the deadline `ends` (`time.time()`), which `limit` names in messages.
 
-    The store is probed meanwhile unless it has the object `begun`; the first function starts all the same. `spec` as
-    `cut_by_worker` has it. Raises JobFailed, StoreUnsafe, StoreError.
+    The store is probed meanwhile unless it has the object `begun`, which an earlier driver has written; the first
+    function starts all the same. `spec` as `cut_by_worker` has it. Raises JobFailed, StoreUnsafe, StoreError.
     """
     left = None if ends is None else max(ends - time.time(), LEAST_SECONDS)
     try:
@@ -49,7 +49,9 @@ async def _cut(
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(_probe, store, resolved.prefix, begun))
-            cut = group.create_task(data_cut.cut_by_worker(resolved, store, sender, observer, spec=spec))
+            cut = group.create_task(
+                data_cut.cut_by_worker(resolved, store, sender, observer, begun=begun, spec=spec)
+            )
     except ExceptionGroup as errors:
         # The first error has cancelled the other task.
         raise errors.exceptions[0] from None

@@ -18,10 +18,12 @@ from typing import Any, TypeVar
 
 from sapflow import logs
 from sapflow.data.cut import check_data
+from sapflow.data.manifest import Manifest
 from sapflow.driver.driver import Driver
+from sapflow.driver.failures import goes_on_after
 from sapflow.driver.outage import LOST_OBJECTS, Outage, through_outages
 from sapflow.driver.plans import Environment
-from sapflow.driver.sweep import sweep_up
+from sapflow.driver.sweep import sweep_failed, sweep_stopped, sweep_up
 from sapflow.errors import JobFailed, SapflowError, StoreUnavailable
 from sapflow.monitoring import metrics_server
 from sapflow.monitoring.metrics import MetricsObserver
@@ -44,6 +46,7 @@ from sapflow_operator.driver_pod.log import DriverLog
 from sapflow_operator.driver_pod.progress import ProgressReporter
 from sapflow_operator.driver_pod.reports import StatusApi
 from sapflow_operator.driver_pod.settings import DriverSettings
+from sapflow_operator.driver_pod.stopped_model import StoppedModel
 
 logger = logging.getLogger("sapflow.driver")
 
@@ -88,6 +91,7 @@ class JobDriver:
         self._metrics = MetricsObserver(self._job, self._registry)
         self._outage = Outage(PATIENCE)
         self._records = Records(store, resolved.prefix)
+        self._manifest: Manifest | None = None
 
     async def run(self, api: StatusApi) -> dict[str, Any]:
         """Train to the end, and return the outcome record. Raises SapflowError."""
@@ -99,12 +103,18 @@ class JobDriver:
                 observer = Observers(
                     self._outage, self._metrics, DriverLog(self._job.metadata.name), reporter
                 )
-                return await through_outages(
-                    self._outage,
-                    self._records,
-                    lambda stopped: self._go_on(observer, reporter, stopped),
-                    waiting=say_waiting,
-                )
+                try:
+                    return await through_outages(
+                        self._outage,
+                        self._records,
+                        lambda stopped: self._go_on(observer, reporter, stopped),
+                        waiting=say_waiting,
+                    )
+                except asyncio.CancelledError:
+                    if self._manifest is not None and await api.is_suspended():
+                        model = StoppedModel(self._resolved, self._manifest, self._store, self._sender)
+                        await model.leave(reporter.stopped)
+                    raise
 
     async def _go_on(
         self, observer: Observer, reporter: ProgressReporter, stopped: str | None
@@ -120,7 +130,7 @@ class JobDriver:
             ends=ends,
             limit=f"spec.limits.deadlineSeconds ({self._job.spec.limits.deadline_seconds})",
         )
-        manifest = cut_data.manifest
+        self._manifest = manifest = cut_data.manifest
         check_data(self._job, manifest)
         extent = Extent.of(self._job, manifest.train_samples)
         self._metrics.begin(extent)
@@ -179,12 +189,19 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     for each, most in zip(senders, instances, strict=True):
         each.start({"merger": min(WOKEN, job.first_mergers if job.planned else most["merger"])})
     try:
+        failed = False
         try:
             outcome = await JobDriver(resolved, store, sender, settings, placed).run(api)
+        except JobFailed as error:
+            failed = not goes_on_after(error)
+            raise
         finally:
             await sender.close()
+            if failed:
+                await sweep_failed(resolved, store)
         # What calls that were given up have written since the job's end.
         await sweep_up(resolved, store)
+        await sweep_stopped(resolved.prefix, store)
     finally:
         await asyncio.to_thread(store.close)
     return outcome
@@ -214,7 +231,7 @@ def exit_code_of(work: Callable[[], Coroutine[Any, Any, Any]], termination_log: 
         return STOPPED
     except SapflowError as error:
         logs.event(logger, logging.ERROR, "failed", reason=error.reason, message=str(error))
-        if error.retryable or error.reason == StoreUnavailable.reason:
+        if goes_on_after(error):
             return EXIT_CRASHED
         leave_word(termination_log, error)
         return names.EXIT_FAILED

@@ -30,6 +30,7 @@ class ProgressReporter(Reporter, Observer):
         self._forecast: Forecast | None = None
         self._checkpoint: int | None = None
         self._outcome: dict[str, Any] | None = None
+        self._stopped: dict[str, Any] | None = None
 
     def begin(self, extent: Extent) -> None:
         """Take in the length of the job, once the data is cut."""
@@ -67,6 +68,11 @@ class ProgressReporter(Reporter, Observer):
         self._checkpoint = outcome["version"]
         self._changed.set()
 
+    def stopped(self, version: int, uri: str) -> None:
+        """The job is suspended, and its model as it stands is there."""
+        self._stopped = {"version": version, "uri": uri}
+        self._changed.set()
+
     def fields(self) -> dict[str, Any]:
         """The current `status.progress`, without fields that are not known."""
         account = self._account
@@ -80,6 +86,7 @@ class ProgressReporter(Reporter, Observer):
             "retries": account.retries,
             "hedges": account.hedges,
             "checkpoint": self._checkpoint,
+            "stopped": self._stopped,
             "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         if self._forecast is not None:

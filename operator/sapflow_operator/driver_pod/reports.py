@@ -73,14 +73,26 @@ class StatusApi:
 
     async def has_begun(self) -> bool:
         """Whether a driver has reported a step or a checkpoint of this very resource. False if this cannot be read."""
+        progress = (await self.status()).get("progress", {})
+        return progress.get("step", 0) > 0 or "checkpoint" in progress
+
+    async def status(self) -> Mapping[str, Any]:
+        """The status of this very resource; empty if it cannot be read."""
+        found: Mapping[str, Any] = (await self._read()).get("status", {})
+        return found
+
+    async def is_suspended(self) -> bool:
+        """Whether `spec.suspend` of this very resource is set. False if this cannot be read."""
+        return bool((await self._read()).get("spec", {}).get("suspend"))
+
+    async def _read(self) -> Mapping[str, Any]:
+        """This very resource; empty if it cannot be read, or is another one of the name."""
         try:
             found = await self._client.read(self._path)
         except ClusterError as error:
-            logs.event(logger, logging.WARNING, "progress not read", message=str(error))
-            return False
-        progress = found.get("status", {}).get("progress", {})
-        ours = found["metadata"]["uid"] == self._metadata["uid"]
-        return ours and (progress.get("step", 0) > 0 or "checkpoint" in progress)
+            logs.event(logger, logging.WARNING, "status not read", message=str(error))
+            return {}
+        return found if found["metadata"]["uid"] == self._metadata["uid"] else {}
 
     async def close(self) -> None:
         await self._client.close()

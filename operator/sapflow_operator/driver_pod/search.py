@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sapflow import logs
-from sapflow.data.manifest import manifest_key
-from sapflow.driver.data_cut import CutData
+from sapflow.data.manifest import Manifest
 from sapflow.driver.outage import Outage
 from sapflow.driver.plans import Environment
 from sapflow.errors import JobFailed, SpecError, StoreError
@@ -40,6 +39,7 @@ from sapflow_operator import names
 from sapflow_operator.driver_pod import driver
 from sapflow_operator.driver_pod.data import cut_in_time
 from sapflow_operator.driver_pod.driver import PATIENCE, say_waiting
+from sapflow_operator.driver_pod.pool_memory import PoolMemory
 from sapflow_operator.driver_pod.reports import StatusApi
 from sapflow_operator.driver_pod.search_progress import SearchReporter
 from sapflow_operator.driver_pod.settings import DriverSettings
@@ -163,7 +163,7 @@ class SearchDriver:
                 ) as shown:
                     observer = Watchers(SearchLog(name), reporter, shown, self._waits)
                     try:
-                        return await self._go_on(observer, reporter)
+                        return await self._go_on(observer, reporter, api)
                     finally:
                         # Reporter and objects tell it when they close.
                         reporter.progress.interrupted()
@@ -173,18 +173,30 @@ class SearchDriver:
         if self._run is not None:
             self._run.delete(trial)
 
-    async def _go_on(self, observer: TuningObserver, reporter: SearchReporter) -> dict[str, Any]:
+    async def _go_on(
+        self, observer: TuningObserver, reporter: SearchReporter, api: StatusApi
+    ) -> dict[str, Any]:
         """Search from the store's state to the end."""
-        tuning, store, prefix = self._tuning, self._store, self._resolved.prefix
-        ends = None if self._settings.deadline is None else self._settings.deadline.timestamp()
-        cut_data = await self._cut(ends)
+        tuning, template, ends = self._tuning, self._resolved.template, self._settings.deadline
         most = min(self._settings.max_instances or tuning.spec.max_workers, tuning.spec.max_workers)
-        environment = Environment("kubernetes", most, cut_data.forward_flops, of_search=True)
-        self._run = SearchRun(
-            tuning, prefix, cut_data.manifest, store, self._sender, environment, observer, ends=ends
+        # What the cut finds out about the template's model is no trial's: each has its own counted.
+        environment = Environment("kubernetes", most, None, of_search=True)
+        self._run = run = SearchRun(
+            tuning,
+            template,
+            self._cut,
+            self._store,
+            self._sender,
+            environment,
+            observer,
+            lambda failed: memory.grow(failed),
+            ends=None if ends is None else ends.timestamp(),
+            resized=reporter.resized,
         )
-        reporter.attach(self._run.calls)
-        return await self._run.run(await self._warm())
+        memory = PoolMemory(api, template.job.memory_bytes, run.calls)
+        await memory.take_in()
+        reporter.attach(run.calls, lambda: run.common_dollars)
+        return await run.run(await self._warm())
 
     async def _warm(self) -> Results:
         """The results of the search that `warmStartFrom` names. Raises SpecError, StoreError."""
@@ -196,25 +208,25 @@ class SearchDriver:
             raise SpecError([(FIELD, f"is {name!r}, which was not found when the search began: {remedy}")])
         return await warm_results(self._store, self._resolved, uid)
 
-    async def _cut(self, ends: float | None) -> CutData:
+    async def _cut(self, sender: Sender) -> Manifest:
         """Have a worker cut the data that all trials share, and examine the template's model; once in a search.
 
         Raises JobFailed, also at the search's deadline, and StoreError.
         """
-        template = self._resolved.template
+        template, ends = self._resolved.template, self._settings.deadline
         spec = await asyncio.to_thread(spec_record.write_spec, self._resolved, self._store)
         cut = await cut_in_time(
             template,
             self._store,
-            self._sender,
+            sender,
             Observer(),
-            begun=manifest_key(template.data_prefix),
-            ends=ends,
+            begun=keys.commit(keys.trial(template.prefix, 0), 0),
+            ends=None if ends is None else ends.timestamp(),
             limit=TuningPool.deadline_field,
             spec=spec,
         )
         check_data(self._tuning, cut.manifest)
-        return cut
+        return cut.manifest
 
 
 async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[str, Any]:

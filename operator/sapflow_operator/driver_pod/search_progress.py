@@ -4,17 +4,20 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sapflow.monitoring.tuning_progress import TrialState, TuningProgress
+from sapflow.quantities.memory import MIB, format_quantity
+from sapflow.records.memory_search import SizeTrial
 from sapflow.spec.tuning_job import TuningJob
 from sapflow.tuning.actions import Action, Event, Failed, Stop, Stopped
 from sapflow.tuning.calls import Calls
+from sapflow.tuning.pool_sizes import PoolSizes
 from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.settings import Limits
 from sapflow.tuning.trial import Trial
-from sapflow_operator.driver_pod.reports import Reporter, StatusApi, can_be_said, shown
+from sapflow_operator.driver_pod.reports import Reporter, StatusApi, can_be_said, rounded, shown
 from sapflow_operator.kinds.tuning_status import FAILURES, MESSAGE_CHARACTERS, TOP, parameter_texts
 
 MOST_BYTES = 48 * 1024
@@ -63,15 +66,23 @@ class SearchReporter(Reporter, TuningObserver):
         super().__init__(api)
         self.progress = SearchProgress(job)
         self._calls: Calls | None = None
+        self._common: Callable[[], float] = lambda: 0.0
+        self._job, self._sizes = job, PoolSizes(size=0, least=0)
         self._opened = False
         self.seen: dict[str, Any] = {}
         """The last report, for whoever asks from another thread."""
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
 
-    def attach(self, calls: Calls) -> None:
-        """Take in the limit on calls, which knows what is in flight and what that may cost."""
-        self._calls = calls
+    def attach(self, calls: Calls, common: Callable[[], float] = lambda: 0.0) -> None:
+        """Take in the calls, which know what is in flight, and what they have cost and may cost; `common` says the
+        dollars of those that are no trial's."""
+        self._calls, self._common = calls, common
+        self._changed.set()
+
+    def resized(self, sizes: PoolSizes) -> None:
+        """Workers are to have another size of memory: the operator gives what is reported."""
+        self._sizes = sizes
         self._changed.set()
 
     @property
@@ -93,6 +104,7 @@ class SearchReporter(Reporter, TuningObserver):
         self._changed.set()
 
     def fields(self) -> dict[str, Any]:
+        self.progress.common = self._common()
         progress, top = self.progress, [_standing(each) for each in self.progress.top[:TOP]]
         counts = progress.counts
         found: dict[str, Any] = {
@@ -110,6 +122,7 @@ class SearchReporter(Reporter, TuningObserver):
             "top": top,
             "failures": [_failure(each) for each in progress.failures],
             "costUSD": progress.dollars,
+            "memory": self._memory(),
             "secondsActive": round(self._clock() - self._began, 1),
             "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
@@ -125,6 +138,23 @@ class SearchReporter(Reporter, TuningObserver):
             }
         self.seen = _within(shown({name: value for name, value in found.items() if can_be_said(value)}))
         return self.seen
+
+    def _memory(self) -> dict[str, Any] | None:
+        """The size that workers are to have, and those tried; None where there is no search for it."""
+        sizes = self._sizes
+        if not sizes.size:
+            return None
+        found = dict[str, Any](self._job.template.memory_sizes.items())
+        found["worker"] = format_quantity(sizes.size * MIB)
+        return {**found, "searching": not sizes.done, "trials": [_size(each) for each in sizes.trials]}
+
+
+def _size(tried: SizeTrial) -> dict[str, Any]:
+    return {
+        "worker": format_quantity(tried.size * MIB),
+        "secondsPerStep": rounded(tried.seconds, 6),
+        "costUSD": rounded(tried.cost_usd, 12),
+    }
 
 
 def _standing(trial: TrialState) -> dict[str, Any]:

@@ -29,6 +29,10 @@ class JobKind(Kind[AnyPool]):
             return ""
         return "waits: nodes have no room for its driver and functions beside those of other jobs"
 
+    def shares(self, job: JobObject) -> bool:
+        # One that has started without a record was started by a release without shared areas, or shares nothing.
+        return "startTime" not in job.status and "sharedData" not in job.status
+
     def planned_on(self, wanted: AnyPool, inventory: Inventory) -> AnyPool:
         return wanted.on(inventory)
 

@@ -1,12 +1,13 @@
 """A pool that trains: workers, mergers and a driver, whose sizes, CPUs, pods and images a TrainingJob says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from sapflow.errors import SpecError
 from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import TRAINING_ROLES, Role
+from sapflow.records.memory_search import SearchSettings
 from sapflow.spec.pods import PodsSpec
 from sapflow.spec.sources import s3_location
 from sapflow.spec.training_job import TrainingJob
@@ -28,8 +29,28 @@ class JobPool(Wanted):
     """The current spec; memory sizes may have grown since it was written."""
 
     roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
+    shared: str | None = field(default=None, kw_only=True)
+    """The shared area that has the job's data, once that is decided."""
+    search: SearchSettings | None = field(default=None, kw_only=True)
+    """The search for the workers' best size. Then `job` has the current size, while driver and functions read the first
+    size, so that a change does not restart the driver."""
     fields: ClassVar[str] = "spec"
     """The path of the job's spec in the resource's own."""
+    fails_alone: ClassVar[bool] = False
+    """Whether what needs more memory than there is fails alone, and the resource goes on."""
+
+    @property
+    def area(self) -> str | None:
+        return self.shared
+
+    @property
+    def data_job(self) -> TrainingJob:
+        return self.job
+
+    @property
+    def without_user_code(self) -> bool:
+        model = self.job.spec.model
+        return not (model.code or model.image or model.env or self.pods.env)
 
     @property
     def sizes(self) -> dict[Role, str]:
@@ -126,7 +147,7 @@ def check(wanted: JobPool) -> None:
             f"is {seconds:g}, and Knative allows {most} here: work that needs longer goes on in the next"
         )
         problems.append((f"{wanted.fields}.limits.invocationSeconds", message))
-    for field, url in (("source", wanted.source), ("validation.source", wanted.validation)):
+    for name, url in (("source", wanted.source), ("validation.source", wanted.validation)):
         location = s3_location(url)
         if location is not None and location[2]:
             endpoint = location[2].get("endpoint", "").rstrip("/")
@@ -134,6 +155,6 @@ def check(wanted: JobPool) -> None:
                 message = (
                     f"must be in the job's own store, {wanted.place.endpoint}: leave out what follows the '?'"
                 )
-                problems.append((f"{wanted.fields}.data.{field}", message))
+                problems.append((f"{wanted.fields}.data.{name}", message))
     if problems:
         raise SpecError(problems)

@@ -4,18 +4,20 @@ The driver requests a size in status.progress. The operator applies it within th
 every size with which a worker was killed.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from sapflow.quantities.memory import MIB, format_quantity, parse_quantity
 from sapflow.quantities.prices import AWS_LAMBDA
 from sapflow.records.memory_search import SearchSettings
-from sapflow.spec.document import parse
 from sapflow.spec.training_job import TrainingJob
 from sapflow_operator import growth
-from sapflow_operator.kinds.training_pool import TrainingPool
+from sapflow_operator.kinds.job_pool import JobPool
 from sapflow_operator.observed import JobObject
 from sapflow_operator.reconciliation import Reconciliation
 
+AnyPool = TypeVar("AnyPool", bound=JobPool)
 STEP = 16
 """MiB between two sizes; if the platform's sizes are further apart, those count."""
 MARGIN = 8
@@ -54,40 +56,48 @@ def in_force(search: SearchSettings, standing: str | None) -> str:
     return format_quantity(search.start * MIB) if standing is None else standing
 
 
-def wanted(job: JobObject, search: SearchSettings) -> str | None:
+def allowed(size: str, search: SearchSettings) -> str | None:
     """The size that the driver requests, if it is allowed."""
-    size = asked(job)
     try:
         return size if size and search.least * MIB <= parse_quantity(size) <= search.most * MIB else None
     except ValueError:
         return None
 
 
-def asked(job: JobObject) -> str:
-    """The request in the status.progress of a job that searches; empty if there is none."""
-    if not job.spec.get("memory", {}).get("optimize"):
+def asked(job: JobObject, spec: Mapping[str, Any]) -> str:
+    """The request in the status.progress of a resource that searches by the spec of its job; empty if there is
+    none."""
+    if not spec.get("memory", {}).get("optimize"):
         return ""
     return str(job.status.get("progress", {}).get("memory", {}).get("worker", ""))
 
 
 def above_the_killed(
-    wanted: TrainingPool, search: SearchSettings, reconciliation: Reconciliation
-) -> TrainingPool:
+    wanted: AnyPool, first: TrainingJob, search: SearchSettings, reconciliation: Reconciliation
+) -> AnyPool:
     """The pool after a worker was killed. The search never returns to the killed size or a smaller one: the restarted
-    driver gets higher bounds."""
+    driver gets higher bounds. `first` is the job as its user has written it.
+
+    Where there is no larger size, the resource fails, unless it is a search, whose other trials go on.
+    """
     killed = reconciliation.observed.largest_killed("worker")
     if killed < search.least * MIB:
         return wanted
     said = f"a worker was killed over its memory limit of {format_quantity(killed)}"
     limit = wanted.memory("worker")
-    parsed = parse(reconciliation.job.document, "kubernetes")
-    bounds = settings(parsed, format_quantity(killed), reconciliation.settings.max_memory)
+    bounds = settings(first, format_quantity(killed), reconciliation.settings.max_memory)
     # The current size may be above the killed one and yet not allowed any more; the driver waits for another.
     if parse_quantity(limit) <= killed or (bounds and parse_quantity(limit) < bounds.least * MIB):
         size = growth.larger(format_quantity(killed), format_quantity(search.most * MIB))
         if size is None:
-            remedy = "raise spec.memory.optimize.max, or lower spec.data.microBatchSize"
-            reconciliation.fail(growth.KILLED, f"{said}, and none above it may be given: {remedy}")
+            remedy = (
+                f"raise {wanted.fields}.memory.optimize.max, or lower {wanted.fields}.data.microBatchSize"
+            )
+            said = f"{said}, and none above it may be given: {remedy}"
+            if wanted.fails_alone:
+                reconciliation.conditions.mark_functions_not_ready(growth.KILLED, said)
+            else:
+                reconciliation.fail(growth.KILLED, said)
             return wanted
         said += f"; it is given {size}"
         reconciliation.conditions.mark_functions_waiting(said)
@@ -98,11 +108,11 @@ def above_the_killed(
     return replace(wanted, search=bounds)
 
 
-def followed(pool: TrainingPool, reconciliation: Reconciliation) -> TrainingPool:
-    """The pool with the size that the driver's search requests."""
+def followed(pool: AnyPool, reconciliation: Reconciliation, asked: str) -> AnyPool:
+    """The pool with the size that the driver's search requests, which is `asked`."""
     if pool.search is None or reconciliation.failed:
         return pool
-    size, limit = wanted(reconciliation.job, pool.search), pool.memory("worker")
+    size, limit = allowed(asked, pool.search), pool.memory("worker")
     if size is None or parse_quantity(size) == parse_quantity(limit):
         return pool
     reconciliation.say("MemoryChanged", f"workers are given {size} after {limit}")

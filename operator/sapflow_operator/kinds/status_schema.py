@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sapflow.objects import keys
 from sapflow.quantities.roles import Role
+from sapflow.records.memory_search import MOST_TRIALS
 from sapflow_operator.origin import MOST_OBJECTS
 
 INTEGER = {"type": "integer", "format": "int64", "minimum": 0}
@@ -34,7 +36,11 @@ def status_schema(roles: Sequence[Role], own: Mapping[str, Any]) -> dict[str, An
                 "Images that the job runs on to its end, whatever the chart is upgraded to.",
                 {"driver": text(1024)} | {role: text(1024) for role in roles},
             ),
-            "memory": an_object("Memory limits in force.", {role: text(32) for role in roles}),
+            "memory": an_object(
+                "Memory limits in force, and the largest that a worker was killed over.",
+                {role: text(32) for role in roles}
+                | {f"{role}Killed": text(32) for role in roles if role == "worker"},
+            ),
             **own,
         },
     )
@@ -64,6 +70,26 @@ def an_object(
     return schema | {"required": required} if required else schema
 
 
+MEMORY = an_object(
+    "Memory limits of the functions; where memory.optimize searches for the workers', the one wanted.",
+    {
+        "worker": text(32),
+        "merger": text(32),
+        "searching": {"type": "boolean"},
+        "trials": {
+            "type": "array",
+            "maxItems": MOST_TRIALS,
+            "items": an_object(
+                "A size that was tried, until which step, and what one took.",
+                {"worker": text(32), "step": INTEGER, "secondsPerStep": NUMBER, "costUSD": NUMBER},
+            ),
+        },
+    },
+)
+SHARED_DATA = an_object(
+    "The shared area of the store that has the job's data, fixed when it starts.",
+    {"digest": {**text(keys.AREA_DIGITS), "pattern": f"^[0-9a-f]{{{keys.AREA_DIGITS}}}$"}},
+)
 _CONDITION = {
     "type": text(63),
     "status": {"type": "string", "enum": ["True", "False", "Unknown"]},

@@ -42,6 +42,7 @@ class TrainingJobKind(JobKind[TrainingPool]):
     resource: ClassVar[Resource] = names.TRAINING_JOB
     kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "placement", "origin", "sharedData")
     result: ClassVar[tuple[str, ...]] = tuple(RESULT)
+    leaves_model: ClassVar[bool] = True
 
     @cached_property
     def definition(self) -> Definition:
@@ -78,7 +79,7 @@ class TrainingJobKind(JobKind[TrainingPool]):
             place,
             pinned,
             parsed,
-            search,
+            search=search,
             begins_with=status.get("origin"),
             shared=status.get("sharedData", {}).get("digest"),
             queue=job.queue,
@@ -88,6 +89,10 @@ class TrainingJobKind(JobKind[TrainingPool]):
 
     def place_and_policy(self, job: JobObject, settings: Settings) -> tuple[Place, bool]:
         return stored_at(job.spec.get("storage"), settings)
+
+    def stopped(self, job: JobObject) -> dict[str, Any] | None:
+        found = job.status.get("progress", {}).get("stopped")
+        return None if found is None else {"version": found["version"], "uri": found["uri"]}
 
     def exported(self, job: JobObject) -> str:
         return (
@@ -112,10 +117,11 @@ class TrainingJobKind(JobKind[TrainingPool]):
             if reconciliation.failed:
                 return wanted
             if role == "worker" and wanted.search is not None:
-                wanted = memory_search.above_the_killed(wanted, wanted.search, reconciliation)
+                first = parse(reconciliation.job.document, "kubernetes")
+                wanted = memory_search.above_the_killed(wanted, first, wanted.search, reconciliation)
             else:
                 wanted = growth.grown(wanted, role, reconciliation)
-        return memory_search.followed(wanted, reconciliation)
+        return memory_search.followed(wanted, reconciliation, self.asked(reconciliation.job))
 
     def packed(self, wanted: TrainingPool, reconciliation: Reconciliation) -> TrainingPool:
         job = wanted.job
@@ -136,7 +142,7 @@ class TrainingJobKind(JobKind[TrainingPool]):
         return "affinity" in job.spec
 
     def asked(self, job: JobObject) -> str:
-        return memory_search.asked(job)
+        return memory_search.asked(job, job.spec)
 
     def remembered(self, job: JobObject) -> Mapping[str, Any]:
         return {"memory": job.spec.get("memory", {})}
@@ -149,10 +155,6 @@ class TrainingJobKind(JobKind[TrainingPool]):
         if (named := trial_named(name)) is None:
             return OriginRequest("spec.from.job", self.resource, name, version)
         return OriginRequest("spec.from.job", names.TUNING_JOB, named.search, version, named.number)
-
-    def shares(self, job: JobObject) -> bool:
-        # One that has started without a record was started by a release without shared areas, or shares nothing.
-        return "startTime" not in job.status and "sharedData" not in job.status
 
 
 TRAINING_JOB = TrainingJobKind()

@@ -9,10 +9,9 @@ from sapflow.objects import keys
 from sapflow.planning.placement import Placement
 from sapflow.quantities.memory import MIB, format_quantity, parse_quantity
 from sapflow.quantities.roles import Role
-from sapflow.records.memory_search import SearchSettings
 from sapflow.spec.placement import CELL_SIZE
 from sapflow.spec.resolved import ResolvedJob
-from sapflow.spec.training_job import Metadata, StorageSpec, TrainingJob
+from sapflow.spec.training_job import Metadata, StorageSpec
 from sapflow_operator import names
 from sapflow_operator.kinds.job_pool import JobPool
 from sapflow_operator.origin import granted, prefix_of
@@ -23,32 +22,14 @@ from sapflow_operator.wanted import Group, stored
 class TrainingPool(JobPool):
     """A TrainingJob's functions and driver."""
 
-    search: SearchSettings | None = None
-    """The search for the workers' best size. Then `job` has the current size, while driver and functions read the first
-    size, so that a change does not restart the driver."""
     begins_with: Mapping[str, Any] | None = None
     """Of a fork: `status.origin`, the uid of the other job or of the trial's search, and the objects there that it
     reads."""
     packed: Placement | None = None
     """The packing of functions into cells, once it is decided; None if they may run anywhere."""
-    shared: str | None = None
-    """The shared area that has the job's data, once that is decided."""
 
     resource: ClassVar = names.TRAINING_JOB
     driver_module: ClassVar[str] = "sapflow_operator.driver_pod.driver"
-
-    @property
-    def area(self) -> str | None:
-        return self.shared
-
-    @property
-    def data_job(self) -> TrainingJob:
-        return self.job
-
-    @property
-    def without_user_code(self) -> bool:
-        model = self.job.spec.model
-        return not (model.code or model.image or model.env or self.pods.env)
 
     @property
     def placed(self) -> Placement | None:

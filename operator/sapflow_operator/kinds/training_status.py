@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from sapflow.objects import keys
 from sapflow.quantities.roles import TRAINING_ROLES
-from sapflow.records.memory_search import MOST_TRIALS
 from sapflow.spec.placement import MAX_CELLS
 from sapflow_operator.kinds.status_schema import (
     INTEGER,
+    MEMORY,
     NUMBER,
+    SHARED_DATA,
     TIME,
     an_object,
     origin_schema,
@@ -22,10 +22,6 @@ def training_status() -> dict[str, Any]:
     return status_schema(
         TRAINING_ROLES,
         {
-            "memory": an_object(
-                "Memory limits in force, and the largest that a worker was killed over.",
-                {role: text(32) for role in TRAINING_ROLES} | {"workerKilled": text(32)},
-            ),
             "placement": an_object(
                 "The cells of a job with affinity, fixed when it starts.",
                 {
@@ -42,10 +38,7 @@ def training_status() -> dict[str, Any]:
                     },
                 },
             ),
-            "sharedData": an_object(
-                "The shared area of the store that has the job's data, fixed when it starts.",
-                {"digest": {**text(keys.AREA_DIGITS), "pattern": f"^[0-9a-f]{{{keys.AREA_DIGITS}}}$"}},
-            ),
+            "sharedData": SHARED_DATA,
             "progress": an_object("What the driver last reported.", _PROGRESS),
             "result": an_object("Where the trained model is.", RESULT),
             "origin": origin_schema(
@@ -53,13 +46,14 @@ def training_status() -> dict[str, Any]:
                 "this one may read."
             ),
             "checkpoint": an_object(
-                "Of a job that was stopped by a limit or diverged: its model as it stood.",
-                {"version": INTEGER, "uri": text(2048)},
+                "Of a job that was stopped by a limit, is suspended or diverged: its model as it stood.",
+                _STOPPED,
             ),
         },
     )
 
 
+_STOPPED = {"version": INTEGER, "uri": text(2048)}
 METRICS = {
     "type": "object",
     "description": "Other metrics on the held-out samples, by name.",
@@ -84,22 +78,7 @@ _PROGRESS = {
     "coldStarts": INTEGER,
     "retries": INTEGER,
     "hedges": INTEGER,
-    "memory": an_object(
-        "Memory limits of the functions; where memory.optimize searches for the workers', the one wanted.",
-        {
-            "worker": text(32),
-            "merger": text(32),
-            "searching": {"type": "boolean"},
-            "trials": {
-                "type": "array",
-                "maxItems": MOST_TRIALS,
-                "items": an_object(
-                    "A size that was tried, until which step, and what one took.",
-                    {"worker": text(32), "step": INTEGER, "secondsPerStep": NUMBER, "costUSD": NUMBER},
-                ),
-            },
-        },
-    ),
+    "memory": MEMORY,
     "structure": {"type": "array", "maxItems": 8, "items": INTEGER},
     "shards": INTEGER,
     "forecastSeconds": NUMBER,
@@ -107,6 +86,7 @@ _PROGRESS = {
     "forecastSecondsError": NUMBER,
     "forecastCostError": NUMBER,
     "checkpoint": INTEGER,
+    "stopped": an_object("The model that the driver of a suspended job has left.", _STOPPED, [*_STOPPED]),
     "updated": TIME,
 }
 RESULT = {

@@ -10,6 +10,7 @@ from sapflow.spec.tuning_document import parse
 from sapflow.spec.tuning_problems import of_template
 from sapflow_operator import growth, names
 from sapflow_operator.kind import Definition, Kind
+from sapflow_operator.kinds import memory_search
 from sapflow_operator.kinds.job_kind import JobKind, may_ask, stored_at
 from sapflow_operator.kinds.job_pool import check
 from sapflow_operator.kinds.tuning_pool import TuningPool
@@ -29,7 +30,7 @@ class TuningJobKind(JobKind[TuningPool]):
     """A search for hyperparameters, with a pool that serves all of its trials."""
 
     resource: ClassVar[Resource] = names.TUNING_JOB
-    kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "limits", "toldFailures", "origin")
+    kept: ClassVar[tuple[str, ...]] = (*Kind.kept, "limits", "toldFailures", "origin", "sharedData")
     storage_field: ClassVar[str] = "spec.template.spec.storage"
     result: ClassVar[tuple[str, ...]] = tuple(RESULT)
     reopens: ClassVar[bool] = True
@@ -49,7 +50,10 @@ class TuningJobKind(JobKind[TuningPool]):
     def wanted(self, job: JobObject, status: Mapping[str, Any], settings: Settings) -> TuningPool:
         parsed, memory = parse(job.document, "kubernetes"), status.get("memory", {})
         template = parsed.template
+        search = memory_search.settings(template, memory.get("workerKilled"), settings.max_memory)
         sizes = {role: memory.get(role, size) for role, size in template.memory_sizes.items()}
+        if search is not None:
+            sizes["worker"] = memory_search.in_force(search, memory.get("worker"))
         pinned = settings.pinned(status.get("images", {}))
         try:
             place = place_of(template.spec.storage, pinned)
@@ -64,6 +68,8 @@ class TuningJobKind(JobKind[TuningPool]):
             template,
             parsed,
             begins_with=status.get("origin"),
+            search=search,
+            shared=status.get("sharedData", {}).get("digest"),
             queue=job.queue,
         ).with_sizes(sizes)
         check(pool)
@@ -108,6 +114,11 @@ class TuningJobKind(JobKind[TuningPool]):
         _tell_failures(reconciliation)
         for role in self.roles:
             limit = wanted.memory(role)
+            if role == "worker" and wanted.search is not None:
+                wanted = memory_search.above_the_killed(
+                    wanted, wanted.tuning.template, wanted.search, reconciliation
+                )
+                continue
             if not reconciliation.observed.killed_for_memory(role, limit):
                 continue
             first = wanted.tuning.template.memory_sizes[role]
@@ -124,7 +135,7 @@ class TuningJobKind(JobKind[TuningPool]):
             reconciliation.conditions.mark_functions_waiting(f"{said}; all are given {size}")
             reconciliation.say("MemoryGrown", f"{said}; all are given {size}, once in a search", "Warning")
             wanted = growth.resized(wanted, {role: size}, reconciliation)
-        return wanted
+        return memory_search.followed(wanted, reconciliation, _size_asked(reconciliation.job))
 
     def origin(self, job: JobObject) -> OriginRequest | None:
         name = job.spec.get("warmStartFrom")
@@ -133,11 +144,19 @@ class TuningJobKind(JobKind[TuningPool]):
         return OriginRequest("spec.warmStartFrom", self.resource, str(name))
 
     def asked(self, job: JobObject) -> str:
-        """The number of failed trials: each is told by an event."""
-        return str(job.status.get("progress", {}).get("failed", ""))
+        """The memory that workers are to have, and the number of failed trials: each is told by an event."""
+        return f"{job.status.get('progress', {}).get('failed', '')} {_size_asked(job)}".strip()
+
+    def remembered(self, job: JobObject) -> Mapping[str, Any]:
+        memory = job.spec.get("template", {}).get("spec", {}).get("memory", {})
+        return {"template": {"spec": {"memory": memory}}}
 
 
 TUNING_JOB = TuningJobKind()
+
+
+def _size_asked(job: JobObject) -> str:
+    return memory_search.asked(job, job.spec.get("template", {}).get("spec", {}))
 
 
 def _tell_failures(reconciliation: Reconciliation) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sapflow.objects import keys
+from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
 from sapflow.spec.resolved_search import ResolvedSearch
 from sapflow.spec.training_job import Metadata, StorageSpec
@@ -31,6 +32,13 @@ class TuningPool(JobPool):
     driver_module: ClassVar[str] = "sapflow_operator.driver_pod.search"
     deadline_field: ClassVar[str] = "spec.deadlineSeconds"
     fields: ClassVar[str] = "spec.template.spec"
+    fails_alone: ClassVar[bool] = True
+
+    @property
+    def without_user_code(self) -> bool:
+        """Whether neither the template nor a sampler has functions run a user's code. A parameter names none that the
+        template does not: its path must be there."""
+        return super().without_user_code and self.tuning.spec.search.entrypoint is None
 
     @property
     def groups(self) -> list[Group]:
@@ -50,23 +58,29 @@ class TuningPool(JobPool):
 
     @property
     def told(self) -> dict[str, Any]:
-        """The search as its driver reads it: with the place of its store, and the current memory sizes."""
+        """The search as its driver reads it: with the place of its store."""
         return self.resolved.to_json()
 
     @property
     def resolved(self) -> ResolvedSearch:
-        """The search as driver and functions read it from its store, named by its uid."""
+        """The search as driver and functions read it from its store, named by its uid.
+
+        With the first memory sizes: the driver learns of others by itself, and need not begin anew.
+        """
         storage = StorageSpec.model_validate(stored(self.place))
-        template = TemplateSpec(spec=self.job.spec.model_copy(update={"storage": storage}))
+        template = self.tuning.template.spec.model_copy(update={"storage": storage})
         metadata = Metadata.model_validate({"name": self.name, "namespace": self.namespace, "uid": self.uid})
-        spec = self.tuning.spec.model_copy(update={"template": template})
+        spec = self.tuning.spec.model_copy(update={"template": TemplateSpec(spec=template)})
         tuning = self.tuning.model_copy(update={"metadata": metadata, "spec": spec})
         warm = None if self.begins_with is None else str(self.begins_with["uid"])
-        return ResolvedSearch(tuning, keys.job(self.uid), "kubernetes", warm)
+        return ResolvedSearch(tuning, keys.job(self.uid), "kubernetes", warm, self.area, self.search)
 
     @property
     def origin(self) -> list[str]:
         return granted(self.begins_with)
+
+    def environment(self, role: Role) -> dict[str, str]:
+        return {"SAPFLOW_MEMORY_BYTES": str(parse_quantity(self.memory(role)))}
 
     @property
     def documents(self) -> dict[str, str]:

@@ -7,7 +7,9 @@ from typing import Any
 from sapflow.quantities.roles import TRAINING_ROLES
 from sapflow_operator.kinds.status_schema import (
     INTEGER,
+    MEMORY,
     NUMBER,
+    SHARED_DATA,
     TIME,
     an_object,
     origin_schema,
@@ -46,6 +48,7 @@ def tuning_status() -> dict[str, Any]:
             "origin": origin_schema(
                 "Of a search with warmStartFrom: the other search's uid, and its objects that this one may read."
             ),
+            "sharedData": SHARED_DATA,
             "toldFailures": INTEGER | {"description": "Failed trials of which events have told."},
         },
     )
@@ -99,6 +102,7 @@ _PROGRESS = {
     "budgetUSD": NUMBER,
     "costUSD": NUMBER,
     "reservedUSD": NUMBER | {"description": "The worst price of what is under way, kept free in the budget."},
+    "memory": MEMORY,
     "secondsActive": NUMBER,
     "updated": TIME,
 }

@@ -10,7 +10,7 @@ from sapflow_operator.wanted import Wanted
 
 CRASHES = 50
 """Number of crashes after which the job fails; after each one the driver continues from the last commit."""
-GRACE_SECONDS = 20
+GRACE_SECONDS = 45
 DRIVER_MILLIS = 100
 """The driver's CPU request in thousandths."""
 _SCRAPED = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import islice
 from typing import Any
 
 from sapflow.errors import BucketMissing, CorruptObject, ObjectMissing
@@ -13,6 +14,9 @@ from sapflow.records import rank_states
 from sapflow.records.commits import Records
 from sapflow.records.rank_states import RankStates
 from sapflow_operator.wanted import Place
+
+_AT_ONCE = 1000
+"""The number of objects that one request removes."""
 
 
 def read_outcome(place: Place, owner: Credentials, uid: str) -> dict[str, Any]:
@@ -45,13 +49,17 @@ async def _keep_last_version(records: Records) -> None:
 def remove(place: Place, owner: Credentials, uid: str, *, keep: bool) -> None:
     """Remove a job's objects; with `keep` the result and the objects of the last checkpoint stay.
 
-    It may be repeated. Raises StoreError, StoreUnavailable.
+    A search's trials lie below its prefix and go with it. It may be repeated. Raises StoreError, StoreUnavailable.
     """
-    store = open_store(place.url, owner)
+    store, prefix = open_store(place.url, owner), keys.job(uid)
     try:
-        found = [each.key for each in store.list(keys.job(uid))]
-        kept = _kept(store, uid, found) if keep else set[str]()
-        store.delete([key for key in found if key not in kept])
+        kept = _kept(store, uid) if keep else set[str]()
+        result = keys.result(prefix, "") if keep else None
+        # A search may have hundreds of thousands of objects.
+        found = (each.key for each in store.list(prefix))
+        removed = (key for key in found if key not in kept and not (result and key.startswith(result)))
+        while names := list(islice(removed, _AT_ONCE)):
+            store.delete(names)
     except BucketMissing:
         pass  # and with it all that was to be removed
     finally:
@@ -69,11 +77,11 @@ def _read(store: Store, key: str) -> dict[str, Any]:
     return found
 
 
-def _kept(store: Store, uid: str, found: list[str]) -> set[str]:
-    """The keys of the result and of the newest checkpoint, with all records and objects that belong to it."""
-    kept = {key for key in found if key.startswith(keys.result(keys.job(uid), ""))}
+def _kept(store: Store, uid: str) -> set[str]:
+    """The keys of the newest checkpoint, with all records and objects that belong to it."""
+    kept = set[str]()
     folder = keys.checkpoint(keys.job(uid), 0).removesuffix("0.json")
-    names = [key.removeprefix(folder).removesuffix(".json") for key in found if key.startswith(folder)]
+    names = [each.key.removeprefix(folder).removesuffix(".json") for each in store.list(folder)]
     versions = [int(name) for name in names if name.isdecimal()]
     if not versions:
         return kept

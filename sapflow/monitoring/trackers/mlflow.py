@@ -183,7 +183,7 @@ async def _is_of(run: Run, job: TrackedJob) -> bool:
 def _of_search(search: TrackedSearch) -> dict[str, str]:
     """What a search has come to, as tags."""
     tags = {f"sapflow.trials.{phase}": str(number) for phase, number in search.counts.items()}
-    tags |= {"sapflow.costUSD": f"{search.state.dollars:.9g}"}
+    tags |= {"sapflow.costUSD": f"{search.state.used:.9g}"}
     if search.state.over is not None:
         tags["sapflow.endedBy"] = search.state.over.reason
     if (best := search.best) is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from helpers.jobs import document, tiny_job
+from helpers.searches import search_job
 
 from sapflow.data import area, fingerprint
 from sapflow.data.area import Area, area_of, belongs, shareable
@@ -13,7 +14,7 @@ from sapflow.data.blocks import cut_blocks
 from sapflow.data.fingerprint import CutFile
 from sapflow.data.source import open_data
 from sapflow.data.source_files import data_files
-from sapflow.errors import CorruptObject
+from sapflow.errors import CorruptObject, SpecError
 from sapflow.objects.stores.factory import open_store
 from sapflow.spec.document import parse
 from sapflow.spec.learning import DataSpec
@@ -70,7 +71,15 @@ def test_every_field_of_the_data_is_one_or_the_other() -> None:
     """A new field of spec.data must be told apart: it makes other blocks, or it does not."""
     of_reading = {"batchSize", "microBatchSize", "dropLast", "partition", "scaleTarget"}
     aliases = {field.alias or name for name, field in DataSpec.model_fields.items()}
-    assert aliases == of_reading | set(area._CUT_BY)
+    assert aliases == of_reading | set(area.CUT_BY)
+
+
+def test_no_trial_of_a_search_has_another_cut_than_its_template() -> None:
+    """Trials are compared on the same held-out samples, and their data is cut once."""
+    for path in ("spec.algorithm.seed", *(f"spec.data.{name}" for name in area.CUT_BY)):
+        parameter = {"path": path, "categorical": {"choices": [1, 2]}}
+        with pytest.raises(SpecError, match="what is cut of the data are the search's"):
+            search_job(parameters=[parameter])
 
 
 @pytest.mark.parametrize("change", [{"NUMERICS": 99}, {"VERSION": 99}, {"MAX_BLOCK_BYTES": 1}])

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from helpers.jobs import Place, Places, Simulation, tiny_job
 
-from sapflow.driver.sweep import checkpoint_versions, sweep_up
-from sapflow.errors import StoreError
+from sapflow.driver.sweep import checkpoint_versions, sweep_failed, sweep_up
+from sapflow.errors import JobFailed, StoreError
 from sapflow.objects import keys
 from sapflow.spec.training_job import CheckpointSpec
 
@@ -73,6 +75,43 @@ def test_a_driver_that_finds_the_job_finished_sweeps_too(places: Places) -> None
     left_by_others(place)
     Simulation(place).run()
     assert place.listing() == before
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"checkpoint_everySteps": 2, "optimizer_learningRate": 1e30},
+        {"limits_budgetUSD": 1e-5},
+        {"limits_budgetUSD": 1e-5, "algorithm_mode": "Async", "merge": None},
+    ],
+    ids=["diverged", "budget", "asynchronous"],
+)
+def test_a_failed_job_leaves_no_contribution_and_what_it_may_go_on_from(
+    places: Places, job: dict[str, Any]
+) -> None:
+    place = places.place(tiny_job(**job))
+    with pytest.raises(JobFailed):
+        Simulation(place).run()
+    last = max(commit.version for commit in place.commits())
+    prefix = keys.job(place.uid)
+    newer = keys.params(prefix, last + 1, "of-another-driver", 0)
+    place.store.create(newer, b"x")
+    contribution = keys.contribution(prefix, last + 1, "id", 0, 0, 0)
+    place.store.create(contribution, b"x")
+    asyncio.run(sweep_failed(place.resolved, place.store))
+    assert not [name for name in place.listing() if name.startswith("work/")]
+    assert place.store.exists(newer)
+    assert all(place.store.exists(key) for key in place.commit(last).objects(prefix))
+
+
+def test_a_failed_job_that_was_swept_goes_on_to_the_bits_of_one_that_did_not_fail(places: Places) -> None:
+    calm, place = places.place(tiny_job()), places.place(tiny_job())
+    expected = Simulation(calm).run()["sha256"]
+    poor = replace(place, job=tiny_job(limits_budgetUSD=1e-5))
+    with pytest.raises(JobFailed):
+        Simulation(poor).run()
+    asyncio.run(sweep_failed(poor.resolved, place.store))
+    assert Simulation(place).run()["sha256"] == expected
 
 
 def test_a_store_that_removes_nothing_is_logged_and_fails_no_job(

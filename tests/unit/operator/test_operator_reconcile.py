@@ -252,7 +252,7 @@ def test_a_queued_job_makes_nothing_and_starts_when_it_is_admitted() -> None:
 
 
 def test_a_suspended_job_has_neither_driver_nor_functions_and_goes_on_when_resumed(running: World) -> None:
-    running.spec["suspend"], running.generation = True, 2
+    running.spec["suspend"], running.generation, running.pods = True, 2, []
     running.settle()
     kinds = {kind for kind, _ in running.objects}
     assert kinds.isdisjoint({"Job", "Service"})
@@ -266,6 +266,37 @@ def test_a_suspended_job_has_neither_driver_nor_functions_and_goes_on_when_resum
     assert ("Job", "a-driver") in running.objects
     assert running.condition("Succeeded")["observedGeneration"] == 3
     assert {"Suspended", "Resumed"} <= set(running.events)
+
+
+def test_the_functions_of_a_suspended_job_end_after_its_driver_which_leaves_a_model(running: World) -> None:
+    running.spec["suspend"], running.generation = True, 2
+    plan = running.reconcile()
+    assert plan.again is not None
+    kinds = {kind for kind, _ in running.objects}
+    assert "Job" not in kinds
+    assert "Service" in kinds, "a function is to write the model"
+    assert "checkpoint" not in running.status
+    uri = "s3://sapflow/jobs/u1/result/stopped-7.safetensors"
+    running.status["progress"] = {"step": 7, "stopped": {"version": 7, "uri": uri}}
+    running.pods = []
+    running.settle()
+    assert "Service" not in {kind for kind, _ in running.objects}
+    assert running.status["checkpoint"] == {"version": 7, "uri": uri}
+    assert "status.checkpoint.uri" in running.condition("Suspended")["message"]
+    running.spec["suspend"], running.generation = False, 3
+    running.settle()
+    assert "checkpoint" not in running.status
+
+
+def test_functions_do_not_wait_for_a_driver_that_does_not_end(running: World) -> None:
+    running.spec["suspend"], running.generation = True, 2
+    running.reconcile()
+    running.now += timedelta(seconds=59)
+    running.reconcile()
+    assert "Service" in {kind for kind, _ in running.objects}
+    running.now += timedelta(seconds=2)
+    running.reconcile()
+    assert "Service" not in {kind for kind, _ in running.objects}
 
 
 def test_a_job_that_was_suspended_before_it_began_has_no_model_to_export() -> None:

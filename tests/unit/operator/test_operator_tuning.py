@@ -262,8 +262,14 @@ def test_the_pool_grows_once_for_all_trials_and_then_trials_fail_alone() -> None
     template["spec"]["memory"] = {"worker": "256Mi", "growOnOOM": True}
     world = World(template=template)
     world.settle()
+    before = world.driver["metadata"]["annotations"]
     world.kill("worker")
     assert world.status["memory"]["worker"] == "384Mi"
+    assert world.driver["metadata"]["annotations"] == before, "the driver reads it in the status"
+    container = world.objects["Service", "digits-search-tune-worker"]["spec"]["template"]["spec"][
+        "containers"
+    ][0]
+    assert {"name": "SAPFLOW_MEMORY_BYTES", "value": str(384 << 20)} in container["env"]
     assert any(each.startswith("MemoryGrown") and "once in a search" in each for each in world.events)
     world.kill("worker")
     assert world.status["memory"]["worker"] == "384Mi"
@@ -278,6 +284,54 @@ def test_a_trial_that_is_killed_for_memory_fails_alone_unless_the_pool_may_grow(
     said = next(each["message"] for each in world.status["conditions"] if each["type"] == "FunctionsReady")
     assert "raise spec.template.spec.memory.worker" in said
     assert world.condition()[0] == "Unknown"
+
+
+OPTIMIZE = {"worker": "1Gi", "optimize": {"goal": "Cost", "min": "256Mi", "max": "1536Mi"}}
+
+
+def sizing_world() -> World:
+    template = deepcopy(SAMPLE["spec"]["template"])
+    template["spec"]["memory"] = deepcopy(OPTIMIZE)
+    world = World(template=template)
+    world.settle()
+    return world
+
+
+def test_the_pool_gets_the_size_that_its_driver_asks_for_and_the_driver_goes_on() -> None:
+    world = sizing_world()
+    before = world.driver["metadata"]["annotations"]
+    document = yaml.safe_load(world.objects["ConfigMap", "digits-search-tune-spec"]["data"][names.JOB_KEY])
+    assert (document["memorySearch"]["start"], document["memorySearch"]["most"]) == (1024, 1536)
+    world.status["progress"] = {"failed": 2, "memory": {"worker": "512Mi", "searching": True}}
+    assert TUNING_JOB.asked(world.job) == "2 512Mi"
+    world.settle()
+    assert world.status["memory"]["worker"] == "512Mi"
+    service = world.objects["Service", "digits-search-tune-worker"]["spec"]["template"]["spec"]
+    assert service["containers"][0]["resources"]["limits"]["memory"] == "512Mi"
+    assert any(each.startswith("MemoryChanged") for each in world.events)
+    assert world.driver["metadata"]["annotations"] == before
+    world.status["progress"]["memory"]["worker"] = "4Gi"
+    world.settle()
+    assert world.status["memory"]["worker"] == "512Mi", "it is above memory.optimize.max"
+
+
+def test_a_size_that_kills_workers_is_never_given_again_and_where_there_is_no_larger_trials_fail_alone() -> (
+    None
+):
+    world = sizing_world()
+    world.status["progress"] = {"memory": {"worker": "512Mi"}}
+    world.settle()
+    world.kill("worker")
+    assert (world.status["memory"]["worker"], world.status["memory"]["workerKilled"]) == ("768Mi", "512Mi")
+    document = yaml.safe_load(world.objects["ConfigMap", "digits-search-tune-spec"]["data"][names.JOB_KEY])
+    assert document["memorySearch"]["least"] > 512
+    world.status["progress"] = {"memory": {"worker": "1536Mi"}}
+    world.settle()
+    world.kill("worker")
+    assert world.condition("FunctionsReady") == ("False", "OutOfMemory")
+    assert world.condition()[0] == "Unknown"
+    said = next(each["message"] for each in world.status["conditions"] if each["type"] == "FunctionsReady")
+    assert "raise spec.template.spec.memory.optimize.max" in said
 
 
 def test_failed_trials_are_told_by_events_once(world: World) -> None:

@@ -186,6 +186,7 @@ def test_every_field_it_reports_is_one_that_the_crd_declares(tmp_path: Path) -> 
             reporter.committed(one.model_copy(update={"skips": 1}))
         reporter.evaluated(6, {"loss": 0.5, "accuracy": 0.5, "auc": 0.5})
         reporter.finished(OUTCOME)
+        reporter.stopped(7, "s3://bucket/jobs/u/result/stopped-7.safetensors")
         return reporter.fields()
 
     assert set(asyncio.run(test())) == set(declared)

@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from sapflow.errors import JobFailed
+from sapflow.data.manifest import Manifest
+from sapflow.errors import InstanceLost, JobFailed
 from sapflow.objects import keys
-from sapflow.quantities.prices import cost
+from sapflow.quantities.prices import AWS_LAMBDA, cost
 from sapflow.quantities.roles import Role
-from sapflow.runtimes.sender import Reply
+from sapflow.runtimes.sender import Reply, Sender
 from sapflow.spec.tuning_document import training_job
 from sapflow.spec.tuning_job import TuningJob
 from sapflow.tuning.actions import Action, Event
@@ -87,12 +88,11 @@ def test_all_trials_have_the_bits_of_the_jobs_of_their_parameters_run_alone(
 
 
 def dollars(functions: Functions, job: TuningJob) -> float:
-    """What all invocations but the export of the result have cost, those that were given up up to then."""
+    """What all invocations have cost, those that were given up up to then."""
     template = job.template
     return sum(
         cost(template.price, template.memory_bytes[done.role], seconds, template.cpus[done.role])
         for done, seconds in functions.durations
-        if done.request["op"] != "export"
     )
 
 
@@ -252,6 +252,91 @@ def test_a_budget_that_is_not_enough_for_a_call_ends_the_search_and_no_trial_has
     assert outcome["endedBy"] == "Completed"
     assert 0 < enough.budget.used < 0.006
     assert enough.search.state.granted == enough.budget.used
+
+
+def test_a_search_whose_budget_is_spent_still_exports_its_best_trial(places: Places) -> None:
+    """A call of a worker may cost $0.0025 at the worst, that of a merger $0.0013, and each step costs $0.0001."""
+    place = place_of(places)
+    functions = Functions(place.store, delay=lambda request: 12.0 if request["op"] == "train" else 0.0)
+    run = runner_of(place, iris_search(budgetUSD=0.008, prune={"name": "None"}), functions)
+    outcome = virtual_loop.run(run.run())
+    assert outcome["endedBy"] == "BudgetExceeded"
+    assert place.store.exists(keys.result(place.resolved.prefix, "model.safetensors"))
+    assert len(requests(functions.log, "export")) == 1
+    assert run.budget.used <= 0.008
+    state = run.search.state
+    assert state.common > 0
+    assert outcome["account"]["costUSD"] == state.granted >= state.used
+    assert state.granted == run.budget.used
+
+
+def test_an_export_that_fails_once_is_made_again_within_a_budget_that_is_spent(places: Places) -> None:
+    place = place_of(places)
+
+    class Losing(Functions):
+        exports = 0
+
+        async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
+            if request["op"] == "export":
+                self.exports += 1
+                await asyncio.sleep(20.0)
+                if self.exports == 1:
+                    raise InstanceLost("gone")
+            return await super().invoke(role, request, seconds=seconds)
+
+    functions = Losing(place.store, delay=lambda request: 12.0 if request["op"] == "train" else 0.0)
+    run = runner_of(place, iris_search(budgetUSD=0.008, prune={"name": "None"}), functions)
+    assert virtual_loop.run(run.run())["endedBy"] == "BudgetExceeded"
+    assert functions.exports == 2
+    assert run.budget.used <= 0.008
+
+
+@pytest.mark.parametrize("budget", [None, 0.01])
+def test_the_call_that_cuts_the_data_counts_in_n_and_in_the_account(
+    places: Places, budget: float | None
+) -> None:
+    place = place_of(places)
+    job = iris_search(maxTrials=2, prune={"name": "None"}, budgetUSD=budget)
+    seen: list[int] = []
+
+    async def cut(sender: Sender) -> Manifest:
+        seen.append(run.calls.in_flight)
+        calling = asyncio.create_task(sender.invoke("worker", {"op": "cut", "job": place.uid}, seconds=300))
+        await asyncio.sleep(0)
+        seen.append(run.calls.in_flight)
+        await asyncio.gather(calling, return_exceptions=True)
+        return place.manifest
+
+    class Cutting(Functions):
+        async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
+            if request["op"] != "cut":
+                return await super().invoke(role, request, seconds=seconds)
+            await asyncio.sleep(2.0)
+            return Reply({}, 2.0, 0.0, 0.0)
+
+    functions = Cutting(place.store)
+    run = runner_of(place, job, functions, data=cut)
+    outcome = virtual_loop.run(run.run())
+    assert seen == [0, 1]
+    cost_of_the_cut = cost(AWS_LAMBDA, 512 << 20, 2.0, None)
+    assert run.search.state.common > cost_of_the_cut
+    assert outcome["account"]["costUSD"] == pytest.approx(run.search.state.used)
+    assert run.search.state.common == pytest.approx(cost_of_the_cut, rel=0.2)
+
+
+def test_a_budget_that_is_not_enough_for_the_cut_ends_the_search_before_it_is_made(places: Places) -> None:
+    place = place_of(places)
+    functions = Functions(place.store)
+
+    async def cut(sender: Sender) -> Manifest:
+        await sender.invoke("worker", {"op": "cut", "job": place.uid}, seconds=300)
+        return place.manifest
+
+    run = runner_of(place, iris_search(budgetUSD=0.002), functions, data=cut)
+    with pytest.raises(JobFailed, match=r"spec\.budgetUSD") as caught:
+        virtual_loop.run(run.run())
+    assert caught.value.reason == "BudgetExceeded"
+    assert functions.log == []
 
 
 def test_an_observer_is_told_each_action_and_each_answer(places: Places) -> None:

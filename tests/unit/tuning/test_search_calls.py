@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -30,11 +31,13 @@ class Functions:
         self.random = random.Random(seed)
         self.now = self.most = 0
         self.billed = 0.0
+        self.ops: list[str] = []
 
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
         clock = asyncio.get_running_loop().time
         began, takes, fails = clock(), self.random.uniform(0.1, seconds), self.random.random() < 0.2
         self.now += 1
+        self.ops.append(request.get("op", ""))
         self.most = max(self.most, self.now)
         try:
             await asyncio.sleep(takes)
@@ -57,6 +60,10 @@ def limited(calls: Calls, trial: int, functions: Any) -> LimitedSender:
     return calls.sender(trial, functions, AWS_LAMBDA, MEMORY, CPUS)
 
 
+def common(calls: Calls, sender: Functions) -> LimitedSender:
+    return calls.sender(0, sender, AWS_LAMBDA, MEMORY, CPUS, common=True)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -70,6 +77,8 @@ def test_neither_n_nor_the_budget_is_ever_exceeded(
 ) -> None:
     functions, chance = Functions(seed), random.Random(seed)
     noted, reasons = 0.0, set[str]()
+    kept = 0.0 if budget is None else worst("merger")
+    exported = budget is not None and budget < kept
 
     async def grant(dollars: float) -> None:
         nonlocal noted
@@ -92,6 +101,10 @@ def test_neither_n_nor_the_budget_is_ever_exceeded(
         """One that dies at `until`, with all its calls; the next one counts what may have been used."""
         account = Budget(budget, used=noted, granted=noted)
         calls = Calls(most, account, lambda number: (float(number % 3),), grant)
+        if budget is not None:
+            calls.keep(lambda: kept)
+        with suppress(InstanceLost, JobFailed):
+            await common(calls, functions).invoke("worker", {"op": "cut"}, seconds=LIMIT)
         work = [asyncio.create_task(trial(calls, number)) for number in range(wanted)]
         await asyncio.wait(work, timeout=until)
         for task in work:
@@ -104,6 +117,12 @@ def test_neither_n_nor_the_budget_is_ever_exceeded(
         for _ in range(deaths):
             await driver(chance.uniform(1, 20))
         calls = await driver(None)
+        calls.keep(None)
+        if not exported:
+            # Whatever was spent, there is enough for the model.
+            with suppress(InstanceLost):
+                await common(calls, functions).invoke("merger", {"op": "export"}, seconds=LIMIT)
+            assert functions.ops[-1] == "export"
         assert calls.in_flight == 0
         assert calls.budget.reserved == pytest.approx(0, abs=1e-9)
         if deaths == 0:
@@ -117,6 +136,48 @@ def test_neither_n_nor_the_budget_is_ever_exceeded(
     assert functions.most <= most
     if budget is not None:
         assert functions.billed <= budget + 1e-8
+
+
+def test_what_common_calls_cost_is_told_once_and_is_no_trials() -> None:
+    async def main() -> None:
+        calls, functions = Calls(2, Budget(None)), Functions(3)
+        await asyncio.gather(
+            limited(calls, 0, functions).invoke("worker", {}, seconds=LIMIT),
+            common(calls, functions).invoke("merger", {}, seconds=LIMIT),
+        )
+        dollars = calls.take_common()
+        assert 0 < dollars < functions.billed
+        assert calls.budget.used == pytest.approx(functions.billed)
+        assert calls.take_common() == 0.0
+
+    virtual_loop.run(main())
+
+
+def test_what_is_kept_for_the_model_is_given_to_no_other_call() -> None:
+    async def main() -> None:
+        calls, functions = Calls(2, Budget(worst("worker") + worst("merger") * 0.5)), Functions(3)
+        calls.keep(lambda: common(calls, functions).worst("merger", LIMIT))
+        with pytest.raises(JobFailed, match="that are kept to export the model"):
+            await limited(calls, 0, functions).invoke("worker", {}, seconds=LIMIT)
+        calls.keep(None)
+        await common(calls, functions).invoke("merger", {"op": "export"}, seconds=LIMIT)
+        assert functions.ops == ["export"]
+
+    virtual_loop.run(main())
+
+
+def test_larger_functions_have_more_reserved_for_their_calls_and_for_the_model() -> None:
+    calls, functions = Calls(2, Budget(1.0)), Functions(3)
+    calls.keep(lambda: common(calls, functions).worst("merger", LIMIT))
+    before, sender = calls.budget.kept, limited(calls, 0, functions)
+    assert (before, sender.worst("worker", LIMIT)) == (worst("merger"), worst("worker"))
+    calls.may_have("merger", 2 * MEMORY["merger"])
+    calls.may_have("worker", 3 * MEMORY["worker"])
+    calls.may_have("worker", MEMORY["worker"])
+    doubled = cost(AWS_LAMBDA, 2 * MEMORY["merger"], LIMIT + GRACE, None)
+    assert calls.budget.kept == pytest.approx(doubled)
+    tripled = cost(AWS_LAMBDA, 3 * MEMORY["worker"], LIMIT + GRACE, None)
+    assert sender.worst("worker", LIMIT) == pytest.approx(tripled)
 
 
 def test_what_can_still_win_is_served_first() -> None:

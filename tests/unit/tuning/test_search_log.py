@@ -10,10 +10,12 @@ from helpers.simulated_search import Runner, World, searching
 
 from sapflow.errors import CorruptObject
 from sapflow.objects.stores.directory import DirectoryStore
+from sapflow.records.memory_search import SizeTrial
 from sapflow.tuning import entries
 from sapflow.tuning.actions import Advance, Deleted, Failed, Finished, Fork, Report, Stop, Stopped
-from sapflow.tuning.entries import Asked, Begin, End, Entry, Granted, Known, Train, Warm
+from sapflow.tuning.entries import Asked, Begin, Common, End, Entry, Granted, Known, Sized, Train, Warm
 from sapflow.tuning.log import SEGMENT, Log
+from sapflow.tuning.pool_sizes import Factor, PoolSizes
 from sapflow.tuning.search import Search
 from sapflow.tuning.settings import Limits, Settings
 from sapflow.tuning.usage import Usage
@@ -26,6 +28,15 @@ ENTRIES: list[Entry] = [
     Known(7),
     End("GoalReached", "trial 3"),
     Granted(0.25),
+    Common(0.125),
+    Sized(
+        PoolSizes(
+            size=512,
+            least=256,
+            trials=[SizeTrial(size=1024, seconds=0.5, cost_usd=1e-6, error=0.01)],
+            factors={"a1": Factor(seconds=0.5, dollars=2.0)},
+        )
+    ),
     Fork(4, 3, 12, 4, {"spec.optimizer.momentum": 0.1}),
     Stop(4, "Pruned"),
     Limits(1, 2, 3, None, 60),

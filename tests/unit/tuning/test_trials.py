@@ -11,7 +11,7 @@ from helpers.functions import Fault, Functions, requests
 from helpers.jobs import Place, Simulation, document, make_place, make_search_place, tiny_job
 
 from sapflow.driver.plans import Environment
-from sapflow.errors import JobFailed, OutOfMemory
+from sapflow.errors import InstanceLost, JobFailed, OutOfMemory
 from sapflow.objects import keys
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Records
@@ -20,7 +20,7 @@ from sapflow.runtimes.sender import Reply, Sender
 from sapflow.spec.document import parse
 from sapflow.spec.training_job import TrainingJob
 from sapflow.tuning.actions import Advance, Event, Failed, Finished, Fork, Parameters, Report
-from sapflow.tuning.trials import Pool, Trials
+from sapflow.tuning.trials import Growth, Pool, Trials
 
 T = TypeVar("T")
 RATE = "spec.optimizer.learningRate"
@@ -41,13 +41,13 @@ def search_in(folder: Path) -> Place:
 def trials_of(
     place: Place,
     sender: Sender | None = None,
-    grow: Callable[[], Coroutine[Any, Any, bool]] | None = None,
+    grow: Callable[[float], Coroutine[Any, Any, Growth]] | None = None,
     pinned: Callable[[int], Collection[int]] = lambda trial: (),
     **job: Any,
 ) -> Trials:
     environment = Environment(forward_flops=None, of_search=True)
     sender = sender or Functions(place.store)
-    pool = Pool(place.resolved.prefix, place.job, place.manifest, place.store, sender, environment, grow)
+    pool = Pool(place.resolved, place.manifest, place.store, sender, environment, grow)
     return Trials(pool, lambda parameters: job_of(parameters, **job), pinned=pinned)
 
 
@@ -146,16 +146,6 @@ def test_a_trial_that_diverges_or_fits_no_model_fails_alone(tmp_path: Path) -> N
     assert isinstance(well, Finished)
 
 
-def test_a_parameter_that_changes_the_data_has_it_cut_for_its_trial(tmp_path: Path) -> None:
-    place = search_in(tmp_path / "search")
-    parameters = {"spec.data.validationFraction": 0.4}
-    (answer,) = advanced(trials_of(place), Advance(0, 6, parameters))
-    _, outcome = alone(tmp_path / "alone", parameters)
-    assert isinstance(answer, Finished)
-    assert answer.values["loss"] == outcome["validationLoss"]
-    assert (place.path / keys.data(keys.trial(place.resolved.prefix, 0))).is_dir()
-
-
 def test_a_store_that_is_away_is_no_fault_of_a_trial(tmp_path: Path) -> None:
     place = search_in(tmp_path / "search")
 
@@ -171,20 +161,28 @@ class Small(Functions):
     """Kills what trains a rate above 0.15, until it has grown."""
 
     grown = 0
+    lost = False
+    """Whether the driver sees no more than that an instance is gone, as in a cluster."""
+    growths = 1
+    """How often it may grow."""
 
     async def invoke(self, role: Role, request: Mapping[str, Any], *, seconds: float) -> Reply:
         if request["op"] == "train" and "trials/0/" not in request["spec"]["key"] and not self.grown:
-            raise OutOfMemory("killed over 512 MiB")
+            raise InstanceLost("the connection broke") if self.lost else OutOfMemory("killed over 512 MiB")
         return await super().invoke(role, request, seconds=seconds)
 
-    async def grow(self) -> bool:
+    async def grow(self, failed: float) -> Growth:
+        if self.grown == self.growths:
+            return "Refused"
         self.grown += 1
-        return True
+        return "Grown"
 
 
-def test_trials_that_are_killed_for_memory_let_the_pool_grow_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_trials_that_are_killed_for_memory_let_the_pool_grow_once(tmp_path: Path, lost: bool) -> None:
     place = search_in(tmp_path / "search")
     small = Small(place.store)
+    small.lost = lost
     actions = [Advance(number, 6, {RATE: 0.1 * (number + 1)}) for number in range(3)]
     answers = advanced(trials_of(place, small, small.grow), *actions)
     assert [type(each) for each in answers] == [Finished] * 3
@@ -198,6 +196,32 @@ def test_a_trial_that_is_killed_for_memory_where_there_is_no_more_fails_alone(tm
     assert isinstance(answers[0], Finished)
     assert isinstance(answers[1], Failed)
     assert answers[1].reason == "OutOfMemory"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_trial_that_is_killed_where_the_pool_may_grow_no_more_says_that_it_was_memory(
+    tmp_path: Path, lost: bool
+) -> None:
+    place = search_in(tmp_path / "search")
+    small = Small(place.store)
+    small.lost, small.growths = lost, 0
+    (answer,) = advanced(trials_of(place, small, small.grow), Advance(1, 6, {RATE: 0.1}))
+    assert isinstance(answer, Failed)
+    assert answer.reason == "OutOfMemory"
+    assert "killed" in answer.message
+
+
+def test_a_lost_instance_that_was_not_killed_for_memory_keeps_its_reason(tmp_path: Path) -> None:
+    place = search_in(tmp_path / "search")
+    small = Small(place.store)
+    small.lost = True
+
+    async def calm(failed: float) -> Growth:
+        return "NotKilled"
+
+    (answer,) = advanced(trials_of(place, small, calm), Advance(1, 6, {RATE: 0.1}))
+    assert isinstance(answer, Failed)
+    assert answer.reason == "InstanceLost"
 
 
 def test_a_lost_answer_changes_nothing_of_a_trial(tmp_path: Path) -> None:
