@@ -113,7 +113,7 @@ def best_so_far(facts: SearchFacts) -> list[Figure]:
                 steps.append((getattr(each, name) / per, each.values[0]))
         if not steps:
             continue
-        last = (facts.time.seconds if name == "seconds" else facts.state.dollars) / per
+        last = (facts.time.seconds if name == "seconds" else facts.state.used) / per
         line = _best_line("best so far", [*steps, (max(last, steps[-1][0]), steps[-1][1])])
         values = [value for _, value in steps]
         layout = {

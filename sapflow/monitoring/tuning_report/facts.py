@@ -11,7 +11,7 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Records
 from sapflow.spec.tuning_job import TuningJob
 from sapflow.tuning.actions import Failed, Finished, Report, Stopped
-from sapflow.tuning.entries import Entry, Warm
+from sapflow.tuning.entries import Common, Entry, Warm
 from sapflow.tuning.log import Log
 from sapflow.tuning.result import front, ranked
 from sapflow.tuning.settings import Settings
@@ -36,7 +36,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What all trials had used after an answer."""
+    """What the search had used after an answer of a trial, or after calls that are no trial's."""
 
     seconds: float
     dollars: float
@@ -61,6 +61,13 @@ class SearchFacts:
         if self.state.over is None:
             return "Unfinished"
         return "Failed" if self.outcome is None else "Succeeded"
+
+    @property
+    def dollars(self) -> float:
+        """What the search has used: of one that has ended also what trials that were interrupted have, which only the
+        budget knows."""
+        state = self.state
+        return state.used if state.over is None else max(state.used, state.granted)
 
     @property
     def trials(self) -> list[Trial]:
@@ -94,11 +101,11 @@ class SearchFacts:
             match entry:
                 case Report() | Finished():
                     values = tuple(each.value(entry) for each in self.settings.objectives)
-                    at, dollars = self.time.seconds, self.state.dollars
+                    at, dollars = self.time.seconds, self.state.used
                     self.evaluated.append(Evaluated(entry.trial, entry.at, values, at, dollars))
                     self.spent.append(Spent(at, dollars))
-                case Failed() | Stopped():
-                    self.spent.append(Spent(self.time.seconds, self.state.dollars))
+                case Failed() | Stopped() | Common():
+                    self.spent.append(Spent(self.time.seconds, self.state.used))
 
 
 async def gather(uid: str, job: TuningJob, store: Store) -> SearchFacts:

@@ -176,7 +176,7 @@ def _header(facts: SearchFacts) -> str:
             for phase in ("Finished", "Running", "Paused", "Stopped", "Failed")
             if phase in phases
         ),
-        ("cost", dollars(state.used)),
+        ("cost", dollars(facts.dollars)),
         *([] if limits.budget_usd is None else [("budget", dollars(limits.budget_usd))]),
         *([("running time", duration(facts.time.seconds))] if facts.time.known else []),
         ("time of all trials", duration(sum(trial.seconds for trial in facts.trials))),

@@ -28,7 +28,7 @@ def dollars(facts: SearchFacts) -> list[Figure]:
     total: dict[str, Any] = {
         "type": "scatter",
         "mode": "lines",
-        "name": "all trials",
+        "name": "used",
         "x": rounded([x for x, _ in shown]),
         "y": rounded([y for _, y in shown]),
         "line": {"shape": "hv", "color": "var(--s1)", "width": 2},
@@ -40,7 +40,7 @@ def dollars(facts: SearchFacts) -> list[Figure]:
         "showlegend": False,
     }
     said = ""
-    if budget is not None and facts.state.dollars < _BUDGET_SHOWN * budget:
+    if budget is not None and facts.state.used < _BUDGET_SHOWN * budget:
         said = f"The budget is ${budget:g}."
     elif budget is not None:
         layout |= {"shapes": [level(budget)], "annotations": [level_name(budget, f"budget ${budget:g}")]}

@@ -39,7 +39,7 @@ from sapflow.monitoring.tuning_report.selection import evenly, room, select
 from sapflow.objects.stores.directory import DirectoryStore
 from sapflow.spec.parameters import ParameterSpec
 from sapflow.tuning.actions import Fork, Report
-from sapflow.tuning.entries import Begin, Entry, Train
+from sapflow.tuning.entries import Begin, Common, Entry, Granted, Train
 from sapflow.tuning.log import Log
 from sapflow.tuning.settings import Limits, Objective
 from sapflow.tuning.usage import Usage
@@ -390,6 +390,8 @@ def test_dollars_so_far_end_at_what_all_trials_have_used_below_the_budget() -> N
     assert so_far.data[0]["y"][-1] == pytest.approx(facts.state.dollars, rel=1e-4)
     assert sum(by_trial.data[0]["y"]) == pytest.approx(facts.state.dollars, rel=1e-3)
     assert "shapes" not in so_far.layout
+    common, _ = use.dollars(facts_of([*entries_of(60), Common(0.5)]))
+    assert common.data[0]["y"][-1] == pytest.approx(facts.state.dollars + 0.5, rel=1e-4)
     for budget, drawn in ((1.5 * facts.state.dollars, True), (1000.0, False)):
         entries = [
             replace(each, budget_usd=budget) if isinstance(each, Limits) else each for each in entries_of(60)
@@ -397,6 +399,16 @@ def test_dollars_so_far_end_at_what_all_trials_have_used_below_the_budget() -> N
         so_far, _ = use.dollars(facts_of(entries))
         assert ("shapes" in so_far.layout) is drawn
         assert ("The budget is $1000." in so_far.said) is not drawn
+
+
+def test_the_cost_of_a_search_that_has_ended_has_what_interrupted_trials_have_used() -> None:
+    *entries, end = entries_of(12)
+    known = facts_of(entries).state.dollars
+    granted = [*entries, Granted(known + 1)]
+    assert facts_of(granted).dollars == known
+    ended = facts_of([*granted, end])
+    assert ended.dollars == known + 1
+    assert f"<dt>cost</dt><dd>${known + 1:.2f}</dd>" in render(ended)
 
 
 def test_dollars_of_many_trials_are_bars_of_several() -> None:
