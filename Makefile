@@ -55,7 +55,7 @@ bench: $(TESTABLE) ## Measure speed and size against their goals; the paper's ta
 	for name in table3 memory month; do $(BIN)/python -m bench.paper.$$name || exit 1; done
 
 bench-paper: $(TESTABLE) ## Measure the paper's figures again (docs/paper.md); an hour and a half, on a machine with nothing else to do
-	for name in fig3 steptime choice fig6 accuracy; do $(BIN)/python -m bench.paper.$$name || exit 1; done
+	for name in fig3 steptime choice fig6 accuracy case_c fig11; do $(BIN)/python -m bench.paper.$$name || exit 1; done
 
 bench-cluster: $(TESTABLE) ## Measure jobs on the cluster that KUBECONFIG names, with Sapflow installed; an hour or more
 	$(BIN)/python -m bench.cluster

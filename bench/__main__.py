@@ -108,7 +108,7 @@ def pausing() -> Iterator[Result]:
     yield from halving.measure(os.environ)
 
 
-PAPER = ("table3", "fig3", "steptime", "choice", "fig6", "accuracy", "memory", "month")
+PAPER = ("table3", "fig3", "steptime", "choice", "fig6", "accuracy", "memory", "case_c", "fig11", "month")
 """Modules of bench/paper. The outputs of `python -m bench.paper.NAME` are in docs/paper.md."""
 
 ROWS: dict[str, Rows] = {

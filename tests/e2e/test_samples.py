@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 from helpers.kube import ROOT, SAMPLES, Job, kubectl, owned_store
+from helpers.tuning_cluster import Search
 
-from sapflow.data.generate import ensure_cifar
+from sapflow.data.generate import ensure_cifar, ensure_mnist
 
 OVERLAYS = ROOT / "tests" / "e2e" / "overlays"
-CIFAR = "cifar-10-batches-bin"
+CIFAR, FASHION = "cifar-10-batches-bin", "fashion-mnist"
 
 
 def apply_overlay(namespace: str, name: str) -> Job:
@@ -26,6 +27,15 @@ def cifar(tmp_path: Path) -> None:
             store.create(f"{CIFAR}/{path.name}", path.read_bytes())
 
 
+@pytest.fixture
+def fashion(tmp_path: Path) -> None:
+    """Files in MNIST's format in the bucket, put there by the bucket's owner as a user would."""
+    folder = ensure_mnist(tmp_path / FASHION, 2_000, gzipped=True)
+    with owned_store() as store:
+        for path in sorted(folder.iterdir()):
+            store.create(f"{FASHION}/{path.name}", path.read_bytes())
+
+
 def test_case_a_merges_by_a_tree_of_four_levels(namespace: str) -> None:
     job = apply_overlay(namespace, "case-a")
     seen = job.until_succeeded(600)
@@ -39,6 +49,14 @@ def test_case_b_trains_on_files_in_the_bucket(namespace: str) -> None:
     seen = job.until_succeeded(600)
     assert seen["progress"]["step"] == 12
     assert 0 < seen["result"]["validationAccuracy"] <= 1
+
+
+@pytest.mark.usefixtures("fashion")
+def test_case_c_searches_on_files_in_the_bucket(namespace: str) -> None:
+    search = Search(namespace, apply_overlay(namespace, "case-c").name)
+    seen = search.until_succeeded(600)
+    assert seen["progress"]["trials"] == "4/4"
+    assert seen["result"]["objective"] > 0.3
 
 
 def test_asynchronous_training_reaches_its_accuracy(namespace: str) -> None:

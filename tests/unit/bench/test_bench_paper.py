@@ -3,15 +3,17 @@
 import asyncio
 import os
 import re
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.__main__ import PAPER
-from bench.paper import accuracy, choice, fig3, figure, link, steptime
+from bench.paper import accuracy, case_c, choice, fashion, fig3, fig11, figure, link, steptime
 from bench.paper.light import Steps, Tree
 from bench.paper.link import Lane, Link
 from sapflow.monitoring.report.charts import Line
@@ -176,3 +178,24 @@ def test_a_figure_is_an_svg_that_stands_alone() -> None:
     assert "a < b" in [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert ".s1 { --c" in text
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_case_c_is_the_sample_on_the_images_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = yaml.safe_load((DOCS.parent / "manifests" / "samples" / "case-c.yaml").read_text())
+    monkeypatch.setattr(fashion, "FOLDER", DOCS / "no-such-folder")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    digits = case_c.job_of(None)
+    assert digits.template.spec.data.source == "generated:mnist"
+    assert digits.spec.max_trials == sample["spec"]["maxTrials"] >= 32
+    assert {each.path for each in digits.spec.parameters} == {
+        each["path"] for each in sample["spec"]["parameters"]
+    }
+    monkeypatch.setattr(fashion, "FOLDER", DOCS)
+    assert case_c.job_of(3).template.spec.data.source == str(DOCS)
+    assert str(fashion.PACKAGE) in (DOCS.parent / "manifests" / "samples" / "case-c.yaml").read_text()
+
+
+@pytest.mark.parametrize(("sets", "most"), [(1, 64), (64, 64), (64, 16)])
+def test_fig_11_trains_all_sets_at_once_as_far_as_n_allows(sets: int, most: int) -> None:
+    spec = fig11._search(sets, most).spec
+    assert (spec.trials_at_once, spec.max_trials, spec.max_workers) == (min(sets, most), sets, most)
