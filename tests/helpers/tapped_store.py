@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Buffer, Listed, ObjectReader, Store
 
 
@@ -77,7 +78,10 @@ class TappedStore:
         self._alive()
         parts = prefix.split("/")
         job = "/".join(parts[: 4 if parts[2] == "trials" else 2])
-        assert self.inner.exists(f"{job}/result/outcome.json"), "training never lists before its end"
+        # A trial that was stopped or has failed has no outcome, and is swept all the same.
+        swept = parts[2] == "trials" and prefix in keys.of_versions(f"{job}/")
+        ended = swept or self.inner.exists(f"{job}/result/outcome.json")
+        assert ended, "training never lists before its end"
         return self.inner.list(prefix, shallow=shallow)
 
     def delete_prefix(self, prefix: str) -> None:

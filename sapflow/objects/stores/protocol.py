@@ -80,9 +80,9 @@ class Store(Opens, Protocol):
         """The objects whose keys start with `prefix` ('' for all), in the order of their keys, read page by page.
 
         With `shallow`, what lies in folders below the prefix's own counts as one entry of its folder.
-        A job's keys are computed, never listed, as long as it trains. These alone list: the sweep at its end, the
-        clean-up of a deleted job, the reader of a user's source files, and commands that show which jobs a directory
-        holds, or when one began.
+        A job's keys are computed, never listed, as long as it trains. These alone list: the sweep at its end (it has
+        finished or failed, or a trial was stopped), the clean-up of a deleted job, the reader of a user's source files,
+        and commands that show which jobs a directory holds, or when one began.
         Raises BucketMissing, StoreUnavailable, StoreError; objects that come or go meanwhile may be in it or not.
         """
 
