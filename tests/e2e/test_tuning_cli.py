@@ -146,7 +146,9 @@ def test_trials_are_compared_computed_again_and_exported(ended: Search, store: S
     assert done.json["sha256"] == ended.status["result"]["sha256"]
     told = cli(ended, store, "verify", f"{ended.name}/trials/{number}@{version}", "--json")
     # This machine's torch is not the image's: bits may differ, and whoever reads it must know.
-    assert told.code in (0, 1), told.err
+    # The versions before this one are gone; where one of them comes out differently, this one cannot be compared.
+    assert told.code in (0, 1, 2), told.err
+    assert told.json["same"] + told.json["differs"] + told.json["notCompared"] == 1
     assert [each["version"] for each in told.json["versions"]] == [version]
     assert any("image" in each for each in told.json["warnings"])
 
@@ -166,8 +168,9 @@ def test_a_later_search_begins_with_the_results_of_an_earlier_one(ended: Search,
     uid = ended.read()["metadata"]["uid"]
     assert seen["origin"]["uid"] == uid
     mine = search.read()["metadata"]["uid"]
-    (first, *_) = json.loads(bytes(store.read(f"jobs/{mine}/search/0.json")))
-    assert len(first["warm"]["results"]) == 4
+    record = json.loads(bytes(store.read(f"jobs/{mine}/search/0.json")))
+    (warm,) = [each["warm"] for each in record if "warm" in each]
+    assert len(warm["results"]) == 4
 
     refused = brief(
         warmStartFrom=ended.name, objective={"metric": "loss", "direction": "Minimize"}, initial=None
@@ -192,7 +195,8 @@ def test_a_search_is_run_from_python_as_its_page_says(namespace: str) -> None:
     result = search.wait()
     trials = search.trials()
     assert sorted(each.number for each in trials) == [0, 1, 2]
-    assert result.objective == max(each.objective or 0.0 for each in trials)
+    # An object of a trial shows six digits.
+    assert result.objective == pytest.approx(max(each.objective or 0.0 for each in trials), rel=1e-5)
     assert list(search.logs(tail=1))
     search.raise_limits(max_trials=4)
     assert len([each for each in search.follow() if each.counts.get("maxTrials") == 4]) > 0

@@ -19,6 +19,7 @@ from sapflow.kube.client import ApiClient
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.quantities.roles import Role
+from sapflow.records.commits import Records
 from sapflow.runtimes.knative import KnativeSender
 from sapflow.spec import resolved_search, tuning_document
 from sapflow.spec.resolved_search import ResolvedSearch
@@ -29,6 +30,7 @@ from sapflow_operator.driver_pod.search import SearchDriver, read_search
 from sapflow_operator.driver_pod.settings import DriverSettings
 
 RATE = "spec.optimizer.learningRate"
+IMAGES = {"worker": "registry/worker:1", "merger": "registry/merger:1"}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,14 @@ def drive(
     uid = str(getattr(job.metadata, "uid", ""))
     store, server = open_store(str(folder)), ApiServer(uid)
     resolved = ResolvedSearch(job, keys.job(uid), "kubernetes")
-    settings = DriverSettings(store=store.url, token_file="token", api_host="unused", metrics_port=0)
+    settings = DriverSettings.from_environment(
+        {
+            "SAPFLOW_STORE": store.url,
+            "SAPFLOW_TOKEN_FILE": "token",
+            "KUBERNETES_SERVICE_HOST": "unused",
+            "SAPFLOW_IMAGES": json.dumps(IMAGES),
+        }
+    ).model_copy(update={"metrics_port": 0})
     (account / "token").write_text("t")
 
     async def run() -> dict[str, Any]:
@@ -141,6 +150,16 @@ def test_a_search_is_run_with_its_data_cut_by_a_worker_and_is_reported_and_shown
     again, server = drive(tuning("one"), place, tmp_path)
     assert again == outcome
     assert server.reports[-1]["trials"] == "3/3"
+
+
+def test_the_versions_of_a_trial_name_the_images_that_computed_them(
+    place: tuple[Path, dict[Role, str]], tmp_path: Path
+) -> None:
+    drive(tuning("images", maxTrials=1), place, tmp_path)
+    records = Records(open_store(str(place[0])), keys.trial(keys.job("images"), 0))
+    last = asyncio.run(records.last())
+    assert last is not None
+    assert last.measured.images == IMAGES
 
 
 def test_a_search_that_has_ended_goes_on_when_more_trials_are_allowed(

@@ -180,7 +180,8 @@ class SearchDriver:
         tuning, template, ends = self._tuning, self._resolved.template, self._settings.deadline
         most = min(self._settings.max_instances or tuning.spec.max_workers, tuning.spec.max_workers)
         # What the cut finds out about the template's model is no trial's: each has its own counted.
-        environment = Environment("kubernetes", most, None, of_search=True)
+        images = self._settings.images or None
+        environment = Environment("kubernetes", most, None, images=images, of_search=True)
         self._run = run = SearchRun(
             tuning,
             template,
