@@ -25,6 +25,8 @@ from sapflow.spec.tuning_job import TuningJob
 from sapflow.tuning.search import Search
 from sapflow.tuning.trial import Phase
 
+pytestmark = pytest.mark.timeout(600)
+
 
 class Closing(Functions):
     """Functions that can be ended as a runtime is."""
@@ -42,6 +44,17 @@ class Forked(Place):
     @property
     def resolved(self) -> ResolvedJob:
         return Session(self.uid, self.job, self.store, self.path.as_uri(), parent=self.parent).resolved
+
+
+@dataclass(frozen=True)
+class Template(Place):
+    """The place of a search, whose data lies where the search says."""
+
+    template: ResolvedJob
+
+    @property
+    def resolved(self) -> ResolvedJob:
+        return self.template
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ def searched(path: Path, job: TuningJob) -> Searched:
     file.write_text(json.dumps(job.to_json()))
     opened = tuning.open_tuning(job, os.environ, store=str(folder))
     manifest = tuning.prepare(opened, os.environ, lambda text: None)
-    place = Place(job.template, opened.uid, manifest, opened.store, folder)
+    place = Template(job.template, opened.uid, manifest, opened.store, folder, opened.template)
     search, outcome = Searching(place, job).run()
     return Searched(job, search, outcome, file, folder, opened.uid)
 
