@@ -202,7 +202,7 @@ class Functions:
             manifest = await asyncio.to_thread(cut.cut, opened.template, opened.store)
             run = SearchRun(
                 opened.job,
-                opened.prefix,
+                opened.template,
                 manifest,
                 opened.store,
                 self._runtime,
