@@ -152,7 +152,7 @@ class Resizable(Functions):
 
 
 def test_a_search_gives_its_workers_the_best_size_and_its_trials_the_same_values(tmp_path: Any) -> None:
-    job = iris_search(maxTrials=8, prune={"name": "None"})
+    job = iris_search(maxTrials=16, prune={"name": "None"})
     calm_place = make_search_place(tmp_path / "calm", tiny_job(**TEMPLATE))
     calm = virtual_loop.run(runner_of(calm_place, job, Functions(calm_place.store)).run())
     place = make_search_place(tmp_path / "sized", tiny_job(**TEMPLATE))
