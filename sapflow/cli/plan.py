@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sapflow.cli.jobs import make_importable, read_job
+from sapflow.cli import plan_search
+from sapflow.cli.jobs import job_in, make_importable, read_document
 from sapflow.cli.output import print_json
 from sapflow.client import session
 from sapflow.data import survey
@@ -24,12 +25,17 @@ from sapflow.quantities.prices import Price
 from sapflow.quantities.structure import Structure
 from sapflow.runtimes.embedded.runtime import available_cores
 from sapflow.spec.training_job import Runtime, TrainingJob
+from sapflow.spec.tuning_document import is_tuning
 from sapflow.text import count, dollars, duration
 from sapflow.training import estimate
 
 _DESCRIPTION = """\
 Predict the time and the cost of a job before anything starts, with the best merge trees and shard counts. The tree
-that the job itself would run is marked. The data is examined as in `sapflow validate`. Nothing is written."""
+that the job itself would run is marked. The data is examined as in `sapflow validate`. Nothing is written.
+
+Of a search (a TuningJob), the time and the cost of all trials are forecast with their spread: two real steps of the
+cheapest and of the dearest trial are made on this machine, in a folder that is removed, and the search's decisions are
+played many times over (docs/tuning.md)."""
 
 _EPILOG = """\
 Predictions are for warm steps, from constants that were measured on other jobs (docs/planner.md). Cold starts, cutting
@@ -39,8 +45,11 @@ examples:
   sapflow plan job.yaml
   sapflow plan job.yaml --simulate              each candidate as a simulation of all its calls, too
   sapflow plan job.yaml --target kubernetes --instances 40
-  sapflow plan job.yaml --by dollars --candidates 20 --json"""
+  sapflow plan job.yaml --by dollars --candidates 20 --json
+  sapflow plan tune.yaml                        the time and cost of a search
+  sapflow plan tune.yaml --target kubernetes --instances 40"""
 
+_ROWS = 8
 _DRAWN = 17
 """The most nodes of a level that are drawn."""
 
@@ -48,13 +57,13 @@ _DRAWN = 17
 def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "plan",
-        help="predict seconds and dollars of merge trees",
+        help="predict seconds and dollars of a job's merge trees, or of a search",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "file", metavar="FILE", help="the TrainingJob, as YAML or JSON (- for standard input)"
+        "file", metavar="FILE", help="the TrainingJob or TuningJob, as YAML or JSON (- for standard input)"
     )
     parser.add_argument(
         "--target",
@@ -69,7 +78,7 @@ def add_to(commands: Any) -> None:
         help="functions that can be at work at once (default: this machine's cores; kubernetes: any number)",
     )
     parser.add_argument(
-        "--candidates", type=_positive, default=8, metavar="N", help="rows of the table (default: 8)"
+        "--candidates", type=_positive, metavar="N", help=f"rows of the table (default: {_ROWS})"
     )
     parser.add_argument(
         "--by",
@@ -130,7 +139,10 @@ class _Plan:
 def plan(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0. Raises SpecError, DataError, StoreError."""
     runtime: Runtime = given.target
-    job = read_job(given.file, runtime)
+    document = read_document(given.file)
+    if is_tuning(document):
+        return plan_search.plan(given, document, environ)
+    job = job_in(document, given.file, runtime)
     if not job.spec.algorithm.facts.merged:
         text = "Async has one root that applies each contribution by itself: there is no tree to plan"
         raise SpecError([("spec.algorithm.mode", text)])
@@ -169,7 +181,7 @@ def _make(
     most = 1 if job.needs_complete_vector else workload.most_shards(size)
     shards = search.feasible_shards(limited, most)
     by = given.by or choice.objective_of(job)
-    best = search.search(work, constants, price, shards=shards, objective=by, most=given.candidates)
+    best = search.search(work, constants, price, shards=shards, objective=by, most=given.candidates or _ROWS)
     remaining = choice.within_limits(job, steps)
     own = choice.choose(job, work, constants, size, remaining)
     listed = [*best]

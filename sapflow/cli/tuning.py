@@ -15,7 +15,7 @@ from sapflow.client.session import Session, open_session, store_url, uid_named
 from sapflow.client.tuning import TuningSession
 from sapflow.data import survey
 from sapflow.errors import JobFailed, SpecError
-from sapflow.monitoring.tuning_display import TuningDisplay, in_short, value_text
+from sapflow.monitoring.tuning_display import TuningDisplay, in_short, search_forecast_line, value_text
 from sapflow.monitoring.tuning_displays import open_tuning_display
 from sapflow.quantities.metric import in_words
 from sapflow.records.evaluations import of_held_out
@@ -26,6 +26,7 @@ from sapflow.spec.tuning_problems import of_template
 from sapflow.text import count, dollars, duration
 from sapflow.training import estimate
 from sapflow.tuning.data_check import check_data
+from sapflow.tuning.forecast.record import summary
 
 _OF_JOBS_ALONE = {
     "workers": "--workers",
@@ -159,6 +160,8 @@ def status_of(opened: TuningSession) -> dict[str, Any]:
         "costUSD": progress.dollars,
         "top": [each.to_json() for each in progress.top],
     }
+    if (said := opened.forecast()) is not None:
+        body["forecast"] = summary(said)
     return body if state != "Succeeded" or outcome is None else {**body, "result": _with_path(outcome)}
 
 
@@ -221,6 +224,8 @@ def _outcome_lines(job: TuningJob, outcome: Mapping[str, Any]) -> list[tuple[str
     else:
         lines.append(("best trial", "none has a value"))
     lines += _counts_lines(outcome["trials"], outcome["account"])
+    if "forecast" in outcome:
+        lines.append(("forecast", search_forecast_line(outcome["forecast"])))
     if "uri" in outcome:
         lines += [("model", location(outcome["uri"])), ("SHA-256", outcome["sha256"])]
     return lines
@@ -234,7 +239,10 @@ def _progress_lines(job: TuningJob, body: Mapping[str, Any]) -> list[tuple[str, 
             ("best trial", f"{best['trial']:,}, {metric} {value_text(metric, best['objective'])}"),
             ("parameters", in_short(best["parameters"])),
         ]
-    return [*lines, *_counts_lines(body["trials"], {"costUSD": body["costUSD"]})]
+    lines += _counts_lines(body["trials"], {"costUSD": body["costUSD"]})
+    if "forecast" in body:
+        lines.append(("forecast", search_forecast_line(body["forecast"])))
+    return lines
 
 
 def _counts_lines(trials: Mapping[str, int], account: Mapping[str, float]) -> list[tuple[str, str]]:

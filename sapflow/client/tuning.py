@@ -32,6 +32,8 @@ from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.records import numerics, shared_area
+from sapflow.records.commits import Records
+from sapflow.runtimes.embedded.runtime import available_cores
 from sapflow.spec import resolved
 from sapflow.spec.resolved import AREA_FIELD, ResolvedJob
 from sapflow.spec.resolved_search import RAISABLE, ResolvedSearch
@@ -41,6 +43,8 @@ from sapflow.spec.tuning_problems import of_template
 from sapflow.training import estimate
 from sapflow.tuning import spec_record
 from sapflow.tuning.data_check import check_data
+from sapflow.tuning.forecast import of_run
+from sapflow.tuning.forecast.record import SearchForecast
 from sapflow.tuning.run import SearchRun, state_of
 from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.search import Results
@@ -123,6 +127,10 @@ class TuningSession:
     def started(self) -> bool:
         """Whether a trial has a first version."""
         return self.store.exists(keys.commit(keys.trial(self.prefix, 0), 0))
+
+    def forecast(self) -> SearchForecast | None:
+        """What was forecast before the first trial; None if nothing was."""
+        return asyncio.run(of_run.recorded(Records(self.store, self.prefix)))
 
     def forget(self) -> None:
         """Remove everything of this search, its data too, unless a job or another search uses it. If that is
@@ -264,7 +272,17 @@ async def search(
     environment = Environment("local", runtime.max_instances, None, of_search=True)
     try:
         warm = await _warm(opened)
-        run = SearchRun(opened.job, opened.template, manifest, opened.store, runtime, environment, observer)
+        run = SearchRun(
+            opened.job,
+            opened.template,
+            manifest,
+            opened.store,
+            runtime,
+            environment,
+            observer,
+            forecasts=True,
+            cores=available_cores(),
+        )
         return await run.run(warm)
     finally:
         await asyncio.shield(runtime.close())

@@ -41,8 +41,12 @@ async def within(seconds: float | None, work: Awaitable[T]) -> T:
 class Deadline:
     """The deadline of one job. `stop` must be called at the end."""
 
-    def __init__(self, records: Records, limit: int | None, ends: float | None) -> None:
-        """`limit` is the most seconds that the job may run, `ends` the time (`time.time()`) when it must have ended."""
+    def __init__(
+        self, records: Records, limit: int | None, ends: float | None, *, remembers: bool = False
+    ) -> None:
+        """`limit` is the most seconds that the job may run, `ends` the time (`time.time()`) when it must have ended.
+        `remembers`: the running time is recorded without a limit, too."""
+        self._remembers = remembers or limit is not None
         self._records, self._limit, self._ends = records, limit, ends
         self._spent: Callable[[], float] = lambda: 0.0
         self._slot = 0
@@ -58,7 +62,7 @@ class Deadline:
 
     async def account(self, known: Account) -> Account:
         """What the job has consumed, with the seconds of drivers since the last commit. Raises StoreError."""
-        if self._limit is None:
+        if not self._remembers:
             return known
         recorded = [await self._read(slot) for slot in (0, 1)]
         self._slot = recorded.index(min(recorded))
@@ -67,7 +71,7 @@ class Deadline:
     def start(self, spent: Callable[[], float]) -> None:
         """Record the running time from now on; `spent` returns it."""
         self._spent = spent
-        if self._limit is not None:
+        if self._remembers:
             self._task = asyncio.create_task(self._record())
 
     async def stop(self) -> None:

@@ -73,6 +73,23 @@ class AskReply(FunctionReply):
     """What the sampler wants to be told again with this trial."""
 
 
+class ModelSize(Message):
+    """The size of one job's model, or why it cannot be trained."""
+
+    parameters: int = 0
+    averaged: int = 0
+    slots: int = 0
+    forward_flops: int = 0
+    problems: list[tuple[str, str]] | None = None
+    """Fields, and what is wrong with them; None: nothing is."""
+
+
+class MeasureReply(FunctionReply):
+    """The answer with the sizes of models, in the request's order."""
+
+    sizes: list[ModelSize]
+
+
 class InitializeReply(FunctionReply):
     """The answer after version 0 was written."""
 

@@ -15,6 +15,7 @@ from sapflow.messages.vectors import Part, Sizes
 
 COLLECTED_AT_ONCE = 256
 COPIED_AT_ONCE = 64
+MEASURED_AT_ONCE = 64
 
 
 class Request(Message):
@@ -68,6 +69,18 @@ class AskRequest(Request):
     op: Literal["ask"] = "ask"
     question: dict[str, Any]
     """What is known of the search, as the sampler takes it."""
+
+
+class MeasureRequest(Request):
+    """Build the models of jobs without allocating them, and say how large they are: for the forecast of a search, whose
+    driver has no torch. `version` is 0."""
+
+    of_step: ClassVar[bool] = False
+    op: Literal["measure"] = "measure"
+    jobs: list[dict[str, Any]] = Field(min_length=1, max_length=MEASURED_AT_ONCE)
+    """Documents of TrainingJobs."""
+    runtime: Literal["local", "kubernetes"]
+    manifest: Document
 
 
 class InitializeRequest(Request):

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from sapflow.monitoring.display import SECONDS_BETWEEN_LINES, Emitter, Event
+from sapflow.monitoring.display import SECONDS_BETWEEN_LINES, Emitter, Event, off
 from sapflow.monitoring.tuning_progress import TrialState, TuningProgress
 from sapflow.quantities.metric import METRICS
 from sapflow.spec.tuning_job import TuningJob
 from sapflow.text import count, dollars, duration, printable, to_json
 from sapflow.tuning.actions import Action, Advance, Report
 from sapflow.tuning.actions import Event as Answer
+from sapflow.tuning.forecast.record import SearchForecast, summary
 from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.trial import Trial
 
@@ -34,6 +35,12 @@ class TuningDisplay(Emitter, TuningObserver):
             parameters = dict(action.parameters)
             body = {"trial": action.trial, "to": action.to, "unit": self.unit, "parameters": parameters}
             self.emit({"event": "promoted" if known else "began", **body})
+
+    def forecast(self, said: SearchForecast) -> None:
+        self.emit({"event": "forecast", **summary(said), "trials": said.limits.max_trials})
+
+    def not_forecast(self, why: str) -> None:
+        self.emit({"event": "notForecast", "why": why})
 
     def told(self, event: Answer) -> None:
         before = self.progress.best
@@ -84,6 +91,10 @@ def plain_line(event: Event) -> str:
             text = f"cut {count(event['samples'], 'sample')} into blocks"
         case "resumed":
             text = f"going on with {count(event['begun'], 'trial')}, {event['ended']:,} of which have ended"
+        case "forecast":
+            text = f"forecast: {search_forecast_line(event)}"
+        case "notForecast":
+            text = f"no forecast: {event['why']}"
         case "began":
             text = f"trial {event['trial']:,} began: {in_short(event['parameters'])}"
         case "promoted":
@@ -101,6 +112,24 @@ def plain_line(event: Event) -> str:
 def json_line(event: Event) -> str:
     """An event as a line of JSON."""
     return to_json({name: value for name, value in event.items() if value is not None})
+
+
+def search_forecast_line(forecast: Mapping[str, Any]) -> str:
+    """What was forecast for a search and, for one that has ended, how far it was off."""
+    (least, most), (cheapest, dearest) = forecast["secondsRange"], forecast["costRange"]
+    said = (
+        f"{duration(forecast['seconds'])} ({duration(least)} to {duration(most)}) and "
+        f"{dollars(forecast['costUSD'])} ({dollars(cheapest)} to {dollars(dearest)})"
+    )
+    graded = [
+        f"{off(forecast[error])} of {what}, {'within' if forecast[within] else 'outside'}"
+        for error, within, what in (
+            ("secondsError", "secondsWithin", "time"),
+            ("costError", "costWithin", "cost"),
+        )
+        if error in forecast
+    ]
+    return f"{said}: {'; '.join(graded)}" if graded else said
 
 
 def in_short(parameters: Mapping[str, Any], most: int | None = None) -> str:

@@ -63,6 +63,16 @@ def search_area(prefix: str) -> str:
     return f"{prefix}area.json"
 
 
+def forecast(prefix: str) -> str:
+    """What was forecast before the first trial of the search that owns `prefix`."""
+    return f"{prefix}forecast.json"
+
+
+def rehearsal(prefix: str) -> str:
+    """Below which the search that owns `prefix` makes the steps that its forecast is from; it is removed after them."""
+    return f"{prefix}rehearsal/"
+
+
 def uid_of(prefix: str) -> str:
     """What a job is called whose prefix is this: its uid, behind it the trial that it is of a search."""
     return prefix.removeprefix("jobs/").rstrip("/")

@@ -32,6 +32,15 @@ def given(document: object, path: str) -> bool:
     return True
 
 
+def value_at(document: Any, path: str) -> Any:
+    """What the document has at the path; None where it has nothing."""
+    if not given(document, path):
+        return None
+    for part in parts_of(path):
+        document = document[part]
+    return document
+
+
 def place(model: type[BaseModel], path: str) -> Literal["Field", "Free", "Unknown"]:
     """What a document of `model` may have at the path: a field, something in a free-form mapping such as a model's
     `args`, or nothing. An element of a list is a field."""

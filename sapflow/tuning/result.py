@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from sapflow.driver.result import export_request
@@ -58,10 +58,16 @@ def front(settings: Settings, trials: Sequence[Trial]) -> list[Trial]:
 
 
 async def write(
-    settings: Settings, search: Search, trials: Trials, end: End, settled: Callable[[], Awaitable[None]]
+    settings: Settings,
+    search: Search,
+    trials: Trials,
+    end: End,
+    settled: Callable[[], Awaitable[None]],
+    forecast: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Export the model of the best trial, and write the outcome of a search that has ended, in place of one of before
-    its limits were raised. What now stands. `settled` notes what the export has cost.
+    its limits were raised. What now stands. `settled` notes what the export has cost. `forecast` is what was
+    forecast, with its grade.
 
     Raises JobFailed if the search has found nothing or was ended by failures, and StoreError.
     """
@@ -86,12 +92,19 @@ async def write(
         finally:
             await settled()
     outcome = {**plain_json(await _body(settings, search, trials, end, order)), **model}
-    if standing == outcome:
-        return outcome
+    if forecast is not None:
+        outcome["forecast"] = plain_json(forecast)
+    # A grade is given once: each later run takes some time, and finds the search as it was.
+    if standing is not None and _without_grade(standing) == _without_grade(outcome):
+        return dict(standing)
     await asyncio.to_thread(pool.store.delete, [key])
     if not await records.write(key, outcome, durable=True):
         outcome = await records.read(key) or outcome
     return outcome
+
+
+def _without_grade(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in outcome.items() if name != "forecast"}
 
 
 async def _body(

@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sapflow.data.manifest import Manifest
-from sapflow.driver.deadline import Deadline
+from sapflow.driver.deadline import Deadline, DeadlineReached, within
 from sapflow.driver.plans import Environment
+from sapflow.errors import JobFailed, SpecError
+from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
+from sapflow.planning.workload import constants_of
 from sapflow.records.commits import Records
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
@@ -17,8 +20,13 @@ from sapflow.spec.tuning_job import TuningJob
 from sapflow.tuning import result
 from sapflow.tuning.account import SearchAccount
 from sapflow.tuning.budget import Budget
-from sapflow.tuning.calls import Calls, LimitedSender
-from sapflow.tuning.entries import Warm
+from sapflow.tuning.calls import Calls, LimitedSender, SearchBudgetSpent
+from sapflow.tuning.entries import End, Warm
+from sapflow.tuning.forecast import of_run
+from sapflow.tuning.forecast.forecaster import Forecaster, Stage
+from sapflow.tuning.forecast.record import ForecastLimits, SearchForecast, grade
+from sapflow.tuning.forecast.rehearsal import Rehearsal
+from sapflow.tuning.forecast.work import Place
 from sapflow.tuning.log import Log
 from sapflow.tuning.pool_resizing import PoolResizing
 from sapflow.tuning.pool_sizes import PoolSizes
@@ -26,7 +34,7 @@ from sapflow.tuning.runner import Runner, TuningObserver
 from sapflow.tuning.search import Results, Search
 from sapflow.tuning.settings import Limits, Settings
 from sapflow.tuning.state import State
-from sapflow.tuning.trials import Growth, Pool, Trials
+from sapflow.tuning.trials import Growth, Pool, Trials, is_not_the_trials
 from sapflow.tuning.usage import UsageMeter
 
 EXPORTS = 2
@@ -51,16 +59,22 @@ class SearchRun:
         *,
         ends: float | None = None,
         resized: Callable[[PoolSizes], None] = lambda sizes: None,
+        forecasts: bool = False,
+        cores: int | None = None,
     ) -> None:
         """`template` is the search's as a job, whose prefix is the search's, and `data` is that of all trials, or what
         cuts it by calls of the search's functions, which are the sender's. `grow` gives them more memory where one was
         killed for it (`Pool.grow`). `ends` is the time (`time.time()`) when the search must have ended, where more than
         its own running time counts. Where `template` searches for the workers' memory size, `resized` is told the one
-        that they are to have."""
+        that they are to have. `forecasts`: before its first trial the search rehearses its cheapest and its dearest
+        one, and records what it will take; `cores` are those that driver and functions share, None if each has its
+        own."""
         limits, self._settings = Limits.of(job), Settings.of(job)
         self._job, self._template, self._data = job, template, data
         self._store, self._functions, self._environment = store, sender, environment
-        self._observer, self._grow, self._resized = observer, grow, resized
+        self._observer, self._grow, self._resized = observer or TuningObserver(), grow, resized
+        self._limits, self._forecasts, self._cores = limits, forecasts, cores
+        self._records = Records(store, template.prefix)
         meter = UsageMeter(job.spec.max_workers)
         self.search = Search(store, template.prefix, self._settings, limits, meter)
         self.budget = Budget(limits.budget_usd)
@@ -69,7 +83,7 @@ class SearchRun:
             seconds = template.job.spec.limits.invocation_seconds
             self.calls.keep(lambda: EXPORTS * self._common_sender().worst("merger", seconds))
         self._account = SearchAccount(self.search, self.calls)
-        self._deadline = Deadline(Records(store, template.prefix), limits.deadline_seconds, ends)
+        self._deadline = Deadline(self._records, limits.deadline_seconds, ends, remembers=forecasts)
         self._runner: Runner | None = None
         self._deleted: list[int] = []
 
@@ -99,13 +113,69 @@ class SearchRun:
             calls=self.calls,
             pinned=self.search.kept,
         )
-        self._runner = Runner(self.search, trials, self.calls, self._deadline, self._observer)
+        self._runner = runner = Runner(
+            self.search, trials, self.calls, self._deadline, self._observer, lambda: self._forecast(trials)
+        )
         for trial in self._deleted:
-            self._runner.delete(trial)
+            runner.delete(trial)
         async with self._resizing(warm):
-            end = await self._runner.run(warm)
+            end = await runner.run(warm)
         self.calls.keep(None)
-        return await result.write(self._settings, self.search, trials, end, self._account.settle)
+        graded = await self._grade(end, runner.seconds)
+        outcome = await result.write(self._settings, self.search, trials, end, self._account.settle, graded)
+        self._observer.finished(outcome)
+        return outcome
+
+    async def _forecast(self, trials: Trials) -> None:
+        """Tell the observer what the search was forecast to take; forecast it, if it is to begin now."""
+        if not self._forecasts:
+            return
+        said = await of_run.recorded(self._records)
+        if said is None and not self.search.trials and self.search.over is None:
+            said = await self._rehearse(trials)
+        if said is not None:
+            self._observer.forecast(said)
+
+    async def _rehearse(self, trials: Trials) -> SearchForecast | None:
+        """Forecast the search, and record that. None where it cannot be, of which the observer is told.
+
+        Raises JobFailed where something else than the trials fails, and StoreError.
+        """
+        pool, template, environment = trials.pool, self._template, self._environment
+        sender, prefix = self._common_sender(), keys.rehearsal(self._template.prefix)
+        rehearsal = Rehearsal(prefix, template, pool.manifest, self._store, sender, environment)
+        here = Place(
+            constants_of(self._store.url, environment.runtime), environment.runtime, environment.instances
+        )
+        measure = of_run.measure_by(
+            of_run.caller_of(template.job, sender), template, self._store, prefix, environment.runtime
+        )
+        stage = Stage(here, cores=self._cores, cold=False)
+        forecaster = Forecaster(self._job, pool.manifest, measure, stage)
+        await rehearsal.clear()
+        try:
+            said = await within(self._deadline.left, forecaster.forecast(rehearsal, self._observer.stage))
+        except (SpecError, DeadlineReached, JobFailed) as error:
+            budget = isinstance(error, SearchBudgetSpent)
+            if isinstance(error, JobFailed) and is_not_the_trials(error) and not budget:
+                raise
+            self._observer.not_forecast(" ".join([str(error), *getattr(error, "__notes__", ())]))
+            return None
+        finally:
+            await rehearsal.clear()
+            await self._account.settle()
+        return await of_run.record(self._records, said)
+
+    async def _grade(self, end: End, seconds: float) -> dict[str, Any] | None:
+        """The forecast beside what the search has taken; None if there is none."""
+        said = await of_run.recorded(self._records) if self._forecasts else None
+        if said is None:
+            return None
+        taken = seconds - said.rehearsal_seconds
+        dollars = max(self.search.state.used, self.search.state.granted) - said.rehearsal_cost_usd
+        limits = ForecastLimits.of(self._limits, self._job.spec.max_workers)
+        found = grade(said, seconds=taken, dollars=dollars, ended_by=end.reason, limits=limits)
+        return {**found, "measuredSeconds": taken, "measuredUSD": dollars}
 
     @asynccontextmanager
     async def _resizing(self, warm: Results) -> AsyncIterator[None]:

@@ -5,7 +5,7 @@ from it. So the runner may end at any instruction: the next one is given the act
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sapflow.driver.deadline import Deadline
@@ -14,6 +14,7 @@ from sapflow.tuning.account import SearchAccount
 from sapflow.tuning.actions import Action, Advance, Ask, Deleted, Event, Fork, Stop
 from sapflow.tuning.calls import Calls, SearchBudgetSpent
 from sapflow.tuning.entries import End
+from sapflow.tuning.forecast.record import SearchForecast
 from sapflow.tuning.search import Results, Search
 from sapflow.tuning.trial import Trial
 from sapflow.tuning.trials import Trials
@@ -34,6 +35,18 @@ class TuningObserver:
     def told(self, event: Event) -> None:
         """An answer is in the log."""
 
+    def stage(self, text: str) -> None:
+        """What is done before the first trial."""
+
+    def forecast(self, said: SearchForecast) -> None:
+        """What the search was forecast to take, before its first trial or in an earlier run."""
+
+    def not_forecast(self, why: str) -> None:
+        """There is no forecast."""
+
+    def finished(self, outcome: dict[str, Any]) -> None:
+        """The search has a result; `outcome` is its record."""
+
 
 class Runner:
     """Carries out a search's actions until it is over."""
@@ -45,10 +58,15 @@ class Runner:
         calls: Calls,
         deadline: Deadline,
         observer: TuningObserver | None = None,
+        before: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`calls` keeps the trials' calls within the search's limits, `deadline` its time."""
+        """`calls` keeps the trials' calls within the search's limits, `deadline` its time. `before` is waited for where
+        a run begins, once the log is read."""
         self._search, self._trials, self._calls, self._deadline = search, trials, calls, deadline
         self._observer, self._account = observer or TuningObserver(), SearchAccount(search, calls)
+        self._before = before
+        self.seconds = 0.0
+        """How long the search has run, this run and earlier ones."""
         self._running: dict[asyncio.Task[Event], int] = {}
         self._told: list[Event] = []
         """Answers that are not in the log yet."""
@@ -71,6 +89,8 @@ class Runner:
             actions: Sequence[Action] = await self._search.open(warm)
             self._account.take_over()
             self._observer.opened(self._search.trials)
+            if self._before is not None:
+                await self._before()
             while True:
                 for action in actions:
                     await self._carry_out(action)
@@ -80,6 +100,7 @@ class Runner:
                 if not actions and not self._told and self._search.over is None:
                     await self._wait()
         finally:
+            self.seconds = known.seconds + clock() - started
             await self._give_up(list(self._running))
             await self._deadline.stop()
             await self._account.settle()

@@ -65,7 +65,8 @@ Growth = Literal["Grown", "Refused", "NotKilled"]
 """Whether functions have more memory after one was killed for it, may have no more, or none was killed."""
 
 
-def _is_not_the_trials(error: JobFailed) -> bool:
+def is_not_the_trials(error: JobFailed) -> bool:
+    """Whether a failure ends the run of the search, and not a trial."""
     return isinstance(error, SearchBudgetSpent) or error.reason in _NOT_THE_TRIALS
 
 
@@ -159,7 +160,7 @@ class Trials:
                     continue
                 if growth == "Refused":
                     error = _killed(error)
-                if _is_not_the_trials(error):
+                if is_not_the_trials(error):
                     raise error from None
                 # Until its failure is in the log, the trial may have to fail again.
                 resolved = self.resolved(action.trial, self.job_of(action.parameters))
@@ -211,7 +212,7 @@ class Trials:
         try:
             reply = await self.common_caller(action.trial).call("worker", request, AskReply)
         except JobFailed as error:
-            if _is_not_the_trials(error):
+            if is_not_the_trials(error):
                 raise
             return Failed(action.trial, error.reason, str(error))
         return Suggested(action.trial, reply.parameters, reply.notes)

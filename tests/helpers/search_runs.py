@@ -60,6 +60,7 @@ def runner_of(
     data: Manifest | CutBy | None = None,
     sizes: SearchSettings | None = None,
     resized: Callable[[PoolSizes], None] = lambda sizes: None,
+    forecasts: bool = False,
 ) -> SearchRun:
     """One run of a search at the place of its template."""
     environment = Environment(forward_flops=None, of_search=True)
@@ -72,6 +73,7 @@ def runner_of(
         environment,
         observer,
         resized=resized,
+        forecasts=forecasts,
     )
 
 
@@ -89,6 +91,7 @@ class Searching:
     seed: int = 0
     hurry: float = 0.0
     """Chance that an invocation's time is up as soon as it starts."""
+    forecasts: bool = False
 
     def __post_init__(self) -> None:
         self.store = AwayStore(self.place.store, self.outages)
@@ -126,7 +129,7 @@ class Searching:
                 raise Killed
 
         store = TappedStore(self.store, failpoint)
-        runner = runner_of(self.place, self.job, self.functions, store)
+        runner = runner_of(self.place, self.job, self.functions, store, forecasts=self.forecasts)
         task = asyncio.create_task(runner.run())
         await asyncio.wait({task})
         if store.dead:

@@ -46,6 +46,16 @@ def _load_handlers() -> Mapping[str, Handler]:
         parameters, notes = dict(found.parameters), dict(found.notes)
         return AskReply(done=True, parameters=parameters, notes=notes, **timing.report())
 
+    def serve_measure(body: dict[str, Any], context: Context) -> FunctionReply:
+        from sapflow.messages.replies import MeasureReply
+        from sapflow.messages.requests import MeasureRequest
+        from sapflow.training.measure import model_sizes  # only the forecast of a search needs it
+
+        timing = merging.timing(context)
+        with timing.phase("compute"):
+            sizes = model_sizes(context.store, MeasureRequest.model_validate(body))
+        return MeasureReply(done=True, sizes=sizes, **timing.report())
+
     def serve_initialize(body: dict[str, Any], context: Context) -> FunctionReply:
         request = InitializeRequest.model_validate(body)
         cache = jobs(context)
@@ -76,6 +86,7 @@ def _load_handlers() -> Mapping[str, Handler]:
         **merging.handlers(),
         "ask": serve_ask,
         "cut": serve_cut,
+        "measure": serve_measure,
         "initialize": serve_initialize,
         "train": serve_train,
         "evaluate": serve_evaluate,

@@ -30,6 +30,7 @@ from sapflow.steps.observer import Observer
 from sapflow.tuning import spec_record
 from sapflow.tuning.actions import Action, Advance, Deleted, Event, Failed, Finished, Report, Stop
 from sapflow.tuning.data_check import check_data
+from sapflow.tuning.forecast.record import SearchForecast, summary
 from sapflow.tuning.run import SearchRun
 from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.search import Results
@@ -90,6 +91,15 @@ class SearchLog(TuningObserver):
             case _:
                 pass
 
+    def forecast(self, said: SearchForecast) -> None:
+        self._event(logging.INFO, "forecast", **summary(said))
+
+    def not_forecast(self, why: str) -> None:
+        self._event(logging.WARNING, "no forecast", message=why)
+
+    def finished(self, outcome: dict[str, Any]) -> None:
+        self._event(logging.INFO, "ended", reason=outcome["endedBy"], forecast=outcome.get("forecast"))
+
     def _event(self, level: int, what: str, **fields: Any) -> None:
         logs.event(logger, level, what, job=self._name, **fields)
 
@@ -111,6 +121,22 @@ class Watchers(TuningObserver):
     def told(self, event: Event) -> None:
         for each in self._observers:
             each.told(event)
+
+    def stage(self, text: str) -> None:
+        for each in self._observers:
+            each.stage(text)
+
+    def forecast(self, said: SearchForecast) -> None:
+        for each in self._observers:
+            each.forecast(said)
+
+    def not_forecast(self, why: str) -> None:
+        for each in self._observers:
+            each.not_forecast(why)
+
+    def finished(self, outcome: dict[str, Any]) -> None:
+        for each in self._observers:
+            each.finished(outcome)
 
 
 class Waits(TuningObserver):
@@ -193,6 +219,7 @@ class SearchDriver:
             lambda failed: memory.grow(failed),
             ends=None if ends is None else ends.timestamp(),
             resized=reporter.resized,
+            forecasts=True,
         )
         memory = PoolMemory(api, template.job.memory_bytes, run.calls)
         await memory.take_in()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sapflow.monitoring.tuning_progress import TrialState, TuningProgress
@@ -13,6 +13,7 @@ from sapflow.records.memory_search import SizeTrial
 from sapflow.spec.tuning_job import TuningJob
 from sapflow.tuning.actions import Action, Event, Failed, Stop, Stopped
 from sapflow.tuning.calls import Calls
+from sapflow.tuning.forecast.record import SearchForecast, summary
 from sapflow.tuning.pool_sizes import PoolSizes
 from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.settings import Limits
@@ -23,6 +24,19 @@ from sapflow_operator.kinds.tuning_status import FAILURES, MESSAGE_CHARACTERS, T
 MOST_BYTES = 48 * 1024
 """Of the JSON of the driver's part of a status; the operator's part needs the rest of 64 KiB at most."""
 PRUNED = ("Pruned", "Replaced")
+
+
+_FORECAST = {
+    "seconds": "forecastSeconds",
+    "secondsRange": "forecastSecondsRange",
+    "secondsError": "forecastSecondsError",
+    "secondsWithin": "forecastSecondsWithin",
+    "costUSD": "forecastCostUSD",
+    "costRange": "forecastCostRange",
+    "costError": "forecastCostError",
+    "costWithin": "forecastCostWithin",
+}
+"""Fields of an outcome's forecast, and what the status calls them."""
 
 
 class SearchProgress(TuningProgress):
@@ -69,6 +83,8 @@ class SearchReporter(Reporter, TuningObserver):
         self._common: Callable[[], float] = lambda: 0.0
         self._job, self._sizes = job, PoolSizes(size=0, least=0)
         self._opened = False
+        self._said: dict[str, Any] = {}
+        """What was forecast, in the words of an outcome."""
         self.seen: dict[str, Any] = {}
         """The last report, for whoever asks from another thread."""
         self._clock = asyncio.get_running_loop().time
@@ -101,6 +117,14 @@ class SearchReporter(Reporter, TuningObserver):
 
     def told(self, event: Event) -> None:
         self.progress.told(event)
+        self._changed.set()
+
+    def forecast(self, said: SearchForecast) -> None:
+        self._said = summary(said)
+        self._changed.set()
+
+    def finished(self, outcome: dict[str, Any]) -> None:
+        self._said = outcome.get("forecast", self._said)
         self._changed.set()
 
     def fields(self) -> dict[str, Any]:
@@ -136,6 +160,7 @@ class SearchReporter(Reporter, TuningObserver):
                 "reservedUSD": None if budget.limit is None else budget.reserved,
                 "budgetUSD": budget.limit,
             }
+        found |= _forecast_fields(self._said)
         self.seen = _within(shown({name: value for name, value in found.items() if can_be_said(value)}))
         return self.seen
 
@@ -155,6 +180,20 @@ def _size(tried: SizeTrial) -> dict[str, Any]:
         "secondsPerStep": rounded(tried.seconds, 6),
         "costUSD": rounded(tried.cost_usd, 12),
     }
+
+
+def _forecast_fields(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was forecast, and at the end how far it was off."""
+    found: dict[str, Any] = {}
+    for name, field in _FORECAST.items():
+        value = said.get(name)
+        if isinstance(value, list):
+            found[field] = [rounded(each, 9) for each in value]
+        elif isinstance(value, bool):
+            found[field] = value
+        elif value is not None:
+            found[field] = rounded(value, 9)
+    return found
 
 
 def _standing(trial: TrialState) -> dict[str, Any]:

@@ -72,6 +72,12 @@ _STANDING = {
     "costUSD": NUMBER,
     "parameters": _PARAMETERS,
 }
+_RANGE = {
+    "type": "array",
+    "description": "Between what eight in ten draws of the forecast lie.",
+    "maxItems": 2,
+    "items": NUMBER,
+}
 _PROGRESS = {
     "trials": text(32) | {"description": "Ended trials, and how many there may be."},
     "begun": INTEGER,
@@ -104,6 +110,14 @@ _PROGRESS = {
     "reservedUSD": NUMBER | {"description": "The worst price of what is under way, kept free in the budget."},
     "memory": MEMORY,
     "secondsActive": NUMBER,
+    "forecastSeconds": NUMBER | {"description": "From the first trial to the end, as forecast before it."},
+    "forecastSecondsRange": _RANGE,
+    "forecastSecondsError": NUMBER | {"description": "Relative to what was measured: +0.1 is 10 % too much."},
+    "forecastSecondsWithin": {"type": "boolean"},
+    "forecastCostUSD": NUMBER,
+    "forecastCostRange": _RANGE,
+    "forecastCostError": NUMBER,
+    "forecastCostWithin": {"type": "boolean"},
     "updated": TIME,
 }
 RESULT = {

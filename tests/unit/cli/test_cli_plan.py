@@ -1,11 +1,13 @@
 """`sapflow plan`: a job's merge trees, predicted before anything starts."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.commands import Shell, write_job
 from helpers.jobs import document, tiny_job
+from helpers.search_runs import iris_search
 
 from sapflow import models
 from sapflow.cli.plan import draw
@@ -260,3 +262,25 @@ def test_arithmetic_of_convolutions_is_counted_by_position() -> None:
 def estimate_of_cnn() -> int:
     facts, _ = models.examine("cnn", {}, inputs=(3, 24, 24), outputs=10)
     return facts.parameters
+
+
+@pytest.mark.parametrize("option", [("--candidates", 3), ("--by", "dollars"), ("--simulate",)])
+def test_options_about_merge_trees_are_refused_for_a_search(
+    shell: Shell, tmp_path: Path, option: tuple[Any, ...]
+) -> None:
+    path = tmp_path / "tune.yaml"
+    path.write_text(json.dumps(iris_search().to_json()))
+    done = shell("plan", path, *option)
+    assert (done.code, done.out) == (2, "")
+    assert f"{option[0]}: is for a TrainingJob" in done.err
+
+
+def test_what_is_wrong_with_a_search_is_named_before_anything_starts(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "tune.yaml"
+    job = iris_search().to_json()
+    job["spec"]["maxWorkers"] = 0
+    path.write_text(json.dumps(job))
+    done = shell("plan", path)
+    assert done.code == 2
+    assert "spec.maxWorkers" in done.err
+    assert str(path) in done.err

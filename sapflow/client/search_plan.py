@@ -1,0 +1,130 @@
+"""The forecast of a search before anything of it starts: real steps of two trials, in a store that is thrown away."""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from sapflow.client.session import local_functions, store_url
+from sapflow.data import cut, survey
+from sapflow.data.chunks import Chunk, Source
+from sapflow.data.manifest import Manifest
+from sapflow.data.shared_data import finder
+from sapflow.data.source import open_data
+from sapflow.driver.plans import Environment
+from sapflow.errors import SpecError
+from sapflow.objects import keys
+from sapflow.objects.stores.factory import open_store
+from sapflow.objects.stores.protocol import Store
+from sapflow.planning.workload import constants_of
+from sapflow.runtimes.embedded.runtime import available_cores
+from sapflow.spec.resolved import ResolvedJob
+from sapflow.spec.training_job import Runtime
+from sapflow.spec.tuning_job import TuningJob
+from sapflow.spec.tuning_problems import of_template
+from sapflow.training import estimate
+from sapflow.tuning.data_check import check_data
+from sapflow.tuning.forecast.forecaster import Forecaster, Stage
+from sapflow.tuning.forecast.of_run import caller_of, measure_by
+from sapflow.tuning.forecast.record import SearchForecast
+from sapflow.tuning.forecast.rehearsal import Rehearsal
+from sapflow.tuning.forecast.work import Place
+
+CUT_BYTES = 64 << 20
+"""Bytes of features that are cut of a source that is too large to be read whole."""
+_UID = "plan"
+
+
+def forecast(
+    job: TuningJob,
+    environ: Mapping[str, str],
+    *,
+    runtime: Runtime = "local",
+    instances: int | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> SearchForecast:
+    """Rehearse the cheapest and the dearest trial on this machine, and forecast the search where it is to run.
+
+    `instances` are the functions that can be at work at once there; None: this machine's cores, or in a cluster any
+    number. `tell` is told of each stage. Raises SpecError, DataError, JobFailed, StoreError.
+    """
+    asked = store_url(job.template, None)
+    tell("reading the data")
+    found = survey.survey(job.template.spec.data, asked, job.template.spec.algorithm.seed)
+    check_data(job, found.manifest)
+    if not found.complete and job.template.spec.algorithm.steps is None:
+        raise SpecError([("spec.template.spec.algorithm.epochs", _UNCOUNTED)])
+    tell("building the template's model")
+    try:
+        # Apart from the functions, whose memory may be too little for it.
+        estimate.measure_apart(job.template, found.manifest, environ, runtime)
+    except SpecError as error:
+        raise of_template(error) from error
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sapflow-plan-"))
+        store = open_store(Path(folder).as_uri())
+        stack.callback(store.close)
+        template = ResolvedJob(job.template, keys.job(_UID))
+        source = None if found.complete else _beginning(open_data(job.template.spec.data, finder(asked)))
+        manifest = cut.cut(template, store, source=source)
+        return asyncio.run(
+            _forecast(job, template, manifest, store, environ, runtime, instances, asked, tell)
+        )
+
+
+_UNCOUNTED = (
+    "makes a number of steps that is not known without reading all the data: give algorithm.steps instead, or run the "
+    "search, which is forecast once its data is cut"
+)
+
+
+async def _forecast(
+    job: TuningJob,
+    template: ResolvedJob,
+    manifest: Manifest,
+    store: Store,
+    environ: Mapping[str, str],
+    runtime: Runtime,
+    instances: int | None,
+    asked: str,
+    tell: Callable[[str], None],
+) -> SearchForecast:
+    functions = local_functions(job.template, store.url, environ, None)
+    try:
+        prefix = keys.rehearsal(template.prefix)
+        environment = Environment("local", functions.max_instances, None, of_search=True)
+        rehearsal = Rehearsal(prefix, template, manifest, store, functions, environment)
+        here = Place(constants_of(store.url, "local"), "local", functions.max_instances)
+        there = Place(constants_of(asked, runtime), runtime, instances or _at_once(runtime))
+        alike = there.constants == here.constants and there.runtime == here.runtime
+        stage = Stage(
+            here if not alike else replace(here, instances=there.instances),
+            None if alike else there,
+            available_cores(),
+            cold=runtime == "local",
+        )
+        measure = measure_by(caller_of(job.template, functions), template, store, prefix, runtime)
+        return await Forecaster(job, manifest, measure, stage).forecast(rehearsal, tell)
+    finally:
+        await asyncio.shield(functions.close())
+
+
+def _at_once(runtime: Runtime) -> int | None:
+    return available_cores() if runtime == "local" else None
+
+
+def _beginning(source: Source) -> Source:
+    """The first samples of a source."""
+
+    def chunks() -> Iterator[Chunk]:
+        size = 0
+        for chunk in source.chunks():
+            yield chunk
+            size += chunk.features.nbytes
+            if size >= CUT_BYTES:
+                return
+
+    validation = None if source.validation is None else _beginning(source.validation)
+    return replace(source, chunks=chunks, validation=validation)

@@ -1,0 +1,153 @@
+"""The record of a search's forecast, and its grade against what the search has taken.
+
+jobs/<uid>/forecast.json    written once, before the first trial
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from sapflow.messages.message import Message
+from sapflow.tuning.settings import Limits
+
+LOW, MIDDLE, HIGH = 0.1, 0.5, 0.9
+
+
+class Spread(Message):
+    """A figure that is not known: a tenth of the draws are below `p10`, half of them below `p50`, nine in ten below
+    `p90`."""
+
+    p10: float
+    p50: float
+    p90: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        ordered = sorted(values)
+        return cls(**{
+            f"p{round(100 * share)}": _quantile(ordered, share) for share in (LOW, MIDDLE, HIGH)
+        })  # fmt: skip
+
+    def times(self, factor: float) -> "Spread":
+        return Spread(p10=factor * self.p10, p50=factor * self.p50, p90=factor * self.p90)
+
+    def holds(self, value: float) -> bool:
+        """Whether a value is neither among the lowest nor among the highest tenth."""
+        return self.p10 <= value <= self.p90
+
+
+class RehearsedCorner(Message):
+    """The cheapest or the dearest trial, and what two of its steps have taken."""
+
+    parameters: dict[str, Any]
+    steps: int
+    """Of the complete trial."""
+    seconds_per_step: float
+    dollars_per_step: float
+    estimated_seconds_per_step: float
+    """By the cost model alone."""
+    begin_seconds: float
+    """From the start of a trial to its first warm step, on warm functions."""
+    resume_seconds: float
+    pause_seconds: float
+    trial_seconds: float
+    """Of the complete trial, alone and without a pause."""
+    trial_dollars: float
+
+
+class CostGrowth(Message):
+    """How much dearer one parameter alone makes a trial."""
+
+    path: str
+    cheapest: Any
+    dearest: Any
+    factor: float
+
+
+class ForecastLimits(Message):
+    """The limits that a forecast is for."""
+
+    parallel_trials: int
+    max_trials: int
+    max_workers: int
+    budget_usd: float | None = Field(None, alias="budgetUSD")
+    deadline_seconds: int | None = None
+
+    @classmethod
+    def of(cls, limits: Limits, max_workers: int) -> "ForecastLimits":
+        return cls(
+            parallel_trials=limits.parallel_trials,
+            max_trials=limits.max_trials,
+            max_workers=max_workers,
+            budget_usd=limits.budget_usd,
+            deadline_seconds=limits.deadline_seconds,
+        )
+
+
+class SearchForecast(Message):
+    """What a search is expected to take, without the rehearsal that it is from."""
+
+    seconds: Spread
+    """From its first trial to its end."""
+    cost_usd: Spread = Field(alias="costUSD")
+    trials: dict[str, Spread]
+    """How many stand how at the end, by phase in lower case; `begun` is all of them."""
+    ended_by: dict[str, float]
+    """The share of the draws that end so."""
+    draws: int
+    played: int
+    """Trials of a draw; where the search has more, the others are taken to go on like them."""
+    calls: int
+    """Calls that can be at work at once."""
+    limits: ForecastLimits
+    cheapest: RehearsedCorner
+    dearest: RehearsedCorner
+    growth: list[CostGrowth]
+    refused: float = 0.0
+    """The share of drawn sets of parameters with which a trial cannot begin; those that are left are counted."""
+    refusal: str | None = None
+    """What is wrong with one of them."""
+    constants: str | None = None
+    """Where the cost model's constants were measured, where not all was rehearsed."""
+    rehearsal_seconds: float = 0.0
+    rehearsal_cost_usd: float = Field(0.0, alias="rehearsalCostUSD")
+
+
+def grade(
+    said: SearchForecast, *, seconds: float, dollars: float, ended_by: str, limits: ForecastLimits
+) -> dict[str, Any]:
+    """The forecast as an outcome has it, against the seconds and dollars of a search that has ended.
+
+    The errors are relative to what was measured: +0.1 means that 10 % too much was forecast. There are none where other
+    limits were forecast, or where a goal has ended the search, because nobody foresees that.
+    """
+    body = summary(said)
+    if limits != said.limits or ended_by == "GoalReached":
+        return body
+    if seconds > 0:
+        body |= {
+            "secondsError": said.seconds.p50 / seconds - 1,
+            "secondsWithin": said.seconds.holds(seconds),
+        }
+    if dollars > 0:
+        body |= {"costError": said.cost_usd.p50 / dollars - 1, "costWithin": said.cost_usd.holds(dollars)}
+    return body
+
+
+def summary(said: SearchForecast) -> dict[str, Any]:
+    """The forecast in the words of an outcome: its middle, and between what eight in ten draws lie."""
+    return {
+        "seconds": said.seconds.p50,
+        "secondsRange": [said.seconds.p10, said.seconds.p90],
+        "costUSD": said.cost_usd.p50,
+        "costRange": [said.cost_usd.p10, said.cost_usd.p90],
+    }
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Between the values of an ascending sequence, evenly."""
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
