@@ -106,8 +106,8 @@ class SearchState:
     """Why it has ended, or is not at work: Completed, GoalReached, BudgetExceeded …"""
     message: str
     counts: Mapping[str, int]
-    """Trials by what became of them: begun, done, running, paused, finished, pruned, failed; maxTrials if it is
-    limited. Empty before the driver's first report."""
+    """Trials by what became of them: begun, done, running, paused, finished, pruned, failed, all 0 before the driver's
+    first report; maxTrials if it is limited, from then on."""
     top: tuple[ClusterTrial, ...]
     """The ten best trials, the best first."""
     cost_usd: float
@@ -125,7 +125,8 @@ class SearchState:
     def of(cls, search: Object, details: Mapping[str, Any]) -> "SearchState":
         """From the API server's object, and the description of `cluster_search.describe`."""
         progress = search.get("status", {}).get("progress", {})
-        names = ("begun", "done", "running", "paused", "finished", "pruned", "failed", "maxTrials")
+        names = ("begun", "done", "running", "paused", "finished", "pruned", "failed")
+        limit = {"maxTrials": progress["maxTrials"]} if "maxTrials" in progress else {}
         return cls(
             name=details["job"],
             namespace=details["namespace"],
@@ -133,7 +134,7 @@ class SearchState:
             state=details["state"],
             reason=details["reason"],
             message=details["message"],
-            counts={name: progress[name] for name in names if name in progress},
+            counts={name: progress.get(name, 0) for name in names} | limit,
             top=tuple(map(ClusterTrial.of_status, progress.get("top", ()))),
             cost_usd=progress.get("costUSD", 0.0),
             ended=cluster_search.finished(search),

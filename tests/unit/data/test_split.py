@@ -110,7 +110,8 @@ def test_counts_of_classes_grow_with_the_classes_and_not_with_the_samples() -> N
         for index in range(1, groups):
             split.held(targets, index, None)
 
-    limit = peak_bytes(lambda: hold_out(10)) + 100_000
+    # To keep the samples would take 2 MB more.
+    limit = peak_bytes(lambda: hold_out(10)) + 1_000_000
     assert peak_bytes(lambda: hold_out(500), enough=limit) < limit
 
 
