@@ -220,7 +220,9 @@ class Walk:
     @property
     def _budget_spent(self) -> bool:
         budget = self._context.job.spec.limits.budget_usd
-        return budget is not None and self._context.caller.account.cost_usd >= budget
+        # A step that has begun ahead costs already, and is finished: its commit says so.
+        account = self._commit.account if self._algorithm.has_begun_next else self._context.caller.account
+        return budget is not None and account.cost_usd >= budget
 
     async def _check_limits(self) -> None:
         """Stop with a checkpoint if the budget is spent."""

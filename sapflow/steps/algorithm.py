@@ -62,6 +62,11 @@ class AlgorithmDriver(ABC):
         """Begin the step after `commit`, which is still being written, as far as only contributions are made."""
         return
 
+    @property
+    def has_begun_next(self) -> bool:
+        """Whether a step was begun that `next_commit` has not been asked for yet."""
+        return False
+
     async def abandon_next(self) -> Leftovers:
         """Give up what `begin_next` began. Returns what it may have written."""
         return Leftovers()

@@ -61,6 +61,10 @@ class SynchronousDriver(AlgorithmDriver):
             step = Step(self, commit, plan)
             self._next = step, asyncio.create_task(step.next_commit())
 
+    @property
+    def has_begun_next(self) -> bool:
+        return self._next is not None
+
     def settle(self, commit: Commit, plan: Plan) -> None:
         super().settle(commit, plan)
         if self._next is not None:
