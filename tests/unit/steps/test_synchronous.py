@@ -200,10 +200,11 @@ def test_the_next_step_begins_while_its_commit_is_written_but_updates_nothing_be
         for _ in range(50):
             await asyncio.sleep(0)
         ahead = list(caller.names)
-        assert one.has_begun_next, "so that no budget ends the job before what is paid for has a commit"
+        begun = [one.has_begun_next]
         one.settle(first, TREE)
         second = await one.next_commit()
-        assert not one.has_begun_next
+        begun.append(one.has_begun_next)
+        assert begun == [True, False], "no budget ends the job before what is paid for has a commit"
         return ahead, caller.names[len(ahead) :], first, second
 
     ahead, after, first, second = asyncio.run(scenario())
