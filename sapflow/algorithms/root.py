@@ -397,10 +397,11 @@ class _State:
 
     def send(self, channels: Channels) -> _Written:
         """Have the answer carry the new version's objects, which the driver writes; their SHA-256s."""
+        objects = self._objects()
         with self._timing.phase("write"):
-            for key, content in self._objects():
+            for key, content in objects:
                 channels.send(key, content)
-            params, *slots = sha256s(self._objects())
+            params, *slots = sha256s(objects)
         self._count_written()
         self._keep_params(params)
         for optimizer in slots:

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sapflow.errors import SapflowError, StoreError
-from sapflow.objects.stores.digested import create_digested
+from sapflow.objects.stores.digested import sha256_of
 from sapflow.objects.stores.protocol import Store
+from sapflow.objects.stores.together import create_all
 
 
 class OtherBytes(SapflowError):
@@ -65,7 +66,7 @@ class Carried:
             self._writing = None
 
     def _write(self, objects: Sequence[New]) -> None:
-        standing = create_digested(self._store, [(each.key, each.content) for each in objects], durable=True)
-        for each, found in zip(objects, standing, strict=True):
-            if found.sha256 != each.sha256:
+        created = create_all(self._store, [(each.key, each.content) for each in objects], durable=True)
+        for each, ours in zip(objects, created, strict=True):
+            if not ours and sha256_of(self._store, each.key) != each.sha256:
                 raise OtherBytes(f"{each.key} in the store is not what the root has made")

@@ -303,7 +303,7 @@ class Step:
                 "paramsOutput": self.params[shard].key,
                 "optimizerOutput": keys.optimizer(context.prefix, self.version, self.ident, shard),
                 "carried": True if self._carried is not None else None,
-                "sha256": self._known() if self._carried is not None else None,
+                "sha256": self.commit.digests if self._carried is not None else None,
             }
         )
         await self._children(self.top, last, shard)
@@ -321,11 +321,6 @@ class Step:
         if self._carried is not None and brought:
             self._carried.take_in(brought, read=[request.params_output])
         return reply
-
-    def _known(self) -> dict[str, str]:
-        """The SHA-256 of the objects that the root reads, as far as the commit says it."""
-        read = (*self.commit.params, *self.commit.optimizer)
-        return {part.key: known for part in read if (known := self.commit.digests.get(part.key))}
 
     def _last_level(self) -> list[int]:
         return self.groups[self.top][0]
