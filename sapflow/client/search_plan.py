@@ -24,10 +24,11 @@ from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Runtime
 from sapflow.spec.tuning_job import TuningJob
 from sapflow.spec.tuning_problems import of_template
+from sapflow.steps.calls import Caller
 from sapflow.training import estimate
 from sapflow.tuning.data_check import check_data
 from sapflow.tuning.forecast.forecaster import Forecaster, Stage
-from sapflow.tuning.forecast.of_run import caller_of, measure_by
+from sapflow.tuning.forecast.of_run import measure_by
 from sapflow.tuning.forecast.record import SearchForecast
 from sapflow.tuning.forecast.rehearsal import Rehearsal
 from sapflow.tuning.forecast.work import Place
@@ -105,7 +106,7 @@ async def _forecast(
             available_cores(),
             cold=runtime == "local",
         )
-        measure = measure_by(caller_of(job.template, functions), template, store, prefix, runtime)
+        measure = measure_by(Caller.of(job.template, functions), template, store, prefix, runtime)
         return await Forecaster(job, manifest, measure, stage).forecast(rehearsal, tell)
     finally:
         await asyncio.shield(functions.close())

@@ -58,17 +58,7 @@ async def cut_by_worker(
             return CutData(await asyncio.to_thread(load_manifest, store, key), Account())
         except ObjectMissing:
             pass
-    limits = job.spec.limits
-    caller = Caller(
-        sender,
-        seconds=max(LEAST_SECONDS, limits.invocation_seconds),
-        retries=limits.retries,
-        price=job.price,
-        cpus=job.cpus,
-        memory=job.memory_bytes,
-        observer=observer or Observer(),
-        account=Account(),
-    )
+    caller = Caller.of(job, sender, observer, least_seconds=LEAST_SECONDS)
     request = CutRequest(job=resolved.uid, version=0, seconds_left=1, spec=spec)
     try:
         reply = await caller.call("worker", request, CutReply)

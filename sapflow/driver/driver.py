@@ -248,18 +248,9 @@ class Driver:
         manifest_document: Document,
         lengths: ScheduleLengths | None,
     ) -> Context:
-        spec = self._job.spec
-        caller = Caller(
-            self._sender,
-            seconds=spec.limits.invocation_seconds,
-            retries=spec.limits.retries,
-            price=self._job.price,
-            cpus=self._job.cpus,
-            memory=self._job.memory_bytes,
-            observer=self._observer,
-            account=account,
-            garbage=self._garbage,
-            budget=spec.limits.budget_usd,
+        budget = self._job.spec.limits.budget_usd
+        caller = Caller.of(
+            self._job, self._sender, self._observer, account, garbage=self._garbage, budget=budget
         )
         return Context(
             self._uid,

@@ -19,7 +19,7 @@ from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning.other_workers import dealt_anew
 from sapflow.records import rank_states
-from sapflow.records.commits import Account, Commit, Records, ScheduleLengths
+from sapflow.records.commits import Commit, Records, ScheduleLengths
 from sapflow.records.digests import digests
 from sapflow.records.plateau import PlateauState
 from sapflow.runtimes.sender import Sender
@@ -150,14 +150,4 @@ class Replay:
         return context
 
     def _make_caller(self) -> Caller:
-        limits = self._job.spec.limits
-        return Caller(
-            self._sender,
-            seconds=limits.invocation_seconds,
-            retries=limits.retries,
-            price=self._job.price,
-            cpus=self._job.cpus,
-            memory=self._job.memory_bytes,
-            observer=self._observer,
-            account=Account(),
-        )
+        return Caller.of(self._job, self._sender, self._observer)

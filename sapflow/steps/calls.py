@@ -19,6 +19,7 @@ from sapflow.records.commits import Account, LevelUsage
 from sapflow.runtimes import handover
 from sapflow.runtimes.http.answer import describe
 from sapflow.runtimes.sender import Answered, R, Reply, Sender
+from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.garbage import CellGarbage, collecting
 from sapflow.steps.held import Held
 from sapflow.steps.observer import Observer
@@ -145,6 +146,34 @@ class Caller:
         self._spent = {"cost_usd": 0.0, "invocations": 0, "cold_starts": 0, "retries": 0, "hedges": 0}
         self.tally = Tally()
         self.held = Held()
+
+    @classmethod
+    def of(
+        cls,
+        job: TrainingJob,
+        sender: Sender,
+        observer: Observer | None = None,
+        account: Account | None = None,
+        *,
+        least_seconds: float = 0.0,
+        garbage: CellGarbage | None = None,
+        budget: float | None = None,
+    ) -> "Caller":
+        """Calls within a job's limits, at its prices. `account`: what it has consumed before. A call may take
+        `least_seconds` even where the job's limit is shorter."""
+        limits = job.spec.limits
+        return cls(
+            sender,
+            seconds=max(least_seconds, limits.invocation_seconds),
+            retries=limits.retries,
+            price=job.price,
+            cpus=job.cpus,
+            memory=job.memory_bytes,
+            observer=observer or Observer(),
+            account=account or Account(),
+            garbage=garbage,
+            budget=budget,
+        )
 
     @property
     def account(self) -> Account:

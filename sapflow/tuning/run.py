@@ -17,6 +17,7 @@ from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.tuning_document import training_job
 from sapflow.spec.tuning_job import TuningJob
+from sapflow.steps.calls import Caller
 from sapflow.tuning import result
 from sapflow.tuning.account import SearchAccount
 from sapflow.tuning.budget import Budget
@@ -148,7 +149,7 @@ class SearchRun:
             constants_of(self._store.url, environment.runtime), environment.runtime, environment.instances
         )
         measure = of_run.measure_by(
-            of_run.caller_of(template.job, sender), template, self._store, prefix, environment.runtime
+            Caller.of(template.job, sender), template, self._store, prefix, environment.runtime
         )
         stage = Stage(here, cores=self._cores, cold=False)
         forecaster = Forecaster(self._job, pool.manifest, measure, stage)

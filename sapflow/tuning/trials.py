@@ -220,17 +220,7 @@ class Trials:
     def common_caller(self, trial: int) -> Caller:
         """Calls about a trial that are the search's own: what they cost is no trial's."""
         job = self.pool.template.job
-        limits = job.spec.limits
-        return Caller(
-            self._sender(trial, job, common=True),
-            seconds=limits.invocation_seconds,
-            retries=limits.retries,
-            price=job.price,
-            cpus=job.cpus,
-            memory=job.memory_bytes,
-            observer=Observer(),
-            account=Account(),
-        )
+        return Caller.of(job, self._sender(trial, job, common=True))
 
     def _sender(self, trial: int, job: TrainingJob, *, common: bool = False, group: str = "") -> Sender:
         sender = self.pool.sender

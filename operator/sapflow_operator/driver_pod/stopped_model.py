@@ -9,11 +9,10 @@ from sapflow.data.manifest import Manifest
 from sapflow.driver.result import write_stopped
 from sapflow.errors import SapflowError
 from sapflow.objects.stores.protocol import Store
-from sapflow.records.commits import Account, Records
+from sapflow.records.commits import Records
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.calls import Caller
-from sapflow.steps.observer import Observer
 
 logger = logging.getLogger("sapflow.driver")
 
@@ -26,17 +25,7 @@ class StoppedModel:
 
     def __init__(self, resolved: ResolvedJob, manifest: Manifest, store: Store, sender: Sender) -> None:
         self._resolved, self._manifest, self._store = resolved, manifest, store
-        job, limits = resolved.job, resolved.job.spec.limits
-        self._caller = Caller(
-            sender,
-            seconds=limits.invocation_seconds,
-            retries=limits.retries,
-            price=job.price,
-            cpus=job.cpus,
-            memory=job.memory_bytes,
-            observer=Observer(),
-            account=Account(),
-        )
+        self._caller = Caller.of(resolved.job, sender)
 
     async def leave(self, told: Callable[[int, str], None]) -> None:
         """Have the model written, and tell its version and URI. A failure is logged: `sapflow export` makes it, too."""

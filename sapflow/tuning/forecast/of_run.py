@@ -10,33 +10,16 @@ from sapflow.messages.replies import MeasureReply, ModelSize
 from sapflow.messages.requests import MEASURED_AT_ONCE, MeasureRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
-from sapflow.records.commits import Account, Records
-from sapflow.runtimes.sender import Sender
+from sapflow.records.commits import Records
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Runtime, TrainingJob
 from sapflow.steps.calls import Caller
-from sapflow.steps.observer import Observer
 from sapflow.tuning.forecast.estimates import Measure
 from sapflow.tuning.forecast.record import SearchForecast
 
 _BATCH = 16
 """Models that are measured by one call: a call may take no longer than the platform lets it."""
 assert _BATCH <= MEASURED_AT_ONCE
-
-
-def caller_of(job: TrainingJob, sender: Sender) -> Caller:
-    """Calls for a search's template."""
-    limits = job.spec.limits
-    return Caller(
-        sender,
-        seconds=limits.invocation_seconds,
-        retries=limits.retries,
-        price=job.price,
-        cpus=job.cpus,
-        memory=job.memory_bytes,
-        observer=Observer(),
-        account=Account(),
-    )
 
 
 def measure_by(caller: Caller, template: ResolvedJob, store: Store, prefix: str, runtime: Runtime) -> Measure:
