@@ -11,14 +11,14 @@ from sapflow.data.data_file import DataFile
 from sapflow.data.manifest import manifest_key
 from sapflow.data.source import open_data
 from sapflow.data.source_files import data_files, names_files, naming
-from sapflow.errors import AlteredObject, InputsChanged, ObjectMissing, SpecError
+from sapflow.errors import InputsChanged, ObjectMissing, SpecError
 from sapflow.messages.documents import Document
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
-from sapflow.spec.resolved import ResolvedJob, differences, fixed_fields
+from sapflow.spec.resolved import ResolvedJob, fixed_fields
 from sapflow.spec.resolved import read as read_resolved
+from sapflow.spec.standing import refuse_another
 from sapflow.spec.training_job import TrainingJob
-from sapflow.text import parse_json
 
 
 def write_spec(resolved: ResolvedJob, store: Store) -> Document:
@@ -33,28 +33,16 @@ def write_spec(resolved: ResolvedJob, store: Store) -> Document:
         return Document.of(key, body)
     standing = bytes(store.read(key))
     if standing != body:
-        _refuse_another(resolved, standing, key)
+        refuse_another(
+            "job",
+            key,
+            standing,
+            fixed_fields(document),
+            lambda found: fixed_fields(read_resolved(found, resolved.prefix).to_json()),
+            runtime=resolved.runtime,
+            again="in a local run: --again",
+        )
     return Document.of(key, standing)
-
-
-def _refuse_another(resolved: ResolvedJob, standing: bytes, key: str) -> None:
-    """Raise AlteredObject unless the standing spec differs only in what may change while a job lives."""
-    remedy = "start it anew (in a local run: --again), or use another store"
-    if resolved.runtime == "kubernetes":
-        remedy = (
-            "delete the job and what lies under its prefix, find out who may write there, and create it again"
-        )
-    try:
-        found = fixed_fields(read_resolved(parse_json(standing), resolved.prefix).to_json())
-    except (ValueError, SpecError) as error:
-        raise AlteredObject(f"{key} in the store is no spec of this job: {error}; {remedy}") from error
-    wanted = fixed_fields(resolved.to_json())
-    if found != wanted:
-        differing = ", ".join(differences(wanted, found)[:5])
-        raise AlteredObject(
-            f"{key} in the store is not the spec of this job: it differs in {differing}. Somebody else wrote it, and "
-            f"nothing of it is used; {remedy}"
-        )
 
 
 @naming("spec.data")

@@ -98,9 +98,7 @@ def read(document: object, prefix: str) -> ResolvedJob:
         return ResolvedJob(parse(document), prefix)
     rest = dict(document)
     given = rest.pop("runtime", "kubernetes" if _has_uid(rest) else "local")
-    runtime = next((each for each in RUNTIMES if each == given), None)
-    if runtime is None:
-        raise SpecError([("runtime", f"is {given!r}; this release of Sapflow knows {', '.join(RUNTIMES)}")])
+    runtime = runtime_of(given)
     search, parent = search_of(rest), rest.pop("parent", None)
     rest.pop(SEARCH_FIELD, None)
     area = rest.pop(AREA_FIELD, None)
@@ -119,6 +117,14 @@ def area_of(document: object) -> str | None:
 def is_area(value: object) -> TypeGuard[str]:
     """Whether a value can be the digest of a shared area."""
     return isinstance(value, str) and _AREA.fullmatch(value) is not None
+
+
+def runtime_of(given: object) -> Runtime:
+    """The runtime that a document names. Raises SpecError where it is none."""
+    runtime = next((each for each in RUNTIMES if each == given), None)
+    if runtime is None:
+        raise SpecError([("runtime", f"is {given!r}; this release of Sapflow knows {', '.join(RUNTIMES)}")])
+    return runtime
 
 
 def fixed_fields(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sapflow.errors import SpecError
 from sapflow.objects import keys
 from sapflow.records.memory_search import SearchSettings
 from sapflow.spec import resolved, tuning_document
-from sapflow.spec.resolved import AREA_FIELD, OPERATORS_FIELDS, RUNTIMES, SEARCH_FIELD, ResolvedJob
+from sapflow.spec.resolved import AREA_FIELD, OPERATORS_FIELDS, SEARCH_FIELD, ResolvedJob
 from sapflow.spec.training_job import Runtime
 from sapflow.spec.tuning_job import TuningJob
 
@@ -77,10 +76,7 @@ def read(document: object, prefix: str) -> ResolvedSearch:
     if not isinstance(document, Mapping):
         return ResolvedSearch(tuning_document.parse(document), prefix)
     rest = dict(document)
-    given = rest.pop("runtime", "local")
-    runtime = next((each for each in RUNTIMES if each == given), None)
-    if runtime is None:
-        raise SpecError([("runtime", f"is {given!r}; this release of Sapflow knows {', '.join(RUNTIMES)}")])
+    runtime = resolved.runtime_of(rest.pop("runtime", "local"))
     warm_start, area, sizes = rest.pop("warmStart", None), resolved.area_of(rest), resolved.search_of(rest)
     for field in (AREA_FIELD, SEARCH_FIELD):
         rest.pop(field, None)

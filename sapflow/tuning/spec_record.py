@@ -2,19 +2,14 @@
 
 import json
 
-from sapflow.errors import AlteredObject, ObjectMissing, SpecError
+from sapflow.errors import ObjectMissing
 from sapflow.messages.documents import Document
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.spec import tuning_document
-from sapflow.spec.resolved import differences
 from sapflow.spec.resolved_search import ResolvedSearch, fixed_fields, read
+from sapflow.spec.standing import refuse_another
 from sapflow.text import parse_json
-
-_REMEDIES = {
-    "local": "start it anew (--again), or use another store",
-    "kubernetes": "delete the search and what lies under its prefix, find out who may write there, and create it again",
-}
 
 
 def write_spec(search: ResolvedSearch, store: Store) -> Document:
@@ -27,7 +22,15 @@ def write_spec(search: ResolvedSearch, store: Store) -> Document:
     if not store.create(key, body, durable=True):
         standing = bytes(store.read(key))
         if standing != body:
-            _refuse_another(search, standing, key)
+            refuse_another(
+                "search",
+                key,
+                standing,
+                fixed_fields(document),
+                lambda found: fixed_fields(read(found, search.prefix).to_json()),
+                runtime=search.runtime,
+                again="--again",
+            )
             store.delete([key])
             store.create(key, body, durable=True)
     return Document.of(key, body)
@@ -44,19 +47,3 @@ def read_spec(store: Store, uid: str) -> ResolvedSearch | None:
     except (ObjectMissing, ValueError):
         return None
     return read(document, prefix) if tuning_document.is_tuning(document) else None
-
-
-def _refuse_another(search: ResolvedSearch, standing: bytes, key: str) -> None:
-    """Raise AlteredObject unless the standing spec differs only in what may change while a search lives."""
-    remedy = _REMEDIES[search.runtime]
-    try:
-        found = fixed_fields(read(parse_json(standing), search.prefix).to_json())
-    except (ValueError, SpecError) as error:
-        raise AlteredObject(f"{key} in the store is no spec of this search: {error}; {remedy}") from error
-    wanted = fixed_fields(search.to_json())
-    if found != wanted:
-        differing = ", ".join(differences(wanted, found)[:5])
-        raise AlteredObject(
-            f"{key} in the store is not the spec of this search: it differs in {differing}. Somebody else wrote it, "
-            f"and nothing of it is used; {remedy}"
-        )
