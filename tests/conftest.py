@@ -12,10 +12,13 @@ import pytest
 
 pytest.register_assert_rewrite("store_contract")
 
+from helpers.cluster_api import ClusterApi, cluster_api  # noqa: E402
+from helpers.cluster_cli import ClusterCli  # noqa: E402
 from helpers.kube import SECONDS, namespace_of_its_own  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from s3_servers import HOW_TO_FIX, Minio, S3Service, find_minio, named_service  # noqa: E402
 
+from sapflow import Client  # noqa: E402
 from sapflow.objects.stores.factory import open_store  # noqa: E402
 from sapflow.objects.stores.protocol import Store  # noqa: E402
 
@@ -53,6 +56,29 @@ def s3_store(minio: S3Service) -> Iterator[Store]:
     store = minio.open(secrets.token_hex(4))
     yield store
     store.close()
+
+
+@pytest.fixture
+def api() -> Iterator[ClusterApi]:
+    """An API server of this test's own, which plays a cluster with Sapflow."""
+    with cluster_api() as served:
+        yield served
+
+
+@pytest.fixture
+def cli(
+    api: ClusterApi, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ClusterCli:
+    """`sapflow …` in an empty folder, against that cluster."""
+    monkeypatch.chdir(tmp_path)
+    return ClusterCli(api, capsys, tmp_path)
+
+
+@pytest.fixture
+def client(api: ClusterApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A client of that cluster."""
+    monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path)))
+    return Client()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

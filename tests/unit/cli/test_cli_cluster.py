@@ -4,7 +4,6 @@ import ast
 import inspect
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 import yaml
 from helpers.cluster_api import (
     ClusterApi,
-    cluster_api,
     condition,
     failed,
     not_found,
@@ -23,39 +21,12 @@ from helpers.cluster_api import (
     succeeded,
     trainingjob,
 )
-from helpers.commands import Done, Shell, write_job
+from helpers.cluster_cli import ClusterCli
+from helpers.commands import Shell, write_job
 from helpers.jobs import make_place, tiny_job
 
 from sapflow.client import cluster_job
 from sapflow.objects import keys
-
-
-@pytest.fixture
-def api() -> Iterator[ClusterApi]:
-    with cluster_api() as served:
-        yield served
-
-
-class Cli:
-    """`sapflow …` with a kubeconfig that leads to the test's API server."""
-
-    def __init__(self, api: ClusterApi, capture: pytest.CaptureFixture[str], folder: Path) -> None:
-        self._shell = Shell(capture)
-        self.environ = {"KUBECONFIG": str(api.kubeconfig(folder)), "HOME": str(folder)}
-
-    def __call__(self, *arguments: object) -> Done:
-        return self._shell(*arguments, environ=self.environ)
-
-
-@pytest.fixture
-def cli(
-    api: ClusterApi,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Cli:
-    monkeypatch.chdir(tmp_path)
-    return Cli(api, capsys, tmp_path)
 
 
 @pytest.mark.parametrize("command", ["submit", "logs"])
@@ -76,7 +47,7 @@ def test_without_a_kubeconfig_the_remedy_is_named(tmp_path: Path, capsys: pytest
     )
 
 
-def test_a_context_that_is_not_there_is_named(cli: Cli) -> None:
+def test_a_context_that_is_not_there_is_named(cli: ClusterCli) -> None:
     done = cli("logs", "digits", "--context", "nowhere")
     assert done.code == 3
     assert "cannot be used" in done.err
@@ -84,7 +55,7 @@ def test_a_context_that_is_not_there_is_named(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "words", "[]", "{a: b: c", "{}"])
-def test_a_kubeconfig_that_is_none_is_said_so(text: str, cli: Cli, tmp_path: Path) -> None:
+def test_a_kubeconfig_that_is_none_is_said_so(text: str, cli: ClusterCli, tmp_path: Path) -> None:
     path = tmp_path / "broken"
     path.write_text(text)
     done = cli("logs", "digits", "--kubeconfig", path)
@@ -92,14 +63,16 @@ def test_a_kubeconfig_that_is_none_is_said_so(text: str, cli: Cli, tmp_path: Pat
     assert f"the kubeconfig {path} cannot be used" in done.err
 
 
-def test_a_missing_kubernetes_package_names_the_extra(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_kubernetes_package_names_the_extra(
+    cli: ClusterCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "kubernetes", None)
     done = cli("logs", "digits")
     assert done.code == 3
     assert "pip install 'sapflow[cluster]'" in done.err
 
 
-def test_the_namespace_is_the_one_named_else_the_contexts(cli: Cli, api: ClusterApi) -> None:
+def test_the_namespace_is_the_one_named_else_the_contexts(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(trainingjob(namespace="team"))
     api.put(trainingjob(namespace="elsewhere"))
     api.put(trainingjob(namespace="third"))
@@ -123,7 +96,7 @@ def test_the_namespace_is_the_one_named_else_the_contexts(cli: Cli, api: Cluster
     ],
 )
 def test_a_refusal_is_told_with_its_remedy(
-    answer: Any, code: int, reason: str, words: str, cli: Cli, api: ClusterApi
+    answer: Any, code: int, reason: str, words: str, cli: ClusterCli, api: ClusterApi
 ) -> None:
     api.refusals.append(("trainingjobs", answer))
     done = cli("status", "digits", "-n", "team", "--json")
@@ -132,7 +105,7 @@ def test_a_refusal_is_told_with_its_remedy(
     assert words in done.json["error"]["message"]
 
 
-def test_a_server_that_is_not_there_is_named(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_named(cli: ClusterCli, api: ClusterApi, tmp_path: Path) -> None:
     url, api.url = api.url, "http://127.0.0.1:9"
     done = cli("status", "-A", "--kubeconfig", api.kubeconfig(tmp_path))
     api.url = url
@@ -140,7 +113,7 @@ def test_a_server_that_is_not_there_is_named(cli: Cli, api: ClusterApi, tmp_path
     assert "the API server at http://127.0.0.1:9 does not answer" in done.err
 
 
-def test_a_server_that_asks_for_another_try_gets_it(cli: Cli, api: ClusterApi) -> None:
+def test_a_server_that_asks_for_another_try_gets_it(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(trainingjob())
     api.refusals += [("trainingjobs", refusal(503, "busy")), ("trainingjobs", refusal(429, "slow down"))]
     assert cli("status", "digits", "-n", "team").code == 0
@@ -149,7 +122,9 @@ def test_a_server_that_asks_for_another_try_gets_it(cli: Cli, api: ClusterApi) -
 # status
 
 
-def test_the_status_of_a_running_job_says_how_far_it_is_and_what_is_wrong(cli: Cli, api: ClusterApi) -> None:
+def test_the_status_of_a_running_job_says_how_far_it_is_and_what_is_wrong(
+    cli: ClusterCli, api: ClusterApi
+) -> None:
     status = running(12, loss=0.5, accuracy=0.75, secondsPerStep=0.25, estimatedSecondsLeft=7.0, epoch=2)
     status["conditions"].append(
         condition("FunctionsReady", "False", "Unschedulable", "2 of the workers: no room")
@@ -188,7 +163,7 @@ def test_the_status_of_a_running_job_says_how_far_it_is_and_what_is_wrong(cli: C
 
 
 def test_the_status_of_a_job_that_searches_for_memory_says_what_it_has_tried(
-    cli: Cli, api: ClusterApi
+    cli: ClusterCli, api: ClusterApi
 ) -> None:
     trials = [{"worker": "512Mi", "step": 40, "secondsPerStep": 0.25, "costUSD": 0.0000125}]
     progress = {"worker": "384Mi", "merger": "128Mi", "searching": True, "trials": trials}
@@ -202,7 +177,7 @@ def test_the_status_of_a_job_that_searches_for_memory_says_what_it_has_tried(
     assert "512Mi to step 40: 250 ms, $0.0000125 a step" in words
 
 
-def test_the_status_of_a_finished_job_holds_its_result(cli: Cli, api: ClusterApi) -> None:
+def test_the_status_of_a_finished_job_holds_its_result(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(trainingjob(**succeeded("abcdef")))
     done = cli("status", "digits", "-n", "team")
     assert "model       s3://sapflow/jobs/uid/result/model.safetensors" in done.out
@@ -213,7 +188,7 @@ def test_the_status_of_a_finished_job_holds_its_result(cli: Cli, api: ClusterApi
 
 
 def test_the_status_tells_what_was_forecast_and_at_the_end_how_far_it_was_off(
-    cli: Cli, api: ClusterApi
+    cli: ClusterCli, api: ClusterApi
 ) -> None:
     said = {"forecastSeconds": 40.0, "forecastCostUSD": 0.002}
     api.put(trainingjob(**running(3, **said)))
@@ -223,7 +198,7 @@ def test_the_status_tells_what_was_forecast_and_at_the_end_how_far_it_was_off(
     assert line in cli("status", "digits", "-n", "team").out
 
 
-def test_who_may_see_jobs_but_no_pods_and_events_sees_the_rest(cli: Cli, api: ClusterApi) -> None:
+def test_who_may_see_jobs_but_no_pods_and_events_sees_the_rest(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(trainingjob(**running(3)))
     api.refusals += [("pods", refusal(403, "no pods")), ("events", refusal(403, "no events"))]
     done = cli("status", "digits", "-n", "team", "--json")
@@ -232,7 +207,9 @@ def test_who_may_see_jobs_but_no_pods_and_events_sees_the_rest(cli: Cli, api: Cl
     assert "pods" not in done.json
 
 
-def test_a_server_that_fails_as_pods_and_events_are_listed_leaves_the_rest(cli: Cli, api: ClusterApi) -> None:
+def test_a_server_that_fails_as_pods_and_events_are_listed_leaves_the_rest(
+    cli: ClusterCli, api: ClusterApi
+) -> None:
     api.put(trainingjob(**running(3)))
     api.refusals += [(each, refusal(503, "busy")) for each in ("events", "pods") * 3]
     done = cli("status", "digits", "-n", "team", "--json")
@@ -254,7 +231,7 @@ def test_words_on_a_job_need_no_cluster_and_no_other_module_of_commands() -> Non
     assert not [module for module in found if module.startswith("sapflow.cli")]
 
 
-def test_jobs_are_listed_by_namespace_or_all(cli: Cli, api: ClusterApi) -> None:
+def test_jobs_are_listed_by_namespace_or_all(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(trainingjob(**running(3, loss=0.25)))
     api.put(trainingjob("iris", "elsewhere", **failed("NotFinite", "the loss is not a number")))
     one = cli("status", "-n", "team").out.splitlines()
@@ -268,7 +245,9 @@ def test_jobs_are_listed_by_namespace_or_all(cli: Cli, api: ClusterApi) -> None:
     assert "no jobs in namespace empty" in cli("status", "-n", "empty").out
 
 
-def test_a_name_that_the_local_store_does_not_know_is_asked_of_the_cluster(cli: Cli, api: ClusterApi) -> None:
+def test_a_name_that_the_local_store_does_not_know_is_asked_of_the_cluster(
+    cli: ClusterCli, api: ClusterApi
+) -> None:
     api.put(trainingjob(**running(3)))
     assert cli("status", "digits").out.startswith("digits in namespace team")
     unknown = cli("status", "nobody")
@@ -279,7 +258,7 @@ def test_a_name_that_the_local_store_does_not_know_is_asked_of_the_cluster(cli: 
 
 
 def test_a_report_of_a_cluster_s_job_is_made_from_the_store_that_is_named(
-    cli: Cli, api: ClusterApi, tmp_path: Path
+    cli: ClusterCli, api: ClusterApi, tmp_path: Path
 ) -> None:
     job = trainingjob(**succeeded("abcdef"))
     api.put(job)
@@ -298,14 +277,14 @@ def test_a_report_of_a_cluster_s_job_is_made_from_the_store_that_is_named(
     assert "nobody" in done.err
 
 
-def test_a_file_names_a_job_of_the_cluster(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+def test_a_file_names_a_job_of_the_cluster(cli: ClusterCli, api: ClusterApi, tmp_path: Path) -> None:
     api.put(trainingjob("tiny", **running(3)))
     path = write_job(tmp_path / "job.yaml")
     assert cli("status", path, "-n", "team").out.startswith("tiny in namespace team")
 
 
 @pytest.mark.parametrize("arguments", [("-n", "team", "--store", "x"), ("--watch",), ("digits", "-A")])
-def test_options_that_exclude_each_other_are_told_so(arguments: tuple[str, ...], cli: Cli) -> None:
+def test_options_that_exclude_each_other_are_told_so(arguments: tuple[str, ...], cli: ClusterCli) -> None:
     assert cli("status", *arguments).code == 2
 
 
@@ -316,7 +295,7 @@ def submitted(api: ClusterApi) -> list[Any]:
     return [asked for asked in api.asked if asked.method == "PATCH"]
 
 
-def test_a_job_is_applied_as_it_was_written(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+def test_a_job_is_applied_as_it_was_written(cli: ClusterCli, api: ClusterApi, tmp_path: Path) -> None:
     path = write_job(tmp_path / "job.yaml")
     first, second = cli("submit", path), cli("submit", path)
     assert (first.code, second.code) == (0, 0)
@@ -332,14 +311,14 @@ def test_a_job_is_applied_as_it_was_written(cli: Cli, api: ClusterApi, tmp_path:
     assert cli("submit", path, "--json").json["action"] == "configured"
 
 
-def test_numbers_are_read_as_kubernetes_reads_them(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+def test_numbers_are_read_as_kubernetes_reads_them(cli: ClusterCli, api: ClusterApi, tmp_path: Path) -> None:
     path = write_job(tmp_path / "job.yaml")
     path.write_text(path.read_text().replace('"learningRate": 0.1', '"learningRate": 1e-1'))
     assert cli("submit", path).code == 0
     assert submitted(api)[0].body["spec"]["optimizer"]["learningRate"] == 0.1
 
 
-def test_a_dry_run_changes_nothing(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+def test_a_dry_run_changes_nothing(cli: ClusterCli, api: ClusterApi, tmp_path: Path) -> None:
     done = cli("submit", write_job(tmp_path / "job.yaml"), "--dry-run", "--watch")
     assert done.code == 0
     assert "would be created" in done.out
@@ -347,7 +326,7 @@ def test_a_dry_run_changes_nothing(cli: Cli, api: ClusterApi, tmp_path: Path) ->
     assert not api.jobs
 
 
-def test_a_spec_that_is_wrong_here_is_not_sent(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+def test_a_spec_that_is_wrong_here_is_not_sent(cli: ClusterCli, api: ClusterApi, tmp_path: Path) -> None:
     done = cli("submit", write_job(tmp_path / "job.yaml", workers=0), "--json")
     assert done.code == 2
     assert [each["field"] for each in done.json["error"]["problems"]] == ["spec.workers"]
@@ -355,7 +334,7 @@ def test_a_spec_that_is_wrong_here_is_not_sent(cli: Cli, api: ClusterApi, tmp_pa
 
 
 def test_the_files_own_namespace_counts_and_another_is_refused(
-    cli: Cli, api: ClusterApi, tmp_path: Path
+    cli: ClusterCli, api: ClusterApi, tmp_path: Path
 ) -> None:
     path = write_job(tmp_path / "job.yaml")
     body = json.loads(path.read_text())
@@ -367,7 +346,9 @@ def test_the_files_own_namespace_counts_and_another_is_refused(
     assert "metadata.namespace: is 'own', and 'another' was asked for" in done.err
 
 
-def test_what_the_api_server_rejects_is_told_by_field(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+def test_what_the_api_server_rejects_is_told_by_field(
+    cli: ClusterCli, api: ClusterApi, tmp_path: Path
+) -> None:
     causes = [
         {"field": "spec.workers", "message": "Invalid value: 9: spec.workers in body should be less than 8"},
         {"field": "spec", "message": 'Invalid value: "object": workers cannot be changed'},
@@ -402,7 +383,7 @@ def test_what_the_api_server_rejects_is_told_by_field(cli: Cli, api: ClusterApi,
     ],
 )
 def test_a_refused_submission_names_the_way_out(
-    answer: Any, code: int, words: str, cli: Cli, api: ClusterApi, tmp_path: Path
+    answer: Any, code: int, words: str, cli: ClusterCli, api: ClusterApi, tmp_path: Path
 ) -> None:
     api.refusals += [("/tiny", not_found("trainingjobs", "tiny")), ("/tiny", answer)]
     done = cli("submit", write_job(tmp_path / "job.yaml"))
@@ -410,12 +391,12 @@ def test_a_refused_submission_names_the_way_out(
     assert words in done.err
 
 
-def test_conflicts_are_forced_only_when_asked(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+def test_conflicts_are_forced_only_when_asked(cli: ClusterCli, api: ClusterApi, tmp_path: Path) -> None:
     assert cli("submit", write_job(tmp_path / "job.yaml"), "--force-conflicts").code == 0
     assert submitted(api)[0].query["force"].lower() == "true"
 
 
-def test_status_says_where_the_cells_of_a_placed_job_are(api: ClusterApi, cli: Cli) -> None:
+def test_status_says_where_the_cells_of_a_placed_job_are(api: ClusterApi, cli: ClusterCli) -> None:
     nodes = [{"cell": 0, "node": "one"}, {"cell": 1, "node": "two"}, {"cell": 2, "node": "one"}]
     api.put(trainingjob(**running(3), placement={"cells": 3, "nodes": nodes}))
     assert "3: 0, 2 on one; 1 on two" in cli("status", "digits", "-n", "team").out

@@ -3,7 +3,6 @@
 import io
 import json
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from helpers.cluster_api import (
     ClusterApi,
     Object,
-    cluster_api,
     condition,
     not_found,
     pod,
@@ -23,37 +21,12 @@ from helpers.cluster_api import (
     trial,
     tuningjob,
 )
-from helpers.commands import Done, Shell
+from helpers.cluster_cli import ClusterCli
 from helpers.searches import search_document
 from rich.console import Console
 
 from sapflow.cli.search_live import SearchDisplay
 from sapflow.client import cluster_search
-
-
-@pytest.fixture
-def api() -> Iterator[ClusterApi]:
-    with cluster_api() as served:
-        yield served
-
-
-class Cli:
-    """`sapflow …` with a kubeconfig that leads to the test's API server."""
-
-    def __init__(self, api: ClusterApi, capture: pytest.CaptureFixture[str], folder: Path) -> None:
-        self._shell = Shell(capture)
-        self._environ = {"KUBECONFIG": str(api.kubeconfig(folder)), "HOME": str(folder)}
-
-    def __call__(self, *arguments: object) -> Done:
-        return self._shell(*arguments, environ=self._environ)
-
-
-@pytest.fixture
-def cli(
-    api: ClusterApi, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Cli:
-    monkeypatch.chdir(tmp_path)
-    return Cli(api, capsys, tmp_path)
 
 
 def written(folder: Path, **spec: Any) -> Path:
@@ -78,7 +51,7 @@ FAILED = {
 }
 
 
-def test_a_search_is_submitted_as_it_was_written(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+def test_a_search_is_submitted_as_it_was_written(cli: ClusterCli, api: ClusterApi, tmp_path: Path) -> None:
     done = cli("submit", written(tmp_path))
     assert done.code == 0, done.err
     assert "search created in namespace team" in done.out
@@ -91,7 +64,7 @@ def test_a_search_is_submitted_as_it_was_written(cli: Cli, api: ClusterApi, tmp_
 
 
 def test_what_is_wrong_with_a_search_is_said_before_anything_is_sent(
-    cli: Cli, api: ClusterApi, tmp_path: Path
+    cli: ClusterCli, api: ClusterApi, tmp_path: Path
 ) -> None:
     done = cli("submit", written(tmp_path, maxWorkers=1))
     assert done.code == 2
@@ -104,7 +77,9 @@ def test_what_is_wrong_with_a_search_is_said_before_anything_is_sent(
     assert "spec.maxTrials: may be raised, and not lowered" in done.err
 
 
-def test_a_submitted_search_is_followed_to_its_result(cli: Cli, api: ClusterApi, tmp_path: Path) -> None:
+def test_a_submitted_search_is_followed_to_its_result(
+    cli: ClusterCli, api: ClusterApi, tmp_path: Path
+) -> None:
     api.watches["tuningjobs"] = deque([changes({}, searching(3, pruned=1), searched())])
     done = cli("submit", written(tmp_path), "--watch")
     assert done.code == 0, done.err
@@ -119,7 +94,7 @@ def test_a_submitted_search_is_followed_to_its_result(cli: Cli, api: ClusterApi,
     assert "  SHA-256     5ca1ab1e" in lines
 
 
-def test_a_search_that_fails_while_it_is_followed_has_exit_code_1(cli: Cli, api: ClusterApi) -> None:
+def test_a_search_that_fails_while_it_is_followed_has_exit_code_1(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(tuningjob(**searching(1)))
     api.watches["tuningjobs"] = deque(
         [changes(searching(2), FAILED, name="digits-search", uid="uid-of-digits-search")]
@@ -131,7 +106,7 @@ def test_a_search_that_fails_while_it_is_followed_has_exit_code_1(cli: Cli, api:
     assert [each["ended"] for each in told if each["event"] == "trials"] == [1, 3]
 
 
-def test_a_search_whose_limit_was_just_raised_is_followed_on(cli: Cli, api: ClusterApi) -> None:
+def test_a_search_whose_limit_was_just_raised_is_followed_on(cli: ClusterCli, api: ClusterApi) -> None:
     ended = tuningjob(**searched())
     ended["spec"]["maxTrials"] = 16
     api.put(ended)
@@ -144,7 +119,7 @@ def test_a_search_whose_limit_was_just_raised_is_followed_on(cli: Cli, api: Clus
     assert not cluster_search.finished(ended)
 
 
-def test_the_status_of_a_search_has_counts_the_best_and_what_failed(cli: Cli, api: ClusterApi) -> None:
+def test_the_status_of_a_search_has_counts_the_best_and_what_failed(cli: ClusterCli, api: ClusterApi) -> None:
     failures = [{"trial": 5, "reason": "NotFinite", "message": "the loss is nan"}]
     api.put(tuningjob(**searching(3, failed=1, failures=failures, budgetUSD=0.5)))
     api.pods["team"] = [pod("driver-a"), pod("worker-a", "worker")]
@@ -169,7 +144,7 @@ def test_the_status_of_a_search_has_counts_the_best_and_what_failed(cli: Cli, ap
     assert set(selectors) == {"sapflow.dev/job=digits-search,sapflow.dev/kind=TuningJob"}
 
 
-def test_a_job_and_a_search_of_one_name_are_told_apart(cli: Cli, api: ClusterApi) -> None:
+def test_a_job_and_a_search_of_one_name_are_told_apart(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(trainingjob("digits", **running(3)))
     api.put(tuningjob("digits", **searching(3)))
     assert cli("status", "digits", "--json").json["kind"] == "TrainingJob"
@@ -182,7 +157,7 @@ def test_a_job_and_a_search_of_one_name_are_told_apart(cli: Cli, api: ClusterApi
     }
 
 
-def test_jobs_and_searches_of_a_namespace_are_listed(cli: Cli, api: ClusterApi) -> None:
+def test_jobs_and_searches_of_a_namespace_are_listed(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(trainingjob("digits", **running(3)))
     api.put(tuningjob("found", **searched()))
     api.put(tuningjob("early"))
@@ -199,7 +174,7 @@ def test_jobs_and_searches_of_a_namespace_are_listed(cli: Cli, api: ClusterApi) 
     assert sorted(kinds) == ["TrainingJob", "TuningJob", "TuningJob"]
 
 
-def test_a_cluster_without_searches_lists_its_jobs(cli: Cli, api: ClusterApi) -> None:
+def test_a_cluster_without_searches_lists_its_jobs(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(trainingjob("digits", **running(3)))
     api.refusals.append(("/tuningjobs", (404, {})))
     done = cli("status", "-n", "team")
@@ -207,7 +182,7 @@ def test_a_cluster_without_searches_lists_its_jobs(cli: Cli, api: ClusterApi) ->
     assert "digits" in done.out
 
 
-def test_the_log_of_a_search_is_that_of_its_driver(cli: Cli, api: ClusterApi) -> None:
+def test_the_log_of_a_search_is_that_of_its_driver(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(tuningjob(**searched()))
     api.pods["team"] = [pod("driver-a", phase="Succeeded")]
     api.logs["driver-a"] = deque([['{"event": "trial finished", "trial": 3}']])
@@ -215,7 +190,7 @@ def test_the_log_of_a_search_is_that_of_its_driver(cli: Cli, api: ClusterApi) ->
     assert (done.code, done.out.strip()) == (0, '{"event": "trial finished", "trial": 3}')
 
 
-def test_a_followed_log_ends_with_its_search(cli: Cli, api: ClusterApi) -> None:
+def test_a_followed_log_ends_with_its_search(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(tuningjob(**searching(1)))
     api.pods["team"] = [pod("driver-a", phase="Succeeded")]
     api.logs["driver-a"] = deque([["2026-01-01T00:00:01Z one", "2026-01-01T00:00:02Z two"]])
@@ -225,13 +200,13 @@ def test_a_followed_log_ends_with_its_search(cli: Cli, api: ClusterApi) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "logs"])
-def test_what_is_neither_job_nor_search_is_said_so(command: str, cli: Cli) -> None:
+def test_what_is_neither_job_nor_search_is_said_so(command: str, cli: ClusterCli) -> None:
     done = cli(command, "nothing", *(["-n", "team"] if command == "status" else []))
     assert done.code != 0
     assert "there is no job 'nothing' in namespace team" in done.err
 
 
-def test_the_status_of_a_trial_is_what_the_cluster_shows_of_it(cli: Cli, api: ClusterApi) -> None:
+def test_the_status_of_a_trial_is_what_the_cluster_shows_of_it(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(tuningjob(**searched()))
     api.put(trial(7, objective=0.85))
     api.put(trial(3, "Failed", reason="NotFinite: the loss is nan"))
@@ -251,7 +226,7 @@ def test_the_status_of_a_trial_is_what_the_cluster_shows_of_it(cli: Cli, api: Cl
     assert "no trial of early has a value yet" in cli("status", "early/trials/best", "-n", "team").err
 
 
-def test_a_trial_of_a_cluster_needs_its_store(cli: Cli, api: ClusterApi) -> None:
+def test_a_trial_of_a_cluster_needs_its_store(cli: ClusterCli, api: ClusterApi) -> None:
     api.put(tuningjob(**searched()))
     done = cli("export", "digits-search/trials/best", "-n", "team")
     assert done.code == 2

@@ -4,7 +4,6 @@ import io
 import json
 import signal
 from collections import deque
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from helpers.cluster_api import (
     HOLD,
     ClusterApi,
     Object,
-    cluster_api,
     condition,
     failed,
     not_found,
@@ -32,12 +30,6 @@ from sapflow.cli.cluster_live import JobDisplay
 from sapflow.cli.log_lines import Printer, readable
 from sapflow.client import cluster_job
 from sapflow.client.log_reading import Rereading, stamped
-
-
-@pytest.fixture
-def api() -> Iterator[ClusterApi]:
-    with cluster_api() as served:
-        yield served
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """`sapflow report` of a search in a cluster, whose store is reached from here."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.cluster_api import ClusterApi, cluster_api, trainingjob, tuningjob
+from helpers.cluster_api import ClusterApi, trainingjob, tuningjob
 from helpers.commands import Done, Shell
 from helpers.reported_search import PARAMETERS, entries_of
 from helpers.searches import search_job
@@ -17,12 +16,6 @@ from sapflow.tuning.log import Log
 from sapflow.tuning.spec_record import write_spec
 
 UID = "uid-of-digits-search"
-
-
-@pytest.fixture
-def api() -> Iterator[ClusterApi]:
-    with cluster_api() as served:
-        yield served
 
 
 @pytest.fixture

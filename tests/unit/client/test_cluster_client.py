@@ -4,7 +4,6 @@ import asyncio
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 from helpers.cluster_api import (
     HOLD,
     ClusterApi,
-    cluster_api,
     condition,
     failed,
     not_found,
@@ -28,18 +26,6 @@ from helpers.jobs import document
 import sapflow
 from sapflow import Client, JobFailed, SpecError, TrainingJob
 from sapflow.client.cluster_errors import ClusterRefused, JobUnknown, NoCluster
-
-
-@pytest.fixture
-def api() -> Iterator[ClusterApi]:
-    with cluster_api() as served:
-        yield served
-
-
-@pytest.fixture
-def client(api: ClusterApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path)))
-    return Client()
 
 
 def modified(job: Any) -> dict[str, Any]:

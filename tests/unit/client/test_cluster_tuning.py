@@ -1,15 +1,12 @@
 """Searches in a cluster from Python: submitted, followed, asked, changed and deleted."""
 
 from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.cluster_api import (
     HOLD,
     ClusterApi,
-    cluster_api,
     condition,
     pod,
     refusal,
@@ -28,18 +25,6 @@ SPACE: dict[str, Any] = {
     "optimizer.learningRate": {"min": 0.01, "max": 1.0, "log": True},
     "workers": [1, 2, 4],
 }
-
-
-@pytest.fixture
-def api() -> Iterator[ClusterApi]:
-    with cluster_api() as served:
-        yield served
-
-
-@pytest.fixture
-def client(api: ClusterApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path)))
-    return Client()
 
 
 def job(**changes: Any) -> TrainingJob:
