@@ -68,9 +68,7 @@ async def sweep_failed(resolved: ResolvedJob, store: Store, pinned: Collection[i
         newest = 0 if last is None else last.version
         recorded = {*checkpoint_versions(resolved.job.spec.checkpoint, newest), newest}
         kept = {keys.checkpoint(prefix, version) for version in recorded}
-        for version in {*recorded, *pinned, *(() if last is None else last.kept)}:
-            commit = await records.commit(version)
-            kept.update(() if commit is None else commit.objects(prefix))
+        kept |= await _objects(records, {*recorded, *pinned, *(() if last is None else last.kept)}, last)
         await asyncio.to_thread(_remove_all_but, kept, prefix, store, newest)
     except SapflowError as error:
         log.warning("not all objects that the failed job no longer needs could be removed: %s", error)
@@ -87,10 +85,7 @@ async def sweep_stopped(prefix: str, store: Store) -> None:
 
 async def sweep_away(prefix: str, store: Store, pinned: Collection[int]) -> None:
     """Remove all versions of a job that is never taken up again, but those that are `pinned`. Raises StoreError."""
-    records, kept = Records(store, prefix), set[str]()
-    for version in pinned:
-        commit = await records.commit(version)
-        kept.update(() if commit is None else commit.objects(prefix))
+    kept = await _objects(Records(store, prefix), pinned)
     await asyncio.to_thread(_remove_all_but, kept, prefix, store)
 
 
@@ -110,10 +105,17 @@ async def _kept(
         return None
     recorded = {*checkpoint_versions(resolved.job.spec.checkpoint, last.version), int(outcome["version"])}
     kept = {keys.checkpoint(prefix, version) for version in recorded}
-    for version in recorded | {last.version, *pinned}:
-        commit = last if version == last.version else await records.commit(version)
-        kept.update(() if commit is None else commit.objects(prefix))
-    return kept
+    return kept | await _objects(records, recorded | {last.version, *pinned}, last)
+
+
+async def _objects(records: Records, versions: Collection[int], known: Commit | None = None) -> set[str]:
+    """The keys of the objects of these versions, as far as there are such. `known` is one that need not be read."""
+    found = set[str]()
+    for version in versions:
+        is_known = known is not None and version == known.version
+        commit = known if is_known else await records.commit(version)
+        found.update(() if commit is None else commit.objects(records.prefix))
+    return found
 
 
 def _remove_all_but(kept: set[str], prefix: str, store: Store, newest: int | None = None) -> None:
