@@ -83,13 +83,12 @@ class Search:
         return self.state.kept(trial)
 
     async def open(self, warm: Results = ()) -> list[Action]:
-        """Read the log, note the limits of now, and yield the actions that have no answer yet.
+        """Read what is new in the log, note the limits of now, and yield the actions that have no answer yet.
 
         `warm`: the results of an earlier search; those of the first call that has any are taken for good. Raises
-        CorruptObject, StoreError.
+        CorruptObject, StoreError; then the search must be made anew.
         """
         async with self._lock:
-            self._begin()
             while True:
                 await self._catch_up()
                 entries: list[Entry] = []

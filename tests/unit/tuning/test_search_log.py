@@ -245,3 +245,28 @@ def test_what_is_left_goes_to_what_can_still_win(tmp_path: Path) -> None:
         assert search.over.reason == "BudgetExceeded"
 
     asyncio.run(run())
+
+
+def test_a_search_that_is_opened_again_reads_no_record_twice(tmp_path: Path) -> None:
+    class Counting(DirectoryStore):
+        records = 0
+
+        def read(self, key: str, start: int = 0, count: int | None = None) -> memoryview:
+            found = super().read(key, start, count)
+            self.records += "/search/" in key
+            return found
+
+    async def scenario() -> None:
+        store, job = Counting(str(tmp_path)), search_job(maxTrials=40)
+        settings, limits = Settings.of(job), Limits.of(job)
+        await Search(store, "jobs/u/", settings, limits).open()
+        assert await Log(store, "jobs/u/").read()
+        search = Search(store, "jobs/u/", settings, limits)
+        store.records = 0
+        first = await search.open()
+        read = store.records
+        assert read > 0
+        assert await search.open() == first
+        assert store.records == read
+
+    asyncio.run(scenario())
