@@ -1,0 +1,1 @@
+"""The steps, one module a family, and their registry."""
