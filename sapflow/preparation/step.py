@@ -56,7 +56,7 @@ class Fitted(ABC):
 
     @property
     def drops_rows(self) -> bool:
-        """Whether some rows may not come out."""
+        """Whether some rows may not come out; bad ones count."""
         return False
 
     @abstractmethod
@@ -109,6 +109,18 @@ class Fit(ABC):
     @abstractmethod
     def writes(self) -> Sequence[str]:
         """The names of the columns that the fitted step will change, make or remove, as far as they are known."""
+
+    @property
+    def drops_rows(self) -> bool:
+        """Whether the fitted step may leave out training rows; bad ones count. What follows is not learnt before."""
+        return False
+
+    def schema(self, given: Schema) -> Schema | None:
+        """The columns that will come out, if their names and kinds are known already; widths need not be.
+
+        Where they are, later steps that read none of `writes` are learnt in the same pass. None: they wait.
+        """
+        return None
 
     @abstractmethod
     def collect(self, batch: Batch, before: Record | None) -> Record:
