@@ -93,6 +93,11 @@ class SearchRun:
         """What calls have cost that are no trial's, those that the log does not have yet among them."""
         return self.search.state.common + self.calls.common
 
+    @property
+    def seconds(self) -> float:
+        """How long the search has run, by this run and earlier ones that recorded it; 0 until its log is read."""
+        return 0.0 if self._runner is None else self._runner.seconds
+
     def delete(self, trial: int) -> None:
         """A user has deleted a trial: it is stopped, and the search goes on with the others."""
         if self._runner is None:

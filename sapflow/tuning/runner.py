@@ -65,12 +65,16 @@ class Runner:
         self._search, self._trials, self._calls, self._deadline = search, trials, calls, deadline
         self._observer, self._account = observer or TuningObserver(), SearchAccount(search, calls)
         self._before = before
-        self.seconds = 0.0
-        """How long the search has run, this run and earlier ones."""
+        self._spent: Callable[[], float] = lambda: 0.0
         self._running: dict[asyncio.Task[Event], int] = {}
         self._told: list[Event] = []
         """Answers that are not in the log yet."""
         self._news = asyncio.Event()
+
+    @property
+    def seconds(self) -> float:
+        """How long the search has run, by this run and earlier ones; 0 before `run` has read the record of those."""
+        return self._spent()
 
     def delete(self, trial: int) -> None:
         """Tell the search that a user has deleted a trial: it is stopped."""
@@ -84,7 +88,8 @@ class Runner:
         """
         clock = asyncio.get_running_loop().time
         known, started = await self._deadline.account(Account()), clock()
-        self._deadline.start(lambda: known.seconds + clock() - started)
+        self._spent = lambda: known.seconds + clock() - started
+        self._deadline.start(self._spent)
         try:
             actions: Sequence[Action] = await self._search.open(warm)
             self._account.take_over()
@@ -100,7 +105,8 @@ class Runner:
                 if not actions and not self._told and self._search.over is None:
                     await self._wait()
         finally:
-            self.seconds = known.seconds + clock() - started
+            total = self.seconds
+            self._spent = lambda: total
             await self._give_up(list(self._running))
             await self._deadline.stop()
             await self._account.settle()

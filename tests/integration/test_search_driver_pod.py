@@ -171,6 +171,17 @@ def test_a_search_that_has_ended_goes_on_when_more_trials_are_allowed(
     assert second["objective"] <= first["objective"]
 
 
+def test_the_time_that_a_search_has_run_goes_on_with_its_next_driver(
+    place: tuple[Path, dict[Role, str]], tmp_path: Path
+) -> None:
+    _, server = drive(tuning("long", maxTrials=2), place, tmp_path)
+    before = server.reports[-1]["secondsActive"]
+    assert before > 0
+    _, server = drive(tuning("long", maxTrials=3), place, tmp_path)
+    assert server.reports[0]["secondsActive"] >= before
+    assert server.reports[-1]["secondsActive"] > before
+
+
 def test_trials_that_fail_fail_alone_and_a_search_without_a_result_fails(
     place: tuple[Path, dict[Role, str]], tmp_path: Path
 ) -> None:

@@ -223,7 +223,7 @@ class SearchDriver:
         )
         memory = PoolMemory(api, template.job.memory_bytes, run.calls)
         await memory.take_in()
-        reporter.attach(run.calls, lambda: run.common_dollars)
+        reporter.attach(run.calls, lambda: run.common_dollars, lambda: run.seconds)
         return await run.run(await self._warm())
 
     async def _warm(self) -> Results:

@@ -1,6 +1,5 @@
 """`status.progress` of a TuningJob: counts, the best trials, the last failures; small whatever the number of trials."""
 
-import asyncio
 import json
 import time
 from collections import deque
@@ -87,13 +86,17 @@ class SearchReporter(Reporter, TuningObserver):
         """What was forecast, in the words of an outcome."""
         self.seen: dict[str, Any] = {}
         """The last report, for whoever asks from another thread."""
-        self._clock = asyncio.get_running_loop().time
-        self._began = self._clock()
+        self._seconds: Callable[[], float] = lambda: 0.0
 
-    def attach(self, calls: Calls, common: Callable[[], float] = lambda: 0.0) -> None:
+    def attach(
+        self,
+        calls: Calls,
+        common: Callable[[], float] = lambda: 0.0,
+        seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         """Take in the calls, which know what is in flight, and what they have cost and may cost; `common` says the
-        dollars of those that are no trial's."""
-        self._calls, self._common = calls, common
+        dollars of those that are no trial's, `seconds` how long the search has run, earlier drivers' time included."""
+        self._calls, self._common, self._seconds = calls, common, seconds
         self._changed.set()
 
     def resized(self, sizes: PoolSizes) -> None:
@@ -147,7 +150,7 @@ class SearchReporter(Reporter, TuningObserver):
             "failures": [_failure(each) for each in progress.failures],
             "costUSD": progress.dollars,
             "memory": self._memory(),
-            "secondsActive": round(self._clock() - self._began, 1),
+            "secondsActive": round(self._seconds(), 1),
             "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         if self._calls is not None:

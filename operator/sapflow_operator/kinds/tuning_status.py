@@ -109,7 +109,7 @@ _PROGRESS = {
     "costUSD": NUMBER,
     "reservedUSD": NUMBER | {"description": "The worst price of what is under way, kept free in the budget."},
     "memory": MEMORY,
-    "secondsActive": NUMBER,
+    "secondsActive": NUMBER | {"description": "How long the search has run, its drivers' times together."},
     "forecastSeconds": NUMBER | {"description": "From the first trial to the end, as forecast before it."},
     "forecastSecondsRange": _RANGE,
     "forecastSecondsError": NUMBER | {"description": "Relative to what was measured: +0.1 is 10 % too much."},

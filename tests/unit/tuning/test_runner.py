@@ -196,6 +196,28 @@ def test_a_deadline_ends_a_search_with_what_it_has_found(places: Places) -> None
     assert "sha256" in outcome
 
 
+def test_a_deadline_counts_the_time_of_earlier_runs(places: Places) -> None:
+    place = place_of(places)
+    functions = Functions(place.store, delay=lambda request: 10.0 if request["op"] == "train" else 0.0)
+    job = iris_search(deadlineSeconds=45)
+    seconds = []
+
+    async def interrupted_after(pause: float) -> None:
+        run = runner_of(place, job, functions)
+        task = asyncio.create_task(run.run())
+        await asyncio.sleep(pause)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        seconds.append(run.seconds)
+
+    virtual_loop.run(interrupted_after(15.0))
+    virtual_loop.run(interrupted_after(15.0))
+    last = runner_of(place, job, functions)
+    outcome = virtual_loop.run(last.run())
+    assert outcome["endedBy"] == "DeadlineExceeded"
+    assert [*seconds, last.seconds] == pytest.approx([15.0, 30.0, 45.0])
+
+
 def test_the_account_of_a_search_that_was_interrupted_counts_calls_of_trials_that_have_told_nothing(
     places: Places,
 ) -> None:
