@@ -82,7 +82,7 @@ class Plan(_Document):
     """What the format's survey has found, such as whether files have a header."""
 
     @property
-    def schema(self) -> Schema:
+    def types(self) -> Schema:
         """The columns as the first step gets them."""
         return {each.name: ColumnType(each.kind, each.width) for each in self.columns}
 
