@@ -23,9 +23,14 @@ class ColumnType:
     """What a column holds. `width` is the number of values of a row: 1, or k of a step that makes k features."""
 
     kind: Kind | str
+    """That of a source's column. After steps also Class (float64 [n], numbers of classes) and Tokens."""
     width: int = 1
     names: tuple[str, ...] = ()
-    """The features' names where there are several."""
+    """The features' names where there are several; the classes' names by their numbers."""
+    shape: tuple[int, ...] = ()
+    """Of images that are decoded, [height, width, channels]; of tokens, [length]. Otherwise empty."""
+    vocabulary: int = 0
+    """Of tokens, how many different ones there may be."""
 
 
 Schema = Mapping[str, ColumnType]

@@ -84,7 +84,7 @@ class Plan(_Document):
     @property
     def types(self) -> Schema:
         """The columns as the first step gets them."""
-        return {each.name: ColumnType(each.kind, each.width) for each in self.columns}
+        return {each.name: ColumnType(each.kind, each.width, shape=each.shape) for each in self.columns}
 
 
 @dataclass(frozen=True, slots=True)
