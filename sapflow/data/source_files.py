@@ -7,10 +7,10 @@ from typing import get_args
 from sapflow.data.data_file import DataFile
 from sapflow.data.files import FindFiles, find_files
 from sapflow.errors import DataError
-from sapflow.spec.learning import DataSpec, Format
+from sapflow.spec.learning import DataSpec, SampleFormat
 from sapflow.spec.sources import MEMORY
 
-FORMATS: tuple[str, ...] = get_args(Format)
+FORMATS: tuple[str, ...] = get_args(SampleFormat)
 TABLES = ("csv", "parquet")
 ENDINGS = {
     ".npz": "npz",

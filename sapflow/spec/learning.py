@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
 
 from sapflow.algorithms.facts import Facts
+from sapflow.spec.preparation.prepare import PrepareSpec
 from sapflow.spec.types import METRIC_PATTERN, Count, Dotted, Image, Model
 
 MetricName = Annotated[str, StringConstraints(pattern=METRIC_PATTERN, max_length=32)]
@@ -80,7 +81,10 @@ class ModelSpec(Model):
         return tuple(each for each in (self.entrypoint, self.loss_entrypoint) if each is not None)
 
 
-Format = Literal["npz", "idx", "cifar", "csv", "parquet"]
+SampleFormat = Literal["npz", "idx", "cifar", "csv", "parquet"]
+"""What holds samples as they are."""
+Format = Literal["npz", "idx", "cifar", "csv", "parquet", "jsonl", "images"]
+"""What data may be in: jsonl and images become samples by `prepare` alone."""
 
 
 class ValidationSpec(Model):
@@ -90,7 +94,9 @@ class ValidationSpec(Model):
     source: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = Field(
         description="`s3://bucket/prefix`, or a path (local runs): files with the same features and targets."
     )
-    format: Format | None = Field(None, description="Format of the files; left out: by the file's name.")
+    format: SampleFormat | None = Field(
+        None, description="Format of the files; left out: by the file's name."
+    )
     options: dict[str, Any] | None = Field(
         None,
         description="How these files are written, where that differs from data.options: delimiter, header, names of "
@@ -105,7 +111,10 @@ class DataSpec(Model):
         description="`sklearn:NAME`, `synthetic:binary`, `generated:mnist`, `generated:cifar`, "
         "`s3://bucket/prefix`, or a path (local runs)."
     )
-    format: Format | None = Field(None, description="Format of files; left out: by the file's name.")
+    format: Format | None = Field(
+        None,
+        description="Format of files; left out: by the file's name. jsonl and images go with prepare.",
+    )
     options: dict[str, Any] = Field(
         {}, description="Options of the source: samples, noise, target column, group column …"
     )
@@ -146,11 +155,14 @@ class DataSpec(Model):
         "predictions stay in the targets' own units.",
     )
 
+    prepare: PrepareSpec | None = None
+
     @model_serializer(mode="wrap")
     def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without the fraction's default where it means nothing: written down it would read as if it were asked for."""
         document: dict[str, Any] = handler(self)
-        if self.validation is not None and "validation_fraction" not in self.model_fields_set:
+        elsewhere = self.validation is not None or self.prepare is not None
+        if elsewhere and "validation_fraction" not in self.model_fields_set:
             for name in ("validationFraction", "validation_fraction"):
                 document.pop(name, None)
         return document

@@ -12,6 +12,8 @@ from sapflow.quantities import structure as trees
 from sapflow.spec.data_rules import DATA_RULES, option_problems
 from sapflow.spec.optimizer_rules import OPTIMIZER_RULES
 from sapflow.spec.pod_rules import POD_RULES
+from sapflow.spec.preparation.prepare_rules import PREPARE_RULES, prepare_problems
+from sapflow.spec.preparation.step_rules import STEP_RULES
 from sapflow.spec.rule import Rule
 from sapflow.spec.sources import CLUSTER_SOURCE, JOBS_SOURCE, S3_SOURCE
 
@@ -27,9 +29,10 @@ def problems(job: "TrainingJob", runtime: "Runtime | None") -> list[tuple[str, s
     """(field path, what is wrong and what to do) for each rule that does not hold."""
     spec = job.spec
     found = [
-        (f"spec.{rule.field}", rule.message)
+        (f"spec.{field}", message)
         for rule in RULES
-        if rule.runtime in ("both", runtime) and not rule.holds(spec)
+        if rule.runtime in ("both", runtime)
+        for field, message in rule.problems(spec)
     ]
     if spec.merge.structure is not None:
         found += [
@@ -37,6 +40,7 @@ def problems(job: "TrainingJob", runtime: "Runtime | None") -> list[tuple[str, s
             for problem in trees.validate(spec.merge.structure, spec.workers)
         ]
     found += option_problems(spec.data, runtime)
+    found += prepare_problems(spec.data, runtime)
     if runtime == "kubernetes" and not re.fullmatch(CLUSTER_NAME, job.metadata.name):
         found.append(("metadata.name", "must begin with a letter: it begins the names of Services"))
     return found
@@ -321,6 +325,8 @@ RULES: tuple[Rule["Spec"], ...] = (
     *OPTIMIZER_RULES,
     *POD_RULES,
     *DATA_RULES,
+    *PREPARE_RULES,
+    *STEP_RULES,
     Rule(
         "data.source",
         "must be sklearn:NAME, synthetic:NAME, generated:NAME or s3://bucket/prefix: functions in a cluster see no "

@@ -31,6 +31,7 @@ FIXED = {
     "spec.data.validationFraction": "all trials are judged on the same held-out samples",
     "spec.data.split": "all trials are judged on the same held-out samples",
     "spec.data.normalize": "all trials share the search's data, which is cut once",
+    "spec.data.prepare": "all trials share the search's data, which is prepared once",
     "spec.data.scaleTarget": "trials are compared by the same targets",
     "spec.algorithm.seed": "all trials are judged on the same held-out samples, which it draws",
 }
