@@ -122,7 +122,7 @@ class Places:
         """int32 [n]: each row's place."""
         if isinstance(column, Text):
             found = [self._by_word.get(word, self.absent) for word in column.words]
-            return np.array([*found, self.missing], np.int32)[column.codes]
+            return np.asarray(np.array([*found, self.missing], np.int32)[column.codes])
         assert isinstance(column, np.ndarray)
         assert isinstance(self.values, np.ndarray)
         nothing = np.isnan(column)
