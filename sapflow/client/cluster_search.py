@@ -122,9 +122,10 @@ def lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def best(search: Object) -> int | None:
-    """The number of the best trial, that of the result if there is one; None if no trial has a value."""
+    """The number of the best trial of all, however many there are; None if no trial has a value. The result is that of
+    the last end: a search that goes on after it may have found a better one."""
     status = search.get("status", {})
-    found = status.get("result", {}).get("trial", status.get("progress", {}).get("best", {}).get("trial"))
+    found = status.get("progress", {}).get("best", status.get("result", {})).get("trial")
     return None if found is None else int(found)
 
 

@@ -71,10 +71,10 @@ class TuningProgress(TuningObserver):
 
     @property
     def top(self) -> list[TrialState]:
-        """The best trials that have a value, best first; paused ones are among them."""
-        known = [each for _, _, each in self._top] + [
-            each for each in self.paused.values() if self._known(each)
-        ]
+        """The best trials that have a value, best first, as the search's result would count them: finished, paused and
+        running ones, of which each has a model that can be had. One that was stopped or has failed is none of them."""
+        live = (each for each in (*self.paused.values(), *self.under_way.values()) if self._known(each))
+        known = [*(each for _, _, each in self._top), *live]
         return heapq.nsmallest(TOP, known, key=lambda each: (-self._goodness(each), each.number))
 
     @property
@@ -170,7 +170,7 @@ class TuningProgress(TuningObserver):
         self.last = trial
         self.counts[trial.state] += 1
         self._ended_dollars += trial.dollars
-        if self._known(trial):
+        if trial.state == "Finished" and self._known(trial):
             heapq.heappush(self._top, (self._goodness(trial), -trial.number, trial))
             if len(self._top) > TOP:
                 heapq.heappop(self._top)

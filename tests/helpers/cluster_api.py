@@ -252,13 +252,14 @@ def tried(number: int, objective: float, state: str = "Finished", **fields: Any)
     }  # fmt: skip
 
 
-def searching(done: int, **progress: Any) -> Object:
+def searching(done: int, /, **progress: Any) -> Object:
     """The status of a search at work, with trials 0 … done - 1 ended, the last one the best."""
     top = [tried(number, 0.5 + number / 20) for number in reversed(range(done))]
     counts = {"begun": done + 2, "done": done, "maxTrials": 8, "running": 2, "paused": 0, "finished": done}
-    found = {**counts, "trials": f"{done}/8", "pruned": 0, "failed": 0, "costUSD": 0.0001 * done, **progress}
+    found = {**counts, "trials": f"{done}/8", "pruned": 0, "failed": 0, "costUSD": 0.0001 * done}
     if top:
         found |= {"best": top[0], "top": top}
+    found |= progress
     return {
         "conditions": [condition("Succeeded", "Unknown", "Running", "the driver is at work")],
         "startTime": "2026-01-01T00:00:00Z",

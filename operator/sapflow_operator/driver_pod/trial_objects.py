@@ -99,11 +99,11 @@ class TrialObjects(TuningObserver):
         self._changed.set()
 
     def wanted(self) -> dict[int, TrialState]:
-        """The trials that have objects, at most `MOST`: those at work, the best, the last ones, then paused ones."""
+        """The trials that have objects, at most `MOST`: the best, those at work, the last ones, then paused ones."""
         progress = self._progress
         groups = (
-            progress.under_way.values(),
             progress.top,
+            progress.under_way.values(),
             reversed(self._last),
             sorted(progress.paused.values(), key=lambda each: -each.number),
         )

@@ -13,6 +13,7 @@ from helpers.cluster_api import (
     searched,
     searching,
     trial,
+    tried,
     tuningjob,
 )
 
@@ -86,6 +87,19 @@ def test_a_search_is_told_with_counts_best_trials_and_pods(client: Client, api: 
     assert (best.number, best.objective, best.state, best.step) == (2, 0.6, "Finished", 4)
     assert best.parameters == {RATE: 0.125, "spec.optimizer.name": "Adam"}
     assert search(client, api).best is None
+
+
+def test_the_best_of_20_000_trials_is_told_without_a_store_whatever_the_cluster_shows(
+    client: Client, api: ClusterApi
+) -> None:
+    best = tried(11_234, 0.97)
+    counts = {"done": 20_000, "begun": 20_000, "finished": 20_000}
+    found = search(client, api, **searching(3, **counts, best=best, top=[best]))
+    for number in range(19_990, 20_000):
+        api.put(trial(number, objective=0.5))
+    assert found.best == found.state.best
+    assert found.best is not None
+    assert (found.best.number, found.best.objective, found.best.parameters[RATE]) == (11_234, 0.97, 0.125)
 
 
 @pytest.mark.parametrize("timeout", [None, 60.0])

@@ -20,6 +20,9 @@ from sapflow.monitoring.tuning_table import MOST_AT_WORK, TuningTable
 from sapflow.spec import tuning_document
 from sapflow.spec.tuning_job import TuningJob
 from sapflow.tuning.actions import Advance, Failed, Finished, Fork, Report, Stop, Stopped
+from sapflow.tuning.result import ranked
+from sapflow.tuning.settings import Settings
+from sapflow.tuning.trial import Phase, Trial
 
 RATE = "spec.optimizer.learningRate"
 
@@ -79,7 +82,7 @@ def test_what_it_remembers_does_not_grow_with_the_number_of_trials() -> None:
     assert progress.dollars == pytest.approx(250.0)
 
 
-def test_a_paused_trial_is_among_the_best_until_it_goes_on() -> None:
+def test_a_trial_that_has_not_ended_is_among_the_best_until_it_fails_or_is_stopped() -> None:
     progress = TuningProgress(tuning_job())
     progress.began(advance(0, 2))
     progress.told(Report(0, 2, 20, {"loss": 0.25}, 1.0, 0.125))
@@ -88,9 +91,27 @@ def test_a_paused_trial_is_among_the_best_until_it_goes_on() -> None:
     progress.began(advance(0))
     assert progress.numbers["running"] == 1
     assert progress.under_way[0].value == 0.25
+    assert [each.number for each in progress.top] == [0]
     progress.told(Failed(0, "NotFinite", "the loss is not finite", 2.0, 0.25))
     assert progress.top == []
     assert progress.dollars == 0.25
+    progress.began(advance(1, 2))
+    progress.told(Report(1, 2, 20, {"loss": 0.25}, 1.0, 0.125))
+    progress.told(Stopped(1))
+    assert progress.best is None
+
+
+def test_the_best_trials_of_a_search_that_goes_on_are_those_that_its_result_would_name() -> None:
+    job = tuning_job()
+    phases: tuple[Phase, ...] = ("Finished", "Paused", "Running", "Stopped", "Failed")
+    trials = [
+        Trial(number, {RATE: 0.1}, phase=phases[number % 5], values=(1000.0 - number,), to=8)
+        for number in range(600)
+    ]
+    progress = TuningProgress(job)
+    progress.opened(trials)
+    counted = ranked(Settings.of(job), trials)
+    assert [each.number for each in progress.top] == [each.number for each in counted[:TOP]]
 
 
 def test_a_fork_stands_where_its_source_stood_and_a_stopped_trial_is_counted() -> None:

@@ -64,7 +64,7 @@ def test_the_status_counts_trials_by_what_became_of_them_and_names_the_best() ->
     wanted = {"running": 1, "finished": 3, "pruned": 1, "failed": 1, "done": 5, "begun": 6}
     assert {name: fields[name] for name in wanted} == wanted
     assert fields["best"]["trial"] == 2
-    assert [each["trial"] for each in fields["top"]] == [2, 1, 0, 3]
+    assert [each["trial"] for each in fields["top"]] == [2, 1, 0]
     assert fields["failures"] == [{"trial": 4, "reason": "NotFinite", "message": "the loss is nan"}]
 
 
@@ -216,7 +216,7 @@ def test_an_object_is_owned_labelled_and_held_and_says_what_people_look_for() ->
     assert status["parameters"] == "learningRate=0.1"
 
 
-def test_there_are_at_most_300_objects_those_at_work_and_the_best_first() -> None:
+def test_there_are_at_most_300_objects_the_best_and_those_at_work_first() -> None:
     progress, objects = progress_of(), None
     objects = shown(Api(), progress, [])
     for number in range(400):
@@ -231,6 +231,9 @@ def test_there_are_at_most_300_objects_those_at_work_and_the_best_first() -> Non
     assert set(range(400, 450)) <= set(wanted)
     assert set(range(10)) <= set(wanted)
     assert set(range(400 - LAST, 400)) <= set(wanted)
+    for number in range(800, 1200):
+        progress.began(Advance(number, 4, {RATE: 0.1}))
+    assert set(range(10)) <= set(objects.wanted())
 
 
 def test_what_has_not_changed_is_not_written_again_and_what_is_not_wanted_goes() -> None:
