@@ -34,8 +34,8 @@ class ScaleSpec(Model):
     columns: Columns = Field(description="The columns of numbers: names or patterns.")
     method: Literal["Standard", "MinMax", "Robust", "MaxAbs"] = Field(
         description="Standard: less the mean, divided by the standard deviation. MinMax: 0 at the least value, 1 at "
-        "the largest. Robust: less the median, divided by the distance of the quartiles. MaxAbs: divided by the largest "
-        "absolute value."
+        "the largest. Robust: less the median, divided by the distance of the quartiles. MaxAbs: divided by the "
+        "largest absolute value."
     )
     by: ColumnName | None = Field(
         None,
