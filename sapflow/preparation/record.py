@@ -43,7 +43,12 @@ class Record:
             raise CorruptObject(f"object {key} is no record of a preparation: {error}") from error
         if not isinstance(notes, dict):
             raise CorruptObject(f"object {key} is no record of a preparation: its notes are no JSON object")
-        return cls(notes, arrays)
+        return cls(notes, {name: _aligned(array) for name, array in arrays.items()})
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """The array where numbers of its type may lie: numpy sums others in pieces, and so to other bits."""
+    return array if array.flags.aligned else array.copy()
 
 
 def joined(records: Mapping[str, Record]) -> Record:
