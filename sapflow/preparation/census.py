@@ -61,6 +61,8 @@ class Census:
     """Rows that steps could not take, or that gave no sample."""
     examples: tuple[Mapping[str, Any], ...] = ()
     values: Values = field(default_factory=Values)
+    small: bool = True
+    """Whether all features are bytes."""
     labels: Mapping[int, np.ndarray] = field(default_factory=dict)
     """How often each label, modulo LABELS, is among the training samples of a group of partitions; int64 [LABELS]."""
 
@@ -71,6 +73,7 @@ class Census:
         return Record(
             {
                 "bad": self.bad,
+                "small": self.small,
                 "examples": [dict(each) for each in self.examples],
                 "tooMany": values.too_many,
                 "count": values.count,
@@ -106,6 +109,7 @@ class Census:
             int(notes["bad"]),
             tuple(notes["examples"]),
             values,
+            bool(notes["small"]),
             dict(zip(arrays["groups"].tolist(), arrays["labels"], strict=True)),
         )
 
@@ -137,6 +141,7 @@ def counted(
         bad,
         tuple(examples)[:EXAMPLES],
         values,
+        not len(samples.features) or samples.features.dtype == np.uint8,
         _labels(targets, group),
     )
     return one if before is None else _added(before, one, same=True)
@@ -161,6 +166,7 @@ def _added(one: Census, other: Census, *, same: bool) -> Census:
         one.bad + other.bad,
         (one.examples + other.examples)[:EXAMPLES],
         _both(one.values, other.values),
+        one.small and other.small,
         labels,
     )
 

@@ -29,9 +29,12 @@ class Layout:
 
     samples: Samples
     task: type[Task]
-    small: bool
-    """Whether features are bytes."""
     census: Census
+
+    @property
+    def small(self) -> bool:
+        """Whether features are bytes."""
+        return self.census.small
 
     @property
     def rows(self) -> int:
@@ -98,7 +101,7 @@ class Layout:
         return self.census.train if part == "train" else self.census.held
 
 
-def layout_of(samples: Samples, census: Census, *, small: bool, family: str | None) -> Layout:
+def layout_of(samples: Samples, census: Census, family: str | None) -> Layout:
     """The layout of samples of which the census is; `family`: the task that the spec asks for. Raises DataError."""
     values = census.values
     if not values.count:
@@ -112,13 +115,13 @@ def layout_of(samples: Samples, census: Census, *, small: bool, family: str | No
         lowest, highest = map(float, values.bounds)
         if not values.whole or lowest < 0 or highest >= MAX_CLASSES:
             raise DataError(
-                f"the target {samples.target!r} goes from {lowest:g} to {highest:g}, and classes are whole numbers from "
-                f"0 to {MAX_CLASSES - 1}: number its values by encode with method: Classes, or learn them as they are "
+                f"the target {samples.target!r} goes from {lowest:g} to {highest:g}, and classes are whole numbers "
+                f"from 0 to {MAX_CLASSES - 1}: number its values by encode with method: Classes, or learn them as they are "
                 "(options: task: Regression)"
             )
     if samples.classes is not None and len(samples.classes) < 2:
         raise DataError(f"the target {samples.target!r} has one class only, and there is nothing to learn")
-    return Layout(samples, task, small, census)
+    return Layout(samples, task, census)
 
 
 def _task(samples: Samples, census: Census, family: str | None) -> type[Task]:
@@ -130,6 +133,7 @@ def _task(samples: Samples, census: Census, family: str | None) -> type[Task]:
                 "of the two out"
             )
         return TASKS["classification"]
+    shown: np.ndarray
     if samples.target_width > 1:
         shown = (
             np.zeros((1, samples.target_width)) if values.binary else np.full((1, samples.target_width), 0.5)

@@ -140,7 +140,7 @@ def made(samples: Samples, batch: Batch) -> Made:
             width = 1 if column.ndim == 1 else column.shape[1]
             with np.errstate(over="ignore", invalid="ignore"):
                 features[:, at : at + width] = column.reshape(count, width)
-            finite = np.isfinite(features[:, at : at + width]).all(axis=1)
+            finite = _finite(features[:, at : at + width])
             _refuse(batch, name, column, finite, good, bad, "impute it, or drop such rows (dropRows)")
             at += width
     else:
@@ -150,14 +150,14 @@ def made(samples: Samples, batch: Batch) -> Made:
         small = column.dtype == np.uint8
         features = np.ascontiguousarray(column, np.uint8 if small else np.float32)
         if not small:
-            finite = np.isfinite(features.reshape(count, -1)).all(axis=1)
+            finite = _finite(features.reshape(count, -1))
             _refuse(batch, samples.features[0], column, finite, good, bad, "drop such rows (dropRows)")
     targets = np.zeros(count)
     if samples.target is not None:
         targets = _numbers(batch.columns[samples.target], samples.target).astype(np.float64, copy=False)
         with np.errstate(over="ignore", invalid="ignore"):
             single = targets.astype(np.float32).reshape(count, -1)
-        finite = np.isfinite(single).all(axis=1)
+        finite = _finite(single)
         _refuse(batch, samples.target, targets, finite, good, bad, "drop such rows (dropRows)")
         if samples.classes is not None:
             known = ~good | (targets >= 0)
@@ -172,6 +172,11 @@ def _numbers(column: Column, name: str) -> np.ndarray:
     if isinstance(column, Text | Blobs):
         raise StepProblem(f"the column {name!r} has no numbers after the last step", "steps")
     return column
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """bool [n]: whether all of a row of [n, k] is finite."""
+    return np.asarray(np.isfinite(values).all(axis=1))
 
 
 def _refuse(
