@@ -44,8 +44,8 @@ def _hashes(encoded: Sequence[bytes], lengths: np.ndarray) -> np.ndarray:
             mixed = _rotated(table[:, number] * _C1, 15) * _C2
             after = state ^ mixed
             # What is left behind a word's last full block is mixed in without the rotation.
-            whole = _rotated(after, 13) * np.uint32(5) + np.uint32(0xE6546B64)
-            state = np.where(number < full, whole, np.where(number == full, after, state))
+            block = _rotated(after, 13) * np.uint32(5) + np.uint32(0xE6546B64)
+            state = np.where(number < full, block, np.where(number == full, after, state))
         state ^= lengths.astype(np.uint32)
         state ^= state >> np.uint32(16)
         state *= np.uint32(0x85EBCA6B)

@@ -4,12 +4,12 @@ import numpy as np
 
 from sapflow.preparation.batch import Text
 
-_WHOLE = float(2**53)
+_EXACT = float(2**53)
 
 
 def numeral(number: float) -> str:
     """The numeral: 12, -0.5, 1e+300, inf, nan. Minus nought is 0."""
-    if number.is_integer() and abs(number) < _WHOLE:
+    if number.is_integer() and abs(number) < _EXACT:
         return str(int(number))
     return repr(number)
 
