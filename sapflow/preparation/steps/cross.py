@@ -9,9 +9,22 @@ import numpy as np
 from sapflow.preparation.batch import Batch, Column, Text
 from sapflow.preparation.numerals import numerals
 from sapflow.preparation.record import Record
-from sapflow.preparation.step import Applied, ColumnType, Fitted, Schema
+from sapflow.preparation.step import Applied, ColumnType, Fitted, Schema, Step
+from sapflow.preparation.steps.columns import one, unused
+from sapflow.spec.preparation.category_steps import CrossSpec
 
 SEPARATOR = "|"
+
+
+@dataclass(frozen=True, slots=True)
+class CrossStep(Step):
+    """Crosses columns of text and numbers."""
+
+    spec: CrossSpec
+
+    def begin(self, given: Schema) -> Fitted:
+        columns = tuple(one(name, given, ("Text", "Number"), field="columns") for name in self.spec.columns)
+        return Cross(columns, unused(self.spec.name, given, "name"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ import numpy as np
 
 from sapflow.preparation.batch import Batch, Column
 from sapflow.preparation.record import Record
-from sapflow.preparation.step import Applied, ColumnType, Fitted, Schema
+from sapflow.preparation.step import Applied, ColumnType, Fitted, Schema, Step
+from sapflow.preparation.steps.columns import resolve, unused
 from sapflow.preparation.steps.cycles import cosines, sines
+from sapflow.spec.preparation.category_steps import DatesSpec
 
 
 def _counted_from(unit: str, start: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -71,6 +73,22 @@ def part_of(times: np.ndarray, part: str) -> np.ndarray:
 def part_name(column: str, part: str) -> str:
     """The column that a part of `column` becomes: `departed_DayOfYear`."""
     return f"{column}_{part}"
+
+
+@dataclass(frozen=True, slots=True)
+class DatesStep(Step):
+    """Takes parts of times."""
+
+    spec: DatesSpec
+    target: str
+
+    def begin(self, given: Schema) -> Fitted:
+        columns = resolve(self.spec.columns, given, ("Time",), spared=self.target)
+        parts = tuple(dict.fromkeys(self.spec.parts))
+        for column in columns:
+            for part in parts:
+                unused(part_name(column, part), given, "columns")
+        return Dates(columns, parts)
 
 
 @dataclass(frozen=True, slots=True)

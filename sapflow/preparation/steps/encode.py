@@ -14,9 +14,13 @@ import numpy as np
 from sapflow.preparation.batch import Batch, Column
 from sapflow.preparation.numerals import numeral
 from sapflow.preparation.record import Record, joined, parts
-from sapflow.preparation.step import Applied, ColumnType, Fit, Fitted, Schema, StepProblem
-from sapflow.preparation.steps.categories import Counts, Places, counts_of, merged
+from sapflow.preparation.step import Applied, ColumnType, Fit, Fitted, Schema, Step, StepProblem
+from sapflow.preparation.steps.categories import Counts, counts_of, merged
+from sapflow.preparation.steps.columns import resolve
+from sapflow.preparation.steps.hashed_encode import HashedEncode
+from sapflow.preparation.steps.places import Places, one_hot
 from sapflow.preparation.steps.refusal import Refused, without
+from sapflow.spec.preparation.category_steps import EncodeSpec
 
 Method: TypeAlias = Literal["OneHot", "Ordinal", "Classes"]
 Unseen: TypeAlias = Literal["Error", "Ignore", "Other"]
@@ -27,6 +31,34 @@ MAX_FEATURES = 10_000
 _MISSING, _IGNORED, _BAD = -1, -2, -3
 """Places of values that are no category: a missing number; one that is given no feature, or the value for unseen ones;
 one whose row is bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeStep(Step):
+    """Makes numbers of categories. No pattern means the target: its name must be written out."""
+
+    spec: EncodeSpec
+    target: str
+
+    def begin(self, given: Schema) -> Fit | Fitted:
+        spec = self.spec
+        columns = resolve(spec.columns, given, ("Text", "Number"), spared=self.target)
+        if spec.method == "Hash":
+            assert spec.buckets is not None, "the rules of the spec see to it"
+            return HashedEncode(columns, spec.buckets)
+        if spec.method == "Classes" and columns != (self.target,):
+            raise StepProblem(
+                f"method: Classes is for the target {self.target} alone, not for {', '.join(columns)}: use Ordinal",
+                "columns",
+            )
+        choice = EncodeChoice(
+            spec.method,
+            spec.top,
+            spec.min_count,
+            spec.unseen or "Error",
+            -1.0 if spec.unseen_value is None else float(spec.unseen_value),
+        )
+        return EncodeFit(columns, choice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +276,3 @@ class Encode(Fitted):
             tuple(tuple(each) for each in notes["names"]),
             float(notes["unseen_number"]),
         )
-
-
-def one_hot(places: np.ndarray, width: int) -> np.ndarray:
-    """float64 [n, width]: 1 at each row's place, nothing for a place below 0."""
-    features = np.zeros((len(places), width))
-    rows = np.flatnonzero(places >= 0)
-    features[rows, places[rows]] = 1.0
-    return features

@@ -11,7 +11,7 @@ from sapflow.preparation.murmur import buckets_of
 from sapflow.preparation.numerals import numerals
 from sapflow.preparation.record import Record
 from sapflow.preparation.step import Applied, ColumnType, Fitted, Schema
-from sapflow.preparation.steps.encode import one_hot
+from sapflow.preparation.steps.places import one_hot
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,10 @@ from typing import Any
 
 from sapflow.preparation.record import Record
 from sapflow.preparation.step import Fit, Fitted, Step
+from sapflow.preparation.steps.cross import Cross, CrossStep
+from sapflow.preparation.steps.dates import Dates, DatesStep
+from sapflow.preparation.steps.encode import Encode, EncodeFit, EncodeStep
+from sapflow.preparation.steps.hashed_encode import HashedEncode
 from sapflow.preparation.steps.selection import Dropped, DropStep, Renamed, RenameStep, SelectStep
 from sapflow.spec.preparation.step import StepSpec
 
@@ -15,12 +19,20 @@ _STEPS: Mapping[str, Callable[[Any, str], Step]] = {
     "select": lambda spec, _: SelectStep(spec),
     "drop": lambda spec, _: DropStep(spec),
     "rename": lambda spec, _: RenameStep(spec),
+    "encode": EncodeStep,
+    "cross": lambda spec, _: CrossStep(spec),
+    "dates": DatesStep,
 }
 """By the key in the spec: the step of what is asked for and of the target's name."""
 
 _STATES: tuple[type[Fit | Fitted], ...] = (
     Dropped,
     Renamed,
+    EncodeFit,
+    Encode,
+    HashedEncode,
+    Cross,
+    Dates,
 )
 """Everything that a step can be between two passes, and when it is fitted."""
 

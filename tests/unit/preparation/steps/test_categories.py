@@ -7,7 +7,7 @@ from sapflow.preparation.batch import Text
 from sapflow.preparation.record import Record
 from sapflow.preparation.step import StepProblem
 from sapflow.preparation.steps import categories
-from sapflow.preparation.steps.categories import Counts, Places, counts_of, merged
+from sapflow.preparation.steps.categories import Counts, counts_of, merged
 
 
 def counted(counts: Counts) -> dict[object, int]:
@@ -28,7 +28,7 @@ def test_a_word_that_no_row_has_is_not_counted() -> None:
 def test_numbers_are_counted_by_size_and_both_noughts_are_one() -> None:
     counts = counts_of(np.array([2.0, -0.0, np.nan, 0.0, -1.0, np.nan]))
     assert list(counted(counts).items()) == [(-1.0, 1), (0.0, 2), (2.0, 1)]
-    assert not np.signbit(counts.values[1])  # type: ignore[arg-type]
+    assert not np.signbit(counts.values[1])
     assert counts.missing == 2
 
 
@@ -60,10 +60,3 @@ def test_long_text_counts_by_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(categories, "MAX_CATEGORY_BYTES", 5)
     assert not counts_of(Text.of(["éé", "a"])).too_many
     assert counts_of(Text.of(["éé", "ab"])).too_many
-
-
-def test_numbers_between_and_beyond_the_known_ones_have_no_place() -> None:
-    places = Places(np.array([1.0, 2.0]), np.array([5, 6], np.int32), missing=7, absent=-1)
-    assert places.of(np.array([0.0, 1.0, 1.5, 2.0, np.inf, np.nan])).tolist() == [-1, 5, -1, 6, -1, 7]
-    nothing = Places(np.zeros(0), np.zeros(0, np.int32), missing=7, absent=-1)
-    assert nothing.of(np.array([1.0, np.nan])).tolist() == [-1, 7]

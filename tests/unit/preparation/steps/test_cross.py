@@ -3,12 +3,15 @@
 import itertools
 
 import numpy as np
+import pytest
+from helpers.fits import assert_rows_alone_are_the_same, through_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sapflow.preparation.batch import Batch, Text
-from sapflow.preparation.steps.cross import Cross
-from tests.helpers.fits import assert_rows_alone_are_the_same, through_record
+from sapflow.preparation.batch import Batch, Column, Text
+from sapflow.preparation.step import ColumnType, StepProblem
+from sapflow.preparation.steps.cross import Cross, CrossStep
+from sapflow.spec.preparation.category_steps import CrossSpec
 
 CROSS = Cross(("a", "b"), "a_b")
 
@@ -34,7 +37,7 @@ def test_different_words_never_give_the_same_text(rows: list[tuple[str | None, s
 
 
 def test_numbers_are_crossed_as_numerals_and_up_to_four_columns() -> None:
-    columns = {
+    columns: dict[str, Column] = {
         "a": np.array([1.0, 2.5]),
         "b": Text.of("xy"),
         "c": np.array([0.0, np.nan]),
@@ -48,3 +51,10 @@ def test_numbers_are_crossed_as_numerals_and_up_to_four_columns() -> None:
 
 def test_a_column_without_any_word_crosses_to_nothing() -> None:
     assert crossed([(None, "x"), (None, "y")]) == [None, None]
+
+
+def test_a_cross_does_not_overwrite_a_column() -> None:
+    schema = {"a": ColumnType("Text"), "b": ColumnType("Number")}
+    assert CrossStep(CrossSpec(columns=["b", "a"], name="ba")).begin(schema) == Cross(("b", "a"), "ba")
+    with pytest.raises(StepProblem, match="a column b already"):
+        CrossStep(CrossSpec(columns=["a", "b"], name="b")).begin(schema)

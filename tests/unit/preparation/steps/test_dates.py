@@ -1,15 +1,19 @@
 """Parts of times."""
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.fits import assert_rows_alone_are_the_same, through_record
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sapflow.preparation.batch import Batch
+from sapflow.preparation.step import ColumnType, StepProblem
 from sapflow.preparation.steps.cycles import cosines, sines
-from sapflow.preparation.steps.dates import PARTS, Dates, part_of
-from tests.helpers.fits import assert_rows_alone_are_the_same, through_record
+from sapflow.preparation.steps.dates import PARTS, Dates, DatesStep, part_of
+from sapflow.spec.preparation.category_steps import DatePart, DatesSpec
 
 OF_PANDAS = {
     "Year": "year",
@@ -71,3 +75,16 @@ def test_parts_take_the_place_of_the_times() -> None:
     assert list(columns) == ["x", "at_Year", "at_Weekday"]
     assert list(columns) == list(step.schema({"at": None, "x": None}))  # type: ignore[dict-item]
     assert_rows_alone_are_the_same(step, batch)
+
+
+def test_a_part_does_not_overwrite_a_column() -> None:
+    schema = {"at": ColumnType("Time"), "at_Hour": ColumnType("Number")}
+    assert DatesStep(DatesSpec(columns=["at"], parts=["Year", "Year"]), "y").begin(schema) == Dates(
+        ("at",), ("Year",)
+    )
+    with pytest.raises(StepProblem, match="a column at_Hour already"):
+        DatesStep(DatesSpec(columns=["at"], parts=["Hour"]), "y").begin(schema)
+
+
+def test_every_part_of_the_spec_is_there() -> None:
+    assert set(get_args(DatePart)) == set(PARTS)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.fits import assert_rows_alone_are_the_same, batches, column_bits, fitted, through_record
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
@@ -12,9 +13,9 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sapflow.preparation.batch import Batch, Column, Text
 from sapflow.preparation.step import ColumnType, StepProblem
 from sapflow.preparation.steps import encode
-from sapflow.preparation.steps.encode import Encode, EncodeChoice, EncodeFit, Method
+from sapflow.preparation.steps.encode import Encode, EncodeChoice, EncodeFit, EncodeStep, Method
 from sapflow.preparation.steps.hashed_encode import HashedEncode
-from tests.helpers.fits import assert_rows_alone_are_the_same, batches, column_bits, fitted, through_record
+from sapflow.spec.preparation.category_steps import EncodeSpec
 
 WORDS = st.lists(st.sampled_from(["a", "b", "B", "é", "", "10", "9", None]), min_size=1, max_size=40)
 NUMBERS = st.lists(st.sampled_from([0.0, -0.0, 1.0, -2.5, 1e300, float("nan")]), min_size=1, max_size=40)
@@ -184,3 +185,25 @@ def test_hashed_categories_are_those_of_scikit_learns_hasher(values: list[Any], 
     found = step.apply(batch).batch.columns["x"]
     assert column_bits(found) == column_bits(expected)
     assert step.schema({"x": ColumnType("Text")})["x"].width == buckets
+
+
+def test_the_spec_says_what_is_encoded_and_the_target_only_by_its_name() -> None:
+    schema = {name: ColumnType("Text") for name in ("kind", "label")} | {"at": ColumnType("Time")}
+    spec = EncodeSpec(columns=["*l"], method="Ordinal", top=3, unseen="Ignore", unseen_value=-9)
+    with pytest.raises(StepProblem, match="write its name out"):
+        EncodeStep(spec, "label").begin(schema)
+    features = EncodeSpec(columns=["kind"], method="Ordinal", top=3, unseen="Ignore", unseen_value=-9)
+    expected = EncodeFit(("kind",), EncodeChoice("Ordinal", 3, None, "Ignore", -9.0))
+    assert EncodeStep(features, "label").begin(schema) == expected
+    hashed = EncodeSpec(columns=["kind"], method="Hash", buckets=4)
+    assert EncodeStep(hashed, "label").begin(schema) == HashedEncode(("kind",), 4)
+    with pytest.raises(StepProblem, match="column at is of type Time"):
+        EncodeStep(EncodeSpec(columns=["at"], method="OneHot"), "label").begin(schema)
+
+
+def test_classes_are_for_the_target_alone() -> None:
+    schema = {name: ColumnType("Text") for name in ("kind", "label")}
+    label = EncodeStep(EncodeSpec(columns=["label"], method="Classes"), "label").begin(schema)
+    assert label == EncodeFit(("label",), EncodeChoice("Classes"))
+    with pytest.raises(StepProblem, match="for the target label alone"):
+        EncodeStep(EncodeSpec(columns=["kind", "label"], method="Classes"), "label").begin(schema)
