@@ -8,10 +8,19 @@ from typing import Any
 
 from sapflow.preparation.record import Record
 from sapflow.preparation.step import Fit, Fitted, Step
+from sapflow.preparation.steps.bins import Binned, BinStep, QuantileFit
+from sapflow.preparation.steps.casts import Cast, CastStep
 from sapflow.preparation.steps.cross import Cross, CrossStep
 from sapflow.preparation.steps.dates import Dates, DatesStep
+from sapflow.preparation.steps.drop_rows import DroppedRows, DropRowsStep
+from sapflow.preparation.steps.elementwise import Clipped, ClipStep, Log1p, Log1pStep
 from sapflow.preparation.steps.encode import Encode, EncodeFit, EncodeStep
+from sapflow.preparation.steps.group_scale import GroupedFit, GroupScaled
 from sapflow.preparation.steps.hashed_encode import HashedEncode
+from sapflow.preparation.steps.impute import ImputeStep
+from sapflow.preparation.steps.impute_fits import MeanFit, MedianFit, MostFrequentFit
+from sapflow.preparation.steps.imputed import Imputed
+from sapflow.preparation.steps.scale import MomentsFit, RobustFit, Scaled, ScaleStep
 from sapflow.preparation.steps.selection import Dropped, DropStep, Renamed, RenameStep, SelectStep
 from sapflow.spec.preparation.step import StepSpec
 
@@ -19,6 +28,13 @@ _STEPS: Mapping[str, Callable[[Any, str], Step]] = {
     "select": lambda spec, _: SelectStep(spec),
     "drop": lambda spec, _: DropStep(spec),
     "rename": lambda spec, _: RenameStep(spec),
+    "cast": lambda spec, _: CastStep(spec),
+    "dropRows": lambda spec, _: DropRowsStep(spec),
+    "impute": ImputeStep,
+    "scale": ScaleStep,
+    "bin": BinStep,
+    "clip": ClipStep,
+    "log1p": Log1pStep,
     "encode": EncodeStep,
     "cross": lambda spec, _: CrossStep(spec),
     "dates": DatesStep,
@@ -28,6 +44,21 @@ _STEPS: Mapping[str, Callable[[Any, str], Step]] = {
 _STATES: tuple[type[Fit | Fitted], ...] = (
     Dropped,
     Renamed,
+    Cast,
+    DroppedRows,
+    MeanFit,
+    MedianFit,
+    MostFrequentFit,
+    Imputed,
+    MomentsFit,
+    RobustFit,
+    Scaled,
+    GroupedFit,
+    GroupScaled,
+    QuantileFit,
+    Binned,
+    Clipped,
+    Log1p,
     EncodeFit,
     Encode,
     HashedEncode,

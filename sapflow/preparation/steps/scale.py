@@ -1,0 +1,133 @@
+"""Scale: numbers less an offset, divided, by what the training rows have; as scikit-learn's scalers do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from sapflow.preparation.batch import Batch
+from sapflow.preparation.record import Record
+from sapflow.preparation.step import Applied, Fit, Fitted, Schema, Step, StepProblem
+from sapflow.preparation.steps import moments
+from sapflow.preparation.steps.columns import one, resolve
+from sapflow.preparation.steps.group_scale import GroupedFit
+from sapflow.preparation.steps.moments import Moments
+from sapflow.preparation.steps.order_fit import OrderFit
+from sapflow.preparation.steps.present import numbers_of
+from sapflow.preparation.steps.quantiles import Ordered, Quantiles, median, median_ranks
+from sapflow.preparation.steps.scales import Method, Scales, divisors, scales_of
+from sapflow.spec.preparation.number_steps import ScaleSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleStep(Step):
+    """Brings numbers to one scale."""
+
+    spec: ScaleSpec
+    target: str
+
+    def begin(self, given: Schema) -> Fit | Fitted:
+        asked = self.spec
+        columns = resolve(asked.columns, given, ("Number",), spared=self.target)
+        if asked.by is not None:
+            by = one(asked.by, given, ("Text", "Number"), field="by")
+            if by in columns:
+                raise StepProblem(f"column {by} cannot be scaled by itself: leave it out of columns", "by")
+            assert asked.method != "Robust"
+            return GroupedFit(columns, by, asked.method)
+        if asked.method == "Robust":
+            return RobustFit(columns)
+        return MomentsFit(columns, asked.method)
+
+
+@dataclass(frozen=True, slots=True)
+class MomentsFit(Fit):
+    """Learns means and deviations, or ranges, in one pass."""
+
+    name: ClassVar[str] = "scale"
+    columns: tuple[str, ...]
+    method: Method
+
+    def reads(self) -> Sequence[str]:
+        return self.columns
+
+    def writes(self) -> Sequence[str]:
+        return self.columns
+
+    def schema(self, given: Schema) -> Schema:
+        return given
+
+    def collect(self, batch: Batch, before: Record | None) -> Record:
+        found = moments.moments_of([np.asarray(batch.columns[name]) for name in self.columns])
+        return (found if before is None else moments.merged([Moments.of_record(before), found])).record()
+
+    def merge(self, records: Sequence[Record]) -> Record:
+        return moments.merged(list(map(Moments.of_record, records))).record()
+
+    def next(self, total: Record | None) -> Fitted:
+        found = Moments.of_record(moments.given_rows(total))
+        moments.refuse_empty(self.columns, found.counts)
+        moments.refuse_infinite(self.columns, found)
+        return Scaled(self.columns, scales_of(found, self.method))
+
+    def record(self) -> Record:
+        return Record({"columns": list(self.columns), "method": self.method})
+
+    @classmethod
+    def of_record(cls, record: Record) -> "MomentsFit":
+        return cls(tuple(record.notes["columns"]), record.notes["method"])
+
+
+_QUARTILES = np.array([0.25, 0.75])
+
+
+@dataclass(frozen=True, slots=True)
+class RobustFit(OrderFit):
+    """Learns medians and quartiles."""
+
+    name: ClassVar[str] = "scale"
+
+    def schema(self, given: Schema) -> Schema:
+        return given
+
+    def ranks(self, count: int) -> np.ndarray:
+        return np.union1d(median_ranks(count), Quantiles.linear(_QUARTILES, count).ranks)
+
+    def fitted(self, found: Sequence[Ordered]) -> Fitted:
+        quartiles = [Quantiles.linear(_QUARTILES, each.count).values(each) for each in found]
+        distances = np.array([upper - lower for lower, upper in quartiles])
+        return Scaled(self.columns, Scales(np.array(list(map(median, found))), divisors(distances)))
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled(Fitted):
+    """(x - offset) / divisor of each column; NaN stays."""
+
+    name: ClassVar[str] = "scale"
+    columns: tuple[str, ...]
+    scales: Scales
+    """Arrays [columns]."""
+
+    def reads(self) -> Sequence[str]:
+        return self.columns
+
+    def writes(self) -> Sequence[str]:
+        return self.columns
+
+    def schema(self, given: Schema) -> Schema:
+        return given
+
+    def apply(self, batch: Batch) -> Applied:
+        places = {name: place for place, name in enumerate(self.columns)}
+        numbers = numbers_of(batch, self.columns)
+        return Applied(
+            batch.changed({name: self.scales.applied(each, places[name]) for name, each in numbers.items()})
+        )
+
+    def record(self) -> Record:
+        return Record({"columns": list(self.columns)}, self.scales.arrays())
+
+    @classmethod
+    def of_record(cls, record: Record) -> "Scaled":
+        return cls(tuple(record.notes["columns"]), Scales.of_arrays(record.arrays))
