@@ -6,14 +6,17 @@ when it is first used, so `import sapflow` takes almost no time.
 
 TYPE_CHECKING = False  # importing typing itself takes longer than everything here
 if TYPE_CHECKING:
+    from sapflow.client.by_name import diff as diff
     from sapflow.client.by_name import export as export
     from sapflow.client.by_name import fork as fork
+    from sapflow.client.by_name import verify as verify
     from sapflow.client.cluster_client import Client as Client
     from sapflow.client.cluster_client import ClusterJob as ClusterJob
     from sapflow.client.cluster_tuning import ClusterSearch as ClusterSearch
     from sapflow.client.cluster_tuning import ClusterTrial as ClusterTrial
     from sapflow.client.cluster_tuning import SearchResult as SearchResult
     from sapflow.client.cluster_tuning import SearchState as SearchState
+    from sapflow.client.diff import Difference as Difference
     from sapflow.client.named_report import report as report
     from sapflow.client.predict import Predictor as Predictor
     from sapflow.client.predict import load as load_model
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from sapflow.client.tune import tune as tune
     from sapflow.client.values import Progress as Progress
     from sapflow.client.values import Result as Result
+    from sapflow.client.verify import VerifiedJob as VerifiedJob
     from sapflow.errors import DataError as DataError
     from sapflow.errors import JobFailed as JobFailed
     from sapflow.errors import JobStopped as JobStopped
@@ -40,6 +44,7 @@ _PLACES = {
     "ClusterSearch": "sapflow.client.cluster_tuning",
     "ClusterTrial": "sapflow.client.cluster_tuning",
     "DataError": "sapflow.errors",
+    "Difference": "sapflow.client.diff",
     "JobFailed": "sapflow.errors",
     "JobStopped": "sapflow.errors",
     "Predictor": "sapflow.client.predict",
@@ -53,6 +58,8 @@ _PLACES = {
     "StoreError": "sapflow.errors",
     "TrainingJob": "sapflow.client.training_job",
     "TuningResult": "sapflow.client.tune",
+    "VerifiedJob": "sapflow.client.verify",
+    "diff": "sapflow.client.by_name",
     "export": "sapflow.client.by_name",
     "export_to": "sapflow.client.tracking",
     "fork": "sapflow.client.by_name",
@@ -60,6 +67,7 @@ _PLACES = {
     "report": "sapflow.client.named_report",
     "run": "sapflow.client.run",
     "tune": "sapflow.client.tune",
+    "verify": "sapflow.client.by_name",
 }
 """The module that defines each name."""
 _NAMES = {"load_model": "load"}
@@ -70,6 +78,7 @@ __all__ = [
     "ClusterSearch",
     "ClusterTrial",
     "DataError",
+    "Difference",
     "JobFailed",
     "JobStopped",
     "Predictor",
@@ -83,7 +92,9 @@ __all__ = [
     "StoreError",
     "TrainingJob",
     "TuningResult",
+    "VerifiedJob",
     "__version__",
+    "diff",
     "export",
     "export_to",
     "fork",
@@ -91,6 +102,7 @@ __all__ = [
     "report",
     "run",
     "tune",
+    "verify",
 ]
 
 

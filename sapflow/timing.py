@@ -10,6 +10,7 @@ from typing import Any
 
 from sapflow.cpu_capability import cpu_capability
 from sapflow.errors import InvocationError
+from sapflow.library_versions import library_versions
 
 MARGIN = 1.5
 """A unit of work is started only if this many times its last duration is left."""
@@ -70,12 +71,13 @@ class Timing:
         return self.deadline - now > MARGIN * self._longest_unit
 
     def report(self) -> dict[str, Any]:
-        """The part of an answer with time, bytes, memory and CPU."""
+        """The part of an answer with time, bytes, memory, CPU and libraries."""
         return {
             "seconds": self.seconds,
             "bytes": self.bytes,
             "peakMemoryBytes": peak_memory(),
             "cpu": cpu_capability(),
+            "libraries": library_versions(),
         }
 
 

@@ -13,7 +13,6 @@ from sapflow.cli.output import print_json
 from sapflow.cli.stored_job import OF_A_CLUSTER, add_stored_job, stored_job
 from sapflow.client import fork as forks
 from sapflow.errors import DataError
-from sapflow.spec.trial_names import trial_named
 
 _DESCRIPTION = """\
 Write a new job that begins at a version of another job: it has that job's parameters, optimiser state and position in
@@ -60,7 +59,7 @@ def fork(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     with session:
         if cluster_named(given):
             found = find_job(argparse.Namespace(**{**vars(given), "job": name}), environ)[1]
-            spec = found["spec"] if trial_named(name) is None else forks.trial_spec(found, session)
+            spec = forks.cluster_spec(found, session)
         document = forks.document(session, version, changes, name=given.name, spec=spec)
         origin = document["spec"]["from"]
         if given.output is not None:

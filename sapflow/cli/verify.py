@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +11,9 @@ from sapflow.cli.stop import run_until_stopped
 from sapflow.cli.stored_job import OF_A_CLUSTER, add_stored_job, stored_job
 from sapflow.client import verify as verifying
 from sapflow.client.session import Session
+from sapflow.client.verify import VerifiedJob
 from sapflow.driver.verification import Verified
 from sapflow.errors import DataError
-from sapflow.records.commits import Records
 from sapflow.text import count
 
 _DESCRIPTION = """\
@@ -77,27 +76,25 @@ async def _verify(
     environ: Mapping[str, str],
     allowed: list[str],
 ) -> int:
-    first, last = await verifying.extent(session)
-    begin = 0 if first.origin is None else first.first_version + 1
-    versions = verifying.versions_in(asked, last.version, begin)
-    records, found, warned = Records(session.store, session.prefix), list[Verified](), Counter[str]()
-    warned.update(verifying.first_warnings(first))
-    if not given.json:
-        for warning in warned:
-            print(f"warning: {warning}", file=sys.stderr)
-    async for each in verifying.verify(
-        session, versions, environ, allowed, max_instances=given.max_instances
-    ):
-        commit = await records.commit(each.version)
-        told = verifying.warnings(commit) if commit is not None else []
-        if not given.json:
-            for warning in told:
-                if warning not in warned:
-                    print(f"warning: version {each.version} was {warning}", file=sys.stderr)
+    def told(each: Verified | None, warnings: list[str]) -> None:
+        for warning in warnings:
+            of = "the job" if each is None else f"version {each.version}"
+            print(f"warning: {of} was {warning}", file=sys.stderr)
+        if each is not None:
             print(_line(each), flush=True)
-        warned.update(told)
-        found.append(each)
-    return _say(given, session, found, warned)
+
+    tell = (lambda each, warnings: None) if given.json else told
+    found = await verifying.verify(
+        session, asked, environ, allowed, max_instances=given.max_instances, told=tell
+    )
+    code = FAILED if found.count("Differs") else 0 if found.same else BAD_INPUT
+    if given.json:
+        print_json({**found.to_json(), "exitCode": code})
+    else:
+        print(_sum(found))
+        if found.remedy is not None:
+            print(f"note: {found.remedy}", file=sys.stderr)
+    return code
 
 
 def _line(each: Verified) -> str:
@@ -107,30 +104,8 @@ def _line(each: Verified) -> str:
     return f"version {each.version}: {words[each.state]}{which}{note}"
 
 
-def _say(given: argparse.Namespace, session: Session, found: list[Verified], warned: Counter[str]) -> int:
-    states = Counter(each.state for each in found)
-    code = FAILED if states["Differs"] else 0 if states["Same"] else BAD_INPUT
-    if given.json:
-        print_json(
-            {
-                "job": session.uid,
-                "same": states["Same"],
-                "differs": states["Differs"],
-                "notCompared": states["NotCompared"],
-                "warnings": dict(warned),
-                "versions": [
-                    {"version": each.version, "state": each.state}
-                    | ({"objects": list(each.objects)} if each.objects else {})
-                    | ({"note": each.note} if each.note else {})
-                    for each in found
-                ],
-                "exitCode": code,
-            }
-        )
-    else:
-        more = [f"{states['Differs']:,} differ"] if states["Differs"] else []
-        more += [f"{states['NotCompared']:,} not compared"] if states["NotCompared"] else []
-        print(
-            f"{session.uid}: {count(states['Same'], 'version')} the same{''.join(f', {each}' for each in more)}"
-        )
-    return code
+def _sum(found: VerifiedJob) -> str:
+    differs, unknown = found.count("Differs"), found.count("NotCompared")
+    more = [f"{differs:,} differ"] if differs else []
+    more += [f"{unknown:,} not compared"] if unknown else []
+    return f"{found.job}: {count(found.count('Same'), 'version')} the same{''.join(f', {each}' for each in more)}"

@@ -1,12 +1,17 @@
-"""`sapflow.fork` and `sapflow.export`: jobs and trials by their names in a store, as the commands take them."""
+"""`sapflow.fork`, `export`, `verify`, `diff`: jobs and trials by their names in a store, as the commands take them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from sapflow.client import diff as differences
 from sapflow.client import fork as forks
 from sapflow.client import stored, versions
+from sapflow.client import verify as verifying
+from sapflow.client.background import run_apart
+from sapflow.client.diff import Difference
 from sapflow.client.training_job import TrainingJob
+from sapflow.client.verify import VerifiedJob
 
 
 def fork(
@@ -44,3 +49,36 @@ def export(
     """
     with stored.find(job, os.environ, store=None if store is None else str(store)) as opened:
         return versions.export(opened, None if path is None else Path(path), version).path
+
+
+def verify(
+    job: str,
+    versions: str | int | None = None,
+    *,
+    entrypoint: str | Iterable[str] | None = None,
+    max_instances: int | None = None,
+    store: str | Path | None = None,
+) -> VerifiedJob:
+    """Compute versions of a job or a trial again on this machine, and compare them with what was recorded: `10..20`,
+    12, or by default all.
+
+    `entrypoint` names the job's own code, which is imported and called only if it is named. At most `max_instances`
+    calls are made at once, by default as many as there are cores. `job` and `store` are as `fork` has them. Raises
+    DataError if the store has no such job or version, JobFailed, StoreError.
+    """
+    with stored.find(job, os.environ, store=None if store is None else str(store)) as opened:
+        return verifying.by_program(opened, versions, entrypoint, max_instances)
+
+
+def diff(first: str, second: str, *, store: str | Path | None = None) -> Difference:
+    """Where two jobs or trials part, and why, by what their commits recorded. Both are called as `fork` has it, and lie
+    in one store.
+
+    Raises DataError if the store has no such job, or one has no version yet, and StoreError.
+    """
+    url = None if store is None else str(store)
+    with (
+        stored.find(first, os.environ, store=url) as one,
+        stored.find(second, os.environ, store=url) as other,
+    ):
+        return run_apart(differences.diff(one, other))

@@ -1,21 +1,28 @@
 """`sapflow.Client`: the commands submit, status and logs, and searches, for scripts and notebooks."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sapflow.client import cluster, cluster_job, cluster_store, pod_logs, submission, versions
+from sapflow.client import diff as differences
+from sapflow.client import fork as forks
+from sapflow.client import verify as verifying
 from sapflow.client.background import run_apart
 from sapflow.client.cluster import Cluster, Object
 from sapflow.client.cluster_kinds import TUNING_JOBS
 from sapflow.client.cluster_tuning import ClusterSearch, SearchState
+from sapflow.client.diff import Difference
 from sapflow.client.in_time import in_time
 from sapflow.client.pod_logs import Role
 from sapflow.client.search_fields import Direction, Space, document_of
+from sapflow.client.session import Session
 from sapflow.client.training_job import TrainingJob
 from sapflow.client.values import Progress
+from sapflow.client.verify import VerifiedJob
 from sapflow.errors import JobFailed
 from sapflow.spec.trial_names import trial_named
 
@@ -166,14 +173,53 @@ class Client:
         UID@VERSION.safetensors in the current folder. Raises JobUnknown, DataError if there is no such version,
         StoreError.
         """
-        named = trial_named(name)
-        job = (
-            self._cluster.job(self.namespace, name)
-            if named is None
-            else self._cluster.job(self.namespace, named.search, TUNING_JOBS)
-        )
-        with cluster_store.session_of(job, store, os.environ, named) as opened:
+        with self._opened(name, store) as (_, opened):
             return versions.export(opened, None if path is None else Path(path), version).path
+
+    def fork(
+        self,
+        job: str,
+        changes: Mapping[str, object] | None = None,
+        *,
+        store: str,
+        version: int | None = None,
+        name: str | None = None,
+    ) -> TrainingJob:
+        """A job that begins at a version of another one of the namespace, to be submitted there: by default at its
+        result, or else at its last version. `job` may be a trial, SEARCH/trials/7 or SEARCH/trials/best.
+
+        `changes` are values by field, as `{"spec.optimizer.learningRate": 0.01}`; None takes a field out. `name` is
+        that of the new job, by default NAME-vVERSION. `store` is as for `export`. Raises JobUnknown, SpecError for a
+        version that is not kept and for what a fork may not change, DataError if the job has no version yet,
+        StoreError.
+        """
+        with self._opened(job, store) as (resource, opened):
+            spec = forks.cluster_spec(resource, opened)
+            document = forks.document(opened, version, changes or {}, name=name, spec=spec)
+        return TrainingJob.from_document(document)
+
+    def verify(
+        self,
+        job: str,
+        versions: str | int | None = None,
+        *,
+        store: str,
+        entrypoint: str | Iterable[str] | None = None,
+        max_instances: int | None = None,
+    ) -> VerifiedJob:
+        """Compute versions of a job or a trial again on this machine, as `sapflow.verify` explains; `store` is as for
+        `export`. The cluster's images may have other libraries than this machine: `warnings` and `remedy` tell.
+
+        Raises JobUnknown, DataError if there is no such version, JobFailed, StoreError.
+        """
+        with self._opened(job, store) as (_, opened):
+            return verifying.by_program(opened, versions, entrypoint, max_instances)
+
+    def diff(self, first: str, second: str, *, store: str) -> Difference:
+        """Where two jobs or trials of the namespace part, and why, by what their commits recorded; `store` is as for
+        `export`. Raises JobUnknown, DataError if one has no version yet, StoreError."""
+        with self._opened(first, store) as (_, one), self._opened(second, store) as (_, other):
+            return run_apart(differences.diff(one, other))
 
     def export_to(
         self, name: str, to: "Name", place: str | Path, *, store: str, version: int | None = None
@@ -254,6 +300,20 @@ class Client:
         """The searches of the namespace, or of all."""
         found = self._cluster.jobs(None if all_namespaces else self.namespace, TUNING_JOBS)
         return [SearchState.of(each, submission.described(each)) for each in found]
+
+    @contextmanager
+    def _opened(self, name: str, store: str) -> Iterator[tuple[Object, Session]]:
+        """A job, or of a trial its search, and the session of the job or the trial in its store, for reading.
+
+        Raises JobUnknown, DataError, StoreError.
+        """
+        named = trial_named(name)
+        if named is None:
+            found = self._cluster.job(self.namespace, name)
+        else:
+            found = self._cluster.job(self.namespace, named.search, TUNING_JOBS)
+        with cluster_store.session_of(found, store, os.environ, named) as opened:
+            yield found, opened
 
 
 def _described(job: Object) -> ClusterJob:

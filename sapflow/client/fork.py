@@ -74,8 +74,14 @@ def assignments(given: list[str]) -> dict[str, object]:
     return found
 
 
-def trial_spec(search: Mapping[str, Any], opened: Session) -> dict[str, Any]:
-    """The spec of the session's trial in full, from the TuningJob of a cluster. Raises SpecError, StoreError."""
+def cluster_spec(resource: Mapping[str, Any], opened: Session) -> dict[str, Any]:
+    """The spec in full of the session's job, of which the store does not have all, from its TrainingJob in a cluster,
+    or of a trial from its TuningJob. Raises SpecError, StoreError."""
+    spec: dict[str, Any] = resource["spec"]
+    return spec if trial_named(opened.uid) is None else _trial_spec(resource, opened)
+
+
+def _trial_spec(search: Mapping[str, Any], opened: Session) -> dict[str, Any]:
     written = {name: value for name, value in search.items() if name != "status"}
     tuning = tuning_document.parse(written, "kubernetes")
     named = trial_named(opened.uid)

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sapflow.client.session import DEFAULT_STORE, absolute
+from sapflow.spec.learning import ModelSpec
 
 MODULES = "python"
 """The folder in a store's directory for modules that were written from scripts and notebooks. They are no objects."""
@@ -20,6 +21,15 @@ def make_importable(folders: Iterable[str | Path], environ: Mapping[str, str]) -
     sys.path[:0] = [folder for folder in wanted if folder not in sys.path]
     inherited = [environ["PYTHONPATH"]] if environ.get("PYTHONPATH") else []
     return {**environ, "PYTHONPATH": os.pathsep.join([*wanted, *inherited])}
+
+
+def of_program(model: ModelSpec, *folders: str | Path) -> Mapping[str, str]:
+    """The environment in which functions can import what this program imports, and what lies in `folders`; the
+    program's own for a built-in model."""
+    if model.entrypoint is None:
+        return dict(os.environ)
+    inherited = {**os.environ, "PYTHONPATH": os.pathsep.join(import_folders())}
+    return make_importable(folders, inherited)
 
 
 def modules_folder(store: str) -> Path:

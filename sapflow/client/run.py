@@ -1,6 +1,5 @@
 """`sapflow.run`: the command `sapflow run` for scripts and notebooks."""
 
-import os
 import signal
 import sys
 import threading
@@ -424,13 +423,10 @@ def _on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
 
 def environment_of(job: TrainingJob, written: Path) -> Mapping[str, str]:
     """The environment in which functions can import what this program imports, and a factory's module in `written`."""
-    if job.spec.model.entrypoint is None:
-        return dict(os.environ)
     if (factory := job.model_source) is not None:
         factory.write(written)
     beside = [] if job.folder is None else [job.folder, Path.cwd()]
-    inherited = {**os.environ, "PYTHONPATH": os.pathsep.join(importable.import_folders())}
-    return importable.make_importable([written, *beside], inherited)
+    return importable.of_program(job.spec.model, written, *beside)
 
 
 def spool_of(job: TrainingJob, store: str | None) -> Path:

@@ -18,7 +18,7 @@ from sapflow.spec import source_code
 from sapflow.spec.training_job import TrainingJob
 
 MOST = 64
-"""Plans, CPUs and images that are listed, at most; of more, the first."""
+"""Plans, CPUs, versions of a library and images that are listed, at most; of more, the first."""
 
 
 def of_weights(job: TrainingJob, manifest: Manifest, first: Commit, commit: Commit) -> dict[str, Any]:
@@ -56,6 +56,7 @@ class History:
     def __init__(self) -> None:
         self._plans: list[dict[str, Any]] = []
         self._cpus: list[str] = []
+        self._libraries: dict[str, list[str]] = {}
         self._images: list[dict[str, str]] = []
 
     def take(self, commit: Commit) -> None:
@@ -65,11 +66,19 @@ class History:
             _add(self._plans, {"from": commit.version, "plan": plan})
         for cpu in commit.measured.cpus or ():
             _add(self._cpus, cpu)
+        for name, versions in (commit.measured.libraries or {}).items():
+            for each in versions:
+                _add(self._libraries.setdefault(name, []), each)
         if commit.measured.images is not None:
             _add(self._images, commit.measured.images)
 
     def to_json(self) -> dict[str, Any]:
-        found = {"plans": self._plans, "cpus": self._cpus, "images": self._images}
+        found: dict[str, Any] = {
+            "plans": self._plans,
+            "cpus": self._cpus,
+            "libraries": self._libraries,
+            "images": self._images,
+        }
         return {name: value for name, value in found.items() if value}
 
 

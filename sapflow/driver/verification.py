@@ -8,7 +8,7 @@ import asyncio
 from bisect import insort
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sapflow.driver.replay import Replay
@@ -16,6 +16,7 @@ from sapflow.errors import DataError, ObjectMissing
 from sapflow.objects.stores.digested import sha256_of
 from sapflow.objects.stores.overlay import OverlayStore
 from sapflow.records.commits import Commit, Records
+from sapflow.records.computed_by import not_here
 
 State = Literal["Same", "Differs", "NotCompared"]
 RANK_STATES = "states of ranks"
@@ -30,6 +31,9 @@ class Verified:
     state: State
     objects: tuple[str, ...] = ()
     note: str = ""
+    elsewhere: tuple[str, ...] = ()
+    """What the job's version was computed by and this one was not: CPUs and libraries, in words that follow "it was".
+    """
 
 
 MakeReplay = Callable[[], AbstractAsyncContextManager[Replay]]
@@ -84,7 +88,8 @@ class Verification:
         if again.id != made.id:
             objects = {"params": again.params, "optimizer": again.optimizer, "states": again.states}
             self._computed[version] = made.model_copy(update=objects)
-        return await self._compared(made, again)
+        found, goes_on = await self._compared(made, again)
+        return replace(found, elsewhere=not_here(made.measured, again.measured)), goes_on
 
     async def _compared(self, made: Commit, again: Commit) -> tuple[Verified, bool]:
         version, found, recorded = made.version, again.digests, made.digests

@@ -48,6 +48,8 @@ class FunctionReply(Message):
     """For functions in a cell: the Kubernetes node of the cell, if the function knows it."""
     cpu: str | None = None
     """The capability of the CPU that computed this (`sapflow.cpu_capability`); None from earlier releases."""
+    libraries: dict[str, str] | None = None
+    """The versions of the libraries that computed this (`sapflow.library_versions`); None from earlier releases."""
 
     def progress(self) -> dict[str, Any]:
         """For an answer that is not `done`: the fields of a request that continues the work from there."""

@@ -169,6 +169,8 @@ class Measured(Message):
     """For placed jobs: all bytes that the functions moved through the store; the others stayed in cells."""
     cpus: list[str] | None = None
     """The capabilities of the CPUs that computed the step (`sapflow.cpu_capability`), at most eight."""
+    libraries: dict[str, list[str]] | None = None
+    """The versions of the libraries that computed the step (`sapflow.library_versions`) by name, at most four each."""
     images: dict[str, str] | None = None
     """The images of the functions by role, where the driver knows them."""
     remade: dict[str, int] | None = None

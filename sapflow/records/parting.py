@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sapflow.records.commits import Commit, Plan
+from sapflow.records.computed_by import differing_libraries
 
 Kind = Literal[
     "spec",
@@ -18,6 +19,7 @@ Kind = Literal[
     "cursor",
     "skipped",
     "cpu",
+    "libraries",
     "image",
     "bits",
 ]
@@ -96,6 +98,8 @@ def reasons(one: Step, other: Step) -> list[Reason]:
         found.append(
             Reason("cpu", f"computed on {_list(mine.measured.cpus)} and on {_list(yours.measured.cpus)}")
         )
+    for name, ours, theirs in differing_libraries(mine.measured, yours.measured):
+        found.append(Reason("libraries", f"computed by {name} {ours} and by {name} {theirs}"))
     if mine.measured.images != yours.measured.images:
         found.append(Reason("image", f"computed by {_images(mine)} and by {_images(yours)}"))
     return found

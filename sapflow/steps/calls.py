@@ -30,6 +30,8 @@ HEDGE_FACTOR = 3.0
 """An invocation gets a hedge after this multiple of the median duration of its kind, if nothing was answered."""
 MOST_CPUS = 8
 """Kinds of CPUs that a commit names, at most."""
+MOST_VERSIONS = 4
+"""Versions of one library that a commit names, at most."""
 BUDGET_EXCEEDED = "BudgetExceeded"
 BACKOFF = 0.05
 MAX_BACKOFF = 5.0
@@ -51,6 +53,7 @@ class Tally:
     store_written: int | None = None
     nodes: dict[int, str] = field(default_factory=dict)
     cpus: set[str] = field(default_factory=set)
+    libraries: dict[str, set[str]] = field(default_factory=dict)
     remade: Counter[str] = field(default_factory=Counter)
     resumed: str | None = None
 
@@ -86,6 +89,10 @@ class Tally:
                 self.limits.setdefault(role, set()).add(answer.memory_bytes)
         if answer.reply.cpu is not None and len(self.cpus) < MOST_CPUS:
             self.cpus.add(answer.reply.cpu)
+        for name, version in (answer.reply.libraries or {}).items():
+            versions = self.libraries.setdefault(name, set())
+            if len(versions) < MOST_VERSIONS:
+                versions.add(version)
         self.peak_memory[role] = max(self.peak_memory.get(role, 0), answer.reply.peak_memory_bytes)
 
 

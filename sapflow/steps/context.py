@@ -250,6 +250,7 @@ class Context:
             store_written=tally.store_written,
             nodes=tally.nodes or None,
             cpus=sorted(tally.cpus) or None,
+            libraries={name: sorted(found) for name, found in sorted(tally.libraries.items())} or None,
             images=self.images,
             remade=dict(tally.remade) or None,
             resumed=tally.resumed,

@@ -102,10 +102,46 @@ def test_other_cpus_images_and_numerics_are_warned_of_once(place: Place, shell: 
     assert "the job was computed under numerics 1" in done.err
 
 
+def test_versions_that_differ_and_were_computed_by_other_libraries_are_no_verdict_and_the_image_is_named(
+    place: Place, shell: Shell
+) -> None:
+    commit = place.commit(3)
+    assert commit.sha256 is not None
+    rewritten(
+        place, commit.model_copy(update={"sha256": commit.sha256.model_copy(update={"params": ["0" * 64]})})
+    )
+    differs = shell("verify", f"{place.uid}@3", "--store", place.path)
+    assert (differs.code, differs.err) == (1, "")
+    images = {"worker": "registry/worker:1", "merger": "registry/merger:1"}
+    measured(place, 3, libraries={"numpy": ["0.0.1"], "other": ["1"]}, images=images)
+    done = shell("verify", place.uid, "--store", place.path, "--versions", "2..3")
+    assert done.code == 1
+    (warned, *_) = [line for line in done.err.splitlines() if "numpy" in line]
+    assert warned.startswith("warning: version 3 was computed with numpy 0.0.1, and here is numpy ")
+    note = done.err.splitlines()[-1]
+    assert "says nothing of the job" in note
+    assert f"--entrypoint python3 registry/worker:1 -m sapflow verify {place.uid} --versions 2..3" in note
+    body = shell("verify", f"{place.uid}@3", "--store", place.path, "--json").json
+    assert body["remedy"].startswith("the versions were computed elsewhere")
+    same = shell("verify", f"{place.uid}@2", "--store", place.path, "--json").json
+    assert "remedy" not in same
+
+
+def test_where_no_image_is_known_the_same_libraries_and_cpu_are_named(place: Place, shell: Shell) -> None:
+    commit = place.commit(3)
+    assert commit.sha256 is not None
+    rewritten(
+        place, commit.model_copy(update={"sha256": commit.sha256.model_copy(update={"params": ["0" * 64]})})
+    )
+    measured(place, 3, cpus=["riscv64 none"])
+    done = shell("verify", f"{place.uid}@3", "--store", place.path)
+    assert "compute them again by the same versions of libraries, on a CPU of the same kind" in done.err
+
+
 @pytest.mark.parametrize("asked", ["3..1", "9", "a..b", "2..9"])
 def test_versions_that_are_none_are_refused(place: Place, shell: Shell, asked: str) -> None:
     done = shell("verify", place.uid, "--store", place.path, "--versions", asked)
-    assert (done.code, f"--versions {asked!r}" in done.err) == (2, True)
+    assert (done.code, f"versions {asked!r}" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +155,5 @@ def test_code_of_a_jobs_own_needs_consent(place: Place) -> None:
     own = tiny_job(model={"entrypoint": "stranger:make"})
     opened = Session(place.uid, own, place.store, place.path.as_uri())
 
-    async def first() -> None:
-        async for _ in verify.verify(opened, [1], {}, []):
-            raise AssertionError("something was computed")
-
     with pytest.raises(DataError, match="names code of its own"):
-        asyncio.run(first())
+        asyncio.run(verify.verify(opened, "1", {}, []))

@@ -5,6 +5,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.functions import Fault
 from helpers.jobs import Place, Simulation, make_place, tiny_job
@@ -60,6 +61,7 @@ def test_each_commit_has_the_sha256_of_what_it_names(tmp_path: Path, name: str) 
         assert commit.sha256 is not None
         assert (commit.digests, commit.sha256.states) == kept.seen[commit.version]
     assert commits[1].measured.cpus == [cpu_capability()]
+    assert (commits[1].measured.libraries or {})["numpy"] == [np.__version__]
 
 
 def test_no_key_follows_from_recorded_digests_and_commits_without_any_are_read(tmp_path: Path) -> None:

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cluster_api import cluster_api
+from helpers.cluster_api import ClusterApi
 from helpers.commands import Done, Shell
 from helpers.functions import Functions
 from helpers.jobs import Place, Simulation, document
 from helpers.search_runs import RATE, TEMPLATE, Searching, iris_search
 
+import sapflow
+from sapflow import Client, DataError, SpecError
 from sapflow.client import tuning, verify
+from sapflow.client.cluster_errors import JobUnknown
 from sapflow.client.session import Session, open_session
 from sapflow.objects.stores.factory import open_store
 from sapflow.spec.document import parse
@@ -139,26 +142,78 @@ def test_a_fork_of_a_trial_goes_on_with_its_bits(found: Searched, shell: Shell, 
     assert asked(shell, found, "verify", forked.uid).code == 0
 
 
-def test_a_fork_of_a_clusters_trial_has_the_fields_that_only_the_cluster_knows(
-    found: Searched, shell: Shell, tmp_path: Path
-) -> None:
-    number, store = found.number("Finished"), tmp_path / "store"
+@dataclass(frozen=True)
+class OfCluster:
+    """The search as one of a cluster, in a copy of its store."""
+
+    client: Client
+    store: Path
+    kubeconfig: Path
+
+
+@pytest.fixture
+def of_cluster(found: Searched, tmp_path: Path, api: ClusterApi, client: Client) -> OfCluster:
+    store = tmp_path / "store"
     shutil.copytree(found.store, store)
-    for name in (f"jobs/{found.uid}/spec.json", f"jobs/{found.uid}/trials/{number}/spec.json"):
-        spec = json.loads((store / name).read_text())
-        (store / name).write_text(json.dumps({**spec, "runtime": "kubernetes"}))
-    with cluster_api() as api:
-        body = found.job.to_json()
-        body["metadata"] = {"name": "tune-it", "namespace": "team", "uid": found.uid, "resourceVersion": "1"}
-        body["spec"]["template"]["spec"]["pods"] = {"priorityClassName": "low"}
-        api.put({**body, "status": {"progress": {}}})
-        environ = {"KUBECONFIG": str(api.kubeconfig(tmp_path)), "HOME": str(tmp_path)}
-        words = ("fork", f"tune-it/trials/{number}", "-n", "team", "--store", store, "--json")
-        done = shell(*words, "--set", "spec.algorithm.steps=8", environ=environ)
+    for path in store.glob(f"jobs/{found.uid}/**/spec.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "runtime": "kubernetes"}))
+    body = found.job.to_json()
+    body["metadata"] = {"name": "tune-it", "namespace": "team", "uid": found.uid, "resourceVersion": "1"}
+    body["spec"]["template"]["spec"]["pods"] = {"priorityClassName": "low"}
+    api.put({**body, "status": {"progress": {}}})
+    return OfCluster(client, store, api.kubeconfig(tmp_path))
+
+
+def test_a_fork_of_a_clusters_trial_has_the_fields_that_only_the_cluster_knows(
+    found: Searched, of_cluster: OfCluster, shell: Shell, tmp_path: Path
+) -> None:
+    number, store = found.number("Finished"), of_cluster.store
+    environ = {"KUBECONFIG": str(of_cluster.kubeconfig), "HOME": str(tmp_path)}
+    words = ("fork", f"tune-it/trials/{number}", "-n", "team", "--store", store, "--json")
+    done = shell(*words, "--set", "spec.algorithm.steps=8", environ=environ)
     assert done.code == 0, done.err
     assert done.json["spec"]["pods"] == {"priorityClassName": "low"}
     assert done.json["spec"]["from"]["job"] == f"search/trials/{number}"
     assert done.json["spec"]["optimizer"]["learningRate"] == found.search.trials[number].parameters[RATE]
+    made = of_cluster.client.fork(f"tune-it/trials/{number}", {"spec.algorithm.steps": 8}, store=str(store))
+    assert made.for_cluster() == done.json
+
+
+def test_python_forks_a_clusters_best_trial_and_submits_it(
+    found: Searched, of_cluster: OfCluster, api: ClusterApi
+) -> None:
+    client, store, best = of_cluster.client, str(of_cluster.store), found.outcome["trial"]
+    longer = client.fork("tune-it/trials/best", {"spec.algorithm.steps": 8}, name="longer", store=store)
+    client.submit(longer)
+    submitted = api.jobs["team", "longer"]["spec"]
+    assert submitted["from"] == {"job": f"search/trials/{best}", "version": found.outcome["version"]}
+    assert submitted["algorithm"]["steps"] == 8
+    with pytest.raises(SpecError, match=r"spec\.optimizer\.rate"):
+        client.fork("tune-it/trials/best", {"spec.optimizer.rate": 1}, store=store)
+    with pytest.raises(DataError, match="has no trial 99"):
+        client.fork("tune-it/trials/99", store=store)
+    with pytest.raises(JobUnknown):
+        client.fork("absent/trials/1", store=store)
+
+
+@pytest.mark.usefixtures("shell")
+def test_python_verifies_and_compares_trials_of_a_cluster_and_of_a_store(
+    found: Searched, of_cluster: OfCluster
+) -> None:
+    client, store, number = of_cluster.client, str(of_cluster.store), found.number("Finished")
+    done = client.verify(f"tune-it/trials/{number}", "2..3", store=store)
+    assert (done.same, done.count("Same"), done.remedy) == (True, 2, None)
+    assert done.job == f"{found.uid}/trials/{number}"
+    assert [each.version for each in done.versions] == [2, 3]
+    assert sapflow.verify(f"search/trials/{number}", 3, store=found.store).same
+    parted = client.diff("tune-it/trials/0", "tune-it/trials/1", store=store)
+    assert parted.version == 1
+    assert [each.kind for each in parted.reasons][:1] == ["spec"]
+    assert sapflow.diff("search/trials/0", "search/trials/1", store=found.store) == parted
+    same = client.diff(f"tune-it/trials/{number}", f"tune-it/trials/{number}", store=store)
+    assert (same.version, same.reasons) == (None, ())
+    with pytest.raises(DataError, match="versions '9': the job has versions 0 to 4"):
+        client.verify(f"tune-it/trials/{number}", 9, store=store)
 
 
 def test_two_trials_differ_by_their_parameters(found: Searched, shell: Shell) -> None:

@@ -52,6 +52,12 @@ def step(plan: tuple[int, ...] = (1, 4), before: Cursor | None = None, **fields:
             "computed on x86_64 avx2 and on x86_64 avx512f",
         ),
         (
+            step(measured=Measured(libraries={"numpy": ["2.0"], "torch": ["2.5"]})),
+            step(measured=Measured(libraries={"numpy": ["2.0"], "torch": ["2.6"]})),
+            "libraries",
+            "computed by torch 2.5 and by torch 2.6",
+        ),
+        (
             step(measured=Measured(images={"worker": "w:1"})),
             step(),
             "image",
