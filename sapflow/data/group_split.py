@@ -28,9 +28,14 @@ def digests(names: Iterable[str]) -> np.ndarray:
 
 def held_groups(groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """bool [n]: whether the group, by its digest uint64 [n], is held out: `fraction` of all possible groups are."""
-    values = groups ^ np.random.SeedSequence((seed, _SEED_OF)).generate_state(1, np.uint64)
+    return np.asarray(mixed(groups, seed) < np.uint64(int(fraction * 2**64)))
+
+
+def mixed(numbers: np.ndarray, seed: int) -> np.ndarray:
+    """uint64 [n]: each number (uint64 [n]) as another that looks drawn at random. Different ones stay different."""
+    values = numbers ^ np.random.SeedSequence((seed, _SEED_OF)).generate_state(1, np.uint64)
     # The finaliser of splitmix64: each bit of the seed changes each bit of the number with probability one half.
     for shift, factor in _MIX:
         values = (values ^ (values >> np.uint64(shift))) * np.uint64(factor)
     values ^= values >> np.uint64(31)
-    return np.asarray(values < np.uint64(int(fraction * 2**64)))
+    return np.asarray(values)

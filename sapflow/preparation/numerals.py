@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sapflow.preparation.batch import Text
+from sapflow.preparation.batch import Column, Text
 
 _EXACT = float(2**53)
 
@@ -21,3 +21,8 @@ def numerals(numbers: np.ndarray) -> Text:
     codes = np.full(len(numbers), -1, np.int32)
     codes[there] = places
     return Text(codes, tuple(numeral(number) for number in different.tolist()))
+
+
+def as_text(column: Column) -> Text:
+    """A column of text or of numbers as text."""
+    return column if isinstance(column, Text) else numerals(np.asarray(column))

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from sapflow.preparation.batch import Batch, Column, Text
-from sapflow.preparation.numerals import numerals
+from sapflow.preparation.numerals import as_text
 from sapflow.preparation.record import Record, words_of, words_to_arrays
 from sapflow.preparation.step import Applied, Fit, Fitted, Schema, StepProblem
 from sapflow.preparation.steps import moments
@@ -65,7 +65,7 @@ class GroupedFit(Fit):
 
     def collect(self, batch: Batch, before: Record | None) -> Record:
         numbers = [np.asarray(batch.columns[name]) for name in self.columns]
-        found = _moments(_grouped(batch.columns[self.by]), numbers).record()
+        found = _moments(as_text(batch.columns[self.by]), numbers).record()
         return found if before is None else self.merge([before, found])
 
     def merge(self, records: Sequence[Record]) -> Record:
@@ -128,7 +128,7 @@ class GroupScaled(Fitted):
         return given
 
     def apply(self, batch: Batch) -> Applied:
-        text = _grouped(batch.columns[self.by])
+        text = as_text(batch.columns[self.by])
         known = {word: place for place, word in enumerate(self.groups)}
         groups = np.array([*(known.get(word, -1) for word in text.words), -1], np.int64)[text.codes]
         refused = [
@@ -151,11 +151,6 @@ class GroupScaled(Fitted):
     def of_record(cls, record: Record) -> "GroupScaled":
         notes, arrays = record.notes, record.arrays
         return cls(tuple(notes["columns"]), notes["by"], words_of("groups", arrays), Scales.of_arrays(arrays))
-
-
-def _grouped(column: Column) -> Text:
-    """The column of groups as text."""
-    return column if isinstance(column, Text) else numerals(np.asarray(column))
 
 
 def _moments(text: Text, numbers: Sequence[np.ndarray]) -> GroupMoments:

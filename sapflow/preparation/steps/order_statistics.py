@@ -14,12 +14,8 @@ import numpy as np
 
 from sapflow.preparation.record import Record
 
-_BITS = 13
-"""A pass counts a column in about 2^13 cells."""
 _LEAST_BITS = 6
 """Each interval is cut into 2^6 cells at least, however many there are."""
-_DIFFERENT = 1 << 14
-"""So many different values of a column are counted by themselves."""
 _SIGN = np.uint64(1 << 63)
 
 
@@ -85,13 +81,15 @@ class Search:
     begins: np.ndarray
     below: np.ndarray
     width: int
+    bits: int
+    """A pass counts about 2^bits cells, and at most twice as many different keys by themselves."""
     begun: bool = True
 
     @classmethod
-    def start(cls) -> "Search":
+    def start(cls, bits: int = 13) -> "Search":
         """Before the first pass."""
         zero = np.zeros(1, np.int64)
-        return cls(zero, zero.astype(np.uint64), zero, 64, begun=False)
+        return cls(zero, zero.astype(np.uint64), zero, 64, bits, begun=False)
 
     @property
     def done(self) -> bool:
@@ -101,7 +99,7 @@ class Search:
     @property
     def _cell_width(self) -> int:
         intervals = len(np.unique(self.begins))
-        bits = max(_LEAST_BITS, _BITS - (intervals - 1).bit_length())
+        bits = max(_LEAST_BITS, self.bits - (intervals - 1).bit_length())
         return max(0, self.width - bits)
 
     def count(self, keys: np.ndarray, before: Cells | None) -> Cells:
@@ -123,7 +121,8 @@ class Search:
                 np.concatenate(each) for each in zip(*((c.begins, c.rows) for c in wide), strict=True)
             )
             total = _summed(begins, rows, width)
-        return total.wider(self._cell_width) if width == 0 and len(total.begins) > _DIFFERENT else total
+        too_many = width == 0 and len(total.begins) > 2 << self.bits
+        return total.wider(self._cell_width) if too_many else total
 
     def narrowed(self, total: Cells, ranks: np.ndarray | None = None) -> "Search":
         """The search after a pass. After the first one `ranks` says which are sought, each below the number of keys."""
@@ -138,7 +137,7 @@ class Search:
             lower = start + np.concatenate([[0], np.cumsum(total.rows[first:])])[:-1]
             cells = np.searchsorted(lower, sought[those], side="right") - 1
             begins[those], below[those] = total.begins[first + cells], lower[cells]
-        return Search(sought, begins, below, total.width)
+        return Search(sought, begins, below, total.width, self.bits)
 
     def _in_cells(self, keys: np.ndarray) -> Cells:
         width = self._cell_width
@@ -163,13 +162,15 @@ class Search:
     def record(self) -> Record:
         """The search as a record."""
         arrays = {"ranks": self.ranks, "begins": self.begins, "below": self.below}
-        return Record({"width": self.width, "begun": self.begun}, arrays)
+        return Record({"width": self.width, "bits": self.bits, "begun": self.begun}, arrays)
 
     @classmethod
     def of_record(cls, record: Record) -> "Search":
         """The search that `record` was made from."""
         arrays, notes = record.arrays, record.notes
-        return cls(arrays["ranks"], arrays["begins"], arrays["below"], notes["width"], notes["begun"])
+        return cls(
+            arrays["ranks"], arrays["begins"], arrays["below"], notes["width"], notes["bits"], notes["begun"]
+        )
 
 
 def _counted(keys: np.ndarray, width: int) -> Cells:

@@ -6,7 +6,8 @@ To add a step, write its module and name its classes here.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sapflow.preparation.record import Record
+from sapflow.preparation.pipeline import Classes
+from sapflow.preparation.split import GroupSplit, RowSplit, ValueSplit
 from sapflow.preparation.step import Fit, Fitted, Step
 from sapflow.preparation.steps.bins import Binned, BinStep, QuantileFit
 from sapflow.preparation.steps.casts import Cast, CastStep
@@ -22,6 +23,7 @@ from sapflow.preparation.steps.impute_fits import MeanFit, MedianFit, MostFreque
 from sapflow.preparation.steps.imputed import Imputed
 from sapflow.preparation.steps.scale import MomentsFit, RobustFit, Scaled, ScaleStep
 from sapflow.preparation.steps.selection import Dropped, DropStep, Renamed, RenameStep, SelectStep
+from sapflow.preparation.stratified_split import StratifiedFit, StratifiedSplit
 from sapflow.spec.preparation.step import StepSpec
 
 _STEPS: Mapping[str, Callable[[Any, str], Step]] = {
@@ -42,6 +44,11 @@ _STEPS: Mapping[str, Callable[[Any, str], Step]] = {
 """By the key in the spec: the step of what is asked for and of the target's name."""
 
 _STATES: tuple[type[Fit | Fitted], ...] = (
+    RowSplit,
+    GroupSplit,
+    ValueSplit,
+    StratifiedFit,
+    StratifiedSplit,
     Dropped,
     Renamed,
     Cast,
@@ -67,24 +74,11 @@ _STATES: tuple[type[Fit | Fitted], ...] = (
 )
 """Everything that a step can be between two passes, and when it is fitted."""
 
-_BY_NAME = {(state.name, state.__name__): state for state in _STATES}
+CLASSES: Classes = {state.__name__: state for state in _STATES}
+"""The same by name, as records of a pipeline name them."""
 
 
 def step_of(item: StepSpec, target: str) -> Step:
     """The step that an item of `spec.data.prepare.steps` asks for, in a preparation with this target."""
     ((key, spec),) = item.given.items()
     return _STEPS[key](spec, target)
-
-
-def record_of(state: Fit | Fitted) -> Record:
-    """A step's record, with which of the classes it is of."""
-    inner = state.record()
-    notes = {"step": state.name, "state": type(state).__name__, "notes": dict(inner.notes)}
-    return Record(notes, inner.arrays)
-
-
-def state_of(record: Record) -> Fit | Fitted:
-    """The step that `record_of` has made a record of. Raises KeyError, TypeError, ValueError if it is none."""
-    state = _BY_NAME[record.notes["step"], record.notes["state"]]
-    inner = Record(record.notes["notes"], record.arrays)
-    return state.of_record(inner)
