@@ -3,7 +3,7 @@
 To add a step, write its module and name its classes here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sapflow.preparation.pipeline import Classes
@@ -23,8 +23,10 @@ from sapflow.preparation.steps.impute_fits import MeanFit, MedianFit, MostFreque
 from sapflow.preparation.steps.imputed import Imputed
 from sapflow.preparation.steps.scale import MomentsFit, RobustFit, Scaled, ScaleStep
 from sapflow.preparation.steps.selection import Dropped, DropStep, Renamed, RenameStep, SelectStep
+from sapflow.preparation.steps.tokens import Tokens, TokensFit, TokensStep
 from sapflow.preparation.stratified_split import StratifiedFit, StratifiedSplit
 from sapflow.spec.preparation.step import StepSpec
+from sapflow.spec.preparation.text_steps import TokensSpec
 
 _STEPS: Mapping[str, Callable[[Any, str], Step]] = {
     "select": lambda spec, _: SelectStep(spec),
@@ -71,6 +73,8 @@ _STATES: tuple[type[Fit | Fitted], ...] = (
     HashedEncode,
     Cross,
     Dates,
+    TokensFit,
+    Tokens,
 )
 """Everything that a step can be between two passes, and when it is fitted."""
 
@@ -78,7 +82,16 @@ CLASSES: Classes = {state.__name__: state for state in _STATES}
 """The same by name, as records of a pipeline name them."""
 
 
-def step_of(item: StepSpec, target: str) -> Step:
-    """The step that an item of `spec.data.prepare.steps` asks for, in a preparation with this target."""
+def files_named(items: Sequence[StepSpec]) -> tuple[str, ...]:
+    """The files that steps name, each once: `step_of` needs what is in them, and results follow from it."""
+    names = (item.tokens.tokenizer for item in items if item.tokens is not None)
+    return tuple(dict.fromkeys(name for name in names if name is not None))
+
+
+def step_of(item: StepSpec, target: str, files: Mapping[str, bytes] | None = None) -> Step:
+    """The step that an item of `spec.data.prepare.steps` asks for, in a preparation with this target. `files` has what
+    is in those of `files_named`."""
     ((key, spec),) = item.given.items()
+    if isinstance(spec, TokensSpec):
+        return TokensStep(spec, None if spec.tokenizer is None else (files or {}).get(spec.tokenizer))
     return _STEPS[key](spec, target)
