@@ -67,10 +67,10 @@ def cut(
             # Cut by another job, or an earlier driver, from a source that had the area's files.
             return load_manifest(store, manifest_key(prefix))
         except ObjectMissing:
-            confirm = partial(_refuse_changed, resolved, store, begun=False)
+            confirm = partial(refuse_changed, resolved, store, begun=False)
             confirm()
     elif source is None and (found := data_files(data, files)):
-        _settle_files(resolved, store, found)
+        settle_files(resolved, store, found)
     return cut_blocks(
         source or open_data(data, files),
         store,
@@ -84,7 +84,7 @@ def cut(
     )
 
 
-def _refuse_changed(resolved: ResolvedJob, store: Store, *, begun: bool) -> None:
+def refuse_changed(resolved: ResolvedJob, store: Store, *, begun: bool) -> None:
     """Raise InputsChanged if the files of a source in a shared area are not those that the area is for."""
     if changed := changed_files(resolved, store):
         cluster = resolved.runtime == "kubernetes"
@@ -104,7 +104,7 @@ def changed_files(resolved: ResolvedJob, store: Store) -> list[str]:
     return fingerprint.differences(before, found)
 
 
-def _settle_files(resolved: ResolvedJob, store: Store, files: list[DataFile]) -> None:
+def settle_files(resolved: ResolvedJob, store: Store, files: list[DataFile]) -> None:
     """Record the files of the source before they are cut; what was cut of others is removed.
 
     Raises InputsChanged if the job has a version already, because that stands on what was cut.
@@ -119,8 +119,9 @@ def _settle_files(resolved: ResolvedJob, store: Store, files: list[DataFile]) ->
             raise InputsChanged(data_changed(resolved.uid, changed))
         # In this order an interruption leaves what is found and removed the next time.
         store.delete([manifest_key(prefix)])
-        for part in ("train", "validation"):
+        for part in ("train", "validation", "work", "rejected"):
             store.delete_prefix(f"{prefix}{part}/")
+        store.delete([keys.fitted_preparation(prefix)])
         store.delete([fingerprint.source_key(prefix)])
     store.create(fingerprint.source_key(prefix), fingerprint.describe(files).encode(), durable=True)
 

@@ -8,6 +8,7 @@ they leave the features aligned to their own size, whatever n is.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from sapflow.tasks.targets import Targets, TargetStatistics
 from sapflow.tasks.task import Task
 
 VERSION = 1
-_LEFT_OUT = ("target_statistics", "label_counts", "origin", "columns", "class_names")
+_LEFT_OUT = ("target_statistics", "label_counts", "origin", "columns", "class_names", "preparation")
 """Fields that the JSON has only where there is something in them."""
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -75,6 +76,8 @@ class Manifest:
     """The features' names in their order, if the source has names for them."""
     class_names: tuple[str, ...] = ()
     """The words for the classes by number, if the source has words for them."""
+    preparation: str = ""
+    """The SHA-256 of the fitted preparation that the blocks were made by, where there was one."""
 
     @property
     def train_samples(self) -> int:
@@ -116,6 +119,7 @@ class Manifest:
             raise CorruptObject(f"the data manifest is not of version {VERSION}; cut the data again")
         statistics = fields.setdefault("target_statistics", {})
         fields.setdefault("numerics", None)
+        fields.setdefault("preparation", "")
         for name in _LEFT_OUT[1:]:
             fields.setdefault(name, ())
         if fields.keys() != set(cls.__slots__):
@@ -156,6 +160,7 @@ class Manifest:
             "origin": len(self.origin) not in (0, *widths),
             "columns": len(self.columns) not in (0, values),
             "class_names": len(self.class_names) not in (0, self.classes),
+            "preparation": re.fullmatch("([0-9a-f]{64})?", str(self.preparation)) is None,
         }
         for name, wrong in problems.items():
             if wrong:

@@ -109,6 +109,56 @@ def manifest(data_prefix: str) -> str:
     return f"{data_prefix}manifest.json"
 
 
+def fitted_preparation(data_prefix: str) -> str:
+    """What the steps of a preparation have learnt, and how samples are made of rows by it."""
+    return f"{data_prefix}preparation.safetensors"
+
+
+def rejected_rows(data_prefix: str, stage: str, partition: int, batch: int) -> str:
+    """Rows of a batch that could not be read, or that steps could not take; only where there are such."""
+    return f"{data_prefix}rejected/{stage}/{partition}-{batch}.jsonl"
+
+
+def preparation_work(data_prefix: str) -> str:
+    """The prefix of everything that is needed only while data is prepared."""
+    return f"{data_prefix}work/"
+
+
+def preparation_plan(data_prefix: str, stage: str) -> str:
+    """How a source is read: as it was surveyed, or with exact partitions."""
+    return f"{preparation_work(data_prefix)}{stage}.json"
+
+
+def scan(data_prefix: str, partition: int) -> str:
+    """What a scan has found of a partition of a source."""
+    return f"{preparation_work(data_prefix)}scans/{partition}"
+
+
+def parsed(data_prefix: str, partition: int, batch: int) -> str:
+    """A batch of parsed rows."""
+    return f"{preparation_work(data_prefix)}parsed/{partition}/{batch}"
+
+
+def parsed_facts(data_prefix: str, partition: int) -> str:
+    """How much a partition has; written after all of its batches."""
+    return f"{preparation_work(data_prefix)}parsed/{partition}/facts.json"
+
+
+def preparation_state(data_prefix: str, ident: str) -> str:
+    """How far the steps are; `ident` is the digest of that."""
+    return f"{preparation_work(data_prefix)}states/{ident}"
+
+
+def statistics(data_prefix: str, state: str, level: int, index: int) -> str:
+    """What is counted in the pass after a state: of a partition on level 0, of several on those above."""
+    return f"{preparation_work(data_prefix)}statistics/{state}/{level}-{index}"
+
+
+def written(data_prefix: str, partition: int) -> str:
+    """The mark that all blocks of a partition are written."""
+    return f"{preparation_work(data_prefix)}written/{partition}"
+
+
 def area(digest: str) -> str:
     """The prefix of the shared area of this digest."""
     return f"{SHARED}{digest}/"

@@ -116,7 +116,7 @@ def layout_of(samples: Samples, census: Census, family: str | None) -> Layout:
         if not values.whole or lowest < 0 or highest >= MAX_CLASSES:
             raise DataError(
                 f"the target {samples.target!r} goes from {lowest:g} to {highest:g}, and classes are whole numbers "
-                f"from 0 to {MAX_CLASSES - 1}: number its values by encode with method: Classes, or learn them as they are "
+                f"from 0 to {MAX_CLASSES - 1}: number its values by encode (method: Classes), or learn them as values "
                 "(options: task: Regression)"
             )
     if samples.classes is not None and len(samples.classes) < 2:

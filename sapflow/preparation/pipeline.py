@@ -36,11 +36,9 @@ class State:
 
     def record(self) -> Record:
         """The state as data."""
-        begun = {str(number): each for number, each in enumerate(self.stages) if each is not None}
+        begun = {str(number): each.record() for number, each in enumerate(self.stages) if each is not None}
         told = [None if each is None else type(each).__name__ for each in self.stages]
-        return joined(
-            {_STAGES: Record({_STAGES: told}), **{name: each.record() for name, each in begun.items()}}
-        )
+        return joined({_STAGES: Record({_STAGES: told}), **begun})
 
     @classmethod
     def of_record(cls, record: Record, classes: Classes) -> "State":
@@ -128,7 +126,8 @@ class Pipeline:
                 given = stage.schema(given)
         return given
 
-    def apply(self, state: State, batch: Batch) -> Applied:
+    @staticmethod
+    def apply(state: State, batch: Batch) -> Applied:
         """The rows after all steps, where all are fitted."""
         bad: list[BadRows] = []
         for stage in state.stages:

@@ -5,7 +5,7 @@ A new one is a name here and a module `sapflow_functions.roles.NAME`. No resourc
 
 from typing import Literal, get_args
 
-Role = Literal["worker", "merger"]
+Role = Literal["worker", "merger", "preparer"]
 ALL_ROLES: tuple[Role, ...] = get_args(Role)
 TRAINING_ROLES: tuple[Role, ...] = ("worker", "merger")
 """Those of a pool that trains."""

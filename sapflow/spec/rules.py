@@ -258,6 +258,13 @@ RULES: tuple[Rule["Spec"], ...] = (
         f"quantity(self.memory.merger).compareTo(quantity('{MIN_MEMORY}')) >= 0",
     ),
     Rule(
+        "memory.preparer",
+        f"must be at least {MIN_MEMORY}",
+        lambda spec: spec.memory.preparer is None or _at_least(spec.memory.preparer),
+        "!has(self.memory.preparer) || "
+        f"quantity(self.memory.preparer).compareTo(quantity('{MIN_MEMORY}')) >= 0",
+    ),
+    Rule(
         "memory.optimize",
         "is for functions that may run on any node: cells are made for one size; leave affinity out",
         lambda spec: spec.memory.optimize is None or spec.affinity is None,

@@ -115,11 +115,17 @@ def _readable(value: object) -> object:
     return value
 
 
+PREPARER_MEMORY = "512Mi"
+
+
 class MemorySpec(Model):
     """Memory limits of the functions, as Kubernetes quantities."""
 
     worker: Memory = Field("512Mi", description="Memory limit of a worker.")
     merger: Memory = Field("256Mi", description="Memory limit of a merger.")
+    preparer: Memory | None = Field(
+        None, description="Memory limit of a preparer, where the data has prepare; 512Mi if left out."
+    )
     grow_on_oom: bool = Field(
         False,
         alias="growOnOOM",
@@ -128,7 +134,7 @@ class MemorySpec(Model):
 
     optimize: OptimizeSpec | None = None
 
-    @field_validator("worker", "merger", mode="before")
+    @field_validator("worker", "merger", "preparer", mode="before")
     @classmethod
     def _quantity(cls, value: object) -> object:
         return _readable(value)
@@ -143,6 +149,9 @@ class CpuSpec(Model):
         "with the memory is requested then.",
     )
     merger: Cpu | None = Field(None, description="CPUs of a merger; left out: as for a worker.")
+    preparer: Cpu | None = Field(
+        None, description="CPUs of a preparer, where the data has prepare; left out: as for a worker."
+    )
     policy: Literal["ByMemory"] | None = Field(
         None,
         description="ByMemory: a function without a limit of its own gets 1 CPU for each 1,769 MiB and no more, as on "
@@ -290,7 +299,10 @@ class TrainingJob(Model):
     @property
     def memory_sizes(self) -> dict[Role, str]:
         """The memory limit of each role, as a Kubernetes quantity."""
-        return {"worker": self.spec.memory.worker, "merger": self.spec.memory.merger}
+        sizes: dict[Role, str] = {"worker": self.spec.memory.worker, "merger": self.spec.memory.merger}
+        if self.spec.data.prepare is not None:
+            sizes["preparer"] = self.spec.memory.preparer or PREPARER_MEMORY
+        return sizes
 
     @property
     def memory_bytes(self) -> dict[Role, int]:
@@ -301,7 +313,7 @@ class TrainingJob(Model):
     def cpus(self) -> dict[Role, float | None]:
         """The CPU limit of each role that names one, else None; then the CPUs that come with its memory are billed."""
         cpu = self.spec.cpu or CpuSpec()
-        given: dict[Role, str | None] = {"worker": cpu.worker, "merger": cpu.merger}
+        given: dict[Role, str | None] = {"worker": cpu.worker, "merger": cpu.merger, "preparer": cpu.preparer}
         return {role: None if value is None else parse_cpu(value) for role, value in given.items()}
 
     @property

@@ -1,5 +1,6 @@
 """Observers of a job, such as displays and metrics. They cannot change anything."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sapflow.quantities.roles import Role
@@ -12,8 +13,25 @@ if TYPE_CHECKING:
     from sapflow.records.commits import Commit, Forecast, Plan
 
 
+@dataclass(frozen=True, slots=True)
+class Preparing:
+    """How far the preparation of raw data is."""
+
+    what: str
+    """What is done to the partitions, in words."""
+    done: int
+    partitions: int
+    rows: int
+    """Rows that were parsed so far."""
+    bad: int
+    """Those among them that gave no sample because something is wrong with them."""
+
+
 class Observer:
     """Is told about everything that a driver does. The base class ignores it."""
+
+    def preparing(self, position: Preparing) -> None:
+        """Raw data is prepared, and so far it has come."""
 
     def resumed(self, commit: "Commit") -> None:
         """The driver continues from a commit of an earlier driver."""
@@ -48,6 +66,10 @@ class Observers(Observer):
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
+
+    def preparing(self, position: Preparing) -> None:
+        for each in self._observers:
+            each.preparing(position)
 
     def resumed(self, commit: "Commit") -> None:
         for each in self._observers:

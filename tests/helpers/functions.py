@@ -23,12 +23,13 @@ from sapflow.messages import frames
 from sapflow.messages.replies import FunctionReply
 from sapflow.objects.stores.cell import CellStore
 from sapflow.objects.stores.protocol import Store
+from sapflow.preparation.opened import Parts
 from sapflow.quantities.roles import Role
 from sapflow.runtimes.http.answer import encode, interpret
 from sapflow.runtimes.sender import Reply
 from sapflow_functions.calls import settle_cell, translate, with_attachments
-from sapflow_functions.roles import merging, worker
-from sapflow_functions.runner import Context
+from sapflow_functions.roles import merging, preparation, worker
+from sapflow_functions.runner import Context, Handler
 
 FaultKind = Literal["refuse", "lose", "kill", "twice", "interleave", "late", "slow", "silent"]
 WARM = 3
@@ -66,12 +67,23 @@ class Invocation:
 class Instance:
     """One warm instance: its own handlers and caches, its own view of the store."""
 
-    def __init__(self, role: Role, store: Store, cell: int = 0, volume: Path | None = None) -> None:
+    def __init__(
+        self,
+        role: Role,
+        store: Store,
+        cell: int = 0,
+        volume: Path | None = None,
+        preparers: Parts | None = None,
+    ) -> None:
         self.role = role
         self.store = TappedStore(store)
         self._seen = self.store if volume is None else CellStore(self.store, cell, str(volume))
         self.busy = False
-        self._handlers = worker._load_handlers() if role == "worker" else merging.handlers()
+        if role == "preparer":
+            assert preparers is not None, "tests say what preparers are made of"
+            self._handlers: Mapping[str, Handler] = preparation.handlers(preparers)
+        else:
+            self._handlers = worker._load_handlers() if role == "worker" else merging.handlers()
 
     def serve(self, content: bytes, *, hurried: bool) -> tuple[int, bytes]:
         """Status and body. `hurried`: its time is up as soon as it starts. Raises Killed where it dies."""
@@ -111,6 +123,8 @@ class Functions:
     log: list[Invocation] = field(default_factory=list)
     volumes: Sequence[Path] = ()
     """Of a placed job, one a cell."""
+    preparers: Parts | None = None
+    """What preparers are made of, where there are any."""
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -213,7 +227,8 @@ class Functions:
         idle = [instance for instance in pool if not instance.busy]
         if idle and (len(pool) >= WARM or self._random.random() < 0.7):
             return self._random.choice(idle)
-        pool.append(Instance(role, self.store, cell, self.volumes[cell] if self.volumes else None))
+        volume = self.volumes[cell] if self.volumes else None
+        pool.append(Instance(role, self.store, cell, volume, self.preparers))
         return pool[-1]
 
 

@@ -76,6 +76,10 @@ class TappedStore:
 
     def list(self, prefix: str, *, shallow: bool = False) -> Iterator[Listed]:
         self._alive()
+        if prefix.endswith("/data/work/"):
+            prepared = self.inner.exists(prefix.removesuffix("work/") + "manifest.json")
+            assert prepared, "a preparation never lists before its end"
+            return self.inner.list(prefix, shallow=shallow)
         parts = prefix.split("/")
         job = "/".join(parts[: 4 if parts[2] == "trials" else 2])
         # A trial that was stopped or has failed has no outcome, and is swept all the same.

@@ -81,8 +81,8 @@ class Store(Opens, Protocol):
 
         With `shallow`, what lies in folders below the prefix's own counts as one entry of its folder.
         A job's keys are computed, never listed, as long as it trains. These alone list: the sweep at its end (it has
-        finished or failed, or a trial was stopped), the clean-up of a deleted job, the reader of a user's source files,
-        and commands that show which jobs a directory holds, or when one began.
+        finished or failed, or a trial was stopped), the clearing after a preparation, the clean-up of a deleted job,
+        the reader of a user's source files, and commands that show which jobs a directory holds, or when one began.
         Raises BucketMissing, StoreUnavailable, StoreError; objects that come or go meanwhile may be in it or not.
         """
 

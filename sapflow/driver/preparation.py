@@ -1,0 +1,237 @@
+"""Has preparers make blocks of a job's raw data: the calls of a preparation, in their order, several at once.
+
+The driver holds nothing but where it is. Begun again, it makes the same calls, and functions find what there is.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sapflow.data.blocks import Manifest, load_manifest
+from sapflow.data.cut import write_spec
+from sapflow.errors import JobFailed, ObjectMissing
+from sapflow.messages.documents import Document
+from sapflow.messages.preparation import (
+    AdvanceReply,
+    AdvanceRequest,
+    BeginReply,
+    BeginRequest,
+    ClearReply,
+    ClearRequest,
+    CountRequest,
+    FinishReply,
+    FinishRequest,
+    MergeStatisticsReply,
+    MergeStatisticsRequest,
+    ParseRequest,
+    RangeReply,
+    ScanRequest,
+    SurveyReply,
+    SurveyRequest,
+    WriteRequest,
+)
+from sapflow.messages.replies import FunctionReply
+from sapflow.messages.requests import Request
+from sapflow.objects import keys
+from sapflow.objects.stores.protocol import Store
+from sapflow.preparation.passes import levels
+from sapflow.records.commits import Account, Records
+from sapflow.runtimes.sender import Sender
+from sapflow.spec.resolved import ResolvedJob
+from sapflow.steps.calls import Caller
+from sapflow.steps.observer import Observer, Preparing
+
+CALLS_EACH = 4
+"""Calls that a pass makes of each function that is at work, so that the last ones end at about the same time."""
+R = TypeVar("R", bound=FunctionReply)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """A job's data in blocks, and what the preparation has consumed."""
+
+    manifest: Manifest
+    account: Account
+
+
+async def prepare(
+    resolved: ResolvedJob,
+    store: Store,
+    sender: Sender,
+    observer: Observer | None = None,
+    *,
+    spec: Document | None = None,
+    at_once: int | None = None,
+    account: Account | None = None,
+) -> PreparedData:
+    """Have preparers make blocks of the job's data, unless that is done.
+
+    `spec` is the document in the store that names the job; left out: the job's own, which is written. `at_once` is the
+    number of calls at work at once, by default that of the job's workers. A failure is recorded in the store. Raises
+    JobFailed, which says what is wrong, and StoreError.
+    """
+    key = keys.manifest(resolved.data_prefix)
+    before = account or Account()
+    found: Manifest | None = None
+    try:
+        found = await asyncio.to_thread(load_manifest, store, key)
+    except ObjectMissing:
+        pass
+    else:
+        uncleared = keys.preparation_plan(resolved.data_prefix, "survey")
+        if not await asyncio.to_thread(store.exists, uncleared):
+            return PreparedData(found, before)
+    if spec is None:
+        spec = await asyncio.to_thread(write_spec, resolved, store)
+    job = resolved.job
+    caller = Caller.of(job, sender, observer, before, budget=job.spec.limits.budget_usd)
+    walk = _Walk(resolved.uid, spec, caller, observer or Observer(), at_once or job.spec.workers)
+    try:
+        if found is None:
+            await walk.run()
+        await walk.clear()
+    except JobFailed as failure:
+        # Another job that shares the data may have come first, and removed what was needed on the way.
+        if not await asyncio.to_thread(store.exists, key):
+            await Records(store, resolved.prefix).fail(failure, failure.version)
+            raise
+    return PreparedData(await asyncio.to_thread(load_manifest, store, key), caller.account)
+
+
+class _Walk:
+    """The calls of one preparation."""
+
+    def __init__(self, uid: str, spec: Document, caller: Caller, observer: Observer, at_once: int) -> None:
+        self._uid, self._spec, self._caller, self._observer = uid, spec, caller, observer
+        self._at_once = at_once
+        self._rows = self._bad = self._passes = 0
+
+    async def run(self) -> None:
+        surveyed = await self._call(SurveyRequest(**self._common()), SurveyReply)
+        if surveyed.to_scan:
+            await self._over(
+                "scanning",
+                len(surveyed.to_scan),
+                lambda first, last: ScanRequest(**self._common(), plan=surveyed.plan, first=first, last=last),
+            )
+        begun = await self._call(BeginRequest(**self._common(), plan=surveyed.plan), BeginReply)
+        plan, partitions = begun.plan, begun.partitions
+        state, fitted, learning = begun.state, begun.fitted, begun.learning
+        await self._over(
+            _learning("parsing", learning),
+            partitions,
+            lambda first, last: ParseRequest(
+                **self._common(), plan=plan, state=begun.state, first=first, last=last
+            ),
+            parsing=True,
+        )
+        while True:
+            advanced = await self._merged(plan, state, partitions)
+            if advanced.census is not None:
+                break
+            state, fitted, learning = advanced.state, advanced.fitted, advanced.learning
+            self._passes += 1
+            await self._over(
+                "counting samples" if fitted else _learning("counting", learning),
+                partitions,
+                self._counting(plan, state),
+            )
+        census = advanced.census
+        self._bad = advanced.bad
+        await self._over(
+            "writing blocks",
+            partitions,
+            lambda first, last: WriteRequest(
+                **self._common(), plan=plan, state=state, census=census, first=first, last=last
+            ),
+        )
+        finish = FinishRequest(**self._common(), plan=plan, state=state, census=census)
+        await self._call(finish, FinishReply)
+
+    async def clear(self) -> None:
+        """Remove what nobody needs once the manifest stands."""
+        await self._call(ClearRequest(**self._common()), ClearReply)
+
+    def _counting(self, plan: Document, state: Document) -> Callable[[int, int], Request]:
+        return lambda first, last: CountRequest(
+            **self._common(), plan=plan, state=state, first=first, last=last
+        )
+
+    async def _merged(self, plan: Document, state: Document, partitions: int) -> AdvanceReply:
+        """What follows from a pass, its statistics merged up the tree."""
+        below = partitions
+        tree = levels(partitions)
+        for level, nodes in enumerate(tree, 1):
+            await self._together(
+                self._call(
+                    MergeStatisticsRequest(
+                        **self._common(), plan=plan, state=state, level=level, index=index, nodes=below
+                    ),
+                    MergeStatisticsReply,
+                )
+                for index in range(nodes)
+            )
+            below = nodes
+        request = AdvanceRequest(**self._common(), plan=plan, state=state, level=len(tree))
+        return await self._call(request, AdvanceReply)
+
+    async def _over(
+        self,
+        what: str,
+        partitions: int,
+        request: Callable[[int, int], Request],
+        *,
+        parsing: bool = False,
+    ) -> None:
+        """Work on all partitions, a range of them a call."""
+        share = max(1, math.ceil(partitions / (self._at_once * CALLS_EACH)))
+        done = 0
+
+        def tell() -> None:
+            self._observer.preparing(Preparing(what, done, partitions, self._rows, self._bad))
+
+        async def one(first: int) -> None:
+            nonlocal done
+            last = min(first + share, partitions)
+            reply = await self._call(request(first, last), RangeReply)
+            done += last - first
+            if parsing:
+                self._rows += reply.rows
+                self._bad += reply.rejected
+            tell()
+
+        tell()
+        await self._together(one(first) for first in range(0, partitions, share))
+
+    async def _together(self, calls: Iterable[Awaitable[object]]) -> None:
+        """Make calls, as many at once as may be. The first error ends the others."""
+        free = asyncio.Semaphore(self._at_once)
+
+        async def one(call: Awaitable[object]) -> None:
+            async with free:
+                await call
+
+        waiting = list(calls)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for call in waiting:
+                    group.create_task(one(call))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            for call in waiting:
+                close = getattr(call, "close", None)
+                if close is not None:
+                    close()  # of those that were never begun
+
+    async def _call(self, request: Request, kind: type[R]) -> R:
+        return await self._caller.call("preparer", request, kind)
+
+    def _common(self) -> dict[str, Any]:
+        return {"job": self._uid, "version": 0, "seconds_left": 1, "spec": self._spec}
+
+
+def _learning(what: str, steps: list[str]) -> str:
+    return f"{what}, and learning {', '.join(steps)}" if steps else what

@@ -1,0 +1,77 @@
+"""Rows that gave no sample because something is wrong with them: how they are kept and told, and how many may be."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sapflow.errors import DataError
+from sapflow.preparation.reading.reader import Rejected
+from sapflow.preparation.statistics import Statistics
+from sapflow.preparation.step import BadRows
+from sapflow.spec.preparation.prepare import PrepareSpec
+
+SHOWN_CHARACTERS = 80
+"""So much of a value is in messages."""
+
+
+def of_rejected(rejected: Iterable[Rejected]) -> list[dict[str, Any]]:
+    """Rows that could not be read, as they are kept."""
+    return [
+        {"file": each.file, "line": each.line, "column": each.column, "reason": each.reason, "text": each.raw}
+        for each in rejected
+    ]
+
+
+def of_steps(bad: Iterable[BadRows], partition: int, files: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows that a step could not take, as they are kept, in the order of their numbers."""
+    found = [
+        {
+            "files": list(files),
+            "partition": partition,
+            "row": int(number),
+            "column": each.column,
+            "reason": each.reason,
+            "text": value,
+        }
+        for each in bad
+        for number, value in zip(each.numbers, each.values, strict=True)
+    ]
+    return sorted(found, key=lambda row: (row["row"], row["column"]))
+
+
+def lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Such rows as JSON Lines."""
+    return b"".join(json.dumps(each, sort_keys=True).encode() + b"\n" for each in rows)
+
+
+def check(prepare: PrepareSpec, found: Statistics, rejected: str) -> None:
+    """Raise DataError if there are more bad rows than are allowed. `rejected` is where they are kept."""
+    if prepare.max_bad_share is not None:
+        if found.bad <= prepare.max_bad_share * found.rows:
+            return
+        allowed = f"maxBadShare allows {prepare.max_bad_share:g} of {found.rows:,}"
+        remedy = "raise prepare.maxBadShare"
+    else:
+        most = prepare.max_bad_rows or 0
+        if found.bad <= most:
+            return
+        allowed = f"maxBadRows allows {most:,} of {found.rows:,}"
+        remedy = "raise prepare.maxBadRows"
+    told = "; ".join(map(_told, found.bad_examples))
+    more = (
+        f"; and {found.bad - len(found.bad_examples):,} more" if found.bad > len(found.bad_examples) else ""
+    )
+    raise DataError(
+        f"{found.bad:,} row{'s are' if found.bad != 1 else ' is'} bad, and {allowed}: {told}{more}. Mend the source or "
+        f"the steps, or {remedy}; {rejected} has them all so far"
+    )
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    text = str(row["text"])
+    shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+    column = f"column {row['column']}: " if row["column"] else ""
+    if "line" in row:
+        return f"{row['file']}, line {row['line']}: {column}{row['reason']} ({shown!r})"
+    names = ", ".join(row["files"][:2]) + (" …" if len(row["files"]) > 2 else "")
+    return f"{names}, row {row['row']} of partition {row['partition']}: {column}{row['reason']} ({shown!r})"

@@ -1,0 +1,23 @@
+"""The readers of raw data by the format of the files.
+
+To add a format, write its module and name it here.
+"""
+
+from importlib import import_module
+
+from sapflow.errors import DataError
+from sapflow.preparation.reading.reader import Reader
+
+_READERS: dict[str, tuple[str, str]] = {}
+"""Module and class by format. A module is loaded when the first source of its format is read."""
+
+
+def reader_of(format: str) -> Reader:
+    """The reader of files of this format. Raises DataError if there is none."""
+    if format not in _READERS:
+        raise DataError(
+            f"raw files of format {format!r} cannot be prepared; data.format may be {', '.join(_READERS)}"
+        )
+    module, name = _READERS[format]
+    reader: Reader = getattr(import_module(module), name)()
+    return reader
