@@ -8,7 +8,7 @@ from sapflow.errors import DataError
 
 PEEK = 100
 """Rows after the first one that are compared with it."""
-_NO_VALUE = frozenset({"", "?", "-", ".", "na", "n/a", "null", "none", "nan", "missing"})
+NO_VALUE = frozenset({"", "?", "-", ".", "na", "n/a", "null", "none", "nan", "missing"})
 """Words for a value that is not there; they are no names."""
 
 
@@ -38,7 +38,7 @@ def is_header(row: Sequence[str], body: Sequence[Sequence[str]], known: Collecti
     columns = list(zip(*body, strict=True))
     numeric = [place for place, number in enumerate(numbers) if number]
     named = [
-        place for place, number in enumerate(numbers) if not number and row[place].lower() not in _NO_VALUE
+        place for place, number in enumerate(numbers) if not number and row[place].lower() not in NO_VALUE
     ]
     rising = _rises([row[place] for place in numeric])
     strange = all(_is_strange(row[place], columns[place]) for place in numeric)
@@ -87,7 +87,7 @@ def _is_integer(cell: str) -> bool:
 
 
 def _are_numbers(cells: Sequence[str]) -> bool:
-    return all(is_number(cell) for cell in cells if cell.lower() not in _NO_VALUE)
+    return all(is_number(cell) for cell in cells if cell.lower() not in NO_VALUE)
 
 
 def _is_strange(cell: str, column: Sequence[str]) -> bool:
