@@ -41,7 +41,7 @@ from sapflow.records.commits import Account, Records
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.calls import Caller
-from sapflow.steps.observer import Observer, Preparing
+from sapflow.steps.observer import Observer, PreparedSoFar
 
 CALLS_EACH = 4
 """Calls that a pass makes of each function that is at work, so that the last ones end at about the same time."""
@@ -190,7 +190,7 @@ class _Walk:
         done = 0
 
         def tell() -> None:
-            self._observer.preparing(Preparing(what, done, partitions, self._rows, self._bad))
+            self._observer.prepared(PreparedSoFar(what, done, partitions, self._rows, self._bad))
 
         async def one(first: int) -> None:
             nonlocal done

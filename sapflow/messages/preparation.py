@@ -18,7 +18,7 @@ MERGED_AT_ONCE = 32
 """The fan-in of the tree by which statistics are merged. Bits follow from it."""
 
 
-class _Preparing(Request):
+class _OfPreparation(Request):
     """What all requests to preparers say."""
 
     of_step: ClassVar[bool] = False
@@ -26,13 +26,13 @@ class _Preparing(Request):
     """The job, or the search, whose data it is."""
 
 
-class SurveyRequest(_Preparing):
+class SurveyRequest(_OfPreparation):
     """List the files, find the columns' types, and cut the source into partitions."""
 
     op: Literal["survey"] = "survey"
 
 
-class _OfPlan(_Preparing):
+class _OfPlan(_OfPreparation):
     plan: Document
 
 
@@ -108,7 +108,7 @@ class FinishRequest(_OfPlan):
     census: Document
 
 
-class ClearRequest(_Preparing):
+class ClearRequest(_OfPreparation):
     """Remove everything that was needed only while the data was prepared."""
 
     op: Literal["clear"] = "clear"

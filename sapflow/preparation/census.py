@@ -40,7 +40,7 @@ class Values:
     """Whether every value is 0 or 1."""
     bounds: np.ndarray = field(default_factory=lambda: np.array([np.inf, -np.inf]))
     """float64 [2]: the least and the largest value of all samples, those for validation too."""
-    whole: bool = True
+    integral: bool = True
     """Whether every value of all samples is a whole number."""
 
     def deviation(self) -> np.ndarray:
@@ -78,7 +78,7 @@ class Census:
                 "tooMany": values.too_many,
                 "count": values.count,
                 "binary": values.binary,
-                "whole": values.whole,
+                "integral": values.integral,
             },
             {
                 "train": np.array(self.train, np.int64),
@@ -101,7 +101,7 @@ class Census:
         values = Values(
             arrays["distinct"], arrays["rows"], bool(notes["tooMany"]), int(notes["count"]),
             arrays["mean"], arrays["squares"], arrays["sums"], bool(notes["binary"]),
-            arrays["bounds"], bool(notes["whole"]),
+            arrays["bounds"], bool(notes["integral"]),
         )  # fmt: skip
         return cls(
             tuple(arrays["train"].tolist()),
@@ -134,7 +134,7 @@ def counted(
     kept = ~samples.held
     targets = samples.targets[kept]
     bad = sum(len(each.numbers) for each in samples.bad)
-    values = replace(_values(targets), bounds=_bounds(samples.targets), whole=_whole(samples.targets))
+    values = replace(_values(targets), bounds=_bounds(samples.targets), integral=_integral(samples.targets))
     one = Census(
         (int(kept.sum()),),
         (int(samples.held.sum()),),
@@ -191,9 +191,9 @@ def _values(targets: np.ndarray) -> Values:
 def _both(one: Values, other: Values) -> Values:
     """Chan, Golub, LeVeque, *Updating formulae and a pairwise algorithm for computing sample variances* (1979)."""
     bounds = np.array([min(one.bounds[0], other.bounds[0]), max(one.bounds[1], other.bounds[1])])
-    whole = one.whole and other.whole
+    integral = one.integral and other.integral
     if not one.count or not other.count:
-        return replace(other if not one.count else one, bounds=bounds, whole=whole)
+        return replace(other if not one.count else one, bounds=bounds, integral=integral)
     total = one.count + other.count
     apart = other.mean - one.mean
     distinct, places = np.unique(np.concatenate([one.distinct, other.distinct]), return_inverse=True)
@@ -210,7 +210,7 @@ def _both(one: Values, other: Values) -> Values:
         one.sums + other.sums,
         one.binary and other.binary,
         bounds,
-        whole,
+        integral,
     )
 
 
@@ -220,7 +220,7 @@ def _bounds(targets: np.ndarray) -> np.ndarray:
     return np.array([float(targets.min()), float(targets.max())])
 
 
-def _whole(targets: np.ndarray) -> bool:
+def _integral(targets: np.ndarray) -> bool:
     return bool((targets == np.floor(targets)).all())
 
 

@@ -113,7 +113,7 @@ def layout_of(samples: Samples, census: Census, family: str | None) -> Layout:
     task = _task(samples, census, family)
     if task.name == "classification" and samples.classes is None:
         lowest, highest = map(float, values.bounds)
-        if not values.whole or lowest < 0 or highest >= MAX_CLASSES:
+        if not values.integral or lowest < 0 or highest >= MAX_CLASSES:
             raise DataError(
                 f"the target {samples.target!r} goes from {lowest:g} to {highest:g}, and classes are whole numbers "
                 f"from 0 to {MAX_CLASSES - 1}: number its values by encode (method: Classes), or learn them as values "
@@ -138,7 +138,7 @@ def _task(samples: Samples, census: Census, family: str | None) -> type[Task]:
         shown = (
             np.zeros((1, samples.target_width)) if values.binary else np.full((1, samples.target_width), 0.5)
         )
-    elif values.too_many or not values.whole:
+    elif values.too_many or not values.integral:
         shown = np.array([0.5])
     else:
         # Each value as often as matters to whether values look like classes.

@@ -93,10 +93,10 @@ def samples_of(schema: Schema, target: str | None) -> Samples:
 def _kind(name: str, each: ColumnType, *, alone: bool) -> Literal["numbers", "image", "tokens"]:
     if each.kind in ("Number", "Class"):
         return "numbers"
-    whole = each.shape and (each.kind == "Tokens" or len(each.shape) == 3)
-    if whole and alone:
+    is_sample = each.shape and (each.kind == "Tokens" or len(each.shape) == 3)
+    if is_sample and alone:
         return "tokens" if each.kind == "Tokens" else "image"
-    if whole:
+    if is_sample:
         raise StepProblem(
             f"the column {name!r} of {each.kind.lower()} is a sample by itself, and there are other features: drop "
             "them, or drop it",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Preparing:
+class PreparedSoFar:
     """How far the preparation of raw data is."""
 
     what: str
@@ -30,7 +30,7 @@ class Preparing:
 class Observer:
     """Is told about everything that a driver does. The base class ignores it."""
 
-    def preparing(self, position: Preparing) -> None:
+    def prepared(self, position: PreparedSoFar) -> None:
         """Raw data is prepared, and so far it has come."""
 
     def resumed(self, commit: "Commit") -> None:
@@ -67,9 +67,9 @@ class Observers(Observer):
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def preparing(self, position: Preparing) -> None:
+    def prepared(self, position: PreparedSoFar) -> None:
         for each in self._observers:
-            each.preparing(position)
+            each.prepared(position)
 
     def resumed(self, commit: "Commit") -> None:
         for each in self._observers:
