@@ -8,7 +8,9 @@ from importlib import import_module
 from sapflow.errors import DataError
 from sapflow.preparation.reading.reader import Reader
 
-_READERS: dict[str, tuple[str, str]] = {}
+_READERS: dict[str, tuple[str, str]] = {
+    "csv": ("sapflow.preparation.reading.csv_reader", "CsvReader"),
+}
 """Module and class by format. A module is loaded when the first source of its format is read."""
 
 
