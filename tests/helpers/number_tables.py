@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from helpers.fits import batches, fitted, through_record
+from helpers.fits import batches, fitted
 from sapflow.preparation.batch import Batch, Column
 from sapflow.preparation.step import ColumnType, Fit, Fitted, Schema
 from sapflow.preparation.steps.registry import step_of
@@ -55,15 +55,19 @@ def begun(step: dict[str, object], given: Schema) -> Fit | Fitted:
 def learnt(
     step: dict[str, object], columns: dict[str, Column], cuts: Sequence[int] = (), fan_in: int = 2
 ) -> Fitted:
-    """The step after all its passes over the table; every record travels as bytes. Where rows are cut into batches
-    follows from the source, how batches are dealt to partitions is how the sums' order is fixed: the same cuts give the
-    same bits."""
+    """The step after all its passes over the table, each batch a partition. By functions that send every record as
+    bytes it has the same bits as by one process that keeps all."""
     found = begun(step, schema_of(columns))
-    parts = [[each] for each in batches(columns, cuts)]
-    result = fitted(through_record(found), parts, fan_in)
-    again = fitted(found, parts, fan_in)
-    assert again.record().encode() == result.record().encode()
-    return result
+    parts = batches(columns, cuts)
+    by_functions = fitted(found, [[each] for each in parts], fan_in)
+    while isinstance(found, Fit):
+        records = [found.collect(each, None) for each in parts]
+        while len(records) > 1:
+            tree = range(0, len(records), fan_in)
+            records = [found.merge(records[begin : begin + fan_in]) for begin in tree]
+        found = found.next(records[0])
+    assert found.record().encode() == by_functions.record().encode()
+    return by_functions
 
 
 def applied(step: Fitted, columns: dict[str, Column]) -> Batch:
