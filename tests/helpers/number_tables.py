@@ -1,6 +1,6 @@
 """Tables of numbers with missing values, as hypothesis draws them, and steps learnt of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from hypothesis import strategies as st
@@ -47,13 +47,13 @@ def schema_of(columns: dict[str, Column]) -> Schema:
     }
 
 
-def begun(step: dict[str, object], given: Schema) -> Fit | Fitted:
+def begun(step: Mapping[str, object], given: Schema) -> Fit | Fitted:
     """A step of the spec over these columns, before any row was read."""
     return step_of(StepSpec.model_validate(step), TARGET).begin(given)
 
 
 def learnt(
-    step: dict[str, object], columns: dict[str, Column], cuts: Sequence[int] = (), fan_in: int = 2
+    step: Mapping[str, object], columns: dict[str, Column], cuts: Sequence[int] = (), fan_in: int = 2
 ) -> Fitted:
     """The step after all its passes over the table, each batch a partition. By functions that send every record as
     bytes it has the same bits as by one process that keeps all."""
