@@ -13,7 +13,7 @@ import numpy as np
 
 from sapflow.preparation.batch import Batch, Column
 from sapflow.preparation.numerals import numeral
-from sapflow.preparation.record import Record, joined, parts
+from sapflow.preparation.record import Record, joined, parts, words_of, words_to_arrays
 from sapflow.preparation.step import Applied, ColumnType, Fit, Fitted, Schema, Step, StepProblem
 from sapflow.preparation.steps.categories import Counts, counts_of, merged
 from sapflow.preparation.steps.columns import resolve
@@ -255,24 +255,31 @@ class Encode(Fitted):
 
     def record(self) -> Record:
         learnt = joined({str(number): each.record() for number, each in enumerate(self.places)})
+        names: dict[str, np.ndarray] = {}
+        for number, each in enumerate(self.names):
+            names |= words_to_arrays(f"names.{number}", each)
         notes = {
             "columns": list(self.columns),
             "method": self.method,
             "places": dict(learnt.notes),
-            "names": [list(each) for each in self.names],
             "unseen_number": self.unseen_number,
         }
-        return Record(notes, learnt.arrays)
+        return Record(notes, {**learnt.arrays, **names})
 
     @classmethod
     def of_record(cls, record: Record) -> "Encode":
-        notes = record.notes
+        notes, arrays = record.notes, record.arrays
         columns = tuple(notes["columns"])
-        found = parts(Record(notes["places"], record.arrays))
+        found = parts(
+            Record(
+                notes["places"],
+                {name: array for name, array in arrays.items() if not name.startswith("names.")},
+            )
+        )
         return cls(
             columns,
             notes["method"],
             tuple(Places.of_record(found[str(number)]) for number in range(len(columns))),
-            tuple(tuple(each) for each in notes["names"]),
+            tuple(words_of(f"names.{number}", arrays) for number in range(len(columns))),
             float(notes["unseen_number"]),
         )

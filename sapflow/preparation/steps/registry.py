@@ -9,6 +9,7 @@ from typing import Any
 from sapflow.preparation.pipeline import Classes
 from sapflow.preparation.split import GroupSplit, RowSplit, ValueSplit
 from sapflow.preparation.step import Fit, Fitted, Step
+from sapflow.preparation.steps.bag_of_words import BagOfWords, BagOfWordsStep, BucketFit, TermFit
 from sapflow.preparation.steps.bins import Binned, BinStep, QuantileFit
 from sapflow.preparation.steps.casts import Cast, CastStep
 from sapflow.preparation.steps.cross import Cross, CrossStep
@@ -42,6 +43,7 @@ _STEPS: Mapping[str, Callable[[Any, str], Step]] = {
     "encode": EncodeStep,
     "cross": lambda spec, _: CrossStep(spec),
     "dates": DatesStep,
+    "bagOfWords": BagOfWordsStep,
 }
 """By the key in the spec: the step of what is asked for and of the target's name."""
 
@@ -73,6 +75,9 @@ _STATES: tuple[type[Fit | Fitted], ...] = (
     HashedEncode,
     Cross,
     Dates,
+    TermFit,
+    BucketFit,
+    BagOfWords,
     TokensFit,
     Tokens,
 )
