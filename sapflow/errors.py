@@ -8,6 +8,7 @@
     │   ├── ObjectMissing            no such key
     │   │   └── CellLost             a cell's volume has lost an object
     │   ├── CorruptObject            an object has the wrong size, type or content
+    │   ├── LaterRelease             a record is of a later release of Sapflow
     │   ├── AlteredObject            somebody else wrote or replaced a document of the job
     │   ├── StoreUnavailable         no answer, or an answer that asks to try again (retryable)
     │   └── StoreUnsafe              the store lets two writers both win, or refuses access
@@ -73,6 +74,12 @@ class CorruptObject(StoreError):
     """An object's size, header, dtype or shape is not the expected one."""
 
     reason = "CorruptObject"
+
+
+class LaterRelease(StoreError):
+    """A record is of a later release of Sapflow, which knows more than this one; nothing was changed."""
+
+    reason = "LaterRelease"
 
 
 class AlteredObject(StoreError):

@@ -18,6 +18,7 @@ _CODES = {
     "StoreUnavailable": UNUSABLE,
     "StoreUnsafe": UNUSABLE,
     "CorruptObject": UNUSABLE,
+    "LaterRelease": UNUSABLE,
     "ObjectMissing": UNUSABLE,
     "JobUnknown": BAD_INPUT,
     "ClientMissing": UNUSABLE,

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, ValidationError
 
@@ -19,10 +19,13 @@ from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.digests import Digests, by_key
 from sapflow.records.judged import Judged
+from sapflow.records.later_release import later_release, unknown_fields
 from sapflow.records.memory_search import SizeSearch
 from sapflow.records.plateau import PlateauState
 from sapflow.records.rank_states import RankStates, all_keys
 from sapflow.text import parse_json
+
+M = TypeVar("M", bound=Message)
 
 _NOT_IDENTITY = (
     "account", "measured", "layout", "weights", "code", "data", "origin", "kept", "forecast", "judged", "sha256",
@@ -291,14 +294,10 @@ class Records:
         self.store, self.prefix = store, prefix
 
     async def commit(self, version: int) -> Commit | None:
-        """The record of a version, or None if it is not committed."""
-        body = await self.read(keys.commit(self.prefix, version))
-        if body is None:
-            return None
-        try:
-            return Commit.model_validate(body)
-        except ValidationError as error:
-            raise CorruptObject(f"{keys.commit(self.prefix, version)} is broken: {error}") from error
+        """The record of a version, or None if it is not committed. Raises LaterRelease, CorruptObject, StoreError."""
+        key = keys.commit(self.prefix, version)
+        body = await self.read(key)
+        return None if body is None else _read_as(Commit, body, key)
 
     async def settle(self, commit: Commit) -> tuple[Commit, bool]:
         """Write a commit durably unless that version is committed already.
@@ -332,10 +331,12 @@ class Records:
         return await asyncio.to_thread(self.store.exists, keys.commit(self.prefix, version))
 
     async def plan(self, name: str) -> Plan:
-        body = await self.read(keys.plan(self.prefix, name))
+        """The plan of this name. Raises LaterRelease, CorruptObject, also if there is none, and StoreError."""
+        key = keys.plan(self.prefix, name)
+        body = await self.read(key)
         if body is None:
-            raise CorruptObject(f"{keys.plan(self.prefix, name)} is missing")
-        return Plan.model_validate(body)
+            raise CorruptObject(f"{key} is missing")
+        return _read_as(Plan, body, key)
 
     async def write(self, key: str, body: Mapping[str, Any], *, durable: bool = False) -> bool:
         """Create a JSON record; False if the key existed. Numbers that are not finite are written as null."""
@@ -376,6 +377,16 @@ class Records:
             return None
         except ValueError as error:
             raise CorruptObject(f"object {key} is not JSON: {error}") from error
+
+
+def _read_as(kind: type[M], body: object, key: str) -> M:
+    """The record in a JSON value of the object `key`. Raises LaterRelease, CorruptObject."""
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        if unknown := unknown_fields(error):
+            raise later_release(key, "the fields", unknown) from error
+        raise CorruptObject(f"{key} is broken: {error}") from error
 
 
 def plain_json(value: Any) -> Any:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sapflow.errors import CorruptObject
 from sapflow.messages.message import Message
+from sapflow.records.later_release import later_release, unknown_fields
 from sapflow.tuning.actions import Deleted, Failed, Finished, Fork, Parameters, Report, Stop, Stopped
 from sapflow.tuning.pool_sizes import PoolSizes
 from sapflow.tuning.settings import Limits
@@ -115,6 +116,7 @@ KINDS: dict[str, type[Any]] = {
 }  # fmt: skip
 _NAMES = {kind: name for name, kind in KINDS.items()}
 _ADAPTERS = {name: TypeAdapter(kind) for name, kind in KINDS.items()}
+_FIELDS = {name: frozenset(each.name for each in fields(kind)) for name, kind in KINDS.items()}
 
 
 def body(entry: Entry) -> dict[str, Any]:
@@ -124,18 +126,22 @@ def body(entry: Entry) -> dict[str, Any]:
 
 
 def read(document: object, key: str) -> Entry:
-    """The entry of a JSON value from the object `key`. Raises CorruptObject."""
-    if isinstance(document, Mapping) and len(document) == 1:
-        ((name, values),) = document.items()
-        if name in _ADAPTERS:
-            try:
-                entry: Entry = _ADAPTERS[name].validate_python(values)
-            except ValidationError as error:
-                raise CorruptObject(f"object {key} has a wrong entry {name}: {error}") from error
-            return entry
-    raise CorruptObject(
-        f"object {key} has an entry that no release before this one knows: {str(document)[:200]}"
-    )
+    """The entry of a JSON value from the object `key`. Raises CorruptObject, and LaterRelease for an entry or a field
+    that this release does not know: without it the search would be another one."""
+    if not isinstance(document, Mapping) or len(document) != 1:
+        raise CorruptObject(f"object {key} has something that is no entry: {str(document)[:200]}")
+    ((name, values),) = document.items()
+    if name not in _ADAPTERS:
+        raise later_release(key, "an entry", [str(name)])
+    if isinstance(values, Mapping) and (unknown := values.keys() - _FIELDS[name]):
+        raise later_release(key, f"an entry {name} with", map(str, unknown))
+    try:
+        entry: Entry = _ADAPTERS[name].validate_python(values)
+    except ValidationError as error:
+        if unknown_inside := unknown_fields(error):
+            raise later_release(key, f"an entry {name} with", unknown_inside) from error
+        raise CorruptObject(f"object {key} has a wrong entry {name}: {error}") from error
+    return entry
 
 
 def _plain(value: Any) -> Any:

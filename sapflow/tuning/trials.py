@@ -48,7 +48,7 @@ from sapflow.tuning.pool_sizes import group_of
 _NOT_THE_TRIALS = frozenset(
     (
         "AlteredObject", "Busy", "CellLost", "Closed", "CorruptObject", "InputsChanged", "InvalidReply",
-        "NotConfigured", "ObjectMissing", "OtherNumerics", "ShuttingDown", "StartFailed", "StoreFailed",
+        "LaterRelease", "NotConfigured", "ObjectMissing", "OtherNumerics", "ShuttingDown", "StartFailed", "StoreFailed",
         "StoreUnavailable", "StoreUnsafe", "Unavailable",
     )
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """The log of a search: numbered records, segments, two drivers at once, and entries that come back as they were."""
 
 import asyncio
+import json
 import math
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from helpers.searches import search_job
 from helpers.simulated_search import Runner, World, searching
 
-from sapflow.errors import CorruptObject
+from sapflow import __version__
+from sapflow.errors import CorruptObject, LaterRelease
 from sapflow.objects.stores.directory import DirectoryStore
 from sapflow.records.memory_search import SizeTrial
 from sapflow.tuning import entries
@@ -59,10 +61,33 @@ def test_every_kind_of_entry_comes_back_as_it_was() -> None:
         assert same(entries.read(entries.body(entry), "search/0.json"), entry)
 
 
-@pytest.mark.parametrize("body", [{"report": {"trial": "x"}}, {"later": {}}, [], {"train": {}, "stop": {}}])
+@pytest.mark.parametrize("body", [{"report": {"trial": "x"}}, [], {"train": {}, "stop": {}}])
 def test_what_is_no_entry_is_told_with_its_object(body: object) -> None:
     with pytest.raises(CorruptObject, match=r"object search/0\.json has"):
         entries.read(body, "search/0.json")
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"priority": {"trial": 3}}, "an entry 'priority'"),
+        ({"train": {"trial": 3, "to": 4, "gently": True}}, "an entry train with 'gently'"),
+        ({"sized": {"sizes": {"size": 1, "least": 1, "spare": 2}}}, "an entry sized with 'sizes.spare'"),
+    ],
+)
+def test_an_entry_of_a_later_release_is_refused_with_release_and_remedy_and_nothing_is_written(
+    body: object, named: str, tmp_path: Path
+) -> None:
+    store = DirectoryStore(str(tmp_path))
+    store.create("jobs/s/search/0.json", json.dumps([body]).encode())
+    search, _ = searching(store)
+    with pytest.raises(LaterRelease) as caught:
+        asyncio.run(search.open())
+    words = str(caught.value)
+    assert f"has {named}, which this release of Sapflow ({__version__}) does not know" in words
+    assert "Go on with that release" in words
+    assert "sapflow run --again" in words
+    assert not store.exists("jobs/s/search/1.json")
 
 
 def test_records_are_read_from_segments_and_behind_them(tmp_path: Path) -> None:
