@@ -178,11 +178,11 @@ def _of_groups(owners: np.ndarray, numbers: np.ndarray, groups: int) -> tuple[np
         distances = values - means[whose]
         rests = summed(distances)
         squares = np.maximum(summed(np.square(distances)) - rests * rests / some, 0.0)
-        means += rests / some
+        means, rests = moments.normalised(means, rests / some)
     least, largest = np.full(groups, np.inf), np.full(groups, -np.inf)
     np.minimum.at(least, whose, values)
     np.maximum.at(largest, whose, values)
-    return counts, means, squares, least, largest
+    return counts, means, rests, squares, least, largest
 
 
 def _merged(one: GroupMoments, other: GroupMoments, columns: int) -> GroupMoments:
@@ -209,7 +209,12 @@ def _spread(found: GroupMoments, groups: Sequence[str], columns: int) -> Moments
 def _none(series: int) -> Moments:
     zeros = np.zeros(series)
     return Moments(
-        zeros.astype(np.int64), zeros.copy(), zeros, np.full(series, np.inf), np.full(series, -np.inf)
+        zeros.astype(np.int64),
+        zeros.copy(),
+        zeros.copy(),
+        zeros,
+        np.full(series, np.inf),
+        np.full(series, -np.inf),
     )
 
 

@@ -1,11 +1,13 @@
 """Counts, means, variances and ranges of columns, exact enough to be merged.
 
 Two arrays' moments are merged by the formula of Chan, Golub and LeVeque (1979), so no sum of squares loses what
-variances are made of.
+variances are made of. It takes differences of means, which may be much smaller than the means are: so each mean is kept
+with what its rounding has taken off.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +19,13 @@ from sapflow.preparation.step import StepProblem
 class Moments:
     """Of k series of numbers, each array [k]. A series without numbers has mean and squares 0, least inf, largest -inf.
 
-    `squares` is the sum of squared distances from the mean.
+    `rests` is the means less their float64, `squares` the sum of squared distances from the mean.
     """
 
     counts: np.ndarray
     """int64"""
     means: np.ndarray
+    rests: np.ndarray
     squares: np.ndarray
     least: np.ndarray
     largest: np.ndarray
@@ -43,7 +46,7 @@ class Moments:
         return cls(**{name: record.arrays[name] for name in _ARRAYS})
 
 
-_ARRAYS = ("counts", "means", "squares", "least", "largest")
+_ARRAYS = ("counts", "means", "rests", "squares", "least", "largest")
 
 
 def moments_of(series: Sequence[np.ndarray]) -> Moments:
@@ -53,17 +56,25 @@ def moments_of(series: Sequence[np.ndarray]) -> Moments:
     return Moments(np.array(counts, np.int64), *(np.array(each, np.float64) for each in rest))
 
 
-def _moments(values: np.ndarray) -> tuple[int, float, float, float, float]:
+def _moments(values: np.ndarray) -> tuple[float, ...]:
     count = len(values)
     if count == 0:
-        return 0, 0.0, 0.0, np.inf, -np.inf
+        return 0, 0.0, 0.0, 0.0, np.inf, -np.inf
     # Infinite values, and sums that overflow, are told by `refuse_infinite`.
     with np.errstate(over="ignore", invalid="ignore"):
         mean = values.sum() / count
         distances = values - mean
         rest = distances.sum()
         squares = np.square(distances).sum() - rest * rest / count
-        return count, mean + rest / count, max(squares, 0.0), values.min(), values.max()
+        mean, rest = normalised(mean, rest / count)
+        return count, mean, rest, np.maximum(squares, 0.0), values.min(), values.max()
+
+
+def normalised(mean: Any, rest: Any) -> tuple[Any, Any]:
+    """The float64 nearest to mean + rest, and exactly what is left of it (Knuth's TwoSum)."""
+    nearest = mean + rest
+    added = nearest - mean
+    return nearest, (mean - (nearest - added)) + (rest - added)
 
 
 def merged(several: Sequence[Moments]) -> Moments:
@@ -76,16 +87,23 @@ def merged(several: Sequence[Moments]) -> Moments:
 
 def _chan(one: Moments, other: Moments) -> Moments:
     counts = one.counts + other.counts
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        part = np.where(counts > 0, other.counts / np.maximum(counts, 1), 0.0)
-        distance = other.means - one.means
-        means = one.means + distance * part
+    with np.errstate(over="ignore", invalid="ignore"):
+        part = other.counts / np.maximum(counts, 1)
+        distance = (other.means - one.means) + (other.rests - one.rests)
+        means, rests = normalised(one.means, one.rests + distance * part)
         squares = one.squares + other.squares + distance * distance * (one.counts * part)
-    # Exactly what the other has, where there was nothing before.
-    means = np.where(one.counts == 0, other.means, np.where(other.counts == 0, one.means, means))
-    squares = np.where(one.counts == 0, other.squares, np.where(other.counts == 0, one.squares, squares))
-    least, largest = np.minimum(one.least, other.least), np.maximum(one.largest, other.largest)
-    return Moments(counts, means, squares, least, largest)
+    # Exactly what the other has, where one has nothing.
+    chosen = [
+        np.where(one.counts == 0, theirs, np.where(other.counts == 0, mine, both))
+        for mine, theirs, both in (
+            (one.means, other.means, means),
+            (one.rests, other.rests, rests),
+            (one.squares, other.squares, squares),
+        )
+    ]
+    return Moments(
+        counts, *chosen, np.minimum(one.least, other.least), np.maximum(one.largest, other.largest)
+    )
 
 
 def refuse_empty(columns: Sequence[str], counts: np.ndarray) -> None:
