@@ -119,7 +119,10 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
                 opened.forget()
             if given.workers is not None and not opened.started():
                 raise SpecError([("--workers", NOT_BEGUN)])
-            manifest, flops = local_run.prepare(opened, display, environ)
+            ready = local_run.prepare(
+                opened, display, environ, run=run_until_stopped, max_instances=given.max_instances
+            )
+            manifest, flops = ready.manifest, ready.forward_flops
             observer = Observers(display)
             if metrics is not None:
                 metrics.begin(Extent.of(opened.job, manifest.train_samples))
@@ -139,6 +142,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
                         on_runtime=display.watch,
                         forward_flops=flops,
                         workers=given.workers,
+                        account=ready.account,
                     )
                 )
     except Stopped as stop:

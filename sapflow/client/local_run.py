@@ -1,8 +1,11 @@
 """The preparation of a local run, for command line and Python: cutting data, checks, the first forecast."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from sapflow.client import inputs, session, stored
+from sapflow.client import inputs, preparation, session, stored
+from sapflow.client.background import run_apart
+from sapflow.client.preparation import Run
 from sapflow.client.session import Session
 from sapflow.data import cut, in_memory
 from sapflow.data.blocks import Manifest, load_manifest
@@ -12,6 +15,7 @@ from sapflow.errors import ObjectMissing
 from sapflow.monitoring.display import Display
 from sapflow.monitoring.progress import Progress
 from sapflow.planning.extent import Extent
+from sapflow.records.commits import Account
 from sapflow.text import count
 from sapflow.training import estimate
 
@@ -42,13 +46,30 @@ def _take_over(opened: Session, environ: Mapping[str, str]) -> Manifest | None:
     return manifest
 
 
-def prepare(
-    opened: Session, display: Display, environ: Mapping[str, str], source: Source | None = None
-) -> tuple[Manifest, int]:
-    """Cut the data and check the job against it. Returns the manifest, and the model's arithmetic for the planner.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What is known before training begins."""
 
-    `source` has the samples if they cannot be found by the name in the spec.
-    Raises SpecError, DataError, StoreError, InputsChanged, and OtherNumerics before anything else if an earlier release
+    manifest: Manifest
+    forward_flops: int
+    """The model's arithmetic, for the planner."""
+    account: Account
+    """What a preparation of raw data has consumed."""
+
+
+def prepare(
+    opened: Session,
+    display: Display,
+    environ: Mapping[str, str],
+    source: Source | None = None,
+    *,
+    run: Run = run_apart,
+    max_instances: int | None = None,
+) -> Ready:
+    """Cut the data, or have functions prepare it, and check the job against it.
+
+    `source` has the samples if they cannot be found by the name in the spec. `run` runs a preparation, on at most
+    `max_instances` functions at once. Raises JobFailed if data cannot be prepared, and SpecError, DataError, StoreError, InputsChanged, and OtherNumerics before anything else if an earlier release
     began the job.
     """
     job, flops = opened.job, 0
@@ -64,7 +85,20 @@ def prepare(
     manifest = None if changed and resolved.area is None else find_manifest(opened)
     if manifest is None and source is None:
         manifest = _take_over(opened, environ)
-    if manifest is None:
+    account = Account()
+    if manifest is None and job.spec.data.prepare is not None:
+        display.stage(f"preparing {job.spec.data.source}")
+        made = preparation.prepare(
+            resolved,
+            opened.store,
+            opened.url,
+            environ,
+            display.prepared,
+            run=run,
+            max_instances=max_instances,
+        )
+        manifest, account = made.manifest, made.account
+    elif manifest is None:
         display.stage(f"cutting {job.spec.data.source} into blocks")
         manifest = cut.cut(resolved, opened.store, display.cut, source)
     session.check_data(job, manifest)
@@ -76,4 +110,4 @@ def prepare(
     task = manifest.task_for().described
     display.stage(f"training {opened.uid}: {count(extent.total, extent.unit)}, {samples}; {task}")
     display.begin(Progress(extent))
-    return manifest, flops
+    return Ready(manifest, flops, account)

@@ -306,18 +306,21 @@ class Run:
         display = Displays(self._feed, self._shown)
         try:
             with self._resources:
-                manifest, flops = local_run.prepare(self._opened, display, self._environ, self._source)
+                ready = local_run.prepare(
+                    self._opened, display, self._environ, self._source, max_instances=self._max_instances
+                )
                 self._source = None
                 background.check()
                 return background.run(
                     session.train(
                         self._opened,
-                        manifest,
+                        ready.manifest,
                         self._environ,
                         max_instances=self._max_instances,
                         observer=display,
                         on_runtime=display.watch,
-                        forward_flops=flops,
+                        forward_flops=ready.forward_flops,
+                        account=ready.account,
                     )
                 )
         except Cancelled:

@@ -25,7 +25,7 @@ from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
 from sapflow.records import numerics, shared_area
-from sapflow.records.commits import Records
+from sapflow.records.commits import Account, Records
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.runtimes.sender import Sender
 from sapflow.spec import resolved
@@ -333,8 +333,11 @@ async def train(
     on_runtime: Callable[[EmbeddedRuntime], None] | None = None,
     forward_flops: int = 0,
     workers: int | None = None,
+    account: Account | None = None,
 ) -> dict[str, Any]:
     """Train a job whose data is cut on local functions, and return the outcome record. Raises JobFailed.
+
+    `account` is what was consumed to prepare the data.
 
     `workers`: the job, which has begun, goes on with so many; None: with as many as it has. `forward_flops` are those
     of the model for one sample, used for the forecast; 0 if they are not known.
@@ -343,7 +346,7 @@ async def train(
     if on_runtime is not None:
         on_runtime(runtime)
     environment = Environment("local", runtime.max_instances, forward_flops)
-    return await train_by(session, manifest, runtime, observer, environment, workers)
+    return await train_by(session, manifest, runtime, observer, environment, workers, account)
 
 
 async def train_by(
@@ -353,12 +356,13 @@ async def train_by(
     observer: Observer | None = None,
     environment: Environment | None = None,
     workers: int | None = None,
+    account: Account | None = None,
 ) -> dict[str, Any]:
     """Train a job whose data is cut on the sender's functions, close it, and return the outcome. Raises JobFailed."""
     failed = False
     try:
         outcome = await _through_outages(
-            session, manifest, sender, observer or Observer(), environment, workers
+            session, manifest, sender, observer or Observer(), environment, workers, account
         )
     except JobFailed as error:
         failed = not goes_on_after(error)
@@ -379,6 +383,7 @@ async def _through_outages(
     observer: Observer,
     environment: Environment | None,
     workers: int | None,
+    account: Account | None,
 ) -> dict[str, Any]:
     """Train to the end with one driver after the other, while the store seems to have lost objects and may yet find
     them. Any other error ends the run, which goes on where it is begun again."""
@@ -393,6 +398,7 @@ async def _through_outages(
             session.store,
             sender,
             observers,
+            account,
             environment=environment,
             stopped=stopped,
             workers=workers,

@@ -117,7 +117,15 @@ def tune(
         display = stack.enter_context(_display(found, progress, opened.uid))
         if again:
             opened.forget()
-        manifest = tuning.prepare(opened, environ, display.stage, display.cut, source)
+        manifest = tuning.prepare(
+            opened,
+            environ,
+            display.stage,
+            display.cut,
+            source,
+            prepared=display.prepared,
+            max_instances=max_instances,
+        )
         outcome = run_apart(tuning.search(opened, manifest, environ, display, max_instances=max_instances))
         return _result(opened, outcome)
 

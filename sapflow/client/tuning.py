@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sapflow.client import data_place, inputs, trials
+from sapflow.client import data_place, inputs, preparation, trials
+from sapflow.client.background import run_apart
+from sapflow.client.preparation import Run
 from sapflow.client.session import (
     DEFAULT_STORE,
     Session,
@@ -27,6 +29,7 @@ from sapflow.errors import (
     SapflowError,
     SpecError,
 )
+from sapflow.messages.documents import Document
 from sapflow.monitoring.tuning_progress import TuningProgress
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_for, open_store
@@ -40,6 +43,7 @@ from sapflow.spec.resolved_search import RAISABLE, ResolvedSearch
 from sapflow.spec.training_job import Runtime
 from sapflow.spec.tuning_job import TuningJob
 from sapflow.spec.tuning_problems import of_template
+from sapflow.steps.observer import PreparedSoFar
 from sapflow.training import estimate
 from sapflow.tuning import spec_record
 from sapflow.tuning.data_check import check_data
@@ -143,9 +147,9 @@ class TuningSession:
         # The record that names the area goes after the area.
         self.store.delete_prefix(self.prefix)
 
-    def write_spec(self) -> None:
+    def write_spec(self) -> Document:
         """Write the search's spec where other commands find it. Raises AlteredObject if another one lies there."""
-        spec_record.write_spec(self.resolved, self.store)
+        return spec_record.write_spec(self.resolved, self.store)
 
     def check_inputs(self, environ: Mapping[str, str]) -> None:
         """Raise InputsChanged, or OtherNumerics, if trials were begun with other data, code or numerics than now."""
@@ -228,8 +232,14 @@ def prepare(
     stage: Callable[[str], None],
     progress: Callable[[int], None] | None = None,
     source: Source | None = None,
+    *,
+    prepared: Callable[[PreparedSoFar], None] = lambda position: None,
+    run: Run = run_apart,
+    max_instances: int | None = None,
 ) -> Manifest:
     """Cut the data once for all trials, and check the template against it, also once. For `source` see `cut.cut`.
+
+    Raw data is prepared by functions, at most `max_instances` at once; `run` runs that, and `prepared` is told.
 
     Raises SpecError, DataError, StoreError, InputsChanged, OtherNumerics.
     """
@@ -241,10 +251,25 @@ def prepare(
     if changed:
         stage("the data has changed since it was cut")
     template = opened.settle(source)
-    opened.write_spec()
+    spec = opened.write_spec()
     manifest = None if changed and template.area is None else opened.manifest()
-    if manifest is None:
-        stage(f"cutting {template.job.spec.data.source} into blocks")
+    data = template.job.spec.data
+    if manifest is None and data.prepare is not None:
+        stage(f"preparing {data.source}")
+        made = preparation.prepare(
+            template,
+            opened.store,
+            opened.url,
+            environ,
+            prepared,
+            run=run,
+            max_instances=max_instances,
+            at_once=opened.job.spec.max_workers,
+            spec=spec,
+        )
+        manifest = made.manifest
+    elif manifest is None:
+        stage(f"cutting {data.source} into blocks")
         manifest = cut.cut(template, opened.store, progress, source)
     if not begun:
         stage("checking the template's model against data and memory")

@@ -27,7 +27,7 @@ VERSION = 1
 `numerics`."""
 LOCAL = "local"
 """The scope of runs on this machine. In a cluster it is `namespace/NAME`: no namespace reads another's areas."""
-CUT_BY = ("source", "format", "options", "validationFraction", "split", "validation", "normalize")
+CUT_BY = ("source", "format", "options", "validationFraction", "split", "validation", "normalize", "prepare")
 """The fields of spec.data that a cut follows from. All others say how blocks are read."""
 
 

@@ -11,7 +11,7 @@ from sapflow.data.data_file import DataFile
 from sapflow.data.manifest import manifest_key
 from sapflow.data.source import open_data
 from sapflow.data.source_files import data_files, names_files, naming
-from sapflow.errors import InputsChanged, ObjectMissing, SpecError
+from sapflow.errors import DataError, InputsChanged, ObjectMissing, SpecError
 from sapflow.messages.documents import Document
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
@@ -59,8 +59,15 @@ def cut(
     """
     spec = resolved.job.spec
     data = spec.data
-
     prefix, files = resolved.data_prefix, shared_data.finder(store.url)
+    if data.prepare is not None:
+        try:
+            return load_manifest(store, manifest_key(prefix))
+        except ObjectMissing as error:
+            raise DataError(
+                f"{data.source} is raw data, which is prepared by functions of its own: `sapflow run` and "
+                "`sapflow prepare` do that"
+            ) from error
     confirm: Callable[[], None] | None = None
     if resolved.area is not None:
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.cut import write_spec
 from sapflow.data.manifest import manifest_key
+from sapflow.driver.preparation import prepare
 from sapflow.errors import JobFailed, ObjectMissing
 from sapflow.messages.documents import Document
 from sapflow.messages.replies import CutReply
@@ -42,7 +43,8 @@ async def cut_by_worker(
     begun: str | None = None,
     spec: Document | None = None,
 ) -> CutData:
-    """Have a worker cut the job's data, unless that is done, and check job and model against it.
+    """Have a worker cut the job's data, unless that is done, and check job and model against it. Raw data is prepared
+    by preparers before.
 
     Data in a shared area may have been cut for another job, so a job is checked anyway that lacks the object `begun`,
     which is version 0 if left out. A failure is recorded in the store. `spec` is the document in the store that names
@@ -58,7 +60,10 @@ async def cut_by_worker(
             return CutData(await asyncio.to_thread(load_manifest, store, key), Account())
         except ObjectMissing:
             pass
-    caller = Caller.of(job, sender, observer, least_seconds=LEAST_SECONDS)
+    account = Account()
+    if job.spec.data.prepare is not None:
+        account = (await prepare(resolved, store, sender, observer, spec=spec)).account
+    caller = Caller.of(job, sender, observer, account, least_seconds=LEAST_SECONDS)
     request = CutRequest(job=resolved.uid, version=0, seconds_left=1, spec=spec)
     try:
         reply = await caller.call("worker", request, CutReply)

@@ -14,7 +14,7 @@ from sapflow.quantities.roles import Role
 from sapflow.records.commits import Commit, Forecast, Plan
 from sapflow.records.evaluations import held_out, of_held_out
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
-from sapflow.steps.observer import Observer, Observers
+from sapflow.steps.observer import Observer, Observers, PreparedSoFar
 from sapflow.text import count, dollars, duration, percent, printable, to_json
 
 Event = dict[str, Any]
@@ -43,6 +43,19 @@ class Emitter:
     def cut(self, samples: int) -> None:
         """This number of samples is cut into blocks so far."""
         self.emit({"event": "data", "samples": samples})
+
+    def prepared(self, position: PreparedSoFar) -> None:
+        """Raw data is prepared, and so far it has come."""
+        self.emit(
+            {
+                "event": "data",
+                "pass": position.what,
+                "done": position.done,
+                "total": position.partitions,
+                "rows": position.rows,
+                "badRows": position.bad,
+            }
+        )
 
 
 class Display(Emitter, Observer):
@@ -155,6 +168,10 @@ class Displays(Observers, Display):
         for each in self._displays:
             each.cut(samples)
 
+    def prepared(self, position: PreparedSoFar) -> None:
+        for each in self._displays:
+            each.prepared(position)
+
     def begin(self, progress: Progress) -> None:
         self.progress = progress
         for each in self._displays:
@@ -201,7 +218,7 @@ def plain_line(event: Event) -> str:
         case "metrics":
             text = f"metrics at {event['url']}"
         case "data":
-            text = f"cut {count(event['samples'], 'sample')} into blocks"
+            text = data_line(event)
         case "planned":
             text = planned_line(event)
         case "resumed":
@@ -221,6 +238,15 @@ def plain_line(event: Event) -> str:
         case other:
             text = str(other)
     return " ".join(printable(text).split("\n"))
+
+
+def data_line(event: Event) -> str:
+    """The line about data that is cut or prepared."""
+    if "samples" in event:
+        return f"cut {count(event['samples'], 'sample')} into blocks"
+    bad = f", {event['badRows']:,} bad" if event["badRows"] else ""
+    rows = f", {count(event['rows'], 'row')}{bad}" if event["rows"] else ""
+    return f"preparing: {event['pass']}: {event['done']:,} of {count(event['total'], 'partition')}{rows}"
 
 
 def planned_line(event: Event) -> str:

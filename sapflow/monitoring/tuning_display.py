@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from sapflow.monitoring.display import SECONDS_BETWEEN_LINES, Emitter, Event, off
+from sapflow.monitoring.display import SECONDS_BETWEEN_LINES, Emitter, Event, data_line, off
 from sapflow.monitoring.tuning_progress import TrialState, TuningProgress
 from sapflow.quantities.metric import METRICS
 from sapflow.spec.tuning_job import TuningJob
@@ -88,7 +88,7 @@ def plain_line(event: Event) -> str:
         case "stage":
             text = event["text"]
         case "data":
-            text = f"cut {count(event['samples'], 'sample')} into blocks"
+            text = data_line(event)
         case "resumed":
             text = f"going on with {count(event['begun'], 'trial')}, {event['ended']:,} of which have ended"
         case "forecast":
