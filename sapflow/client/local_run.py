@@ -69,8 +69,10 @@ def prepare(
     """Cut the data, or have functions prepare it, and check the job against it.
 
     `source` has the samples if they cannot be found by the name in the spec. `run` runs a preparation, on at most
-    `max_instances` functions at once. Raises JobFailed if data cannot be prepared, and SpecError, DataError, StoreError, InputsChanged, and OtherNumerics before anything else if an earlier release
-    began the job.
+    `max_instances` functions at once.
+
+    Raises JobFailed if data cannot be prepared, SpecError, DataError, StoreError, InputsChanged, and OtherNumerics
+    before anything else if an earlier release began the job.
     """
     job, flops = opened.job, 0
     opened.check_numerics()

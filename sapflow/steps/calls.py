@@ -260,13 +260,16 @@ class Caller:
         op = getattr(request, "op", "call")
         rank = getattr(request, "rank", None)
         where = f"{op} of version {request.version}" + ("" if rank is None else f", rank {rank}")
+        smaller = ", or lower spec.data.microBatchSize"
+        if role == "preparer":
+            where, smaller = f"the preparation of the data ({op})", ""
         remedy = ""
         if isinstance(error, OutOfMemory):
-            remedy = f"; raise spec.memory.{role}, or lower spec.data.microBatchSize"
+            remedy = f"; raise spec.memory.{role}{smaller}"
         elif isinstance(error, InvocationTimeout):
             remedy = (
                 f"; one unit of its work does not fit into spec.limits.invocationSeconds ({self._seconds:g}): "
-                "raise it, or lower spec.data.microBatchSize"
+                f"raise it{smaller}"
             )
         again = f" after {tries} tries" if tries > 1 else ""
         return JobFailed(
