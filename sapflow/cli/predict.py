@@ -16,6 +16,7 @@ from sapflow.client import predict, stored, versions
 from sapflow.client.importable import modules_folder
 from sapflow.client.local_run import find_manifest
 from sapflow.client.predict import Predictor
+from sapflow.client.raw_rows import ENDINGS
 from sapflow.client.session import Session
 from sapflow.client.tuning import find_tuning
 from sapflow.data.sampler import Reader
@@ -32,6 +33,7 @@ INPUT has features only, with the values of the data source (Sapflow scales them
   .npy    an array [n, …]               .npz   the same, under x, features or data, or the only one
   .csv    a row of numbers a sample     -      such rows on standard input
   .csv.gz, .parquet                     as the data that the model was trained on
+A model of prepared data takes raw rows, .csv, .parquet or .jsonl, as its source had them; the target may lack.
 Columns with names are taken by these, in any order, if the model knows the names of its features.
 
 examples:
@@ -98,8 +100,14 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _predict(given: argparse.Namespace, model: Predictor, session: Session | None) -> int:
     truth: np.ndarray | None = None
+    numbers: list[int] | None = None
     if given.input is None:
         scaled, truth = _held_out(given, session)
+    elif model.description.preparation is not None and given.input.endswith(tuple(ENDINGS)):
+        prepared = model.prepared(given.input)
+        for reason in prepared.bad:
+            print(f"no prediction: {reason}", file=sys.stderr)
+        scaled, numbers = model.scaled(prepared.features), prepared.rows.tolist()
     else:
         about = model.description
         asked = {
@@ -108,11 +116,13 @@ def _predict(given: argparse.Namespace, model: Predictor, session: Session | Non
         scaled = model.scaled(predict_input.read(given.input, about, about.dialect.model_copy(update=asked)))
     outputs = model.outputs(scaled)
     rows = _rows(model, outputs, truth, given.top)
+    if numbers is not None:
+        rows = [{"row": number, **row} for number, row in zip(numbers, rows, strict=True)]
     if given.json:
         print_json({"task": model.description.task, "predictions": rows})
     else:
         for number, row in enumerate(rows):
-            print(f"{number}: {_words(model, row)}")
+            print(f"{row.get('row', number)}: {_words(model, row)}")
     return 0
 
 
@@ -138,7 +148,8 @@ def _model(given: argparse.Namespace, session: Session | None) -> Predictor:
             f"{given.model}@{last}"
         )
     found, parts = versions.read(session, version)
-    return predict.decode(memoryview(b"".join(parts)), f"version {found} of {session.uid}", consent)
+    name = f"version {found} of {session.uid}"
+    return predict.decode(memoryview(b"".join(parts)), name, consent, versions.preparation(session))
 
 
 def _job_of_model(path: Path, environ: Mapping[str, str]) -> Session | None:

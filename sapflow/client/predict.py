@@ -12,7 +12,7 @@ file.
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -28,6 +28,10 @@ from sapflow.tasks.registry import task_for
 from sapflow.tasks.targets import Targets
 from sapflow.tasks.task import Task
 from sapflow.text import parse_json
+
+if TYPE_CHECKING:
+    from sapflow.client.raw_rows import Prepared
+    from sapflow.preparation.fitted import FittedPreparation
 
 METADATA = "sapflow"
 
@@ -56,6 +60,8 @@ class Description(BaseModel):
     """The words for the classes by number, if the data had words for them."""
     dialect: Dialect = Dialect()
     """How the CSV files were written that the model was trained on."""
+    preparation: str | None = None
+    """The SHA-256 of what raw rows are made samples by; None where the model was trained on samples as they were."""
 
     @property
     def width(self) -> int:
@@ -66,9 +72,10 @@ class Description(BaseModel):
 class Predictor:
     """A trained model, in evaluation mode."""
 
-    def __init__(self, description: Description, network: Any) -> None:
-        """`network` is the torch module with its weights. Raises CorruptObject where the task is unknown."""
-        self.description = description
+    def __init__(self, description: Description, network: Any, preparation: bytes | None = None) -> None:
+        """`network` is the torch module with its weights, `preparation` the object that the description names, if it
+        was found. Raises CorruptObject where the task is unknown."""
+        self.description, self._preparation = description, preparation
         self.task = _task(description)
         self.network = network
 
@@ -80,6 +87,31 @@ class Predictor:
         table the columns are taken by name. Raises DataError.
         """
         return self.task.named(self.task.predictions(self.outputs(self.scaled(features))))
+
+    def prepared(self, raw: str | Path) -> "Prepared":
+        """The samples of the raw rows in a file (.csv, .parquet, .jsonl), by the preparation that the model was trained
+        with: `predict` takes their features. Raises DataError."""
+        from sapflow.client import raw_rows  # most models take samples as they are
+        from sapflow.data.files import local_file
+
+        path = Path(raw)
+        if not path.is_file():
+            raise DataError(f"there is no file {raw}")
+        return raw_rows.prepared(self.preparation(), local_file(path))
+
+    def preparation(self) -> "FittedPreparation":
+        """What raw rows are made samples by. Raises DataError if there is none, or it is not beside the model."""
+        from sapflow.client import raw_rows
+
+        named = self.description.preparation
+        if named is None:
+            raise DataError("the model was trained on samples as they were, with no preparation of raw data")
+        if self._preparation is None:
+            raise DataError(
+                "the model was trained on prepared data, and preparation.safetensors is not beside it: copy it there "
+                "from the job's result"
+            )
+        return raw_rows.load(self._preparation, named, "the preparation beside the model")
 
     def probabilities(self, features: object) -> np.ndarray:
         """The probability of each class or label, float64 [n, classes]. Raises DataError, also for regression."""
@@ -149,11 +181,18 @@ def load(path: str | Path, *, entrypoint: str | Iterable[str] | None = None) -> 
         content = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    return decode(memoryview(content), str(path), consent.given_as(entrypoint))
+    from sapflow.client import raw_rows  # loads what preparations are made of
+
+    found = raw_rows.beside(Path(path))
+    preparation = found.read_bytes() if found.is_file() else None
+    return decode(memoryview(content), str(path), consent.given_as(entrypoint), preparation)
 
 
-def decode(content: memoryview, name: str, entrypoints: Iterable[str] = ()) -> Predictor:
-    """The model in the bytes of such a file; `name` is for messages, `entrypoints` the code that may be imported.
+def decode(
+    content: memoryview, name: str, entrypoints: Iterable[str] = (), preparation: bytes | None = None
+) -> Predictor:
+    """The model in the bytes of such a file; `name` is for messages, `entrypoints` the code that may be imported, and
+    `preparation` the object beside the file, if there is one.
 
     Raises what `load` raises.
     """
@@ -171,7 +210,7 @@ def decode(content: memoryview, name: str, entrypoints: Iterable[str] = ()) -> P
             tensors=tensors,
             env=about.model.env,
         )
-        return Predictor(about, network)
+        return Predictor(about, network, preparation)
     except CorruptObject as error:
         raise DataError(f"{name} is no model file of Sapflow's, or is damaged: {error}") from error
 

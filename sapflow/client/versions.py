@@ -42,7 +42,19 @@ def export(opened: Session, path: Path | None, version: int | None) -> Exported:
     the current folder, a trial's slashes being hyphens. Raises what `read` and `write` raise."""
     found, parts = read(opened, version)
     path = path or Path(f"{opened.uid.replace('/', '-')}@{found}.safetensors")
-    return Exported(found, path, write(path, parts))
+    sha256 = write(path, parts)
+    if (beside := preparation(opened)) is not None:
+        name = f"{path.name.removesuffix('.safetensors')}.{keys.fitted_preparation('')}"
+        write(path.with_name(name), [beside])
+    return Exported(found, path, sha256)
+
+
+def preparation(opened: Session) -> bytes | None:
+    """What raw rows are made samples by, of a job whose data was prepared; None of others. Raises StoreError."""
+    manifest = find_manifest(opened)
+    if manifest is None or not manifest.preparation:
+        return None
+    return bytes(opened.store.read(keys.fitted_preparation(opened.resolved.data_prefix)))
 
 
 def read(opened: Session, version: int | None) -> tuple[int, list[bytes | memoryview]]:

@@ -112,6 +112,7 @@ def record(
             "manifest": manifest_sha256,
             "train": manifest.train_samples,
             "validation": manifest.validation_samples,
+            **({"preparation": manifest.preparation} if manifest.preparation else {}),
         },
         "release": _release(),
         **history.to_json(),

@@ -1,6 +1,7 @@
 """The result of a finished job: the model with named tensors, metrics, and the outcome record."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from sapflow.driver import provenance
 from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.provenance import History
 from sapflow.driver.windows import batched
-from sapflow.errors import CorruptObject
+from sapflow.errors import AlteredObject, CorruptObject
 from sapflow.messages.replies import ExportReply
 from sapflow.messages.requests import ExportRequest
 from sapflow.objects import keys
@@ -41,6 +42,8 @@ async def write(
     records = context.records
     begun = await records.commit(first.first_version) or first if first.first_version else first
     model = await _export(context, first, chosen) if exports else {}
+    if exports:
+        await _copy_preparation(context)
     history = History()
     await _write_metrics(context, evaluations, chosen, after=begun.version, history=history)
     if model:
@@ -70,6 +73,22 @@ async def _export(context: Context, first: Commit, chosen: Commit) -> dict[str, 
     request = export_request(context.uid, context.job, context.manifest, first, chosen, output)
     reply = await context.caller.call("merger", request, ExportReply)
     return {"uri": f"{context.store.url.partition('?')[0].rstrip('/')}/{output}", "sha256": reply.sha256}
+
+
+async def _copy_preparation(context: Context) -> None:
+    """Put what raw rows are made samples by beside the model, which names it by its SHA-256. Raises AlteredObject."""
+    named = context.manifest.preparation
+    if not named:
+        return
+    source = keys.fitted_preparation(context.manifest_document.key.removesuffix(keys.manifest("")))
+    content = bytes(await asyncio.to_thread(context.store.read, source))
+    if hashlib.sha256(content).hexdigest() != named:
+        raise AlteredObject(
+            f"object {source} is not the preparation that the data was made by: somebody has replaced it. Find out who "
+            "else may write to the bucket, and start the job anew"
+        )
+    output = keys.result(context.prefix, keys.fitted_preparation(""))
+    await asyncio.to_thread(context.store.create, output, content, durable=True)
 
 
 async def _write_provenance(
@@ -154,6 +173,7 @@ def describe(job: TrainingJob, manifest: Manifest) -> dict[str, Any]:
         **({"origin": list(manifest.origin)} if manifest.origin else {}),
         **({"columns": list(manifest.columns)} if manifest.columns else {}),
         **({"classNames": list(manifest.class_names)} if manifest.class_names else {}),
+        **({"preparation": manifest.preparation} if manifest.preparation else {}),
         **({"dialect": dialect} if (dialect := _dialect(spec.data.options)) else {}),
     }
 

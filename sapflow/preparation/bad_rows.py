@@ -57,7 +57,7 @@ def check(prepare: PrepareSpec, found: Statistics, rejected: str) -> None:
             return
         allowed = f"maxBadRows allows {most:,} of {found.rows:,}"
         remedy = "raise prepare.maxBadRows"
-    told = "; ".join(map(_told, found.bad_examples))
+    told = "; ".join(map(in_words, found.bad_examples))
     more = (
         f"; and {found.bad - len(found.bad_examples):,} more" if found.bad > len(found.bad_examples) else ""
     )
@@ -67,7 +67,8 @@ def check(prepare: PrepareSpec, found: Statistics, rejected: str) -> None:
     )
 
 
-def _told(row: Mapping[str, Any]) -> str:
+def in_words(row: Mapping[str, Any]) -> str:
+    """Where a bad row is, and what is wrong with it."""
     text = str(row["text"])
     shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
     column = f"column {row['column']}: " if row["column"] else ""

@@ -5,19 +5,23 @@ features of the same row are equal bit for bit.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sapflow.errors import CorruptObject
+from sapflow.errors import CorruptObject, DataError
 from sapflow.preparation.batch import Batch
 from sapflow.preparation.pipeline import Classes, Pipeline, State
 from sapflow.preparation.reading.reader import Plan
 from sapflow.preparation.record import Record, joined, parts
 from sapflow.preparation.samples import Made, Samples, made, pieces
+from sapflow.preparation.step import Fit, Fitted
+from sapflow.preparation.steps.selection import Renamed
 
 VERSION = 1
 _ABOUT, _STATE = "about", "state"
+_TOLERANT = ("cast", "drop", "dropRows", "rename")
+"""Steps that leave a column that is not there alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,36 @@ class FittedPreparation:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptObject(f"this is no fitted preparation: {error!r}") from error
+
+    def for_rows(self, lacking: Collection[str]) -> "FittedPreparation":
+        """The preparation of rows that are not dealt and lack some columns, the target for one: what is only for these
+        is left out. Raises DataError where features follow from them."""
+        absent = set(lacking)
+        stages: list[Fit | Fitted | None] = []
+        for number, stage in enumerate(self.state.stages):
+            assert isinstance(stage, Fitted), "all is fitted"
+            if number == 0:
+                continue
+            reads = set(stage.reads())
+            if not reads & absent or stage.name in _TOLERANT:
+                stages.append(stage)
+                if isinstance(stage, Renamed):
+                    absent = {stage.names.get(name, name) for name in absent}
+                continue
+            if not reads <= absent:
+                names = ", ".join(sorted(reads & absent))
+                raise DataError(
+                    f"step {number} ({stage.name}) of the preparation reads {names}: give rows that have it"
+                )
+            absent.update(stage.writes())
+        needed = absent.intersection(self.samples.features)
+        if needed:
+            raise DataError(
+                f"features follow from columns that the rows lack: {', '.join(sorted(lacking))}; give rows that have "
+                f"them, or the raw rows as they were trained on (the feature is {', '.join(sorted(needed))})"
+            )
+        samples = replace(self.samples, target=None, classes=None)
+        return FittedPreparation(self.plan, State(tuple(stages)), samples)
 
     def of(self, batch: Batch) -> list[Made]:
         """The samples of raw rows, in pieces; each names its bad rows. Bits do not follow from the batch's size."""
