@@ -16,6 +16,7 @@ from sapflow.cli import (
     logs,
     plan,
     predict,
+    prepare,
     report,
     run,
     status,
@@ -39,6 +40,7 @@ _EPILOG = """\
 examples:
   sapflow validate job.yaml              check a job without training it
   sapflow plan job.yaml                  predict seconds and dollars, and find the best merge tree
+  sapflow prepare job.yaml --to DIR      make blocks of its raw data, without training
   sapflow run job.yaml                   train it; after an interruption, run it again to continue
   sapflow status job.yaml                show its progress
   sapflow report job.yaml                write a page about it: loss, time, tree, memory, cost
@@ -119,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     for module in (
         run,
         validate,
+        prepare,
         plan,
         submit,
         status,

@@ -13,6 +13,7 @@ from sapflow.driver import preparation
 from sapflow.driver.preparation import PreparedData
 from sapflow.messages.documents import Document
 from sapflow.objects.stores.protocol import Store
+from sapflow.runtimes.embedded.runtime import available_cores as available_cores
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.observer import Observer, PreparedSoFar
 
