@@ -59,6 +59,7 @@ def create_app(role: str, handlers: Mapping[str, Handler], settings: Settings, b
         settings.memory_bytes,
         grace_seconds=settings.grace_seconds,
         runs_on=settings.runs_on,
+        revision=settings.revision,
     )
 
     async def healthz(request: Request) -> Response:

@@ -19,7 +19,7 @@ from sapflow import logs
 from sapflow.channels.channels import open_channels
 from sapflow.errors import DataError, SapflowError, SpecError
 from sapflow.messages import frames
-from sapflow.messages.headers import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
+from sapflow.messages.headers import AGE_HEADER, MEMORY_HEADER, REVISION_HEADER, SECONDS_HEADER
 from sapflow.messages.replies import FunctionReply
 from sapflow.objects.stores.cell import CellStore
 from sapflow.objects.stores.protocol import Store
@@ -92,11 +92,12 @@ class Function:
         *,
         grace_seconds: float = 20.0,
         runs_on: bool = False,
+        revision: str | None = None,
     ) -> None:
         """`token` returns '' and `store` is None until `configure` is called. `born` is time.monotonic() at the start.
         `memory_bytes` is the memory limit, which every answer reports. A handler that is at work `grace_seconds`
         after its deadline hangs, and the process ends: it would answer Busy for ever and look well. `runs_on`: the
-        process runs between calls."""
+        process runs between calls. `revision` is the Knative Revision of the instance, which every answer names."""
         self.role = role
         self.metrics = Metrics(role)
         self._handlers = handlers
@@ -104,7 +105,9 @@ class Function:
         self._store = store
         self._born = born
         self._memory_bytes, self._runs_on = memory_bytes, runs_on
-        self._memory = {} if memory_bytes is None else {MEMORY_HEADER: str(memory_bytes)}
+        self._told = {} if memory_bytes is None else {MEMORY_HEADER: str(memory_bytes)}
+        if revision is not None:
+            self._told[REVISION_HEADER] = revision
         self._grace = grace_seconds
         self._called = False
         self._runner = Runner()
@@ -170,7 +173,7 @@ class Function:
         until = min(deadline, arrived + seconds)
         context = Context(self._store, channels, until, self._memory_bytes, self._runs_on)
         self._current = context
-        headers = dict(self._memory)
+        headers = dict(self._told)
         if not self._called:
             headers[AGE_HEADER] = f"{arrived - self._born:.6f}"
         self._called = True

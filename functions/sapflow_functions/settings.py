@@ -38,6 +38,8 @@ class Settings:
     """For placed jobs: the number of the function's cell, the mount point of its volume, and its node."""
     runs_on: bool = True
     """Whether the process also runs between calls; OpenWhisk freezes its containers there."""
+    revision: str | None = None
+    """The Knative Revision that the process is an instance of; Knative sets it."""
 
     @classmethod
     def read(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "Settings":
@@ -77,6 +79,7 @@ class Settings:
             memory_bytes=None if memory is None else int(memory),
             cell=cell,
             runs_on=OPENWHISK not in environ,
+            revision=environ.get("K_REVISION") or None,
         )
 
 

@@ -6,16 +6,18 @@ a job's own retries are used only for functions that fail.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from sapflow.errors import InvocationError
-from sapflow.messages.headers import AGE_HEADER, MEMORY_HEADER, SECONDS_HEADER
+from sapflow.errors import InstanceLost, InvocationError
+from sapflow.messages.headers import AGE_HEADER, MEMORY_HEADER, REVISION_HEADER, SECONDS_HEADER
 from sapflow.quantities.roles import Role
 from sapflow.runtimes import handover
 from sapflow.runtimes.http.answer import encode, interpret, reason_of, timed_out
@@ -23,6 +25,9 @@ from sapflow.runtimes.http.repeated import pauses, repeated
 from sapflow.runtimes.http.sender import Answer, open_session, post
 from sapflow.runtimes.sender import Reply
 from sapflow.runtimes.slots import Slots
+from sapflow.runtimes.way import AWAY_SECONDS, Way
+
+log = logging.getLogger(__name__)
 
 START_SECONDS = 180.0
 """How long, beyond its time limit, a call may wait for an instance: a node may have to pull the image first."""
@@ -54,6 +59,7 @@ class KnativeSender:
         defined order, so they wait here instead. For `start_seconds` see START_SECONDS.
         """
         self._urls = {role: URL(url) for role, url in urls.items()}
+        self._ways = {role: Way(url) for role, url in self._urls.items()}
         self._token = token
         self._slots = {role: Slots(count) for role, count in instances.items()}
         self._start_seconds = start_seconds
@@ -106,20 +112,36 @@ class KnativeSender:
         self, role: Role, request: Mapping[str, Any], seconds: float, deadline: float
     ) -> Answer:
         """The answer of a function to a request, which is repeated until a function sees it or `deadline` passes."""
-        url, body = self._urls[role], encode(request, seconds)
+        way, body = self._ways[role], encode(request, seconds)
 
         async def attempt() -> Answer:
             headers = {"Authorization": f"Bearer {self._token()}"}
             left = deadline - time.monotonic()
+            url = way.choose()
             handover.begins()
             try:
-                return await post(self._open(), url, request, body, seconds=left, headers=headers)
+                answer = await post(self._open(), url, request, body, seconds=left, headers=headers)
             except TimeoutError as error:
                 raise timed_out(request, seconds) from error
+            except InstanceLost as error:
+                self._stray(way, url, str(error))
+                raise
+            if way.is_straight(url) and _unseen(answer):
+                way.forget()
+            elif way.is_straight(url) and not _of_function(answer):
+                self._stray(way, url, f"HTTP {answer.status}")
+                return replace(answer, status=503)
+            way.answered(url, answer.headers.get(REVISION_HEADER))
+            return answer
 
         return await repeated(
             attempt, seen=lambda answer: not _unseen(answer), deadline=deadline, first_pause=_FIRST_PAUSE
         )
+
+    def _stray(self, way: Way, url: URL, why: str) -> None:
+        """Take note of a call that no function has answered."""
+        if way.failed(url):
+            log.warning("calls to %s take the gateway for %d seconds: %s", url.origin(), AWAY_SECONDS, why)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._closed:
@@ -137,6 +159,11 @@ def _unseen(answer: Answer) -> bool:
         return False
     reason = reason_of(answer.content)
     return reason is None or reason in _UNSEEN_REASONS
+
+
+def _of_function(answer: Answer) -> bool:
+    """Whether a function has answered, and not what stands before it and may let in nobody but the gateway."""
+    return SECONDS_HEADER in answer.headers or reason_of(answer.content) is not None
 
 
 def account(body: dict[str, Any], headers: Mapping[str, str], *, waited: float, elapsed: float) -> Reply:

@@ -1,6 +1,7 @@
 """The sender to Knative Services, through a gateway that behaves as Knative's does, to real functions."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from s3_servers import free_port
 from sapflow.errors import InstanceLost, InvocationError, InvocationTimeout
 from sapflow.runtimes.knative import KnativeSender, account
 from sapflow.runtimes.sender import Reply
+from sapflow.runtimes.way import FAILURES
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -316,3 +318,96 @@ def test_a_closed_sender_says_so() -> None:
 
     with pytest.raises(InvocationError, match="closed"):
         asyncio.run(test())
+
+
+REVISION = "digits-worker-00001"
+DOMAIN = "team.svc.cluster.local"
+
+
+class Ways(Gateway):
+    """A gateway, and the activator at the Revision's own name; the first answers of the activator are as told."""
+
+    def __init__(self, *straight: int | str, function: FunctionProcess) -> None:
+        super().__init__(function=function)
+        self.straight = list(straight)
+        self.hosts: list[str] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        host = request.host.partition(".")[0]
+        self.hosts.append(host)
+        if host == REVISION and self.straight:
+            self.answers.append(self.straight.pop(0))
+        return await super().handle(request)
+
+
+async def replies_of(ways: Ways, calls: int) -> list[Reply]:
+    """What calls one after another come to, where names of the cluster lead to `ways`."""
+    async with serve(ways.handle) as url:
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        sender = KnativeSender(
+            {"worker": f"http://digits-worker.{DOMAIN}:{port}/invoke"}, lambda: TOKEN, instances={"worker": 1}
+        )
+        try:
+            return [await sender.invoke("worker", {"op": "noop"}, seconds=20) for _ in range(calls)]
+        finally:
+            await sender.close()
+
+
+@pytest.fixture
+def cluster_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of the cluster lead to this machine."""
+    found = socket.getaddrinfo
+
+    def here(host: Any, *args: Any, **options: Any) -> Any:
+        return found("127.0.0.1" if str(host).endswith(DOMAIN) else host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A function that Knative has started."""
+    with FunctionProcess(tmp_path_factory.mktemp("store"), K_REVISION=REVISION) as function:
+        yield function
+
+
+@pytest.mark.usefixtures("cluster_names")
+def test_calls_after_the_first_go_past_the_gateway(instance: FunctionProcess) -> None:
+    ways = Ways(function=instance)
+    replies = asyncio.run(replies_of(ways, 4))
+    assert [reply.body["pid"] for reply in replies] == [instance.process.pid] * 4
+    assert ways.hosts == ["digits-worker", *[REVISION] * 3]
+
+
+@pytest.mark.usefixtures("cluster_names")
+@pytest.mark.parametrize("obstacle", [403, "hang up", 503])
+def test_a_call_that_does_not_get_past_the_gateway_goes_through_it(
+    instance: FunctionProcess, obstacle: int | str
+) -> None:
+    ways = Ways(*[obstacle] * FAILURES, function=instance)
+    replies = asyncio.run(replies_of(ways, FAILURES + 2))
+    assert len(replies) == FAILURES + 2
+    # A Revision without an instance is no obstacle on the way.
+    last = REVISION if obstacle == 503 else "digits-worker"
+    assert ways.hosts == ["digits-worker", *[REVISION, "digits-worker"] * FAILURES, last]
+
+
+@pytest.mark.usefixtures("cluster_names")
+def test_an_error_of_a_function_is_the_drivers_also_past_the_gateway(instance: FunctionProcess) -> None:
+    ways = Ways(function=instance)
+
+    async def run() -> None:
+        async with serve(ways.handle) as url:
+            port = int(url.rpartition(":")[2].partition("/")[0])
+            address = f"http://digits-worker.{DOMAIN}:{port}/invoke"
+            sender = KnativeSender({"worker": address}, lambda: TOKEN, instances={"worker": 1})
+            try:
+                await sender.invoke("worker", {"op": "noop"}, seconds=20)
+                with pytest.raises(InvocationError):
+                    await sender.invoke("worker", {"op": "nonsense"}, seconds=20)
+                await sender.invoke("worker", {"op": "noop"}, seconds=20)
+            finally:
+                await sender.close()
+
+    asyncio.run(run())
+    assert ways.hosts == ["digits-worker", REVISION, REVISION]

@@ -1,0 +1,83 @@
+"""The way to the functions behind a Knative Service: through the gateway, or past it.
+
+A Service's name leads to the gateway, which asks the activator for an instance of the Revision that the Service's route
+names. A Revision has a name in the cluster, too, and that leads to the activator at once. Which Revision it is the
+functions themselves say in their answers. The route may come to name another at any time, so now and then a call takes
+the way through the gateway, and tells whether the Revision is still the same.
+"""
+
+import re
+import time
+from collections.abc import Callable
+
+from yarl import URL
+
+LOOK_SECONDS = 1.0
+"""How long calls go to a Revision before one asks the gateway again. Until then a Revision that the route has left may
+serve calls, and keeps its instances."""
+FAILURES = 3
+"""After so many calls in a row that failed on their way past the gateway, something there does not let them through,
+such as a service mesh. Single ones break: a proxy written in Go takes a body that it has sent on for closed where the
+answer comes before it has looked for the body's end (golang/go#40747)."""
+AWAY_SECONDS = 300.0
+"""How long all calls take the gateway then."""
+
+
+class Way:
+    """How the next call of a Service's functions is sent."""
+
+    def __init__(self, service: URL, clock: Callable[[], float] = time.monotonic) -> None:
+        """`service` is where the Service is invoked, such as http://NAME.NAMESPACE.svc.cluster.local/invoke."""
+        self._service, self._clock = service, clock
+        self._revision: URL | None = None
+        self._look_at = 0.0
+        self._failures = 0
+        name, _, self._domain = (service.host or "").partition(".")
+        self._ours = re.compile(re.escape(name) + r"-\d{5,8}")
+
+    def choose(self) -> URL:
+        """Where to send a call now."""
+        if self._revision is None:
+            return self._service
+        now = self._clock()
+        if now >= self._look_at:
+            # The other calls of this moment need not ask, too.
+            self._look_at = now + LOOK_SECONDS
+            return self._service
+        return self._revision
+
+    def is_straight(self, url: URL) -> bool:
+        """Whether a call that was sent to `url` has gone past the gateway."""
+        return url is not self._service
+
+    def answered(self, url: URL, revision: str | None) -> None:
+        """Learn from a function's answer to a call that was sent to `url`. `revision` is what it says of itself.
+
+        A name that is none of the Service's own Revisions is not followed.
+        """
+        if self.is_straight(url):
+            self._failures = 0
+            return
+        if revision is None or self._clock() < self._look_at - LOOK_SECONDS:
+            return
+        if self._domain and self._ours.fullmatch(revision):
+            if self._revision is None:
+                self._look_at = self._clock() + LOOK_SECONDS
+            self._revision = self._service.with_host(f"{revision}.{self._domain}")
+
+    def forget(self) -> None:
+        """The Revision has no instance for a call. The next one takes the gateway, which may know another Revision."""
+        self._revision = None
+
+    def failed(self, url: URL) -> bool:
+        """A call that was sent to `url` has not come to a function, or not back. Returns whether all calls take the
+        gateway for a while because of it."""
+        if not self.is_straight(url):
+            return False
+        self._revision = None
+        self._failures += 1
+        if self._failures < FAILURES:
+            return False
+        self._failures = 0
+        self._look_at = self._clock() + AWAY_SECONDS + LOOK_SECONDS
+        return True
