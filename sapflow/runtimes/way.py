@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from yarl import URL
 
-LOOK_SECONDS = 1.0
+ASK_SECONDS = 1.0
 """How long calls go to a Revision before one asks the gateway again. Until then a Revision that the route has left may
 serve calls, and keeps its instances."""
 FAILURES = 3
@@ -30,7 +30,7 @@ class Way:
         """`service` is where the Service is invoked, such as http://NAME.NAMESPACE.svc.cluster.local/invoke."""
         self._service, self._clock = service, clock
         self._revision: URL | None = None
-        self._look_at = 0.0
+        self._ask_at = 0.0
         self._failures = 0
         name, _, self._domain = (service.host or "").partition(".")
         self._ours = re.compile(re.escape(name) + r"-\d{5,8}")
@@ -40,9 +40,9 @@ class Way:
         if self._revision is None:
             return self._service
         now = self._clock()
-        if now >= self._look_at:
+        if now >= self._ask_at:
             # The other calls of this moment need not ask, too.
-            self._look_at = now + LOOK_SECONDS
+            self._ask_at = now + ASK_SECONDS
             return self._service
         return self._revision
 
@@ -58,11 +58,11 @@ class Way:
         if self.is_straight(url):
             self._failures = 0
             return
-        if revision is None or self._clock() < self._look_at - LOOK_SECONDS:
+        if revision is None or self._clock() < self._ask_at - ASK_SECONDS:
             return
         if self._domain and self._ours.fullmatch(revision):
             if self._revision is None:
-                self._look_at = self._clock() + LOOK_SECONDS
+                self._ask_at = self._clock() + ASK_SECONDS
             self._revision = self._service.with_host(f"{revision}.{self._domain}")
 
     def forget(self) -> None:
@@ -79,5 +79,5 @@ class Way:
         if self._failures < FAILURES:
             return False
         self._failures = 0
-        self._look_at = self._clock() + AWAY_SECONDS + LOOK_SECONDS
+        self._ask_at = self._clock() + AWAY_SECONDS + ASK_SECONDS
         return True

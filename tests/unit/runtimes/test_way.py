@@ -3,7 +3,7 @@
 import pytest
 from yarl import URL
 
-from sapflow.runtimes.way import AWAY_SECONDS, FAILURES, LOOK_SECONDS, Way
+from sapflow.runtimes.way import ASK_SECONDS, AWAY_SECONDS, FAILURES, Way
 
 SERVICE = URL("http://digits-worker.team.svc.cluster.local/invoke")
 FIRST = URL("http://digits-worker-00001.team.svc.cluster.local/invoke")
@@ -35,7 +35,7 @@ def test_calls_go_to_the_revision_that_has_answered() -> None:
 
 def test_one_call_a_second_asks_the_gateway_which_revision_it_is_now() -> None:
     way, clock = way_to()
-    clock.now += LOOK_SECONDS
+    clock.now += ASK_SECONDS
     asked = way.choose()
     assert asked == SERVICE
     assert way.choose() == FIRST
@@ -97,7 +97,7 @@ def test_after_calls_that_failed_in_a_row_all_take_the_gateway_for_a_while() -> 
 
 def test_a_failure_at_the_gateway_says_nothing_about_the_way_past_it() -> None:
     way, clock = way_to()
-    clock.now += LOOK_SECONDS
+    clock.now += ASK_SECONDS
     way.failed(way.choose())
     assert way.choose() == FIRST
 
