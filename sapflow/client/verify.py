@@ -113,8 +113,8 @@ async def verify(
         told(each, [warning for warning in warnings if warning not in warned])
         warned.update(warnings)
         found.append(each)
-    differs = any(each.state == "Differs" for each in found)
-    remedy = _remedy(opened, asked, images.get("worker")) if differs and warned else None
+    parted = any(each.parted for each in found)
+    remedy = _remedy(opened, asked, images.get("worker")) if parted and warned else None
     return VerifiedJob(opened.uid, tuple(found), warned, remedy)
 
 

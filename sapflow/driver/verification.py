@@ -35,6 +35,11 @@ class Verified:
     """What the job's version was computed by and this one was not: CPUs and libraries, in words that follow "it was".
     """
 
+    @property
+    def parted(self) -> bool:
+        """Whether the version differs, or one that it follows from, so that it could not be compared."""
+        return self.state == "Differs" or (self.state == "NotCompared" and not self.objects)
+
 
 MakeReplay = Callable[[], AbstractAsyncContextManager[Replay]]
 """A replay with functions of its own: what they keep warm goes by key, and a version that differs has two contents."""
@@ -60,22 +65,22 @@ class Verification:
         first, asked = await self._commit(0), set(versions)
         left = await self._needed(versions, first)
         while left:
-            parted = None
+            parted, elsewhere = None, tuple[str, ...]()
             async with self._replays() as replay:
                 for version in left:
                     found, goes_on = await self._one(replay, first, version)
                     if version in asked:
                         yield found
                     if not goes_on:
-                        parted = version
+                        parted, elsewhere = version, found.elsewhere
                         break
                     await self._forget(version)
             following = [] if parted is None else [version for version in left if version > parted]
             left = await self._after(following)
             for version in following:
                 if version in asked and version not in left:
-                    note = f"it follows from version {parted}, which differs and is not kept"
-                    yield Verified(version, "NotCompared", (), note)
+                    note = f"it follows from version {parted}, which differs here and is not kept"
+                    yield Verified(version, "NotCompared", (), note, elsewhere)
 
     async def _one(self, replay: Replay, first: Commit, version: int) -> tuple[Verified, bool]:
         """A version compared, and whether the next one can be computed from what was computed."""

@@ -151,6 +151,8 @@ def test_trials_are_compared_computed_again_and_exported(ended: Search, store: S
     assert told.json["same"] + told.json["differs"] + told.json["notCompared"] == 1
     assert [each["version"] for each in told.json["versions"]] == [version]
     assert any("image" in each for each in told.json["warnings"])
+    if told.code != 0:
+        assert "-m sapflow verify" in told.json["remedy"]
 
 
 def test_a_fork_of_a_trial_that_is_not_there_says_what_to_do(ended: Search) -> None:

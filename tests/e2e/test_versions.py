@@ -123,4 +123,6 @@ def test_versions_of_a_cluster_are_computed_again_here_and_other_images_are_warn
     found = done.json
     assert [each["version"] for each in found["versions"]] == [11, 12]
     assert any("image" in each for each in found["warnings"])
+    if done.code != 0:
+        assert "-m sapflow verify" in found["remedy"]
     assert "digits" in kubectl("get", "tj", "-n", namespace)

@@ -48,6 +48,14 @@ def rewritten(place: Place, commit: Commit) -> None:
     place.store.create(key, commit.encode())
 
 
+def altered(place: Place, version: int) -> None:
+    """Let a commit name another SHA-256 for its parameters."""
+    commit = place.commit(version)
+    assert commit.sha256 is not None
+    digests = commit.sha256.model_copy(update={"params": ["0" * 64]})
+    rewritten(place, commit.model_copy(update={"sha256": digests}))
+
+
 def measured(place: Place, version: int, **changes: Any) -> None:
     """Put other measurements into a commit, from which no key follows."""
     commit = place.commit(version)
@@ -73,10 +81,7 @@ def test_a_version_that_differs_is_named_with_its_objects_and_is_a_failure(
     place: Place, shell: Shell
 ) -> None:
     commit = place.commit(3)
-    assert commit.sha256 is not None
-    rewritten(
-        place, commit.model_copy(update={"sha256": commit.sha256.model_copy(update={"params": ["0" * 64]})})
-    )
+    altered(place, 3)
     done = shell("verify", place.uid, "--store", place.path)
     assert done.code == 1
     assert f"version 3: DIFFERS: {commit.params[0].key}" in done.out
@@ -105,11 +110,7 @@ def test_other_cpus_images_and_numerics_are_warned_of_once(place: Place, shell: 
 def test_versions_that_differ_and_were_computed_by_other_libraries_are_no_verdict_and_the_image_is_named(
     place: Place, shell: Shell
 ) -> None:
-    commit = place.commit(3)
-    assert commit.sha256 is not None
-    rewritten(
-        place, commit.model_copy(update={"sha256": commit.sha256.model_copy(update={"params": ["0" * 64]})})
-    )
+    altered(place, 3)
     differs = shell("verify", f"{place.uid}@3", "--store", place.path)
     assert (differs.code, differs.err) == (1, "")
     images = {"worker": "registry/worker:1", "merger": "registry/merger:1"}
@@ -127,12 +128,23 @@ def test_versions_that_differ_and_were_computed_by_other_libraries_are_no_verdic
     assert "remedy" not in same
 
 
-def test_where_no_image_is_known_the_same_libraries_and_cpu_are_named(place: Place, shell: Shell) -> None:
-    commit = place.commit(3)
-    assert commit.sha256 is not None
-    rewritten(
-        place, commit.model_copy(update={"sha256": commit.sha256.model_copy(update={"params": ["0" * 64]})})
+def test_a_version_that_follows_from_one_that_differs_here_says_so_and_how_to_tell(
+    place: Place, shell: Shell
+) -> None:
+    altered(place, 3)
+    measured(place, 3, libraries={"numpy": ["0.0.1"]})
+    measured(place, 4, images={"worker": "registry/worker:1"})
+    done = shell("verify", f"{place.uid}@4", "--store", place.path)
+    assert done.code == 2
+    assert (
+        "version 4: not compared (it follows from version 3, which differs here and is not kept)" in done.out
     )
+    assert "computed with numpy 0.0.1, and here is numpy" in done.err
+    assert f"registry/worker:1 -m sapflow verify {place.uid} --versions 4" in done.err
+
+
+def test_where_no_image_is_known_the_same_libraries_and_cpu_are_named(place: Place, shell: Shell) -> None:
+    altered(place, 3)
     measured(place, 3, cpus=["riscv64 none"])
     done = shell("verify", f"{place.uid}@3", "--store", place.path)
     assert "compute them again by the same versions of libraries, on a CPU of the same kind" in done.err

@@ -129,7 +129,7 @@ def test_what_differs_is_named_and_what_follows_is_computed_from_the_next_kept_v
     found = verify(place, range(1, 9), tmp_path / "scratch")
     assert [each.state for each in found] == ["Same"] * 3 + ["Differs"] + ["NotCompared"] * 2 + ["Same"] * 2
     assert found[3].objects == (commit.optimizer[0].key,)
-    assert found[4].note == "it follows from version 4, which differs and is not kept"
+    assert found[4].note == "it follows from version 4, which differs here and is not kept"
 
 
 def test_a_replaced_object_is_told_from_a_version_that_cannot_be_computed_again(tmp_path: Path) -> None:

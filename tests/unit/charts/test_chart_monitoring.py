@@ -235,6 +235,16 @@ WORKS = f'sapflow_invocations_total{{{OF_JOB},outcome="ok"}}'
 FAILS = f'sapflow_invocations_total{{{OF_JOB},outcome="InstanceLost"}}'
 PEAK, LIMIT = (f'sapflow_memory_{each}_bytes{{{OF_JOB},role="worker"}}' for each in ("peak", "limit"))
 OPERATOR = 'sapflow_operator_info{version="1"}'
+OF_SEARCH = 'namespace="team",tuning_job="tune"'
+FINISHED, PRUNED, FAILED = (
+    f'sapflow_search_trials{{{OF_SEARCH},state="{each}"}}' for each in ("finished", "pruned", "failed")
+)
+
+
+SEARCH_FAILED, SEARCH_ENDED = (
+    f'sapflow_search_state{{{OF_SEARCH},succeeded="{succeeded}",reason="{reason}"}}'
+    for succeeded, reason in (("False", "TooManyFailed"), ("True", "GoalReached"))
+)
 
 
 def state(succeeded: str, reason: str) -> str:
@@ -262,6 +272,13 @@ def state(succeeded: str, reason: str) -> str:
         pytest.param("InvocationsFail", 12, {FAILS: "0+1x30"}, True, id="all"),
         pytest.param("MemoryNearLimit", 3, {PEAK: "97+0x9", LIMIT: "100+0x9"}, True, id="near"),
         pytest.param("MemoryNearLimit", 3, {PEAK: "90+0x9", LIMIT: "100+0x9"}, False, id="far"),
+        pytest.param("SearchFailed", 6, {SEARCH_FAILED: "_x4 1+0x40"}, True, id="search-just-failed"),
+        pytest.param("SearchFailed", 30, {SEARCH_FAILED: "_x4 1+0x40"}, False, id="search-long-ago"),
+        pytest.param("SearchFailed", 6, {SEARCH_ENDED: "1+0x40"}, False, id="search-completed"),
+        pytest.param("SearchTrialsFail", 3, {FINISHED: "8+0x9", FAILED: "5+0x9"}, True, id="many-trials-fail"),
+        pytest.param("SearchTrialsFail", 3, {FINISHED: "8+0x9", PRUNED: "12+0x9", FAILED: "5+0x9"}, False, id="a-fifth"),
+        pytest.param("SearchTrialsFail", 3, {FINISHED: "1+0x9", FAILED: "4+0x9"}, False, id="too-few-to-judge"),
+        pytest.param("SearchTrialsFail", 3, {FAILED: "5+0x9"}, True, id="all-trials-fail"),
         pytest.param("OperatorDown", 20, {OPERATOR: "1 1 1 stale"}, True, id="gone"),
         pytest.param("OperatorDown", 20, {OPERATOR: "1+0x30"}, False, id="there"),
     ],
