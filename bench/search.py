@@ -2,34 +2,37 @@
 time and memory of a trial grow with the trials before it.
 
 Functions are no-ops within this process, so that nothing but the search and its drivers is measured. `python -m
-bench.search 20000` runs so many trials in place of the last two rows' 4,000: a few minutes.
+bench.search 20000` runs so many trials in place of the last three rows' 4,000: a few minutes.
 """
 
 import asyncio
 import gc
+import multiprocessing
 import os
+import resource
 import statistics
 import sys
 import tempfile
 import time
 import tracemalloc
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.noop import HANDLERS
+from bench.rate_search import rate_search
 from bench.result import Result, milliseconds
 from bench.suggestions import resident
 from sapflow.client import tuning
 from sapflow.data import cut
 from sapflow.driver.plans import Environment
 from sapflow.messages.replies import EvaluateReply
+from sapflow.monitoring.tuning_progress import TuningProgress
 from sapflow.quantities.roles import Role
 from sapflow.runtimes.sender import Reply
-from sapflow.spec import tuning_document
-from sapflow.spec.training_job import API_VERSION
-from sapflow.spec.tuning_job import TUNING_KIND, TuningJob
+from sapflow.timing import peak_memory
 from sapflow.tuning.actions import Action, Event, Finished
 from sapflow.tuning.run import SearchRun
 from sapflow.tuning.runner import TuningObserver
@@ -42,7 +45,9 @@ BEGIN_GOAL = 0.5
 MEMORY_GOAL = 0.5
 GROWTH_GOAL = 1.2
 HISTORY_GOAL = 256.0
-"""MiB that the trials of a long search may add to a driver, which has 512."""
+"""MiB that the trials of a long search may add to a driver."""
+DRIVER_LIMIT = 512.0
+"""MiB of a driver in the chart: `driver.memory`."""
 _PHASES = {"read": 0.0, "compute": 0.0, "write": 0.0}
 
 
@@ -72,50 +77,23 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def _job(trials: int, at_once: int, sampler: str) -> TuningJob:
-    """A search for a learning rate, whose trials have one step of one worker."""
-    template = {
-        "model": {"name": "mlp"},
-        "data": {
-            "source": "synthetic:binary",
-            "options": {"samples": 4},
-            "batchSize": 1,
-            "validationFraction": 0.25,
-        },
-        "workers": 1,
-        "algorithm": {"steps": 1},
-        "evaluation": {"metrics": ["accuracy"]},
-        "optimizer": {"name": "Momentum"},
-        "merge": {"structure": [1, 1], "channel": "Store"},
-    }
-    spec = {
-        "template": {"spec": template},
-        "parameters": [
-            {"path": "spec.optimizer.learningRate", "float": {"min": 0.001, "max": 1, "log": True}}
-        ],
-        "objective": {"metric": "loss", "direction": "Minimize"},
-        "search": {"name": sampler},
-        "maxTrials": trials,
-        "parallelTrials": at_once,
-        "maxWorkers": at_once,
-    }
-    head = {"apiVersion": API_VERSION, "kind": TUNING_KIND, "metadata": {"name": "search"}}
-    return tuning_document.parse({**head, "spec": spec})
-
-
 @dataclass
 class _Watch(TuningObserver):
     """When trials were asked for, and what the process had used when so many had ended."""
 
+    progress: TuningProgress
+    """What every driver's displays and reports stand on."""
     asked: dict[int, float] = field(default_factory=dict)
     ended: list[tuple[float, float]] = field(default_factory=list)
     """CPU seconds and, at each hundredth, MiB in memory."""
 
     def began(self, action: Action) -> None:
+        self.progress.began(action)
         self.asked[action.trial] = time.monotonic()
 
     def told(self, event: Event) -> None:
         assert isinstance(event, Finished)
+        self.progress.told(event)
         memory = resident() if len(self.ended) % 100 == 99 else 0.0
         self.ended.append((time.process_time(), memory))
 
@@ -144,12 +122,12 @@ class Run:
 def _run(
     environ: Mapping[str, str], trials: int, at_once: int, seconds: float, sampler: str = "Random"
 ) -> Run:
-    job = _job(trials, at_once, sampler)
+    job = rate_search("search", trials=trials, at_once=at_once, most=at_once, sampler=sampler)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
         opened = stack.enter_context(tuning.open_tuning(job, environ, store=folder))
         manifest = cut.cut(opened.template, opened.store)
-        sender, watch = Idle(seconds), _Watch()
+        sender, watch = Idle(seconds), _Watch(TuningProgress(job))
         gc.collect()
         if tracemalloc.is_tracing():
             # The probe of the store has written a large object.
@@ -196,8 +174,9 @@ def at_once(environ: Mapping[str, str]) -> Iterator[Result]:
 
 
 def long(environ: Mapping[str, str], trials: int) -> Iterator[Result]:
-    """So many trials that take no time, one after the other in 16 places."""
-    run = _run(environ, trials, AT_ONCE, 0.0)
+    """So many trials that take no time, one after the other in 16 places, in a process with a driver's memory."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        run, peak = process.submit(_within_the_limit, dict(environ), trials).result()
     early, late = run.cpu(200, 1_000), run.cpu(trials - 800, trials)
     yield Result(
         f"search: CPU of the driver for one trial, of the last 800 of {trials:,} against those up to 1,000",
@@ -215,6 +194,23 @@ def long(environ: Mapping[str, str], trials: int) -> Iterator[Result]:
         HISTORY_GOAL,
         "MiB",
     )
+    yield Result(
+        f"search: memory at its height of a process that ran {trials:,} trials to the end within a driver's limit",
+        f"{peak:.0f} MiB",
+        f"{DRIVER_LIMIT:.0f} MiB",
+        peak,
+        DRIVER_LIMIT,
+        "MiB",
+    )
+
+
+def _within_the_limit(environ: Mapping[str, str], trials: int) -> tuple[Run, float]:
+    """A search that could not have taken more memory than a driver has, and the process's memory at its height in
+    MiB."""
+    limit = int(DRIVER_LIMIT * 2**20)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    run = _run(environ, trials, AT_ONCE, 0.0)
+    return run, peak_memory() / 2**20
 
 
 def many_at_once(environ: Mapping[str, str]) -> Iterator[Result]:

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from bench.idle_worker import PARAMETERS
 from bench.paper import fashion, figure
+from bench.rate_search import rate_search
 from bench.sleeping_worker import EVALUATE_SECONDS, TRAIN_SECONDS
 from bench.stores import SHARED_MEMORY
 from sapflow import models
@@ -39,9 +40,9 @@ from sapflow.quantities.roles import Role
 from sapflow.records.commits import Commit
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime, available_cores
 from sapflow.runtimes.sender import Answered
-from sapflow.spec import document, tuning_document
+from sapflow.spec import document
 from sapflow.spec.training_job import API_VERSION, KIND
-from sapflow.spec.tuning_job import TUNING_KIND, TuningJob
+from sapflow.spec.tuning_job import TuningJob
 from sapflow.steps.observer import Observer
 from sapflow.tuning.run import SearchRun
 
@@ -139,34 +140,8 @@ def _desktop(opened: session.Session, sets: int) -> list[float]:
 
 
 def _search(sets: int, most: int) -> TuningJob:
-    """A search by Random for the learning rate, all of whose sets may be trained at once if `most` calls allow it."""
-    template = {
-        "model": {"name": "mlp"},
-        "data": {
-            "source": "synthetic:binary",
-            "options": {"samples": 2},
-            "batchSize": 1,
-            "validationFraction": 0.5,
-        },
-        "workers": 1,
-        "algorithm": {"steps": EPOCHS},
-        "evaluation": {"everySteps": EPOCHS, "metrics": ["accuracy"]},
-        "optimizer": {"name": "Momentum"},
-        "merge": {"structure": [1, 1], "channel": "Store"},
-    }
-    spec = {
-        "template": {"spec": template},
-        "parameters": [
-            {"path": "spec.optimizer.learningRate", "float": {"min": 0.001, "max": 1, "log": True}}
-        ],
-        "objective": {"metric": "loss", "direction": "Minimize"},
-        "search": {"name": "Random"},
-        "maxTrials": sets,
-        "parallelTrials": min(sets, most),
-        "maxWorkers": most,
-    }
-    head = {"apiVersion": API_VERSION, "kind": TUNING_KIND, "metadata": {"name": f"fig11-{sets}-{most}"}}
-    return tuning_document.parse({**head, "spec": spec})
+    """A search all of whose sets may be trained at once if `most` calls allow it."""
+    return rate_search(f"fig11-{sets}-{most}", trials=sets, at_once=min(sets, most), most=most, steps=EPOCHS)
 
 
 class Functions:
