@@ -276,7 +276,7 @@ def state(succeeded: str, reason: str) -> str:
         pytest.param("SearchFailed", 30, {SEARCH_FAILED: "_x4 1+0x40"}, False, id="search-long-ago"),
         pytest.param("SearchFailed", 6, {SEARCH_ENDED: "1+0x40"}, False, id="search-completed"),
         pytest.param("SearchTrialsFail", 3, {FINISHED: "8+0x9", FAILED: "5+0x9"}, True, id="many-trials-fail"),
-        pytest.param("SearchTrialsFail", 3, {FINISHED: "8+0x9", PRUNED: "12+0x9", FAILED: "5+0x9"}, False, id="a-fifth"),
+        pytest.param("SearchTrialsFail", 3, {FINISHED: "8+0x9", PRUNED: "12+0x9", FAILED: "5+0x9"}, False, id="fifth"),
         pytest.param("SearchTrialsFail", 3, {FINISHED: "1+0x9", FAILED: "4+0x9"}, False, id="too-few-to-judge"),
         pytest.param("SearchTrialsFail", 3, {FAILED: "5+0x9"}, True, id="all-trials-fail"),
         pytest.param("OperatorDown", 20, {OPERATOR: "1 1 1 stale"}, True, id="gone"),
