@@ -15,7 +15,7 @@ from sapflow.preparation.numerals import as_text
 from sapflow.preparation.record import Record, joined, parts, words_of, words_to_arrays
 from sapflow.preparation.row_numbers import bound, drawn
 from sapflow.preparation.step import Applied, Fit, Fitted, Schema, StepProblem
-from sapflow.preparation.steps import moments
+from sapflow.preparation.steps import column_moments as moments
 from sapflow.preparation.steps.order_statistics import Cells, Search
 
 MAX_CLASSES = 1000

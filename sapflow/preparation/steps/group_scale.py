@@ -10,8 +10,8 @@ from sapflow.preparation.batch import Batch, Column, Text
 from sapflow.preparation.numerals import as_text
 from sapflow.preparation.record import Record, words_of, words_to_arrays
 from sapflow.preparation.step import Applied, Fit, Fitted, Schema, StepProblem
-from sapflow.preparation.steps import moments
-from sapflow.preparation.steps.moments import Moments
+from sapflow.preparation.steps import column_moments as moments
+from sapflow.preparation.steps.column_moments import Moments
 from sapflow.preparation.steps.present import numbers_of
 from sapflow.preparation.steps.refusal import Refused, without
 from sapflow.preparation.steps.scales import Method, Scales, scales_of

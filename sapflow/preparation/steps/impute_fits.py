@@ -9,10 +9,11 @@ import numpy as np
 from sapflow.preparation.batch import Batch
 from sapflow.preparation.record import Record, joined, parts
 from sapflow.preparation.step import Fit, Fitted, Schema
-from sapflow.preparation.steps import categories, moments
+from sapflow.preparation.steps import categories
+from sapflow.preparation.steps import column_moments as moments
 from sapflow.preparation.steps.categories import Counts
+from sapflow.preparation.steps.column_moments import Moments
 from sapflow.preparation.steps.imputed import Imputed, indicator_of, with_indicators
-from sapflow.preparation.steps.moments import Moments
 from sapflow.preparation.steps.order_fit import OrderFit
 from sapflow.preparation.steps.quantiles import Ordered, median, median_ranks
 

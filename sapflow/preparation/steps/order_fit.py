@@ -10,7 +10,7 @@ import numpy as np
 from sapflow.preparation.batch import Batch
 from sapflow.preparation.record import Record, joined, parts
 from sapflow.preparation.step import Fit, Fitted, StepProblem
-from sapflow.preparation.steps import moments
+from sapflow.preparation.steps import column_moments as moments
 from sapflow.preparation.steps.order_statistics import Cells, Search, keys_of, values_of
 from sapflow.preparation.steps.quantiles import Ordered
 

@@ -9,10 +9,10 @@ import numpy as np
 from sapflow.preparation.batch import Batch
 from sapflow.preparation.record import Record
 from sapflow.preparation.step import Applied, Fit, Fitted, Schema, Step, StepProblem
-from sapflow.preparation.steps import moments
+from sapflow.preparation.steps import column_moments as moments
+from sapflow.preparation.steps.column_moments import Moments
 from sapflow.preparation.steps.columns import one, resolve
 from sapflow.preparation.steps.group_scale import GroupedFit
-from sapflow.preparation.steps.moments import Moments
 from sapflow.preparation.steps.order_fit import OrderFit
 from sapflow.preparation.steps.present import numbers_of
 from sapflow.preparation.steps.quantiles import Ordered, Quantiles, median, median_ranks

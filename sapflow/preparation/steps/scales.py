@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sapflow.preparation.steps.moments import Moments
+from sapflow.preparation.steps.column_moments import Moments
 
 Method = Literal["Standard", "MinMax", "MaxAbs"]
 _EPSILON = float(np.finfo(np.float64).eps)

@@ -92,17 +92,19 @@ def _chan(one: Moments, other: Moments) -> Moments:
         distance = (other.means - one.means) + (other.rests - one.rests)
         means, rests = normalised(one.means, one.rests + distance * part)
         squares = one.squares + other.squares + distance * distance * (one.counts * part)
-    # Exactly what the other has, where one has nothing.
-    chosen = [
-        np.where(one.counts == 0, theirs, np.where(other.counts == 0, mine, both))
-        for mine, theirs, both in (
-            (one.means, other.means, means),
-            (one.rests, other.rests, rests),
-            (one.squares, other.squares, squares),
-        )
-    ]
+    least, largest = np.minimum(one.least, other.least), np.maximum(one.largest, other.largest)
+
+    def chosen(mine: np.ndarray, theirs: np.ndarray, both: np.ndarray) -> np.ndarray:
+        """Exactly what the other has, where one has nothing."""
+        return np.where(one.counts == 0, theirs, np.where(other.counts == 0, mine, both))
+
     return Moments(
-        counts, *chosen, np.minimum(one.least, other.least), np.maximum(one.largest, other.largest)
+        counts,
+        chosen(one.means, other.means, means),
+        chosen(one.rests, other.rests, rests),
+        chosen(one.squares, other.squares, squares),
+        least,
+        largest,
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sapflow.preparation.record import Record
-from sapflow.preparation.steps.moments import Moments, merged, moments_of
+from sapflow.preparation.steps.column_moments import Moments, merged, moments_of
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
 ENDS = st.lists(st.integers(0, 60), max_size=6)
