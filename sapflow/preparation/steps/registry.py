@@ -19,6 +19,7 @@ from sapflow.preparation.steps.elementwise import Clipped, ClipStep, Log1p, Log1
 from sapflow.preparation.steps.encode import Encode, EncodeFit, EncodeStep
 from sapflow.preparation.steps.group_scale import GroupedFit, GroupScaled
 from sapflow.preparation.steps.hashed_encode import HashedEncode
+from sapflow.preparation.steps.image import ImageFit, Images, ImageStep
 from sapflow.preparation.steps.impute import ImputeStep
 from sapflow.preparation.steps.impute_fits import MeanFit, MedianFit, MostFrequentFit
 from sapflow.preparation.steps.imputed import Imputed
@@ -44,6 +45,7 @@ _STEPS: Mapping[str, Callable[[Any, str], Step]] = {
     "cross": lambda spec, _: CrossStep(spec),
     "dates": DatesStep,
     "bagOfWords": BagOfWordsStep,
+    "image": lambda spec, _: ImageStep(spec),
 }
 """By the key in the spec: the step of what is asked for and of the target's name."""
 
@@ -78,6 +80,8 @@ _STATES: tuple[type[Fit | Fitted], ...] = (
     TermFit,
     BucketFit,
     BagOfWords,
+    ImageFit,
+    Images,
     TokensFit,
     Tokens,
 )
