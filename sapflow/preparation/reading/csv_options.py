@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from sapflow.data.options import Options
 from sapflow.preparation.reading.quoting import Marks
+from sapflow.preparation.reading.text_file import Encoding
 from sapflow.preparation.reading.typed_fields import Notation
 
 
@@ -61,23 +62,8 @@ class CsvOptions(Options):
         )
 
     @property
-    def is_utf8(self) -> bool:
-        return self.encoding in ("utf-8", "utf-8-sig", "ascii")
-
-    @property
-    def one_byte(self) -> bool:
-        """Whether every byte is a character by itself, and those of ASCII are themselves, or it is UTF-8: then the
-        marks can be found without decoding."""
-        if self.is_utf8:
-            return True
-        ascii_bytes = bytes(range(128))
-        try:
-            if ascii_bytes.decode(self.encoding) != ascii_bytes.decode("ascii"):
-                return False
-        except UnicodeDecodeError:
-            return False
-        decoder = codecs.getincrementaldecoder(self.encoding)("replace")
-        return all(decoder.decode(bytes([byte])) for byte in range(128, 256))
+    def written_in(self) -> Encoding:
+        return Encoding(self.encoding)
 
     def notation(self, missing: tuple[str, ...]) -> Notation:
         return Notation(missing, self.decimal, self.thousands, self.times)

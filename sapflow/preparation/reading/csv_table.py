@@ -59,7 +59,7 @@ class Table:
     def windows(self, piece: Piece, line: int) -> Iterator[list[Records]]:
         """The records of a piece of the file, which begins at a line, those of a batch at a time."""
         begin, line = (self.head.begin, self.head.line) if piece.begin == 0 else (piece.begin, line)
-        text = self.file.text(begin, piece.end if self.file.can_be_cut else None)
+        text = self.file.text.pieces(begin, piece.end if self.file.text.can_be_cut else None)
         yield from windows(text, self.file.options.marks, self.head.width, line, self.file.file.name)
 
     def parsed(self, window: Sequence[Records], before: int) -> Parsed:

@@ -105,8 +105,11 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """Some rows: batch i of a partition holds those of the numbers from i × BATCH_ROWS on, up to BATCH_ROWS of them,
-    less the rejected ones. It may be empty."""
+    """Consecutive rows of a partition, less the rejected ones, which count among its up to BATCH_ROWS rows.
+
+    Where a batch ends follows from the source alone: also at the end of a file, and where rows are large. It may be
+    empty.
+    """
 
     batch: Batch
     rejected: tuple[Rejected, ...] = ()

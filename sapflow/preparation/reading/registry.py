@@ -10,6 +10,8 @@ from sapflow.preparation.reading.reader import Reader
 
 _READERS: dict[str, tuple[str, str]] = {
     "csv": ("sapflow.preparation.reading.csv_reader", "CsvReader"),
+    "jsonl": ("sapflow.preparation.reading.jsonl_reader", "JsonLinesReader"),
+    "parquet": ("sapflow.preparation.reading.parquet_reader", "ParquetReader"),
 }
 """Module and class by format. A module is loaded when the first source of its format is read."""
 

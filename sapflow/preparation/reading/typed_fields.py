@@ -8,19 +8,16 @@ lines count from the text's beginning, and it leaves out of a row all but the fi
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sapflow.errors import DataError
 from sapflow.preparation.batch import Column, Kind
 from sapflow.preparation.reading.arrow_columns import columns_of
+from sapflow.preparation.reading.duck import connect, quoted, time_of
 from sapflow.preparation.reading.quoting import Marks
 
-if TYPE_CHECKING:
-    import duckdb
-
-MEMORY_LIMIT = "192MiB"
 _BAD = "bad rows"
 
 
@@ -33,25 +30,6 @@ class Notation:
     thousands: str = ""
     time: str = ""
     """The pattern of times as strptime has it; empty: ISO 8601."""
-
-
-def connect() -> "duckdb.DuckDBPyConnection":
-    """DuckDB with one thread and bounded memory, which writes no files, loads no extension and keeps time in UTC."""
-    import duckdb  # large, and of use for tables alone
-
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "threads": 1,
-            "memory_limit": MEMORY_LIMIT,
-            "temp_directory": "",
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        },
-    )
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_progress_bar = false")
-    return connection
 
 
 class TypedFields:
@@ -116,33 +94,32 @@ class TypedFields:
             f'SELECT {columns}, {" OR ".join(wrong) or "false"} AS "{_BAD}" FROM read_csv('
             f"'/proc/self/fd/{self._file}', auto_detect = false, header = false, parallel = false, "
             f"strict_mode = true, compression = 'none', new_line = '\\n', "
-            f"delim = {_quoted(chr(self._marks.delimiter))}, "
+            f"delim = {quoted(chr(self._marks.delimiter))}, "
             f"quote = {self._quote}, escape = {self._quote}, "
             f"columns = {{{', '.join(f'{name!r}: {_VARCHAR}' for name in names)}}}, "
-            f"nullstr = [{', '.join(map(_quoted, self._notation.missing))}], "
+            f"nullstr = [{', '.join(map(quoted, self._notation.missing))}], "
             f"max_line_size = {size + 1}, buffer_size = {size + 2})"
         )
 
     @property
     def _quote(self) -> str:
-        return "''" if self._marks.quote is None else _quoted(chr(self._marks.quote))
+        return "''" if self._marks.quote is None else quoted(chr(self._marks.quote))
 
     def _cast(self, name: str, kind: Kind) -> str:
         if kind == "Time":
             if self._notation.time:
-                return f"TRY_CAST(TRY_STRPTIME({name}, {_quoted(self._notation.time)}) AS TIMESTAMPTZ)"
-            # Without the pattern 13/01/02 would be a day of the year 13, and `epoch` a time.
-            return f"(CASE WHEN {name} LIKE '____-%' THEN TRY_CAST({name} AS TIMESTAMPTZ) END)"
+                return f"TRY_CAST(TRY_STRPTIME({name}, {quoted(self._notation.time)}) AS TIMESTAMPTZ)"
+            return time_of(name)
         if kind != "Number":
             return name
         text, notation = name, self._notation
         if notation.thousands:
             sign, point = _pattern(notation.thousands), _pattern(notation.decimal)
             grouped = f"^\\s*[+-]?[0-9]{{1,3}}({sign}[0-9]{{3}})+({point}[0-9]*)?([eE][+-]?[0-9]+)?\\s*$"
-            plain = f"CASE WHEN regexp_matches({text}, {_quoted(grouped)}) THEN "
-            text = f"({plain}replace({text}, {_quoted(notation.thousands)}, '') ELSE {text} END)"
+            plain = f"CASE WHEN regexp_matches({text}, {quoted(grouped)}) THEN "
+            text = f"({plain}replace({text}, {quoted(notation.thousands)}, '') ELSE {text} END)"
         if notation.decimal != ".":
-            swapped = f"replace({text}, {_quoted(notation.decimal)}, '.')"
+            swapped = f"replace({text}, {quoted(notation.decimal)}, '.')"
             text = f"(CASE WHEN contains({text}, '.') THEN 'none' ELSE {swapped} END)"
         return f"TRY_CAST({text} AS DOUBLE)"
 
@@ -156,11 +133,6 @@ def is_boundless(column: Column) -> np.ndarray:
     if column.dtype.kind == "f":
         return np.asarray(~np.isfinite(column))
     return np.asarray(np.abs(column.view(np.int64)) == np.iinfo(np.int64).max)
-
-
-def _quoted(text: str) -> str:
-    """Text as SQL writes it."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _pattern(sign: str) -> str:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sapflow.data.data_file import DataFile
 from sapflow.errors import DataError
 from sapflow.preparation.batch import Blobs, Kind, Text
-from sapflow.preparation.reading import csv_file, csv_reader, csv_records, pieces, quoting
+from sapflow.preparation.reading import csv_file, csv_records, pieces, quoting, text_cut, text_file
 from sapflow.preparation.reading.csv_reader import CsvReader
 from sapflow.preparation.reading.reader import Asked, Plan, Rejected
 
@@ -55,10 +55,10 @@ def read(files: Sequence[DataFile], asked: Asked) -> tuple[dict[str, list[object
 
 
 def small_partitions(patch: pytest.MonkeyPatch, size: int, rows: int = 65_536) -> None:
-    for module in (csv_reader, pieces):
+    for module in (text_cut, pieces):
         patch.setattr(module, "PARTITION_BYTES", size)
     patch.setattr(csv_records, "BATCH_ROWS", rows)
-    patch.setattr(csv_file, "READ_BYTES", 5)
+    patch.setattr(text_file, "READ_BYTES", 50)
     patch.setattr(csv_file, "HEAD_BYTES", 7)
     patch.setattr(quoting, "AHEAD_BYTES", 3)
 
@@ -141,7 +141,7 @@ BODY = st.lists(st.tuples(ROW, st.sampled_from(["\n", "\r\n", "\n\n", "\r"])), m
 
 
 @given(BODY, st.integers(6, 80), st.integers(1, 5), st.booleans(), st.booleans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @example([('"a\nb",1', "\n"), ("x,2", "\r\n"), ("y", "\n")], 6, 1, True, True)
 def test_every_row_is_read_or_rejected_once_for_every_partitioning(
     body: list[tuple[str, str]], size: int, rows: int, bom: bool, final: bool
@@ -235,7 +235,7 @@ def test_decimal_and_thousands_signs_are_those_of_the_options() -> None:
 @given(
     st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**18), 10**18), min_size=1)
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_numbers_are_the_nearest_float64(values: list[float]) -> None:
     text = "n,t\n" + "".join(f"{value!r},x\n" for value in values)
     columns, _, _ = read([data_file("a.csv", text.encode())], Asked(columns={"n": "Number"}))
@@ -354,7 +354,7 @@ def test_one_column_may_be_missing_in_quotation_marks() -> None:
 
 def test_a_quotation_mark_that_is_not_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     small_partitions(monkeypatch, 64)
-    for module in (csv_reader, csv_records):
+    for module in (text_cut, csv_records):
         monkeypatch.setattr(module, "MAX_RECORD_BYTES", 100)
     file = data_file("a.csv", b'a,b\n1,2\n"1,2\n' + b"3,4\n" * 200)
     with pytest.raises(DataError, match="most likely a quotation mark is opened and not closed"):
