@@ -17,7 +17,7 @@ from helpers.kube import (
     sample,
     wait_until,
 )
-from helpers.tuning_cluster import RATE, Search, brief, values_of
+from helpers.tuning_cluster import RATE, Search, brief, least_budget, values_of
 
 pytestmark = pytest.mark.e2e
 
@@ -117,19 +117,20 @@ def test_a_killed_driver_and_operator_change_nothing(
 
 
 def test_a_search_keeps_its_budget_and_goes_on_when_it_is_raised(namespace: str) -> None:
-    # A call is reserved with its worst price, so a budget this small needs calls that may not take long.
-    fields: dict[str, Any] = {"template__spec__limits": {"invocationSeconds": 3}, "maxTrials": 8}
+    # The worst price of a call that waits must be left: with these seconds it is that of the cut, so half is used.
+    fields: dict[str, Any] = {"template__spec__limits": {"invocationSeconds": 300}, "maxTrials": 8}
     whole = Search.apply(namespace, brief(**fields), "whole")
     cost = whole.until_succeeded()["progress"]["costUSD"]
 
-    search = Search.apply(namespace, brief(**fields, budgetUSD=cost / 2), "half")
+    budget = least_budget(brief(**fields)) + cost / 2
+    search = Search.apply(namespace, brief(**fields, budgetUSD=budget), "half")
     seen = search.until_finished()
     assert condition_of(seen, "Succeeded")["reason"] == "BudgetExceeded"
-    assert 0 < seen["progress"]["costUSD"] <= cost / 2
+    assert 0 < seen["progress"]["costUSD"] <= budget
     assert 0 < seen["progress"]["finished"] < 8
     before = values_of(search)
 
-    search.patch({"budgetUSD": 5 * cost})
+    search.patch({"budgetUSD": budget + 5 * cost})
     wait_until(lambda: search.state[0] == "Unknown", "a search that goes on", 60)
     seen = search.until_succeeded()
     assert seen["progress"]["finished"] == 8

@@ -5,10 +5,10 @@ import time
 from typing import Any
 
 import pytest
-from helpers.kube import SYSTEM, kill_pods, kubectl, owned_store, wait_until
+from helpers.kube import owned_store
 from helpers.pod_watch import watched_pods
 from helpers.recorded_search import recorded
-from helpers.tuning_cluster import Search, brief
+from helpers.tuning_cluster import Search, brief, strike
 
 pytestmark = pytest.mark.e2e
 
@@ -32,27 +32,6 @@ DOCUMENT: dict[str, Any] = brief(
     template__spec__limits={"invocationSeconds": 20, "retries": 6},
 )
 """TPE guesses by results from its eleventh trial on."""
-
-
-def strike(search: Search, part: str, chance: random.Random) -> None:
-    """Kill some of a part's pods without grace; waits until it has one."""
-    if part in ("operator", "minio"):
-        kill_pods(SYSTEM, f"app.kubernetes.io/component={part}")
-        return
-
-    def killed() -> bool:
-        names = [each["metadata"]["name"] for each in search.pods(part) if _lives(each)]
-        if not names:
-            return False
-        chosen = chance.sample(sorted(names), chance.randint(1, len(names)))
-        words = ("--grace-period=0", "--force", "--wait=false", "--ignore-not-found", "-o", "name")
-        return bool(kubectl("delete", "pod", "-n", search.namespace, *chosen, *words).strip())
-
-    wait_until(killed, f"a {part} to kill", 120)
-
-
-def _lives(pod: dict[str, Any]) -> bool:
-    return "deletionTimestamp" not in pod["metadata"] and pod["status"].get("phase") == "Running"
 
 
 def test_a_search_that_loses_every_part_again_and_again_decides_and_trains_the_same(

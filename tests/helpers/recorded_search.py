@@ -12,9 +12,11 @@ from sapflow.records.commits import Records
 from sapflow.spec import tuning_document
 from sapflow.tuning import entries
 from sapflow.tuning.actions import Failed, Finished, Report, Stop
-from sapflow.tuning.entries import Begin, End, Entry, Granted, Known, Train
+from sapflow.tuning.entries import Begin, End, Entry, Granted, Known, Sized, Train
 from sapflow.tuning.log import Log
+from sapflow.tuning.pool_sizes import PoolSizes
 from sapflow.tuning.run import state_of
+from sapflow.tuning.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,21 @@ class RecordedSearch:
     """Dollars that calls were allowed in all, as they rose."""
     dollars: float
     """What the trials have used, as they have told."""
+    usage: list[Usage]
+    """Calls in flight, as they were measured."""
+    sizes: list[PoolSizes]
+    """The states of the search for the workers' memory size."""
 
 
-async def _recorded(store: Store, uid: str, document: Mapping[str, Any]) -> RecordedSearch:
+async def _recorded(store: Store, uid: str, document: Mapping[str, Any], *, ended: bool) -> RecordedSearch:
     prefix, job = keys.job(uid), tuning_document.parse(dict(document), "kubernetes")
     found: list[Entry] = await Log(store, prefix).read()
     state = await state_of(store, prefix, job)
     weights = {}
     for trial in state.trials:
         commit = await Records(store, keys.trial(prefix, trial.number)).last()
+        if commit is None and not ended:
+            continue
         assert commit is not None, f"trial {trial.number} has no version"
         assert commit.sha256 is not None
         weights[trial.number] = (commit.version, commit.sha256.model_dump())
@@ -61,9 +69,14 @@ async def _recorded(store: Store, uid: str, document: Mapping[str, Any]) -> Reco
         weights,
         [each.dollars for each in found if isinstance(each, Granted)],
         state.dollars,
+        [each for each in found if isinstance(each, Usage)],
+        [each.sizes for each in found if isinstance(each, Sized)],
     )  # fmt: skip
 
 
-def recorded(store: Store, uid: str, document: Mapping[str, Any]) -> RecordedSearch:
-    """The search of this uid, whose document was applied. Raises CorruptObject, StoreError."""
-    return asyncio.run(_recorded(store, uid, document))
+def recorded(store: Store, uid: str, document: Mapping[str, Any], *, ended: bool = True) -> RecordedSearch:
+    """The search of this uid, whose document was applied; of one that has not `ended` trials may have no version yet.
+
+    Raises CorruptObject, StoreError.
+    """
+    return asyncio.run(_recorded(store, uid, document, ended=ended))

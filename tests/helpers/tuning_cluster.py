@@ -1,8 +1,15 @@
 """TuningJobs in a real cluster, and the objects of their trials."""
 
+import random
 from typing import Any, ClassVar
 
-from helpers.kube import ONE_CPU, Job, read, run_kubectl, sample
+from helpers.kube import ONE_CPU, SYSTEM, Job, kill_pods, kubectl, read, run_kubectl, sample, wait_until
+from sapflow.driver.data_cut import LEAST_SECONDS
+from sapflow.quantities.prices import cost
+from sapflow.quantities.roles import Role
+from sapflow.spec import tuning_document
+from sapflow.tuning.calls import GRACE
+from sapflow.tuning.run import EXPORTS
 
 RATE = {"path": "spec.optimizer.learningRate", "float": {"min": 0.01, "max": 0.3, "log": True}}
 
@@ -48,6 +55,40 @@ def brief(**changes: Any) -> dict[str, Any]:
         "maxWorkers": 4,
     }
     return sample("tune", **{**small, **changes})
+
+
+def least_budget(document: dict[str, Any]) -> float:
+    """Dollars that are enough for one call at a time and for the model's export, each at its worst price. The call that
+    cuts the data is the dearest: it may take `LEAST_SECONDS` whatever `invocationSeconds` are."""
+    template = tuning_document.parse(document, "kubernetes").template
+    seconds = template.spec.limits.invocation_seconds
+
+    def worst(role: Role, seconds: float) -> float:
+        memory, cpus = template.memory_bytes[role], template.cpus[role]
+        return cost(template.price, memory, seconds + GRACE, cpus)
+
+    return EXPORTS * worst("merger", seconds) + worst("worker", max(LEAST_SECONDS, seconds))
+
+
+def strike(search: Search, part: str, chance: random.Random) -> None:
+    """Kill some of a part's pods without grace; waits until it has one."""
+    if part in ("operator", "minio"):
+        kill_pods(SYSTEM, f"app.kubernetes.io/component={part}")
+        return
+
+    def killed() -> bool:
+        names = [each["metadata"]["name"] for each in search.pods(part) if _lives(each)]
+        if not names:
+            return False
+        chosen = chance.sample(sorted(names), chance.randint(1, len(names)))
+        words = ("--grace-period=0", "--force", "--wait=false", "--ignore-not-found", "-o", "name")
+        return bool(kubectl("delete", "pod", "-n", search.namespace, *chosen, *words).strip())
+
+    wait_until(killed, f"a {part} to kill", 120)
+
+
+def _lives(pod: dict[str, Any]) -> bool:
+    return "deletionTimestamp" not in pod["metadata"] and pod["status"].get("phase") == "Running"
 
 
 def values_of(search: Search) -> dict[int, tuple[float, float]]:
