@@ -4,6 +4,8 @@ These names are Sapflow's interface for Python programs; docs/python.md explains
 when it is first used, so `import sapflow` takes almost no time.
 """
 
+from sapflow.release import RELEASE as __version__
+
 TYPE_CHECKING = False  # importing typing itself takes longer than everything here
 if TYPE_CHECKING:
     from sapflow.client.by_name import diff as diff
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from sapflow.errors import SapflowError as SapflowError
     from sapflow.errors import SpecError as SpecError
     from sapflow.errors import StoreError as StoreError
-
-__version__ = "0.1.0"
 
 _PLACES = {
     "Client": "sapflow.client.cluster_client",

@@ -7,13 +7,13 @@ whatever tree they were computed.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from sapflow.data.manifest import Manifest
 from sapflow.objects import keys
 from sapflow.records.commits import Commit
 from sapflow.records.numerics import FIRST
+from sapflow.release import RELEASE
 from sapflow.spec import source_code
 from sapflow.spec.training_job import TrainingJob
 
@@ -114,7 +114,7 @@ def record(
             "validation": manifest.validation_samples,
             **({"preparation": manifest.preparation} if manifest.preparation else {}),
         },
-        "release": _release(),
+        "release": RELEASE,
         **history.to_json(),
     }
     if first.code:
@@ -128,10 +128,3 @@ def _bounded(code: Mapping[str, str]) -> dict[str, str]:
     """The SHA-256 of modules; of more than a few, the first in the order of their names."""
     names: Sequence[str] = sorted(code)[:MOST]
     return {name: code[name] for name in names}
-
-
-def _release() -> str:
-    try:
-        return version("sapflow")
-    except PackageNotFoundError:
-        return "unknown"

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from sapflow import __version__
 from sapflow.errors import LaterRelease
+from sapflow.release import RELEASE
 
 _MOST_FIELDS = 3
 
@@ -21,7 +21,7 @@ def later_release(key: str, what: str, names: Iterable[str]) -> LaterRelease:
     """The error about an object with a `what` (an entry, a field) of these names."""
     shown = ", ".join(repr(each[:100]) for each in sorted(names)[:_MOST_FIELDS])
     return LaterRelease(
-        f"object {key} has {what} {shown}, which this release of Sapflow ({__version__}) does not know: a later "
+        f"object {key} has {what} {shown}, which this release of Sapflow ({RELEASE}) does not know: a later "
         "release has written it. Nothing was changed. Go on with that release; or begin anew with this one, by "
         "`sapflow run --again`, in a cluster by deleting the resource and applying it again"
     )
