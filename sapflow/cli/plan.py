@@ -8,8 +8,7 @@ from typing import Any
 from sapflow.cli import plan_search
 from sapflow.cli.jobs import job_in, make_importable, read_document
 from sapflow.cli.output import print_json
-from sapflow.client import session
-from sapflow.data import survey
+from sapflow.client import session, survey
 from sapflow.data.blocks import Manifest
 from sapflow.errors import SpecError
 from sapflow.planning import choice, data_load, placement, search, simulation, workload

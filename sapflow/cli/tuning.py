@@ -10,10 +10,9 @@ from typing import Any
 from sapflow.cli.jobs import is_file, job_in, make_importable, read_document, search_in, session_of
 from sapflow.cli.output import local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
-from sapflow.client import tuning
+from sapflow.client import survey, tuning
 from sapflow.client.session import Session, open_session, store_url, uid_named
 from sapflow.client.tuning import TuningSession
-from sapflow.data import survey
 from sapflow.errors import JobFailed, SpecError
 from sapflow.monitoring.tuning_display import TuningDisplay, in_short, search_forecast_line, value_text
 from sapflow.monitoring.tuning_displays import open_tuning_display

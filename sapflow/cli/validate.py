@@ -7,9 +7,8 @@ from typing import Any
 from sapflow.cli import tuning
 from sapflow.cli.jobs import job_in, make_importable, read_document
 from sapflow.cli.output import print_json
-from sapflow.client import session
+from sapflow.client import session, survey
 from sapflow.client.session import uid_of
-from sapflow.data import survey
 from sapflow.data.advice import batch_warning, held_out, label_warning, split_warning
 from sapflow.data.blocks import Manifest
 from sapflow.planning import placement

@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from sapflow.client import survey
 from sapflow.client.session import local_functions, store_url
-from sapflow.data import cut, survey
+from sapflow.data import cut
 from sapflow.data.chunks import Chunk, Source
 from sapflow.data.manifest import Manifest
 from sapflow.data.shared_data import finder

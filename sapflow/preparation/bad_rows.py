@@ -44,8 +44,8 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return b"".join(json.dumps(each, sort_keys=True).encode() + b"\n" for each in rows)
 
 
-def check(prepare: PrepareSpec, found: Statistics, rejected: str) -> None:
-    """Raise DataError if there are more bad rows than are allowed. `rejected` is where they are kept."""
+def check(prepare: PrepareSpec, found: Statistics, rejected: str | None) -> None:
+    """Raise DataError if there are more bad rows than are allowed. `rejected` is where they are kept, if they are."""
     if prepare.max_bad_share is not None:
         if found.bad <= prepare.max_bad_share * found.rows:
             return
@@ -57,13 +57,14 @@ def check(prepare: PrepareSpec, found: Statistics, rejected: str) -> None:
             return
         allowed = f"maxBadRows allows {most:,} of {found.rows:,}"
         remedy = "raise prepare.maxBadRows"
+    told_where = "" if rejected is None else f"; {rejected} has them all so far"
     told = "; ".join(map(in_words, found.bad_examples))
     more = (
         f"; and {found.bad - len(found.bad_examples):,} more" if found.bad > len(found.bad_examples) else ""
     )
     raise DataError(
         f"{found.bad:,} row{'s are' if found.bad != 1 else ' is'} bad, and {allowed}: {told}{more}. Mend the source or "
-        f"the steps, or {remedy}; {rejected} has them all so far"
+        f"the steps, or {remedy}{told_where}"
     )
 
 
