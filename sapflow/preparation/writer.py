@@ -28,6 +28,9 @@ _PARTS: tuple[Part, ...] = ("train", "validation")
 class _Pool:
     features: np.ndarray
     targets: np.ndarray
+    expected: int
+    """The samples that were counted."""
+    taken: int = 0
     filled: int = 0
     emptied: int = 0
     written: int = 0
@@ -66,7 +69,7 @@ class Writer:
         return joined(
             {
                 part: Record(
-                    {"emptied": pool.emptied, "written": pool.written},
+                    {"taken": pool.taken, "emptied": pool.emptied, "written": pool.written},
                     {"features": pool.features[: pool.filled], "targets": pool.targets[: pool.filled]},
                 )
                 for part, pool in self._pools.items()
@@ -76,13 +79,9 @@ class Writer:
     def finish(self) -> None:
         """Write what is left. Raises CorruptObject where the partition has other samples than were counted."""
         for part, pool in self._pools.items():
+            if pool.taken != pool.expected:
+                raise self._changed(pool)
             self._empty(part, pool)
-            expected = self._layout.first_block(part, self._partition + 1)
-            if self._layout.first_block(part, self._partition) + pool.written != expected:
-                raise CorruptObject(
-                    f"partition {self._partition} has other samples than were counted: what was parsed of it has "
-                    "changed in the store; begin the job anew"
-                )
 
     def _pool(self, part: Part, before: Record | None) -> _Pool:
         layout = self._layout
@@ -92,20 +91,23 @@ class Writer:
         pool = _Pool(
             np.empty((capacity, *layout.samples.shape), np.uint8 if layout.small else np.float32),
             np.empty(capacity if width == 1 else (capacity, width), layout.task.stored),
+            census[self._partition],
         )
         if before is not None:
             held = before.arrays["features"]
             pool.filled = len(held)
             pool.features[: pool.filled], pool.targets[: pool.filled] = held, before.arrays["targets"]
+            pool.taken = int(before.notes["taken"])
             pool.emptied, pool.written = int(before.notes["emptied"]), int(before.notes["written"])
         return pool
 
     def _add(self, part: Part, features: np.ndarray, targets: np.ndarray) -> None:
         pool, start = self._pools[part], 0
+        pool.taken += len(features)
+        if pool.taken > pool.expected:
+            raise self._changed(pool)
         while start < len(features):
             count = min(len(features) - start, len(pool.targets) - pool.filled)
-            if not count:
-                raise CorruptObject(f"partition {self._partition} has more samples than were counted")
             into = slice(pool.filled, pool.filled + count)
             pool.features[into] = features[start : start + count]
             pool.targets[into] = targets[start : start + count]
@@ -113,6 +115,12 @@ class Writer:
             start += count
             if pool.filled == len(pool.targets):
                 self._empty(part, pool)
+
+    def _changed(self, pool: _Pool) -> CorruptObject:
+        return CorruptObject(
+            f"partition {self._partition} has {pool.taken:,} samples of a part where {pool.expected:,} were counted: "
+            "what was parsed of it has changed in the store; begin the job anew"
+        )
 
     def _empty(self, part: Part, pool: _Pool) -> None:
         if not pool.filled:
