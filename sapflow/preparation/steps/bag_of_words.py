@@ -17,7 +17,7 @@ from sapflow.preparation.record import Record, joined, parts, words_of, words_to
 from sapflow.preparation.step import Applied, ColumnType, Fit, Fitted, Schema, Step, StepProblem
 from sapflow.preparation.steps.columns import resolve
 from sapflow.preparation.steps.places import Places
-from sapflow.preparation.steps.terms import TermCounts, distinct, occurrences, summed, terms_counted
+from sapflow.preparation.steps.terms import TermCounts, distinct, summed, terms_counted, terms_in_order
 from sapflow.spec.preparation.text_steps import BagOfWordsSpec
 
 
@@ -172,18 +172,16 @@ class Bag:
 
     def features(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """What is not nought: places (int64 [k], text × width + feature, increasing), and counts (float64 [k])."""
-        found = occurrences(texts)
+        terms, whose, numbers = terms_in_order(texts)
         if self.terms is None:
-            features = buckets_of(found.terms, self.width)
+            features = buckets_of(terms, self.width)
         else:
             known = Places(self.terms, np.arange(self.width, dtype=np.int32), -1)
-            features = known.of(Text(np.arange(len(found.terms), dtype=np.int32), found.terms)).astype(
-                np.int64
-            )
-        features = features[found.numbers]
+            features = known.of(Text(np.arange(len(terms), dtype=np.int32), terms)).astype(np.int64)
+        features = features[numbers]
         kept = features >= 0
-        places, which = np.unique(found.texts[kept] * self.width + features[kept], return_inverse=True)
-        return places, np.bincount(which, found.times[kept], len(places))
+        places, times = np.unique(whose[kept] * self.width + features[kept], return_counts=True)
+        return places, times.astype(np.float64)
 
     def of(self, texts: Sequence[str]) -> np.ndarray:
         """float64 [k, width]: the features of each text."""

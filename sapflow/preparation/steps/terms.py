@@ -34,6 +34,15 @@ class Occurrences:
 
 def occurrences(texts: Sequence[str]) -> Occurrences:
     """The terms of texts, in the order in which they first occur."""
+    terms, whose, numbers = terms_in_order(texts)
+    different, times = np.unique(whose * max(1, len(terms)) + numbers, return_counts=True)
+    found, which = np.divmod(different, max(1, len(terms)))
+    return Occurrences(terms, found, which, times.astype(np.int64))
+
+
+def terms_in_order(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """The different terms, and of each term that stands in the texts, one after the other, whose text it is (int64 [k])
+    and which of the different ones (int64 [k])."""
     known: dict[str, int] = {}
     numbers: list[int] = []
     lengths = np.zeros(len(texts), np.int64)
@@ -41,10 +50,7 @@ def occurrences(texts: Sequence[str]) -> Occurrences:
         found = _TERM.findall(text.lower())
         numbers += [known.setdefault(term, len(known)) for term in found]
         lengths[place] = len(found)
-    keys = np.repeat(np.arange(len(texts)), lengths) * max(1, len(known)) + np.array(numbers, np.int64)
-    different, times = np.unique(keys, return_counts=True)
-    whose, which = np.divmod(different, max(1, len(known)))
-    return Occurrences(tuple(known), whose, which, times.astype(np.int64))
+    return tuple(known), np.repeat(np.arange(len(texts)), lengths), np.array(numbers, np.int64)
 
 
 def distinct(text: Text) -> tuple[list[str], np.ndarray]:

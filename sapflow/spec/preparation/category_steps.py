@@ -19,8 +19,8 @@ class EncodeSpec(Model):
 
     columns: Columns = Field(description="The columns of text or numbers: names or patterns.")
     method: Literal["OneHot", "Ordinal", "Hash", "Classes"] = Field(
-        description="OneHot: a feature for each category. Ordinal: its number in their order. Hash: its digest modulo "
-        "buckets. Classes: the target's labels become numbers of classes, and their words class names."
+        description="OneHot: a feature for each category. Ordinal: its number in their order. Hash: a feature for each "
+        "bucket of a hash of its text. Classes: the target's labels become numbers of classes, and their words class names."
     )
     top: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None, description="So many of the most frequent categories are kept, and the others are rare."
@@ -39,7 +39,7 @@ class EncodeSpec(Model):
     unseen_value: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | None = Field(
         None, description="Ordinal with unseen Ignore: the number; −1 if left out."
     )
-    buckets: Annotated[int, Field(ge=2, le=16_777_216)] | None = Field(
+    buckets: Annotated[int, Field(ge=2, le=10_000)] | None = Field(
         None, description="Hash: the number of buckets."
     )
 
