@@ -89,6 +89,10 @@ class Conditions:
         """No driver is running yet, or at the moment."""
         self._set(SUCCEEDED, "Unknown", "Starting", message)
 
+    def mark_preparing(self, stage: str) -> None:
+        """The driver has functions prepare the data; `stage` is what they do."""
+        self._set(SUCCEEDED, "Unknown", "Preparing", f"the data is prepared: {stage}")
+
     def mark_running(self) -> None:
         self._set(SUCCEEDED, "Unknown", "Running", "the driver is at work")
 

@@ -58,7 +58,7 @@ class Kind(ABC, Generic[AnyWanted]):
 
     resource: ClassVar[Resource]
     roles: ClassVar[tuple[Role, ...]]
-    """The roles of functions; a resource has Services for exactly these."""
+    """The roles that functions of a resource may have; its `wanted` says which it has."""
     kept: ClassVar[tuple[str, ...]] = (
         "startTime",
         "completionTime",
@@ -125,7 +125,7 @@ class Kind(ABC, Generic[AnyWanted]):
 
     def sized(self, wanted: AnyWanted, reconciliation: Reconciliation) -> AnyWanted:
         """With the memory that functions are to have now."""
-        for role in self.roles:
+        for role in wanted.roles:
             if not reconciliation.failed:
                 wanted = grown(wanted, role, reconciliation)
         return wanted
@@ -145,6 +145,10 @@ class Kind(ABC, Generic[AnyWanted]):
     def has_cells(self, job: JobObject) -> bool:
         """Whether a resource's functions are bound to nodes, so that volumes and nodes must be read."""
         return False
+
+    def at_work_on(self, job: JobObject) -> str:
+        """What a driver does before it begins with what it is for, as it has reported it; '' if it has begun."""
+        return ""
 
     def asked(self, job: JobObject) -> str:
         """The request in a driver's report, '' if none. A report causes a reconciliation only if it changes."""

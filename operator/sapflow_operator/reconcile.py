@@ -199,7 +199,7 @@ class _Reconciler:
         # The model of a job that was suspended, and goes on.
         self._status.pop("checkpoint", None)
         # A job keeps its images to the end: others may compute other bits, or have other messages.
-        self._status.setdefault("images", self._settings.images(self._kind.roles))
+        self._status.setdefault("images", self._settings.images(wanted.roles))
         wanted = self._kind.sized(wanted, self._reconciliation)
         if self._reconciliation.failed:
             return self._result(0.0)
@@ -306,7 +306,11 @@ class _Reconciler:
             self._actions += _end_of_driver(self._job, self._observed)
             self._conditions.mark_starting("the driver starts anew with a changed spec")
         elif driver.state == "running":
-            self._conditions.mark_running()
+            stage = self._kind.at_work_on(self._job)
+            if stage:
+                self._conditions.mark_preparing(stage)
+            else:
+                self._conditions.mark_running()
         else:
             self._conditions.mark_starting(driver.trouble or "the driver starts")
 

@@ -60,6 +60,7 @@ class Settings(BaseModel):
     operator_image: Image
     worker_image: Image
     merger_image: Image
+    preparer_image: Image
     storage: ObjectStorage | None = None
     namespaces: tuple[str, ...] = ()
     """The watched namespaces; empty means all."""
@@ -129,6 +130,8 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "SAPFLOW_WORKER_PULL_POLICY": ("worker_image", "pull_policy"),
     "SAPFLOW_MERGER_IMAGE": ("merger_image", "name"),
     "SAPFLOW_MERGER_PULL_POLICY": ("merger_image", "pull_policy"),
+    "SAPFLOW_PREPARER_IMAGE": ("preparer_image", "name"),
+    "SAPFLOW_PREPARER_PULL_POLICY": ("preparer_image", "pull_policy"),
     "SAPFLOW_S3_ENDPOINT": ("storage", "endpoint"),
     "SAPFLOW_S3_BUCKET": ("storage", "bucket"),
     "SAPFLOW_S3_REGION": ("storage", "region"),

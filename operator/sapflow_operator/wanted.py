@@ -63,8 +63,6 @@ class Wanted(ABC):
     """The resource's labels by which Kueue knows jobs; the driver's Job gets them."""
 
     resource: ClassVar[Resource]
-    roles: ClassVar[tuple[Role, ...]]
-    """The roles of the pool's functions."""
     driver_module: ClassVar[str]
     """The Python module that the driver's pod runs."""
     deadline_field: ClassVar[str] = "spec.limits.deadlineSeconds"
@@ -79,6 +77,11 @@ class Wanted(ABC):
     def pool(self) -> str:
         """The beginning of the names of all children."""
         return self.resource.pool(self.name)
+
+    @property
+    @abstractmethod
+    def roles(self) -> Sequence[Role]:
+        """The roles of the pool's functions."""
 
     @property
     @abstractmethod

@@ -20,12 +20,12 @@ from sapflow.monitoring.series import (
     of_job,
 )
 from sapflow.planning.extent import Extent
-from sapflow.quantities.roles import TRAINING_ROLES, Role
+from sapflow.quantities.roles import Role
 from sapflow.records.commits import Account, Commit, Forecast, Plan
 from sapflow.records.evaluations import held_out
 from sapflow.runtimes.sender import Answered
 from sapflow.spec.training_job import TrainingJob
-from sapflow.steps.observer import Observer
+from sapflow.steps.observer import Observer, PreparedSoFar
 
 _SECONDS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300,
@@ -83,6 +83,15 @@ class MetricsObserver(Observer):
             "Seconds that reads of the data's blocks took, waited for or not.",
             *of_invocation,
         )
+        self._told = (0, 0)
+        self._prepared_rows = self._counter(
+            "sapflow_prepared_rows",
+            "Rows of raw data that preparers have read, the rejected ones among them.",
+        )
+        self._rejected_rows = self._counter(
+            "sapflow_rejected_rows",
+            "Rows of raw data that gave no sample because something is wrong with them.",
+        )
         self._cold_starts = self._counter(
             "sapflow_cold_starts", "Invocations that an instance was started for.", "role"
         )
@@ -115,9 +124,17 @@ class MetricsObserver(Observer):
             self._limit.labels(self._name, role).set(limit)
         self._gauge("sapflow_job_workers", "Workers of the job.").labels(self._name).set(job.spec.workers)
         # Counters start at 0, so that Prometheus sees the first of a rare event as an increase.
-        for counter in (self._retries, self._hedges, self._commits, self._skipped, self._checkpoints):
+        for counter in (
+            self._retries,
+            self._hedges,
+            self._commits,
+            self._skipped,
+            self._checkpoints,
+            self._prepared_rows,
+            self._rejected_rows,
+        ):
             counter.labels(self._name)
-        for role in TRAINING_ROLES:
+        for role in job.memory_bytes:
             self._cold_starts.labels(self._name, role)
 
     def begin(self, extent: Extent) -> None:
@@ -125,6 +142,12 @@ class MetricsObserver(Observer):
         self._progress = Progress(extent)
         self._set("steps", extent.total)
         self._set("step", 0)
+
+    def prepared(self, position: PreparedSoFar) -> None:
+        rows, bad = self._told
+        self._prepared_rows.labels(self._name).inc(max(0, position.rows - rows))
+        self._rejected_rows.labels(self._name).inc(max(0, position.bad - bad))
+        self._told = position.rows, position.bad
 
     def resumed(self, commit: Commit) -> None:
         self._counted = commit.account

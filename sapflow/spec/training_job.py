@@ -366,7 +366,10 @@ class TrainingJob(Model):
         elif self.planned:
             width = max(merge.structure[:-1]) if merge.structure else -(-workers // 2)
             mergers = max(width * self.shards, PLANNED_MERGERS)
-        return {"worker": workers, "merger": mergers}
+        found: dict[Role, int] = {"worker": workers, "merger": mergers}
+        if self.spec.data.prepare is not None:
+            found["preparer"] = workers
+        return found
 
     @property
     def first_mergers(self) -> int:

@@ -71,7 +71,7 @@ imagePullSecrets:
 
 {{/* What the operator's image is told: the operator itself, the hooks and the test read the same. */}}
 {{- define "sapflow.environment" -}}
-{{- range $role := list "operator" "worker" "merger" }}
+{{- range $role := list "operator" "worker" "merger" "preparer" }}
 {{- $image := index $.Values.images $role }}
 - name: SAPFLOW_{{ upper $role }}_IMAGE
   value: {{ include "sapflow.image" (dict "root" $ "image" $image) | quote }}

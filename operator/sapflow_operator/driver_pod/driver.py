@@ -176,7 +176,14 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
         )
         for cell, most in zip(cells, instances, strict=True)
     ]
-    sender = CellSender(senders)
+    everywhere = {}
+    if placed is not None and (preparers := job.instances.get("preparer")):
+        everywhere["preparer"] = KnativeSender(
+            {"preparer": names.function_url(name, namespace, "preparer")},
+            lambda: token.texts()[0],
+            instances={"preparer": preparers},
+        )
+    sender = CellSender(senders, everywhere)
     api = StatusApi(
         settings.api_url,
         settings.service_account,

@@ -11,8 +11,15 @@ from sapflow.records.commits import Account, Commit, Forecast, Plan
 from sapflow.records.evaluations import held_out
 from sapflow.records.memory_search import SizeSearch
 from sapflow.spec.training_job import TrainingJob
-from sapflow.steps.observer import Observer
-from sapflow_operator.driver_pod.reports import Reporter, StatusApi, can_be_said, rounded, shown
+from sapflow.steps.observer import Observer, PreparedSoFar
+from sapflow_operator.driver_pod.reports import (
+    PreparationReport,
+    Reporter,
+    StatusApi,
+    can_be_said,
+    rounded,
+    shown,
+)
 
 
 class ProgressReporter(Reporter, Observer):
@@ -23,6 +30,7 @@ class ProgressReporter(Reporter, Observer):
         store has told of it: the operator gives what is reported."""
         super().__init__(api)
         self._job, self._searches = job, searches
+        self._preparation = PreparationReport(self._changed)
         self._search: SizeSearch | None = None
         self._progress: Progress | None = None
         self._account = Account()
@@ -35,7 +43,10 @@ class ProgressReporter(Reporter, Observer):
     def begin(self, extent: Extent) -> None:
         """Take in the length of the job, once the data is cut."""
         self._progress = Progress(extent)
-        self._changed.set()
+        self._preparation.ends()
+
+    def prepared(self, position: PreparedSoFar) -> None:
+        self._preparation.prepared(position)
 
     def resumed(self, commit: Commit) -> None:
         self.committed(commit)
@@ -86,6 +97,7 @@ class ProgressReporter(Reporter, Observer):
             "retries": account.retries,
             "hedges": account.hedges,
             "checkpoint": self._checkpoint,
+            "preparation": self._preparation.fields(),
             "stopped": self._stopped,
             "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }

@@ -19,6 +19,7 @@ from sapflow.kube.access import ServiceAccount
 from sapflow.kube.client import ApiClient, Patience
 from sapflow.kube.errors import ClusterError
 from sapflow.kube.paths import Kind
+from sapflow.steps.observer import Observer, PreparedSoFar
 from sapflow_operator import names
 from sapflow_operator.names import Resource
 
@@ -153,6 +154,35 @@ class Reporter(ABC):
                 logs.event(logger, logging.WARNING, "progress not reported", message=str(error))
             await asyncio.sleep(0.2 * 2**attempt)
         await self._api.close()
+
+
+class PreparationReport(Observer):
+    """How far the preparation of raw data is, as `status.progress` has it."""
+
+    def __init__(self, changed: asyncio.Event) -> None:
+        """`changed` is set whenever there is something new to report."""
+        self._changed = changed
+        self._position: PreparedSoFar | None = None
+        self._over = False
+
+    def prepared(self, position: PreparedSoFar) -> None:
+        self._position, self._over = position, False
+        self._changed.set()
+
+    def ends(self) -> None:
+        """The data is prepared, or was found."""
+        self._over = True
+        self._changed.set()
+
+    def fields(self) -> dict[str, Any] | None:
+        """`status.progress.preparation`; None if nothing was prepared by this driver."""
+        at = self._position
+        if at is None:
+            return None
+        found: dict[str, Any] = {"rows": at.rows, "rejectedRows": at.bad}
+        if self._over:
+            return found
+        return found | {"stage": at.what, "partitions": at.partitions, "partitionsDone": at.done}
 
 
 def rounded(value: float | None, digits: int) -> float | None:

@@ -26,7 +26,6 @@ from sapflow.runtimes.knative import KnativeSender
 from sapflow.runtimes.sender import Sender
 from sapflow.spec import resolved_search
 from sapflow.spec.resolved_search import ResolvedSearch
-from sapflow.steps.observer import Observer
 from sapflow.tuning import spec_record
 from sapflow.tuning.actions import Action, Advance, Deleted, Event, Failed, Finished, Report, Stop
 from sapflow.tuning.data_check import check_data
@@ -41,7 +40,7 @@ from sapflow_operator.driver_pod import driver
 from sapflow_operator.driver_pod.data import cut_in_time
 from sapflow_operator.driver_pod.driver import PATIENCE, say_waiting
 from sapflow_operator.driver_pod.pool_memory import PoolMemory
-from sapflow_operator.driver_pod.reports import StatusApi
+from sapflow_operator.driver_pod.reports import PreparationReport, StatusApi
 from sapflow_operator.driver_pod.search_progress import SearchReporter
 from sapflow_operator.driver_pod.settings import DriverSettings
 from sapflow_operator.driver_pod.trial_objects import TrialObjects
@@ -211,7 +210,7 @@ class SearchDriver:
         self._run = run = SearchRun(
             tuning,
             template,
-            self._cut,
+            lambda sender: self._cut(sender, reporter.preparation),
             self._store,
             self._sender,
             environment,
@@ -236,8 +235,9 @@ class SearchDriver:
             raise SpecError([(FIELD, f"is {name!r}, which was not found when the search began: {remedy}")])
         return await warm_results(self._store, self._resolved, uid)
 
-    async def _cut(self, sender: Sender) -> Manifest:
-        """Have a worker cut the data that all trials share, and examine the template's model; once in a search.
+    async def _cut(self, sender: Sender, told: PreparationReport) -> Manifest:
+        """Have functions prepare or cut the data that all trials share, and examine the template's model; once in a
+        search.
 
         Raises JobFailed, also at the search's deadline, and StoreError.
         """
@@ -247,12 +247,13 @@ class SearchDriver:
             template,
             self._store,
             sender,
-            Observer(),
+            told,
             begun=keys.commit(keys.trial(template.prefix, 0), 0),
             ends=None if ends is None else ends.timestamp(),
             limit=TuningPool.deadline_field,
             spec=spec,
         )
+        told.ends()
         check_data(self._tuning, cut.manifest)
         return cut.manifest
 

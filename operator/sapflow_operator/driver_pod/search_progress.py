@@ -17,7 +17,14 @@ from sapflow.tuning.pool_sizes import PoolSizes
 from sapflow.tuning.runner import TuningObserver
 from sapflow.tuning.settings import Limits
 from sapflow.tuning.trial import Trial
-from sapflow_operator.driver_pod.reports import Reporter, StatusApi, can_be_said, rounded, shown
+from sapflow_operator.driver_pod.reports import (
+    PreparationReport,
+    Reporter,
+    StatusApi,
+    can_be_said,
+    rounded,
+    shown,
+)
 from sapflow_operator.kinds.tuning_status import FAILURES, MESSAGE_CHARACTERS, TOP, parameter_texts
 
 MOST_BYTES = 48 * 1024
@@ -78,6 +85,7 @@ class SearchReporter(Reporter, TuningObserver):
     def __init__(self, job: TuningJob, api: StatusApi) -> None:
         super().__init__(api)
         self.progress = SearchProgress(job)
+        self.preparation = PreparationReport(self._changed)
         self._calls: Calls | None = None
         self._common: Callable[[], float] = lambda: 0.0
         self._job, self._sizes = job, PoolSizes(size=0, least=0)
@@ -150,6 +158,7 @@ class SearchReporter(Reporter, TuningObserver):
             "failures": [_failure(each) for each in progress.failures],
             "costUSD": progress.dollars,
             "memory": self._memory(),
+            "preparation": self.preparation.fields(),
             "secondsActive": round(self._seconds(), 1),
             "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }

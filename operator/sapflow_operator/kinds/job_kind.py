@@ -5,7 +5,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import ValidationError
 
 from sapflow.errors import SpecError
-from sapflow.quantities.roles import TRAINING_ROLES, Role
+from sapflow.quantities.roles import ALL_ROLES, TRAINING_ROLES, Role
 from sapflow.spec.training_job import StorageSpec
 from sapflow_operator import names
 from sapflow_operator.conditions import SUCCEEDED
@@ -22,7 +22,7 @@ AnyPool = TypeVar("AnyPool", bound=JobPool)
 class JobKind(Kind[AnyPool]):
     """A kind whose driver needs to know how many workers the nodes have room for."""
 
-    roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
+    roles: ClassVar[tuple[Role, ...]] = ALL_ROLES
 
     def no_room(self, wanted: AnyPool, inventory: Inventory) -> str:
         if wanted.settings.max_instances or wanted.room(inventory) != 0:
@@ -33,13 +33,17 @@ class JobKind(Kind[AnyPool]):
         # One that has started without a record was started by a release without shared areas, or shares nothing.
         return "startTime" not in job.status and "sharedData" not in job.status
 
+    def at_work_on(self, job: JobObject) -> str:
+        prepared = job.status.get("progress", {}).get("preparation", {})
+        return str(prepared.get("stage", ""))
+
     def planned_on(self, wanted: AnyPool, inventory: Inventory) -> AnyPool:
         return wanted.on(inventory)
 
     def asks_for_room(self, job: JobObject, observed: Observed) -> bool:
         if self.has_cells(job):
             return False
-        services = [names.function(job.pool, role) for role in self.roles]
+        services = [names.function(job.pool, role) for role in TRAINING_ROLES]
         return observed.driver(job.pool).state == "absent" and observed.known(services)
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from sapflow.errors import SpecError
 from sapflow.quantities.memory import parse_quantity
-from sapflow.quantities.roles import TRAINING_ROLES, Role
+from sapflow.quantities.roles import ALL_ROLES, TRAINING_ROLES, Role
 from sapflow.records.memory_search import SearchSettings
 from sapflow.spec.pods import PodsSpec
 from sapflow.spec.sources import s3_location
@@ -28,7 +28,6 @@ class JobPool(Wanted):
     job: TrainingJob
     """The current spec; memory sizes may have grown since it was written."""
 
-    roles: ClassVar[tuple[Role, ...]] = TRAINING_ROLES
     shared: str | None = field(default=None, kw_only=True)
     """The shared area that has the job's data, once that is decided."""
     search: SearchSettings | None = field(default=None, kw_only=True)
@@ -38,6 +37,10 @@ class JobPool(Wanted):
     """The path of the job's spec in the resource's own."""
     fails_alone: ClassVar[bool] = False
     """Whether what needs more memory than there is fails alone, and the resource goes on."""
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return TRAINING_ROLES if self.job.spec.data.prepare is None else ALL_ROLES
 
     @property
     def area(self) -> str | None:
@@ -131,7 +134,7 @@ class JobPool(Wanted):
         """The number of workers that fit beside the driver, a merger and what others hold; None if it is not known."""
         worker, merger = (
             Demand(parse_quantity(self.memory(role)), self.cpu_request(role) + SIDECAR_MILLIS)
-            for role in self.roles
+            for role in TRAINING_ROLES
         )
         driver = Demand(parse_quantity(self.settings.driver_memory), DRIVER_MILLIS)
         beside = [driver] if self.job.spec.merge.reuse_workers else [driver, merger]

@@ -75,6 +75,7 @@ MEMORY = an_object(
     {
         "worker": text(32),
         "merger": text(32),
+        "preparer": text(32),
         "searching": {"type": "boolean"},
         "trials": {
             "type": "array",
@@ -84,6 +85,16 @@ MEMORY = an_object(
                 {"worker": text(32), "step": INTEGER, "secondsPerStep": NUMBER, "costUSD": NUMBER},
             ),
         },
+    },
+)
+PREPARATION = an_object(
+    "How far the preparation of raw data is, or was when the driver ended it.",
+    {
+        "stage": text(1024) | {"description": "What preparers do; left out once they are done."},
+        "partitions": INTEGER,
+        "partitionsDone": INTEGER | {"description": "Of this stage."},
+        "rows": INTEGER | {"description": "Rows that were read."},
+        "rejectedRows": INTEGER | {"description": "Those of them that gave no sample."},
     },
 )
 SHARED_DATA = an_object(

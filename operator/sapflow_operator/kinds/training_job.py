@@ -113,7 +113,7 @@ class TrainingJobKind(JobKind[TrainingPool]):
 
     def sized(self, wanted: TrainingPool, reconciliation: Reconciliation) -> TrainingPool:
         """During a search the workers have its size, above every size that was killed."""
-        for role in self.roles:
+        for role in wanted.roles:
             if reconciliation.failed:
                 return wanted
             if role == "worker" and wanted.search is not None:
@@ -121,7 +121,7 @@ class TrainingJobKind(JobKind[TrainingPool]):
                 wanted = memory_search.above_the_killed(wanted, first, wanted.search, reconciliation)
             else:
                 wanted = growth.grown(wanted, role, reconciliation)
-        return memory_search.followed(wanted, reconciliation, self.asked(reconciliation.job))
+        return memory_search.followed(wanted, reconciliation, _size_asked(reconciliation.job))
 
     def packed(self, wanted: TrainingPool, reconciliation: Reconciliation) -> TrainingPool:
         job = wanted.job
@@ -142,7 +142,8 @@ class TrainingJobKind(JobKind[TrainingPool]):
         return "affinity" in job.spec
 
     def asked(self, job: JobObject) -> str:
-        return memory_search.asked(job, job.spec)
+        """The memory that workers are to have, and what is prepared of the data."""
+        return f"{_size_asked(job)} {self.at_work_on(job)}".strip()
 
     def remembered(self, job: JobObject) -> Mapping[str, Any]:
         return {"memory": job.spec.get("memory", {})}
@@ -158,3 +159,7 @@ class TrainingJobKind(JobKind[TrainingPool]):
 
 
 TRAINING_JOB = TrainingJobKind()
+
+
+def _size_asked(job: JobObject) -> str:
+    return memory_search.asked(job, job.spec)

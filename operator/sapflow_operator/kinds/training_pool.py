@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from sapflow.objects import keys
 from sapflow.planning.placement import Placement
 from sapflow.quantities.memory import MIB, format_quantity, parse_quantity
-from sapflow.quantities.roles import Role
+from sapflow.quantities.roles import TRAINING_ROLES, Role
 from sapflow.spec.placement import CELL_SIZE
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Metadata, StorageSpec
@@ -42,11 +42,15 @@ class TrainingPool(JobPool):
             return [
                 Group(role, None, self.job.instances[role], in_bursts=role == "worker") for role in self.roles
             ]
-        return [
+        placed = [
             Group(role, cell, count, in_bursts=role == "worker")
             for cell in range(self.packed.count)
             for role, count in self.packed.instances(cell).items()
             if count
+        ]
+        # Preparers have come to their end when placement begins to matter.
+        return placed + [
+            Group(role, None, self.job.instances[role]) for role in self.roles if role not in TRAINING_ROLES
         ]
 
     @property

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from sapflow.quantities.roles import TRAINING_ROLES
+from sapflow.quantities.roles import ALL_ROLES
 from sapflow.spec.placement import MAX_CELLS
 from sapflow_operator.kinds.status_schema import (
     INTEGER,
     MEMORY,
     NUMBER,
+    PREPARATION,
     SHARED_DATA,
     TIME,
     an_object,
@@ -20,7 +21,7 @@ from sapflow_operator.kinds.status_schema import (
 def training_status() -> dict[str, Any]:
     """The structural schema of `status`."""
     return status_schema(
-        TRAINING_ROLES,
+        ALL_ROLES,
         {
             "placement": an_object(
                 "The cells of a job with affinity, fixed when it starts.",
@@ -87,6 +88,7 @@ _PROGRESS = {
     "forecastCostError": NUMBER,
     "checkpoint": INTEGER,
     "stopped": an_object("The model that the driver of a suspended job has left.", _STOPPED, [*_STOPPED]),
+    "preparation": PREPARATION,
     "updated": TIME,
 }
 RESULT = {

@@ -112,7 +112,7 @@ class TuningJobKind(JobKind[TuningPool]):
         """The pool grows once for all trials. After that a trial that needs more fails, and the others go on."""
         reconciliation.status["limits"] = search_limits.limits_in(reconciliation.job.spec)
         _tell_failures(reconciliation)
-        for role in self.roles:
+        for role in wanted.roles:
             limit = wanted.memory(role)
             if role == "worker" and wanted.search is not None:
                 wanted = memory_search.above_the_killed(
@@ -144,8 +144,10 @@ class TuningJobKind(JobKind[TuningPool]):
         return OriginRequest("spec.warmStartFrom", self.resource, str(name))
 
     def asked(self, job: JobObject) -> str:
-        """The memory that workers are to have, and the number of failed trials: each is told by an event."""
-        return f"{job.status.get('progress', {}).get('failed', '')} {_size_asked(job)}".strip()
+        """The memory that workers are to have, the number of failed trials, each of which is told by an event, and what
+        is prepared of the data."""
+        failed = job.status.get("progress", {}).get("failed", "")
+        return f"{failed} {_size_asked(job)} {self.at_work_on(job)}".strip()
 
     def remembered(self, job: JobObject) -> Mapping[str, Any]:
         memory = job.spec.get("template", {}).get("spec", {}).get("memory", {})

@@ -54,7 +54,14 @@ class TuningPool(JobPool):
         spec, one = tuning.spec, tuning.template.instances
         useful = one["merger"] * spec.trials_at_once
         mergers = max(1, min(useful, spec.max_workers // MERGER_SHARE))
-        return {"worker": max(spec.most_workers, spec.max_workers - mergers), "merger": mergers}
+        found: dict[Role, int] = {
+            "worker": max(spec.most_workers, spec.max_workers - mergers),
+            "merger": mergers,
+        }
+        if "preparer" in one:
+            # They are at work before the first trial is, so they take nothing of maxWorkers from it.
+            found["preparer"] = min(one["preparer"], spec.max_workers)
+        return found
 
     @property
     def told(self) -> dict[str, Any]:

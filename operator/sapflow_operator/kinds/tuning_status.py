@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sapflow.quantities.roles import TRAINING_ROLES
+from sapflow.quantities.roles import ALL_ROLES
 from sapflow_operator.kinds.status_schema import (
     INTEGER,
     MEMORY,
     NUMBER,
+    PREPARATION,
     SHARED_DATA,
     TIME,
     an_object,
@@ -40,7 +41,7 @@ def parameter_texts(parameters: Mapping[str, Any]) -> dict[str, str]:
 def tuning_status() -> dict[str, Any]:
     """The structural schema of `status`."""
     return status_schema(
-        TRAINING_ROLES,
+        ALL_ROLES,
         {
             "limits": an_object("Limits that the search last ran under.", LIMITS),
             "progress": an_object("What the driver last reported.", _PROGRESS),
@@ -79,6 +80,7 @@ _RANGE = {
     "items": NUMBER,
 }
 _PROGRESS = {
+    "preparation": PREPARATION,
     "trials": text(32) | {"description": "Ended trials, and how many there may be."},
     "begun": INTEGER,
     "done": INTEGER | {"description": "Trials that have ended, in any way."},
