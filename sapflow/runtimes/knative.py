@@ -126,6 +126,8 @@ class KnativeSender:
             except InstanceLost as error:
                 self._stray(way, url, str(error))
                 raise
+            finally:
+                way.ended(url)
             if way.is_straight(url) and _unseen(answer):
                 way.forget()
             elif way.is_straight(url) and not _of_function(answer):

@@ -2,8 +2,9 @@
 
 A Service's name leads to the gateway, which asks the activator for an instance of the Revision that the Service's route
 names. A Revision has a name in the cluster, too, and that leads to the activator at once. Which Revision it is the
-functions themselves say in their answers. The route may come to name another at any time, so now and then a call takes
-the way through the gateway, and tells whether the Revision is still the same.
+functions themselves say in their answers. The route may come to name another at any time, so now and then calls take
+the way through the gateway, and tell whether the Revision is still the same. Calls that are sent together take the same
+way, so that no step is served by two Revisions.
 """
 
 import re
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from yarl import URL
 
 ASK_SECONDS = 1.0
-"""How long calls go to a Revision before one asks the gateway again. Until then a Revision that the route has left may
+"""How long calls go to a Revision before some ask the gateway again. Until then a Revision that the route has left may
 serve calls, and keeps its instances."""
 FAILURES = 3
 """After so many calls in a row that failed on their way past the gateway, something there does not let them through,
@@ -31,20 +32,30 @@ class Way:
         self._service, self._clock = service, clock
         self._revision: URL | None = None
         self._ask_at = 0.0
+        self._asking = False
+        self._straight = 0
         self._failures = 0
         name, _, self._domain = (service.host or "").partition(".")
         self._ours = re.compile(re.escape(name) + r"-\d{5,8}")
 
     def choose(self) -> URL:
-        """Where to send a call now."""
+        """Where to send a call now; `ended` must follow."""
         if self._revision is None:
             return self._service
-        now = self._clock()
-        if now >= self._ask_at:
-            # The other calls of this moment need not ask, too.
-            self._ask_at = now + ASK_SECONDS
+        late = self._clock() - self._ask_at
+        if self._asking or late >= ASK_SECONDS or (late >= 0 and not self._straight):
+            self._asking = True
             return self._service
+        self._straight += 1
         return self._revision
+
+    def ended(self, url: URL) -> None:
+        """A call that was sent to `url` is over."""
+        if self.is_straight(url):
+            self._straight -= 1
+        elif self._asking:
+            self._asking = False
+            self._ask_at = self._clock() + ASK_SECONDS
 
     def is_straight(self, url: URL) -> bool:
         """Whether a call that was sent to `url` has gone past the gateway."""
@@ -78,6 +89,6 @@ class Way:
         self._failures += 1
         if self._failures < FAILURES:
             return False
-        self._failures = 0
+        self._failures, self._asking = 0, False
         self._ask_at = self._clock() + AWAY_SECONDS + ASK_SECONDS
         return True

@@ -24,6 +24,7 @@ def way_to(revision: str | None = "digits-worker-00001") -> tuple[Way, Clock]:
     assert url == SERVICE
     assert not way.is_straight(url)
     way.answered(url, revision)
+    way.ended(url)
     return way, clock
 
 
@@ -33,14 +34,32 @@ def test_calls_go_to_the_revision_that_has_answered() -> None:
     assert way.is_straight(way.choose())
 
 
-def test_one_call_a_second_asks_the_gateway_which_revision_it_is_now() -> None:
+def test_the_calls_of_one_moment_in_a_second_ask_the_gateway_which_revision_it_is_now() -> None:
     way, clock = way_to()
     clock.now += ASK_SECONDS
-    asked = way.choose()
-    assert asked == SERVICE
-    assert way.choose() == FIRST
-    way.answered(asked, "digits-worker-00002")
+    asked = [way.choose() for _ in range(4)]
+    assert asked == [SERVICE] * 4
+    for url in asked:
+        way.answered(url, "digits-worker-00002")
+        way.ended(url)
     assert way.choose() == SECOND
+
+
+def test_calls_ask_the_gateway_once_none_is_under_way_past_it_so_that_one_step_has_one_revision() -> None:
+    way, clock = way_to()
+    step = [way.choose() for _ in range(3)]
+    clock.now += ASK_SECONDS
+    assert way.choose() == FIRST
+    for url in (*step, FIRST):
+        way.ended(url)
+    assert way.choose() == SERVICE
+
+
+def test_calls_that_always_overlap_ask_the_gateway_too() -> None:
+    way, clock = way_to()
+    way.choose()
+    clock.now += 2 * ASK_SECONDS
+    assert way.choose() == SERVICE
 
 
 def test_what_a_call_past_the_gateway_tells_of_the_revision_is_no_news() -> None:
@@ -98,7 +117,9 @@ def test_after_calls_that_failed_in_a_row_all_take_the_gateway_for_a_while() -> 
 def test_a_failure_at_the_gateway_says_nothing_about_the_way_past_it() -> None:
     way, clock = way_to()
     clock.now += ASK_SECONDS
-    way.failed(way.choose())
+    asked = way.choose()
+    way.failed(asked)
+    way.ended(asked)
     assert way.choose() == FIRST
 
 
