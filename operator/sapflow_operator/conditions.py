@@ -89,7 +89,7 @@ class Conditions:
         """No driver is running yet, or at the moment."""
         self._set(SUCCEEDED, "Unknown", "Starting", message)
 
-    def mark_preparing(self, stage: str) -> None:
+    def mark_at_work_on_data(self, stage: str) -> None:
         """The driver has functions prepare the data; `stage` is what they do."""
         self._set(SUCCEEDED, "Unknown", "Preparing", f"the data is prepared: {stage}")
 

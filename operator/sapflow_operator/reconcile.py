@@ -308,7 +308,7 @@ class _Reconciler:
         elif driver.state == "running":
             stage = self._kind.at_work_on(self._job)
             if stage:
-                self._conditions.mark_preparing(stage)
+                self._conditions.mark_at_work_on_data(stage)
             else:
                 self._conditions.mark_running()
         else:

@@ -34,6 +34,7 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.objects.stores.s3_failures import ACCESS_DENIED
 from sapflow.planning.extent import Extent
 from sapflow.planning.placement import Placement
+from sapflow.quantities.roles import Role
 from sapflow.records.commits import Records
 from sapflow.runtimes.cells import CellSender
 from sapflow.runtimes.knative import KnativeSender
@@ -176,7 +177,7 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
         )
         for cell, most in zip(cells, instances, strict=True)
     ]
-    everywhere = {}
+    everywhere: dict[Role, Sender] = {}
     if placed is not None and (preparers := job.instances.get("preparer")):
         everywhere["preparer"] = KnativeSender(
             {"preparer": names.function_url(name, namespace, "preparer")},

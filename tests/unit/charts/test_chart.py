@@ -105,7 +105,7 @@ def wanted() -> TrainingPool:
         "team",
         "u-1",
         Place("http://store:9000", "sapflow", "us-east-1"),
-        Settings(operator_image=image, worker_image=image, merger_image=image),
+        Settings(operator_image=image, worker_image=image, merger_image=image, preparer_image=image),
         parse(document, "kubernetes"),
     )
 

@@ -52,7 +52,9 @@ def _driver() -> CollectorRegistry:
 def _operator() -> CollectorRegistry:
     image = Image(name="dev.local/any:1")
     registry = CollectorRegistry()
-    measured(Settings(operator_image=image, worker_image=image, merger_image=image), registry)
+    measured(
+        Settings(operator_image=image, worker_image=image, merger_image=image, preparer_image=image), registry
+    )
     return registry
 
 

@@ -145,7 +145,10 @@ def test_names_of_the_two_policies_differ_for_every_job() -> None:
 
 
 def test_the_settings_read_stores_from_json_and_refuse_what_they_do_not_know() -> None:
-    image = dict.fromkeys(("SAPFLOW_OPERATOR_IMAGE", "SAPFLOW_WORKER_IMAGE", "SAPFLOW_MERGER_IMAGE"), "a:1")
+    image = dict.fromkeys(
+        ("SAPFLOW_OPERATOR_IMAGE", "SAPFLOW_WORKER_IMAGE", "SAPFLOW_MERGER_IMAGE", "SAPFLOW_PREPARER_IMAGE"),
+        "a:1",
+    )
     store = {"endpoint": "http://minio:80", "ports": [9000], "podLabels": {"app": "minio"}}
     given = image | {"SAPFLOW_STORE_NETWORKS": json.dumps([store])}
     (network,) = Settings.from_environment(given).store_networks

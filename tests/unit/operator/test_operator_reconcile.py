@@ -11,6 +11,7 @@ from helpers.manifests import variables_of
 from sapflow.errors import StoreUnavailable
 from sapflow.kube.errors import ClusterError
 from sapflow.quantities.memory import parse_quantity
+from sapflow.quantities.roles import TRAINING_ROLES
 from sapflow_operator import names, times
 from sapflow_operator.actions import (
     Apply,
@@ -35,6 +36,7 @@ SETTINGS = Settings.from_environment(
         "SAPFLOW_OPERATOR_IMAGE": "dev.local/operator:1",
         "SAPFLOW_WORKER_IMAGE": "dev.local/worker:1",
         "SAPFLOW_MERGER_IMAGE": "dev.local/merger:1",
+        "SAPFLOW_PREPARER_IMAGE": "dev.local/preparer:1",
         "SAPFLOW_S3_ENDPOINT": "http://minio:9000",
         "SAPFLOW_S3_BUCKET": "sapflow",
         "SAPFLOW_S3_ACCESS_KEY": "operator",
@@ -368,7 +370,7 @@ def images(world: World) -> set[str]:
 
 def test_a_job_ends_on_the_images_it_began_on_and_takes_new_ones_when_it_is_resumed(running: World) -> None:
     before = images(running)
-    assert before == set(SETTINGS.images(TRAINING_JOB.roles).values())
+    assert before == set(SETTINGS.images(TRAINING_ROLES).values())
     newer = {role: f"dev.local/{role}:2" for role in SETTINGS.images(TRAINING_JOB.roles)}
 
     running.settings = SETTINGS.pinned(newer)

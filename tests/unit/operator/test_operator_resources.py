@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "SAPFLOW_WORKER_IMAGE": "dev.local/worker:1",
     "SAPFLOW_WORKER_PULL_POLICY": "Never",
     "SAPFLOW_MERGER_IMAGE": "dev.local/merger:1",
+    "SAPFLOW_PREPARER_IMAGE": "dev.local/preparer:1",
     "SAPFLOW_S3_ENDPOINT": "http://minio:9000",
     "SAPFLOW_S3_BUCKET": "sapflow",
     "SAPFLOW_S3_ACCESS_KEY": "operator",
@@ -288,7 +289,7 @@ def test_driver_and_functions_read_all_of_a_job_but_what_the_operator_alone_acts
     read = resolved.read(document, "jobs/u1/")
     assert read.to_json() == of.resolved.to_json()
     assert (read.job.spec.workers, read.runtime, read.uid) == (22, "kubernetes", "u1")
-    assert read.job.cpus == {"worker": 1.0, "merger": None}
+    assert read.job.cpus == {"worker": 1.0, "merger": None, "preparer": None}
 
 
 def test_what_a_driver_need_not_know_does_not_start_it_anew() -> None:
