@@ -2,9 +2,9 @@
 
 from sapflow.preparation.opened import Parts
 from sapflow.preparation.reading.registry import reader_of
-from sapflow.preparation.split import SplitStep
 from sapflow.preparation.step import Schema, Step
 from sapflow.preparation.steps import registry
+from sapflow.preparation.steps.split import SplitStep
 from sapflow.spec.preparation.prepare import PrepareSpec
 
 

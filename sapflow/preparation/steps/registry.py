@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sapflow.preparation.pipeline import Classes
-from sapflow.preparation.split import GroupSplit, RowSplit, ValueSplit
 from sapflow.preparation.step import Fit, Fitted, Step
 from sapflow.preparation.steps.bag_of_words import BagOfWords, BagOfWordsStep, BucketFit, TermFit
 from sapflow.preparation.steps.bins import Binned, BinStep, QuantileFit
@@ -25,8 +24,9 @@ from sapflow.preparation.steps.impute_fits import MeanFit, MedianFit, MostFreque
 from sapflow.preparation.steps.imputed import Imputed
 from sapflow.preparation.steps.scale import MomentsFit, RobustFit, Scaled, ScaleStep
 from sapflow.preparation.steps.selection import Dropped, DropStep, Renamed, RenameStep, SelectStep
+from sapflow.preparation.steps.split import GroupSplit, RowSplit, ValueSplit
+from sapflow.preparation.steps.stratified_split import StratifiedFit, StratifiedSplit
 from sapflow.preparation.steps.tokens import Tokens, TokensFit, TokensStep
-from sapflow.preparation.stratified_split import StratifiedFit, StratifiedSplit
 from sapflow.spec.preparation.step import StepSpec
 from sapflow.spec.preparation.text_steps import TokensSpec
 

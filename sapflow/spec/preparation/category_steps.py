@@ -20,7 +20,8 @@ class EncodeSpec(Model):
     columns: Columns = Field(description="The columns of text or numbers: names or patterns.")
     method: Literal["OneHot", "Ordinal", "Hash", "Classes"] = Field(
         description="OneHot: a feature for each category. Ordinal: its number in their order. Hash: a feature for each "
-        "bucket of a hash of its text. Classes: the target's labels become numbers of classes, and their words class names."
+        "bucket of a hash of its text. Classes: the target's labels become numbers of classes, and their words class "
+        "names."
     )
     top: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None, description="So many of the most frequent categories are kept, and the others are rare."

@@ -15,9 +15,9 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, RobustScaler, Sta
 from sapflow.preparation.batch import Batch, Column, Text
 from sapflow.preparation.pipeline import Collected, Pipeline, State
 from sapflow.preparation.record import Record
-from sapflow.preparation.split import SplitStep
 from sapflow.preparation.step import Fitted
 from sapflow.preparation.steps.registry import CLASSES, step_of
+from sapflow.preparation.steps.split import SplitStep
 from sapflow.spec.preparation.prepare import SplitSpec
 from sapflow.spec.preparation.step import StepSpec
 

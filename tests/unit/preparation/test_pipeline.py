@@ -8,9 +8,9 @@ import pytest
 
 from sapflow.preparation.batch import Batch, Text
 from sapflow.preparation.pipeline import Collected, Pipeline, State
-from sapflow.preparation.split import SplitStep
 from sapflow.preparation.step import ColumnType, Step, StepProblem
 from sapflow.preparation.steps.registry import CLASSES, step_of
+from sapflow.preparation.steps.split import SplitStep
 from sapflow.spec.preparation.prepare import SplitSpec
 from sapflow.spec.preparation.step import StepSpec
 

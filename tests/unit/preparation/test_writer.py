@@ -80,7 +80,11 @@ def test_a_writer_that_goes_on_writes_the_same_bytes(tmp_path: Path, stop: int) 
 @pytest.mark.parametrize("last", [50, 2 * ROWS], ids=["fewer", "more"])
 def test_other_samples_than_were_counted_are_refused(tmp_path: Path, last: int) -> None:
     writer = Writer(layout(), open_store(str(tmp_path)), "data/", 3, 0)
-    with pytest.raises(CorruptObject, match="samples of a part where 80 were counted"):
+
+    def write() -> None:
         writer.add(made(0, 0, last))
         writer.finish()
+
+    with pytest.raises(CorruptObject, match="samples of a part where 80 were counted"):
+        write()
     assert list(open_store(str(tmp_path)).list("data/")) == []

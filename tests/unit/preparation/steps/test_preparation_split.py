@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sapflow.preparation.batch import Batch, Column, Text
-from sapflow.preparation.split import RowSplit, SplitStep
 from sapflow.preparation.step import ColumnType, Fit, Fitted, StepProblem
-from sapflow.preparation.stratified_split import MAX_CLASSES, StratifiedFit
+from sapflow.preparation.steps.split import RowSplit, SplitStep
+from sapflow.preparation.steps.stratified_split import MAX_CLASSES, StratifiedFit
 from sapflow.spec.preparation.prepare import SplitSpec
 
 GIVEN = {"t": ColumnType("Text"), "n": ColumnType("Number"), "w": ColumnType("Time")}

@@ -17,7 +17,7 @@ from sapflow.preparation.record import Record
 from sapflow.preparation.row_numbers import bound, drawn
 from sapflow.preparation.step import Applied, Fit, Fitted, Schema, Step, StepProblem
 from sapflow.preparation.steps.columns import one
-from sapflow.preparation.stratified_split import StratifiedFit
+from sapflow.preparation.steps.stratified_split import StratifiedFit
 from sapflow.spec.preparation.prepare import DEFAULT_FRACTION, SplitSpec
 
 
