@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from sapflow.data.data_file import DataFile
-from sapflow.data.folder import HIDDEN, in_folder
+from sapflow.data.folder import HIDDEN, in_folder, in_nested
 from sapflow.errors import DataError
 
 SOURCES = (
@@ -17,28 +17,33 @@ SOURCES = (
 )
 
 
-FindFiles = Callable[[str], Sequence[DataFile]]
+FindFiles = Callable[..., Sequence[DataFile]]
+"""Is called with the URL of a source, and with `nested=True` where the folders within it are read, too."""
 
 
-def find_files(source: str, read_s3: FindFiles | None = None) -> list[DataFile]:
-    """The files that `source` names, sorted by name, empty ones among them. Raises DataError if there are none."""
+def find_files(source: str, read_s3: FindFiles | None = None, *, nested: bool = False) -> list[DataFile]:
+    """The files that `source` names, sorted by name, empty ones among them; `nested`: and those in folders within it.
+    Raises DataError if there are none."""
     if source.startswith("s3://"):
         if read_s3 is None:
             from sapflow.data.remote import s3_files  # only this needs its client
 
             read_s3 = s3_files
-        files = list(read_s3(source))
+        files = list(read_s3(source, nested=True) if nested else read_s3(source))
     else:
-        files = _local(source.removeprefix("file://"))
+        files = _local(source.removeprefix("file://"), nested=nested)
     if not files:
         raise DataError(f"there is no file at {source}; a source is {SOURCES}")
     return sorted(files, key=lambda file: file.name)
 
 
-def _local(pattern: str) -> list[DataFile]:
+def _local(pattern: str, *, nested: bool = False) -> list[DataFile]:
     path = Path(pattern).expanduser()
     if path.is_file():
         found = [path]
+    elif path.is_dir() and nested:
+        names = [one.relative_to(path).as_posix() for one in path.rglob("*") if one.is_file()]
+        found = [path / name for name in in_nested(names)]
     elif path.is_dir():
         names = [f"{child.name}/" if child.is_dir() else child.name for child in path.iterdir()]
         found = [path / name for name in in_folder(names, pattern) if (path / name).is_file()]

@@ -25,3 +25,12 @@ def in_folder(names: Iterable[str], source: str) -> list[str]:
             "of files alone: name one partition, or write the table without partitions"
         )
     raise DataError(f"{source} holds no files but folders ({some}): name one of them")
+
+
+def in_nested(names: Iterable[str]) -> list[str]:
+    """Those files of a folder and of folders within it that are read: none that is hidden, or in a hidden one."""
+    return [
+        name
+        for name in names
+        if not name.endswith("/") and not any(part.startswith(HIDDEN) for part in name.split("/"))
+    ]

@@ -7,7 +7,7 @@ from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from sapflow.data.data_file import DataFile
-from sapflow.data.folder import in_folder
+from sapflow.data.folder import in_folder, in_nested
 from sapflow.errors import DataError, StoreError, StoreUnavailable
 from sapflow.objects.stores.credentials import CredentialSource
 from sapflow.objects.stores.factory import credentials_from_environment, open_store
@@ -17,10 +17,13 @@ from sapflow.objects.stores.s3 import open_s3
 READ_AHEAD = 4 << 20
 
 
-def s3_files(url: str, credentials: CredentialSource | None = None) -> list[DataFile]:
+def s3_files(
+    url: str, credentials: CredentialSource | None = None, *, nested: bool = False
+) -> list[DataFile]:
     """The objects at `s3://bucket/prefix?endpoint=URL`: the object with that key, or those in the folder `prefix/`.
 
-    Of a folder the same is read as of one on this machine (`folder.in_folder`).
+    Of a folder the same is read as of one on this machine (`folder.in_folder`); `nested`: and what lies in folders
+    within it.
 
     Without `credentials` those of the environment are used. Raises DataError if the bucket does not exist or access is
     refused, StoreUnavailable if there is no answer, StoreError if the URL or the credentials are incomplete.
@@ -41,12 +44,11 @@ def s3_files(url: str, credentials: CredentialSource | None = None) -> list[Data
             folder = f"{prefix}/" if prefix else ""
             listed = {
                 each.key.removeprefix(folder): each
-                for each in store.list(folder, shallow=True)
+                for each in store.list(folder, shallow=not nested)
                 if each.key != folder
             }
-            found = [listed[name] for name in in_folder(listed, f"{shown}/{prefix}")] or [
-                each for each in (single,) if each is not None
-            ]
+            names = in_nested(listed) if nested else in_folder(listed, f"{shown}/{prefix}")
+            found = [listed[name] for name in names] or [each for each in (single,) if each is not None]
         return [
             DataFile(
                 f"{shown}/{each.key}", each.size, _opener(bucket, credentials, each.key, each.size), each.tag

@@ -32,10 +32,10 @@ def finder(store_url: str, credentials: CredentialSource | None = None) -> FindF
     Without `credentials` those of the environment are used.
     """
 
-    def find(url: str) -> Sequence[DataFile]:
+    def find(url: str, *, nested: bool = False) -> Sequence[DataFile]:
         from sapflow.data.remote import s3_files  # only this needs its client
 
-        return s3_files(beside(url, store_url), credentials)
+        return s3_files(beside(url, store_url), credentials, nested=nested)
 
     return find
 

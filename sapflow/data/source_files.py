@@ -1,6 +1,6 @@
 """The files of a job's sources, and their format. Nothing here reads samples, or loads what does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import get_args
 
@@ -11,7 +11,8 @@ from sapflow.spec.learning import DataSpec, SampleFormat
 from sapflow.spec.sources import MEMORY
 
 FORMATS: tuple[str, ...] = get_args(SampleFormat)
-TABLES = ("csv", "parquet")
+TABLES = ("csv", "parquet", "jsonl")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 ENDINGS = {
     ".npz": "npz",
     "-ubyte": "idx",
@@ -21,6 +22,13 @@ ENDINGS = {
     ".csv.gz": "csv",
     ".parquet": "parquet",
 }
+RAW_ENDINGS = {
+    **ENDINGS,
+    **{f".{name}.{packed}": name for name in ("csv", "jsonl") for packed in ("gz", "bz2", "xz", "zip")},
+    **dict.fromkeys((".jsonl", ".ndjson", ".ndjson.gz"), "jsonl"),
+    **dict.fromkeys(IMAGES, "images"),
+}
+"""Of files that are prepared."""
 
 
 @contextmanager
@@ -39,7 +47,8 @@ def names_files(data: DataSpec) -> bool:
 
 def data_files(data: DataSpec, read_s3: FindFiles | None = None) -> list[DataFile]:
     """All files that a job's samples are in, those for validation among them. Raises DataError."""
-    files = used_files(data.source, data.format, read_s3)[1] if has_files(data.source) else []
+    raw = data.prepare is not None
+    files = used_files(data.source, data.format, read_s3, raw=raw)[1] if has_files(data.source) else []
     asked = data.validation
     if asked is not None and has_files(asked.source):
         files += used_files(asked.source, asked.format, read_s3)[1]
@@ -52,14 +61,16 @@ def has_files(source: str) -> bool:
 
 
 def used_files(
-    source: str, format: str | None = None, read_s3: FindFiles | None = None
+    source: str, format: str | None = None, read_s3: FindFiles | None = None, *, raw: bool = False
 ) -> tuple[str, list[DataFile]]:
-    """The format of a source of files, and those files that have samples. Raises DataError."""
+    """The format of a source of files, and those files that have samples; `raw`: rows to be prepared, for which folders
+    within a folder are read, too. Raises DataError."""
     if format is not None and format not in FORMATS:
         raise DataError(f"unknown format {format!r}; formats are {', '.join(FORMATS)}")
-    files = find_files(source, read_s3)
+    files = find_files(source, read_s3, nested=raw)
+    endings = RAW_ENDINGS if raw else ENDINGS
     if format is None:
-        found = {_format(file) for file in files} - {None}
+        found = {_format(file, endings) for file in files} - {None}
         if len(found) != 1:
             seen = " and ".join(sorted(map(str, found))) or "unknown"
             raise DataError(
@@ -67,18 +78,18 @@ def used_files(
                 f"give data.format: {', '.join(FORMATS)}"
             )
         format = str(found.pop())
-        files = [file for file in files if _format(file) == format]
+        files = [file for file in files if _format(file, endings) == format]
     if format in TABLES:
         # Spark writes an empty part for a task that had no rows.
         files = [file for file in files if file.size] or files
     for file in files:
-        if file.size == 0:
+        if file.size == 0 and format != "images":  # of those each is one row, which is told as a bad one
             raise DataError(f"{file.name} is empty")
     return format, files
 
 
-def _format(file: DataFile) -> str | None:
-    for ending, format in ENDINGS.items():
+def _format(file: DataFile, endings: Mapping[str, str]) -> str | None:
+    for ending, format in endings.items():
         if file.name.endswith(ending):
             return format
     return None

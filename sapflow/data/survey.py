@@ -99,10 +99,10 @@ def survey(data: DataSpec, store: str, seed: int = 0) -> Survey:
     Raises DataError, StoreError.
     """
 
-    def files(url: str) -> list[DataFile]:
+    def files(url: str, *, nested: bool = False) -> list[DataFile]:
         from sapflow.data.remote import s3_files  # only this needs its client
 
-        return s3_files(beside(url, store))
+        return s3_files(beside(url, store), nested=nested)
 
     source = open_data(data, files)
     refuse_without_use(data.split, source.name, source.brings_validation)

@@ -90,7 +90,7 @@ class Opened:
     def files(self) -> tuple[str, list[DataFile]]:
         """The format of the source, and its files as they are now. Raises DataError, StoreError."""
         data = self.resolved.job.spec.data
-        return used_files(data.source, data.format, shared_data.finder(self.store.url))
+        return used_files(data.source, data.format, shared_data.finder(self.store.url), raw=True)
 
     @cached_property
     def read_files(self) -> list[DataFile]:

@@ -23,11 +23,14 @@ from sapflow.errors import DataError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 NAME = re.compile(r"(?P<set>.*?)(?P<kind>images|labels)[-.]idx\d-ubyte(\.gz)?$")
+SKIP_BYTES = 1 << 20
 VALIDATION = re.compile(r"(t10k|test)[-_.]?$")
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
+class Pair:
+    """A file of images and that of their labels."""
+
     part: Part
     images: DataFile
     labels: DataFile
@@ -42,7 +45,7 @@ def source(
     Images of two dimensions get a channel dimension: [n, 1, rows, columns]. Raises DataError.
     """
     chosen = parse(FileOptions, options, "the format idx")
-    pairs = _pairs(files)
+    pairs = pairs_of(files)
     if training is None and all(pair.part == "validation" for pair in pairs):
         raise DataError(
             f"{pairs[0].images.name} is a validation set; train-images-idx3-ubyte is not beside it"
@@ -60,7 +63,8 @@ def source(
     )
 
 
-def _pairs(files: Sequence[DataFile]) -> list[_Pair]:
+def pairs_of(files: Sequence[DataFile]) -> list[Pair]:
+    """The pairs among some files, those for training first. Raises DataError."""
     sets: dict[str, dict[str, DataFile]] = {}
     for file in files:
         if match := NAME.match(file.base):
@@ -81,14 +85,14 @@ def _pairs(files: Sequence[DataFile]) -> list[_Pair]:
             missing = "labels" if "images" in kinds else "images"
             raise DataError(f"{next(iter(kinds.values())).name}: the file of its {missing} is not beside it")
         part: Part = "validation" if VALIDATION.search(name) else "train"
-        pairs.append(_Pair(part, kinds["images"], kinds["labels"]))
+        pairs.append(Pair(part, kinds["images"], kinds["labels"]))
     return sorted(pairs, key=lambda pair: pair.part)
 
 
-def _samples(pair: _Pair) -> Iterator[Chunk]:
+def _samples(pair: Pair) -> Iterator[Chunk]:
     with ExitStack() as stack:
-        images = _Array(pair.images, stack.enter_context(unpacked(pair.images)))
-        labels = _Array(pair.labels, stack.enter_context(unpacked(pair.labels)))
+        images = IdxArray(pair.images, stack.enter_context(unpacked(pair.images)))
+        labels = IdxArray(pair.labels, stack.enter_context(unpacked(pair.labels)))
         if len(images.shape) < 2:
             raise DataError(
                 f"{pair.images.name} has {len(images.shape)} dimension(s); images have two or more"
@@ -110,7 +114,7 @@ def _samples(pair: _Pair) -> Iterator[Chunk]:
         labels.end()
 
 
-class _Array:
+class IdxArray:
     """An IDX file that is being read. The header is checked, and the size unless the file is compressed."""
 
     def __init__(self, file: DataFile, stream: BinaryIO) -> None:
@@ -129,7 +133,14 @@ class _Array:
                 f"says {expected}"
             )
 
+    def skip(self, count: int) -> None:
+        """Pass over samples."""
+        left = count * math.prod(self.shape[1:]) * self.dtype.itemsize
+        while left:
+            left -= len(self._bytes(min(left, SKIP_BYTES)))
+
     def read(self, count: int) -> np.ndarray:
+        """The next samples."""
         shape = (count, *self.shape[1:])
         return np.frombuffer(self._bytes(math.prod(shape) * self.dtype.itemsize), self.dtype).reshape(shape)
 

@@ -10,6 +10,8 @@ from sapflow.preparation.reading.reader import Reader
 
 _READERS: dict[str, tuple[str, str]] = {
     "csv": ("sapflow.preparation.reading.csv_reader", "CsvReader"),
+    "idx": ("sapflow.preparation.reading.idx_reader", "IdxReader"),
+    "images": ("sapflow.preparation.reading.image_reader", "ImageReader"),
     "jsonl": ("sapflow.preparation.reading.jsonl_reader", "JsonLinesReader"),
     "parquet": ("sapflow.preparation.reading.parquet_reader", "ParquetReader"),
 }
