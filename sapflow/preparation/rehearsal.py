@@ -1,6 +1,7 @@
 """A preparation of the beginning of the raw data, in memory: what `validate` and `plan` tell before anything runs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sapflow.data.data_file import DataFile
 from sapflow.data.manifest import Manifest
@@ -95,7 +96,7 @@ def _exact(reader: Reader, files: list[DataFile], plan: Plan) -> Plan:
 def _read(reader: Reader, files: list[DataFile], plan: Plan) -> _Read:
     partitions = []
     rows = rejected = 0
-    examples = []
+    examples: list[dict[str, Any]] = []
     for number in range(min(PARTITIONS, len(plan.partitions))):
         batches = []
         for parsed in reader.batches(files, plan, number):

@@ -12,8 +12,8 @@ from sapflow.quantities import structure as trees
 from sapflow.spec.data_rules import DATA_RULES, option_problems
 from sapflow.spec.optimizer_rules import OPTIMIZER_RULES
 from sapflow.spec.pod_rules import POD_RULES
-from sapflow.spec.preparation.step_rules import STEP_RULES
 from sapflow.spec.prepare_rules import PREPARE_RULES, prepare_problems
+from sapflow.spec.prepare_step_rules import STEP_RULES
 from sapflow.spec.rule import Rule
 from sapflow.spec.sources import CLUSTER_SOURCE, JOBS_SOURCE, S3_SOURCE
 

@@ -40,8 +40,8 @@ def layout() -> Layout:
 def written(store: Store, layout: Layout) -> Iterator[tuple[str, np.ndarray]]:
     manifest = layout.manifest("s")
     for part in ("train", "validation"):
-        for index, count in enumerate(manifest.blocks(part)):  # type: ignore[arg-type]
-            key = block_key("data/", part, index)  # type: ignore[arg-type]
+        for index, count in enumerate(manifest.blocks(part)):
+            key = block_key("data/", part, index)
             yield part, decode_block(store.read(key), key, manifest, count)[0]
 
 
