@@ -1,0 +1,167 @@
+"""Jobs whose raw data is prepared by functions of this machine: trained, predicted from raw rows, copied."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+from helpers.preparations import STEPS, flights, prepared_job
+
+from sapflow.client import predict
+from sapflow.data.blocks import load_manifest
+from sapflow.data.manifest import block_key, decode_block
+from sapflow.errors import DataError
+from sapflow.objects import keys
+from sapflow.objects.stores.factory import open_store
+
+ROWS = 10_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with raw rows, a job on them, and its store in which the job has been trained."""
+    path = tmp_path_factory.mktemp("prepared")
+    job = prepared_job(flights(path / "raw", rows=ROWS), STEPS)
+    document = job.to_json()
+    document["spec"]["algorithm"] = {"steps": 3, "seed": 1}
+    (path / "job.yaml").write_text(json.dumps(document))
+    trained = sapflow(path, "run", "job.yaml", "--store", "store", "--json")
+    (path / "outcome.json").write_text(trained.stdout)
+    return path
+
+
+def sapflow(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """A command; it must end with that exit code."""
+    command = [sys.executable, "-m", "sapflow", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "outcome.json").read_text())
+    return found
+
+
+def model(folder: Path) -> Path:
+    return Path(outcome(folder)["path"])
+
+
+def blocks(folder: Path) -> np.ndarray:
+    """The features of all samples, as training has them."""
+    store = open_store(str(folder / "store"))
+    area = json.loads((model(folder).parent.parent / "spec.json").read_text())["sharedArea"]
+    prefix = keys.data(keys.area(area))
+    manifest = load_manifest(store, keys.manifest(prefix))
+    found = []
+    for part in ("train", "validation"):
+        for index, count in enumerate(manifest.blocks(part)):  # type: ignore[arg-type]
+            key = block_key(prefix, part, index)  # type: ignore[arg-type]
+            found.append(decode_block(store.read(key), key, manifest, count)[0])
+    return np.concatenate(found)
+
+
+def without_target(folder: Path) -> Path:
+    """All raw rows as one file, the columns in another order and the target left out."""
+    lines = ["distance,note,carrier,delay"]
+    for part in sorted((folder / "raw").iterdir()):
+        for line in part.read_text().splitlines()[1:]:
+            delay, carrier, distance, note, _ = line.split(",")
+            lines.append(",".join([distance, note, carrier, delay]))
+    path = folder / "rows.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_features_of_ten_thousand_raw_rows_are_those_of_training_bit_for_bit(folder: Path) -> None:
+    found = predict.load(model(folder)).prepared(without_target(folder))
+    assert found.rows.tolist() == list(range(ROWS))
+    assert found.bad == ()
+    trained = blocks(folder)
+    assert found.features.dtype == trained.dtype
+    assert sorted(map(bytes, found.features)) == sorted(map(bytes, trained))
+
+
+def test_predictions_of_raw_rows_have_the_words_of_the_classes(folder: Path) -> None:
+    done = sapflow(folder, "predict", str(model(folder)), str(without_target(folder)), "--json")
+    predictions = json.loads(done.stdout)["predictions"]
+    assert [each["row"] for each in predictions] == list(range(ROWS))
+    assert {each["label"] for each in predictions} <= {"yes", "no"}
+
+
+def test_a_row_that_gives_no_sample_is_told_and_the_others_are_predicted(folder: Path) -> None:
+    path = folder / "odd.csv"
+    path.write_text("delay,carrier,distance,note\n1,AA,2,x\n2,AA,,x\n3,UA,4,x\n")
+    done = sapflow(folder, "predict", str(model(folder)), str(path))
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["0", "2"]
+    assert "no prediction: " in done.stderr
+    assert "column distance: is missing" in done.stderr
+
+
+def test_a_model_without_its_preparation_says_what_is_missing(folder: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "model.safetensors"
+    alone.write_bytes(model(folder).read_bytes())
+    with pytest.raises(DataError, match=r"preparation.safetensors is not beside it"):
+        predict.load(alone).prepared(without_target(folder))
+    beside = tmp_path / "preparation.safetensors"
+    beside.write_bytes(model(folder).with_name("preparation.safetensors").read_bytes() + b" ")
+    with pytest.raises(DataError, match="not the preparation that the model was trained with"):
+        predict.load(alone).prepared(without_target(folder))
+
+
+def test_an_exported_model_has_its_preparation_beside_it(folder: Path) -> None:
+    sapflow(folder, "export", outcome(folder)["job"], "--store", "store", "-o", "exported.safetensors")
+    assert predict.load(folder / "exported.safetensors").preparation().samples.kind == "numbers"
+
+
+def test_provenance_names_the_preparation(folder: Path) -> None:
+    said = json.loads((model(folder).parent / "provenance.json").read_text())
+    assert said["data"]["preparation"] == predict.load(model(folder)).description.preparation
+
+
+def test_data_is_prepared_without_training_and_copied_as_blocks_and_as_tables(folder: Path) -> None:
+    sapflow(folder, "prepare", "job.yaml", "--store", "other", "--to", "blocks", "--plain")
+    copied = {path.name for path in (folder / "blocks").iterdir() if not path.name.startswith(".")}
+    assert copied == {"train", "validation", "manifest.json", "preparation.safetensors"}
+    done = sapflow(
+        folder, "prepare", "job.yaml", "--store", "other", "--to", "tables", "--format", "parquet", "--json"
+    )
+    table = pandas.concat([pandas.read_parquet(path) for path in sorted((folder / "tables/train").iterdir())])
+    assert len(table) == json.loads(done.stdout)["train"]
+    assert list(table.columns) == [*json.loads(done.stdout)["columns"], "target"]
+    assert set(table["target"]) == {"yes", "no"}
+
+
+def test_a_job_without_raw_data_has_nothing_to_prepare(folder: Path) -> None:
+    document = json.loads((folder / "job.yaml").read_text())
+    document["spec"]["data"] = {"source": "sklearn:iris"}
+    (folder / "plain.yaml").write_text(json.dumps(document))
+    assert "nothing to prepare" in sapflow(folder, "prepare", "plain.yaml", "--store", "other", code=2).stderr
+
+
+def test_validate_tells_the_samples_of_raw_data(folder: Path) -> None:
+    assert "of 8, classification, 2 classes" in sapflow(folder, "validate", "job.yaml").stdout
+
+
+def test_a_search_prepares_once_for_all_of_its_trials(folder: Path) -> None:
+    template = json.loads((folder / "job.yaml").read_text())
+    search = {
+        "apiVersion": template["apiVersion"],
+        "kind": "TuningJob",
+        "metadata": {"name": "search"},
+        "spec": {
+            "template": {"spec": template["spec"]},
+            "objective": {"metric": "loss", "direction": "Minimize"},
+            "parameters": [{"path": "spec.optimizer.learningRate", "float": {"min": 0.01, "max": 0.1}}],
+            "maxTrials": 2,
+            "maxWorkers": 4,
+        },
+    }
+    (folder / "search.yaml").write_text(json.dumps(search))
+    done = sapflow(folder, "run", "search.yaml", "--store", "searched", "--plain")
+    assert done.stdout.count("writing blocks: 1 of") >= 1
+    assert "has ended" in done.stdout

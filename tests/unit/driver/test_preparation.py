@@ -1,0 +1,219 @@
+"""The driver's walk through a preparation, with simulated preparers."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.functions import requests
+from helpers.preparations import STEPS, LinesReader, PreparationRun, flights, parts, prepared_job, raw_files
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from sapflow.client import raw_rows
+from sapflow.data.manifest import block_key, decode_block
+from sapflow.data.sampler import Reader
+from sapflow.errors import JobFailed
+from sapflow.objects import keys
+from sapflow.preparation.batch import Batch
+from sapflow.preparation.reading.reader import Asked
+from sapflow.preparation.split import SplitStep
+from sapflow.spec.preparation.prepare import SplitSpec
+from sapflow.steps.observer import Observer, PreparedSoFar
+
+
+def run_of(tmp_path: Path, job: Any = None, **changes: Any) -> PreparationRun:
+    source = tmp_path / "raw"
+    if not source.exists():
+        flights(source, bad=changes.pop("bad", 0))
+    return PreparationRun(tmp_path / "store", job or prepared_job(source), **changes)
+
+
+def held_rows(source: Path, fraction: float, seed: int) -> np.ndarray:
+    """bool [n]: which rows the split holds out, file by file and partition by partition."""
+    reader, files = LinesReader(), raw_files(source)
+    plan = reader.survey(files, raw_asked())
+    split = SplitStep(SplitSpec(fraction=fraction), "late", seed).begin({})
+    found = []
+    for number in range(len(plan.partitions)):
+        for parsed in reader.batches(files, plan, number):
+            held = split.apply(parsed.batch).batch.held  # type: ignore[union-attr]
+            assert held is not None
+            found.append(held)
+    return np.concatenate(found)
+
+
+def raw_asked() -> Asked:
+    return Asked({}, {"carrier": "Text", "note": "Text", "late": "Text"})
+
+
+def test_prepared_samples_are_scikit_learns(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    manifest = run.run().manifest
+    rows = [
+        row
+        for file in sorted((tmp_path / "raw").iterdir())
+        for row in csv.DictReader(file.read_text().splitlines())
+    ]
+    held = held_rows(tmp_path / "raw", 0.2, 3)
+    delay = np.array([[np.nan if row["delay"] == "NA" else float(row["delay"])] for row in rows])
+    distance = np.array([[float(row["distance"])] for row in rows])
+    carrier = np.array([[row["carrier"] or "~"] for row in rows], object)
+    train = ~held
+    filled = SimpleImputer(strategy="median").fit(delay[train]).transform(delay)
+    numbers = np.hstack([filled, distance])
+    scaled = StandardScaler().fit(numbers[train]).transform(numbers)
+    hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False).fit(carrier[train]).transform(carrier)
+    expected = {
+        "delay": scaled[:, 0], "distance": scaled[:, 1], "delay_missing": np.isnan(delay)[:, 0].astype(float),
+        **{f"carrier={name}": hot[:, place] for place, name in enumerate(["AA", "B6", "UA", "WN"])},
+        "carrier is missing": hot[:, 4],
+    }  # fmt: skip
+    assert set(manifest.columns) == set(expected)
+    assert (manifest.train_samples, manifest.validation_samples) == (train.sum(), held.sum())
+    assert manifest.class_names == ("no", "yes")
+    wanted = np.column_stack([expected[name] for name in manifest.columns])
+    for part, mask in (("train", train), ("validation", held)):
+        found = stored(run, manifest, part)
+        order, other = np.lexsort(found.T), np.lexsort(wanted[mask].astype(np.float32).T)
+        assert found[order] == pytest.approx(wanted[mask][other], abs=1e-6)
+
+
+def stored(run: PreparationRun, manifest: Any, part: Any) -> np.ndarray:
+    prefix = run.session.resolved.data_prefix
+    found = []
+    for index, count in enumerate(manifest.blocks(part)):
+        key = block_key(prefix, part, index)
+        found.append(decode_block(run.store.read(key), key, manifest, count)[0])
+    return np.concatenate(found)
+
+
+def test_features_of_raw_rows_are_those_of_training_bit_for_bit(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    manifest = run.run().manifest
+    content = bytes(run.store.read(keys.fitted_preparation(run.session.resolved.data_prefix)))
+    fitted = raw_rows.load(content, manifest.preparation, "it")
+    reader, files = LinesReader(lines=1000, batch=7), raw_files(tmp_path / "raw")
+    plan = reader.survey(files, raw_asked())
+    applied = fitted.for_rows(["late"])
+    found = []
+    for number in range(len(plan.partitions)):
+        for parsed in reader.batches(files, plan, number):
+            columns = {name: each for name, each in parsed.batch.columns.items() if name != "late"}
+            batch = Batch(columns, parsed.batch.numbers, number)
+            found += [made.features for made in applied.of(batch)]
+    everything = np.concatenate([stored(run, manifest, part) for part in ("train", "validation")])
+    assert sorted(map(bytes, np.concatenate(found))) == sorted(map(bytes, everything))
+
+
+def test_training_reads_prepared_data_as_it_reads_cut_data(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    manifest = run.run().manifest
+    features, targets = Reader(run.store, run.session.resolved.data_prefix, manifest).range(
+        0, manifest.validation_samples
+    )
+    assert features.shape == (manifest.validation_samples, 8)
+    assert set(targets.tolist()) == {0, 1}
+
+
+def test_prepared_data_is_found_again_by_another_job_of_the_same_source_and_steps(tmp_path: Path) -> None:
+    run_of(tmp_path).run()
+    job = prepared_job(tmp_path / "raw")
+    other = job.model_copy(update={"metadata": job.metadata.model_copy(update={"name": "another"})})
+    again = run_of(tmp_path, other)
+    again.run()
+    assert again.functions.log == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": [*STEPS[:-1], {"clip": {"columns": ["delay"], "max": 3}}, STEPS[-1]]},
+        {"missing": ["NA", "", "x"]},
+    ],
+    ids=["a step more", "another word for missing"],
+)
+def test_other_steps_or_types_are_prepared_anew(tmp_path: Path, changes: dict[str, Any]) -> None:
+    run_of(tmp_path).run()
+    other = run_of(tmp_path, prepared_job(tmp_path / "raw", **changes))
+    other.run()
+    assert requests(other.functions.log, "finish")
+
+
+def test_nothing_is_left_of_the_work_but_blocks_and_what_the_steps_have_learnt(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    run.run()
+    folders = {name.partition("/")[0] for name in run.data()}
+    assert folders == {"train", "validation", "manifest.json", "preparation.safetensors"}
+
+
+def test_what_an_interrupted_clearing_has_left_is_cleared_by_the_next_job(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    run.run()
+    prefix = run.session.resolved.data_prefix
+    left = [keys.preparation_plan(prefix, "survey"), keys.parsed(prefix, 0, 0)]
+    for key in left:
+        run.store.create(key, b"{}")
+    again = run_of(tmp_path)
+    again.run()
+    assert [each.request["op"] for each in again.functions.log] == ["clear"]
+    assert not any(run.store.exists(key) for key in left)
+
+
+def test_too_many_bad_rows_fail_the_job_naming_the_first_ones_which_are_kept_aside(tmp_path: Path) -> None:
+    run = run_of(tmp_path, bad=7)
+    with pytest.raises(
+        JobFailed, match=r"7 rows are bad, and maxBadRows allows 0 of 300: .*part-0.csv, line 2: .*2 more"
+    ):
+        run.run()
+    rejected = [name for name in run.data() if name.startswith("rejected/")]
+    assert len(rejected) == 1
+
+
+def test_bad_rows_within_the_limit_are_kept_aside_and_the_rest_is_prepared(tmp_path: Path) -> None:
+    source = flights(tmp_path / "raw", bad=7)
+    for allowed in ({"maxBadRows": 7}, {"maxBadShare": 0.03}):
+        run = run_of(tmp_path, prepared_job(source, **allowed))
+        manifest = run.run().manifest
+        assert manifest.train_samples + manifest.validation_samples == 293
+        assert [name for name in run.data() if name.startswith("rejected/reading/")]
+
+
+def test_rows_that_a_step_cannot_take_are_told_with_the_column_and_the_reason(tmp_path: Path) -> None:
+    steps = [*STEPS[:1], {"encode": {"columns": ["carrier"], "method": "Ordinal"}}, *STEPS[2:3], STEPS[-1]]
+    run = run_of(tmp_path, prepared_job(flights(tmp_path / "raw"), steps))
+    with pytest.raises(JobFailed, match="column delay: is missing after the last step: impute it"):
+        run.run()
+
+
+def test_a_step_that_fits_no_column_fails_before_anything_is_parsed(tmp_path: Path) -> None:
+    steps = [{"scale": {"columns": ["dealy"], "method": "Standard"}}]
+    run = run_of(tmp_path, prepared_job(flights(tmp_path / "raw"), steps))
+    with pytest.raises(
+        JobFailed, match=r"spec.data.prepare.steps\[0\].scale.columns: no column is called dealy"
+    ):
+        run.run()
+    assert not requests(run.functions.log, "parse")
+
+
+def test_an_observer_is_told_of_passes_partitions_and_rows(tmp_path: Path) -> None:
+    told: list[PreparedSoFar] = []
+
+    class Noted(Observer):
+        def prepared(self, position: PreparedSoFar) -> None:
+            told.append(position)
+
+    run_of(tmp_path, observer=Noted()).run()
+    assert told[0] == PreparedSoFar(told[0].what, 0, 6, 0, 0)
+    assert told[-1] == replace(told[-1], done=6, partitions=6, rows=300)
+    assert any("learning impute" in each.what for each in told)
+
+
+def test_what_is_used_is_counted_and_at_most_so_many_calls_are_made_at_once(tmp_path: Path) -> None:
+    run = run_of(tmp_path, at_once=3, parts=parts(LinesReader(lines=20)))
+    account = run.run().account
+    assert account.invocations == len(run.functions.log)
+    assert account.cost_usd > 0
+    assert run.functions.most == 3
