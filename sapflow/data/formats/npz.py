@@ -23,6 +23,7 @@ NAMES = (
     ("features", "labels"),
     ("features", "targets"),
 )
+SKIP_ROWS = 256
 SPLIT_NAMES = (("x_train", "y_train"), ("x_test", "y_test"))
 
 
@@ -43,7 +44,7 @@ def source(
     Raises DataError.
     """
     chosen = parse(NpzOptions, options, "the format npz")
-    pairs = [(file, *pair) for file in files for pair in _pairs(file, chosen, alone=training is not None)]
+    pairs = [(file, *pair) for file in files for pair in pairs_of(file, chosen, alone=training is not None)]
     ordered = sorted(pairs, key=lambda pair: pair[1])
 
     def chunks() -> Iterator[Chunk]:
@@ -58,7 +59,8 @@ def source(
     )
 
 
-def _pairs(file: DataFile, options: NpzOptions, *, alone: bool) -> list[tuple[Part, str, str]]:
+def pairs_of(file: DataFile, options: NpzOptions, *, alone: bool) -> list[tuple[Part, str, str]]:
+    """(part, features, targets) of each pair in an archive; `alone` as in `pairs_among`. Raises DataError."""
     try:
         with file.open() as stream, zipfile.ZipFile(stream) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
@@ -99,8 +101,8 @@ def pairs_among(
 def _samples(file: DataFile, part: Part, features: str, targets: str) -> Iterator[Chunk]:
     with ExitStack() as stack:
         archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(file.open())))
-        x = _Array(file, features, stack.enter_context(archive.open(f"{features}.npy")), "features")
-        y = _Array(file, targets, stack.enter_context(archive.open(f"{targets}.npy")), "targets")
+        x = NpzArray(file, features, stack.enter_context(archive.open(f"{features}.npy")), "features")
+        y = NpzArray(file, targets, stack.enter_context(archive.open(f"{targets}.npy")), "targets")
         if len(x.shape) < 2:
             raise DataError(f"{x.origin} has shape {list(x.shape)}; features must be [samples, …]")
         if len(y.shape) not in (1, 2):
@@ -117,7 +119,7 @@ def _samples(file: DataFile, part: Part, features: str, targets: str) -> Iterato
         y.end()
 
 
-class _Array:
+class NpzArray:
     """A member of an archive that is read front to back."""
 
     def __init__(
@@ -148,7 +150,13 @@ class _Array:
                 "save np.ascontiguousarray(array)"
             )
 
+    def skip(self, count: int) -> None:
+        """Pass over rows."""
+        for at in range(0, count, SKIP_ROWS):
+            self.read(min(SKIP_ROWS, count - at))
+
     def read(self, count: int) -> np.ndarray:
+        """The next rows."""
         shape = (count, *self.shape[1:])
         size = math.prod(shape) * self.dtype.itemsize
         data = self._bytes(size)

@@ -13,6 +13,7 @@ _READERS: dict[str, tuple[str, str]] = {
     "idx": ("sapflow.preparation.reading.idx_reader", "IdxReader"),
     "images": ("sapflow.preparation.reading.image_reader", "ImageReader"),
     "jsonl": ("sapflow.preparation.reading.jsonl_reader", "JsonLinesReader"),
+    "npz": ("sapflow.preparation.reading.npz_reader", "NpzReader"),
     "parquet": ("sapflow.preparation.reading.parquet_reader", "ParquetReader"),
 }
 """Module and class by format. A module is loaded when the first source of its format is read."""
