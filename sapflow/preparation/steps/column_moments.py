@@ -118,14 +118,13 @@ def refuse_empty(columns: Sequence[str], counts: np.ndarray) -> None:
             )
 
 
-def refuse_infinite(columns: Sequence[str], moments: Moments) -> None:
-    """Raise StepProblem for a column whose mean or variance is no number."""
-    finite = np.isfinite(moments.means) & np.isfinite(moments.squares)
+def refuse_infinite(columns: Sequence[str], *statistics: np.ndarray) -> None:
+    """Raise StepProblem for a column of which one of the statistics, each [columns], is no number."""
+    finite = np.logical_and.reduce([np.isfinite(each) for each in statistics])
     for column, fine in zip(columns, finite.tolist(), strict=True):
         if not fine:
             raise StepProblem(
-                f"column {column} has infinite values, or ones too large to be squared and summed: clip it before",
-                "columns",
+                f"column {column} has infinite values, or ones too large for a sum: clip it before", "columns"
             )
 
 

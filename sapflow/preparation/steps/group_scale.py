@@ -85,10 +85,11 @@ class GroupedFit(Fit):
             raise StepProblem(f"column {self.by} has no value in any training row: leave by out", "by")
         shape = (len(found.groups), len(self.columns))
         moments.refuse_empty(self.columns, found.moments.counts.reshape(shape).sum(axis=0))
-        moments.refuse_infinite(self.columns * len(found.groups), found.moments)
         scales = scales_of(found.moments, self.method)
-        empty = found.moments.counts == 0
-        offsets, divisors = (np.where(empty, np.nan, each) for each in (scales.offsets, scales.divisors))
+        some = found.moments.counts > 0
+        of_some = np.array(self.columns * len(found.groups))[some].tolist()
+        moments.refuse_infinite(of_some, scales.offsets[some], scales.divisors[some])
+        offsets, divisors = (np.where(some, each, np.nan) for each in (scales.offsets, scales.divisors))
         return GroupScaled(
             self.columns, self.by, found.groups, Scales(offsets.reshape(shape), divisors.reshape(shape))
         )

@@ -55,7 +55,7 @@ class MeanFit(ImputeFit):
     def next(self, total: Record | None) -> Fitted:
         found = Moments.of_record(moments.given_rows(total))
         moments.refuse_empty(self.columns, found.counts)
-        moments.refuse_infinite(self.columns, found)
+        moments.refuse_infinite(self.columns, found.means)
         return Imputed(dict(zip(self.columns, found.means.tolist(), strict=True)), self.indicator)
 
     @classmethod

@@ -68,8 +68,9 @@ class MomentsFit(Fit):
     def next(self, total: Record | None) -> Fitted:
         found = Moments.of_record(moments.given_rows(total))
         moments.refuse_empty(self.columns, found.counts)
-        moments.refuse_infinite(self.columns, found)
-        return Scaled(self.columns, scales_of(found, self.method))
+        scales = scales_of(found, self.method)
+        moments.refuse_infinite(self.columns, scales.offsets, scales.divisors)
+        return Scaled(self.columns, scales)
 
     def record(self) -> Record:
         return Record({"columns": list(self.columns), "method": self.method})

@@ -35,18 +35,20 @@ class Scales:
 
 def scales_of(moments: Moments, method: Method) -> Scales:
     """The scales by a method. What is constant is divided by 1, by the same bounds as in scikit-learn."""
-    match method:
-        case "Standard":
-            variances, means = moments.variances, moments.means
-            bounds = moments.counts * _EPSILON * variances + (moments.counts * means * _EPSILON) ** 2
-            constant = variances <= bounds
-            offsets = np.where(moments.least == moments.largest, moments.least, means)
-            return Scales(offsets, np.where(constant, 1.0, np.sqrt(variances)))
-        case "MinMax":
-            return Scales(moments.least, divisors(moments.largest - moments.least))
-        case "MaxAbs":
-            largest = np.maximum(np.abs(moments.least), np.abs(moments.largest))
-            return Scales(np.zeros_like(largest), divisors(largest))
+    # What is infinite is told by the caller.
+    with np.errstate(over="ignore", invalid="ignore"):
+        match method:
+            case "Standard":
+                variances, means = moments.variances, moments.means
+                bounds = moments.counts * _EPSILON * variances + (moments.counts * means * _EPSILON) ** 2
+                constant = variances <= bounds
+                offsets = np.where(moments.least == moments.largest, moments.least, means)
+                return Scales(offsets, np.where(constant, 1.0, np.sqrt(variances)))
+            case "MinMax":
+                return Scales(moments.least, divisors(moments.largest - moments.least))
+            case "MaxAbs":
+                largest = np.maximum(np.abs(moments.least), np.abs(moments.largest))
+                return Scales(np.zeros_like(largest), divisors(largest))
 
 
 def divisors(distances: np.ndarray) -> np.ndarray:

@@ -171,3 +171,15 @@ def test_what_cannot_be_scaled_is_said() -> None:
             learnt(scale(method), {"n": np.array([np.nan])})
         with pytest.raises(StepProblem, match="column n has infinite values"):
             learnt(scale(method), {"n": np.array([np.inf, np.inf, -np.inf])})
+    for method in ("Standard", "MinMax", "MaxAbs"):
+        groups: dict[str, Column] = {"n": np.array([np.inf, 1.0, np.nan]), "by": Text.of(["x", "y", "z"])}
+        with pytest.raises(StepProblem, match="column n has infinite values"):
+            learnt(scale(method, ["n"], by="by"), groups)
+
+
+def test_only_what_a_method_takes_must_be_finite() -> None:
+    columns: dict[str, Column] = {"n": np.array([1e200, 3e200, 5e200])}
+    found = applied(learnt(scale("MinMax"), columns), columns).columns["n"]
+    np.testing.assert_allclose(np.asarray(found), [0, 0.5, 1])
+    with pytest.raises(StepProblem, match="column n has infinite values, or ones too large for a sum"):
+        learnt(scale("Standard"), columns)
