@@ -161,14 +161,17 @@ def may(store: Store, action: str, key: str) -> bool:
 
 
 @pytest.mark.parametrize("write", [False, True])
-def test_credentials_open_the_data_of_one_area_and_nothing_beside_it(team: Team, write: bool) -> None:
+@pytest.mark.parametrize("clear", [False, True])
+def test_credentials_open_the_data_of_one_area_and_nothing_beside_it(
+    team: Team, write: bool, clear: bool
+) -> None:
     mine, other = secrets.token_hex(16), secrets.token_hex(16)
     for digest in (mine, other):
         team.cut(digest)
         for key in (keys.area_record(digest), keys.area_user(digest, "u"), keys.area_removal(digest)):
             team.store.create(key, b"x")
     issued = Issuer(team.place, team.minio.credentials).issue(
-        secrets.token_hex(4), "sklearn:iris", 900, shared=SharedGrant(mine, write)
+        secrets.token_hex(4), "sklearn:iris", 900, shared=SharedGrant(mine, write, clear)
     )
     store = open_store(team.place.url, issued.credentials)
     data = keys.data(keys.area(mine))
@@ -177,6 +180,8 @@ def test_credentials_open_the_data_of_one_area_and_nothing_beside_it(team: Team,
     assert may(store, "create", f"{data}train/1") is write
     for key in (f"{data}train/0", keys.manifest(data)):
         assert not may(store, "delete", key)
+    team.store.create(keys.parsed(data, 0, 0), b"x")
+    assert may(store, "delete", keys.parsed(data, 0, 0)) is clear
     for key in (keys.area_record(mine), keys.area_user(mine, "u"), keys.area_removal(mine)):
         assert not any(
             may(store, action, each) for action in ("read", "create", "delete") for each in (key, f"{key}2")
@@ -406,6 +411,48 @@ def test_a_source_of_too_many_files_is_cut_for_its_job_alone(
     team.add("two", source=source)
     assert team.reconcile("two") == ["ok"]
     assert team.area("two") is not None
+
+
+def test_of_a_source_of_raw_data_files_in_folders_within_it_count_too(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decided, "MOST_FILES", 2)
+    folder = f"nested-{secrets.token_hex(4)}"
+    for number in range(3):
+        team.store.create(f"{folder}/year={number}/part.csv", b"a,b\n1,2\n")
+    data = {
+        "source": f"s3://{team.minio.bucket}/{folder}",
+        "format": "csv",
+        "prepare": {"target": "b", "split": {"fraction": 0}},
+    }
+    team.add("one", data=data)
+    assert team.reconcile("one") == ["ok"]
+    assert team.area("one") is None
+    monkeypatch.setattr(decided, "MOST_FILES", 3)
+    team.add("two", data=data)
+    assert team.reconcile("two") == ["ok"]
+    assert team.area("two") is not None
+
+
+def test_who_prepares_raw_data_may_remove_what_only_that_needed_and_nothing_else(team: Team) -> None:
+    folder = f"raw-{secrets.token_hex(4)}"
+    team.store.create(f"{folder}/part.csv", b"a,b\n1,2\n")
+    prepare = {"target": "b", "split": {"fraction": 0}}
+    data = {"source": f"s3://{team.minio.bucket}/{folder}", "format": "csv", "prepare": prepare}
+    team.add("one", data=data)
+    assert team.reconcile("one") == ["ok"]
+    digest = team.area("one")
+    assert digest is not None
+    prefix = keys.data(keys.area(digest))
+    team.cut(digest)
+    team.store.create(keys.parsed(prefix, 0, 0), b"x")
+    team.add("late", data=data, workers=1)
+    assert team.reconcile("late") == ["ok"]
+    store = open_store(team.place.url, team.credentials("late"))
+    assert may(store, "delete", keys.parsed(prefix, 0, 0))
+    assert not may(store, "delete", keys.manifest(prefix))
+    assert not may(store, "create", f"{prefix}train/1"), "all is prepared"
+    store.close()
 
 
 def test_where_the_operator_may_write_for_jobs_alone_nothing_is_shared(minio: S3Service) -> None:

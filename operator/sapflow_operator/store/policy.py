@@ -13,10 +13,12 @@ _ROOTS = ("jobs/", "shared/")
 
 @dataclass(frozen=True, slots=True)
 class SharedGrant:
-    """What a job may do in the shared area that has its data: read it, and write blocks where it is to cut them."""
+    """What a job may do in the shared area that has its data: read it, write blocks where it is to cut them, and remove
+    what only their preparation needs where raw data is prepared."""
 
     digest: str
     write: bool = False
+    clear: bool = False
 
 
 def session_policy(
@@ -36,7 +38,8 @@ def session_policy(
 
     `weights` is one object that may be read as well. `origin`: keys of another job's objects, or patterns of them,
     which a fork, or a search that knows an earlier one's results, may read. Of a shared area the data may be read and,
-    for `shared.write`, written; not who uses it, and nothing may be removed.
+    for `shared.write`, written; not who uses it. Nothing may be removed but, for `shared.clear`, what a preparation
+    needs only while it goes on.
 
     A source that could reach below jobs/ or a shared area in any bucket is granted nothing. The spec's rules refuse it,
     too; this is a second barrier.
@@ -52,6 +55,9 @@ def session_policy(
         readable.append(f"{bucket}/{data}")
         if shared.write:
             statements.append(_allow(["PutObject"], [f"{bucket}/{data}"]))
+        if shared.clear:
+            work = keys.preparation_work(keys.data(keys.area(shared.digest)))
+            statements.append(_allow(["DeleteObject"], [f"{bucket}/{work}*"]))
     for name, prefix in dict.fromkeys([*_data(source), *_data(validation)]):
         listed.setdefault(name, []).append(f"{prefix}/*")
         readable += [f"{name}/{prefix}", f"{name}/{prefix}/*"]

@@ -58,8 +58,9 @@ def use(place: Place, owner: Credentials, found: SharedData, uid: str) -> None:
 def grant(wanted: Wanted, owner: Credentials) -> SharedGrant | None:
     """What the job's credentials are to allow in its area; None where it has none, or cannot get its data there.
 
-    The job may write there until its data is cut, unless it runs user code. Whatever the job's status says, the area is
-    one for what its spec names. Raises AlteredObject if it is not, InputsChanged, StoreError.
+    The job may write there until its data is cut, unless it runs user code. What a preparation needed may be removed
+    afterwards, too: nobody reads it then. Whatever the job's status says, the area is one for what its spec names.
+    Raises AlteredObject if it is not, InputsChanged, StoreError.
     """
     job, digest = wanted.data_job, wanted.area
     if job is None or digest is None:
@@ -75,7 +76,7 @@ def grant(wanted: Wanted, owner: Credentials) -> SharedGrant | None:
             shared_data.use(store, found, wanted.uid)
         cut = shared_data.is_cut(store, digest)
     if cut or wanted.without_user_code:
-        return SharedGrant(digest, write=not cut)
+        return SharedGrant(digest, write=not cut, clear=job.spec.data.prepare is not None)
     return None
 
 
@@ -89,7 +90,8 @@ def leave(place: Place, owner: Credentials, uid: str, digest: str) -> None:
 def _area_for(wanted: Wanted, owner: Credentials) -> SharedData | None:
     job = wanted.data_job
     if job is None or any(
-        _has_too_many(source, wanted.place, owner) for source in (wanted.source, wanted.validation)
+        _has_too_many(source, wanted.place, owner, nested=job.spec.data.prepare is not None)
+        for source in (wanted.source, wanted.validation)
     ):
         return None
 
@@ -115,13 +117,14 @@ def _check_readable(files: Sequence[DataFile], place: Place, owner: Credentials)
                 pass
 
 
-def _has_too_many(source: str, place: Place, owner: Credentials) -> bool:
+def _has_too_many(source: str, place: Place, owner: Credentials, *, nested: bool) -> bool:
+    """Whether a source has too many files; `nested`: those in folders within its folder count, too."""
     location = s3_location(source)
     if location is None:
         return False
     bucket, prefix, _ = location
     with closing(_bucket(bucket, place, owner)) as store:
-        listed = store.list(f"{prefix}/", shallow=True)
+        listed = store.list(f"{prefix}/", shallow=not nested)
         return sum(1 for _ in islice(listed, MOST_FILES + 1)) > MOST_FILES
 
 

@@ -72,6 +72,14 @@ def test_the_data_of_a_shared_area_may_be_read_and_written_only_where_it_is_to_b
         assert allowed("DeleteObject", policy) == ["arn:aws:s3:::sapflow/jobs/u/*"]
 
 
+def test_of_a_shared_area_only_what_a_preparation_needed_may_be_removed() -> None:
+    for write in (False, True):
+        grant = SharedGrant(DIGEST, write, clear=True)
+        policy = session_policy("sapflow", "u", "s3://data/raw", shared=grant)
+        work = f"arn:aws:s3:::sapflow/shared/{DIGEST}/data/work/*"
+        assert allowed("DeleteObject", policy) == ["arn:aws:s3:::sapflow/jobs/u/*", work]
+
+
 @pytest.mark.parametrize(
     "source", ["s3://sapflow/shared", "s3://sapflow/shared/", f"s3://sapflow/shared/{DIGEST}/data/train"]
 )
@@ -82,11 +90,12 @@ def test_a_source_in_a_shared_area_is_granted_nothing(source: str) -> None:
     )
 
 
-def test_a_policy_with_two_long_sources_and_a_shared_area_fits_a_session() -> None:
-    """The store allows 2,048 characters."""
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_policy_with_long_sources_and_a_shared_area_fits_a_session(prepared: bool) -> None:
+    """The store allows 2,048 characters. Where raw data is prepared there is no second source."""
     source, held, weights = (f"s3://{each * 40}/{each * 80}" for each in "abc")
-    grant = SharedGrant(DIGEST, write=True)
-    policy = session_policy("sapflow", UID, source, weights, held, shared=grant)
+    grant = SharedGrant(DIGEST, write=True, clear=prepared)
+    policy = session_policy("sapflow", UID, source, weights, "" if prepared else held, shared=grant)
     assert len(json.dumps(policy, separators=(",", ":"))) <= 2048
 
 
