@@ -8,6 +8,7 @@ from sapflow.data.area import Area, area_of, belongs
 from sapflow.data.data_file import DataFile
 from sapflow.data.files import FindFiles
 from sapflow.data.fingerprint import CutFiles
+from sapflow.data.named_file import named_file
 from sapflow.data.source_files import data_files, names_files, naming
 from sapflow.errors import AlteredObject, ObjectMissing, StoreError, StoreUnavailable
 from sapflow.objects import keys
@@ -57,7 +58,10 @@ def area_for(
         if check is not None:
             check(found)
         files = fingerprint.describe(found)
-    return SharedData(area_of(job, () if files is None else files.files, scope), files)
+    prepare = job.spec.data.prepare
+    named = [named_file(name, find) for name in (() if prepare is None else prepare.named_files)]
+    cut = [] if files is None else list(files.files)
+    return SharedData(area_of(job, [*cut, *fingerprint.describe(named).files], scope), files)
 
 
 def may_share(store: Store, area: Area) -> bool:

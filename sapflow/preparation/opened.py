@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from sapflow.data import shared_data
 from sapflow.data.data_file import DataFile
+from sapflow.data.named_file import named_texts
 from sapflow.data.source_files import used_files
 from sapflow.errors import AlteredObject, CorruptObject, DataError, SpecError
 from sapflow.messages.documents import Document
@@ -31,9 +32,9 @@ KEPT = 8
 """Documents of each kind that a function keeps; one call needs one of each."""
 _PREPARE = "spec.data.prepare"
 ReaderOf = Callable[[str], Reader]
-Steps = Callable[[PrepareSpec, int, Schema], Sequence[Step]]
-"""The steps that a spec asks for, by the seed and the source's columns. The first deals rows to training and
-validation."""
+Steps = Callable[[PrepareSpec, int, Schema, Mapping[str, str]], Sequence[Step]]
+"""The steps that a spec asks for, by the seed, the source's columns, and what is in the files that the spec names. The
+first deals rows to training and validation."""
 
 Value = TypeVar("Value")
 
@@ -92,6 +93,10 @@ class Opened:
         data = self.resolved.job.spec.data
         return used_files(data.source, data.format, shared_data.finder(self.store.url), raw=True)
 
+    def named_files(self) -> dict[str, str]:
+        """What is in the files that steps name. Raises DataError, StoreError."""
+        return named_texts(self.prepare.named_files, shared_data.finder(self.store.url))
+
     @cached_property
     def read_files(self) -> list[DataFile]:
         """The files, listed once for a function."""
@@ -100,7 +105,8 @@ class Opened:
     def pipeline(self, plan: Plan) -> Pipeline:
         """The steps over the plan's columns."""
         with naming(self.prepare):
-            return Pipeline(self.parts.steps(self.prepare, self.seed, plan.types), plan.types, deals=True)
+            steps = self.parts.steps(self.prepare, self.seed, plan.types, plan.named_files)
+            return Pipeline(steps, plan.types, deals=True)
 
     def names(self, plan: Plan, partition: int) -> list[str]:
         """The files that a partition is of."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from sapflow.data.data_file import DataFile
 from sapflow.data.manifest import Manifest
+from sapflow.data.named_file import named_texts
 from sapflow.data.shared_data import finder
 from sapflow.data.source_files import naming as naming_field
 from sapflow.data.source_files import used_files
@@ -42,12 +43,14 @@ def survey(data: DataSpec, prepare: PrepareSpec, store: str, seed: int, parts: P
 
     An s3:// source without an endpoint is read from that of the store, whose URL is `store`.
     """
-    format, files = used_files(data.source, data.format, finder(store))
+    find = finder(store)
+    format, files = used_files(data.source, data.format, find)
     reader = parts.reader_of(format)
     options = {name: value for name, value in data.options.items() if name != "task"}
     plan = reader.survey(files, Asked(options, prepare.columns or {}, prepare.missing or DEFAULT_MISSING))
+    named = named_texts(prepare.named_files, find)
     with naming(prepare):
-        pipeline = Pipeline(parts.steps(prepare, seed, plan.types), plan.types, deals=True)
+        pipeline = Pipeline(parts.steps(prepare, seed, plan.types, named), plan.types, deals=True)
         state = pipeline.begin()
         plan = _exact(reader, files, plan)
         read = _read(reader, files, plan)

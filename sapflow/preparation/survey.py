@@ -33,12 +33,12 @@ def survey(preparations: Preparations, request: SurveyRequest, timing: Timing) -
     Raises DataError, SpecError, InputsChanged, StoreError.
     """
     opened = preparations.opened(request.spec)
-    source = opened.resolved.job.spec.data.source
-    if opened.resolved.runtime != "local" and not source.startswith(_REACHABLE):
-        raise DataError(
-            f"source {source!r} is a path, and functions elsewhere do not see your files: put them into a bucket and "
-            "name it as s3://bucket/prefix"
-        )
+    for name in (opened.resolved.job.spec.data.source, *opened.prepare.named_files):
+        if opened.resolved.runtime != "local" and not name.startswith(_REACHABLE):
+            raise DataError(
+                f"{name!r} is a path, and functions elsewhere do not see your files: put them into a bucket and name "
+                "it as s3://bucket/prefix"
+            )
     with timing.phase("read"):
         format, files = opened.files()
         if opened.resolved.area is None or not preparations.store.exists(source_key(opened.prefix)):
@@ -49,6 +49,7 @@ def survey(preparations: Preparations, request: SurveyRequest, timing: Timing) -
             plan = preparations.plan(document)
         except ObjectMissing:
             plan = opened.parts.reader_of(format).survey(files, opened.asked)
+            plan = plan.model_copy(update={"named_files": opened.named_files()})
             document = _write_plan(preparations.store, key, plan)
     with naming(opened.prepare):
         # What is wrong with the first steps is said before anything is read.

@@ -78,6 +78,8 @@ class Plan(_Document):
     """The numbers of the partitions that must be scanned before any is read."""
     options: Mapping[str, Any] = {}
     missing: tuple[str, ...] = ()
+    named_files: Mapping[str, str] = {}
+    """What is in the files that steps name, such as tokenizers."""
     notes: Mapping[str, Any] = {}
     """What the format's survey has found, such as whether files have a header."""
 

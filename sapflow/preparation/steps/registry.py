@@ -3,7 +3,7 @@
 To add a step, write its module and name its classes here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sapflow.preparation.pipeline import Classes
@@ -91,16 +91,11 @@ CLASSES: Classes = {state.__name__: state for state in _STATES}
 """The same by name, as records of a pipeline name them."""
 
 
-def files_named(items: Sequence[StepSpec]) -> tuple[str, ...]:
-    """The files that steps name, each once: `step_of` needs what is in them, and results follow from it."""
-    names = (item.tokens.tokenizer for item in items if item.tokens is not None)
-    return tuple(dict.fromkeys(name for name in names if name is not None))
-
-
-def step_of(item: StepSpec, target: str, files: Mapping[str, bytes] | None = None) -> Step:
+def step_of(item: StepSpec, target: str, files: Mapping[str, str] | None = None) -> Step:
     """The step that an item of `spec.data.prepare.steps` asks for, in a preparation with this target. `files` has what
-    is in those of `files_named`."""
+    is in those that the spec names."""
     ((key, spec),) = item.given.items()
     if isinstance(spec, TokensSpec):
-        return TokensStep(spec, None if spec.tokenizer is None else (files or {}).get(spec.tokenizer))
+        text = None if spec.tokenizer is None else (files or {}).get(spec.tokenizer)
+        return TokensStep(spec, None if text is None else text.encode())
     return _STEPS[key](spec, target)

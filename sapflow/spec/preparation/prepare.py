@@ -68,3 +68,9 @@ class PrepareSpec(Model):
     steps: Annotated[list[StepSpec], Field(min_length=1, max_length=64)] | None = Field(
         None, description="What is done, one after the other."
     )
+
+    @property
+    def named_files(self) -> tuple[str, ...]:
+        """The files that steps name, each once. Samples follow from what is in them."""
+        found = (step.tokens.tokenizer for step in self.steps or [] if step.tokens is not None)
+        return tuple(dict.fromkeys(name for name in found if name is not None))

@@ -14,8 +14,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from sapflow.preparation.batch import Batch, Text
 from sapflow.preparation.step import ColumnType, StepProblem
-from sapflow.preparation.steps.registry import files_named, step_of
+from sapflow.preparation.steps.registry import step_of
 from sapflow.preparation.steps.tokens import Tokens, TokensFit, TokensStep
+from sapflow.spec.preparation.prepare import PrepareSpec
 from sapflow.spec.preparation.step import StepSpec
 from sapflow.spec.preparation.text_steps import TokensSpec
 
@@ -125,7 +126,7 @@ def test_the_registry_gives_a_step_the_file_that_it_names() -> None:
         StepSpec(tokens=TokensSpec(column=column, tokenizer="s3://models/tokenizer.json", length=4))
         for column in ("text", "title")
     ]
-    assert files_named(items) == ("s3://models/tokenizer.json",)
-    step = step_of(items[0], "y", {"s3://models/tokenizer.json": given_tokenizer()})
+    prepare = PrepareSpec(target="y", steps=items)
+    assert prepare.named_files == ("s3://models/tokenizer.json",)
+    step = step_of(items[0], "y", {"s3://models/tokenizer.json": given_tokenizer().decode()})
     assert isinstance(step.begin({"text": ColumnType("Text")}), Tokens)
-    assert files_named([StepSpec(tokens=TokensSpec(column="text", vocabulary=300, length=4))]) == ()
