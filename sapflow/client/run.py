@@ -229,21 +229,26 @@ class Run:
         if version is not None:
             with self._reopened() as opened:
                 found, parts = versions.read(opened, version)
+                preparation = versions.preparation(opened)
             named = self._opened.job.spec.model.entrypoint
             name = f"version {found} of {self.uid}"
-            return predict.decode(memoryview(b"".join(parts)), name, () if named is None else (named,))
+            return predict.decode(
+                memoryview(b"".join(parts)), name, () if named is None else (named,), preparation
+            )
         self.wait()
         if self._predictor is None:
             with self._reopened() as opened:
                 key = keys.result(opened.prefix, "model.safetensors")
                 try:
                     content = bytes(opened.store.read(key))
+                    preparation = versions.preparation(opened)
                 except ObjectMissing as error:
                     raise DataError(
                         f"the result of {self.uid} is not in its store any more; run the job with again=True"
                     ) from error
             named = self._opened.job.spec.model.entrypoint
-            self._predictor = predict.decode(memoryview(content), key, () if named is None else (named,))
+            consent = () if named is None else (named,)
+            self._predictor = predict.decode(memoryview(content), key, consent, preparation)
         return self._predictor
 
     def model(self) -> "nn.Module":
