@@ -59,8 +59,8 @@ def blocks(folder: Path) -> np.ndarray:
     manifest = load_manifest(store, keys.manifest(prefix))
     found = []
     for part in ("train", "validation"):
-        for index, count in enumerate(manifest.blocks(part)):  # type: ignore[arg-type]
-            key = block_key(prefix, part, index)  # type: ignore[arg-type]
+        for index, count in enumerate(manifest.blocks(part)):
+            key = block_key(prefix, part, index)
             found.append(decode_block(store.read(key), key, manifest, count)[0])
     return np.concatenate(found)
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from helpers.functions import requests
 from helpers.preparations import STEPS, LinesReader, PreparationRun, flights, parts, prepared_job, raw_files
-from sapflow.preparation.split import SplitStep
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -20,6 +19,7 @@ from sapflow.errors import JobFailed
 from sapflow.objects import keys
 from sapflow.preparation.batch import Batch
 from sapflow.preparation.reading.reader import Asked
+from sapflow.preparation.steps.split import SplitStep
 from sapflow.spec.preparation.prepare import SplitSpec
 from sapflow.steps.observer import Observer, PreparedSoFar
 
