@@ -100,7 +100,7 @@ class NpzReader(Reader):
 
 
 def _finite(batch: Batch, file: DataFile, first: int) -> Parsed:
-    """The rows without infinite numbers, and the others as rejected ones. `first` is the first one's place in the file."""
+    """The rows without infinite numbers, and the others as rejected ones. `first` is the place of the first."""
     bad: dict[int, Rejected] = {}
     for name, column in batch.columns.items():
         if not isinstance(column, np.ndarray) or column.dtype != np.float64:
