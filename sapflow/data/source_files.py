@@ -7,10 +7,11 @@ from typing import get_args
 from sapflow.data.data_file import DataFile
 from sapflow.data.files import FindFiles, find_files
 from sapflow.errors import DataError
-from sapflow.spec.learning import DataSpec, SampleFormat
+from sapflow.spec.learning import DataSpec, Format, SampleFormat
 from sapflow.spec.sources import MEMORY
 
 FORMATS: tuple[str, ...] = get_args(SampleFormat)
+RAW_FORMATS: tuple[str, ...] = get_args(Format)
 TABLES = ("csv", "parquet", "jsonl")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 ENDINGS = {
@@ -65,8 +66,9 @@ def used_files(
 ) -> tuple[str, list[DataFile]]:
     """The format of a source of files, and those files that have samples; `raw`: rows to be prepared, for which folders
     within a folder are read, too. Raises DataError."""
-    if format is not None and format not in FORMATS:
-        raise DataError(f"unknown format {format!r}; formats are {', '.join(FORMATS)}")
+    formats = RAW_FORMATS if raw else FORMATS
+    if format is not None and format not in formats:
+        raise DataError(f"unknown format {format!r}; formats are {', '.join(formats)}")
     files = find_files(source, read_s3, nested=raw)
     endings = RAW_ENDINGS if raw else ENDINGS
     if format is None:
@@ -75,7 +77,7 @@ def used_files(
             seen = " and ".join(sorted(map(str, found))) or "unknown"
             raise DataError(
                 f"the format of {source} cannot be told from the names of its files ({seen}); "
-                f"give data.format: {', '.join(FORMATS)}"
+                f"give data.format: {', '.join(formats)}"
             )
         format = str(found.pop())
         files = [file for file in files if _format(file, endings) == format]

@@ -80,7 +80,7 @@ def finish(preparations: Preparations, request: FinishRequest, timing: Timing) -
     key = keys.manifest(prefix)
     with timing.phase("write"):
         fitted = FittedPreparation(
-            plan.model_copy(update={"partitions": (), "to_scan": ()}),
+            plan.model_copy(update={"partitions": (), "to_scan": (), "named_files": {}}),
             preparations.state(request.state),
             layout.samples,
         )

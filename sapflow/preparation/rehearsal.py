@@ -44,7 +44,7 @@ def survey(data: DataSpec, prepare: PrepareSpec, store: str, seed: int, parts: P
     An s3:// source without an endpoint is read from that of the store, whose URL is `store`.
     """
     find = finder(store)
-    format, files = used_files(data.source, data.format, find)
+    format, files = used_files(data.source, data.format, find, raw=True)
     reader = parts.reader_of(format)
     options = {name: value for name, value in data.options.items() if name != "task"}
     plan = reader.survey(files, Asked(options, prepare.columns or {}, prepare.missing or DEFAULT_MISSING))

@@ -165,3 +165,21 @@ def test_a_search_prepares_once_for_all_of_its_trials(folder: Path) -> None:
     done = sapflow(folder, "run", "search.yaml", "--store", "searched", "--plain")
     assert done.stdout.count("preparing /") == 1
     assert "has ended" in done.stdout
+
+
+def test_formats_of_raw_rows_alone_are_trained_on(tmp_path: Path) -> None:
+    rows = [
+        {"x": number / 7, "of": {"kind": "abc"[number % 3]}, "y": "uv"[number % 2]} for number in range(200)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    steps = [
+        {"encode": {"columns": ["of.kind"], "method": "OneHot"}},
+        {"encode": {"columns": ["y"], "method": "Classes"}},
+    ]
+    job = prepared_job(tmp_path / "rows.jsonl", steps, columns={"x": "Number"}, target="y").to_json()
+    job["spec"]["data"]["format"] = "jsonl"
+    job["spec"]["algorithm"] = {"steps": 2}
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    done = json.loads(sapflow(tmp_path, "run", "job.yaml", "--store", "store", "--json").stdout)
+    predicted = sapflow(tmp_path, "predict", done["path"], "rows.jsonl")
+    assert len(predicted.stdout.splitlines()) == 200
