@@ -20,6 +20,7 @@ from bench import (
     merging,
     partition,
     placement,
+    preparation,
     search,
     steps,
     stores,
@@ -108,6 +109,11 @@ def pausing() -> Iterator[Result]:
     yield from halving.measure(os.environ)
 
 
+def raw_table() -> Iterator[Result]:
+    """A raw table made into blocks, compared with pandas and scikit-learn's ColumnTransformer."""
+    yield from preparation.measure(os.environ)
+
+
 PAPER = ("table3", "fig3", "steptime", "choice", "fig6", "accuracy", "memory", "case_c", "fig11", "month")
 """Modules of bench/paper. The outputs of `python -m bench.paper.NAME` are in docs/paper.md."""
 
@@ -125,6 +131,7 @@ ROWS: dict[str, Rows] = {
     "search": searches,
     "early": learns_early,
     "halving": pausing,
+    "preparation": raw_table,
 }
 
 

@@ -28,7 +28,7 @@ MEBIBYTE = 1 << 20
 GOAL_IMPORT, GOAL_AFTER = 330, 72
 GOAL_PEAK = GOAL_AFTER + 2 * 4 * LARGE / MEBIBYTE
 
-_IMPORTS = """
+IMPORTS = """
 import time
 started = time.perf_counter()
 from sapflow_functions.process import quick_imports
@@ -77,7 +77,7 @@ def measure(place: Place) -> list[Result]:
 def _import_milliseconds(store: str) -> tuple[float, float]:
     """Medians over new interpreters with a function's environment: of a merger, and of the libraries alone."""
     environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    programs = (_IMPORTS.format(store=store), _LIBRARIES)
+    programs = (IMPORTS.format(store=store), _LIBRARIES)
     seconds: list[list[float]] = [[], []]
     for _ in range(STARTS):
         for taken, program in zip(seconds, programs, strict=True):

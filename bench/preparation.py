@@ -1,0 +1,203 @@
+"""The preparation of a raw table by two preparers on two cores, beside pandas and a ColumnTransformer in one process.
+
+Ours is the released path from the CSV file to blocks and manifest: a driver, and local functions on a store that is a
+directory. The reference reads the same file and makes the same features, and writes them to a file in the same place.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import raw_table, table_reference
+from bench.merger import IMPORTS as MERGER_IMPORTS
+from bench.result import Result
+from bench.stores import directory
+from sapflow.client import session
+from sapflow.driver import preparation
+from sapflow.quantities.roles import Role
+from sapflow.runtimes.sender import Answered
+from sapflow.spec import document, training_job
+from sapflow.steps.observer import Observer
+
+PREPARERS = 2
+ROWS, FEWER = 5_000_000, 1_000_000
+STARTS = 15
+GOAL_SECONDS, GOAL_MEBIBYTES, GOAL_RATIO, GOAL_FOUND, GOAL_START = 60, 350, 0.6, 1, 0.5
+GOAL_GROWTH = 1.1
+
+_IMPORTS = """
+import time
+started = time.perf_counter()
+from sapflow_functions.process import quick_imports
+from sapflow_functions.roles import preparer
+with quick_imports():
+    import sapflow_functions.app, uvicorn, sapflow.objects.stores.directory
+    preparer._load_handlers()
+print(time.perf_counter() - started)
+"""
+"""Everything that a preparer imports before its first call, in the same way as it does at its start."""
+
+
+def measure(environ: Mapping[str, str], rows: int = ROWS, fewer: int = FEWER) -> Iterator[Result]:
+    """Seconds and memory of a preparation, of another one with fewer rows, of finding it again, and of a start."""
+    size = f"{rows:,} rows × {raw_table.COLUMNS} columns"
+    with tempfile.TemporaryDirectory(prefix="sapflow-bench-") as folder:
+        table = Path(folder, "table.csv")
+        raw_table.write(table, fewer)
+        _, small, _ = _prepare(table, environ)
+        raw_table.write(table, rows)
+        seconds, large, found = _prepare(table, environ)
+        theirs = _reference(table, Path(folder, "features.npy"), environ)
+    yield Result(
+        f"preparation of {size} by {PREPARERS} preparers", f"{seconds:.1f} s", "—", seconds, GOAL_SECONDS, "s"
+    )
+    yield Result(
+        "the same against pandas and ColumnTransformer",
+        f"{seconds:.1f} s",
+        f"{theirs['seconds']:.1f} s",
+        seconds / theirs["seconds"],
+        GOAL_RATIO,
+    )
+    yield Result(
+        "the same: memory of a preparer at its height",
+        f"{large:.0f} MiB",
+        f"{theirs['mebibytes']:.0f} MiB",
+        large,
+        GOAL_MEBIBYTES,
+        "MiB",
+    )
+    yield Result(
+        f"the same, against {fewer:,} rows",
+        f"{large:.0f} MiB",
+        f"{small:.0f} MiB",
+        large / small,
+        GOAL_GROWTH,
+    )
+    yield Result("the same, found again", f"{found:.2f} s", "—", found, GOAL_FOUND, "s")
+    preparer, merger = _import_seconds(environ)
+    yield Result(
+        "start of a preparer: imports, more than a merger's",
+        f"{preparer:.2f} s",
+        f"{merger:.2f} s",
+        preparer - merger,
+        GOAL_START,
+        "s",
+    )
+
+
+def job_of(table: Path) -> training_job.TrainingJob:
+    """A job whose preparation makes the features of `bench.table_reference`."""
+    medians, means = list(table_reference.MEDIANS), list(table_reference.MEANS)
+    one_hot = list(table_reference.ONE_HOT)
+    steps: list[dict[str, Any]] = [
+        {"dates": {"columns": [raw_table.TIME], "parts": ["Month", "Weekday", "Hour"]}},
+        {"impute": {"columns": medians, "strategy": "Median"}},
+        {"impute": {"columns": means + list(raw_table.COUNTS), "strategy": "Mean"}},
+        {"scale": {"columns": medians + means, "method": "Standard"}},
+        {"scale": {"columns": list(raw_table.COUNTS), "method": "MinMax"}},
+        {"encode": {"columns": one_hot, "method": "OneHot"}},
+        {
+            "encode": {
+                "columns": [name for name in raw_table.LEVELS if name not in one_hot],
+                "method": "Ordinal",
+                "unseen": "Ignore",
+            }
+        },
+    ]
+    split = {"fraction": table_reference.HELD_OUT}
+    body: dict[str, Any] = {
+        "model": {"name": "mlp"},
+        "data": {
+            "source": str(table),
+            "format": "csv",
+            "prepare": {"target": raw_table.TARGET, "split": split, "steps": steps},
+        },
+        "workers": PREPARERS,
+        "algorithm": {"steps": 1},
+    }
+    return document.parse(
+        {
+            "apiVersion": training_job.API_VERSION,
+            "kind": training_job.KIND,
+            "metadata": {"name": "table"},
+            "spec": body,
+        }
+    )
+
+
+def _prepare(table: Path, environ: Mapping[str, str]) -> tuple[float, float, float]:
+    """Seconds, the most MiB of a function, and the seconds in which what is prepared is found again."""
+    job, watch = job_of(table), _Watch()
+    with directory() as place:
+        began = time.perf_counter()
+        asyncio.run(_run(job, place.url, environ, watch))
+        seconds = time.perf_counter() - began
+        began = time.perf_counter()
+        asyncio.run(_run(job, place.url, environ, Observer()))
+        found = time.perf_counter() - began
+    watch.print()
+    return seconds, watch.peak / 2**20, found
+
+
+async def _run(job: training_job.TrainingJob, url: str, environ: Mapping[str, str], watch: Observer) -> None:
+    """What `sapflow prepare` does between reading the job and printing."""
+    with session.open_session(job, environ, store=url) as opened:
+        resolved = opened.settle()
+        runtime = session.local_functions(job, url, environ, PREPARERS)
+        try:
+            await preparation.prepare(resolved, opened.store, runtime, watch, at_once=PREPARERS)
+        finally:
+            await runtime.close()
+
+
+class _Watch(Observer):
+    """The peak of all functions, and the seconds that calls of each kind took in all."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._seconds: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+
+    def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
+        self.peak = max(self.peak, answer.reply.peak_memory_bytes)
+        for phase, seconds in {**answer.reply.seconds, "all": answer.seconds}.items():
+            self._seconds[op][phase] += seconds
+
+    def print(self) -> None:
+        for op, phases in self._seconds.items():
+            told = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in phases.items())
+            print(f"  {op}: {told}", file=sys.stderr)
+
+
+def _reference(table: Path, target: Path, environ: Mapping[str, str]) -> dict[str, float]:
+    command = [sys.executable, "-m", "bench.table_reference", str(table), str(target)]
+    done = subprocess.run(command, env=dict(environ), check=True, capture_output=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def _import_seconds(environ: Mapping[str, str]) -> tuple[float, float]:
+    """Medians over new interpreters with a function's environment: of a preparer, and of a merger."""
+    environ = {**environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    taken: list[list[float]] = [[], []]
+    for _ in range(STARTS):
+        for seconds, program in zip(taken, (_IMPORTS, MERGER_IMPORTS.format(store="directory")), strict=True):
+            command = [sys.executable, "-c", program]
+            seconds.append(
+                float(subprocess.run(command, env=environ, check=True, capture_output=True).stdout)
+            )
+    preparer, merger = map(statistics.median, taken)
+    return preparer, merger
+
+
+if __name__ == "__main__":
+    for result in measure(os.environ, *map(int, sys.argv[1:])):
+        print(" | ".join(result.cells))
