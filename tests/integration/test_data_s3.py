@@ -21,9 +21,12 @@ from sapflow.data.order import Orders
 from sapflow.data.remote import s3_files
 from sapflow.data.sampler import Reader
 from sapflow.data.source import open_source
+from sapflow.data.source_files import used_files
 from sapflow.errors import DataError, StoreError, StoreUnavailable
 from sapflow.objects.stores.credentials import Credentials
 from sapflow.objects.stores.protocol import Store
+from sapflow.preparation.reading.reader import Asked
+from sapflow.preparation.reading.registry import reader_of
 
 pytestmark = pytest.mark.s3
 
@@ -194,3 +197,28 @@ def test_both_sources_of_a_job_are_read_from_its_own_store_and_known_by_their_ta
     assert changed.startswith(f"{folder}/held.csv")
     said = survey.survey(job.spec.data, s3_store.url)
     assert said.manifest.validation_samples == 1
+
+
+def test_raw_rows_are_read_of_folders_within_a_prefix(
+    tmp_path: Path, upload: Upload, minio: S3Service
+) -> None:
+    for year, values in ((2012, [1.0]), (2013, [2.0, 3.0])):
+        (tmp_path / f"year={year}").mkdir()
+        pq.write_table(
+            pa.table({"x": values}), tmp_path / f"year={year}" / "part-0.parquet", row_group_size=1
+        )
+    (tmp_path / ".tmp").mkdir()
+    (tmp_path / ".tmp" / "part-1.parquet").write_bytes(b"half")
+    read_s3 = partial(s3_files, credentials=minio.credentials)
+    format, files = used_files(upload(tmp_path), read_s3=read_s3, raw=True)
+    reader = reader_of(format)
+    plan = reader.survey(files, Asked())
+    rows = [
+        row
+        for number in range(len(plan.partitions))
+        for parsed in reader.batches(files, plan, number)
+        for row in zip(
+            *(np.asarray(parsed.batch.columns[name]).tolist() for name in ("x", "year")), strict=True
+        )
+    ]
+    assert rows == [(1.0, 2012.0), (2.0, 2013.0), (3.0, 2013.0)]
