@@ -35,7 +35,8 @@ class FittedPreparation:
 
     def record(self) -> Record:
         """The preparation as data."""
-        plan = self.plan.model_dump(mode="json")
+        # Steps have learnt what they need of the files that they name; notes must stay small.
+        plan = self.plan.model_dump(mode="json", exclude={"named_files"})
         return joined(
             {
                 _ABOUT: Record({"version": VERSION, "plan": plan, "samples": asdict(self.samples)}),

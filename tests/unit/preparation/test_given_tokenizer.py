@@ -9,6 +9,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from sapflow.data.shared_data import area_for
 from sapflow.errors import DataError, JobFailed
+from sapflow.preparation.fitted import FittedPreparation
+from sapflow.preparation.record import Record
+from sapflow.preparation.steps.registry import CLASSES
+from sapflow.preparation.steps.tokens import Tokens
 from sapflow.spec.training_job import TrainingJob
 
 
@@ -36,6 +40,11 @@ def test_samples_are_its_tokens(tmp_path: Path) -> None:
     manifest = run.run().manifest
     assert manifest.shape == (4,)
     assert manifest.class_names == ("no", "yes")
+    (kept,) = (tmp_path / "store").rglob("preparation.safetensors")
+    fitted = FittedPreparation.of_record(Record.decode(kept.read_bytes(), kept.name), CLASSES)
+    (step,) = (each for each in fitted.state.stages if isinstance(each, Tokens))
+    assert step.tokenizer == (tmp_path / "tokenizer.json").read_bytes()
+    assert fitted.plan.named_files == {}, "the file is kept once"
 
 
 def test_another_tokenizer_under_the_same_name_makes_other_data(tmp_path: Path) -> None:
