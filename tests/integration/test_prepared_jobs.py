@@ -1,8 +1,11 @@
 """Jobs whose raw data is prepared by functions of this machine: trained, predicted from raw rows, copied."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import numpy as np
 import pandas
 import pytest
 from helpers.preparations import STEPS, flights, prepared_job
+from s3_servers import S3Service
 
 from sapflow.client import predict
 from sapflow.data.blocks import load_manifest
@@ -34,10 +38,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def sapflow(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """A command; it must end with that exit code."""
+def sapflow(
+    folder: Path, *arguments: str, code: int = 0, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A command; it must end with that exit code. `environ` is added to its environment."""
     command = [sys.executable, "-m", "sapflow", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **(environ or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -183,3 +197,32 @@ def test_formats_of_raw_rows_alone_are_trained_on(tmp_path: Path) -> None:
     done = json.loads(sapflow(tmp_path, "run", "job.yaml", "--store", "store", "--json").stdout)
     predicted = sapflow(tmp_path, "predict", done["path"], "rows.jsonl")
     assert len(predicted.stdout.splitlines()) == 200
+
+
+@pytest.mark.s3
+def test_raw_rows_in_a_bucket_are_prepared_into_the_bytes_of_those_on_disk(
+    folder: Path, tmp_path: Path, minio: S3Service
+) -> None:
+    with closing(minio.open()) as store:
+        for path in sorted((folder / "raw").iterdir()):
+            store.create(f"raw-flights/{path.name}", path.read_bytes())
+    job = json.loads((folder / "job.yaml").read_text())
+    job["spec"]["data"]["source"] = minio.url("raw-flights/")
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    credentials = {
+        "SAPFLOW_S3_ACCESS_KEY": minio.credentials.access_key,
+        "SAPFLOW_S3_SECRET_KEY": minio.credentials.secret_key,
+    }
+    sapflow(
+        tmp_path,
+        "prepare",
+        "job.yaml",
+        "--store",
+        minio.url("prepared-jobs"),
+        "--to",
+        "copy",
+        environ=credentials,
+    )
+    sapflow(folder, "prepare", "job.yaml", "--store", "store", "--to", "local")
+    for part in ("train/0", "validation/0", "preparation.safetensors"):
+        assert (tmp_path / "copy" / part).read_bytes() == (folder / "local" / part).read_bytes()
