@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ def prepare(store: Path, job: TrainingJob, *, kills: int = 0, at_once: int = 2) 
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return flights(tmp_path_factory.mktemp("raw") / "files", rows=6000, files=6)
 
 
