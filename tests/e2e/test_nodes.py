@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers.kube import ONE_CPU, SYSTEM, Job, kubectl, read, run_kubectl, sample, wait_until
+from helpers.drained_node import drain, nodes_of, spare_node
+from helpers.kube import ONE_CPU, Job, kubectl, run_kubectl, sample, wait_until
 
 STEPS = 400
 """Enough to outlast the drain of a node, which waits for the pods on it."""
@@ -20,21 +21,10 @@ DIGITS: dict[str, Any] = sample(
 )
 
 
-def node_of(namespace: str, selector: str) -> set[str]:
-    return {
-        str(pod["spec"].get("nodeName")) for pod in read("pods", "-n", namespace, "-l", selector)["items"]
-    }
-
-
 @pytest.fixture
 def drained() -> Iterator[str]:
-    """A node that can be spared: not the one with the object store's volume. Its pods may go elsewhere afterwards."""
-    nodes = {each["metadata"]["name"] for each in read("nodes")["items"]}
-    spare = sorted(nodes - node_of(SYSTEM, "app.kubernetes.io/component=minio"))
-    if not spare:
-        pytest.skip("the cluster has one node")
-    yield spare[0]
-    kubectl("uncordon", spare[0])
+    with spare_node() as spare:
+        yield spare
 
 
 def test_a_node_drained_under_a_job_costs_it_nothing(namespace: str, drained: str) -> None:
@@ -43,29 +33,22 @@ def test_a_node_drained_under_a_job_costs_it_nothing(namespace: str, drained: st
     job = Job.apply(namespace, DIGITS)
     job.until_step(20)
     ours = f"sapflow.dev/job={job.name}"
-    assert drained in node_of(namespace, ours), "no pod of the job was on the node"
+    assert drained in nodes_of(namespace, ours), "no pod of the job was on the node"
 
-    words = (
-        "--ignore-daemonsets",
-        "--delete-emptydir-data",
-        "--force",
-        "--disable-eviction",
-        "--timeout=120s",
-    )
-    kubectl("drain", drained, *words, "--grace-period=5", seconds=150)
+    drain(drained)
     assert job.step < STEPS
 
     seen = job.until_succeeded()
     assert seen["progress"]["step"] == STEPS
     assert seen["result"]["sha256"] == sha256
-    wait_until(lambda: drained not in node_of(namespace, ours), "a node without the job's pods", 60)
+    wait_until(lambda: drained not in nodes_of(namespace, ours), "a node without the job's pods", 60)
 
 
 def test_a_driver_whose_node_is_drained_goes_on_elsewhere(namespace: str, drained: str) -> None:
     """Its eviction is no crash: it counts against no limit of restarts."""
     job = Job.apply(namespace, DIGITS)
     job.until_step(20)
-    (home,) = node_of(namespace, f"sapflow.dev/job={job.name},sapflow.dev/role=driver")
+    (home,) = nodes_of(namespace, f"sapflow.dev/job={job.name},sapflow.dev/role=driver")
     kubectl("cordon", home)
     try:
         (pod,) = [each["metadata"]["name"] for each in job.pods("driver")]
@@ -79,4 +62,4 @@ def test_a_driver_whose_node_is_drained_goes_on_elsewhere(namespace: str, draine
         kubectl("uncordon", home)
 
     assert seen["progress"]["step"] == STEPS
-    assert node_of(namespace, f"sapflow.dev/job={job.name},sapflow.dev/role=driver") - {home}
+    assert nodes_of(namespace, f"sapflow.dev/job={job.name},sapflow.dev/role=driver") - {home}

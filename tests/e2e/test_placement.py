@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from helpers import minio_metrics
+from helpers.drained_node import drain, spare_node
 from helpers.kube import (
     ONE_CPU,
-    SYSTEM,
     Job,
     condition_of,
-    kubectl,
     owned_store,
     read,
     run_kubectl,
@@ -142,13 +141,8 @@ def test_a_placed_job_runs_where_it_is_planned_through_fewer_bytes_to_the_same_w
 
 @pytest.fixture
 def drained() -> Iterator[str]:
-    """A node that can be spared: not the one with the object store's volume."""
-    store = read("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/component=minio")["items"]
-    homes = {pod["spec"].get("nodeName") for pod in store}
-    nodes = {each["metadata"]["name"] for each in read("nodes")["items"]}
-    (spare, *_) = sorted(nodes - homes)
-    yield spare
-    kubectl("uncordon", spare)
+    with spare_node() as spare:
+        yield spare
 
 
 def test_a_drained_nodes_cell_moves_and_nothing_is_lost(namespace: str, drained: str) -> None:
@@ -161,8 +155,7 @@ def test_a_drained_nodes_cell_moves_and_nothing_is_lost(namespace: str, drained:
         lambda seen: drained in nodes_of_cells(seen).values() if "placement" in seen else False, drained
     )
     job.until_step(20)
-    words = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--disable-eviction")
-    kubectl("drain", drained, *words, "--grace-period=5", "--timeout=120s", seconds=150)
+    drain(drained)
     assert job.step < 400
 
     seen = job.until_succeeded()
