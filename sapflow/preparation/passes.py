@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from sapflow.data.cut import refuse_changed
 from sapflow.errors import CorruptObject
 from sapflow.messages.documents import Document
 from sapflow.messages.preparation import (
@@ -129,6 +130,8 @@ def parse(preparations: Preparations, request: ParseRequest, timing: Timing) -> 
             done.rows += len(one.batch) + len(one.rejected)
             done.rejected += len(one.rejected)
             batch += 1
+        # What was read is of the files that the area is named by, or nothing says that it is done.
+        refuse_changed(opened.resolved, store, begun=False)
         facts = {
             "batches": batch, "rows": found.rows, "rejected": found.rejected, "examples": list(found.examples),
         }  # fmt: skip
@@ -289,7 +292,7 @@ def _take_in(
     key = keys.parsed(prefix, number, index)
     data = b"".join(stored_batch.encode(one.batch))
     with timing.phase("write"):
-        store.create(key, data)
+        write_once(store, key, data)
         timing.bytes["written"] += len(data)
         if rejected:
             write_once(

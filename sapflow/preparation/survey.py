@@ -2,7 +2,7 @@
 
 import json
 
-from sapflow.data.cut import settle_files
+from sapflow.data.cut import refuse_changed, settle_files
 from sapflow.data.fingerprint import source_key
 from sapflow.data.source_files import naming as naming_field
 from sapflow.errors import DataError, ObjectMissing
@@ -80,6 +80,7 @@ def scan(preparations: Preparations, request: ScanRequest, timing: Timing) -> Ra
             continue
         with timing.phase("read"):
             found = reader.scan(opened.read_files, plan, number)
+            refuse_changed(opened.resolved, preparations.store, begun=False)
         write_once(preparations.store, key, found.encode())
     return RangeReply(done=True, first=request.last, raw=raw, **timing.report())
 

@@ -7,20 +7,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.functions import requests
+from helpers import virtual_loop
+from helpers.functions import Functions, requests
 from helpers.preparations import STEPS, LinesReader, PreparationRun, flights, parts, prepared_job, raw_files
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sapflow.client import raw_rows
+from sapflow.data.cut import settle_files
 from sapflow.data.manifest import block_key, decode_block
 from sapflow.data.sampler import Reader
+from sapflow.data.source_files import data_files
+from sapflow.driver import preparation
 from sapflow.errors import JobFailed
 from sapflow.objects import keys
+from sapflow.objects.stores.factory import open_store
 from sapflow.preparation.batch import Batch
 from sapflow.preparation.reading.reader import Asked
 from sapflow.preparation.steps.split import SplitStep
 from sapflow.spec.preparation.prepare import SplitSpec
+from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.observer import Observer, PreparedSoFar
 
 
@@ -217,3 +223,40 @@ def test_what_is_used_is_counted_and_at_most_so_many_calls_are_made_at_once(tmp_
     assert account.invocations == len(run.functions.log)
     assert account.cost_usd > 0
     assert run.functions.most == 3
+
+
+def test_a_source_that_changes_while_it_is_parsed_is_refused_and_nothing_says_that_it_is_done(
+    tmp_path: Path,
+) -> None:
+    changed = tmp_path / "raw" / "part-1.csv"
+
+    class Changing(LinesReader):
+        def batches(self, files: Any, plan: Any, number: int, first: int = 0) -> Any:
+            yield from super().batches(files, plan, number, first)
+            changed.write_text(changed.read_text().replace("yes", "no"))
+
+    run = run_of(tmp_path, parts=parts(Changing()))
+    with pytest.raises(JobFailed, match=r"has changed while it was cut: .*part-1.csv"):
+        run.run()
+    prefix = run.session.resolved.data_prefix
+    assert not run.store.exists(keys.parsed_facts(prefix, 0))
+
+
+def test_data_of_a_job_alone_is_prepared_anew_where_its_source_has_changed(tmp_path: Path) -> None:
+    source = flights(tmp_path / "raw")
+    job = prepared_job(source)
+    store = open_store(str(tmp_path / "store"))
+    resolved = ResolvedJob(job, keys.job("alone"))
+    assert resolved.area is None
+    functions = Functions(store, preparers=parts())
+
+    def prepared() -> int:
+        settle_files(resolved, store, data_files(job.spec.data))
+        return virtual_loop.run(preparation.prepare(resolved, store, functions)).manifest.train_samples
+
+    first = prepared()
+    assert prepared() == first
+    assert len(requests(functions.log, "finish")) == 1
+    flights(tmp_path / "other", rows=100, files=1)
+    (source / "part-0.csv").write_text((tmp_path / "other" / "part-0.csv").read_text())
+    assert prepared() < first
