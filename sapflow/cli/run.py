@@ -224,7 +224,7 @@ def _say_interrupted(given: argparse.Namespace, opened: Session, display: Displa
 
 def _export_hint(given: argparse.Namespace, opened: Session, done: int) -> str:
     """How to get the model of a job that has stopped, where there is one."""
-    if not done:
+    if done <= 0:
         return ""
     store = [] if given.store is None else ["--store", given.store]
     return f"\nIts model as it stands: {shlex.join(['sapflow', 'export', opened.uid, *store])}"

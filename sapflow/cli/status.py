@@ -131,9 +131,9 @@ async def _status(session: Session) -> dict[str, Any]:
         body |= _progress(session, last, manifest)
         if (evaluation := await _newest_evaluation(session, records, last, manifest)) is not None:
             body["evaluation"] = evaluation
-        failure = await records.read(keys.failure(session.prefix, last.version))
-        if failure is not None and outcome is None:
-            body |= {"state": "Failed", "failure": failure}
+    failure = await records.read(keys.failure(session.prefix, 0 if last is None else last.version))
+    if failure is not None and outcome is None:
+        body |= {"state": "Failed", "failure": failure}
     if outcome is not None:
         body |= {"state": "Succeeded", "result": outcome}
         if "forecast" in outcome:

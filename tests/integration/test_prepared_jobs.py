@@ -226,3 +226,16 @@ def test_raw_rows_in_a_bucket_are_prepared_into_the_bytes_of_those_on_disk(
     sapflow(folder, "prepare", "job.yaml", "--store", "store", "--to", "local")
     for part in ("train/0", "validation/0", "preparation.safetensors"):
         assert (tmp_path / "copy" / part).read_bytes() == (folder / "local" / part).read_bytes()
+
+
+def test_a_job_whose_preparation_has_failed_says_so_and_offers_no_model(tmp_path: Path) -> None:
+    job = prepared_job(
+        flights(tmp_path / "raw", rows=200), [{"impute": {"columns": ["carrier"], "strategy": "Mean"}}]
+    )
+    (tmp_path / "job.yaml").write_text(json.dumps(job.to_json()))
+    failed = sapflow(tmp_path, "run", "job.yaml", "--store", "store", code=2)
+    assert "spec.data.prepare.steps[0].impute.columns: column carrier is of type Text" in failed.stderr
+    assert "name its type in prepare.columns" in failed.stderr
+    assert "export" not in failed.stderr
+    shown = json.loads(sapflow(tmp_path, "status", "job.yaml", "--store", "store", "--json").stdout)
+    assert (shown["state"], shown["failure"]["reason"]) == ("Failed", "InvalidSpec")
