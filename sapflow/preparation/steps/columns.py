@@ -59,8 +59,8 @@ def require(name: str, column: ColumnType, kinds: Sequence[str], field: str) -> 
     """Raise StepProblem unless the column is of one of the kinds, and has one value a row."""
     if column.kind not in kinds:
         raise StepProblem(
-            f"column {name} is of type {column.kind}, and this needs {' or '.join(kinds)}: leave it out, cast it before, "
-            "or name its type in prepare.columns if it was not found rightly (then other values are bad rows)",
+            f"column {name} is of type {column.kind}, and this needs {' or '.join(kinds)}: leave it out, cast it "
+            "before, or name its type in prepare.columns if it was not found rightly (then other values are bad rows)",
             field,
         )
     if column.width != 1:
