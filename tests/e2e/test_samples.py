@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from helpers.departures import Departures, departures
 from helpers.kube import ROOT, SAMPLES, Job, kubectl, owned_store
 from helpers.tuning_cluster import Search
 
 from sapflow.data.generate import ensure_cifar, ensure_mnist
 
 OVERLAYS = ROOT / "tests" / "e2e" / "overlays"
-CIFAR, FASHION = "cifar-10-batches-bin", "fashion-mnist"
+CIFAR, FASHION, FLIGHTS = "cifar-10-batches-bin", "fashion-mnist", "flights"
 
 
 def apply_overlay(namespace: str, name: str) -> Job:
@@ -36,6 +37,16 @@ def fashion(tmp_path: Path) -> None:
             store.create(f"{FASHION}/{path.name}", path.read_bytes())
 
 
+@pytest.fixture
+def flights(tmp_path: Path) -> Departures:
+    """Raw CSV in the bucket, put there by the bucket's owner as a user would."""
+    found = departures(tmp_path / FLIGHTS, rows=6_000, bad=5)
+    with owned_store() as store:
+        for path in sorted(found.folder.iterdir()):
+            store.create(f"{FLIGHTS}/{path.name}", path.read_bytes())
+    return found
+
+
 def test_case_a_merges_by_a_tree_of_four_levels(namespace: str) -> None:
     job = apply_overlay(namespace, "case-a")
     seen = job.until_succeeded(600)
@@ -57,6 +68,14 @@ def test_case_c_searches_on_files_in_the_bucket(namespace: str) -> None:
     seen = search.until_succeeded(600)
     assert seen["progress"]["trials"] == "4/4"
     assert seen["result"]["objective"] > 0.3
+
+
+def test_raw_flights_in_the_bucket_are_prepared_and_learnt(namespace: str, flights: Departures) -> None:
+    job = apply_overlay(namespace, "prepare")
+    seen = job.until_succeeded()
+    found = seen["progress"]["preparation"]
+    assert (found["rows"], found["rejectedRows"]) == (flights.rows, len(flights.bad))
+    assert seen["result"]["validationAccuracy"] > 0.7
 
 
 def test_asynchronous_training_reaches_its_accuracy(namespace: str) -> None:

@@ -5,18 +5,19 @@ import json
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import IO
 
 from sapflow.spec.labels import ROLE, selector
 
-FUNCTIONS = ("worker", "merger")
+TRAINING = ("worker", "merger")
 
 
 class PodWatch:
     """Takes in events of pods. A pod is at work from its creation until it is told to end, or has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, roles: Collection[str] = TRAINING) -> None:
+        self._roles = roles
         self._at_work: set[str] = set()
         self.most = 0
         """The most pods that were at work at any event."""
@@ -32,7 +33,7 @@ class PodWatch:
         event = json.loads(line)
         pod = event["object"]
         name, role = pod["metadata"]["name"], pod["metadata"]["labels"].get(ROLE)
-        if role not in FUNCTIONS:
+        if role not in self._roles:
             return
         ended = "deletionTimestamp" in pod["metadata"] or pod["status"]["phase"] in ("Succeeded", "Failed")
         if event["type"] == "DELETED" or ended:
@@ -44,8 +45,8 @@ class PodWatch:
 
 
 @contextlib.contextmanager
-def watched_pods(namespace: str, job: str) -> Iterator[PodWatch]:
-    """Watch a job's pods meanwhile; fails the test where the watch ends before."""
+def watched_pods(namespace: str, job: str, roles: Collection[str] = TRAINING) -> Iterator[PodWatch]:
+    """Watch the pods of a job's functions of some roles meanwhile; fails the test where the watch ends before."""
     process = subprocess.Popen(
         [
             shutil.which("kubectl") or "kubectl", "get", "pods", "-n", namespace, "-l", selector(job),
@@ -55,7 +56,7 @@ def watched_pods(namespace: str, job: str) -> Iterator[PodWatch]:
         text=True,
     )  # fmt: skip
     assert process.stdout is not None
-    watch = PodWatch()
+    watch = PodWatch(roles)
     reader = threading.Thread(target=watch.read, args=(process.stdout,))
     reader.start()
     try:
