@@ -128,7 +128,7 @@ async def _status(session: Session) -> dict[str, Any]:
             body["forecast"] = {"seconds": first.forecast.seconds, "costUSD": first.forecast.dollars}
         body["state"] = "Unfinished"
         manifest = await asyncio.to_thread(find_manifest, session)
-        body |= _progress(session, last, manifest)
+        body |= _prepared(session, manifest) | _progress(session, last, manifest)
         if (evaluation := await _newest_evaluation(session, records, last, manifest)) is not None:
             body["evaluation"] = evaluation
     failure = await records.read(keys.failure(session.prefix, 0 if last is None else last.version))
@@ -142,6 +142,14 @@ async def _status(session: Session) -> dict[str, Any]:
         if path is not None:
             body["path"] = path
     return body
+
+
+def _prepared(session: Session, manifest: Manifest | None) -> dict[str, Any]:
+    """What came of the rows of a job whose data was prepared."""
+    if manifest is None or not manifest.preparation:
+        return {}
+    found = {"rows": manifest.raw_rows, "rejectedRows": manifest.rejected_rows}
+    return {"prepared": {**found, "rejected": keys.rejected(session.resolved.data_prefix)}}
 
 
 def _progress(session: Session, last: Commit, manifest: Manifest | None) -> dict[str, Any]:
@@ -202,9 +210,16 @@ def _line(body: dict[str, Any]) -> str:
     return "  ".join(parts) or str(body.get("message", ""))
 
 
+def _of_rows(prepared: Mapping[str, Any]) -> str:
+    kept = f"; see {prepared['rejected']} in its store" if prepared["rejectedRows"] else ""
+    return f"{count(prepared['rows'], 'row')} prepared, {prepared['rejectedRows']:,} rejected{kept}"
+
+
 def _print(body: dict[str, Any]) -> None:
     lines: list[tuple[str, str]] = [("state", body["state"]), ("store", location(body["store"]))]
     lines += trial_status.lines(body)
+    if "prepared" in body:
+        lines.append(("data", _of_rows(body["prepared"])))
     if "total" in body:
         lines.append((body["unit"], f"{body['done']:,} of {body['total']:,}, epoch {body['epoch']:,}"))
     if "skipped" in body:

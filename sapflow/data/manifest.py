@@ -24,8 +24,18 @@ from sapflow.tasks.targets import Targets, TargetStatistics
 from sapflow.tasks.task import Task
 
 VERSION = 1
-_LEFT_OUT = ("target_statistics", "label_counts", "origin", "columns", "class_names", "preparation")
+_LEFT_OUT = (
+    "target_statistics",
+    "label_counts",
+    "origin",
+    "columns",
+    "class_names",
+    "preparation",
+    "raw_rows",
+    "rejected_rows",
+)
 """Fields that the JSON has only where there is something in them."""
+_NUMBERS_OF_ROWS = ("raw_rows", "rejected_rows")
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -78,6 +88,10 @@ class Manifest:
     """The words for the classes by number, if the source has words for them."""
     preparation: str = ""
     """The SHA-256 of the fitted preparation that the blocks were made by, where there was one."""
+    raw_rows: int = 0
+    """Rows of the source that it has read; 0, and left out of the JSON, where there was no preparation."""
+    rejected_rows: int = 0
+    """Those of them that gave no sample because something is wrong with them."""
 
     @property
     def train_samples(self) -> int:
@@ -120,6 +134,8 @@ class Manifest:
         statistics = fields.setdefault("target_statistics", {})
         fields.setdefault("numerics", None)
         fields.setdefault("preparation", "")
+        for name in _NUMBERS_OF_ROWS:
+            fields.setdefault(name, 0)
         for name in _LEFT_OUT[1:]:
             fields.setdefault(name, ())
         if fields.keys() != set(cls.__slots__):
@@ -160,12 +176,17 @@ class Manifest:
             "origin": len(self.origin) not in (0, *widths),
             "columns": len(self.columns) not in (0, values),
             "class_names": len(self.class_names) not in (0, self.classes),
+            **{name: not _is_count(getattr(self, name)) for name in _NUMBERS_OF_ROWS},
             "preparation": re.fullmatch("([0-9a-f]{64})?", str(self.preparation)) is None,
         }
         for name, wrong in problems.items():
             if wrong:
                 given = repr(getattr(self, name))[:100]
                 raise CorruptObject(f"the data manifest's field {name} is wrong: {given}")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _counts(name: str, value: object) -> tuple[int, ...]:

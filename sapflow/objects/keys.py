@@ -114,9 +114,14 @@ def fitted_preparation(data_prefix: str) -> str:
     return f"{data_prefix}preparation.safetensors"
 
 
+def rejected(data_prefix: str) -> str:
+    """The prefix of the rows of raw data that gave no sample."""
+    return f"{data_prefix}rejected/"
+
+
 def rejected_rows(data_prefix: str, stage: str, partition: int, batch: int) -> str:
     """Rows of a batch that could not be read, or that steps could not take; only where there are such."""
-    return f"{data_prefix}rejected/{stage}/{partition}-{batch}.jsonl"
+    return f"{rejected(data_prefix)}{stage}/{partition}-{batch}.jsonl"
 
 
 def preparation_work(data_prefix: str) -> str:

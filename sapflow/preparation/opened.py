@@ -116,7 +116,7 @@ class Opened:
     @property
     def rejected(self) -> str:
         """Where bad rows are kept, for messages."""
-        return f"{self.prefix}rejected/"
+        return keys.rejected(self.prefix)
 
 
 class Preparations:

@@ -76,7 +76,7 @@ def finish(preparations: Preparations, request: FinishRequest, timing: Timing) -
     DataError, StoreError."""
     opened, plan = preparations.opened(request.spec), preparations.plan(request.plan)
     store, prefix = preparations.store, opened.prefix
-    layout, bad = _layout(preparations, opened, plan, request.state, request.census)
+    layout, total = _layout(preparations, opened, plan, request.state, request.census)
     key = keys.manifest(prefix)
     with timing.phase("write"):
         fitted = FittedPreparation(
@@ -86,7 +86,12 @@ def finish(preparations: Preparations, request: FinishRequest, timing: Timing) -
         )
         data = fitted.record().encode()
         store.create(keys.fitted_preparation(prefix), data, durable=True)
-        manifest = replace(layout.manifest(opened.resolved.job.spec.data.source), preparation=digest(data))
+        manifest = replace(
+            layout.manifest(opened.resolved.job.spec.data.source),
+            preparation=digest(data),
+            raw_rows=total.rows,
+            rejected_rows=total.bad,
+        )
         if not store.exists(key):
             refuse_changed(opened.resolved, store, begun=False)
             store.create(key, json.dumps(manifest.to_json(), indent=1).encode(), durable=True)
@@ -95,7 +100,7 @@ def finish(preparations: Preparations, request: FinishRequest, timing: Timing) -
         manifest=key,
         train=manifest.train_samples,
         held=manifest.validation_samples,
-        bad=bad,
+        bad=total.bad,
         **timing.report(),
     )
 
@@ -120,8 +125,8 @@ def clear(preparations: Preparations, request: ClearRequest, timing: Timing) -> 
 
 def _layout(
     preparations: Preparations, opened: Opened, plan: Plan, state: Document, census: Document
-) -> tuple[Layout, int]:
-    """The layout, and how many rows were bad."""
+) -> tuple[Layout, Statistics]:
+    """The layout, and the last pass's statistics."""
     samples = preparations.samples(opened, plan, state)
     total = Statistics.of_record(read_record(preparations.store, census), census.key)
-    return layout_of(samples, total.census or Census((), ()), opened.family), total.bad
+    return layout_of(samples, total.census or Census((), ()), opened.family), total

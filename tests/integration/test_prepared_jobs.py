@@ -239,3 +239,27 @@ def test_a_job_whose_preparation_has_failed_says_so_and_offers_no_model(tmp_path
     assert "export" not in failed.stderr
     shown = json.loads(sapflow(tmp_path, "status", "job.yaml", "--store", "store", "--json").stdout)
     assert (shown["state"], shown["failure"]["reason"]) == ("Failed", "InvalidSpec")
+
+
+def test_status_and_report_tell_how_many_rows_were_rejected_and_where_they_are(tmp_path: Path) -> None:
+    good = "".join(f"{number % 7},{'yes' if number % 2 else 'no'}\n" for number in range(300))
+    (tmp_path / "rows.csv").write_text(f"delay,late\n{good}soon,yes\n")
+    job = prepared_job(
+        tmp_path / "rows.csv",
+        [{"encode": {"columns": ["late"], "method": "Classes"}}],
+        columns={"delay": "Number"},
+        target="late",
+        maxBadRows=3,
+    ).to_json()
+    job["spec"]["algorithm"] = {"steps": 2}
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    sapflow(tmp_path, "run", "job.yaml", "--store", "store")
+    shown = json.loads(sapflow(tmp_path, "status", "job.yaml", "--store", "store", "--json").stdout)
+    assert (shown["prepared"]["rows"], shown["prepared"]["rejectedRows"]) == (301, 1)
+    assert (
+        "301 rows prepared, 1 rejected" in sapflow(tmp_path, "status", "job.yaml", "--store", "store").stdout
+    )
+    (kept,) = (tmp_path / "store" / shown["prepared"]["rejected"]).rglob("*.jsonl")
+    assert json.loads(kept.read_text())["line"] == 302
+    sapflow(tmp_path, "report", "job.yaml", "--store", "store", "--output", "page.html")
+    assert "301 rows read, 1 rejected" in (tmp_path / "page.html").read_text()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sapflow.data.blocks import load_manifest
-from sapflow.data.manifest import manifest_key
+from sapflow.data.manifest import Manifest, manifest_key
 from sapflow.driver.sweep import checkpoint_versions
 from sapflow.driver.windows import batched
 from sapflow.errors import DataError, ObjectMissing
@@ -49,6 +49,8 @@ class Facts:
     predicted: Predicted | None = None
     not_predicted: str = ""
     """Why there is no prediction."""
+    manifest: Manifest | None = None
+    """That of its data; None if it is not in the store any more."""
 
     @property
     def structure(self) -> Structure:
@@ -109,7 +111,8 @@ async def gather(uid: str, job: TrainingJob, store: Store, version: int | None =
         outcome = None
     state = "Succeeded" if outcome is not None else "Failed" if failure is not None else "Unfinished"
     chosen = None if outcome is None else int(outcome["version"])
-    history = await _read(records, job, newest, last, chosen)
+    manifest = await _manifest(records, job)
+    history = await _read(records, job, manifest, newest, last, chosen)
     return Facts(
         uid=uid,
         job=job,
@@ -118,15 +121,21 @@ async def gather(uid: str, job: TrainingJob, store: Store, version: int | None =
         plan=plan,
         outcome=outcome,
         failure=failure if outcome is None else None,
+        manifest=manifest,
     )
 
 
 async def _read(
-    records: Records, job: TrainingJob, newest: Commit, last: Commit, chosen: int | None
+    records: Records,
+    job: TrainingJob,
+    manifest: Manifest | None,
+    newest: Commit,
+    last: Commit,
+    chosen: int | None,
 ) -> History:
     """The history of the versions up to `last`."""
     prefix = records.prefix
-    due = await _evaluated(records, job, newest, last)
+    due = _evaluated(job, manifest, newest, last)
     extra = {last.version, *([] if chosen is None else [chosen])}
     named = {*checkpoint_versions(job.spec.checkpoint, newest.version), last.version}
 
@@ -157,14 +166,20 @@ async def _read_if(wanted: bool, records: Records, key: str) -> Any | None:
     return await records.read(key) if wanted else None
 
 
-async def _evaluated(records: Records, job: TrainingJob, newest: Commit, last: Commit) -> range:
-    """The versions that may have been evaluated, the last one and the result apart."""
-    every = range(1, last.version + 1)
+async def _manifest(records: Records, job: TrainingJob) -> Manifest | None:
+    """The manifest of the job's data; None if it is not in the store any more."""
     area = area_of(await records.read(keys.spec(records.prefix)))
     try:
         key = manifest_key(ResolvedJob(job, records.prefix, area=area).data_prefix)
-        manifest = await asyncio.to_thread(load_manifest, records.store, key)
+        return await asyncio.to_thread(load_manifest, records.store, key)
     except ObjectMissing:
+        return None
+
+
+def _evaluated(job: TrainingJob, manifest: Manifest | None, newest: Commit, last: Commit) -> range:
+    """The versions that may have been evaluated, the last one and the result apart."""
+    every = range(1, last.version + 1)
+    if manifest is None:
         return every
     if not manifest.validation_samples:
         return range(0)

@@ -19,7 +19,7 @@ from sapflow.quantities.metric import in_order, metric
 from sapflow.quantities.prices import MIB
 from sapflow.records.commits import Account, LevelUsage
 from sapflow.records.evaluations import chosen_in_words, of_held_out
-from sapflow.text import dollars, duration
+from sapflow.text import count, dollars, duration
 
 _KINDS = dict(zip((*PHASES, OTHER), ("s1", "s2", "s9", "s3", "s4", "s5", "s6", "s7", "s8"), strict=True))
 """The CSS classes of the phases' colours."""
@@ -194,8 +194,21 @@ def _anatomy(facts: Facts) -> list[str]:
             few_cut=True,
         ),
         "</div>",
+        *_raw_rows(facts),
         *_data(facts),
         *_sizes_tried(facts),
+    ]
+
+
+def _raw_rows(facts: Facts) -> list[str]:
+    """What came of the rows of a job whose data was prepared."""
+    found = facts.manifest
+    if found is None or not found.preparation:
+        return []
+    kept = " They are kept beside the data, under rejected/." if found.rejected_rows else ""
+    return [
+        f"<p>Preparation: {count(found.raw_rows, 'row')} read, {found.rejected_rows:,} rejected, "
+        f"{count(found.train_samples, 'sample')} to train on, {found.validation_samples:,} held out.{kept}</p>"
     ]
 
 
