@@ -408,7 +408,7 @@ class Controller:
             wanted.uid,
             source,
             seconds,
-            wanted.weights,
+            wanted.objects,
             wanted.validation,
             wanted.origin,
             shared,

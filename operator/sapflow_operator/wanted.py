@@ -162,9 +162,9 @@ class Wanted(ABC):
         return ""
 
     @property
-    def weights(self) -> str:
-        """The s3:// URL of one more object that functions may read; '' means none."""
-        return ""
+    def objects(self) -> Sequence[str]:
+        """The s3:// URLs of single objects that functions may read, too."""
+        return ()
 
     @property
     def origin(self) -> Sequence[str]:

@@ -136,12 +136,12 @@ def test_a_cluster_takes_weights_of_a_bucket_and_not_of_another_job(weights: str
         parse(document(model={"name": "mlp", "weights": weights}), "kubernetes")
     if weights.startswith("./"):
         parse(document(model={"name": "mlp", "weights": weights}), "local")
-    statements = session_policy("sapflow", "u", "sklearn:iris", weights)["Statement"]
+    statements = session_policy("sapflow", "u", "sklearn:iris", [weights])["Statement"]
     assert statements == session_policy("sapflow", "u", "sklearn:iris")["Statement"]
 
 
 def test_the_policy_grants_reading_the_one_object(tmp_path: Path) -> None:
-    with_it = session_policy("sapflow", "u", "sklearn:iris", "s3://models/base/w.safetensors")["Statement"]
+    with_it = session_policy("sapflow", "u", "sklearn:iris", ["s3://models/base/w.safetensors"])["Statement"]
     without = session_policy("sapflow", "u", "sklearn:iris")["Statement"]
     (added,) = [each for each in with_it if each not in without]
     assert added["Action"] == ["s3:GetObject"]

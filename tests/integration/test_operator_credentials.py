@@ -161,7 +161,7 @@ def test_a_second_source_may_be_listed_and_read_like_the_first(
     for name in ("train", "held", "held2"):
         owner.create(f"{name}-{uid}/rows.csv", b"rows")
     first, second = (f"s3://{minio.bucket}/{name}-{uid}" for name in ("train", "held"))
-    issued = Issuer(place(minio), minio.credentials).issue(uid, first, SECONDS, "", second)
+    issued = Issuer(place(minio), minio.credentials).issue(uid, first, SECONDS, (), second)
     for named in (first, second):
         (file,) = s3_files(f"{named}?endpoint={minio.endpoint}", issued.credentials)
         with file.open() as stream:

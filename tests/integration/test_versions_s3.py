@@ -65,7 +65,7 @@ def test_a_fork_reads_its_version_with_a_jobs_own_credentials_and_nothing_else_o
     body["spec"]["from"] = {"job": parent.uid, "version": 3}
     uid = uid_of(parse(body))
     readable = [f"{prefix}{name}" for name in found.objects]
-    issued = Issuer(place, minio.credentials).issue(uid, "sklearn:iris", 900, "", "", readable)
+    issued = Issuer(place, minio.credentials).issue(uid, "sklearn:iris", 900, (), "", readable)
     assert issued.kind == "session"
     own = open_store(place.url, issued.credentials)
     forked = job_in(own, place.url, tmp_path, body)
@@ -133,7 +133,7 @@ def test_a_later_search_reads_the_log_of_an_earlier_one_to_its_end_and_nothing_e
     spec_record.write_spec(ResolvedSearch(iris_search(), prefix), owner)
     owner.create(keys.commit(keys.trial(prefix, 0), 0), b"{}")
     issued = Issuer(place, minio.credentials).issue(
-        later, "sklearn:iris", 900, "", "", granted({"uid": earlier, "objects": results_of(earlier)})
+        later, "sklearn:iris", 900, (), "", granted({"uid": earlier, "objects": results_of(earlier)})
     )
     mine = open_store(place.url, issued.credentials)
     search = ResolvedSearch(iris_search(warmStartFrom=earlier), keys.job(later))

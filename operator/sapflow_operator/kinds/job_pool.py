@@ -1,6 +1,6 @@
 """A pool that trains: workers, mergers and a driver, whose sizes, CPUs, pods and images a TrainingJob says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -113,8 +113,16 @@ class JobPool(Wanted):
         return "" if asked is None else asked.source
 
     @property
-    def weights(self) -> str:
-        return self.job.spec.model.weights or ""
+    def objects(self) -> Sequence[str]:
+        """The weights that a model begins with, and what steps of a preparation name."""
+        weights = self.job.spec.model.weights
+        return [*([] if weights is None else [weights]), *self.named_files]
+
+    @property
+    def named_files(self) -> Sequence[str]:
+        """The files that steps of a preparation name, such as tokenizers."""
+        prepare = self.job.spec.data.prepare
+        return () if prepare is None else prepare.named_files
 
     def image(self, role: Role) -> Image:
         own, given = self.job.spec.model.image, self.settings.image(role)
@@ -150,7 +158,9 @@ def check(wanted: JobPool) -> None:
             f"is {seconds:g}, and Knative allows {most} here: work that needs longer goes on in the next"
         )
         problems.append((f"{wanted.fields}.limits.invocationSeconds", message))
-    for name, url in (("source", wanted.source), ("validation.source", wanted.validation)):
+    urls = [("source", wanted.source), ("validation.source", wanted.validation)]
+    urls += [("prepare.steps.tokens.tokenizer", name) for name in wanted.named_files]
+    for name, url in urls:
         location = s3_location(url)
         if location is not None and location[2]:
             endpoint = location[2].get("endpoint", "").rstrip("/")

@@ -65,19 +65,19 @@ class Issuer:
         uid: str,
         source: str,
         seconds: int,
-        weights: str = "",
+        objects: Sequence[str] = (),
         validation: str = "",
         origin: Sequence[str] = (),
         shared: SharedGrant | None = None,
     ) -> Issued:
         """Make credentials for job `uid` that are valid for `seconds` and due for renewal after half of that time.
 
-        They allow reading the data at `source` and `validation`, the object `weights`, those of `origin`, and what
+        They allow reading the data at `source` and `validation`, `objects`, those of `origin`, and what
         `shared` says.
 
         Raises CredentialsRefused if the store makes none and none may be shared, and StoreUnavailable.
         """
-        allowed = session_policy(self._place.bucket, uid, source, weights, validation, origin, shared)
+        allowed = session_policy(self._place.bucket, uid, source, objects, validation, origin, shared)
         policy = json.dumps(allowed, separators=(",", ":"))
         now = datetime.now(UTC).replace(microsecond=0)
         expires, renew = now + timedelta(seconds=seconds), now + timedelta(seconds=seconds / 2)

@@ -25,7 +25,7 @@ def session_policy(
     bucket: str,
     uid: str,
     source: str,
-    weights: str = "",
+    objects: Sequence[str] = (),
     validation: str = "",
     origin: Sequence[str] = (),
     shared: SharedGrant | None = None,
@@ -36,10 +36,10 @@ def session_policy(
 
     Only the folder `prefix/` may be listed: with `prefix` alone a source `j` would list the keys of all jobs.
 
-    `weights` is one object that may be read as well. `origin`: keys of another job's objects, or patterns of them,
-    which a fork, or a search that knows an earlier one's results, may read. Of a shared area the data may be read and,
-    for `shared.write`, written; not who uses it. Nothing may be removed but, for `shared.clear`, what a preparation
-    needs only while it goes on.
+    `objects` are s3:// URLs of single objects that may be read as well. `origin`: keys of another job's objects, or
+    patterns of them, which a fork, or a search that knows an earlier one's results, may read. Of a shared area the data
+    may be read and, for `shared.write`, written; not who uses it. Nothing may be removed but, for `shared.clear`, what
+    a preparation needs only while it goes on.
 
     A source that could reach below jobs/ or a shared area in any bucket is granted nothing. The spec's rules refuse it,
     too; this is a second barrier.
@@ -61,7 +61,7 @@ def session_policy(
     for name, prefix in dict.fromkeys([*_data(source), *_data(validation)]):
         listed.setdefault(name, []).append(f"{prefix}/*")
         readable += [f"{name}/{prefix}", f"{name}/{prefix}/*"]
-    readable += [f"{name}/{key}" for name, key in _data(weights)]
+    readable += [f"{name}/{key}" for url in objects for name, key in _data(url)]
     readable += [f"{bucket}/{key}" for key in origin]
     # The log of another search is read until a record is missing.
     listed[bucket] += [key for key in origin if key.endswith(keys.search_log("/") + "*")]

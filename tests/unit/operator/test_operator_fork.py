@@ -85,7 +85,7 @@ def test_the_version_is_looked_up_once_and_its_objects_alone_may_be_read(
     world.reconcile()
     assert world.granted[1] == expected
     policy = session_policy(
-        "sapflow", "u" * 36, "s3://data/train", "s3://data/weights", "s3://data/held", expected
+        "sapflow", "u" * 36, "s3://data/train", ["s3://data/weights"], "s3://data/held", expected
     )
     assert len(json.dumps(policy, separators=(",", ":"))) <= 2048
 

@@ -138,7 +138,7 @@ def test_a_fork_of_a_trial_may_read_its_version_and_nothing_else_of_the_search(
     assert set(world.read()) == wanted
     assert world.told("fork")["parent"] == f"{world.place.uid}/trials/{trial.number}"
     assert world.status(names.KIND, "fork")["origin"]["trial"] == trial.number
-    policy = session_policy("sapflow", "u" * 36, "s3://data/train", "", "s3://data/held", world.granted[0])
+    policy = session_policy("sapflow", "u" * 36, "s3://data/train", (), "s3://data/held", world.granted[0])
     assert len(json.dumps(policy, separators=(",", ":"))) <= 2048
 
 

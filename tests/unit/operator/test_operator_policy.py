@@ -31,7 +31,7 @@ def readable(key: str, policy: dict[str, Any]) -> bool:
 
 
 def test_both_sources_may_be_read_and_listed_and_nothing_beside_them() -> None:
-    policy = session_policy("sapflow", "u", "s3://data/train", "", "s3://held/out/")
+    policy = session_policy("sapflow", "u", "s3://data/train", (), "s3://held/out/")
     for source in ("data/train", "held/out"):
         assert readable(f"{source}/part.csv", policy)
         assert readable(source, policy)
@@ -44,13 +44,13 @@ def test_both_sources_may_be_read_and_listed_and_nothing_beside_them() -> None:
     "validation", ["", "./held.csv", "s3://sapflow/jobs/other", "s3://sapflow/a*", "s3://b"]
 )
 def test_what_is_no_source_of_its_own_is_granted_nothing(validation: str) -> None:
-    assert session_policy("sapflow", "u", "s3://data/train", "", validation) == session_policy(
+    assert session_policy("sapflow", "u", "s3://data/train", (), validation) == session_policy(
         "sapflow", "u", "s3://data/train"
     )
 
 
 def test_one_prefix_twice_is_granted_once() -> None:
-    twice = session_policy("sapflow", "u", "s3://data/a", "", "s3://data/a")
+    twice = session_policy("sapflow", "u", "s3://data/a", (), "s3://data/a")
     assert twice == session_policy("sapflow", "u", "s3://data/a")
 
 
@@ -85,7 +85,7 @@ def test_of_a_shared_area_only_what_a_preparation_needed_may_be_removed() -> Non
 )
 def test_a_source_in_a_shared_area_is_granted_nothing(source: str) -> None:
     assert session_policy("sapflow", "u", source) == session_policy("sapflow", "u", "sklearn:iris")
-    assert session_policy("sapflow", "u", "sklearn:iris", source) == session_policy(
+    assert session_policy("sapflow", "u", "sklearn:iris", (), source) == session_policy(
         "sapflow", "u", "sklearn:iris"
     )
 
@@ -95,18 +95,39 @@ def test_a_policy_with_long_sources_and_a_shared_area_fits_a_session(prepared: b
     """The store allows 2,048 characters. Where raw data is prepared there is no second source."""
     source, held, weights = (f"s3://{each * 40}/{each * 80}" for each in "abc")
     grant = SharedGrant(DIGEST, write=True, clear=prepared)
-    policy = session_policy("sapflow", UID, source, weights, "" if prepared else held, shared=grant)
+    policy = session_policy("sapflow", UID, source, [weights], "" if prepared else held, shared=grant)
     assert len(json.dumps(policy, separators=(",", ":"))) <= 2048
 
 
-def pool(validation: str) -> TrainingPool:
+def test_files_that_steps_of_a_preparation_name_may_be_read_as_single_objects() -> None:
+    files = ["s3://data/words/tokenizer.json", f"s3://sapflow/shared/{DIGEST}/data/tokenizer.json"]
+    policy = session_policy("sapflow", "u", "s3://data/raw", files)
+    assert readable("data/words/tokenizer.json", policy)
+    assert not readable("data/words/other.json", policy)
+    assert not readable(f"sapflow/shared/{DIGEST}/data/tokenizer.json", policy)
+    assert sorted(allowed("ListBucket", policy)) == ["jobs/u/*", "raw/*"]
+
+
+def test_a_pool_names_the_files_of_steps_which_are_in_the_jobs_own_store() -> None:
+    tokens: dict[str, Any] = {"column": "text", "tokenizer": "s3://data/tokenizer.json", "length": 8}
+    prepare: dict[str, Any] = {"target": "late", "steps": [{"tokens": tokens}]}
+    wanted = pool("", prepare=prepare, format="csv")
+    assert wanted.objects == ["s3://data/tokenizer.json"]
+    check(wanted)
+    tokens["tokenizer"] += "?endpoint=http://elsewhere:9000"
+    with pytest.raises(SpecError, match=r"tokens\.tokenizer: must be in the job's own store"):
+        check(pool("", prepare=prepare, format="csv"))
+
+
+def pool(validation: str, **data: Any) -> TrainingPool:
+    second = {"validation": {"source": validation}} if validation else {}
     document = {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
         "metadata": {"name": "a"},
         "spec": {
             "model": {"name": "mlp"},
-            "data": {"source": "s3://data/train", "validation": {"source": validation}},
+            "data": {"source": "s3://data/train", **second, **data},
             "workers": 2,
         },
     }
