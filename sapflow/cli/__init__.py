@@ -13,6 +13,7 @@ from sapflow.cli import (
     diff,
     export,
     fork,
+    inspect_source,
     logs,
     plan,
     predict,
@@ -40,6 +41,7 @@ _EPILOG = """\
 examples:
   sapflow validate job.yaml              check a job without training it
   sapflow plan job.yaml                  predict seconds and dollars, and find the best merge tree
+  sapflow inspect flights.csv            tell what raw data holds, and how to begin to prepare it
   sapflow prepare job.yaml --to DIR      make blocks of its raw data, without training
   sapflow run job.yaml                   train it; after an interruption, run it again to continue
   sapflow status job.yaml                show its progress
@@ -121,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     for module in (
         run,
         validate,
+        inspect_source,
         prepare,
         plan,
         submit,
