@@ -8,16 +8,16 @@ from typing import Any
 from sapflow.monitoring.display import Event, forecast_line
 from sapflow.quantities.metric import in_words
 from sapflow.quantities.prices import PRICES
-from sapflow.quantities.roles import TRAINING_ROLES
+from sapflow.quantities.roles import ALL_ROLES
 from sapflow.records.evaluations import PLAIN, chosen_in_words, of_held_out
 from sapflow.spec import labels
 from sapflow.spec.training_job import KIND
-from sapflow.text import dollars, duration, percent, printable
+from sapflow.text import count, dollars, duration, percent, printable
 
 Object = Mapping[str, Any]
 
 SUCCEEDED = "Succeeded"
-ROLES = ("driver", *TRAINING_ROLES)
+ROLES = ("driver", *ALL_ROLES)
 """Of a job's pods."""
 MOST_WARNINGS = 5
 _QUIET = {"Finished", "Deploying", "Suspended", "Resumed"}
@@ -137,7 +137,7 @@ def describe(
     if (tree := levels(job)) is not None:
         body["structure"] = list(tree)
     if memory := status.get("memory") or status.get("progress", {}).get("memory") or spec.get("memory"):
-        body["memory"] = {role: memory[role] for role in TRAINING_ROLES if role in memory}
+        body["memory"] = {role: memory[role] for role in ALL_ROLES if role in memory}
     if spec.get("memory", {}).get("optimize"):
         body["search"] = _search(spec["memory"]["optimize"], status)
     return body
@@ -209,6 +209,7 @@ def _warnings(events: Sequence[Object]) -> list[dict[str, Any]]:
 def lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The description of `describe` as text: (label, value) pairs."""
     found = state_lines(body)
+    found += preparation_lines(body)
     found += _progress_lines(body)
     if "structure" in body:
         found.append(("structure", str(body["structure"])))
@@ -232,6 +233,19 @@ def state_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found + [
         (each["type"], f"{each['reason']}: {each['message']}") for each in troubles({"status": body})
     ]
+
+
+def preparation_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How far the preparation of raw data is, or what it came to."""
+    so_far = body.get("progress", {}).get("preparation")
+    if not so_far:
+        return []
+    parts = []
+    if "partitions" in so_far:
+        parts.append(f"{so_far.get('partitionsDone', 0):,} of {count(so_far['partitions'], 'partition')}")
+    parts.append(f"{count(so_far.get('rows', 0), 'row')}, {so_far.get('rejectedRows', 0):,} bad")
+    stage = f"{so_far['stage']}: " if "stage" in so_far else ""
+    return [("preparation", stage + ", ".join(parts))]
 
 
 def pods_lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:

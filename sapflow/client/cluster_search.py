@@ -97,7 +97,7 @@ def describe(
 
 def lines(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The description of `describe` as text: (label, value) pairs."""
-    found = cluster_job.state_lines(body)
+    found = cluster_job.state_lines(body) + cluster_job.preparation_lines(body)
     progress, result = body.get("progress", {}), body.get("result", {})
     if "done" in progress:
         found.append(("trials", trials_in_words(progress)))

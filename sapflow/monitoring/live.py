@@ -15,7 +15,7 @@ from rich.text import Text
 from sapflow.monitoring.display import Display, Event, plain_line
 from sapflow.quantities import structure
 from sapflow.quantities.metric import in_order, in_words
-from sapflow.quantities.roles import TRAINING_ROLES
+from sapflow.quantities.roles import ALL_ROLES, TRAINING_ROLES
 from sapflow.records.commits import Forecast, Plan
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.text import count, dollars, duration, percent
@@ -160,8 +160,10 @@ def rate(each: float | None, left: float | None) -> str:
 def functions(found: Sequence[tuple[str, str]], marks: Mapping[str, tuple[str, str]]) -> RenderableType:
     """A dot for each function, (role, state), with the mark and colour of its state, and the numbers as text."""
     table = grid(3, 2)
-    for role in TRAINING_ROLES:
+    for role in ALL_ROLES:
         states = [state for of, state in found if of == role]
+        if not states and role not in TRAINING_ROLES:
+            continue
         dots = Text()
         for state in states[:MOST_DOTS]:
             mark, style = marks[state]

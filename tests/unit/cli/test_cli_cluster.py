@@ -162,6 +162,34 @@ def test_the_status_of_a_running_job_says_how_far_it_is_and_what_is_wrong(
     assert "fine" not in done.out
 
 
+def test_the_status_of_a_job_that_prepares_raw_data_says_how_far_it_is(
+    cli: ClusterCli, api: ClusterApi
+) -> None:
+    stage = "parsing, and learning impute (step 3)"
+    progress = {
+        "stage": stage,
+        "partitions": 12,
+        "partitionsDone": 3,
+        "rows": 9_000,
+        "rejectedRows": 2,
+    }
+    status: dict[str, Any] = {
+        "conditions": [condition("Succeeded", "Unknown", "Preparing", f"the data is prepared: {stage}")],
+        "startTime": "2026-01-01T00:00:00Z",
+        "progress": {"preparation": progress},
+    }
+    api.put(trainingjob(**status))
+    api.pods["team"] = [pod("digits-driver-a"), pod("digits-preparer-1", "preparer")]
+    done = cli("status", "digits")
+    assert done.code == 0
+    for words in (
+        "state          Preparing",
+        f"preparation    {stage}: 3 of 12 partitions, 9,000 rows, 2 bad",
+        "preparer pods  1 running",
+    ):
+        assert words in done.out
+
+
 def test_the_status_of_a_job_that_searches_for_memory_says_what_it_has_tried(
     cli: ClusterCli, api: ClusterApi
 ) -> None:
