@@ -28,7 +28,7 @@ def features(path: str) -> np.ndarray:
 
     table = pandas.read_csv(path, parse_dates=[TIME])
     at = table.pop(TIME).dt
-    table["month"], table["weekday"], table["hour"] = at.month, at.weekday, at.hour
+    table["month"], table["weekday"], table["hour"] = at.month, at.day_of_week, at.hour
     del table[TARGET]
     transformer: Any = ColumnTransformer(
         [

@@ -223,7 +223,7 @@ def _records(text: bytes, marks: Marks, width: int, line: int, *, last: bool) ->
         full[-1] = False
     begin, stop = begin[full], stop[full]
     wrong = np.zeros(len(begin), np.int64)
-    fields = _field_counts(data, runs, begin, stop, marks)
+    fields = _field_counts(data, runs, stop, marks)
     wrong[fields != width] = _FIELDS
     wrong[_owners(_texts_after(data, runs, marks), begin, stop)] = _AFTER_QUOTE
     if last and len(begin) and len(runs.after) and runs.after[-1] == INSIDE:
@@ -245,17 +245,17 @@ def _records(text: bytes, marks: Marks, width: int, line: int, *, last: bool) ->
     return records, len(data) if last else used, int(np.searchsorted(every, used))
 
 
-def _field_counts(
-    data: np.ndarray, runs: Runs, begin: np.ndarray, stop: np.ndarray, marks: Marks
-) -> np.ndarray:
+def _field_counts(data: np.ndarray, runs: Runs, stop: np.ndarray, marks: Marks) -> np.ndarray:
+    """How many fields each record has; `stop` is where they end."""
     delimiters = data == marks.delimiter
     if len(runs.begin):
         edges = np.zeros(len(data), np.int8)
         change = runs.after.astype(np.int8) - runs.before.astype(np.int8)
         edges[runs.begin] = change
         delimiters &= np.cumsum(edges, dtype=np.int8) == OUTSIDE
-    places = np.flatnonzero(delimiters)
-    return np.asarray(np.searchsorted(places, stop) - np.searchsorted(places, begin) + 1)
+    # Between two records stand newlines alone, so what is before one's end and not before the last one's is its own.
+    before = np.searchsorted(np.flatnonzero(delimiters), stop)
+    return np.asarray(np.diff(before, prepend=0) + 1)
 
 
 def _texts_after(data: np.ndarray, runs: Runs, marks: Marks) -> np.ndarray:
