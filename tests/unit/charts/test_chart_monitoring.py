@@ -83,7 +83,15 @@ def metrics_of(expression: str) -> set[str]:
 
 def test_the_dashboard_shows_every_aspect_of_a_job() -> None:
     rows = [panel["title"] for panel in dashboard()["panels"] if panel["type"] == "row"]
-    assert rows == ["Job", "Step anatomy", "Invocations", "Bytes and memory", "Search", "Operator"]
+    assert rows == [
+        "Job",
+        "Step anatomy",
+        "Invocations",
+        "Bytes and memory",
+        "Preparation",
+        "Search",
+        "Operator",
+    ]
 
 
 @pytest.mark.parametrize("expression", queries())
