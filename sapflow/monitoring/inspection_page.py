@@ -11,6 +11,8 @@ from sapflow.preparation.inspection.findings import Finding
 from sapflow.preparation.inspection.inspection import Inspection
 from sapflow.preparation.inspection.proposal import Proposal
 
+_STYLE = ".said th, .said td { text-align: left; white-space: normal; } .said { max-width: 62rem; }"
+"""Beside the report's: words are on the left, and go on in the next line."""
 _WIDTH, _HEIGHT, _LINE = 360, 90, 18
 _BARS = 8
 _LABEL = 150
@@ -31,7 +33,7 @@ def render(found: Inspection, findings: Sequence[Finding], proposal: Proposal) -
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{escape(found.source)} · Sapflow</title><style>{style()}</style></head><body><main>"
+        f"<title>{escape(found.source)} · Sapflow</title><style>{style()}{_STYLE}</style></head><body><main>"
         f"<header><h1>{escape(found.source)}</h1><p>{escape(words.read(found))}</p><dl>{boxes}</dl></header>"
         f"{sections}</main></body></html>\n"
     )
@@ -49,17 +51,21 @@ def _sections(
     found: Inspection, findings: Sequence[Finding], proposal: Proposal
 ) -> Iterator[tuple[str, str]]:
     rows = [[each.column or "–", each.message, each.remedy] for each in findings]
-    yield "Warnings", table(("column", "what", "remedy"), rows) if rows else "<p>None.</p>"
+    yield "Warnings", _said(table(("column", "what", "remedy"), rows)) if rows else "<p>None.</p>"
     if found.target is not None:
         yield f"Target {found.target}", _target(found)
     sampled = words.sampled(found)
     note = f"<p>{escape(sampled)}</p>" if sampled else ""
-    yield "Columns", note + table(words.HEAD, map(words.row, found.columns))
+    yield "Columns", note + _said(table(words.HEAD, map(words.row, found.columns)))
     figures = "".join(map(_figure, found.columns))
     yield "Distributions", f'<div class="grid">{figures}</div>' if figures else ""
     listed = "".join(f"<li>{escape(each)}</li>" for each in words.bad_rows(found.rejected))
     yield "The first bad rows", f"<ul>{listed}</ul>" if listed else ""
     yield "To paste into the spec of a job", f"<pre><code>{escape(proposal.yaml())}</code></pre>"
+
+
+def _said(drawn: str) -> str:
+    return f'<div class="said">{drawn}</div>'
 
 
 def _target(found: Inspection) -> str:

@@ -64,7 +64,9 @@ def holds(each: ColumnSummary) -> str:
         return f"{each.times.first} … {each.times.last}"
     if each.lengths is not None:
         lengths = each.lengths
-        span = f"{lengths.least:,} to {lengths.largest:,} characters, {lengths.words:.3g} words"
+        size = f"{lengths.least:,} to " if lengths.least < lengths.largest else ""
+        several = f", {lengths.words:.3g} words" if lengths.words > 1 else ""
+        span = f"{size}{count(lengths.largest, 'character')}{several}"
         if each.distinct is None or each.difference == 1:
             return span
         shown = ", ".join(f"{word(text)!r} {rows:,}" for text, rows in each.top(_TOP))

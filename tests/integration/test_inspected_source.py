@@ -1,6 +1,7 @@
 """The block that `sapflow inspect` prints runs as it is."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 from helpers.jobs import document
+from s3_servers import S3Service
 
 from sapflow.cli import main
 from sapflow.spec.yaml_text import Loader
@@ -46,3 +48,20 @@ def test_the_block_to_paste_is_prepared_without_a_bad_row(
     assert prepared["classNames"] == ["no", "yes"]
     assert prepared["train"] + prepared["validation"] == ROWS - pd.isna(pd.Series(table["late"])).sum()
     assert {"dep_delay_missing", "when_Year", "place=10115"} <= {*prepared["columns"]}
+
+
+@pytest.mark.s3
+def test_a_source_in_a_bucket_is_read_as_one_on_disk(
+    tmp_path: Path, minio: S3Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "x,y\n" + "".join(f"{number}.5,{'ab'[number % 2]}\n" for number in range(100))
+    (tmp_path / "rows.csv").write_text(rows)
+    with closing(minio.open()) as store:
+        store.create("inspected/rows.csv", rows.encode())
+    monkeypatch.setenv("SAPFLOW_S3_ACCESS_KEY", minio.credentials.access_key)
+    monkeypatch.setenv("SAPFLOW_S3_SECRET_KEY", minio.credentials.secret_key)
+    columns = []
+    for source in (minio.url("inspected/"), str(tmp_path / "rows.csv")):
+        assert main(["inspect", source, "--target", "y", "--json"]) == 0
+        columns.append(json.loads(capsys.readouterr().out)["columns"])
+    assert columns[0] == columns[1]

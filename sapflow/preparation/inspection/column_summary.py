@@ -14,8 +14,8 @@ from sapflow.preparation.steps.column_moments import Moments, moments_of
 from sapflow.preparation.steps.column_moments import merged as merged_moments
 
 _QUARTERS = (0.25, 0.5, 0.75)
-_BINS = 24
-"""Bars of a histogram."""
+_BINS, _MOST_BINS = 24, 60
+"""Bars of a histogram, and of one with a bar for each whole number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Numbers:
     increasing: bool
     """From each row to the next, without a missing one."""
     histogram: tuple[int, ...]
-    """Rows in intervals of one width, from `least` to `largest`."""
+    """Rows in intervals of one width, from `least` to `largest`; few whole numbers have one each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,15 @@ class ColumnSummary:
         values, rows = self.counts.values, self.counts.rows
         order = np.argsort(-rows, kind="stable")[:most].tolist()
         return [(_word(values[place]), int(rows[place])) for place in order]
+
+
+def _histogram(values: np.ndarray, least: float, largest: float, *, each: bool) -> tuple[int, ...]:
+    """The bars; one for `each` whole number where these are few."""
+    if each and largest - least < _MOST_BINS:
+        return tuple(
+            np.bincount((values - least).astype(np.int64), minlength=int(largest - least) + 1).tolist()
+        )
+    return tuple(np.histogram(values, _BINS, (least, largest))[0].tolist())
 
 
 def _can_be_cut(least: float, largest: float) -> bool:
@@ -211,7 +220,7 @@ class Counter:
         if len(finite):
             quartiles = np.quantile(finite, _QUARTERS).tolist()
         if len(finite) and _can_be_cut(least, largest):
-            histogram = tuple(np.histogram(finite, _BINS, (least, largest))[0].tolist())
+            histogram = _histogram(finite, least, largest, each=self._integral)
         return Numbers(
             least,
             (quartiles[0], quartiles[1], quartiles[2]),

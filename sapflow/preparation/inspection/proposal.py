@@ -82,11 +82,13 @@ def propose(found: Inspection) -> Proposal:
     target = found.column(found.target or _guessed(found))
     notes = [] if found.target else [f"No --target was named: {target.name} is taken."]
     kinds = _Kinds()
+    split, parts = _split(found, target)
+    if parts is not None:
+        kinds.drop[parts] = "it tells the parts apart"
     for each in found.columns:
-        if each.name != target.name:
+        if each.name not in (target.name, parts):
             _sort(each, found, kinds)
     notes += [f"{name} is dropped: {reason}." for name, reason in kinds.drop.items()]
-    split, held = _split(found, target)
     prepare: dict[str, Any] = {"columns": {each.name: each.column.kind for each in found.columns}}
     if found.missing != DEFAULT_MISSING:
         prepare["missing"] = list(found.missing)
@@ -95,8 +97,6 @@ def propose(found: Inspection) -> Proposal:
         prepare["maxBadShare"] = float(f"{min(0.99, _SPARE_BAD * found.bad / found.rows):.1g}")
     if split:
         prepare["split"] = split
-    if held is not None:
-        kinds.drop.setdefault(held, "it tells parts apart")
     steps = list(_steps(kinds, target))
     if steps:
         prepare["steps"] = steps
@@ -134,6 +134,10 @@ def _sort(each: ColumnSummary, found: Inspection, kinds: _Kinds) -> None:
         kinds.scale += made
         if each.missing:
             kinds.impute += made
+    elif each.column.width > 1:
+        # They stay as they are: impute and scale take one number a row.
+        if each.missing:
+            kinds.drop[name] = "some of its vectors are missing, and no step fills them in"
     elif each.column.kind == "Number" and not are_codes(each):
         if each.numbers is not None and each.numbers.infinite:
             kinds.clip.append(each)

@@ -95,6 +95,13 @@ def test_times_have_a_range_and_say_whether_they_are_days(tmp_path: Path) -> Non
     assert (hour.first, hour.days_only) == ("2013-01-05T03:00:00", False)
 
 
+def test_few_whole_numbers_have_a_bar_each(tmp_path: Path) -> None:
+    days = RANDOM.integers(3, 32, ROWS)
+    numbers = inspected(tmp_path, {"day": days, "late": LATE}).column("day").numbers
+    assert numbers is not None
+    np.testing.assert_array_equal(numbers.histogram, np.bincount(days - days.min()))
+
+
 def test_columns_of_chance_warn_of_nothing(tmp_path: Path) -> None:
     table = {
         "x": RANDOM.normal(size=ROWS),

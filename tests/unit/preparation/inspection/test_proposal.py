@@ -113,3 +113,17 @@ def test_bad_rows_that_were_seen_are_allowed(tmp_path: Path) -> None:
     found = propose(inspect(open_rows(str(file), None, {}, None, finder("")), "y"))
     assert found.data["prepare"]["maxBadShare"] == pytest.approx(0.02)
     assert steps(found)
+
+
+def test_arrays_stay_as_they_are_and_their_test_set_is_held_out(tmp_path: Path) -> None:
+    sets = {"train": 80, "test": 20}
+    arrays = {f"x_{name}": RANDOM.normal(size=(rows, 4)) for name, rows in sets.items()}
+    labels = {f"y_{name}": RANDOM.integers(0, 3, rows) for name, rows in sets.items()}
+    np.savez(tmp_path / "rows.npz", **arrays, **labels)  # type: ignore[arg-type]
+    rows = open_rows(str(tmp_path / "rows.npz"), None, {}, None, finder(""))
+    found = propose(inspect(rows, "y"))
+    assert steps(found) == [
+        {"drop": {"columns": ["set"]}},
+        {"encode": {"columns": ["y"], "method": "Classes"}},
+    ]
+    assert found.data["prepare"]["split"] == {"column": "set", "values": ["validation"]}
