@@ -20,6 +20,7 @@ from s3_servers import free_port
 
 import sapflow
 from sapflow.kube.errors import ClusterError
+from sapflow.quantities.roles import ALL_ROLES
 from sapflow_operator import main, names
 from sapflow_operator.api import cluster as api
 from sapflow_operator.kinds.training_job import TRAINING_JOB
@@ -230,7 +231,7 @@ def test_the_operators_log_tells_nothing_of_liveness_probes(monkeypatch: pytest.
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(kopf, "run", lambda **_: None)
     levels = {each: each.level for each in (root, access, logging.getLogger("kopf"))}
-    images = {f"SAPFLOW_{role}_IMAGE": "dev.local/any:1" for role in ("OPERATOR", "WORKER", "MERGER")}
+    images = {f"SAPFLOW_{role}_IMAGE": "dev.local/any:1" for role in ("OPERATOR", *map(str.upper, ALL_ROLES))}
     try:
         assert main.main(images | {"SAPFLOW_METRICS_PORT": str(free_port())}) == 0
         assert not access.isEnabledFor(logging.INFO)

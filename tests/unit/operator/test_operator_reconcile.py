@@ -371,7 +371,7 @@ def images(world: World) -> set[str]:
 def test_a_job_ends_on_the_images_it_began_on_and_takes_new_ones_when_it_is_resumed(running: World) -> None:
     before = images(running)
     assert before == set(SETTINGS.images(TRAINING_ROLES).values())
-    newer = {role: f"dev.local/{role}:2" for role in SETTINGS.images(TRAINING_JOB.roles)}
+    newer = {role: f"dev.local/{role}:2" for role in SETTINGS.images(TRAINING_ROLES)}
 
     running.settings = SETTINGS.pinned(newer)
     done = len(running.done)

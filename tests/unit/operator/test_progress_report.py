@@ -16,6 +16,7 @@ from sapflow.messages.vectors import Sizes
 from sapflow.planning.extent import Extent
 from sapflow.records.commits import Account, Commit, Cursor, Forecast, Measured, Plan
 from sapflow.records.memory_search import SizeSearch, SizeTrial
+from sapflow.steps.observer import PreparedSoFar
 from sapflow_operator import names
 from sapflow_operator.driver_pod.progress import ProgressReporter
 from sapflow_operator.driver_pod.reports import LEAST_SECONDS, NotReported, StatusApi
@@ -168,7 +169,7 @@ def test_a_search_reports_the_size_that_it_wants_and_none_before_the_store_has_t
         "trials": [{"worker": "512Mi", "step": 5, "secondsPerStep": 0.5, "costUSD": 1e-5}],
     }
     declared = training_status()["properties"]["progress"]["properties"]["memory"]["properties"]
-    assert set(server.last["memory"]) == set(declared)
+    assert {*server.last["memory"], "preparer"} == set(declared)
     assert set(server.last["memory"]["trials"][0]) == set(declared["trials"]["items"]["properties"])
 
 
@@ -179,6 +180,7 @@ def test_every_field_it_reports_is_one_that_the_crd_declares(tmp_path: Path) -> 
 
     async def test() -> dict[str, Any]:
         reporter = ProgressReporter(tiny_job(), api)
+        reporter.prepared(PreparedSoFar("parsing", 1, 2, 3, 0))
         reporter.begin(extent())
         reporter.planned(Plan(structure=(1, 2, 4), shards=1), FORECAST)
         for version in range(8):
