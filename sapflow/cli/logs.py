@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sapflow.cli.cluster_options import add_cluster, connect
+from sapflow.cli.display_options import positive
 from sapflow.cli.log_lines import Printer
 from sapflow.cli.stop import insistent
 from sapflow.client import cluster_job, job_logs, submission
@@ -45,8 +46,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--role", choices=cluster_job.ROLES, default="driver", help="whose log (default: driver)"
     )
-    parser.add_argument("--since", type=_positive, metavar="SECONDS", help="only lines as young as that")
-    parser.add_argument("--tail", type=_positive, metavar="N", help="only the last N lines of each pod")
+    parser.add_argument("--since", type=positive, metavar="SECONDS", help="only lines as young as that")
+    parser.add_argument("--tail", type=positive, metavar="N", help="only the last N lines of each pod")
     parser.add_argument(
         "--previous", action="store_true", help="the log of each container before it was last started anew"
     )
@@ -98,10 +99,3 @@ def _none(job: Object, role: str) -> str:
     state = cluster_job.state(job) + (f": {said}" if said else "")
     why = "" if role == "driver" else "; the logs of functions go with their pods"
     return f"{job['metadata']['name']} has no {role} pods now ({state}){why}"
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number

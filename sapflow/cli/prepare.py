@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
+from sapflow.cli.display_options import add_display, display_of, positive
 from sapflow.cli.jobs import add_store, job_in, read_document, search_in
 from sapflow.cli.output import location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
@@ -15,9 +16,7 @@ from sapflow.client.local_run import find_manifest
 from sapflow.data.manifest import Manifest
 from sapflow.errors import JobFailed, SpecError
 from sapflow.monitoring.display import Display
-from sapflow.monitoring.displays import open_display
 from sapflow.objects.stores.factory import credentials_for, open_store
-from sapflow.spec.training_job import TrainingJob
 from sapflow.spec.tuning_document import is_tuning
 from sapflow.text import count, duration
 
@@ -58,12 +57,11 @@ def add_to(commands: Any) -> None:
     add_store(parser)
     parser.add_argument(
         "--max-instances",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="functions at work at once (default: one for each of this machine's cores)",
     )
-    parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
-    parser.add_argument("--quiet", action="store_true", help="no progress, only the summary at the end")
+    add_display(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object; progress as JSON lines on stderr"
     )
@@ -82,7 +80,8 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         )
     started = time.monotonic()
     with session.open_session(job, environ, store=given.store) as opened:
-        display = _display(given, opened, job)
+        title = f"{opened.uid}: preparation, store {location(opened.url)}"
+        display = display_of(given, title, job.price.platform)
         try:
             with stoppable(), display:
                 manifest = _prepared(given, opened, environ, display)
@@ -130,18 +129,6 @@ def _copied(
         return prepared_copy.copy(opened.store, opened.resolved.data_prefix, manifest, target, given.format)
 
 
-def _display(given: argparse.Namespace, opened: session.Session, job: TrainingJob) -> Display:
-    stream = sys.stderr if given.json else sys.stdout
-    return open_display(
-        stream,
-        live=stream.isatty() and not given.plain,
-        as_json=given.json,
-        quiet=given.quiet,
-        title=f"{opened.uid}: preparation, store {location(opened.url)}",
-        platform=job.price.platform,
-    )
-
-
 def _say(
     given: argparse.Namespace, opened: session.Session, manifest: Manifest, copied: int | None, seconds: float
 ) -> int:
@@ -175,10 +162,3 @@ def _say(
     if copied is not None:
         print(f"  {count(copied, 'file')} in {given.to}")
     return 0
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sapflow.cli import local_metrics, openwhisk, tuning
+from sapflow.cli.display_options import add_display, display_of, positive
 from sapflow.cli.jobs import add_store, job_in, make_importable, read_document
 from sapflow.cli.output import local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
@@ -16,7 +17,6 @@ from sapflow.client import inputs, local_run, session
 from sapflow.client.session import Session
 from sapflow.errors import JobFailed, SpecError
 from sapflow.monitoring.display import Display, forecast_line
-from sapflow.monitoring.displays import open_display
 from sapflow.planning.extent import Extent
 from sapflow.quantities.metric import in_order, metric
 from sapflow.records.evaluations import chosen_in_words, of_held_out
@@ -65,7 +65,7 @@ def add_to(commands: Any) -> None:
     add_store(parser)
     parser.add_argument(
         "--max-instances",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="invocations at work at once (default: this machine's cores); more workers take turns",
     )
@@ -76,14 +76,13 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="go on with N workers, where the job is half done: what is left of the epoch is dealt to them",
     )
     local_metrics.add_to(parser)
     openwhisk.add_to(parser)
-    parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
-    parser.add_argument("--quiet", action="store_true", help="no progress, only the summary at the end")
+    add_display(parser)
     parser.add_argument(
         "--json", action="store_true", help="the outcome as one JSON object; progress as JSON lines on stderr"
     )
@@ -165,15 +164,8 @@ def _metrics(
 
 def _display(given: argparse.Namespace, opened: Session) -> Display:
     job = opened.job
-    stream = sys.stderr if given.json else sys.stdout
-    return open_display(
-        stream,
-        live=stream.isatty() and not given.plain,
-        as_json=given.json,
-        quiet=given.quiet,
-        title=f"{opened.uid}: {count(given.workers or job.spec.workers, 'worker')}, store {location(opened.url)}",
-        platform=job.price.platform,
-    )
+    workers = count(given.workers or job.spec.workers, "worker")
+    return display_of(given, f"{opened.uid}: {workers}, store {location(opened.url)}", job.price.platform)
 
 
 def _say_finished(
@@ -287,10 +279,3 @@ def _summary(given: argparse.Namespace, opened: Session, outcome: dict[str, Any]
     path = local_path(outcome["uri"])
     model = [path] if path is not None else [opened.uid, "--store", given.store or opened.url]
     print(f"\nTry it on held-out samples:\n  {shlex.join(['sapflow', 'predict', *model])}")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sapflow.cli.display_options import shown
 from sapflow.cli.jobs import is_file, job_in, make_importable, read_document, search_in, session_of
 from sapflow.cli.output import local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
@@ -104,13 +105,9 @@ def _what_is_run(opened: TuningSession) -> str:
 
 
 def _display(given: argparse.Namespace, opened: TuningSession) -> TuningDisplay:
-    stream = sys.stderr if given.json else sys.stdout
     return open_tuning_display(
         opened.job,
-        stream,
-        live=stream.isatty() and not given.plain,
-        as_json=given.json,
-        quiet=given.quiet,
+        **shown(given),
         title=f"{opened.uid}: at most {count(opened.job.spec.max_workers, 'call')} at once, store "
         f"{location(opened.url)}",
     )

@@ -7,14 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sapflow.data.chunks import Part
+from sapflow.data.chunks import PARTS
 from sapflow.data.manifest import Manifest, block_key, decode_block, manifest_key
 from sapflow.errors import DataError
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 
 Form = Literal["blocks", "parquet"]
-_PARTS: tuple[Part, ...] = ("train", "validation")
 
 
 def copy(store: Store, prefix: str, manifest: Manifest, target: Store, form: Form) -> int:
@@ -36,7 +35,7 @@ def copy(store: Store, prefix: str, manifest: Manifest, target: Store, form: For
 def _objects(
     store: Store, prefix: str, manifest: Manifest, form: Form
 ) -> Iterator[tuple[str, bytes | memoryview]]:
-    for part in _PARTS:
+    for part in PARTS:
         for index, count in enumerate(manifest.blocks(part)):
             key = block_key(prefix, part, index)
             data = store.read(key)
@@ -44,7 +43,7 @@ def _objects(
                 yield key.removeprefix(prefix), data
             else:
                 yield f"{part}/{index}.parquet", _parquet(*decode_block(data, key, manifest, count), manifest)
-    for each in store.list(f"{prefix}rejected/"):
+    for each in store.list(keys.rejected(prefix)):
         yield each.key.removeprefix(prefix), store.read(each.key)
     if manifest.preparation:
         yield keys.fitted_preparation(""), store.read(keys.fitted_preparation(prefix))

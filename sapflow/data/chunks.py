@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from sapflow.tasks.targets import Rows
 from sapflow.tasks.task import Task
 
 Part = Literal["train", "validation"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 CHUNK_BYTES = 2 << 20
 MAX_VALUES = 2_000_000

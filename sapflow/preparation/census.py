@@ -14,11 +14,11 @@ import numpy as np
 from sapflow.data.label_counts import GROUPS, LABELS, Counts
 from sapflow.preparation.record import Record
 from sapflow.preparation.samples import Made
+from sapflow.quantities.moments import divisors
 from sapflow.tasks.classification import MAX_CLASSES
 
 EXAMPLES = 5
 """Bad rows that an error names, at most."""
-_LOWEST_DEVIATION = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,7 @@ class Values:
 
     def deviation(self) -> np.ndarray:
         """The standard deviation of each value over the training samples; 1 where it is constant."""
-        deviation = np.sqrt(self.squares / max(self.count, 1))
-        steady = deviation <= _LOWEST_DEVIATION * np.maximum(np.abs(self.mean), 1e-30)
-        return np.where(steady, 1.0, deviation)
+        return divisors(self.mean, np.sqrt(self.squares / max(self.count, 1)))
 
 
 @dataclass(frozen=True, slots=True)

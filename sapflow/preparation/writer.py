@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sapflow.data.chunks import Part
+from sapflow.data.chunks import PARTS, Part
 from sapflow.data.manifest import block_key, encode_block
 from sapflow.data.shuffle import permutation
 from sapflow.errors import CorruptObject, DataError
@@ -21,7 +21,6 @@ from sapflow.preparation.samples import Made
 POOL_BLOCKS = 4
 _PREPARED = 3
 """Among the seeds of permutations, what is for the pools of prepared samples."""
-_PARTS: tuple[Part, ...] = ("train", "validation")
 
 
 @dataclass(slots=True)
@@ -30,6 +29,8 @@ class _Pool:
     targets: np.ndarray
     expected: int
     """The samples that were counted."""
+    first: int
+    """The number of the partition's first block."""
     taken: int = 0
     filled: int = 0
     emptied: int = 0
@@ -53,16 +54,16 @@ class Writer:
         self._layout, self._store, self._prefix = layout, store, prefix
         self._seed, self._partition = seed, partition
         found = {} if before is None else parts(before)
-        self._pools = {part: self._pool(part, found.get(part)) for part in _PARTS}
+        self._pools = {part: self._pool(part, found.get(part)) for part in PARTS}
         self.bytes_written = 0
 
     def add(self, samples: Made) -> None:
         """Take some samples, and write the pools that are full. Raises DataError, StoreError."""
-        for part, rows in (("train", ~samples.held), ("validation", samples.held)):
+        for part, rows in zip(PARTS, (~samples.held, samples.held), strict=True):
             if rows.all():
-                self._add(part, samples.features, samples.targets)  # type: ignore[arg-type]
+                self._add(part, samples.features, samples.targets)
             elif rows.any():
-                self._add(part, samples.features[rows], samples.targets[rows])  # type: ignore[arg-type]
+                self._add(part, samples.features[rows], samples.targets[rows])
 
     def record(self) -> Record:
         """What the pools hold, for a writer that goes on."""
@@ -92,6 +93,7 @@ class Writer:
             np.empty((capacity, *layout.samples.shape), np.uint8 if layout.small else np.float32),
             np.empty(capacity if width == 1 else (capacity, width), layout.task.stored),
             census[self._partition],
+            layout.first_block(part, self._partition),
         )
         if before is not None:
             held = before.arrays["features"]
@@ -125,7 +127,7 @@ class Writer:
     def _empty(self, part: Part, pool: _Pool) -> None:
         if not pool.filled:
             return
-        number = _PARTS.index(part)
+        number = PARTS.index(part)
         order = permutation(pool.filled, self._seed, _PREPARED, number, self._partition, pool.emptied)
         for start in range(0, pool.filled, self._layout.rows):
             rows = order[start : start + self._layout.rows]
@@ -134,7 +136,7 @@ class Writer:
         pool.emptied += 1
 
     def _write(self, part: Part, pool: _Pool, features: np.ndarray, targets: np.ndarray) -> None:
-        key = block_key(self._prefix, part, self._layout.first_block(part, self._partition) + pool.written)
+        key = block_key(self._prefix, part, pool.first + pool.written)
         block = encode_block(features, targets)
         if not self._store.create(key, block, durable=True) and bytes(self._store.read(key)) != b"".join(
             block

@@ -5,6 +5,16 @@ import numpy as np
 _LOWEST_DEVIATION = 1e-7
 
 
+def is_steady(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """bool [width]: whether numbers of this mean and standard deviation are constant, apart from rounding errors."""
+    return np.asarray(deviation <= _LOWEST_DEVIATION * np.maximum(np.abs(mean), 1e-30))
+
+
+def divisors(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """float64 [width]: the standard deviations to divide by, 1 where numbers are constant."""
+    return np.where(is_steady(mean, deviation), 1.0, deviation)
+
+
 class Moments:
     """Means and variances of columns, over batches of rows, in float64.
 
@@ -36,4 +46,4 @@ class Moments:
     @property
     def steady(self) -> np.ndarray:
         """bool [width]: whether a column is constant, apart from rounding errors."""
-        return np.asarray(self.deviation <= _LOWEST_DEVIATION * np.maximum(np.abs(self.mean), 1e-30))
+        return is_steady(self.mean, self.deviation)

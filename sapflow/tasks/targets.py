@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sapflow.errors import DataError
-from sapflow.quantities.moments import Moments
+from sapflow.quantities.moments import Moments, divisors
 
 TargetStatistics = Mapping[str, tuple[float, ...]]
 """Statistics of the training samples' targets in a manifest, by name."""
@@ -109,5 +109,5 @@ class ValueMoments(Counted):
     def finish(self) -> TargetStatistics:
         if self._moments is None:
             return {}
-        deviation = np.where(self._moments.steady, 1.0, self._moments.deviation)
+        deviation = divisors(self._moments.mean, self._moments.deviation)
         return {"mean": tuple(map(float, self._moments.mean)), "deviation": tuple(map(float, deviation))}

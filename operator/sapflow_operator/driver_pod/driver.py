@@ -37,7 +37,6 @@ from sapflow.planning.placement import Placement
 from sapflow.quantities.roles import Role
 from sapflow.records.commits import Records
 from sapflow.runtimes.cells import CellSender
-from sapflow.runtimes.knative import KnativeSender
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.observer import Observer, Observers
@@ -46,6 +45,7 @@ from sapflow_operator.driver_pod.data import cut_in_time
 from sapflow_operator.driver_pod.log import DriverLog
 from sapflow_operator.driver_pod.progress import ProgressReporter
 from sapflow_operator.driver_pod.reports import StatusApi
+from sapflow_operator.driver_pod.senders import sender_to
 from sapflow_operator.driver_pod.settings import DriverSettings
 from sapflow_operator.driver_pod.stopped_model import StoppedModel
 
@@ -170,20 +170,12 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     cells: list[int | None] = [None] if placed is None else [*range(placed.count)]
     instances = [job.instances if placed is None else placed.instances(cell or 0) for cell in cells]
     senders = [
-        KnativeSender(
-            {role: names.function_url(name, namespace, role, cell) for role in most},
-            lambda: token.texts()[0],
-            instances={role: max(count, 1) for role, count in most.items()},
-        )
+        sender_to(name, namespace, most, lambda: token.texts()[0], cell)
         for cell, most in zip(cells, instances, strict=True)
     ]
     everywhere: dict[Role, Sender] = {}
     if placed is not None and (preparers := job.instances.get("preparer")):
-        everywhere["preparer"] = KnativeSender(
-            {"preparer": names.function_url(name, namespace, "preparer")},
-            lambda: token.texts()[0],
-            instances={"preparer": preparers},
-        )
+        everywhere["preparer"] = sender_to(name, namespace, {"preparer": preparers}, lambda: token.texts()[0])
     sender = CellSender(senders, everywhere)
     api = StatusApi(
         settings.api_url,

@@ -22,7 +22,6 @@ from sapflow.mounted import MountedFiles
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import credentials_from_environment, open_store
 from sapflow.objects.stores.protocol import Store
-from sapflow.runtimes.knative import KnativeSender
 from sapflow.runtimes.sender import Sender
 from sapflow.spec import resolved_search
 from sapflow.spec.resolved_search import ResolvedSearch
@@ -42,6 +41,7 @@ from sapflow_operator.driver_pod.driver import PATIENCE, say_waiting
 from sapflow_operator.driver_pod.pool_memory import PoolMemory
 from sapflow_operator.driver_pod.reports import PreparationReport, StatusApi
 from sapflow_operator.driver_pod.search_progress import SearchReporter
+from sapflow_operator.driver_pod.senders import sender_to
 from sapflow_operator.driver_pod.settings import DriverSettings
 from sapflow_operator.driver_pod.trial_objects import TrialObjects
 from sapflow_operator.kinds.tuning_pool import TuningPool
@@ -269,11 +269,7 @@ async def drive(settings: DriverSettings, environ: Mapping[str, str]) -> dict[st
     token = MountedFiles([settings.token_file])
     pool = names.TUNING_JOB.pool(name)
     most = TuningPool.instances_of(tuning)
-    sender = KnativeSender(
-        {role: names.function_url(pool, namespace, role) for role in most},
-        lambda: token.texts()[0],
-        instances=most,
-    )
+    sender = sender_to(pool, namespace, most, lambda: token.texts()[0])
     api = StatusApi(
         settings.api_url,
         settings.service_account,

@@ -38,20 +38,14 @@ class TrainingPool(JobPool):
     @property
     def groups(self) -> list[Group]:
         """The Knative Services, each with the number of instances that a step can use."""
-        if self.packed is None:
-            return [
-                Group(role, None, self.job.instances[role], in_bursts=role == "worker") for role in self.roles
-            ]
-        placed = [
-            Group(role, cell, count, in_bursts=role == "worker")
-            for cell in range(self.packed.count)
-            for role, count in self.packed.instances(cell).items()
-            if count
-        ]
-        # Preparers have come to their end when placement begins to matter.
-        return placed + [
-            Group(role, None, self.job.instances[role]) for role in self.roles if role not in TRAINING_ROLES
-        ]
+        found: list[tuple[Role, int | None, int]] = []
+        if self.packed is not None:
+            for cell in range(self.packed.count):
+                found += [(role, cell, count) for role, count in self.packed.instances(cell).items() if count]
+        # Preparers are in no cell: they have come to their end when placement begins to matter.
+        anywhere = [role for role in self.roles if self.packed is None or role not in TRAINING_ROLES]
+        found += [(role, None, self.job.instances[role]) for role in anywhere]
+        return [Group(role, cell, count, in_bursts=role == "worker") for role, cell, count in found]
 
     @property
     def resolved(self) -> ResolvedJob:

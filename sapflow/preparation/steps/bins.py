@@ -9,6 +9,7 @@ import numpy as np
 from sapflow.preparation.batch import Batch
 from sapflow.preparation.record import Record
 from sapflow.preparation.step import Applied, Fit, Fitted, Schema, Step, StepProblem
+from sapflow.preparation.steps.changed_numbers import ChangedNumbers
 from sapflow.preparation.steps.columns import resolve
 from sapflow.preparation.steps.order_fit import OrderFit
 from sapflow.preparation.steps.present import numbers_of
@@ -68,22 +69,12 @@ class QuantileFit(OrderFit):
 
 
 @dataclass(frozen=True, slots=True)
-class Binned(Fitted):
+class Binned(ChangedNumbers):
     """The number of the bin of each number, from 0; NaN stays. A value on an edge is in the bin above."""
 
     name: ClassVar[str] = "bin"
-    columns: tuple[str, ...]
     edges: tuple[np.ndarray, ...]
     """Of each column, float64, increasing: one fewer than bins."""
-
-    def reads(self) -> Sequence[str]:
-        return self.columns
-
-    def writes(self) -> Sequence[str]:
-        return self.columns
-
-    def schema(self, given: Schema) -> Schema:
-        return given
 
     def apply(self, batch: Batch) -> Applied:
         edges = dict(zip(self.columns, self.edges, strict=True))

@@ -1,6 +1,5 @@
 """Clip and log1p: steps that change each number by itself."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +8,7 @@ import numpy as np
 from sapflow.preparation.batch import Batch
 from sapflow.preparation.record import Record
 from sapflow.preparation.step import Applied, Fitted, Schema, Step
+from sapflow.preparation.steps.changed_numbers import ChangedNumbers
 from sapflow.preparation.steps.columns import resolve
 from sapflow.preparation.steps.present import numbers_of
 from sapflow.preparation.steps.refusal import Refused, without
@@ -28,22 +28,12 @@ class ClipStep(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Clipped(Fitted):
+class Clipped(ChangedNumbers):
     """Numbers within bounds; NaN stays."""
 
     name: ClassVar[str] = "clip"
-    columns: tuple[str, ...]
     least: float | None
     largest: float | None
-
-    def reads(self) -> Sequence[str]:
-        return self.columns
-
-    def writes(self) -> Sequence[str]:
-        return self.columns
-
-    def schema(self, given: Schema) -> Schema:
-        return given
 
     def apply(self, batch: Batch) -> Applied:
         numbers = numbers_of(batch, self.columns)
@@ -73,24 +63,14 @@ class Log1pStep(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Log1p(Fitted):
+class Log1p(ChangedNumbers):
     """log(1 + x) of numbers above -1; NaN stays. Equal bits are promised on one kind of CPU only."""
 
     name: ClassVar[str] = "log1p"
-    columns: tuple[str, ...]
-
-    def reads(self) -> Sequence[str]:
-        return self.columns
-
-    def writes(self) -> Sequence[str]:
-        return self.columns
 
     @property
     def drops_rows(self) -> bool:
         return True
-
-    def schema(self, given: Schema) -> Schema:
-        return given
 
     def apply(self, batch: Batch) -> Applied:
         numbers = numbers_of(batch, self.columns)

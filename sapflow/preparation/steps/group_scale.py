@@ -11,6 +11,7 @@ from sapflow.preparation.numerals import as_text
 from sapflow.preparation.record import Record, words_of, words_to_arrays
 from sapflow.preparation.step import Applied, Fit, Fitted, Schema, StepProblem
 from sapflow.preparation.steps import column_moments as moments
+from sapflow.preparation.steps.changed_numbers import ChangedNumbers
 from sapflow.preparation.steps.column_moments import Moments
 from sapflow.preparation.steps.present import numbers_of
 from sapflow.preparation.steps.refusal import Refused, without
@@ -104,12 +105,11 @@ class GroupedFit(Fit):
 
 
 @dataclass(frozen=True, slots=True)
-class GroupScaled(Fitted):
+class GroupScaled(ChangedNumbers):
     """(x - offset) / divisor by the row's group. A row of no known group is a bad row, as is one with a value where its
     group had none."""
 
     name: ClassVar[str] = "scale"
-    columns: tuple[str, ...]
     by: str
     groups: tuple[str, ...]
     scales: Scales
@@ -118,15 +118,9 @@ class GroupScaled(Fitted):
     def reads(self) -> Sequence[str]:
         return (*self.columns, self.by)
 
-    def writes(self) -> Sequence[str]:
-        return self.columns
-
     @property
     def drops_rows(self) -> bool:
         return True
-
-    def schema(self, given: Schema) -> Schema:
-        return given
 
     def apply(self, batch: Batch) -> Applied:
         text = as_text(batch.columns[self.by])

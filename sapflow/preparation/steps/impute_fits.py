@@ -13,7 +13,8 @@ from sapflow.preparation.steps import categories
 from sapflow.preparation.steps import column_moments as moments
 from sapflow.preparation.steps.categories import Counts
 from sapflow.preparation.steps.column_moments import Moments
-from sapflow.preparation.steps.imputed import Imputed, indicator_of, with_indicators
+from sapflow.preparation.steps.imputed import Imputed, with_indicators, with_their_indicators
+from sapflow.preparation.steps.moments_fit import MomentsFit
 from sapflow.preparation.steps.order_fit import OrderFit
 from sapflow.preparation.steps.quantiles import Ordered, median, median_ranks
 
@@ -21,8 +22,33 @@ _TOO_MANY = "impute Mean or Median, or a Constant"
 
 
 @dataclass(frozen=True, slots=True)
-class ImputeFit(Fit):
-    """An imputation of these columns that is still to be learnt."""
+class MeanFit(MomentsFit):
+    """Learns means in one pass."""
+
+    name: ClassVar[str] = "impute"
+    indicator: bool
+
+    def writes(self) -> Sequence[str]:
+        return with_their_indicators(self.columns, self.indicator)
+
+    def schema(self, given: Schema) -> Schema:
+        return with_indicators(given, self.columns, self.indicator)
+
+    def fitted(self, found: Moments) -> Fitted:
+        moments.refuse_infinite(self.columns, found.means)
+        return Imputed(dict(zip(self.columns, found.means.tolist(), strict=True)), self.indicator)
+
+    def record(self) -> Record:
+        return Record({"columns": list(self.columns), "indicator": self.indicator})
+
+    @classmethod
+    def of_record(cls, record: Record) -> "MeanFit":
+        return cls(tuple(record.notes["columns"]), record.notes["indicator"])
+
+
+@dataclass(frozen=True, slots=True)
+class MostFrequentFit(Fit):
+    """Learns the most frequent values in one pass; of several the smallest number, or the first by code points."""
 
     name: ClassVar[str] = "impute"
     columns: tuple[str, ...]
@@ -32,40 +58,10 @@ class ImputeFit(Fit):
         return self.columns
 
     def writes(self) -> Sequence[str]:
-        return (*self.columns, *(map(indicator_of, self.columns) if self.indicator else ()))
+        return with_their_indicators(self.columns, self.indicator)
 
     def schema(self, given: Schema) -> Schema:
         return with_indicators(given, self.columns, self.indicator)
-
-    def record(self) -> Record:
-        return Record({"columns": list(self.columns), "indicator": self.indicator})
-
-
-@dataclass(frozen=True, slots=True)
-class MeanFit(ImputeFit):
-    """Learns means in one pass."""
-
-    def collect(self, batch: Batch, before: Record | None) -> Record:
-        found = moments.moments_of([np.asarray(batch.columns[name]) for name in self.columns])
-        return (found if before is None else moments.merged([Moments.of_record(before), found])).record()
-
-    def merge(self, records: Sequence[Record]) -> Record:
-        return moments.merged(list(map(Moments.of_record, records))).record()
-
-    def next(self, total: Record | None) -> Fitted:
-        found = Moments.of_record(moments.given_rows(total))
-        moments.refuse_empty(self.columns, found.counts)
-        moments.refuse_infinite(self.columns, found.means)
-        return Imputed(dict(zip(self.columns, found.means.tolist(), strict=True)), self.indicator)
-
-    @classmethod
-    def of_record(cls, record: Record) -> "MeanFit":
-        return cls(tuple(record.notes["columns"]), record.notes["indicator"])
-
-
-@dataclass(frozen=True, slots=True)
-class MostFrequentFit(ImputeFit):
-    """Learns the most frequent values in one pass; of several the smallest number, or the first by code points."""
 
     def collect(self, batch: Batch, before: Record | None) -> Record:
         found = _joined([categories.counts_of(batch.columns[name]) for name in self.columns])
@@ -81,6 +77,9 @@ class MostFrequentFit(ImputeFit):
             each.within(name, _TOO_MANY)
         moments.refuse_empty(self.columns, np.array([each.rows.sum() for each in counted.values()]))
         return Imputed({name: _most_frequent(each) for name, each in counted.items()}, self.indicator)
+
+    def record(self) -> Record:
+        return Record({"columns": list(self.columns), "indicator": self.indicator})
 
     @classmethod
     def of_record(cls, record: Record) -> "MostFrequentFit":
@@ -110,7 +109,7 @@ class MedianFit(OrderFit):
     indicator: bool = False
 
     def writes(self) -> Sequence[str]:
-        return (*self.columns, *(map(indicator_of, self.columns) if self.indicator else ()))
+        return with_their_indicators(self.columns, self.indicator)
 
     def schema(self, given: Schema) -> Schema:
         return with_indicators(given, self.columns, self.indicator)

@@ -1,6 +1,6 @@
 """Columns with their missing values filled in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +14,12 @@ from sapflow.preparation.step import Applied, ColumnType, Fitted, Schema
 def indicator_of(column: str) -> str:
     """The name of the column that says where `column` had no value."""
     return f"{column}_missing"
+
+
+def with_their_indicators(columns: Iterable[str], indicator: bool) -> tuple[str, ...]:
+    """The names of columns, and where there is an `indicator` those of theirs."""
+    names = tuple(columns)
+    return (*names, *(map(indicator_of, names) if indicator else ()))
 
 
 def with_indicators(given: Schema, columns: Sequence[str], indicator: bool) -> Schema:
@@ -37,7 +43,7 @@ class Imputed(Fitted):
         return tuple(self.values)
 
     def writes(self) -> Sequence[str]:
-        return (*self.values, *(map(indicator_of, self.values) if self.indicator else ()))
+        return with_their_indicators(self.values, self.indicator)
 
     def schema(self, given: Schema) -> Schema:
         return with_indicators(given, tuple(self.values), self.indicator)

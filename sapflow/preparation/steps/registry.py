@@ -22,7 +22,7 @@ from sapflow.preparation.steps.image import ImageFit, Images, ImageStep
 from sapflow.preparation.steps.impute import ImputeStep
 from sapflow.preparation.steps.impute_fits import MeanFit, MedianFit, MostFrequentFit
 from sapflow.preparation.steps.imputed import Imputed
-from sapflow.preparation.steps.scale import MomentsFit, RobustFit, Scaled, ScaleStep
+from sapflow.preparation.steps.scale import RobustFit, Scaled, ScaleFit, ScaleStep
 from sapflow.preparation.steps.selection import Dropped, DropStep, Renamed, RenameStep, SelectStep
 from sapflow.preparation.steps.split import GroupSplit, RowSplit, ValueSplit
 from sapflow.preparation.steps.stratified_split import StratifiedFit, StratifiedSplit
@@ -63,7 +63,7 @@ _STATES: tuple[type[Fit | Fitted], ...] = (
     MedianFit,
     MostFrequentFit,
     Imputed,
-    MomentsFit,
+    ScaleFit,
     RobustFit,
     Scaled,
     GroupedFit,

@@ -10,9 +10,11 @@ from sapflow.preparation.batch import Batch
 from sapflow.preparation.record import Record
 from sapflow.preparation.step import Applied, Fit, Fitted, Schema, Step, StepProblem
 from sapflow.preparation.steps import column_moments as moments
+from sapflow.preparation.steps.changed_numbers import ChangedNumbers
 from sapflow.preparation.steps.column_moments import Moments
 from sapflow.preparation.steps.columns import one, resolve
 from sapflow.preparation.steps.group_scale import GroupedFit
+from sapflow.preparation.steps.moments_fit import MomentsFit
 from sapflow.preparation.steps.order_fit import OrderFit
 from sapflow.preparation.steps.present import numbers_of
 from sapflow.preparation.steps.quantiles import Ordered, Quantiles, median, median_ranks
@@ -38,36 +40,20 @@ class ScaleStep(Step):
             return GroupedFit(columns, by, asked.method)
         if asked.method == "Robust":
             return RobustFit(columns)
-        return MomentsFit(columns, asked.method)
+        return ScaleFit(columns, asked.method)
 
 
 @dataclass(frozen=True, slots=True)
-class MomentsFit(Fit):
-    """Learns means and deviations, or ranges, in one pass."""
+class ScaleFit(MomentsFit):
+    """Learns means and deviations, or ranges."""
 
     name: ClassVar[str] = "scale"
-    columns: tuple[str, ...]
     method: Method
-
-    def reads(self) -> Sequence[str]:
-        return self.columns
-
-    def writes(self) -> Sequence[str]:
-        return self.columns
 
     def schema(self, given: Schema) -> Schema:
         return given
 
-    def collect(self, batch: Batch, before: Record | None) -> Record:
-        found = moments.moments_of([np.asarray(batch.columns[name]) for name in self.columns])
-        return (found if before is None else moments.merged([Moments.of_record(before), found])).record()
-
-    def merge(self, records: Sequence[Record]) -> Record:
-        return moments.merged(list(map(Moments.of_record, records))).record()
-
-    def next(self, total: Record | None) -> Fitted:
-        found = Moments.of_record(moments.given_rows(total))
-        moments.refuse_empty(self.columns, found.counts)
+    def fitted(self, found: Moments) -> Fitted:
         scales = scales_of(found, self.method)
         moments.refuse_infinite(self.columns, scales.offsets, scales.divisors)
         return Scaled(self.columns, scales)
@@ -76,7 +62,7 @@ class MomentsFit(Fit):
         return Record({"columns": list(self.columns), "method": self.method})
 
     @classmethod
-    def of_record(cls, record: Record) -> "MomentsFit":
+    def of_record(cls, record: Record) -> "ScaleFit":
         return cls(tuple(record.notes["columns"]), record.notes["method"])
 
 
@@ -102,22 +88,12 @@ class RobustFit(OrderFit):
 
 
 @dataclass(frozen=True, slots=True)
-class Scaled(Fitted):
+class Scaled(ChangedNumbers):
     """(x - offset) / divisor of each column; NaN stays."""
 
     name: ClassVar[str] = "scale"
-    columns: tuple[str, ...]
     scales: Scales
     """Arrays [columns]."""
-
-    def reads(self) -> Sequence[str]:
-        return self.columns
-
-    def writes(self) -> Sequence[str]:
-        return self.columns
-
-    def schema(self, given: Schema) -> Schema:
-        return given
 
     def apply(self, batch: Batch) -> Applied:
         places = {name: place for place, name in enumerate(self.columns)}

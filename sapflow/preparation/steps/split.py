@@ -17,6 +17,7 @@ from sapflow.preparation.record import Record
 from sapflow.preparation.row_numbers import bound, drawn
 from sapflow.preparation.step import Applied, Fit, Fitted, Schema, Step, StepProblem
 from sapflow.preparation.steps.columns import one
+from sapflow.preparation.steps.dealt_rows import DealtRows
 from sapflow.preparation.steps.stratified_split import StratifiedFit
 from sapflow.spec.preparation.prepare import DEFAULT_FRACTION, SplitSpec
 
@@ -53,7 +54,7 @@ class SplitStep(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class RowSplit(Fitted):
+class RowSplit(DealtRows):
     """Holds out rows, each by itself: about a fraction of them."""
 
     name: ClassVar[str] = "split"
@@ -62,12 +63,6 @@ class RowSplit(Fitted):
 
     def reads(self) -> Sequence[str]:
         return ()
-
-    def writes(self) -> Sequence[str]:
-        return ()
-
-    def schema(self, given: Schema) -> Schema:
-        return given
 
     def apply(self, batch: Batch) -> Applied:
         return Applied(replace(batch, held=drawn(batch, self.seed) < bound(self.fraction)))
@@ -81,7 +76,7 @@ class RowSplit(Fitted):
 
 
 @dataclass(frozen=True, slots=True)
-class GroupSplit(Fitted):
+class GroupSplit(DealtRows):
     """Holds out about a fraction of groups, with all their rows. Rows without a group are one."""
 
     name: ClassVar[str] = "split"
@@ -91,12 +86,6 @@ class GroupSplit(Fitted):
 
     def reads(self) -> Sequence[str]:
         return (self.column,)
-
-    def writes(self) -> Sequence[str]:
-        return ()
-
-    def schema(self, given: Schema) -> Schema:
-        return given
 
     def apply(self, batch: Batch) -> Applied:
         text = as_text(batch.columns[self.column])
@@ -113,7 +102,7 @@ class GroupSplit(Fitted):
 
 
 @dataclass(frozen=True, slots=True)
-class ValueSplit(Fitted):
+class ValueSplit(DealtRows):
     """Holds out the rows that have one of some values in a column; numbers are given as numerals."""
 
     name: ClassVar[str] = "split"
@@ -122,12 +111,6 @@ class ValueSplit(Fitted):
 
     def reads(self) -> Sequence[str]:
         return (self.column,)
-
-    def writes(self) -> Sequence[str]:
-        return ()
-
-    def schema(self, given: Schema) -> Schema:
-        return given
 
     def apply(self, batch: Batch) -> Applied:
         text = as_text(batch.columns[self.column])

@@ -16,6 +16,7 @@ from sapflow.preparation.record import Record, joined, parts, words_of, words_to
 from sapflow.preparation.row_numbers import bound, drawn
 from sapflow.preparation.step import Applied, Fit, Fitted, Schema, StepProblem
 from sapflow.preparation.steps import column_moments as moments
+from sapflow.preparation.steps.dealt_rows import DealtRows
 from sapflow.preparation.steps.order_statistics import Cells, Search
 
 MAX_CLASSES = 1000
@@ -142,7 +143,7 @@ class StratifiedFit(Fit):
 
 
 @dataclass(frozen=True, slots=True)
-class StratifiedSplit(Fitted):
+class StratifiedSplit(DealtRows):
     """Holds out the rows whose numbers are below their class's bound. Rows without a class are dealt by themselves."""
 
     name: ClassVar[str] = "split"
@@ -155,12 +156,6 @@ class StratifiedSplit(Fitted):
 
     def reads(self) -> Sequence[str]:
         return (self.column,)
-
-    def writes(self) -> Sequence[str]:
-        return ()
-
-    def schema(self, given: Schema) -> Schema:
-        return given
 
     def apply(self, batch: Batch) -> Applied:
         text = as_text(batch.columns[self.column])

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from helpers.operator_settings import SETTINGS
 from test_operator_reconcile import World
 
@@ -28,7 +27,8 @@ DATA = {"source": "s3://sapflow/flights/", "format": "csv", "prepare": PREPARE}
 
 
 def pool(**spec: Any) -> TrainingPool:
-    base = {"model": {"name": "mlp"}, "data": DATA, "workers": 6}
+    storage = {"endpoint": "http://minio:9000", "bucket": "sapflow", "secretName": "s"}
+    base = {"model": {"name": "mlp"}, "data": DATA, "workers": 6, "storage": storage}
     document = {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
@@ -36,10 +36,7 @@ def pool(**spec: Any) -> TrainingPool:
         "spec": base | spec,
     }
     job = parse(document, "kubernetes")
-    storage = {"endpoint": "http://minio:9000", "bucket": "sapflow", "secretName": "s"}
-    settings = SETTINGS
-    given = parse({**document, "spec": {**base, **spec, "storage": storage}}, "kubernetes").spec.storage
-    return TrainingPool("flights", "team", "u1", place_of(given, settings), settings, job)
+    return TrainingPool("flights", "team", "u1", place_of(job.spec.storage, SETTINGS), SETTINGS, job)
 
 
 def service(of: TrainingPool) -> dict[str, Any]:
@@ -90,18 +87,8 @@ def test_the_preparers_of_a_placed_job_are_in_no_cell() -> None:
     assert "flights-preparer" in {each["metadata"]["name"] for each in resources.functions(of)}
 
 
-@pytest.fixture
-def running() -> World:
-    """A job whose driver is at work."""
-    world = World()
-    world.settle()
-    world.functions("True")
-    world.driver_runs()
-    world.settle()
-    return world
-
-
-def test_the_reason_of_a_job_is_preparing_until_its_data_is_prepared(running: World) -> None:
+def test_the_reason_of_a_job_is_preparing_until_its_data_is_prepared() -> None:
+    running = World.at_work()
     stage = "parsing, and learning impute"
     running.status["progress"] = {"preparation": {"stage": stage, "partitions": 12, "partitionsDone": 3}}
     running.settle()

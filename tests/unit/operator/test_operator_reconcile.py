@@ -66,6 +66,16 @@ class World:
         self.knative_answers = True
         self.inventory = Inventory()
 
+    @classmethod
+    def at_work(cls) -> "World":
+        """One whose driver is at work."""
+        world = cls()
+        world.settle()
+        world.functions("True")
+        world.driver_runs()
+        world.settle()
+        return world
+
     @property
     def job(self) -> JobObject:
         metadata = {
@@ -174,12 +184,7 @@ def killed(role: str, memory: str) -> dict[str, Any]:
 
 @pytest.fixture
 def running() -> World:
-    world = World()
-    world.settle()
-    world.functions("True")
-    world.driver_runs()
-    world.settle()
-    return world
+    return World.at_work()
 
 
 def test_a_new_job_gets_credentials_before_anything_that_mounts_them() -> None:
