@@ -81,7 +81,7 @@ $(BIN)/python:
 
 $(RUNNABLE): pyproject.toml | $(BIN)/python
 	@echo "installing Sapflow into $(VENV) (PyTorch is large: the first time takes minutes)"
-	$(PIP_INSTALL) -e '.[worker,data,metrics]'
+	$(PIP_INSTALL) -e '.[worker,preparer,data,metrics]'
 	@touch $@
 
 $(TESTABLE): pyproject.toml | $(BIN)/python

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sapflow.data.shared_data import finder
-from sapflow.errors import DataError
 from sapflow.preparation.inspection import findings, inspection, proposal
 from sapflow.preparation.inspection.findings import Finding
 from sapflow.preparation.inspection.inspection import DEFAULT_ROWS as DEFAULT_ROWS
 from sapflow.preparation.inspection.inspection import Inspection
 from sapflow.preparation.inspection.proposal import Proposal
 from sapflow.preparation.inspection.source_rows import open_rows
+from sapflow.preparation.needed_packages import needed_packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,7 @@ def inspect(
 
     Its first `rows` rows are read, all if that is None. Raises DataError, StoreError.
     """
-    try:
+    with needed_packages():
         opened = open_rows(source, format, options or {}, missing, finder(store))
         found = inspection.inspect(opened, target, rows, tell)
-    except ImportError as error:
-        raise DataError(
-            f"reading raw data needs more packages: pip install 'sapflow[preparer]' ({error})"
-        ) from error
     return Inspected(found, findings.findings(found), proposal.propose(found))

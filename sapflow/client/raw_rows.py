@@ -11,6 +11,7 @@ from sapflow.errors import CorruptObject, DataError
 from sapflow.objects import keys
 from sapflow.preparation import bad_rows
 from sapflow.preparation.fitted import FittedPreparation, digest
+from sapflow.preparation.needed_packages import needed_packages
 from sapflow.preparation.reading.reader import Asked, Plan, Reader
 from sapflow.preparation.reading.registry import reader_of
 from sapflow.preparation.record import Record
@@ -19,7 +20,6 @@ from sapflow.preparation.steps.selection import Renamed
 
 ENDINGS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
 """Formats of raw files by how their names end."""
-_INSTALL = "reading raw rows needs more packages: pip install 'sapflow[preparer]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,8 @@ def prepared(fitted: FittedPreparation, file: DataFile, options: dict[str, objec
 
     `options` are those of the format that differ from training's. Raises DataError.
     """
-    try:
+    with needed_packages():
         return _prepared(fitted, file, options or {})
-    except ImportError as error:
-        raise DataError(f"{_INSTALL} ({error})") from error
 
 
 def _prepared(fitted: FittedPreparation, file: DataFile, changed: dict[str, object]) -> Prepared:

@@ -2,7 +2,6 @@
 
 from sapflow.data import survey as samples_survey
 from sapflow.data.survey import Survey as Survey
-from sapflow.errors import DataError
 from sapflow.spec.learning import DataSpec
 
 
@@ -12,11 +11,8 @@ def survey(data: DataSpec, store: str, seed: int = 0) -> Survey:
     if data.prepare is None:
         return samples_survey.survey(data, store, seed)
     from sapflow.preparation import rehearsal  # most jobs have samples as they are
+    from sapflow.preparation.needed_packages import needed_packages
     from sapflow.preparation.own_parts import own_parts
 
-    try:
+    with needed_packages():
         return rehearsal.survey(data, data.prepare, store, seed, own_parts())
-    except ImportError as error:
-        raise DataError(
-            f"reading raw data needs more packages: pip install 'sapflow[preparer]' ({error})"
-        ) from error

@@ -263,3 +263,17 @@ def test_status_and_report_tell_how_many_rows_were_rejected_and_where_they_are(t
     assert json.loads(kept.read_text())["line"] == 302
     sapflow(tmp_path, "report", "job.yaml", "--store", "store", "--output", "page.html")
     assert "301 rows read, 1 rejected" in (tmp_path / "page.html").read_text()
+
+
+def test_a_job_says_what_to_install_where_preparers_lack_a_package(tmp_path: Path) -> None:
+    """Functions run without it as the driver does."""
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "duckdb.py").write_text("raise ModuleNotFoundError('no duckdb here')\n")
+    path = os.pathsep.join([str(tmp_path / "without"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    job = prepared_job(flights(tmp_path / "raw", rows=200), STEPS)
+    (tmp_path / "job.yaml").write_text(json.dumps(job.to_json()))
+    for command in ("validate", "run"):
+        store = [] if command == "validate" else ["--store", "store"]
+        failed = sapflow(tmp_path, command, "job.yaml", *store, code=2, environ={"PYTHONPATH": path})
+        assert "pip install 'sapflow[preparer]'" in failed.stderr
+        assert "Traceback" not in failed.stderr

@@ -7,6 +7,7 @@ from sapflow.messages import preparation as messages
 from sapflow.messages.replies import FunctionReply
 from sapflow.messages.requests import Request
 from sapflow.preparation import passes, prepared_blocks, survey
+from sapflow.preparation.needed_packages import needed_packages
 from sapflow.preparation.opened import Parts, Preparations
 from sapflow.timing import Timing
 from sapflow_functions.runner import Context, Handler
@@ -26,7 +27,8 @@ def handlers(parts: Parts) -> dict[str, Handler]:
             if preparations is None:
                 preparations = kept[id(context.store)] = Preparations(context.store, parts)
             request = kind.model_validate(body)
-            return serve(preparations, request, Timing(context.deadline, context.cancelled))
+            with needed_packages():
+                return serve(preparations, request, Timing(context.deadline, context.cancelled))
 
         return handler
 
