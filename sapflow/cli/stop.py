@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
-from sapflow.client.threads import PatientThreads
+from sapflow.client.threads import PatientThreads, StopOrder
 
 Result = TypeVar("Result")
 AGAIN_SECONDS = 0.5
@@ -71,7 +71,10 @@ def insistent() -> AbstractContextManager[None]:
 
 
 def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
-    """`asyncio.run` in which SIGINT and SIGTERM cancel the work, so that it can clean up. Raises Stopped."""
+    """`asyncio.run` in which SIGINT and SIGTERM cancel the work, so that it can clean up. Raises Stopped.
+
+    A further signal within seconds does not disturb the clean-up; a later one ends that, too.
+    """
     return asyncio.run(_guarded(work))
 
 
@@ -79,11 +82,12 @@ async def _guarded(work: Coroutine[Any, Any, Result]) -> Result:
     loop, threads = asyncio.get_running_loop(), PatientThreads()
     loop.set_default_executor(threads)
     task = asyncio.ensure_future(work)
+    order = StopOrder(task)
     received: list[int] = []
 
     def stop(number: int) -> None:
         received.append(number)
-        task.cancel()
+        order.cancel()
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from sapflow.client.threads import PatientThreads
+from sapflow.client.threads import PatientThreads, StopOrder
 
 Result = TypeVar("Result")
 _LEAVING_SECONDS = 10.0
@@ -29,7 +29,7 @@ class Background(Generic[Result]):
         self._work = work
         self._over = threading.Event()
         self._lock = threading.RLock()  # a signal's handler may stop what is just being stopped
-        self._task: asyncio.Task[Any] | None = None
+        self._order: StopOrder | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._result: Result | None = None
         self._error: BaseException | None = None
@@ -60,8 +60,8 @@ class Background(Generic[Result]):
         """Ask the work to stop in an orderly way; `wait` returns when it has."""
         with self._lock:
             self.stopped = True
-            if self._task is not None and self._loop is not None:
-                self._loop.call_soon_threadsafe(self._task.cancel)
+            if self._order is not None and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._order.cancel)
 
     def check(self) -> None:
         """For the work itself: raise Cancelled if it is to stop."""
@@ -80,16 +80,17 @@ class Background(Generic[Result]):
         loop = asyncio.get_running_loop()
         loop.set_default_executor(threads)
         task = asyncio.ensure_future(coroutine)
+        order = StopOrder(task)
         with self._lock:
-            self._loop, self._task = loop, task
+            self._loop, self._order = loop, order
             if self.stopped:
-                task.cancel()
+                order.cancel()
         try:
             return await task
         finally:
             threads.stopped = self.stopped
             with self._lock:
-                self._loop = self._task = None
+                self._loop = self._order = None
 
     def _main(self) -> None:
         try:

@@ -1,5 +1,7 @@
-"""Threads of event loops whose work may be stopped."""
+"""Event loops whose work may be stopped: their threads, and the order to stop."""
 
+import asyncio
+import time
 from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,6 +9,26 @@ from typing import Any
 
 PATIENCE_SECONDS = 3.0
 """How long to wait for threads that are busy when a run is stopped, in seconds."""
+INSISTENCE_SECONDS = 5.0
+"""An order to stop that comes so many seconds after the last one cancels what cleans up, too."""
+
+
+class StopOrder:
+    """Cancels a task, once for orders that follow each other closely.
+
+    A second Ctrl-C, or the stop that follows a signal's, would otherwise strike the task while it cleans up.
+    """
+
+    def __init__(self, task: "asyncio.Task[Any]") -> None:
+        self._task = task
+        self._next = float("-inf")
+
+    def cancel(self) -> None:
+        """Cancel the task, unless it was cancelled a moment ago. Only for the thread of its event loop."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + INSISTENCE_SECONDS
+            self._task.cancel()
 
 
 class PatientThreads(ThreadPoolExecutor):
