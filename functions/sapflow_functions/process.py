@@ -15,18 +15,34 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sapflow import logs
 from sapflow.errors import SapflowError
 from sapflow_functions.settings import Settings
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from uvicorn._types import ASGI3Application
 
     from sapflow_functions.runner import Handler
 
 logger = logging.getLogger("sapflow.function")
+
+
+class Listening(Protocol):
+    """Where a process listens, and how long it may take to stop."""
+
+    @property
+    def uds(self) -> str | None: ...
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def grace_seconds(self) -> float: ...
 
 
 def serve(
@@ -52,7 +68,11 @@ def serve(
     except SapflowError as error:
         print(f"sapflow {role}: {error}", file=sys.stderr)
         return 2
-    _run(app, settings, lifeline)
+    function = app.state.function
+    run_app(app, settings, lifeline, stop=function.stop)
+    if function.busy:
+        # The handler did not give up in time; its thread must not keep the process alive.
+        os._exit(1)
     return 0
 
 
@@ -89,7 +109,14 @@ def quick_imports() -> Iterator[None]:
         gc.enable()
 
 
-def _run(app: "FastAPI", settings: Settings, lifeline: socket.socket | None) -> None:
+def run_app(
+    app: "ASGI3Application",
+    settings: Listening,
+    lifeline: socket.socket | None,
+    *,
+    stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve an application until SIGTERM or SIGINT, when `stop` is called. What is in flight is answered before."""
     import uvicorn
 
     listener = listen(settings)
@@ -112,12 +139,12 @@ def _run(app: "FastAPI", settings: Settings, lifeline: socket.socket | None) -> 
             loop = asyncio.get_running_loop()
             self.stopped = asyncio.Event()
 
-            def stop(number: int, frame: object) -> None:
+            def end(number: int, frame: object) -> None:
                 self.should_exit = True
-                app.state.function.stop()
+                stop()
                 loop.call_soon_threadsafe(self.stopped.set)
 
-            before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+            before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
             try:
                 yield
             finally:
@@ -139,12 +166,9 @@ def _run(app: "FastAPI", settings: Settings, lifeline: socket.socket | None) -> 
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
     )
     Server(config).run(sockets=[listener])
-    if app.state.function.busy:
-        # The handler did not give up in time; its thread must not keep the process alive.
-        os._exit(1)
 
 
-def listen(settings: Settings) -> socket.socket:
+def listen(settings: Listening) -> socket.socket:
     """The bound socket that the settings name. Raises OSError."""
     if settings.uds is not None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -44,7 +44,7 @@ class Settings:
     @classmethod
     def read(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "Settings":
         """Read the settings. Raises SpecError, which names every variable that is missing or wrong."""
-        flags = _parser().parse_args(argv)
+        flags = parser().parse_args(argv)
         problems: list[tuple[str, str]] = []
         store = environ.get("SAPFLOW_STORE", "")
         awaits_init = OPENWHISK in environ and not store
@@ -83,7 +83,8 @@ class Settings:
         )
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The flags that say where a process listens."""
     parser = argparse.ArgumentParser(
         description="A Sapflow function. Listens on PORT (8080) unless told otherwise."
     )

@@ -48,6 +48,8 @@ class Definition:
     """The fields that may be changed only where something holds: what, in CEL, and what to say otherwise."""
     inner_rules: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     """`x-kubernetes-validations` of fields within the spec, by their paths, such as those of a template's own spec."""
+    condition: str = "Succeeded"
+    """The condition whose status and reason are the first columns."""
     served: bool = True
     """Whether the operator serves it: then it has conditions, a status of its own, and a name from which others are
     made."""

@@ -11,6 +11,7 @@ from sapflow.spec.labels import (
     JOB,
     PLURAL,
     ROLE,
+    SERVICE_PLURAL,
     TRIAL_PLURAL,
     TUNING,
     TUNING_PLURAL,
@@ -47,6 +48,7 @@ KIND = TRAINING_JOB.kind
 TUNING_JOB = Resource("TuningJob", TUNING_PLURAL, "-tune", {KIND_LABEL: "TuningJob"})
 TRIAL = Resource("Trial", TRIAL_PLURAL)
 """A trial of a TuningJob, as it is shown. The search's driver writes it, and the operator only takes its finalizer."""
+MODEL_SERVICE = Resource("ModelService", SERVICE_PLURAL, "-serve", {KIND_LABEL: "ModelService"})
 RESOURCES = (TRAINING_JOB, TUNING_JOB)
 """The custom resources that the operator serves; its rights follow from them."""
 

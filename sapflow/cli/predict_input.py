@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from sapflow.client.predict import Description
 from sapflow.data import features
 from sapflow.data.data_file import DataFile
 from sapflow.data.files import local_file
 from sapflow.data.formats.csv_files import Dialect
 from sapflow.errors import DataError
+from sapflow.serving.description import Description
 
 ARRAYS = ("x", "X", "features", "data", "x_test")
 

@@ -9,64 +9,21 @@ models only; for a model of your own say `load(path, entrypoint="package.module:
 file.
 """
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.alias_generators import to_camel
 
 from sapflow.client import consent
 from sapflow.data.features import of_table
-from sapflow.data.formats.csv_files import Dialect
 from sapflow.errors import CorruptObject, DataError
 from sapflow.objects import safetensor
-from sapflow.spec.learning import ModelSpec
-from sapflow.tasks.registry import task_for
-from sapflow.tasks.targets import Targets
-from sapflow.tasks.task import Task
-from sapflow.text import parse_json
+from sapflow.serving.description import Description, described
 
 if TYPE_CHECKING:
     from sapflow.client.raw_rows import Prepared
     from sapflow.preparation.fitted import FittedPreparation
-
-METADATA = "sapflow"
-
-
-class Description(BaseModel):
-    """The description of a model in its file."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, protected_namespaces=()
-    )
-
-    model: ModelSpec
-    inputs: tuple[int, ...]
-    outputs: int
-    task: str
-    classes: int | None = None
-    scale: tuple[float, ...]
-    shift: tuple[float, ...]
-    target_statistics: dict[str, tuple[float, ...]] = {}
-    """Where the loss saw scaled targets: their mean and deviation."""
-    origin: tuple[float, ...] = ()
-    """What is subtracted from features, in float64, before they become float32; empty where nothing is."""
-    columns: tuple[str, ...] = ()
-    """The features' names in their order, if the data had names for them."""
-    class_names: tuple[str, ...] = ()
-    """The words for the classes by number, if the data had words for them."""
-    dialect: Dialect = Dialect()
-    """How the CSV files were written that the model was trained on."""
-    preparation: str | None = None
-    """The SHA-256 of what raw rows are made samples by; None where the model was trained on samples as they were."""
-
-    @property
-    def width(self) -> int:
-        """The number of values in a sample."""
-        return math.prod(self.inputs)
 
 
 class Predictor:
@@ -76,7 +33,7 @@ class Predictor:
         """`network` is the torch module with its weights, `preparation` the object that the description names, if it
         was found. Raises CorruptObject where the task is unknown."""
         self.description, self._preparation = description, preparation
-        self.task = _task(description)
+        self.task = description.task_of()
         self.network = network
 
     def predict(self, features: object) -> np.ndarray:
@@ -136,18 +93,11 @@ class Predictor:
             raise DataError(
                 f"features have shape {list(array.shape)}; the model takes {wanted}, n at least 1{remedy}"
             )
-        flat = array.reshape(len(array), -1)
-        if about.origin:
-            flat = flat.astype(np.float64) - np.array(about.origin)
-        with np.errstate(over="ignore"):
-            flat = flat.astype(np.float32)
+        flat = about.single(array.reshape(len(array), -1))
         if not np.isfinite(flat).all():
             row = int(np.argmin(np.isfinite(flat).all(axis=1)))
             raise DataError(f"features of row {row} (the first is 0) are not finite float32 numbers")
-        # This rounds to float32 twice, as in training.
-        flat = flat * np.array(about.scale, np.float32)
-        flat += np.array(about.shift, np.float32)
-        return flat.reshape(len(flat), *about.inputs)
+        return about.scaled(flat)
 
     def outputs(self, scaled: np.ndarray) -> np.ndarray:
         """The network's own outputs float32 [n, outputs] for scaled features [n, *inputs].
@@ -160,12 +110,6 @@ class Predictor:
         if not np.isfinite(outputs).all():
             raise DataError("the model gives outputs that are not finite numbers: its training diverged")
         return outputs
-
-
-def _task(about: Description) -> Task:
-    shape = () if about.classes is not None or about.outputs == 1 else (about.outputs,)
-    targets = Targets(shape, about.classes, about.target_statistics, about.class_names)
-    return task_for(about.task, targets, scale_target=bool(about.target_statistics))
 
 
 def load(path: str | Path, *, entrypoint: str | Iterable[str] | None = None) -> Predictor:
@@ -200,7 +144,7 @@ def decode(
 
     try:
         tensors, metadata = safetensor.decode(content, name)
-        about = _described(metadata, name)
+        about = described(metadata, name)
         consent.check(about.model, entrypoints, name)
         network = inference.restore(
             about.model.name or str(about.model.entrypoint),
@@ -213,18 +157,6 @@ def decode(
         return Predictor(about, network, preparation)
     except CorruptObject as error:
         raise DataError(f"{name} is no model file of Sapflow's, or is damaged: {error}") from error
-
-
-def _described(metadata: dict[str, str], name: str) -> Description:
-    if METADATA not in metadata:
-        raise CorruptObject(f"object {name} has no metadata {METADATA!r}")
-    try:
-        found = Description.model_validate(parse_json(metadata[METADATA]))
-        if (found.model.name is None) == (found.model.entrypoint is None):
-            raise ValueError("it must name either a built-in model or an entrypoint")
-        return found
-    except (ValueError, ValidationError) as error:
-        raise CorruptObject(f"object {name} has broken metadata: {error}") from error
 
 
 def _dims(shape: tuple[int, ...]) -> str:

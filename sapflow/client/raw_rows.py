@@ -1,6 +1,6 @@
 """Predictions on raw rows: files as a model's source has them go through the very preparation that training used."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from sapflow.preparation.reading.reader import Asked, Plan, Reader
 from sapflow.preparation.reading.registry import reader_of
 from sapflow.preparation.record import Record
 from sapflow.preparation.steps.registry import CLASSES
-from sapflow.preparation.steps.selection import Renamed
+from sapflow.serving.input_table import raw_target
 
 ENDINGS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
 """Formats of raw files by how their names end."""
@@ -73,7 +73,7 @@ def _prepared(fitted: FittedPreparation, file: DataFile, changed: dict[str, obje
     plan = _plan(reader, fitted, file, options)
     there = {each.name for each in plan.columns}
     lacking = [each.name for each in fitted.plan.columns if each.name not in there]
-    applied = fitted.for_rows([*lacking, *_raw_target(fitted)])
+    applied = fitted.for_rows([*lacking, *raw_target(fitted)])
     features: list[np.ndarray] = []
     rows: list[np.ndarray] = []
     bad: list[str] = []
@@ -106,15 +106,3 @@ def _plan(reader: Reader, fitted: FittedPreparation, file: DataFile, options: di
         scans: Sequence[Record] = [reader.scan([file], plan, number) for number in plan.to_scan]
         plan = reader.cut(plan, scans)
     return plan
-
-
-def _raw_target(fitted: FittedPreparation) -> Iterator[str]:
-    """The target's name among the source's columns, if it is one: predictions do without, so it may be wrong there."""
-    target = fitted.samples.target
-    if target is None:
-        return
-    for stage in reversed(fitted.state.stages):
-        if isinstance(stage, Renamed):
-            target = next((old for old, new in stage.names.items() if new == target), target)
-    if any(each.name == target for each in fitted.plan.columns):
-        yield target

@@ -36,7 +36,7 @@ from sapflow.spec.tuning_document import is_tuning
 from sapflow.steps.observer import Observer, Observers
 from sapflow.text import parse_json
 
-MUTABLE = {"limits", "checkpoint"}
+MUTABLE = {"limits", "checkpoint", "serve"}
 DEFAULT_STORE = ".sapflow"
 _SHOWN = 8
 """Jobs that a message names, at most."""
@@ -45,7 +45,8 @@ _SHOWN = 8
 def uid_of(job: TrainingJob) -> str:
     """A job's name in a store, which is the same for the same YAML, so that an interrupted run is found again.
 
-    Limits and checkpoints may change between two runs of a job. Any other change makes another job.
+    Limits, checkpoints and what serves the model may change between two runs of a job. Any other change makes another
+    job.
     """
     spec = {name: value for name, value in job.to_json()["spec"].items() if name not in MUTABLE}
     return f"{job.metadata.name}-{keys.digest(spec, 8)}"

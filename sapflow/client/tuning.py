@@ -58,7 +58,7 @@ from sapflow.tuning.warm_start import warm_results
 
 def uid_of(job: TuningJob) -> str:
     """A search's name in a store, which is the same for the same YAML, whatever its limits are."""
-    spec = {name: value for name, value in job.to_json()["spec"].items() if name not in RAISABLE}
+    spec = {name: value for name, value in job.to_json()["spec"].items() if name not in (*RAISABLE, "serve")}
     return f"{job.metadata.name}-{keys.digest(spec, 8)}"
 
 

@@ -114,6 +114,10 @@ def fitted_preparation(data_prefix: str) -> str:
     return f"{data_prefix}preparation.safetensors"
 
 
+GOLDEN_ROWS = "golden.safetensors"
+"""The file beside a model with rows that it must answer as in training."""
+
+
 def rejected(data_prefix: str) -> str:
     """The prefix of the rows of raw data that gave no sample."""
     return f"{data_prefix}rejected/"

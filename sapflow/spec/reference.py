@@ -1,7 +1,7 @@
 """Generates the references of the specs from their models: `python -m sapflow.spec.reference [--check]`.
 
-The output is docs/reference/spec.md, and docs/reference/tuning.md of TuningJobs; `--check` fails if one is not up to
-date.
+The output is docs/reference/spec.md, tuning.md of TuningJobs and service.md of ModelServices; `--check` fails if one is
+not up to date.
 """
 
 import argparse
@@ -18,8 +18,11 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from sapflow.spec.model_service import SERVICE_KIND, ModelServiceSpec
 from sapflow.spec.rule import Rule
 from sapflow.spec.rules import RULES
+from sapflow.spec.service_document import SERVICE_CLUSTER_ONLY
+from sapflow.spec.service_rules import service_rules
 from sapflow.spec.training_job import API_VERSION, CLUSTER_ONLY, KIND, Metadata, Spec
 from sapflow.spec.tuning_document import TUNING_CLUSTER_ONLY
 from sapflow.spec.tuning_job import TUNING_KIND, TuningSpec
@@ -27,6 +30,7 @@ from sapflow.spec.tuning_rules import TUNING_RULES
 
 DEFAULT_PATH = Path("docs/reference/spec.md")
 TUNING_PATH = DEFAULT_PATH.with_name("tuning.md")
+SERVICE_PATH = DEFAULT_PATH.with_name("service.md")
 
 _TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 _MAPPING = "mapping, see below"
@@ -129,6 +133,17 @@ PAGES = (
         _MORE_TUNING_RULES,
         TUNING_CLUSTER_ONLY,
     ),
+    Page(
+        SERVICE_KIND,
+        SERVICE_PATH,
+        "model_service.py",
+        "A service",
+        "`thresholds` and `messages`, which have classes for names",
+        ModelServiceSpec,
+        service_rules(),
+        (),
+        SERVICE_CLUSTER_ONLY,
+    ),
 )
 
 
@@ -190,7 +205,9 @@ def _words(kind: Any) -> str:
         return " or ".join(f"`{value}`" for value in get_args(kind))
     if get_origin(kind) is list:
         inner = _words(get_args(kind)[0])
-        return "list of mappings, see below" if inner == _MAPPING else f"list of {inner}s"
+        if inner == _MAPPING:
+            return "list of mappings, see below"
+        return f"list of {inner.replace('list', 'lists', 1) if inner.startswith('list') else f'{inner}s'}"
     if get_origin(kind) is dict:
         return "mapping"
     if kind is Any:

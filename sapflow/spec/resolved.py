@@ -25,6 +25,7 @@ SEARCH_FIELD = "memorySearch"
 """The field with the settings of the search for the workers' memory size."""
 _AREA = re.compile(rf"[0-9a-f]{{{keys.AREA_DIGITS}}}")
 OPERATORS_FIELDS: dict[str, Any] = {
+    "serve": True,
     "suspend": True,
     "ttl_seconds_after_finished": True,
     "pods": True,

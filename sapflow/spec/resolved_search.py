@@ -54,6 +54,7 @@ class ResolvedSearch:
             exclude_none=True,
             exclude={
                 "spec": {
+                    "serve": True,
                     "suspend": True,
                     "ttl_seconds_after_finished": True,
                     "template": {"spec": OPERATORS_FIELDS},

@@ -15,6 +15,7 @@ from sapflow.spec.pod_rules import POD_RULES
 from sapflow.spec.prepare_rules import PREPARE_RULES, prepare_problems
 from sapflow.spec.prepare_step_rules import STEP_RULES
 from sapflow.spec.rule import Rule
+from sapflow.spec.service_rules import serve_rules
 from sapflow.spec.sources import CLUSTER_SOURCE, JOBS_SOURCE, S3_SOURCE
 
 if TYPE_CHECKING:
@@ -384,4 +385,5 @@ RULES: tuple[Rule["Spec"], ...] = (
         "!has(self.storage) || !self.storage.shareCredentials || has(self.storage.secretName)",
         "kubernetes",
     ),
+    *serve_rules(lambda spec: spec.serve),
 )

@@ -19,6 +19,7 @@ from sapflow.spec.origin import OriginSpec
 from sapflow.spec.placement import AffinitySpec, PlacementSpec
 from sapflow.spec.pods import PodsSpec
 from sapflow.spec.prices import PricesSpec
+from sapflow.spec.serving.serve import ServeSpec
 from sapflow.spec.types import URL_PATTERN, Count, Cpu, Memory, Model, Name, ObjectName, Seconds, parse_cpu
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ CLUSTER_ONLY = {
     "spec.storage.deletionPolicy": "it is for the cluster runtime; a local run's objects stay until you remove them",
     "spec.placement.storageClassName": "it is for the cluster runtime; a local run's cells are folders in memory",
     "spec.placement.size": "it is for the cluster runtime; a local run's cells are folders in memory",
+    "spec.serve.name": "it is for the cluster runtime; `sapflow serve` names the model as the job",
+    "spec.serve.scale": "it is for the cluster runtime; `sapflow serve` is one process",
+    "spec.serve.resources": "it is for the cluster runtime; `sapflow serve` has this machine's",
+    "spec.serve.canary": "it is for the cluster runtime; `sapflow serve` serves one version",
     "spec.suspend": "suspending is for the cluster runtime; a local run stops by Ctrl-C and goes on when run again",
     "spec.ttlSecondsAfterFinished": "it is for the cluster runtime",
 }
@@ -274,6 +279,7 @@ class Spec(Model):
         description="The job begins at a version of another one, and not at its model's seed.",
     )
     storage: StorageSpec | None = None
+    serve: ServeSpec | None = None
     prices: PricesSpec = PricesSpec()
     suspend: bool = Field(
         False,

@@ -16,6 +16,10 @@ from sapflow.spec.tuning_job import TUNING_KIND, TuningJob
 from sapflow.spec.tuning_problems import of_template, problems
 
 TUNING_CLUSTER_ONLY = {
+    "spec.serve.name": "it is for the cluster runtime; `sapflow serve` names the model as the search",
+    "spec.serve.scale": "it is for the cluster runtime; `sapflow serve` is one process",
+    "spec.serve.resources": "it is for the cluster runtime; `sapflow serve` has this machine's",
+    "spec.serve.canary": "it is for the cluster runtime; `sapflow serve` serves one version",
     "spec.suspend": "suspending is for the cluster runtime; a local run stops by Ctrl-C and goes on when run again",
     "spec.ttlSecondsAfterFinished": "it is for the cluster runtime",
 }

@@ -10,6 +10,7 @@ from pydantic import Field
 from sapflow.quantities.metric import METRICS
 from sapflow.spec.learning import MetricName
 from sapflow.spec.parameters import ParameterSpec, ParameterValues
+from sapflow.spec.serving.serve import ServeSpec
 from sapflow.spec.training_job import MAX_WORKERS, Metadata, Spec, TrainingJob
 from sapflow.spec.types import Count, Dotted, Model, Name, Seconds
 
@@ -151,6 +152,9 @@ class TuningSpec(Model):
         None,
         description="An earlier TuningJob with the same objective: its results are known to the sampler from the "
         "start.",
+    )
+    serve: ServeSpec | None = Field(
+        None, description="Serves the best trial's model, as the spec.serve of a job does."
     )
     suspend: bool = Field(
         False, description="In a cluster: ends driver and functions; false again goes on with every trial."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sapflow.quantities.metric import METRICS
 from sapflow.spec.parameters import ParameterSpec
 from sapflow.spec.rule import Rule
+from sapflow.spec.service_rules import serve_rules
 from sapflow.spec.tuning_job import MEASURED
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ FIXED = {
     "spec.affinity": "all trials share one pool, whose place it is",
     "spec.pods": "all trials share one pool, whose pods it is about",
     "spec.prices": "trials are compared by the same prices",
+    "spec.serve": "the search's own serves the best trial's model",
     "spec.suspend": "suspend the search instead",
     "spec.ttlSecondsAfterFinished": "the search has one of its own",
     "spec.data.source": "all trials share the search's data, which is cut once",
@@ -318,6 +320,13 @@ TUNING_RULES: "tuple[Rule[TuningSpec], ...]" = (
         lambda spec: spec.template.spec.affinity is None,
         "!has(self.template.spec.affinity)",
     ),
+    Rule(
+        "template.spec.serve",
+        "is not a trial's: the search's own serves the best one",
+        lambda spec: spec.template.spec.serve is None,
+        "!has(self.template.spec.serve)",
+    ),
+    *serve_rules(lambda spec: spec.serve),
     Rule(
         "template.spec.suspend",
         "is not a trial's: suspend the search instead",

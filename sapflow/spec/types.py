@@ -15,6 +15,11 @@ CPU_PATTERN = r"^([0-9]{1,3}(\.[0-9]{1,3})?|[0-9]{1,6}m)$"
 METRIC_PATTERN = r"^[a-z][A-Za-z0-9]*$"
 JOB_PATTERN = rf"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?({TRIAL_PATTERN})?$"
 URL_PATTERN = r"^https?://[^/\s]+/?$"
+TEMPLATE_PATTERN = (
+    r"^([^{}]|\{(label|probability|value|count|row\.[A-Za-z0-9_][A-Za-z0-9_. -]*)(:\.[0-9][f%])?\})*$"
+)
+MODEL_FILE_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9!_=+,@-][A-Za-z0-9!_.=+,@-]*)+\.safetensors$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
 
 IN_WORDS = {
     NAME_PATTERN: "must be lower-case letters, digits and '-', with a letter or digit at both ends",
@@ -24,6 +29,10 @@ IN_WORDS = {
     METRIC_PATTERN: "must be the name of a metric, as accuracy or macroF1",
     JOB_PATTERN: "must be the name of a job, or of a trial, as search/trials/7 or search/trials/best",
     URL_PATTERN: "must be http:// or https:// with a host and no path",
+    TEMPLATE_PATTERN: "must be text with {label}, {probability}, {value}, {count} or {row.NAME} and no other braces; "
+    "numbers may have a form, as {probability:.0%} or {value:.2f}",
+    MODEL_FILE_PATTERN: "must be s3://bucket/…/model.safetensors",
+    SHA256_PATTERN: "must be a SHA-256 of 64 hexadecimal digits",
 }
 """Explanations of patterns for error messages; other patterns are shown as they are."""
 

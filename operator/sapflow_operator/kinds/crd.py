@@ -18,6 +18,7 @@ from sapflow.spec.rules import CLUSTER_NAME
 from sapflow.spec.types import MAX_NAME
 from sapflow_operator import names
 from sapflow_operator.kind import Definition
+from sapflow_operator.kinds.model_service import MODEL_SERVICE
 from sapflow_operator.kinds.registry import KINDS
 from sapflow_operator.kinds.training_job import TRAINING_JOB
 from sapflow_operator.kinds.trial import TRIAL
@@ -41,7 +42,7 @@ class Described(Protocol):
     def definition(self) -> Definition: ...
 
 
-_DESCRIBED: tuple[Described, ...] = (*KINDS, TRIAL)
+_DESCRIBED: tuple[Described, ...] = (*KINDS, TRIAL, MODEL_SERVICE)
 DESCRIBED = {each.resource.kind: each for each in _DESCRIBED}
 """All custom resources, by kind."""
 
@@ -143,10 +144,10 @@ def _name_rules() -> list[dict[str, str]]:
 
 def _columns(definition: Definition) -> list[dict[str, Any]]:
     def condition(field: str) -> str:
-        return f'.status.conditions[?(@.type=="Succeeded")].{field}'
+        return f'.status.conditions[?(@.type=="{definition.condition}")].{field}'
 
     state = [
-        {"name": "Succeeded", "type": "string", "jsonPath": condition("status")},
+        {"name": definition.condition, "type": "string", "jsonPath": condition("status")},
         {"name": "Reason", "type": "string", "jsonPath": condition("reason")},
     ]
     return [

@@ -19,15 +19,7 @@ def status_schema(roles: Sequence[Role], own: Mapping[str, Any]) -> dict[str, An
         "What became of the job.",
         {
             "observedGeneration": INTEGER,
-            "conditions": {
-                "type": "array",
-                "maxItems": 16,
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["type"],
-                "items": an_object(
-                    "One aspect of the job's state.", _CONDITION, ["type", "status", "reason"]
-                ),
-            },
+            "conditions": conditions("One aspect of the job's state."),
             "startTime": TIME,
             "completionTime": TIME,
             "activeSince": TIME,
@@ -44,6 +36,17 @@ def status_schema(roles: Sequence[Role], own: Mapping[str, Any]) -> dict[str, An
             **own,
         },
     )
+
+
+def conditions(description: str) -> dict[str, Any]:
+    """The schema of `status.conditions`, each of which is what is described."""
+    return {
+        "type": "array",
+        "maxItems": 16,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": an_object(description, _CONDITION, ["type", "status", "reason"]),
+    }
 
 
 def origin_schema(description: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from sapflow_operator.reconciliation import Reconciliation
 from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Place, place_of
 
-MUTABLE = ("checkpoint", "limits", "suspend", "ttlSecondsAfterFinished")
+MUTABLE = ("checkpoint", "limits", "serve", "suspend", "ttlSecondsAfterFinished")
 
 
 CONDITIONAL = {

@@ -8,7 +8,7 @@ from sapflow.spec.tuning_rules import TUNING_RULES
 from sapflow_operator.kind import Definition
 from sapflow_operator.kinds.job_rules import job_rules
 
-TUNING_MUTABLE = ("suspend", "ttlSecondsAfterFinished")
+TUNING_MUTABLE = ("serve", "suspend", "ttlSecondsAfterFinished")
 _RAISED = ("parallelTrials", "maxWorkers", "maxTrials", "maxFailedTrials", "budgetUSD", "deadlineSeconds")
 _ENDLESS = ("budgetUSD", "deadlineSeconds")
 """Limits that are none where they are left out."""

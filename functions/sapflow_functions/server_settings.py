@@ -1,0 +1,104 @@
+"""The settings of a serving process: from its environment, and from flags if a local parent starts it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from sapflow.errors import SpecError
+from sapflow.logs import LEVELS
+from sapflow.mounted import MountedFiles
+from sapflow.objects.stores.credentials import CredentialSource
+from sapflow.objects.stores.factory import credentials_for
+from sapflow.spec.serving.served import ServedDocument
+from sapflow.text import parse_json
+from sapflow_functions.settings import parser
+
+SERVICE_FILE = "SAPFLOW_SERVICE_FILE"
+"""The variable with the path of the document that says what is served."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Everything that a serving process knows before its first request."""
+
+    document: ServedDocument
+    store: str
+    credentials: CredentialSource | None = field(repr=False)
+    token: Callable[[], str] | None = field(repr=False)
+    port: int
+    host: str = "0.0.0.0"
+    uds: str | None = None
+    lifeline: int | None = None
+    log_level: str = "INFO"
+    grace_seconds: float = 20.0
+
+    @classmethod
+    def read(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "ServerSettings":
+        """Read the settings. Raises SpecError, which names every variable that is missing or wrong."""
+        flags = parser().parse_args(argv)
+        problems: list[tuple[str, str]] = []
+        document = _document(environ, problems)
+        store = environ.get("SAPFLOW_STORE", "")
+        if not store:
+            problems.append(("SAPFLOW_STORE", "is not set: give the URL of the store, file:///… or s3://…"))
+        port = environ.get("PORT", "8080") if flags.port is None else flags.port
+        if not port.isdecimal() or int(port) > 65535:
+            problems.append(("PORT", f"is {port!r}: give a number from 0 to 65535"))
+        level = environ.get("SAPFLOW_LOG_LEVEL", "INFO").upper()
+        if level not in LEVELS:
+            problems.append(("SAPFLOW_LOG_LEVEL", f"is {level!r}: give one of {', '.join(LEVELS)}"))
+        grace = environ.get("SAPFLOW_GRACE_SECONDS", "20")
+        if not grace.replace(".", "", 1).isdecimal():
+            problems.append(("SAPFLOW_GRACE_SECONDS", f"is {grace!r}: give seconds, such as 20"))
+        token = _token(environ, problems) if document is not None and document.asks_token else None
+        if problems or document is None:
+            raise SpecError(problems)
+        return cls(
+            document,
+            store,
+            credentials_for(store, environ),
+            token,
+            int(port),
+            flags.host,
+            flags.uds,
+            flags.lifeline,
+            level,
+            float(grace),
+        )
+
+
+def _document(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> ServedDocument | None:
+    path = environ.get(SERVICE_FILE)
+    if not path:
+        problems.append((SERVICE_FILE, "is not set: give the path of the document that says what is served"))
+        return None
+    try:
+        return ServedDocument.model_validate(parse_json(Path(path).read_bytes()))
+    except OSError as error:
+        problems.append((SERVICE_FILE, f"cannot be read: {error}"))
+    except ValidationError as error:
+        problems += [
+            (SERVICE_FILE, f"{'.'.join(map(str, each['loc']))}: {each['msg']}") for each in error.errors()
+        ]
+    except ValueError as error:
+        problems.append((SERVICE_FILE, f"is no JSON: {error}"))
+    return None
+
+
+def _token(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> Callable[[], str] | None:
+    if token := environ.get("SAPFLOW_TOKEN"):
+        return lambda: token
+    path = environ.get("SAPFLOW_TOKEN_FILE")
+    if not path:
+        problems.append(
+            ("SAPFLOW_TOKEN_FILE", "is not set, and the service asks for a token: give the file with it")
+        )
+        return None
+    try:
+        files = MountedFiles([path])
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(("SAPFLOW_TOKEN_FILE", f"cannot be read: {error}"))
+        return None
+    return lambda: files.texts()[0].strip()

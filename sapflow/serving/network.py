@@ -1,0 +1,39 @@
+"""A model's network: by numpy where that can compute it, else by torch, which is loaded only then."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from sapflow.serving.description import Description
+from sapflow.serving.layers import perceptron
+from sapflow.spec.learning import ModelSpec
+
+Network = Callable[[np.ndarray], np.ndarray]
+"""Outputs float32 [n, outputs] for scaled features float32 [n, *inputs]."""
+WITHOUT_TORCH = ("mlp",)
+"""Built-in models that numpy computes."""
+
+
+def needs_torch(model: ModelSpec) -> bool:
+    """Whether torch is needed to compute a model."""
+    return model.name not in WITHOUT_TORCH
+
+
+def network(about: Description, tensors: Mapping[str, np.ndarray], name: str) -> Network:
+    """The network with these weights. The caller has checked that code of the model's own may run.
+
+    Raises CorruptObject where they are not its complete state, SpecError where it cannot be built.
+    """
+    if not needs_torch(about.model):
+        return perceptron(about.model.args, about.inputs, tensors, name)
+    from sapflow.models import inference  # loads torch
+
+    module = inference.restore(
+        about.model.name or str(about.model.entrypoint),
+        about.model.args,
+        inputs=about.inputs,
+        outputs=about.outputs,
+        tensors=tensors,
+        env=about.model.env,
+    )
+    return lambda scaled: inference.forward(module, scaled)
