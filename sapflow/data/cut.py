@@ -128,7 +128,7 @@ def settle_files(resolved: ResolvedJob, store: Store, files: list[DataFile]) -> 
         store.delete([manifest_key(prefix)])
         for part in ("train", "validation", "work", "rejected"):
             store.delete_prefix(f"{prefix}{part}/")
-        store.delete([keys.fitted_preparation(prefix)])
+        store.delete([keys.fitted_preparation(prefix), keys.profile(prefix)])
         store.delete([fingerprint.source_key(prefix)])
     store.create(fingerprint.source_key(prefix), fingerprint.describe(files).encode(), durable=True)
 

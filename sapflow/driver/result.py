@@ -12,8 +12,8 @@ from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.provenance import History
 from sapflow.driver.windows import batched
 from sapflow.errors import AlteredObject, CorruptObject
-from sapflow.messages.replies import ExportReply
-from sapflow.messages.requests import ExportRequest
+from sapflow.messages.replies import ExportReply, KeepReply
+from sapflow.messages.requests import ExportRequest, KeepRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Commit, plain_json
@@ -44,6 +44,7 @@ async def write(
     model = await _export(context, first, chosen) if exports else {}
     if exports:
         await _copy_preparation(context)
+        await _keep_golden_rows(context, first, chosen, model)
     history = History()
     await _write_metrics(context, evaluations, chosen, after=begun.version, history=history)
     if model:
@@ -89,6 +90,30 @@ async def _copy_preparation(context: Context) -> None:
         )
     output = keys.result(context.prefix, keys.fitted_preparation(""))
     await asyncio.to_thread(context.store.create, output, content, durable=True)
+
+
+async def _keep_golden_rows(
+    context: Context, first: Commit, chosen: Commit, model: Mapping[str, str]
+) -> None:
+    """Have a worker put a few raw rows with the model's outputs beside it, if the data was prepared of such."""
+    profile = keys.profile(context.manifest_document.key.removesuffix(keys.manifest("")))
+    if not context.manifest.preparation or not await asyncio.to_thread(context.store.exists, profile):
+        return
+    request = KeepRequest(
+        job=context.uid,
+        version=chosen.version,
+        seconds_left=1,
+        spec=context.spec_document,
+        manifest=context.manifest_document,
+        code=context.code,
+        params=chosen.params,
+        sizes=chosen.sizes,
+        profile=profile,
+        metadata=_metadata(context.job, context.manifest, first, chosen),
+        model=model["sha256"],
+        output=keys.result(context.prefix, keys.GOLDEN_ROWS),
+    )
+    await context.caller.call("worker", request, KeepReply)
 
 
 async def _write_provenance(
@@ -147,12 +172,17 @@ def export_request(
         params=commit.params,
         sizes=commit.sizes,
         layout=first.layout,
-        metadata={
-            "sapflow": json.dumps(describe(job, manifest), sort_keys=True),
-            "provenance": json.dumps(provenance.of_weights(job, manifest, first, commit), sort_keys=True),
-        },
+        metadata=_metadata(job, manifest, first, commit),
         output=output,
     )
+
+
+def _metadata(job: TrainingJob, manifest: Manifest, first: Commit, commit: Commit) -> dict[str, str]:
+    """The metadata of the model's file."""
+    return {
+        "sapflow": json.dumps(describe(job, manifest), sort_keys=True),
+        "provenance": json.dumps(provenance.of_weights(job, manifest, first, commit), sort_keys=True),
+    }
 
 
 def describe(job: TrainingJob, manifest: Manifest) -> dict[str, Any]:

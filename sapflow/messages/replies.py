@@ -192,6 +192,12 @@ class ExportReply(FunctionReply):
     sha256: str
 
 
+class KeepReply(FunctionReply):
+    """The answer after the golden rows were written."""
+
+    rows: int
+
+
 R = TypeVar("R", bound=FunctionReply)
 
 

@@ -190,6 +190,25 @@ class EvaluateRequest(Request):
     """Sums so far, as hexadecimal floats."""
 
 
+class KeepRequest(Request):
+    """Write the golden rows of a version to `output`: the rows of the data's profile with the model's outputs."""
+
+    of_step: ClassVar[bool] = False
+    op: Literal["keep"] = "keep"
+    spec: Document
+    manifest: Document
+    code: str | None = None
+    params: list[Part]
+    sizes: Sizes
+    profile: str
+    """The key of the data's profile."""
+    metadata: dict[str, str]
+    """That of the model's file."""
+    model: str
+    """The SHA-256 of the model's file."""
+    output: str
+
+
 class MergeRequest(_Summing):
     """Sum `children` in their order into `output`."""
 

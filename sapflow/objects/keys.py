@@ -114,6 +114,11 @@ def fitted_preparation(data_prefix: str) -> str:
     return f"{data_prefix}preparation.safetensors"
 
 
+def profile(data_prefix: str) -> str:
+    """What is kept of raw rows: a few of them, and what their columns hold."""
+    return f"{data_prefix}profile.safetensors"
+
+
 GOLDEN_ROWS = "golden.safetensors"
 """The file beside a model with rows that it must answer as in training."""
 

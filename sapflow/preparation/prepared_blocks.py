@@ -1,6 +1,7 @@
 """The end of a preparation: each partition's blocks, what the steps have learnt, and the manifest."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
@@ -17,11 +18,14 @@ from sapflow.messages.preparation import (
     WriteRequest,
 )
 from sapflow.objects import keys
+from sapflow.preparation import stored_batch
+from sapflow.preparation.batch import Batch
 from sapflow.preparation.census import Census
 from sapflow.preparation.fitted import FittedPreparation, digest, sampled
 from sapflow.preparation.layout import Layout, layout_of
 from sapflow.preparation.opened import Opened, Preparations, read_record, write_once
 from sapflow.preparation.passes import facts_of, stored_batches
+from sapflow.preparation.profile import MOST_PARTITIONS, profile
 from sapflow.preparation.reading.reader import Plan
 from sapflow.preparation.record import Record
 from sapflow.preparation.samples import pieces
@@ -86,6 +90,7 @@ def finish(preparations: Preparations, request: FinishRequest, timing: Timing) -
         )
         data = fitted.record().encode()
         store.create(keys.fitted_preparation(prefix), data, durable=True)
+        _keep_profile(preparations, opened, plan, request.state, layout)
         manifest = replace(
             layout.manifest(opened.resolved.job.spec.data.source),
             preparation=digest(data),
@@ -103,6 +108,27 @@ def finish(preparations: Preparations, request: FinishRequest, timing: Timing) -
         bad=total.bad,
         **timing.report(),
     )
+
+
+def _keep_profile(
+    preparations: Preparations, opened: Opened, plan: Plan, state: Document, layout: Layout
+) -> None:
+    """Write the profile of the raw rows, unless it is there: then another call may have removed parsed rows already."""
+    store, prefix = preparations.store, opened.prefix
+    key, count = keys.profile(prefix), len(plan.partitions)
+    if store.exists(key) or store.exists(keys.manifest(prefix)):
+        return
+    chosen = sorted({place * count // MOST_PARTITIONS for place in range(MOST_PARTITIONS)})
+
+    def batches() -> Iterator[Batch]:
+        for number in chosen:
+            if facts_of(store, prefix, number).batches:
+                parsed = keys.parsed(prefix, number, 0)
+                yield stored_batch.decode(store.read(parsed), parsed)
+
+    found = profile(batches(), preparations.state(state), layout.samples)
+    if found is not None:
+        store.create(key, found.record().encode(), durable=True)
 
 
 def clear(preparations: Preparations, request: ClearRequest, timing: Timing) -> ClearReply:

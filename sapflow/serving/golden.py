@@ -4,44 +4,30 @@ A server computes them anew before it is ready. Outputs are kept, and not decisi
 decision: what is decided of the kept and of the computed outputs must be the same.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from sapflow.errors import CorruptObject, DataError
-from sapflow.preparation import stored_batch
-from sapflow.preparation.batch import Batch
-from sapflow.preparation.record import Record
+from sapflow.preparation.profile import Profile
+from sapflow.preparation.record import Record, joined, parts
 from sapflow.serving import input_table
 from sapflow.serving.raw_rows import RawRows
 from sapflow.serving.served_model import ServedModel
 
-VERSION = 1
-MOST_ROWS = 16
 RELATIVE, ABSOLUTE = 1e-5, 1e-5
 """How far outputs may be from those of training: another order of sums, or another CPU, gives less."""
+SAME = 1e-6
+"""How far features may be: but for `log1p`, on another kind of CPU, they are the same bits."""
 SURE = 1e-4
 """Decisions are compared where no output is nearer to another decision than this."""
+_ABOUT, _PROFILE = "about", "profile"
 
 
 class GoldenRowsFailed(DataError):
     """The model does not give what it gave when it was trained."""
 
     reason = "GoldenRowsFailed"
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """What is known of the raw rows of training, before there is a model."""
-
-    rows: Batch
-    """A few of them, all of which can be used."""
-    ranges: Mapping[str, tuple[float, float]]
-    """The least and the greatest number, by column."""
-    seen: Mapping[str, tuple[str, ...]]
-    """The texts of columns that have few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,34 +42,22 @@ class GoldenRows:
 
     def encode(self) -> bytes:
         """The rows as an object; the same rows have the same bytes."""
-        batch = b"".join(stored_batch.encode(self.profile.rows))
-        notes = {
-            "version": VERSION,
-            "model": self.model,
-            "ranges": {name: list(each) for name, each in sorted(self.profile.ranges.items())},
-            "seen": {name: list(each) for name, each in sorted(self.profile.seen.items())},
-        }
-        return Record(notes, {"outputs": self.outputs, "rows": np.frombuffer(batch, np.uint8)}).encode()
+        about = Record({"model": self.model}, {"outputs": self.outputs})
+        return joined({_ABOUT: about, _PROFILE: self.profile.record()}).encode()
 
     @classmethod
     def decode(cls, data: bytes | memoryview, key: str) -> "GoldenRows":
         """The rows of an object. Raises CorruptObject."""
-        record = Record.decode(data, key)
         try:
-            notes = record.notes
-            if notes["version"] != VERSION:
-                raise ValueError(f"its version is {notes['version']}, and this release reads {VERSION}")
-            batch = stored_batch.decode(record.arrays["rows"].tobytes(), key)
-            ranges = {
-                str(name): (float(least), float(most)) for name, (least, most) in notes["ranges"].items()
-            }
-            seen = {str(name): tuple(map(str, each)) for name, each in notes["seen"].items()}
-            outputs = record.arrays["outputs"]
-            if len(outputs) != len(batch):
+            found = parts(Record.decode(data, key))
+            profile = Profile.of_record(found[_PROFILE], key)
+            about = found[_ABOUT]
+            outputs = about.arrays["outputs"]
+            if len(outputs) != len(profile.rows):
                 raise ValueError("it has not as many outputs as rows")
-            return cls(Profile(batch, ranges, seen), outputs, str(notes["model"]))
-        except (KeyError, TypeError, ValueError, AttributeError, json.JSONDecodeError) as error:
-            raise CorruptObject(f"object {key} holds no golden rows of this release's: {error}") from error
+            return cls(profile, outputs, str(about.notes["model"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorruptObject(f"object {key} holds no golden rows: {error!r}") from error
 
 
 def replay(golden: GoldenRows, model: ServedModel, sha256: str) -> None:
@@ -93,10 +67,15 @@ def replay(golden: GoldenRows, model: ServedModel, sha256: str) -> None:
             f"the golden rows are of the model {golden.model[:12]}…, and this is {sha256[:12]}…: put the ones of this "
             "model beside it"
         )
-    rows = model.table.of_columns(golden.profile.rows.columns, len(golden.profile.rows))
+    rows = rows_of(model, golden.profile)
     computed = model.compute(rows)
     if computed.bad:
         raise GoldenRowsFailed(f"golden {computed.bad[0]}; training could use it")
+    then_features = golden.profile.features.reshape(computed.features.shape)
+    other = ~np.isclose(computed.features, then_features, rtol=SAME, atol=SAME)
+    if other.any():
+        row = int(other.reshape(len(other), -1).any(axis=1).argmax())
+        raise GoldenRowsFailed(f"golden row {row} is prepared to other features than in training")
     far = ~np.isclose(computed.outputs, golden.outputs, rtol=RELATIVE, atol=ABSOLUTE * _scale(golden.outputs))
     if far.any():
         row = int(far.any(axis=1).argmax())
@@ -104,13 +83,10 @@ def replay(golden: GoldenRows, model: ServedModel, sha256: str) -> None:
             f"golden row {row} gives the outputs {_few(computed.outputs[row])}, and gave {_few(golden.outputs[row])} "
             "when the model was trained"
         )
-    for row, (now, then) in enumerate(
-        zip(model.decide(computed.outputs, rows), model.decide(golden.outputs, rows), strict=True)
-    ):
-        if now.keys() != then.keys() or (
-            now.get("label") != then.get("label") and not _is_close_call(model, golden.outputs[row])
-        ):
-            raise GoldenRowsFailed(f"golden row {row} is decided as {now}, and was as {then}")
+    now, then = model.decide(computed.outputs, rows), model.decide(golden.outputs, rows)
+    for row, (one, other_one) in enumerate(zip(now, then, strict=True)):
+        if one.get("label") != other_one.get("label") and not _is_close_call(model, golden.outputs[row]):
+            raise GoldenRowsFailed(f"golden row {row} is decided as {one}, and was as {other_one}")
 
 
 def _is_close_call(model: ServedModel, outputs: np.ndarray) -> bool:

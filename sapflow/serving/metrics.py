@@ -53,7 +53,7 @@ class ServerMetrics:
 
     def text(self, forwards: int, unseen: Mapping[str, int], outside: Mapping[str, int]) -> str:
         """All metrics, with the forwards so far and what a Drift has counted."""
-        by_status = {
+        by_status: dict[Labels, int] = {
             (("route", route), ("status", str(status))): n for (route, status), n in self.requests.items()
         }
         lines = [

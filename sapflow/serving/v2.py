@@ -168,7 +168,7 @@ def _input(given: object, binary: memoryview) -> tuple[str, np.ndarray, memoryvi
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
         raise bad_request("each of the inputs must be an object with name, shape, datatype and data")
     name, datatype, shape = given["name"], given.get("datatype"), given.get("shape")
-    if datatype != BYTES and datatype not in TYPES:
+    if not isinstance(datatype, str) or (datatype != BYTES and datatype not in TYPES):
         raise bad_request(
             f"the input {name!r} has the datatype {shown(datatype)}: give BYTES, {', '.join(TYPES)}"
         )

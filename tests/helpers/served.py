@@ -16,11 +16,11 @@ from sapflow.preparation.batch import Batch
 from sapflow.preparation.fitted import FittedPreparation, digest
 from sapflow.preparation.own_parts import steps_of
 from sapflow.preparation.pipeline import Pipeline
+from sapflow.preparation.profile import Profile
 from sapflow.preparation.reading.reader import Asked
 from sapflow.preparation.reading.registry import reader_of
 from sapflow.preparation.samples import samples_of
 from sapflow.serving.app import App
-from sapflow.serving.golden import Profile
 from sapflow.serving.served_model import ServedModel, decode
 from sapflow.serving.server import Identity, Server
 from sapflow.spec.preparation.prepare import PrepareSpec
@@ -218,6 +218,7 @@ def profile_of(model: ServedModel, rows: list[dict[str, Any]]) -> Profile:
     }
     return Profile(
         Batch(raw.columns, np.arange(len(rows))),
+        model.compute(raw).features,
         {name: (float(np.nanmin(each)), float(np.nanmax(each))) for name, each in numbers.items()},
         {"carrier": tuple(sorted({row["carrier"] for row in rows}))},
     )

@@ -83,6 +83,11 @@ class ServerProcess:
         with urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
+    def text(self, path: str) -> str:
+        """The text at a path."""
+        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+            return str(answer.read().decode())
+
     def __enter__(self) -> "ServerProcess":
         assert self.exit_code is None, self.log
         return self

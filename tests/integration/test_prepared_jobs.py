@@ -13,6 +13,8 @@ import numpy as np
 import pandas
 import pytest
 from helpers.preparations import STEPS, flights, prepared_job
+from helpers.server_process import ServerProcess
+from helpers.server_process import document as served
 from s3_servers import S3Service
 
 from sapflow.client import predict
@@ -277,3 +279,18 @@ def test_a_job_says_what_to_install_where_preparers_lack_a_package(tmp_path: Pat
         failed = sapflow(tmp_path, command, "job.yaml", *store, code=2, environ={"PYTHONPATH": path})
         assert "pip install 'sapflow[preparer]'" in failed.stderr
         assert "Traceback" not in failed.stderr
+
+
+def test_golden_rows_lie_beside_the_model_and_a_server_answers_them(folder: Path) -> None:
+    with ServerProcess(model(folder).parent, served(needsGoldenRows=True, asksToken=False)) as process:
+        rows = pandas.read_csv(next((folder / "raw").iterdir())).drop(columns="late").head(50)
+        given = json.loads(rows.to_json(orient="records"))
+        made = process.post("/predict", given)["decisions"]
+        text = process.text("/metrics")
+    assert '"goldenRows": 16' in process.log
+    loaded = predict.load(model(folder))
+    (folder / "first.csv").write_text(rows.to_csv(index=False))
+    prepared = loaded.prepared(folder / "first.csv")
+    assert [each["label"] for each in made] == loaded.predict(prepared.features).tolist()
+    assert 'sapflow_server_unseen_categories_total{column="carrier"} 0' in text
+    assert 'sapflow_server_values_out_of_range_total{column="distance"} 0' in text

@@ -82,12 +82,19 @@ def _load_handlers() -> Mapping[str, Handler]:
         request = EvaluateRequest.model_validate(body)
         return evaluate.evaluate(context.store, jobs(context), request, merging.timing(context))
 
+    def serve_keep(body: dict[str, Any], context: Context) -> FunctionReply:
+        from sapflow.messages.requests import KeepRequest
+        from sapflow.serving.golden_outputs import keep  # once in a job's life
+
+        return keep(context.store, jobs(context), KeepRequest.model_validate(body), merging.timing(context))
+
     return {
         **merging.handlers(),
         "ask": serve_ask,
         "cut": serve_cut,
         "measure": serve_measure,
         "initialize": serve_initialize,
+        "keep": serve_keep,
         "train": serve_train,
         "evaluate": serve_evaluate,
     }

@@ -152,7 +152,13 @@ def test_nothing_is_left_of_the_work_but_blocks_and_what_the_steps_have_learnt(t
     run = run_of(tmp_path)
     run.run()
     folders = {name.partition("/")[0] for name in run.data()}
-    assert folders == {"train", "validation", "manifest.json", "preparation.safetensors"}
+    assert folders == {
+        "train",
+        "validation",
+        "manifest.json",
+        "preparation.safetensors",
+        "profile.safetensors",
+    }
 
 
 def test_what_an_interrupted_clearing_has_left_is_cleared_by_the_next_job(tmp_path: Path) -> None:
