@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sapflow.client.predict import load as load_model
     from sapflow.client.run import Run as Run
     from sapflow.client.run import run as run
+    from sapflow.client.served import Served as Served
     from sapflow.client.tracking import export_to as export_to
     from sapflow.client.training_job import TrainingJob as TrainingJob
     from sapflow.client.tune import TuningResult as TuningResult
@@ -57,6 +58,7 @@ _PLACES = {
     "SpecError": "sapflow.errors",
     "StoreError": "sapflow.errors",
     "TrainingJob": "sapflow.client.training_job",
+    "Served": "sapflow.client.served",
     "TuningResult": "sapflow.client.tune",
     "VerifiedJob": "sapflow.client.verify",
     "diff": "sapflow.client.by_name",
@@ -88,6 +90,7 @@ __all__ = [
     "SapflowError",
     "SearchResult",
     "SearchState",
+    "Served",
     "SpecError",
     "StoreError",
     "TrainingJob",

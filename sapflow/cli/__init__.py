@@ -1,4 +1,4 @@
-"""The command line: `sapflow run | validate | plan | submit | status | report | logs | predict | export | fork | …`."""
+"""The command line: `sapflow run | validate | plan | submit | status | report | logs | predict | serve | export …`."""
 
 import argparse
 import contextlib
@@ -20,6 +20,7 @@ from sapflow.cli import (
     prepare,
     report,
     run,
+    serve,
     status,
     submit,
     validate,
@@ -51,6 +52,7 @@ examples:
   sapflow verify job.yaml                compute its versions again, and compare
   sapflow diff job.yaml new.yaml          where two jobs part, and why
   sapflow predict job.yaml               try its model on held-out samples
+  sapflow serve job.yaml                 answer requests with its model
   sapflow submit job.yaml --watch        train it in a cluster, and watch it there
   sapflow logs NAME --follow             show its driver's log
 
@@ -131,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         report,
         logs,
         predict,
+        serve,
         export,
         fork,
         verify,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sapflow.cli import predict_input
+from sapflow.cli import predict_input, predict_served
 from sapflow.cli.jobs import add_entrypoint, add_store, file_named, session_of
 from sapflow.cli.output import print_json
 from sapflow.client import predict, stored, versions
@@ -41,7 +41,8 @@ examples:
   sapflow predict model.safetensors flowers.csv --top 3
   echo 5.1,3.5,1.4,0.2 | sapflow predict model.safetensors -
   sapflow predict model.safetensors flowers.csv --entrypoint my_model:factory
-  sapflow predict job.yaml --json"""
+  sapflow predict job.yaml --json
+  sapflow predict --url http://127.0.0.1:8080 rows.csv"""
 
 
 def add_to(commands: Any) -> None:
@@ -55,6 +56,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL|JOB[@VERSION]",
+        nargs="?",
         help="a model.safetensors, or a job: its YAML or name in the store, of which its result or a version is used; "
         "or a trial of a search, SEARCH/trials/7 or SEARCH/trials/best",
     )
@@ -66,6 +68,11 @@ def add_to(commands: Any) -> None:
     )
     add_store(parser)
     add_entrypoint(parser)
+    parser.add_argument(
+        "--url",
+        help="ask a served model there, instead: `sapflow predict --url http://127.0.0.1:8080 rows.csv`",
+    )
+    parser.add_argument("--token", help="the bearer token of the served model")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="classes a sample (default: 1)")
     parser.add_argument(
         "--header",
@@ -85,6 +92,10 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         raise DataError(f"--delimiter {given.delimiter!r}: give one character")
     if given.top < 1:
         raise DataError(f"--top {given.top}: give a number of classes, at least 1")
+    if given.url is not None:
+        return predict_served.run(given)
+    if given.model is None:
+        raise DataError("give MODEL or JOB, or --url of a served model")
     given.model, given.version = versions.split(given.model)
     folders = [str(Path.cwd())]
     if (file := file_named(given.model)) is not None:

@@ -13,7 +13,7 @@ PAGE = Path(__file__).resolve().parents[3] / reference.DEFAULT_PATH
 def test_the_pages_in_the_repository_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PAGE.parents[2])
     assert reference.main(["--check"]) == 0
-    assert {page.kind for page in reference.PAGES} == {"TrainingJob", "TuningJob"}
+    assert {page.kind for page in reference.PAGES} == {"TrainingJob", "TuningJob", "ModelService"}
 
 
 def test_a_search_has_a_page_of_its_own_and_leaves_its_template_to_the_other() -> None:
