@@ -115,8 +115,12 @@ def run_app(
     lifeline: socket.socket | None,
     *,
     stop: Callable[[], None] = lambda: None,
+    beside: contextlib.AbstractAsyncContextManager[object] | None = None,
 ) -> None:
-    """Serve an application until SIGTERM or SIGINT, when `stop` is called. What is in flight is answered before."""
+    """Serve an application until SIGTERM or SIGINT, when `stop` is called. What is in flight is answered before.
+
+    `beside` is what serves in the same event loop: it is entered before the process is ready, and left at its end.
+    """
     import uvicorn
 
     listener = listen(settings)
@@ -128,10 +132,17 @@ def run_app(
             await self.stopped.wait()
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            if beside is not None:
+                await beside.__aenter__()
             await super().startup(sockets)
             if lifeline is not None:
                 lifeline.sendall(_ready_line(listener))
             logs.event(logger, logging.INFO, "listening", address=str(listener.getsockname()))
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            if beside is not None:
+                await beside.__aexit__(None, None, None)
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:

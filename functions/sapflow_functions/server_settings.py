@@ -33,6 +33,8 @@ class ServerSettings:
     lifeline: int | None = None
     log_level: str = "INFO"
     grace_seconds: float = 20.0
+    grpc_port: int | None = None
+    """Where the Open Inference Protocol is served over gRPC, too; None: nowhere. 0: any free one."""
 
     @classmethod
     def read(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "ServerSettings":
@@ -52,6 +54,9 @@ class ServerSettings:
         grace = environ.get("SAPFLOW_GRACE_SECONDS", "20")
         if not grace.replace(".", "", 1).isdecimal():
             problems.append(("SAPFLOW_GRACE_SECONDS", f"is {grace!r}: give seconds, such as 20"))
+        grpc_port = environ.get("SAPFLOW_GRPC_PORT", "")
+        if grpc_port and (not grpc_port.isdecimal() or int(grpc_port) > 65535):
+            problems.append(("SAPFLOW_GRPC_PORT", f"is {grpc_port!r}: give a number from 0 to 65535"))
         token = _token(environ, problems) if document is not None and document.asks_token else None
         if problems or document is None:
             raise SpecError(problems)
@@ -66,6 +71,7 @@ class ServerSettings:
             flags.lifeline,
             level,
             float(grace),
+            int(grpc_port) if grpc_port else None,
         )
 
 

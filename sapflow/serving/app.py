@@ -1,6 +1,5 @@
 """The web application of a serving process, as plain ASGI: routes, tokens, limits, request ids, logs and metrics."""
 
-import hmac
 import json
 import logging
 import re
@@ -98,7 +97,7 @@ class App:
         """The route of a request. Raises Refused where there is none."""
         route = self._routes.get(request.path)
         if route is None and (parts := _MODEL.fullmatch(request.path)) is not None:
-            self._check_model(parts[1], parts[2])
+            self.server.check_model(parts[1], parts[2])
             route = self._of_model[parts[3]]
         if route is None:
             raise Refused(404, "NotFound", f"there is nothing at {request.path}; GET / tells what there is")
@@ -109,37 +108,11 @@ class App:
             )
         return route
 
-    def _check_model(self, name: str, version: str | None) -> None:
-        own = self.server.identity
-        if name != own.name:
-            raise Refused(404, "UnknownModel", f"there is no model {name[:80]!r}; this server has {own.name}")
-        if version is not None and version != own.version:
-            raise Refused(
-                404,
-                "UnknownVersion",
-                f"there is no version {version[:80]!r} of {name}; this is {own.version}",
-            )
-
     async def _guarded(self, route: _Route, request: HttpRequest) -> HttpAnswer:
         server = self.server
         if route.name in OPEN:
             return await route.handler(request)
-        if server.token is not None:
-            scheme, _, token = request.headers.get("authorization", "").partition(" ")
-            expected = server.token()
-            if (
-                not expected
-                or scheme.lower() != "bearer"
-                or not hmac.compare_digest(token.encode(), expected.encode())
-            ):
-                raise Refused(401, "Unauthorized", "the request does not carry the service's bearer token")
-        if server.metrics.in_flight > server.limits.waiting:
-            raise Refused(
-                429,
-                "TooManyRequests",
-                f"{server.limits.waiting:,} requests wait already (limits.waiting): send it again in a moment",
-                retryable=True,
-            )
+        server.check_caller(request.headers.get("authorization", ""))
         return await route.handler(request)
 
     async def _predict(self, request: HttpRequest) -> HttpAnswer:
@@ -147,7 +120,7 @@ class App:
         body = await request.body(server.limits.body_bytes)
         kind = request.headers.get("content-type", "")
         rows = bodies.rows_of(body, kind, server.model.table, server.limits.rows)
-        self._check_ready()
+        server.check_ready()
         made = await server.decide(rows)
         own = server.identity
         if self._comparison is not None:
@@ -158,18 +131,12 @@ class App:
         server = self.server
         body = await request.body(server.limits.body_bytes)
         found = v2.parse(body, request.headers.get(v2.HEADER_LENGTH), server.model.table, server.limits.rows)
-        self._check_ready()
+        server.check_ready()
         made = await server.decide(found.rows)
         content, headers = v2.answer(
             server.identity.name, server.identity.version, found, server.tensors(made)
         )
         return HttpAnswer(200, content, headers)
-
-    def _check_ready(self) -> None:
-        if not self.server.ready:
-            raise Refused(
-                503, "NotReady", "the model is not ready yet; send the request again", retryable=True
-            )
 
     async def _live(self, request: HttpRequest) -> HttpAnswer:
         return HttpAnswer.json({"live": True})

@@ -1,6 +1,7 @@
 """What a serving process answers, for all protocols: decisions on rows, the model's metadata, and its readiness."""
 
 import asyncio
+import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,44 @@ class Server:
     def ready(self) -> bool:
         """Whether requests are answered: the golden rows were."""
         return self.metrics.ready
+
+    def check_ready(self) -> None:
+        """Raise Refused before the model is ready."""
+        if not self.ready:
+            raise Refused(
+                503, "NotReady", "the model is not ready yet; send the request again", retryable=True
+            )
+
+    def check_model(self, name: str, version: str | None) -> None:
+        """Raise Refused unless this is the model, and the version if one is named."""
+        own = self.identity
+        if name != own.name:
+            raise Refused(404, "UnknownModel", f"there is no model {name[:80]!r}; this server has {own.name}")
+        if version and version != own.version:
+            raise Refused(
+                404,
+                "UnknownVersion",
+                f"there is no version {version[:80]!r} of {name}; this is {own.version}",
+            )
+
+    def check_caller(self, authorization: str) -> None:
+        """Raise Refused unless the caller has the token, if one is asked for, and not too many wait already."""
+        if self.token is not None:
+            scheme, _, token = authorization.partition(" ")
+            expected = self.token()
+            if (
+                not expected
+                or scheme.lower() != "bearer"
+                or not hmac.compare_digest(token.encode(), expected.encode())
+            ):
+                raise Refused(401, "Unauthorized", "the request does not carry the service's bearer token")
+        if self.metrics.in_flight > self.limits.waiting:
+            raise Refused(
+                429,
+                "TooManyRequests",
+                f"{self.limits.waiting:,} requests wait already (limits.waiting): send it again in a moment",
+                retryable=True,
+            )
 
     async def decide(self, rows: RawRows) -> list[Decision]:
         """The decisions on the rows of one request. Raises Refused where a row cannot be used, or time is up."""

@@ -167,17 +167,12 @@ def _input(given: object, binary: memoryview) -> tuple[str, np.ndarray, memoryvi
     """Name and array of an input, and the binary data behind it."""
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
         raise bad_request("each of the inputs must be an object with name, shape, datatype and data")
-    name, datatype, shape = given["name"], given.get("datatype"), given.get("shape")
+    name, datatype = given["name"], given.get("datatype")
     if not isinstance(datatype, str) or (datatype != BYTES and datatype not in TYPES):
         raise bad_request(
             f"the input {name!r} has the datatype {shown(datatype)}: give BYTES, {', '.join(TYPES)}"
         )
-    if (
-        not isinstance(shape, list)
-        or not all(type(each) is int and 0 <= each < 2**31 for each in shape)
-        or len(shape) > MOST_DIMENSIONS
-    ):
-        raise bad_request(f"the input {name!r} has the shape {shown(shape)}: give a list of whole numbers")
+    shape = check_shape(name, given.get("shape"))
     size = _parameters(given, f"the input {name!r}").get("binary_data_size")
     count = math.prod(shape)
     if size is not None:
@@ -190,6 +185,29 @@ def _input(given: object, binary: memoryview) -> tuple[str, np.ndarray, memoryvi
     if not isinstance(data, list):
         raise bad_request(f"the input {name!r} has no data")
     return name, _of_list(name, datatype, data, count).reshape(shape), binary
+
+
+def check_shape(name: str, shape: object) -> list[int]:
+    """The shape of an input. Raises Refused if it is none."""
+    if (
+        not isinstance(shape, list)
+        or not all(type(each) is int and 0 <= each < 2**31 for each in shape)
+        or len(shape) > MOST_DIMENSIONS
+    ):
+        raise bad_request(f"the input {name!r} has the shape {shown(shape)}: give a list of whole numbers")
+    return shape
+
+
+def of_contents(
+    name: str, datatype: str, contents: memoryview | np.ndarray | list[bytes], shape: Sequence[int]
+) -> np.ndarray:
+    """The array of an input: of raw bytes, or of values. Raises Refused if the shape has not as many."""
+    count = math.prod(shape)
+    if isinstance(contents, memoryview):
+        return _of_bytes(name, datatype, contents, count).reshape(shape)
+    if len(contents) != count:
+        raise bad_request(f"the input {name!r} has {len(contents):,} values, and its shape needs {count:,}")
+    return (_objects(contents) if isinstance(contents, list) else contents).reshape(shape)
 
 
 def _of_bytes(name: str, datatype: str, data: memoryview, count: int) -> np.ndarray:

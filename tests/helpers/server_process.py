@@ -24,8 +24,11 @@ def document(name: str = "late", **more: Any) -> dict[str, Any]:
 class ServerProcess:
     """`python -m sapflow_functions.roles.server`, ready to be asked. Use as a context manager."""
 
-    def __init__(self, folder: Path, served: Mapping[str, Any] | None = None) -> None:
-        """`folder` has the model's files. Raises AssertionError with its output where it does not begin to listen."""
+    def __init__(self, folder: Path, served: Mapping[str, Any] | None = None, **variables: str) -> None:
+        """`folder` has the model's files, `variables` go into its environment.
+
+        Where it does not begin to listen, `exit_code`, `log` and `termination` tell why.
+        """
         self._directory = RuntimeDirectory(os.environ)
         self._log = self._directory.path / "log"
         file = self._directory.path / "served.json"
@@ -38,6 +41,7 @@ class ServerProcess:
             "SAPFLOW_TOKEN": TOKEN,
             "SAPFLOW_TERMINATION_LOG": str(self._directory.path / "termination"),
             "OPENBLAS_NUM_THREADS": "1",
+            **variables,
         }
         arguments = ["--port", "0", "--host", "127.0.0.1", "--lifeline", str(theirs.fileno())]
         with theirs, self._log.open("wb") as log:

@@ -40,6 +40,16 @@ def serve(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except SapflowError as error:
         _leave(f"{error.reason}: {error}", environ)
         return EXIT_GOLDEN_ROWS if isinstance(error, GoldenRowsFailed) else EXIT_FAILED
+    beside = None
+    if settings.grpc_port is not None:
+        try:
+            from sapflow_functions.grpc_server import GrpcServer
+        except ImportError as error:
+            _leave(
+                f"NotInstalled: gRPC needs another package: pip install 'sapflow[grpc]' ({error})", environ
+            )
+            return EXIT_FAILED
+        beside = GrpcServer(opened.app.server, settings.host, settings.grpc_port)
     logs.event(
         logger,
         logging.INFO,
@@ -47,7 +57,7 @@ def serve(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         goldenRows=opened.golden_rows,
         seconds=round(time.monotonic() - born, 3),
     )
-    run_app(opened.app, settings, lifeline)
+    run_app(opened.app, settings, lifeline, beside=beside)
     opened.app.server.batcher.close()
     return 0
 
