@@ -93,6 +93,11 @@ class TuningProgress(TuningObserver):
     def ended(self) -> int:
         return sum(self.counts.values())
 
+    @property
+    def done(self) -> int:
+        """Trials that no call is at work for: those that have ended, and paused ones, of which most never go on."""
+        return self.ended + len(self.paused)
+
     def opened(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             self.begun = max(self.begun, trial.number + 1)

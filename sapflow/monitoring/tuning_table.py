@@ -95,8 +95,8 @@ class TuningTable(TuningDisplay):
         others += "".join(f", {counts[state]:,} {state.lower()}" for state in ended if counts[state])
         best = "" if progress.best is None else f"best {value_text(progress.metric, progress.best.value)}"
         line.add_row(
-            Text(f"trial {progress.ended:,}/{most:,}"),
-            ProgressBar(total=most, completed=progress.ended, width=32),
+            Text(f"trial {progress.done:,}/{most:,}"),
+            ProgressBar(total=most, completed=progress.done, width=32),
             Text(f"{others}   {best}"),
             Text(dollars(progress.dollars)),
         )

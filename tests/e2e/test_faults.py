@@ -16,13 +16,14 @@ from helpers.kube import (
     sample,
 )
 
-STEPS = 120
+STEPS = 1000
+"""A step takes 30 ms, and a look at a job, or a blow at it, up to seconds on a busy machine."""
 DIGITS: dict[str, Any] = sample(
     "digits",
     workers=4,
     merge__structure=[1, 2, 4],
     algorithm={"steps": STEPS, "seed": 0},
-    evaluation={"everySteps": 40},
+    evaluation={"everySteps": 250},
     cpu=ONE_CPU,
     memory={"worker": "512Mi", "merger": "128Mi"},
 )
@@ -64,7 +65,7 @@ def test_a_job_that_loses_every_part_in_one_run_ends_with_the_same_weights(
 ) -> None:
     job = Job.apply(namespace, DIGITS)
     for number, strike in enumerate(FAULTS.values(), 1):
-        job.until_step(15 * number)
+        job.until_step(50 * number)
         strike(job)
         assert job.step < STEPS, "the job was over before it had lost everything"
 
@@ -88,7 +89,7 @@ def test_a_job_whose_store_forgets_everything_fails_with_words(namespace: str) -
     A driver that lives may go on, because its functions hold all that the next step needs. The next one must not begin
     anew in silence.
     """
-    steps = 10 * STEPS
+    steps = 3 * STEPS
     job = Job.apply(
         namespace, {**DIGITS, "spec": DIGITS["spec"] | {"algorithm": {"steps": steps, "seed": 0}}}
     )

@@ -34,7 +34,7 @@ RELEASE = "sapflow"
 CRD = "trainingjobs.sapflow.dev"
 NEXT = "next"
 """The tag of the images that tools/e2e makes of the operator's and the merger's, as if of a later version."""
-STEPS = 200
+STEPS = 1000
 DIGITS: dict[str, Any] = sample(
     "digits",
     workers=2,

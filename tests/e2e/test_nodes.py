@@ -8,7 +8,7 @@ import pytest
 from helpers.drained_node import drain, nodes_of, spare_node
 from helpers.kube import ONE_CPU, Job, kubectl, run_kubectl, sample, wait_until
 
-STEPS = 400
+STEPS = 1000
 """Enough to outlast the drain of a node, which waits for the pods on it."""
 DIGITS: dict[str, Any] = sample(
     "digits",

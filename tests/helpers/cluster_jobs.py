@@ -16,7 +16,7 @@ _TWO_WORKERS: dict[str, Any] = {
 
 def small(**changes: Any) -> dict[str, Any]:
     """Digits with two workers, for half a minute."""
-    brief = {"algorithm": {"steps": 100}, "evaluation": None, "cpu": ONE_CPU}
+    brief = {"algorithm": {"steps": 800}, "evaluation": None, "cpu": ONE_CPU}
     return sample("digits", **{**_TWO_WORKERS, **brief, **changes})
 
 

@@ -143,16 +143,16 @@ class SearchReporter(Reporter, TuningObserver):
         progress, top = self.progress, [_standing(each) for each in self.progress.top[:TOP]]
         counts = progress.counts
         found: dict[str, Any] = {
-            "trials": str(progress.ended) if progress.most is None else f"{progress.ended}/{progress.most}",
+            "trials": str(progress.done) if progress.most is None else f"{progress.done}/{progress.most}",
             "begun": progress.begun,
-            "done": progress.ended,
+            "done": progress.done,
             "maxTrials": progress.most,
             "running": len(progress.under_way),
             "paused": len(progress.paused),
             "finished": counts["Finished"],
             "failed": counts["Failed"],
             "pruned": progress.pruned,
-            "percent": None if not progress.most else round(100 * progress.ended / progress.most, 1),
+            "percent": None if not progress.most else round(100 * progress.done / progress.most, 1),
             "best": top[0] if top else None,
             "top": top,
             "failures": [_failure(each) for each in progress.failures],

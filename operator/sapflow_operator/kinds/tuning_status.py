@@ -81,9 +81,9 @@ _RANGE = {
 }
 _PROGRESS = {
     "preparation": PREPARATION,
-    "trials": text(32) | {"description": "Ended trials, and how many there may be."},
+    "trials": text(32) | {"description": "Trials that have ended or are paused, and how many there may be."},
     "begun": INTEGER,
-    "done": INTEGER | {"description": "Trials that have ended, in any way."},
+    "done": INTEGER | {"description": "Trials that have ended or are paused: no call is at work for them."},
     "maxTrials": INTEGER,
     "running": INTEGER,
     "paused": INTEGER,

@@ -15,6 +15,8 @@ from sapflow.runtimes.http.answer import describe, encode, interpret, timed_out
 from sapflow.runtimes.sender import Reply
 
 CONNECT_SECONDS = 5.0
+READ_BYTES = 2**21
+"""An answer of this size is read without a pause; by default aiohttp stops and starts the connection at 128 kB."""
 
 
 class NotConnected(InstanceLost):
@@ -41,6 +43,7 @@ def open_session(connector: aiohttp.BaseConnector, token: str | None = None) -> 
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
+        read_bufsize=READ_BYTES,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
     )
 

@@ -68,6 +68,17 @@ def test_the_status_counts_trials_by_what_became_of_them_and_names_the_best() ->
     assert fields["failures"] == [{"trial": 4, "reason": "NotFinite", "message": "the loss is nan"}]
 
 
+def test_paused_trials_of_which_most_never_go_on_count_as_done() -> None:
+    progress = progress_of(1)
+    for number in (1, 2, 3):
+        progress.began(Advance(number, 4, {RATE: 0.2}))
+        progress.told(Report(number, 4, 10, {"accuracy": 0.1}))
+    fields = fields_of(progress)
+    assert (fields["trials"], fields["done"], fields["paused"], fields["percent"]) == ("4/16", 4, 3, 25.0)
+    progress.began(Advance(2, 16, {RATE: 0.2}))
+    assert fields_of(progress)["trials"] == "3/16"
+
+
 class Heard:
     """Keeps the reports that it takes."""
 
