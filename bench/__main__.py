@@ -22,6 +22,7 @@ from bench import (
     placement,
     preparation,
     search,
+    serving,
     steps,
     stores,
     suggestions,
@@ -114,6 +115,11 @@ def raw_table() -> Iterator[Result]:
     yield from preparation.measure(os.environ)
 
 
+def served() -> Iterator[Result]:
+    """A served model, compared with bare FastAPI, MLServer and LitServe."""
+    yield from serving.measure(os.environ)
+
+
 PAPER = ("table3", "fig3", "steptime", "choice", "fig6", "accuracy", "memory", "case_c", "fig11", "month")
 """Modules of bench/paper. The outputs of `python -m bench.paper.NAME` are in docs/paper.md."""
 
@@ -132,6 +138,7 @@ ROWS: dict[str, Rows] = {
     "early": learns_early,
     "halving": pausing,
     "preparation": raw_table,
+    "serving": served,
 }
 
 
