@@ -1,8 +1,8 @@
 """One network of 20 features and two hidden layers under our server, bare FastAPI, MLServer and LitServe, in one run.
 
 The others are run by the Pythons that BENCH_FASTAPI, BENCH_MLSERVER and BENCH_LITSERVE name, each of a virtual
-environment of its own (`pip install fastapi uvicorn httptools numpy`, `mlserver`, `litserve numpy`); one without a Python
-is left out.
+environment of its own (`pip install fastapi uvicorn httptools numpy`, `mlserver`, `litserve numpy`); one without a
+Python is left out.
 """
 
 import json
@@ -83,14 +83,9 @@ def measure(environ: Mapping[str, str], seconds: float = SECONDS) -> Iterator[Re
 
 def _servers(folder: Path, environ: Mapping[str, str]) -> Iterator[Served]:
     random = np.random.default_rng(0)
-    widths = [FEATURES, *HIDDEN, CLASSES]
-    weights = {
-        f"{kind}{place}": random.normal(0, 0.1, shape).astype(np.float32)
-        for place, (before, after) in enumerate(pairwise(widths))
-        for kind, shape in (("w", (after, before)), ("b", (after,)))
-    }
+    weights = _weights(random)
     np.savez(folder / "weights.npz", **weights)  # type: ignore[arg-type]
-    _write_model(folder / "model.safetensors", weights)
+    _write(folder / "model.safetensors", weights)
     served = {"name": "bench", "version": "1", "key": "model.safetensors", "asksToken": False}
     (folder / "served.json").write_text(json.dumps(served))
     row = random.normal(size=FEATURES).round(3).tolist()
@@ -140,7 +135,22 @@ def _servers(folder: Path, environ: Mapping[str, str]) -> Iterator[Served]:
         )  # fmt: skip
 
 
-def _write_model(path: Path, weights: Mapping[str, np.ndarray]) -> None:
+def _weights(random: np.random.Generator) -> dict[str, np.ndarray]:
+    """Of each layer `w` [outputs, inputs] and `b` [outputs], with its number."""
+    widths = [FEATURES, *HIDDEN, CLASSES]
+    return {
+        f"{kind}{place}": random.normal(0, 0.1, shape).astype(np.float32)
+        for place, (before, after) in enumerate(pairwise(widths))
+        for kind, shape in (("w", (after, before)), ("b", (after,)))
+    }
+
+
+def write_model(path: Path, random: np.random.Generator) -> None:
+    """The network with random weights, as a model's file."""
+    _write(path, _weights(random))
+
+
+def _write(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     about = {
         "model": {"name": "mlp", "args": {"hidden": list(HIDDEN)}}, "inputs": [FEATURES], "outputs": CLASSES,
         "task": "classification", "classes": CLASSES, "scale": [1.0], "shift": [0.0],

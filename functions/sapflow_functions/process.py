@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from sapflow import logs
@@ -22,8 +22,6 @@ from sapflow.errors import SapflowError
 from sapflow_functions.settings import Settings
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
-
     from sapflow_functions.runner import Handler
 
 logger = logging.getLogger("sapflow.function")
@@ -110,14 +108,14 @@ def quick_imports() -> Iterator[None]:
 
 
 def run_app(
-    app: "ASGI3Application",
+    app: Callable[..., Awaitable[None]],
     settings: Listening,
     lifeline: socket.socket | None,
     *,
     stop: Callable[[], None] = lambda: None,
     beside: contextlib.AbstractAsyncContextManager[object] | None = None,
 ) -> None:
-    """Serve an application until SIGTERM or SIGINT, when `stop` is called. What is in flight is answered before.
+    """Serve an ASGI application until SIGTERM or SIGINT, when `stop` is called. What is in flight is answered before.
 
     `beside` is what serves in the same event loop: it is entered before the process is ready, and left at its end.
     """

@@ -144,7 +144,9 @@ def _importable(given: argparse.Namespace, environ: Mapping[str, str]) -> Mappin
     """The environment in which a model of one's own can be imported, as the job's functions import it."""
     name, _ = versions.split(given.job)
     path = file_named(name)
-    folders = [str(Path.cwd()), *([str(Path(path).resolve().parent)] if path not in (None, "-") else [])]
+    folders = [str(Path.cwd())]
+    if path is not None and path != "-":
+        folders.append(str(Path(path).resolve().parent))
     before = environ.get("PYTHONPATH")
     return {**environ, "PYTHONPATH": ":".join([*folders, *([before] if before else [])])}
 

@@ -150,7 +150,7 @@ class Decisions:
         others = np.where(has, -1.0, chances).argmax(axis=1)
         any_reached = reached.any(axis=1)
         decided = np.where(any_reached, above, chances.argmax(axis=1) if has.all() else others)
-        return decided, any_reached | (not has.all())
+        return decided, np.asarray(any_reached | (not has.all()))
 
     def _several(self, chances: np.ndarray) -> list[Decision]:
         bound = np.where(np.isnan(self._thresholds), DEFAULT_THRESHOLD, self._thresholds)

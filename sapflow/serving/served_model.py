@@ -61,7 +61,7 @@ class ServedModel:
         else:
             features = self._prepared(self._prepare, rows, bad)
         single = self.about.single(features.reshape(rows.count, -1))
-        finite = np.isfinite(single).all(axis=1)
+        finite = np.asarray(np.isfinite(single).all(axis=1))
         known = {each.row for each in bad}
         bad += [
             BadRow(row, "", "has features that are no finite float32 numbers")
@@ -69,7 +69,7 @@ class ServedModel:
             if row not in known
         ]
         outputs = self._network(self.about.scaled(np.where(finite[:, None], single, np.float32(0))))
-        diverged = ~np.isfinite(outputs).all(axis=1)
+        diverged = np.asarray(~np.isfinite(outputs).all(axis=1))
         if diverged.any():
             known = {each.row for each in bad}
             bad += [
