@@ -27,7 +27,7 @@ class Api(litserve.LitAPI):  # type: ignore[misc]
             if place < len(self.layers) - 1:
                 values = np.maximum(values, 0)
         chances = np.exp(values - values.max(axis=1, keepdims=True))
-        return chances / chances.sum(axis=1, keepdims=True)
+        return np.asarray(chances / chances.sum(axis=1, keepdims=True))
 
     def unbatch(self, output: np.ndarray) -> list[np.ndarray]:
         return list(output)

@@ -88,8 +88,14 @@ class GrpcServer:
                 seconds = time.perf_counter() - began
                 metrics.answered(f"grpc{name}", status, seconds)
                 if name not in _OPEN:
-                    fields = {"route": f"grpc{name}", "status": status, "seconds": round(seconds, 6)}
-                    logs.event(logger, logging.INFO, "request", **fields)
+                    logs.event(
+                        logger,
+                        logging.INFO,
+                        "request",
+                        route=f"grpc{name}",
+                        status=status,
+                        seconds=round(seconds, 6),
+                    )
 
         return serve
 

@@ -1,7 +1,6 @@
 """The result of a finished job: the model with named tensors, metrics, and the outcome record."""
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +8,12 @@ from typing import Any
 from sapflow.data.manifest import Manifest
 from sapflow.driver import provenance
 from sapflow.driver.evaluations import Evaluations
+from sapflow.driver.model_files import ModelFiles
 from sapflow.driver.provenance import History
 from sapflow.driver.windows import batched
-from sapflow.errors import AlteredObject, CorruptObject
-from sapflow.messages.replies import ExportReply, KeepReply
-from sapflow.messages.requests import ExportRequest, KeepRequest
+from sapflow.errors import CorruptObject
+from sapflow.messages.replies import ExportReply
+from sapflow.messages.requests import ExportRequest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Commit, plain_json
@@ -43,8 +43,18 @@ async def write(
     begun = await records.commit(first.first_version) or first if first.first_version else first
     model = await _export(context, first, chosen) if exports else {}
     if exports:
-        await _copy_preparation(context)
-        await _keep_golden_rows(context, first, chosen, model)
+        data_prefix = context.manifest_document.key.removesuffix(keys.manifest(""))
+        files = ModelFiles(context.store, context.manifest, data_prefix, context.prefix)
+        await files.copy_preparation()
+        await files.keep_golden_rows(
+            context.caller,
+            context.uid,
+            chosen,
+            (context.spec_document, context.manifest_document),
+            context.code,
+            metadata_of(context.job, context.manifest, first, chosen),
+            model["sha256"],
+        )
     history = History()
     await _write_metrics(context, evaluations, chosen, after=begun.version, history=history)
     if model:
@@ -74,46 +84,6 @@ async def _export(context: Context, first: Commit, chosen: Commit) -> dict[str, 
     request = export_request(context.uid, context.job, context.manifest, first, chosen, output)
     reply = await context.caller.call("merger", request, ExportReply)
     return {"uri": f"{context.store.url.partition('?')[0].rstrip('/')}/{output}", "sha256": reply.sha256}
-
-
-async def _copy_preparation(context: Context) -> None:
-    """Put what raw rows are made samples by beside the model, which names it by its SHA-256. Raises AlteredObject."""
-    named = context.manifest.preparation
-    if not named:
-        return
-    source = keys.fitted_preparation(context.manifest_document.key.removesuffix(keys.manifest("")))
-    content = bytes(await asyncio.to_thread(context.store.read, source))
-    if hashlib.sha256(content).hexdigest() != named:
-        raise AlteredObject(
-            f"object {source} is not the preparation that the data was made by: somebody has replaced it. Find out who "
-            "else may write to the bucket, and start the job anew"
-        )
-    output = keys.result(context.prefix, keys.fitted_preparation(""))
-    await asyncio.to_thread(context.store.create, output, content, durable=True)
-
-
-async def _keep_golden_rows(
-    context: Context, first: Commit, chosen: Commit, model: Mapping[str, str]
-) -> None:
-    """Have a worker put a few raw rows with the model's outputs beside it, if the data was prepared of such."""
-    profile = keys.profile(context.manifest_document.key.removesuffix(keys.manifest("")))
-    if not context.manifest.preparation or not await asyncio.to_thread(context.store.exists, profile):
-        return
-    request = KeepRequest(
-        job=context.uid,
-        version=chosen.version,
-        seconds_left=1,
-        spec=context.spec_document,
-        manifest=context.manifest_document,
-        code=context.code,
-        params=chosen.params,
-        sizes=chosen.sizes,
-        profile=profile,
-        metadata=_metadata(context.job, context.manifest, first, chosen),
-        model=model["sha256"],
-        output=keys.result(context.prefix, keys.GOLDEN_ROWS),
-    )
-    await context.caller.call("worker", request, KeepReply)
 
 
 async def _write_provenance(
@@ -172,12 +142,12 @@ def export_request(
         params=commit.params,
         sizes=commit.sizes,
         layout=first.layout,
-        metadata=_metadata(job, manifest, first, commit),
+        metadata=metadata_of(job, manifest, first, commit),
         output=output,
     )
 
 
-def _metadata(job: TrainingJob, manifest: Manifest, first: Commit, commit: Commit) -> dict[str, str]:
+def metadata_of(job: TrainingJob, manifest: Manifest, first: Commit, commit: Commit) -> dict[str, str]:
     """The metadata of the model's file."""
     return {
         "sapflow": json.dumps(describe(job, manifest), sort_keys=True),

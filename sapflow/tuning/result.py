@@ -5,12 +5,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from sapflow.driver.model_files import ModelFiles
 from sapflow.driver.result import export_request
 from sapflow.errors import CorruptObject, JobFailed
+from sapflow.messages.documents import Document
 from sapflow.messages.replies import ExportReply
 from sapflow.objects import keys
 from sapflow.records.commits import Records, plain_json
 from sapflow.records.evaluations import held_out, metrics_of
+from sapflow.spec.source_code import fingerprint
 from sapflow.tuning.entries import End
 from sapflow.tuning.search import Search
 from sapflow.tuning.settings import Settings
@@ -86,7 +89,8 @@ async def write(
     else:
         # In this order an interruption leaves a search that has ended and has no result yet.
         await asyncio.to_thread(pool.store.delete, [key])
-        await asyncio.to_thread(pool.store.delete, [keys.result(pool.prefix, "model.safetensors")])
+        old = [keys.result(pool.prefix, name) for name in ("model.safetensors", keys.GOLDEN_ROWS)]
+        await asyncio.to_thread(pool.store.delete, old)
         try:
             model = await _export(trials, best)
         finally:
@@ -153,5 +157,18 @@ async def _export(trials: Trials, best: Trial) -> dict[str, str]:
         raise CorruptObject(f"trial {best.number} of {keys.uid_of(pool.prefix)} has lost its commits")
     output = keys.result(pool.prefix, "model.safetensors")
     request = export_request(resolved.uid, job, pool.manifest, first, commit, output)
-    reply = await trials.common_caller(best.number).call("merger", request, ExportReply)
+    caller = trials.common_caller(best.number)
+    reply = await caller.call("merger", request, ExportReply)
+    files = ModelFiles(pool.store, pool.manifest, resolved.data_prefix, pool.prefix)
+    if files.prepared:
+        await files.copy_preparation()
+        documents = [
+            Document.of(key, bytes(await asyncio.to_thread(pool.store.read, key)))
+            for key in (keys.spec(resolved.prefix), keys.manifest(resolved.data_prefix))
+        ]
+        code = fingerprint(first.code or {})
+        named = (documents[0], documents[1])
+        await files.keep_golden_rows(
+            caller, resolved.uid, commit, named, code, request.metadata, reply.sha256
+        )
     return {"uri": f"{pool.store.url.partition('?')[0].rstrip('/')}/{output}", "sha256": reply.sha256}

@@ -181,6 +181,10 @@ def test_a_search_prepares_once_for_all_of_its_trials(folder: Path) -> None:
     done = sapflow(folder, "run", "search.yaml", "--store", "searched", "--plain")
     assert done.stdout.count("preparing /") == 1
     assert "has ended" in done.stdout
+    (result,) = (folder / "searched" / "jobs").glob("search-*/result")
+    with ServerProcess(result, served(needsGoldenRows=True, asksToken=False)) as process:
+        assert process.get("/v2/models/late")["name"] == "late"
+    assert '"goldenRows": 16' in process.log
 
 
 def test_formats_of_raw_rows_alone_are_trained_on(tmp_path: Path) -> None:
