@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sapflow.serving.input_table import FEATURES, InputTable
@@ -55,22 +55,37 @@ def _of_json(value: Any, table: InputTable, most: int) -> RawRows:
         return table.rows({FEATURES: lists}, len(rows))
     if all(isinstance(each, list) for each in rows):
         return _of_lists(rows, [each.name for each in table.columns], table)
+    nested = {each.name.partition(".")[0] for each in table.columns if "." in each.name}
     found: dict[str, list[object]] = {}
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise bad_rows(
                 [BadRow(number, "", f"is {shown(row)}, and must be an object of columns and values")]
             )
-        for name, cell in row.items():
+        cells = _flat(row, nested) if nested else row
+        for name, cell in cells.items():
             column = found.get(name)
             if column is None:
                 column = found[name] = [None] * number
             column.append(cell)
-        if len(row) < len(found):
+        if len(cells) < len(found):
             for column in found.values():
                 if len(column) == number:
                     column.append(None)
     return table.rows(found, len(rows))
+
+
+def _flat(row: Mapping[str, object], nested: Collection[str]) -> dict[str, object]:
+    """The row with fields of its objects under dotted names, as the columns of JSON Lines have them. `nested` are the
+    names that may have objects."""
+    found: dict[str, object] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping) and name in nested:
+            inner = {f"{name}.{each}": one for each, one in value.items()}
+            found |= _flat(inner, {each for each, one in inner.items() if isinstance(one, Mapping)})
+        else:
+            found[name] = value
+    return found
 
 
 def _of_lists(rows: Sequence[list[object]], names: Sequence[str], table: InputTable) -> RawRows:

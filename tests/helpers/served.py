@@ -2,17 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sapflow.data.data_file import DataFile
 from sapflow.data.files import local_file
 from sapflow.models.build import build
 from sapflow.objects import safetensor
-from sapflow.preparation.batch import Batch
+from sapflow.preparation.batch import Batch, Kind
 from sapflow.preparation.fitted import FittedPreparation, digest
 from sapflow.preparation.own_parts import steps_of
 from sapflow.preparation.pipeline import Pipeline
@@ -61,16 +62,19 @@ def csv_of(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def fitted(folder: Path) -> FittedPreparation:
-    """The preparation of the flights, fitted to them."""
-    file = folder / "flights.csv"
-    file.write_text(csv_of(flights()))
-    prepare = PrepareSpec.model_validate({"target": "late", "steps": STEPS})
-    reader, files = reader_of("csv"), [local_file(file)]
-    plan = reader.survey(files, Asked({}, {"carrier": "Text", "tail": "Text"}))
+def fit(
+    files: Sequence[DataFile],
+    format: str,
+    prepare: Mapping[str, Any],
+    columns: Mapping[str, Kind] | None = None,
+) -> FittedPreparation:
+    """A preparation, fitted to all rows of these files."""
+    spec = PrepareSpec.model_validate(prepare)
+    reader = reader_of(format)
+    plan = reader.survey(files, Asked({}, columns or {}))
     if plan.to_scan:
         plan = reader.cut(plan, [reader.scan(files, plan, number) for number in plan.to_scan])
-    pipeline = Pipeline(steps_of(prepare, 0, plan.types, {}), plan.types, deals=True)
+    pipeline = Pipeline(steps_of(spec, 0, plan.types, {}), plan.types, deals=True)
     state = pipeline.begin()
     while not state.fitted:
         counted: Any = {}
@@ -78,8 +82,17 @@ def fitted(folder: Path) -> FittedPreparation:
             for parsed in reader.batches(files, plan, number):
                 counted = pipeline.collect(state, parsed.batch, counted)
         state = pipeline.next(state, counted)
-    samples = samples_of(pipeline.schema(state), "late")
+    samples = samples_of(pipeline.schema(state), spec.target)
     return FittedPreparation(plan.model_copy(update={"partitions": (), "to_scan": ()}), state, samples)
+
+
+def fitted(folder: Path) -> FittedPreparation:
+    """The preparation of the flights, fitted to them."""
+    file = folder / "flights.csv"
+    file.write_text(csv_of(flights()))
+    return fit(
+        [local_file(file)], "csv", {"target": "late", "steps": STEPS}, {"carrier": "Text", "tail": "Text"}
+    )
 
 
 @dataclass(frozen=True)
@@ -117,20 +130,25 @@ def model_file(
     return b"".join([header, *(np.ascontiguousarray(each).tobytes() for each in arrays.values())])
 
 
-def late_files(folder: Path, seed: int = 1) -> Files:
-    """A model of flights: raw columns to `yes` or `no`."""
-    preparation = fitted(folder)
+def files_of(preparation: FittedPreparation, seed: int = 1) -> Files:
+    """A model of classes on what the preparation makes, with random weights."""
     content = preparation.record().encode()
+    names = list(preparation.samples.classes or ())
     description = {
         "inputs": list(preparation.samples.shape),
-        "outputs": 1,
+        "outputs": 1 if len(names) == 2 else len(names),
         "task": "classification",
-        "classes": 2,
-        "classNames": list(preparation.samples.classes or ()),
+        "classes": len(names),
+        "classNames": names,
         "columns": list(preparation.samples.names),
         "preparation": digest(content),
     }
     return Files(model_file({"hidden": [8]}, description, seed=seed), content)
+
+
+def late_files(folder: Path, seed: int = 1) -> Files:
+    """A model of flights: raw columns to `yes` or `no`."""
+    return files_of(fitted(folder), seed)
 
 
 def plain_files(inputs: int = 3, name: str = "mlp") -> Files:
