@@ -15,8 +15,9 @@ TESTABLE = $(VENV)/.testable
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TYPED = sapflow functions/sapflow_functions $(wildcard operator/sapflow_operator) tests $(if $(wildcard bench/*.py),bench)
-# One thread a process: tests run many functions at once on few cores.
-ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+# One thread a process: tests run many functions at once on few cores. Empty, the last variable lets Python keep what it
+# has compiled; images often forbid that, and each of the hundreds of processes would then compile Sapflow by itself.
+FOR_TESTS = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 TEST_PROCESSES = 2
 # Of the cluster tests: see tools/e2e.
 PARTS = all
@@ -38,7 +39,7 @@ cluster-run: ## Train the digits sample in a cluster, from nothing: kind or mini
 	tools/cluster-run
 
 test: $(TESTABLE) ## Run the unit and integration tests
-	$(ONE_THREAD) $(BIN)/python -m pytest tests/unit tests/integration -n $(TEST_PROCESSES) --dist worksteal --durations 20 --durations-min 4
+	$(FOR_TESTS) $(BIN)/python -m pytest tests/unit tests/integration -n $(TEST_PROCESSES) --dist worksteal --durations 20 --durations-min 4
 
 check: $(TESTABLE) ## Lint, formatting, types, import layers, chart
 	$(BIN)/ruff check .

@@ -201,14 +201,27 @@ def test_nothing_is_pickled() -> None:
 
 
 @pytest.mark.parametrize(
-    "module",
-    ["sapflow_functions.roles.merger", "sapflow_functions.roles.merging", "sapflow.cli", "sapflow.driver"],
+    "modules",
+    [
+        ["sapflow_functions.roles.merger", "sapflow_functions.roles.merging"],
+        ["sapflow.driver"],
+        # Each command is loaded when it is given.
+        [f"sapflow.cli.{path.stem}" for path in sorted((ROOT / "sapflow" / "cli").glob("[a-z]*.py"))],
+    ],
+    ids=["merger", "driver", "commands"],
 )
-def test_what_must_start_fast_loads_nothing_heavy(module: str) -> None:
+def test_what_must_start_fast_loads_nothing_heavy(modules: list[str]) -> None:
     loaded = fresh(
-        f"import {module}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+        f"import sys, {', '.join(modules)}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     ).split()
     assert HEAVY.isdisjoint(loaded)
+
+
+def test_a_command_loads_no_other_commands() -> None:
+    said = fresh("import sys; from sapflow.cli import main; main(['version']); print(*sys.modules)").split()
+    assert {name for name in said if name.startswith("sapflow.cli.")} == {
+        f"sapflow.cli.{name}" for name in ("output", "stop", "version")
+    }
 
 
 def test_the_operator_reads_records_without_numpy(tmp_path: Path) -> None:
