@@ -1,5 +1,6 @@
 """Jobs whose code or data is no longer what they were begun with."""
 
+import itertools
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from sapflow.spec import source_code
 from sapflow.spec.document import parse
 from sapflow.training.loaded import JobCache
 
+SECONDS = itertools.count(1_700_000_000)
 MODEL = """\
     import torch
     import layers
@@ -52,11 +54,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "first"
     place.mkdir()
     write_data(place, seed=1)
-    (place / "layers.py").write_text("WIDTH = 4\n")
-    (place / "my_model.py").write_text(textwrap.dedent(MODEL))
+    write_code(place / "layers.py", "WIDTH = 4\n")
+    write_code(place / "my_model.py", textwrap.dedent(MODEL))
     write_job(place)
     monkeypatch.chdir(place)
     return place
+
+
+def write_code(file: Path, text: str) -> None:
+    """Each content gets a second of its own: Python knows what it has compiled by second and size."""
+    file.write_text(text)
+    second = next(SECONDS)
+    os.utime(file, (second, second))
 
 
 def write_data(folder: Path, seed: int, rows: int = 40) -> None:
@@ -132,13 +141,13 @@ def test_other_code_is_refused_and_named(module: str, folder: Path, shell: Shell
     first = run(shell).json["sha256"]
     file = folder / f"{module}.py"
     before = file.read_text()
-    file.write_text(before.replace("relu", "tanh").replace("WIDTH = 4", "WIDTH = 5"))
+    write_code(file, before.replace("relu", "tanh").replace("WIDTH = 4", "WIDTH = 5"))
     refused = run(shell)
     assert error(refused)["reason"] == "InputsChanged"
     assert f"{module} (changed)" in error(refused)["message"]
-    file.write_text(before)
+    write_code(file, before)
     assert run(shell).json["sha256"] == first
-    file.write_text(before.replace("relu", "tanh").replace("WIDTH = 4", "WIDTH = 5"))
+    write_code(file, before.replace("relu", "tanh").replace("WIDTH = 4", "WIDTH = 5"))
     assert run(shell, "--again").json["sha256"] != first
 
 
@@ -146,10 +155,10 @@ def test_a_model_that_failed_and_was_corrected_says_how_to_begin_anew(folder: Pa
     """The first run fails behind version 0; the model is corrected and widened."""
     good = (folder / "my_model.py").read_text()
     fault = "def forward(self, x):\n        if self.training and len(x) > 2:\n            raise ValueError('mine')"
-    (folder / "my_model.py").write_text(good.replace("def forward(self, x):", fault))
+    write_code(folder / "my_model.py", good.replace("def forward(self, x):", fault))
     assert run(shell).code != 0
-    (folder / "my_model.py").write_text(good)
-    (folder / "layers.py").write_text("WIDTH = 6\n")
+    write_code(folder / "my_model.py", good)
+    write_code(folder / "layers.py", "WIDTH = 6\n")
     done = run(shell)
     assert error(done)["reason"] == "InputsChanged"
     assert "--again" in error(done)["message"]
