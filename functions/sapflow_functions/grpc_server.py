@@ -72,13 +72,15 @@ class GrpcServer:
         self, name: str, method: Method
     ) -> Callable[[bytes, "grpc.aio.ServicerContext[bytes, bytes]"], Awaitable[bytes]]:
         async def serve(request: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
-            began, metrics, status = time.perf_counter(), self._server.metrics, 200
+            began, metrics, status = time.perf_counter(), self._server.metrics, 500
             metrics.in_flight += 1
             try:
                 if name not in _OPEN:
                     given = {str(key): value for key, value in context.invocation_metadata() or ()}
                     self._server.check_caller(str(given.get("authorization", "")))
-                return await method(request)
+                answer = await method(request)
+                status = 200
+                return answer
             except Refused as refused:
                 status = refused.status
                 await context.abort(_CODES.get(status, grpc.StatusCode.UNKNOWN), str(refused))

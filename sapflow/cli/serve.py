@@ -168,5 +168,5 @@ def example(document: Mapping[str, Any]) -> str:
     row = schema["properties"]["rows"]["items"]
     columns = row.get("properties")
     if columns is None:
-        return '{"rows": [[0, 0, …]]}'
+        return json.dumps({"rows": [[0] * row["minItems"]]})
     return json.dumps({"rows": [dict.fromkeys(columns)]})

@@ -48,6 +48,7 @@ class LocalServer:
         file.write_text(json.dumps(document.model_dump(by_alias=True, mode="json", exclude_none=True)))
         reason = folder / "reason"
         variables = {
+            "SAPFLOW_LOG_LEVEL": "WARNING",  # a line for each request is for a cluster's logs
             **environ,
             "SAPFLOW_SERVICE_FILE": str(file),
             "SAPFLOW_STORE": store,

@@ -75,6 +75,12 @@ class App:
             answer = await self._guarded(route, request)
         except Refused as refused:
             answer = _error(refused, in_v2=request.path.startswith("/v2"))
+        except Exception:
+            # Whatever a model of a user's own raises is the server's fault, which a canary must count.
+            metrics.answered(name, 500, time.perf_counter() - began)
+            logs.event(logger, logging.ERROR, "request failed", id=ident, route=name, status=500)
+            await _failed(ident, in_v2=request.path.startswith("/v2")).send(send)
+            raise
         finally:
             metrics.in_flight -= 1
         answer = replace(answer, headers={**answer.headers, REQUEST_ID: ident})
@@ -164,6 +170,13 @@ class App:
     async def _docs(self, request: HttpRequest) -> HttpAnswer:
         page = openapi.page(self.server).encode()
         return HttpAnswer(200, page, {"content-type": "text/html; charset=utf-8"})
+
+
+def _failed(ident: str, *, in_v2: bool) -> HttpAnswer:
+    """The answer to a request that the server has failed at."""
+    message = f"the server failed; its log has the request {ident}"
+    error: object = message if in_v2 else {"reason": "Internal", "message": message, "retryable": False}
+    return HttpAnswer.json({"error": error}, 500, {REQUEST_ID: ident})
 
 
 def _error(refused: Refused, *, in_v2: bool) -> HttpAnswer:

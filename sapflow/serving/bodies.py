@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from sapflow.serving.raw_rows import RawRows
 from sapflow.serving.refusal import BadRow, Refused, bad_request, bad_rows, shown
 
 JSON, CSV = "application/json", "text/csv"
+_CONSTANTS = {"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}
+"""Numbers that JSON does not have and that clients write: not a number is a missing value."""
 
 
 def rows_of(body: bytes, content_type: str, table: InputTable, most: int) -> RawRows:
@@ -26,7 +29,7 @@ def rows_of(body: bytes, content_type: str, table: InputTable, most: int) -> Raw
 def parsed_json(body: bytes) -> Any:
     """The value of a JSON text. Raises Refused."""
     try:
-        return json.loads(body, parse_constant=lambda _: None)
+        return json.loads(body, parse_constant=_CONSTANTS.__getitem__)
     except (ValueError, RecursionError) as error:
         raise bad_request(f"the body is no JSON: {error}") from error
 

@@ -157,6 +157,10 @@ def _answers(answer: Mapping[str, Any], error: Mapping[str, Any]) -> dict[str, A
 
 
 def _schema(column: InputColumn) -> dict[str, Any]:
+    if len(column.shape) == 1:
+        (count,) = column.shape
+        items = {"type": ["number", "null"]}
+        return {"type": ["array", "null"], "minItems": count, "maxItems": count, "items": items}
     if column.shape:
         return {"type": ["array", "null"], "description": f"{' × '.join(map(str, column.shape))} numbers."}
     if column.kind == "Number":
@@ -173,7 +177,7 @@ def example(server: Server) -> str:
     """A body of `POST /predict` whose values are all missing."""
     table = server.model.table
     if not table.named:
-        return '{"rows": [[0, 0, …]]}'
+        return json.dumps({"rows": [[0] * table.columns[0].shape[0]]})
     return json.dumps({"rows": [{each.name: None for each in table.columns[:12]}]})
 
 

@@ -166,6 +166,13 @@ class Answer:
     headers: dict[str, str]
     body: bytes
 
+    @classmethod
+    def of(cls, sent: Sequence[Any]) -> "Answer":
+        """The answer of ASGI's messages."""
+        start, end = sent
+        told = {name.decode(): value.decode() for name, value in start["headers"]}
+        return cls(start["status"], told, end["body"])
+
     @property
     def json(self) -> Any:
         return json.loads(self.body)
@@ -202,8 +209,10 @@ class AskedApp:
         """The answer to JSON."""
         return self.ask("POST", path, json.dumps(value), content_type="application/json", **headers)
 
-    async def asked(self, method: str, path: str, body: bytes | str = b"", **headers: str) -> Answer:
-        """The same within an event loop."""
+    async def asked(
+        self, method: str, path: str, body: bytes | str = b"", sent: list[Any] | None = None, **headers: str
+    ) -> Answer:
+        """The same within an event loop. `sent` gets ASGI's messages, also where the application raises."""
         content = body.encode() if isinstance(body, str) else body
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         scope = {
@@ -212,7 +221,7 @@ class AskedApp:
             "path": path,
             "headers": [(name.encode(), value.encode()) for name, value in given.items()],
         }
-        sent: list[Any] = []
+        sent = [] if sent is None else sent
 
         async def receive() -> Any:
             return {"type": "http.request", "body": content}
@@ -221,9 +230,7 @@ class AskedApp:
             sent.append(message)
 
         await self.app(scope, receive, send)
-        start, end = sent
-        told = {name.decode(): value.decode() for name, value in start["headers"]}
-        return Answer(start["status"], told, end["body"])
+        return Answer.of(sent)
 
 
 def profile_of(model: ServedModel, rows: list[dict[str, Any]]) -> Profile:

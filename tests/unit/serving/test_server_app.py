@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.served import AskedApp, Files, csv_of, flights, late_files, plain_files
+from helpers.served import Answer, AskedApp, Files, csv_of, flights, late_files, plain_files
 
 from sapflow.client import predict
 from sapflow.serving import openapi
@@ -244,3 +244,43 @@ def test_the_openapi_document_and_its_page_name_paths_and_columns(app: AskedApp)
     page = app.ask("GET", "/").body.decode()
     assert "<code>carrier</code>" in page
     assert "http" not in page
+
+
+def test_what_the_model_raises_is_the_servers_fault_and_is_counted(app: AskedApp) -> None:
+    def fail(scaled: np.ndarray) -> np.ndarray:
+        raise RuntimeError("the network is broken")
+
+    app.server.model._network = fail
+    answers: list[Answer] = []
+    for path, body in (("/predict", inputs(1)), ("/v2/models/late/infer", {"inputs": tensors_of(inputs(1))})):
+        sent: list[Any] = []
+        with pytest.raises(RuntimeError, match="the network is broken"):
+            asyncio.run(app.asked("POST", path, json.dumps(body), sent=sent, x_request_id="r-1"))
+        answers.append(Answer.of(sent))
+    assert [each.status for each in answers] == [500, 500]
+    assert answers[0].json["error"]["reason"] == "Internal"
+    assert "r-1" in answers[1].json["error"]
+    text = app.ask("GET", "/metrics").body.decode()
+    assert 'sapflow_server_requests_total{route="predict",status="500"} 1' in text
+    assert "sapflow_server_requests_in_flight 1" in text  # the one that asks
+
+
+def tensors_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "shape": [len(rows)],
+            "datatype": "BYTES",
+            "data": ["" if row[name] is None else str(row[name]) for row in rows],
+        }
+        for name in rows[0]
+    ]
+
+
+def test_not_a_number_is_missing_and_infinity_is_no_number(app: AskedApp) -> None:
+    (row,) = inputs(1)
+    text = json.dumps([{**row, "delay": float("nan")}])
+    assert "NaN" in text
+    assert app.ask("POST", "/predict", text).body == app.post("/predict", [{**row, "delay": None}]).body
+    infinite = app.ask("POST", "/predict", json.dumps([{**row, "delay": float("-inf")}]))
+    assert "column delay: is not finite" in infinite.json["error"]["message"]
