@@ -203,7 +203,7 @@ class AskedApp:
 
     def ask(self, method: str, path: str, body: bytes | str = b"", **headers: str) -> Answer:
         """The answer to one request; headers are named with underscores."""
-        return asyncio.run(self.asked(method, path, body, **headers))
+        return asyncio.run(self.asked(method, path, body, None, **headers))
 
     def post(self, path: str, value: Any, **headers: str) -> Answer:
         """The answer to JSON."""
