@@ -2,10 +2,12 @@
 
 import asyncio
 import hashlib
+import logging
 from dataclasses import dataclass
 
+from sapflow import logs
 from sapflow.data.manifest import Manifest
-from sapflow.errors import AlteredObject
+from sapflow.errors import AlteredObject, JobFailed
 from sapflow.messages.documents import Document
 from sapflow.messages.replies import KeepReply
 from sapflow.messages.requests import KeepRequest
@@ -13,6 +15,8 @@ from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Commit
 from sapflow.steps.calls import Caller
+
+logger = logging.getLogger("sapflow.driver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class ModelFiles:
     ) -> None:
         """Have a worker put a few raw rows with the model's outputs beside it, if the data was prepared of such.
 
-        `documents` are the job's spec and its manifest, `metadata` and `sha256` those of the model's file.
+        `documents` are the job's spec and its manifest, `metadata` and `sha256` those of the model's file. A job that
+        may make no further call, or whose worker cannot, has its model without them.
         """
         profile = keys.profile(self.data_prefix)
         if not self.prepared or not await asyncio.to_thread(self.store.exists, profile):
@@ -75,4 +80,8 @@ class ModelFiles:
             model=sha256,
             output=keys.result(self.prefix, keys.GOLDEN_ROWS),
         )
-        await caller.call("worker", request, KeepReply)
+        try:
+            await caller.call("worker", request, KeepReply)
+        except JobFailed as failure:
+            # The model is there, and was paid for.
+            logs.event(logger, logging.WARNING, "no golden rows", reason=failure.reason, message=str(failure))
