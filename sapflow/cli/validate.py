@@ -7,7 +7,7 @@ from typing import Any
 from sapflow.cli import tuning
 from sapflow.cli.jobs import job_in, make_importable, read_document
 from sapflow.cli.output import print_json
-from sapflow.client import session, survey
+from sapflow.client import served_model, session, survey
 from sapflow.client.session import uid_of
 from sapflow.data.advice import batch_warning, held_out, label_warning, split_warning
 from sapflow.data.blocks import Manifest
@@ -15,6 +15,7 @@ from sapflow.planning import placement
 from sapflow.planning.extent import Extent
 from sapflow.quantities import structure
 from sapflow.quantities.memory import format_bytes
+from sapflow.spec import service_document
 from sapflow.spec.training_job import TrainingJob
 from sapflow.spec.tuning_document import is_tuning
 from sapflow.text import count
@@ -39,7 +40,9 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "file", metavar="FILE", help="the TrainingJob or TuningJob, as YAML or JSON (- for standard input)"
+        "file",
+        metavar="FILE",
+        help="a TrainingJob, TuningJob or ModelService, as YAML or JSON (-: standard input)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=validate)
@@ -50,16 +53,30 @@ def validate(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     document = read_document(given.file)
     if is_tuning(document):
         return tuning.validate(given, document, environ)
+    if service_document.is_service(document):
+        return _validate_service(given, document)
     job = job_in(document, given.file)
     make_importable(job, given.file, environ)
     found = survey.survey(job.spec.data, session.store_url(job, None), job.spec.algorithm.seed)
     session.check_data(job, found.manifest)
+    if found.complete:
+        served_model.check_decision(job, found.manifest)
     needs = estimate.examine(job, found.manifest)
     placement.of(job)
     if given.json:
         print_json({"valid": True, **_facts(job, found, needs)})
     else:
         _print(job, found, needs)
+    return 0
+
+
+def _validate_service(given: argparse.Namespace, document: object) -> int:
+    """Check a ModelService, whose model is not looked for."""
+    service = service_document.parse(document)
+    if given.json:
+        print_json({"valid": True, "service": service.metadata.name})
+    else:
+        print(f"{service.metadata.name} is valid. Its model is looked for when it is served.")
     return 0
 
 
