@@ -14,6 +14,7 @@ pytest.register_assert_rewrite("store_contract")
 
 from helpers.cluster_api import ClusterApi, cluster_api  # noqa: E402
 from helpers.cluster_cli import ClusterCli  # noqa: E402
+from helpers.forked_functions import Forks, in_use  # noqa: E402
 from helpers.kube import SECONDS, namespace_of_its_own  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from s3_servers import HOW_TO_FIX, Minio, S3Service, find_minio, named_service  # noqa: E402
@@ -21,9 +22,11 @@ from s3_servers import HOW_TO_FIX, Minio, S3Service, find_minio, named_service  
 from sapflow import Client  # noqa: E402
 from sapflow.objects.stores.factory import open_store  # noqa: E402
 from sapflow.objects.stores.protocol import Store  # noqa: E402
+from sapflow.training import apart  # noqa: E402
 
 settings.register_profile("sapflow", deadline=None)  # No test asserts a time.
 settings.load_profile("sapflow")
+apart.IDLE_SECONDS = 600.0  # One interpreter with torch looks at the models of all tests of a process.
 
 
 @pytest.fixture
@@ -48,6 +51,20 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
         pytest.fail(HOW_TO_FIX)
     else:
         pytest.skip(HOW_TO_FIX)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """What `forked_functions` are forked from."""
+    with Forks() as parents:
+        yield parents
+
+
+@pytest.fixture(scope="module")
+def forked_functions(forks: Forks) -> Iterator[None]:
+    """Jobs that a module's tests run in this process get functions that start quickly (helpers.forked_functions)."""
+    with in_use(forks):
+        yield
 
 
 @pytest.fixture

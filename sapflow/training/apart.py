@@ -71,7 +71,7 @@ class _Interpreter:
 
     def ask(self, module: str, question: str, environ: Mapping[str, str]) -> Ended:
         asked = {"module": module, "question": question, "environ": dict(environ), "folder": str(Path.cwd())}
-        text = json.dumps(asked) + "\n"
+        text = json.dumps({**asked, "idle": IDLE_SECONDS}) + "\n"
         started_with = {
             name: value
             for name, value in environ.items()
@@ -143,8 +143,10 @@ def _serve() -> Mapping[str, Any] | None:
             importlib.import_module(name)
     added = os.environ.get(_PATH, "").split(os.pathsep)
     path = [each for each in sys.path[1:] if each not in added]
-    while select.select([sys.stdin], [], [], IDLE_SECONDS)[0] and (line := sys.stdin.readline()):
+    idle = IDLE_SECONDS
+    while select.select([sys.stdin], [], [], idle)[0] and (line := sys.stdin.readline()):
         asked = json.loads(line)
+        idle = asked["idle"]
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             child = os.fork()
             if child == 0:

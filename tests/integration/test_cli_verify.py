@@ -16,6 +16,8 @@ from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.records.commits import Commit, Measured
 
+pytestmark = pytest.mark.usefixtures("forked_functions")
+
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
