@@ -7,6 +7,7 @@ directory. The reference reads the same file and makes the same features, and wr
 import asyncio
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -138,9 +139,9 @@ def _prepare(table: Path, environ: Mapping[str, str]) -> tuple[float, float, flo
     """Seconds, the most MiB of a function, and the seconds in which what is prepared is found again."""
     job, watch = job_of(table), _Watch()
     with directory() as place:
-        began = time.perf_counter()
+        began, before = time.perf_counter(), _cpu_seconds()
         asyncio.run(_run(job, place.url, environ, watch))
-        seconds = time.perf_counter() - began
+        seconds, watch.cpu = time.perf_counter() - began, _cpu_seconds() - before
         began = time.perf_counter()
         asyncio.run(_run(job, place.url, environ, Observer()))
         found = time.perf_counter() - began
@@ -164,6 +165,8 @@ class _Watch(Observer):
 
     def __init__(self) -> None:
         self.peak = 0
+        self.cpu = 0.0
+        """Seconds of CPU of the driver and the functions."""
         self._seconds: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
 
     def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
@@ -175,12 +178,20 @@ class _Watch(Observer):
         for op, phases in self._seconds.items():
             told = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in phases.items())
             print(f"  {op}: {told}", file=sys.stderr)
+        print(f"  CPU: {self.cpu:.1f} s", file=sys.stderr)
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _reference(table: Path, target: Path, environ: Mapping[str, str]) -> dict[str, float]:
     command = [sys.executable, "-m", "bench.table_reference", str(table), str(target)]
     done = subprocess.run(command, env=dict(environ), check=True, capture_output=True)
     found: dict[str, float] = json.loads(done.stdout)
+    print(f"  the reference's CPU: {found['cpu']:.1f} s", file=sys.stderr)
     return found
 
 

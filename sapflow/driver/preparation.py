@@ -4,9 +4,9 @@ The driver holds nothing but where it is. Begun again, it makes the same calls, 
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from sapflow.data.blocks import Manifest, load_manifest
@@ -185,16 +185,16 @@ class _Walk:
         *,
         parsing: bool = False,
     ) -> None:
-        """Work on all partitions, a range of them a call."""
-        share = max(1, math.ceil(partitions / (self._at_once * CALLS_EACH)))
+        """Work on all partitions, a range of them a call; ranges are as equal as may be."""
+        calls = min(partitions, self._at_once * CALLS_EACH)
+        edges = [number * partitions // calls for number in range(calls + 1)]
         done = 0
 
         def tell() -> None:
             self._observer.prepared(PreparedSoFar(what, done, partitions, self._rows, self._bad))
 
-        async def one(first: int) -> None:
+        async def one(first: int, last: int) -> None:
             nonlocal done
-            last = min(first + share, partitions)
             reply = await self._call(request(first, last), RangeReply)
             done += last - first
             if parsing:
@@ -203,7 +203,7 @@ class _Walk:
             tell()
 
         tell()
-        await self._together(one(first) for first in range(0, partitions, share))
+        await self._together(one(first, last) for first, last in pairwise(edges))
 
     async def _together(self, calls: Iterable[Awaitable[object]]) -> None:
         """Make calls, as many at once as may be. The first error ends the others."""

@@ -58,7 +58,8 @@ class Blobs:
 
 
 Column: TypeAlias = np.ndarray | Text | Blobs
-"""Of numbers: float64 [n], or [n, k] of a step that makes k features of a column; NaN is missing. Of times:
+"""Of numbers: float64 [n], or [n, k] of a step that makes k features of a column, uint8 where they are 0 and 1 alone;
+NaN is missing. Of times:
 datetime64[us] [n] in UTC; NaT is missing. Of images: uint8 or float32 [n, height, width, channels]. Of tokens: int32
 [n, length]."""
 
@@ -80,9 +81,20 @@ class Batch:
 
     def take(self, rows: np.ndarray) -> "Batch":
         """Some rows: by a mask or by increasing indexes."""
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         return replace(
             self,
             columns={name: taken(column, rows) for name, column in self.columns.items()},
+            numbers=self.numbers[rows],
+            held=None if self.held is None else self.held[rows],
+        )
+
+    def part(self, first: int, stop: int) -> "Batch":
+        """The rows from number `first` up to number `stop`; arrays are views."""
+        rows = slice(first, stop)
+        return replace(
+            self,
+            columns={name: _part(column, rows) for name, column in self.columns.items()},
             numbers=self.numbers[rows],
             held=None if self.held is None else self.held[rows],
         )
@@ -104,6 +116,12 @@ def taken(column: Column, rows: np.ndarray) -> Column:
     if isinstance(column, Text | Blobs):
         return column.take(rows)
     return np.asarray(column[rows])
+
+
+def _part(column: Column, rows: slice) -> Column:
+    if isinstance(column, Text):
+        return Text(column.codes[rows], column.words)
+    return Blobs(column.values[rows]) if isinstance(column, Blobs) else column[rows]
 
 
 def missing(column: Column) -> np.ndarray:

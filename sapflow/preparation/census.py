@@ -139,7 +139,7 @@ def counted(
         bad,
         tuple(examples)[:EXAMPLES],
         values,
-        not len(samples.features) or samples.features.dtype == np.uint8,
+        not len(samples.numbers) or samples.features.dtype == np.uint8,
         _labels(targets, group),
     )
     return one if before is None else _added(before, one, same=True)

@@ -104,10 +104,10 @@ class FittedPreparation:
         return [sampled(self.state, self.samples, each) for each in pieces(batch, self.samples.rows_at_once)]
 
 
-def sampled(state: State, samples: Samples, batch: Batch) -> Made:
-    """The samples of at most `rows_at_once` raw rows, where all steps are fitted."""
+def sampled(state: State, samples: Samples, batch: Batch, *, features: bool = True) -> Made:
+    """The samples of at most `rows_at_once` raw rows, where all steps are fitted; see `made`."""
     applied = Pipeline.apply(state, batch)
-    found = made(samples, applied.batch)
+    found = made(samples, applied.batch, features=features)
     return replace(found, bad=(*applied.bad, *found.bad))
 
 

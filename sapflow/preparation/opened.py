@@ -198,7 +198,13 @@ def read_record(store: Store, document: Document) -> Record:
 
 
 def write_once(store: Store, key: str, data: bytes) -> Document:
-    """Write an object, unless another function has; what stands there. Raises CorruptObject if that is another one.
+    """Write an object, unless another function has; what stands there. Raises CorruptObject if that is another one."""
+    put_once(store, key, data)
+    return Document.of(key, data)
+
+
+def put_once(store: Store, key: str, data: bytes) -> None:
+    """`write_once` of an object that nothing names by its digest. Raises CorruptObject.
 
     It need not survive a power failure: what lacks then is made again.
     """
@@ -207,7 +213,6 @@ def write_once(store: Store, key: str, data: bytes) -> Document:
             f"object {key} of an interrupted preparation differs from what the source gives now, because the source or "
             "the release has changed; begin the job anew"
         )
-    return Document.of(key, data)
 
 
 @contextmanager

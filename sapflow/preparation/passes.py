@@ -29,7 +29,7 @@ from sapflow.preparation.batch import Batch
 from sapflow.preparation.census import EXAMPLES, Census
 from sapflow.preparation.fitted import sampled
 from sapflow.preparation.layout import layout_of
-from sapflow.preparation.opened import Opened, Preparations, in_words, naming, write_once
+from sapflow.preparation.opened import Opened, Preparations, in_words, naming, put_once
 from sapflow.preparation.pipeline import Pipeline, State
 from sapflow.preparation.reading.reader import Parsed, Plan
 from sapflow.preparation.record import Record
@@ -93,13 +93,13 @@ class _Pass:
         group = census.group_of(number, len(self.plan.partitions))
         bad = []
         for piece in pieces(batch, samples.rows_at_once):
-            made = sampled(self.state, samples, piece)
+            made = sampled(self.state, samples, piece, features=False)
             rows = bad_rows.of_steps(made.bad, number, opened.names(self.plan, number)) if made.bad else []
             found = census.counted(made, group, found, rows)
             bad += rows
         if bad:
             key = keys.rejected_rows(opened.prefix, STEP_STAGE, number, index)
-            write_once(self.store, key, bad_rows.lines(bad))
+            put_once(self.store, key, bad_rows.lines(bad))
         return found or Census((0,), (0,))
 
 
@@ -135,9 +135,7 @@ def parse(preparations: Preparations, request: ParseRequest, timing: Timing) -> 
         facts = {
             "batches": batch, "rows": found.rows, "rejected": found.rejected, "examples": list(found.examples),
         }  # fmt: skip
-        write_once(
-            store, keys.parsed_facts(opened.prefix, number), json.dumps(facts, sort_keys=True).encode()
-        )
+        put_once(store, keys.parsed_facts(opened.prefix, number), json.dumps(facts, sort_keys=True).encode())
         _finish_partition(common, number, found, timing)
         done.raw += sum(max(0, piece.end - piece.begin) for piece in common.plan.partitions[number].pieces)
         batch, cursor = 0, None
@@ -188,7 +186,7 @@ def merge(
         with timing.phase("compute"), naming(opened.prepare):
             total = merged(opened.pipeline(plan), preparations.state(request.state), found)
         with timing.phase("write"):
-            write_once(store, key, total.record().encode())
+            put_once(store, key, total.record().encode())
     return MergeStatisticsReply(done=True, **timing.report())
 
 
@@ -292,12 +290,10 @@ def _take_in(
     key = keys.parsed(prefix, number, index)
     data = b"".join(stored_batch.encode(one.batch))
     with timing.phase("write"):
-        write_once(store, key, data)
+        put_once(store, key, data)
         timing.bytes["written"] += len(data)
         if rejected:
-            write_once(
-                store, keys.rejected_rows(prefix, BATCH_STAGE, number, index), bad_rows.lines(rejected)
-            )
+            put_once(store, keys.rejected_rows(prefix, BATCH_STAGE, number, index), bad_rows.lines(rejected))
     found = replace(
         found,
         rows=found.rows + len(one.batch) + len(rejected),
@@ -312,7 +308,7 @@ def _finish_partition(common: _Pass, number: int, found: Statistics, timing: Tim
     if common.samples is not None and found.census is None:
         found = replace(found, census=Census((0,), (0,)))
     with timing.phase("write"):
-        write_once(common.store, common.key(number), found.record().encode())
+        put_once(common.store, common.key(number), found.record().encode())
 
 
 def _before(store: Store, cursor: str | None) -> Statistics:
@@ -326,7 +322,7 @@ def _paused(
     cursor = None
     if batch:
         cursor = keys.cursor(key, batch)
-        write_once(store, cursor, found.record().encode())
+        put_once(store, cursor, found.record().encode())
     return RangeReply(
         done=False, first=number, batch=batch, cursor=cursor, rows=done.rows, rejected=done.rejected, raw=done.raw,
         **timing.report(),

@@ -82,10 +82,12 @@ class Pipeline:
     def collect(self, state: State, batch: Batch, before: Collected) -> Collected:
         """What is counted of the batches of a partition so far, this one included."""
         walk, found = self._walk(state), dict(before)
+        used, needed = self._used(state, walk)
+        batch = batch.without(name for name in batch.columns if name not in needed)
         for number, stage in enumerate(state.stages):
             if not len(batch):
                 break
-            if number in walk.applied:
+            if number in used:
                 assert isinstance(stage, Fitted), "only fitted steps are applied"
                 batch = _trained(stage.apply(batch).batch)
             elif number in walk.learning:
@@ -136,6 +138,23 @@ class Pipeline:
             batch = applied.batch
             bad += applied.bad
         return Applied(batch, tuple(bad))
+
+    def _used(self, state: State, walk: _Walk) -> tuple[set[int], set[str]]:
+        """Of the steps that are applied those whose rows or columns the ones that learn will see, and the columns that
+        all these read."""
+        used: set[int] = set()
+        needed: set[str] = set()
+        for number, stage in reversed(list(enumerate(state.stages))):
+            if number in walk.learning:
+                assert isinstance(stage, Fit), "only fits learn"
+                needed.update(stage.reads())
+            elif number in walk.applied:
+                assert isinstance(stage, Fitted), "only fitted steps are applied"
+                deals = self.deals and number == 0
+                if deals or stage.drops_rows or needed.intersection(stage.writes()):
+                    used.add(number)
+                    needed.update(stage.reads())
+        return used, needed
 
     def _walk(self, state: State) -> _Walk:
         """What becomes of each step in the pass after `state`.

@@ -5,7 +5,7 @@ sample by itself. A row that has no finite value somewhere is a bad one.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,9 @@ from sapflow.preparation.step import BadRows, ColumnType, Schema, StepProblem
 
 AT_ONCE_BYTES = 16 << 20
 """So many bytes of features, as float64, are made at once; more rows take turns."""
+_CACHED_BYTES = 256 << 10
+_OVERFLOWS = 2.0**128 - 2.0**103
+"""From this on a number is no float32: it is rounded to infinity."""
 _REMEDIES: Mapping[str, str] = {
     "Text": "encode it (encode, bagOfWords, tokens), or leave it out (drop)",
     "Time": "take its parts (dates), or leave it out (drop)",
@@ -52,7 +55,7 @@ class Made:
     """Samples of some rows, and the rows that gave none."""
 
     features: np.ndarray
-    """uint8 or float32 [n, *shape]."""
+    """uint8 or float32 [n, *shape], or [0, *shape] where only targets were asked for."""
     targets: np.ndarray
     """float64 [n] or [n, k]; of no use where there is no target."""
     numbers: np.ndarray
@@ -127,45 +130,45 @@ def _names(column: str, each: ColumnType) -> tuple[str, ...]:
     return (column,) if each.width == 1 else tuple(f"{column}.{place}" for place in range(each.width))
 
 
-def made(samples: Samples, batch: Batch) -> Made:
-    """The samples of rows after the last step; `batch` has at most `rows_at_once`."""
+def made(samples: Samples, batch: Batch, *, features: bool = True) -> Made:
+    """The samples of rows after the last step; `batch` has at most `rows_at_once`.
+
+    Without `features` vectors of numbers are [0, features]: only whether each row gives a sample is found.
+    """
     count = len(batch)
     good = np.ones(count, bool)
     bad: list[BadRows] = []
     if samples.kind == "numbers":
-        features = np.empty((count, *samples.shape), np.float32)
-        at = 0
-        for name in samples.features:
-            column = _numbers(batch.columns[name], name)
-            width = 1 if column.ndim == 1 else column.shape[1]
-            with np.errstate(over="ignore", invalid="ignore"):
-                features[:, at : at + width] = column.reshape(count, width)
-            finite = _finite(features[:, at : at + width])
-            _refuse(batch, name, column, finite, good, bad, "impute it, or drop such rows (dropRows)")
-            at += width
+        columns = [_vectors(_numbers(batch.columns[name], name)) for name in samples.features]
+        for name, column in zip(samples.features, columns, strict=True):
+            fine = _fits_float32(column)
+            _refuse(batch, name, column, fine, good, bad, "impute it, or drop such rows (dropRows)")
+        if not features:
+            columns = []
+        found = _side_by_side(columns, count if features else 0, samples.shape[0])
     else:
         column = _numbers(batch.columns[samples.features[0]], samples.features[0])
         if samples.kind == "image":
             column = column.transpose(0, 3, 1, 2)
         small = column.dtype == np.uint8
-        features = np.ascontiguousarray(column, np.uint8 if small else np.float32)
+        found = np.ascontiguousarray(column, np.uint8 if small else np.float32)
         if not small:
-            finite = _finite(features.reshape(count, -1))
-            _refuse(batch, samples.features[0], column, finite, good, bad, "drop such rows (dropRows)")
+            fine = np.isfinite(found.reshape(count, -1)).all(axis=1)
+            _refuse(batch, samples.features[0], column, fine, good, bad, "drop such rows (dropRows)")
     targets = np.zeros(count)
     if samples.target is not None:
         targets = _numbers(batch.columns[samples.target], samples.target).astype(np.float64, copy=False)
-        with np.errstate(over="ignore", invalid="ignore"):
-            single = targets.astype(np.float32).reshape(count, -1)
-        finite = _finite(single)
-        _refuse(batch, samples.target, targets, finite, good, bad, "drop such rows (dropRows)")
+        fine = _fits_float32(_vectors(targets))
+        _refuse(batch, samples.target, targets, fine, good, bad, "drop such rows (dropRows)")
         if samples.classes is not None:
             known = ~good | (targets >= 0)
             _refuse(batch, samples.target, targets, known, good, bad, "drop such rows (dropRows)")
     held = np.zeros(count, bool) if batch.held is None else batch.held
     if good.all():
-        return Made(features, targets, batch.numbers, held, tuple(bad))
-    return Made(features[good], targets[good], batch.numbers[good], held[good], tuple(bad))
+        return Made(found, targets, batch.numbers, held, tuple(bad))
+    if len(found):
+        found = found[good]
+    return Made(found, targets[good], batch.numbers[good], held[good], tuple(bad))
 
 
 def _numbers(column: Column, name: str) -> np.ndarray:
@@ -174,9 +177,31 @@ def _numbers(column: Column, name: str) -> np.ndarray:
     return column
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
-    """bool [n]: whether all of a row of [n, k] is finite."""
-    return np.asarray(np.isfinite(values).all(axis=1))
+def _vectors(column: np.ndarray) -> np.ndarray:
+    """[n, k] of numbers [n] or [n, k]."""
+    return column[:, None] if column.ndim == 1 else column
+
+
+def _fits_float32(values: np.ndarray) -> np.ndarray:
+    """bool [n]: whether all of a row of [n, k] is finite, as float32 too."""
+    if values.dtype.kind != "f":
+        return np.ones(len(values), bool)
+    fits = np.abs(values) < _OVERFLOWS
+    return np.asarray(fits[:, 0] if fits.shape[1] == 1 else fits.all(axis=1))
+
+
+def _side_by_side(columns: Sequence[np.ndarray], rows: int, width: int) -> np.ndarray:
+    """float32 [rows, width] of columns, each [rows, k]."""
+    found = np.empty((rows, width), np.float32)
+    # Some rows at a time stay in the processor's cache while one column after the other is put into them.
+    step = max(64, _CACHED_BYTES // (4 * width))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for first in range(0, rows, step):
+            at, part = 0, slice(first, first + step)
+            for column in columns:
+                found[part, at : at + column.shape[1]] = column[part]
+                at += column.shape[1]
+    return found
 
 
 def _refuse(
@@ -211,4 +236,4 @@ def pieces(batch: Batch, rows: int) -> list[Batch]:
     """The batch in consecutive pieces of at most so many rows; what is done row by row needs less memory on them."""
     if len(batch) <= rows:
         return [batch]
-    return [batch.take(np.arange(at, min(at + rows, len(batch)))) for at in range(0, len(batch), rows)]
+    return [batch.part(at, min(at + rows, len(batch))) for at in range(0, len(batch), rows)]

@@ -60,10 +60,7 @@ class Writer:
     def add(self, samples: Made) -> None:
         """Take some samples, and write the pools that are full. Raises DataError, StoreError."""
         for part, rows in zip(PARTS, (~samples.held, samples.held), strict=True):
-            if rows.all():
-                self._add(part, samples.features, samples.targets)
-            elif rows.any():
-                self._add(part, samples.features[rows], samples.targets[rows])
+            self._add(part, samples, np.flatnonzero(rows))
 
     def record(self) -> Record:
         """What the pools hold, for a writer that goes on."""
@@ -103,16 +100,18 @@ class Writer:
             pool.emptied, pool.written = int(before.notes["emptied"]), int(before.notes["written"])
         return pool
 
-    def _add(self, part: Part, features: np.ndarray, targets: np.ndarray) -> None:
+    def _add(self, part: Part, samples: Made, rows: np.ndarray) -> None:
         pool, start = self._pools[part], 0
-        pool.taken += len(features)
+        features = samples.features.astype(pool.features.dtype, copy=False)
+        pool.taken += len(rows)
         if pool.taken > pool.expected:
             raise self._changed(pool)
-        while start < len(features):
-            count = min(len(features) - start, len(pool.targets) - pool.filled)
-            into = slice(pool.filled, pool.filled + count)
-            pool.features[into] = features[start : start + count]
-            pool.targets[into] = targets[start : start + count]
+        while start < len(rows):
+            count = min(len(rows) - start, len(pool.targets) - pool.filled)
+            into, some = slice(pool.filled, pool.filled + count), rows[start : start + count]
+            # Without checks of its indexes, which are right, numpy writes into the pool directly.
+            features.take(some, axis=0, out=pool.features[into], mode="clip")
+            pool.targets[into] = samples.targets[some]
             pool.filled += count
             start += count
             if pool.filled == len(pool.targets):
@@ -131,7 +130,7 @@ class Writer:
         order = permutation(pool.filled, self._seed, _PREPARED, number, self._partition, pool.emptied)
         for start in range(0, pool.filled, self._layout.rows):
             rows = order[start : start + self._layout.rows]
-            self._write(part, pool, pool.features[rows], pool.targets[rows])
+            self._write(part, pool, pool.features.take(rows, axis=0), pool.targets[rows])
         pool.filled = 0
         pool.emptied += 1
 

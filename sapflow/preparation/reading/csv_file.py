@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from sapflow.data.data_file import DataFile
 from sapflow.data.formats.header import PEEK, is_header
@@ -80,18 +79,15 @@ class CsvFile:
         `known` are names that it may have. Raises DataError where that cannot be told."""
         if self.options.header != "Auto":
             return self.options.header == "Present"
-        rows = [[cell.strip() for cell in row] for row in islice(self.rows(), 1 + PEEK)]
+        rows = [[cell.strip() for cell in row] for row in self._rows(1 + PEEK)]
         return bool(rows) and is_header(rows[0], rows[1:], known, self.file.name)
 
-    def rows(self) -> Iterator[list[str]]:
-        """The fields of its records from the first on."""
-        marks = self.options.marks
-        for window in windows(
-            self.text.pieces(self.text.begin(), step=HEAD_BYTES), marks, 0, 1, self.file.name
-        ):
-            for records in window:
-                for number in range(len(records)):
-                    yield records.cells(number, marks)
+    def _rows(self, count: int) -> Iterator[list[str]]:
+        """The fields of so many of its records from the first on, or of fewer that have more than a batch's bytes."""
+        marks, text = self.options.marks, self.text.pieces(self.text.begin(), step=HEAD_BYTES)
+        for records in next(windows(text, marks, 0, 1, self.file.name, count), []):
+            for number in range(len(records)):
+                yield records.cells(number, marks)
 
 
 def _list(names: Collection[str]) -> str:

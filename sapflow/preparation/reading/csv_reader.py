@@ -10,8 +10,9 @@ from sapflow.preparation.batch import Column, Kind
 from sapflow.preparation.reading import column_types
 from sapflow.preparation.reading.csv_file import CsvFile, Head
 from sapflow.preparation.reading.csv_options import CsvOptions
-from sapflow.preparation.reading.csv_records import windows
-from sapflow.preparation.reading.csv_table import Tables, canonical
+from sapflow.preparation.reading.csv_records import Records, windows
+from sapflow.preparation.reading.csv_table import Fields, Tables
+from sapflow.preparation.reading.quoting import Marks
 from sapflow.preparation.reading.reader import (
     Asked,
     Parsed,
@@ -21,8 +22,11 @@ from sapflow.preparation.reading.reader import (
 )
 from sapflow.preparation.reading.text_cut import cut_exactly, first_lines, scan_pieces, text_partitions
 from sapflow.preparation.reading.text_file import TextFile
-from sapflow.preparation.reading.typed_fields import TypedFields
+from sapflow.preparation.reading.typed_fields import Notation
 from sapflow.preparation.record import Record
+
+_SAMPLE_BYTES = 1 << 20
+"""That are read at once where types are found."""
 
 
 class CsvReader(Reader):
@@ -43,7 +47,8 @@ class CsvReader(Reader):
                 f"prepare.columns: {images[0]} cannot be an Image in a CSV file: name a folder of images with format: "
                 "images, and this file in options: table"
             )
-        kinds = column_types.found(names, _Sample(first, head, tuple(asked.missing)).read, asked.columns)
+        sample = _Sample.of(first, head, tuple(asked.missing))
+        kinds = column_types.found(names, sample.read, asked.columns)
         partitions, to_scan = text_partitions([TextFile(file, options.written_in) for file in files])
         return Plan(
             format=self.format,
@@ -84,22 +89,22 @@ class CsvReader(Reader):
 class _Sample:
     """The first rows of a file, from which types are found."""
 
-    file: CsvFile
-    head: Head
-    missing: tuple[str, ...]
+    window: Sequence[Records]
+    width: int
+    notation: Notation
+    marks: Marks
+
+    @classmethod
+    def of(cls, file: CsvFile, head: Head, missing: tuple[str, ...]) -> "_Sample":
+        marks = file.options.marks
+        text = file.text.pieces(head.begin, step=_SAMPLE_BYTES)
+        found = windows(text, marks, head.width, head.line, file.file.name, column_types.ROWS)
+        return cls(next(found, []), head.width, file.options.notation(missing), marks)
 
     def read(self, kind: Kind) -> Sequence[Column]:
         """All columns as if they were of one kind."""
-        options = self.file.options
-        text = self.file.text.pieces(self.head.begin)
-        window = next(windows(text, options.marks, self.head.width, self.head.line, self.file.file.name), [])
-        some, rows = [], 0
-        for records in window:
-            kept = records.some(0, column_types.ROWS - rows)
-            some.append(kept)
-            rows += len(kept)
-        with TypedFields([kind] * self.head.width, options.notation(self.missing), options.marks) as fields:
-            columns, _ = fields.read(*canonical(some, options))
+        with Fields([kind] * self.width, self.notation, self.marks) as fields:
+            columns, _ = fields.read(self.window)
         return columns
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from sapflow.errors import DataError
 from sapflow.preparation.batch import BATCH_ROWS
+from sapflow.preparation.reading.plain_layout import layout_of
 from sapflow.preparation.reading.quoting import (
     CR,
     INSIDE,
@@ -53,6 +54,8 @@ class Records:
     """What is wrong with it; 0: nothing."""
     escaped: bool
     """Whether some character stands behind an escape."""
+    ends: np.ndarray | None = None
+    """int32 [records, width], where each field ends; None unless the text is plain and all records have all fields."""
 
     def __len__(self) -> int:
         return len(self.begin)
@@ -68,6 +71,7 @@ class Records:
             self.fields[picked],
             self.wrong[picked],
             self.escaped,
+            None if self.ends is None else self.ends[picked],
         )
 
     def raw(self, number: int) -> str:
@@ -129,14 +133,14 @@ class Records:
 
 
 def windows(
-    pieces: Iterable[bytes], marks: Marks, width: int, line: int, name: str
+    pieces: Iterable[bytes], marks: Marks, width: int, line: int, name: str, most: int | None = None
 ) -> Iterator[list[Records]]:
     """The records of UTF-8 text that begins at a record, as its pieces come: those of a batch at a time.
 
-    A batch is BATCH_ROWS records, or fewer that have WINDOW_BYTES. `line` is the first one's. Raises DataError where a
-    record is too long, which names the file and the line.
+    A batch is `most` records (None: BATCH_ROWS), or fewer that have WINDOW_BYTES. `line` is the first one's. Raises
+    DataError where a record is too long, which names the file and the line.
     """
-    window: list[Records] = []
+    full, window = most or BATCH_ROWS, list[Records]()
     rows = size = 0
     for found in _analysed(pieces, marks, width, line, name):
         first = 0
@@ -144,7 +148,7 @@ def windows(
         while first < len(found):
             passed = int(lengths[first - 1]) if first else 0
             fitting = int(np.searchsorted(lengths, WINDOW_BYTES - size + passed, side="right"))
-            stop = min(fitting, first + BATCH_ROWS - rows)
+            stop = min(fitting, first + full - rows)
             if not rows:
                 stop = max(stop, first + 1)
             if stop > first:
@@ -207,7 +211,21 @@ def _place_to_stop(data: bytes, marks: Marks) -> int:
 def _records(text: bytes, marks: Marks, width: int, line: int, *, last: bool) -> tuple[Records, int, int]:
     """The records of `text`, which begins at one and where it is not the `last` ends where `_place_to_stop` says; how
     many of its bytes they take, and how many lines."""
+    layout = layout_of(text, marks, width, last=last) if width else None
     given = np.frombuffer(text, np.uint8)
+    if layout is not None:
+        count = len(layout.begin)
+        records = Records(
+            np.append(given, np.uint8(LF)) if last else given,
+            layout.begin,
+            layout.ends[:, -1].astype(np.int64),
+            line + layout.lines,
+            np.full(count, width),
+            np.zeros(count, np.int64),
+            False,
+            layout.ends,
+        )
+        return records, layout.used, layout.newlines
     data = plain(given, marks)
     every = line_ends(given) if len(given) else np.empty(0, np.int64)
     ends = every if data is given else line_ends(data)

@@ -6,23 +6,55 @@ from dataclasses import dataclass
 import numpy as np
 
 from sapflow.errors import DataError
-from sapflow.preparation.batch import Batch, Column, missing, taken
+from sapflow.preparation.batch import Batch, Column, Kind, missing, taken
 from sapflow.preparation.reading.csv_file import CsvFile, Head
 from sapflow.preparation.reading.csv_options import CsvOptions
 from sapflow.preparation.reading.csv_records import Records, windows
+from sapflow.preparation.reading.plain_fields import PlainFields
+from sapflow.preparation.reading.quoting import Marks
 from sapflow.preparation.reading.reader import RAW_CHARACTERS, Parsed, Piece, Plan, Rejected
-from sapflow.preparation.reading.typed_fields import TypedFields, describe, is_boundless
+from sapflow.preparation.reading.typed_fields import Notation, TypedFields, describe, is_boundless
 
 MAX_ORDERS = 4
 
 
+class Fields:
+    """Reads records of files with the same order of columns: plain ones as they stand, others by DuckDB. Close it."""
+
+    def __init__(self, kinds: Sequence[Kind], notation: Notation, marks: Marks) -> None:
+        self._kinds, self._notation, self._marks = kinds, notation, marks
+        self._plain = PlainFields(kinds, notation, marks)
+        self._typed: TypedFields | None = None
+
+    def __enter__(self) -> "Fields":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._plain.close()
+        if self._typed is not None:
+            self._typed.close()
+
+    def read(self, window: Sequence[Records]) -> tuple[list[Column], np.ndarray]:
+        """The columns of the good records, and bool: where a value is none of its column's type. Raises DataError."""
+        found = self._plain.read(window)
+        if found is not None:
+            return found
+        if self._typed is None:
+            self._typed = TypedFields(self._kinds, self._notation, self._marks)
+        text = b"".join(records.canonical(self._marks) for records in window)
+        return self._typed.read(text, sum(int(np.count_nonzero(records.wrong == 0)) for records in window))
+
+
 class Tables:
-    """Reads the files of a partition, those with the same order of columns by one DuckDB."""
+    """Reads the files of a partition, those with the same order of columns by one `Fields`."""
 
     def __init__(self, plan: Plan, options: CsvOptions, partition: int) -> None:
         self._plan, self._options, self._partition = plan, options, partition
         self._kinds = {column.name: column.kind for column in plan.columns}
-        self._fields: dict[tuple[str, ...], TypedFields] = {}
+        self._fields: dict[tuple[str, ...], Fields] = {}
 
     def __enter__(self) -> "Tables":
         return self
@@ -41,7 +73,7 @@ class Tables:
                 self._fields.pop(next(iter(self._fields))).close()
             kinds = [self._kinds[name] for name in order]
             notation = self._options.notation(self._plan.missing)
-            self._fields[order] = TypedFields(kinds, notation, self._options.marks)
+            self._fields[order] = Fields(kinds, notation, self._options.marks)
         return Table(file, head, order, self._fields[order], self._plan, self._partition)
 
 
@@ -52,7 +84,7 @@ class Table:
     file: CsvFile
     head: Head
     order: tuple[str, ...]
-    fields: TypedFields
+    fields: Fields
     plan: Plan
     partition: int
 
@@ -64,7 +96,7 @@ class Table:
 
     def parsed(self, window: Sequence[Records], before: int) -> Parsed:
         """A batch of the window, before which the partition has so many rows."""
-        columns, bad = self.fields.read(*canonical(window, self.file.options))
+        columns, bad = self.fields.read(window)
         wrong = np.concatenate([records.wrong for records in window])
         good = np.flatnonzero(wrong == 0)
         rejected = [self._rejected(window, row, before) for row in np.flatnonzero(wrong).tolist()]
@@ -132,9 +164,3 @@ def _columns_of(origin: str, head: Head, names: tuple[str, ...]) -> tuple[str, .
             "columns, in any order; rename, add or take out what differs"
         )
     return head.names
-
-
-def canonical(window: Sequence[Records], options: CsvOptions) -> tuple[bytes, int]:
-    """The text of the good records, and how many there are."""
-    text = b"".join(records.canonical(options.marks) for records in window)
-    return text, sum(int(np.count_nonzero(records.wrong == 0)) for records in window)

@@ -13,6 +13,10 @@ from sapflow.preparation.steps.columns import resolve, unused
 from sapflow.preparation.steps.cycles import cosines, sines
 from sapflow.spec.preparation.category_steps import DatesSpec
 
+_SECOND = 1_000_000
+_MINUTE, _HOUR, _DAY = 60 * _SECOND, 3600 * _SECOND, 86_400 * _SECOND
+"""In microseconds."""
+
 
 def _counted_from(unit: str, start: str) -> Callable[[np.ndarray], np.ndarray]:
     """How many `unit`s have passed since the beginning of the `start` that a time lies in."""
@@ -24,28 +28,49 @@ def _counted_from(unit: str, start: str) -> Callable[[np.ndarray], np.ndarray]:
     return passed
 
 
+def _of_days(read: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """What `read` finds of times, which follows from the day alone: it is found once for each day that there may be."""
+
+    def found(times: np.ndarray) -> np.ndarray:
+        days = times.view(np.int64) // _DAY
+        first, last = (int(days.min()), int(days.max())) if len(days) else (0, 0)
+        if last - first >= len(times):
+            return read(times)
+        every = np.arange(first, last + 1).astype("M8[D]")
+        return np.asarray(read(every)[days - first])
+
+    return found
+
+
+def _within_days(unit: int, start: int) -> Callable[[np.ndarray], np.ndarray]:
+    """How many `unit`s have passed since the beginning of the `start` that a time lies in, both in microseconds."""
+
+    def passed(times: np.ndarray) -> np.ndarray:
+        micros = times.view(np.int64)
+        return np.asarray(micros // unit - (micros // start) * (start // unit))
+
+    return passed
+
+
+@_of_days
 def _weekdays(times: np.ndarray) -> np.ndarray:
     # The first of January 1970 was a Thursday.
     return np.asarray((times.astype("M8[D]").astype(np.int64) + 3) % 7)
 
 
-def _months(times: np.ndarray) -> np.ndarray:
-    return _counted_from("M", "Y")(times)
-
-
-def _days_of_year(times: np.ndarray) -> np.ndarray:
-    return _counted_from("D", "Y")(times)
-
-
-_hours = _counted_from("h", "D")
+_months = _of_days(_counted_from("M", "Y"))
+_days_of_month = _of_days(_counted_from("D", "M"))
+_days_of_year = _of_days(_counted_from("D", "Y"))
+_years = _of_days(lambda times: times.astype("M8[Y]").astype(np.int64) + 1970)
+_hours = _within_days(_HOUR, _DAY)
 
 PARTS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "Year": lambda times: times.astype("M8[Y]").astype(np.int64) + 1970,
+    "Year": _years,
     "Month": lambda times: _months(times) + 1,
-    "Day": lambda times: _counted_from("D", "M")(times) + 1,
+    "Day": lambda times: _days_of_month(times) + 1,
     "Hour": _hours,
-    "Minute": _counted_from("m", "h"),
-    "Second": _counted_from("s", "m"),
+    "Minute": _within_days(_MINUTE, _HOUR),
+    "Second": _within_days(_SECOND, _MINUTE),
     "Weekday": _weekdays,
     "DayOfYear": lambda times: _days_of_year(times) + 1,
     "UnixSeconds": lambda times: times.astype(np.int64) / 1e6,

@@ -58,8 +58,8 @@ class Places:
 
 
 def one_hot(places: np.ndarray, width: int) -> np.ndarray:
-    """float64 [n, width]: 1 at each row's place, nothing for a place below 0."""
-    features = np.zeros((len(places), width))
+    """uint8 [n, width]: 1 at each row's place, nothing for a place below 0."""
+    features = np.zeros((len(places), width), np.uint8)
     rows = np.flatnonzero(places >= 0)
-    features[rows, places[rows]] = 1.0
+    features.reshape(-1)[rows * width + places[rows]] = 1
     return features

@@ -8,7 +8,8 @@ import pytest
 
 from sapflow.preparation.batch import Batch, Text
 from sapflow.preparation.pipeline import Collected, Pipeline, State
-from sapflow.preparation.step import ColumnType, Step, StepProblem
+from sapflow.preparation.step import Applied, ColumnType, Step, StepProblem
+from sapflow.preparation.steps.elementwise import Clipped
 from sapflow.preparation.steps.registry import CLASSES, step_of
 from sapflow.preparation.steps.split import SplitStep
 from sapflow.spec.preparation.prepare import SplitSpec
@@ -126,3 +127,19 @@ def test_a_step_over_a_column_that_is_not_there_is_told_with_its_number() -> Non
     with pytest.raises(StepProblem, match="no column is called z") as told:
         pipeline(IMPUTE, {"clip": {"columns": ["z"], "min": 0}}).begin()
     assert told.value.field == "2.columns"
+
+
+def test_a_pass_applies_no_step_and_keeps_no_column_that_nobody_who_learns_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    applied: list[tuple[str, ...]] = []
+    apply = Clipped.apply
+
+    def noted(stage: Clipped, batch: Batch) -> Applied:
+        applied.append((*stage.columns, *sorted(batch.columns)))
+        return apply(stage, batch)
+
+    monkeypatch.setattr(Clipped, "apply", noted)
+    clips = [{"clip": {"columns": [name], "min": 0}} for name in ("a", "b")]
+    fitted(pipeline(*clips, SCALE_B, IMPUTE, SCALE_A), [batches(size=200)])
+    assert applied == [("a", "a", "b"), ("b", "a", "b"), ("a", "a")]

@@ -39,6 +39,32 @@ def test_a_row_without_a_finite_value_is_a_bad_one_with_its_number_column_and_re
     assert all("dropRows" in each.reason for each in found.bad)
 
 
+def test_a_number_is_bad_from_where_it_is_rounded_to_infinity() -> None:
+    edge = 2.0**128 - 2.0**103
+    numbers = np.array([np.nextafter(edge, 0), edge, -edge, -np.nextafter(edge, 0), np.inf, np.nan])
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(numbers.astype(np.float32))
+    samples = samples_of({"a": NUMBER, "y": NUMBER}, "y")
+    for columns in ({"a": numbers, "y": np.zeros(6)}, {"a": np.zeros(6), "y": numbers}):
+        assert made(samples, Batch(columns, np.arange(6))).numbers.tolist() == np.flatnonzero(finite).tolist()
+
+
+def test_without_features_the_same_rows_are_found_good() -> None:
+    columns = {"a": np.array([1.0, np.nan, 3]), "y": np.array([1.0, 2, 4])}
+    samples = samples_of({"a": NUMBER, "y": NUMBER}, "y")
+    found, short = (made(samples, Batch(columns, np.arange(3)), features=each) for each in (True, False))
+    assert short.features.shape == (0, 1)
+    assert short.bad == found.bad
+    for name in ("targets", "numbers", "held"):
+        assert getattr(short, name).tolist() == getattr(found, name).tolist()
+
+
+def test_no_rows_give_no_samples() -> None:
+    samples = samples_of({"a": NUMBER, "y": NUMBER}, "y")
+    found = made(samples, Batch({"a": np.zeros(0), "y": np.zeros(0)}, np.arange(0)))
+    assert found.features.shape == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("kind", "remedy"),
     [("Text", "encode"), ("Time", "dates"), ("Image", "image")],

@@ -41,6 +41,17 @@ def test_parts_are_those_of_pandas(numbers: list[int]) -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
+def test_parts_of_many_times_on_few_days_are_those_of_each(part: str) -> None:
+    drawn = np.random.default_rng(5)
+    many = (drawn.integers(-40, 40, 200) * 86_400_000_000 + drawn.integers(0, 86_400_000_000, 200)).view(
+        "M8[us]"
+    )
+    each = np.concatenate([part_of(many[place : place + 1], part) for place in range(len(many))])
+    assert part_of(many, part).tobytes() == each.tobytes()
+    assert len(part_of(many[:0], part)) == 0
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_a_missing_time_has_no_part(part: str) -> None:
     found = part_of(times("2024-02-29T12:30:05", "NaT"), part)
     assert np.isnan(found).tolist() == [False, True]
