@@ -10,7 +10,7 @@ from sapflow.objects import keys
 from sapflow.records.commits import Commit
 from sapflow.records.memory_search import SizeSearch
 
-STEPS, WORKERS = 400, 4
+STEPS, WORKERS = 1500, 4
 HUNGRY_STEPS = 500
 """So that each size has its seconds of settling before the job is over: three of them, and the one killed."""
 SEARCH = {"goal": "Cost", "everySteps": 5, "maxUpdates": 3, "min": "384Mi", "max": "1Gi"}
