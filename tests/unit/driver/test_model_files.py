@@ -23,7 +23,7 @@ SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
 def files(folder: Path, preparation: str | None = SHA) -> ModelFiles:
-    store = DirectoryStore(folder)
+    store = DirectoryStore(str(folder))
     store.create("jobs/a/data/preparation.safetensors", CONTENT)
     store.create("jobs/a/data/profile.safetensors", b"rows")
     manifest = cast(Manifest, SimpleNamespace(preparation=preparation))
@@ -70,7 +70,7 @@ def test_a_worker_is_asked_for_golden_rows_of_prepared_data_alone(tmp_path: Path
     assert request.output == "jobs/a/result/golden.safetensors"
     keep(files(tmp_path, None), worker)
     (tmp_path / "jobs/a/data/profile.safetensors").unlink()
-    other = ModelFiles(DirectoryStore(tmp_path), files(tmp_path / "b").manifest, "jobs/a/data/", "jobs/a/")
+    other = ModelFiles(DirectoryStore(str(tmp_path)), files(tmp_path / "b").manifest, "jobs/a/data/", "jobs/a/")
     keep(other, worker)
     assert len(worker.requests) == 1
 
