@@ -73,6 +73,7 @@ async def run(job: TuningJob, environ: Mapping[str, str], folder: str, functions
     """Run a search in a store, on functions that know it."""
     with tuning.open_tuning(job, environ, store=folder) as opened:
         manifest = await asyncio.to_thread(tuning.prepare, opened, environ, lambda stage: None)
+        assert manifest is not None, "digits are no raw data"
         environment = Environment("local", INSTANCES, None, of_search=True)
         search = SearchRun(job, opened.template, manifest, opened.store, functions, environment)
         outcome = await search.run()

@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,8 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import raw_table, table_reference
-from bench.merger import IMPORTS as MERGER_IMPORTS
+from bench import function_start, raw_table, table_reference
 from bench.result import Result
 from bench.stores import directory
 from sapflow.client import session
@@ -34,18 +32,6 @@ ROWS, FEWER = 5_000_000, 1_000_000
 STARTS = 15
 GOAL_SECONDS, GOAL_MEBIBYTES, GOAL_RATIO, GOAL_FOUND, GOAL_START = 60, 350, 0.6, 1, 0.5
 GOAL_GROWTH = 1.1
-
-_IMPORTS = """
-import time
-started = time.perf_counter()
-from sapflow_functions.process import quick_imports
-from sapflow_functions.roles import preparer
-with quick_imports():
-    import sapflow_functions.app, uvicorn, sapflow.objects.stores.directory
-    preparer._load_handlers()
-print(time.perf_counter() - started)
-"""
-"""Everything that a preparer imports before its first call, in the same way as it does at its start."""
 
 
 def measure(environ: Mapping[str, str], rows: int = ROWS, fewer: int = FEWER) -> Iterator[Result]:
@@ -84,12 +70,17 @@ def measure(environ: Mapping[str, str], rows: int = ROWS, fewer: int = FEWER) ->
         GOAL_GROWTH,
     )
     yield Result("the same, found again", f"{found:.2f} s", "—", found, GOAL_FOUND, "s")
-    preparer, merger = _import_seconds(environ)
-    yield Result(
-        "start of a preparer: imports, more than a merger's",
-        f"{preparer:.2f} s",
-        f"{merger:.2f} s",
-        preparer - merger,
+    yield start(environ)
+
+
+def start(environ: Mapping[str, str]) -> Result:
+    """A preparer's start beside a merger's, both to the first answer of `healthz`, in turns."""
+    preparer, merger = function_start.medians(("preparer", "merger"), environ, STARTS)
+    return Result(
+        "start of a preparer to its first healthz, more than a merger's",
+        f"{preparer.seconds:.2f} s, {preparer.seconds / merger.seconds:.2f} × ({preparer.cpu:.2f} s of CPU)",
+        f"{merger.seconds:.2f} s ({merger.cpu:.2f} s of CPU)",
+        preparer.seconds - merger.seconds,
         GOAL_START,
         "s",
     )
@@ -193,20 +184,6 @@ def _reference(table: Path, target: Path, environ: Mapping[str, str]) -> dict[st
     found: dict[str, float] = json.loads(done.stdout)
     print(f"  the reference's CPU: {found['cpu']:.1f} s", file=sys.stderr)
     return found
-
-
-def _import_seconds(environ: Mapping[str, str]) -> tuple[float, float]:
-    """Medians over new interpreters with a function's environment: of a preparer, and of a merger."""
-    environ = {**environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    taken: list[list[float]] = [[], []]
-    for _ in range(STARTS):
-        for seconds, program in zip(taken, (_IMPORTS, MERGER_IMPORTS.format(store="directory")), strict=True):
-            command = [sys.executable, "-c", program]
-            seconds.append(
-                float(subprocess.run(command, env=environ, check=True, capture_output=True).stdout)
-            )
-    preparer, merger = map(statistics.median, taken)
-    return preparer, merger
 
 
 if __name__ == "__main__":

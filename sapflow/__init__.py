@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sapflow.client.cluster_tuning import SearchResult as SearchResult
     from sapflow.client.cluster_tuning import SearchState as SearchState
     from sapflow.client.diff import Difference as Difference
+    from sapflow.client.inspection import Inspected as Inspected
+    from sapflow.client.inspection import inspect as inspect
     from sapflow.client.named_report import report as report
     from sapflow.client.predict import Predictor as Predictor
     from sapflow.client.predict import load as load_model
@@ -46,6 +48,7 @@ _PLACES = {
     "ClusterTrial": "sapflow.client.cluster_tuning",
     "DataError": "sapflow.errors",
     "Difference": "sapflow.client.diff",
+    "Inspected": "sapflow.client.inspection",
     "JobFailed": "sapflow.errors",
     "JobStopped": "sapflow.errors",
     "Predictor": "sapflow.client.predict",
@@ -65,6 +68,7 @@ _PLACES = {
     "export": "sapflow.client.by_name",
     "export_to": "sapflow.client.tracking",
     "fork": "sapflow.client.by_name",
+    "inspect": "sapflow.client.inspection",
     "load_model": "sapflow.client.predict",
     "report": "sapflow.client.named_report",
     "run": "sapflow.client.run",
@@ -81,6 +85,7 @@ __all__ = [
     "ClusterTrial",
     "DataError",
     "Difference",
+    "Inspected",
     "JobFailed",
     "JobStopped",
     "Predictor",
@@ -101,6 +106,7 @@ __all__ = [
     "export",
     "export_to",
     "fork",
+    "inspect",
     "load_model",
     "report",
     "run",

@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sapflow.cli import inspection_text
 from sapflow.cli.output import print_json
 from sapflow.client import inspection
 from sapflow.client.report import write
 from sapflow.data.source_files import RAW_FORMATS
 from sapflow.errors import SpecError
-from sapflow.monitoring import inspection_page
 
 _DESCRIPTION = """\
 Read raw data on this machine, and tell what it holds: columns with their types, what is missing, distributions, bad
@@ -75,13 +73,12 @@ def inspect(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         rows=given.rows,
     )
     if given.html is not None:
-        page = inspection_page.render(inspected.found, inspected.findings, inspected.proposal)
-        write(given.html, page, "give another path by --html")
+        write(given.html, inspected.to_html(), "give another path by --html")
     if given.json:
-        body = inspection_text.body(inspected)
+        body = inspected.to_json()
         print_json(body if given.html is None else body | {"page": str(given.html)})
         return 0
-    print(inspection_text.text(inspected), end="")
+    print(str(inspected), end="")
     if given.html is not None:
         print(f"\nwritten to {given.html}")
     return 0

@@ -14,6 +14,7 @@ from sapflow.errors import DataError, SpecError
 from sapflow.objects.stores.factory import credentials_from_environment
 from sapflow.quantities.memory import parse_quantity
 from sapflow.quantities.roles import Role
+from sapflow.records.commits import Account
 from sapflow.steps.observer import Observer
 
 if TYPE_CHECKING:
@@ -131,8 +132,10 @@ async def train(
     observer: Observer,
     forward_flops: int,
     workers: int | None = None,
+    account: Account | None = None,
 ) -> dict[str, Any]:
-    """Create the actions, train, and remove the actions. Returns the outcome record.
+    """Create the actions, train, and remove the actions. Returns the outcome record. `account` is what was consumed to
+    prepare the data.
 
     Raises JobFailed, InvocationError.
     """
@@ -145,7 +148,7 @@ async def train(
 
     # The planner treats OpenWhisk like a cluster: calls go through a gateway.
     environment = Environment("kubernetes", sender.instances, forward_flops, request_bytes=REQUEST_BYTES)
-    return await session.train_by(opened, manifest, sender, observer, environment, workers)
+    return await session.train_by(opened, manifest, sender, observer, environment, workers, account)
 
 
 def _credentials(environ: Mapping[str, str]) -> dict[str, str]:

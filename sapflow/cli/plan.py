@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sapflow.cli import plan_search
+from sapflow.cli import plan_preparation, plan_search
 from sapflow.cli.jobs import job_in, make_importable, read_document
 from sapflow.cli.output import print_json
-from sapflow.client import session, survey
+from sapflow.client import preparation_plan, session, survey
 from sapflow.data.blocks import Manifest
 from sapflow.errors import SpecError
 from sapflow.planning import choice, data_load, placement, search, simulation, workload
@@ -17,6 +17,7 @@ from sapflow.planning.cost_model import Work
 from sapflow.planning.data_load import DataLoad
 from sapflow.planning.extent import Extent
 from sapflow.planning.placement import Placement
+from sapflow.planning.preparation import PreparationForecast
 from sapflow.planning.search import Candidate
 from sapflow.quantities import structure
 from sapflow.quantities.memory import format_bytes
@@ -31,6 +32,9 @@ from sapflow.training import estimate
 _DESCRIPTION = """\
 Predict the time and the cost of a job before anything starts, with the best merge trees and shard counts. The tree
 that the job itself would run is marked. The data is examined as in `sapflow validate`. Nothing is written.
+
+Raw data (spec.data.prepare) is prepared at its beginning, two partitions of it by real functions into a folder that is
+removed, and the preparation of the whole is forecast with its spread.
 
 Of a search (a TuningJob), the time and the cost of all trials are forecast with their spread: two real steps of the
 cheapest and of the dearest trial are made on this machine, in a folder that is removed, and the search's decisions are
@@ -122,6 +126,11 @@ class _Plan:
     own_shortage: str | None
     """Why the job's mergers have too little memory for their sum, or None."""
 
+    preparation: PreparationForecast | None
+    """Of raw data, before the first step."""
+    estimated: bool
+    """Whether the number of steps is by that of the samples in the first partitions of raw data."""
+
     placed: Placement | None
     """The cells of the job's tree; None also if the cluster's nodes determine their number."""
 
@@ -150,8 +159,17 @@ def plan(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     inherited = make_importable(job, given.file, environ)
     size = estimate.measure_apart(job, found.manifest, inherited, runtime)
     instances = given.instances or (available_cores() if runtime == "local" else None)
-    load = data_load.of(job, found.manifest)
-    made = _make(job, size, load, _steps(job, found.manifest, found.complete), runtime, instances, given)
+    manifest, complete, prepared = found.manifest, found.complete, None
+    if job.spec.data.prepare is not None:
+        asked = session.store_url(job, None)
+        planned = preparation_plan.of_job(
+            job, inherited, asked=asked, runtime=runtime, instances=given.instances
+        )
+        manifest, complete, prepared = planned.expected, True, planned.forecast
+    load = data_load.of(job, manifest)
+    steps = _steps(job, manifest, complete)
+    estimated = not found.complete and job.spec.algorithm.steps is None
+    made = _make(job, size, load, steps, runtime, instances, given, prepared, estimated)
     if given.json:
         print_json(_body(made, runtime))
     else:
@@ -173,6 +191,8 @@ def _make(
     runtime: Runtime,
     instances: int | None,
     given: argparse.Namespace,
+    prepared: PreparationForecast | None,
+    estimated: bool,
 ) -> _Plan:
     constants, price = workload.constants_of(session.store_url(job, None), runtime), job.price
     work = workload.work_of(job, size, constants, runtime, instances, load=load)
@@ -190,7 +210,9 @@ def _make(
     shortage = search.merger_memory(limited, own.shards).shortage(limited.memory(limited.mergers))
     within = remaining.allows(own)
     placed = None if _nodes_decide(job, runtime) else placement.of(job)
-    return _Plan(job, size, work, constants, steps, rows, best[0], own, within, shortage, placed)
+    return _Plan(
+        job, size, work, constants, steps, rows, best[0], own, within, shortage, prepared, estimated, placed
+    )
 
 
 def _nodes_decide(job: TrainingJob, runtime: Runtime) -> bool:
@@ -231,6 +253,8 @@ def _body(made: _Plan, runtime: Runtime) -> dict[str, Any]:
         },
         "candidates": [_candidate_body(row, made.steps) for row in made.rows],
     }
+    if made.preparation is not None:
+        body["preparation"] = made.preparation.body()
     if made.placed is not None:
         through, plain = made.through_the_store
         said = {"bytesThroughStore": through, "bytesThroughStoreWithoutCells": plain}
@@ -260,12 +284,15 @@ def _candidate_body(row: _Row, steps: int | None) -> dict[str, Any]:
 def _print(made: _Plan, runtime: Runtime) -> None:
     job, work = made.job, made.work
     steps = "an unknown number of steps" if made.steps is None else count(made.steps, "step")
+    steps = f"about {steps}" if made.estimated and made.steps is not None else steps
     at_once = "any number of" if work.instances is None else f"{work.instances:,}"
     print(f"{job.metadata.name}: {count(work.workers, 'worker')}, {steps}, {runtime}\n")
     size = f"{count(made.size.parameters, 'parameter')}, a contribution of {format_bytes(4 * work.total)}"
     print(f"  model      {size}, {duration(work.compute_seconds)} of computing a step")
     read = f"{format_bytes(round(work.data_bytes))} a worker and step from the store, on average"
     print(f"  data       {read}, {duration(work.data_seconds)}")
+    for name, line in plan_preparation.lines(made.preparation):
+        print(f"  {name:<9}  {line}")
     print(f"  instances  {at_once} at work at once")
     print(f"  constants  {made.constants.origin}")
     print(f"  prices     {job.price.name}")

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from sapflow.cli import plan_preparation
 from sapflow.cli.jobs import make_importable
 from sapflow.cli.output import print_json
 from sapflow.client import search_plan
@@ -51,7 +52,7 @@ def _print(job: TuningJob, said: SearchForecast, target: str) -> None:
     spec = job.spec
     trials = count(said.limits.max_trials, "trial")
     print(f"{job.metadata.name}: {trials}, {spec.search.sampler}, {spec.prune.name} prunes, {target}\n")
-    lines = [("cheapest", _corner(said.cheapest)), ("dearest", _corner(said.dearest))]
+    lines: list[tuple[str, str]] = [("cheapest", _corner(said.cheapest)), ("dearest", _corner(said.dearest))]
     lines += [("parameters", in_short(said.dearest.parameters))]
     lines[1:1] = [("parameters", in_short(said.cheapest.parameters))]
     lines += [("grows" if not place else "", text) for place, text in enumerate(_growth(said))]
@@ -64,12 +65,15 @@ def _print(job: TuningJob, said: SearchForecast, target: str) -> None:
     if said.refused:
         share = f"{100 * said.refused:.0f} % of what was drawn cannot be trained, and is left out"
         lines.append(("refused", f"{share}: {(said.refusal or '').strip()}"))
+    lines[:0] = plan_preparation.lines(said.preparation)
     for name, text in lines:
         print(f"  {name:<10}  {text}".rstrip())
     print()
     for line in _table(said):
         print(f"  {line}".rstrip())
     print(f"\n{_ends(said)}")
+    if said.preparation is not None:
+        print("Time and cost of the table are without the preparation, which is off the limits before.")
 
 
 def _corner(corner: RehearsedCorner) -> str:

@@ -12,11 +12,10 @@ import numpy as np
 from sapflow.cli import predict_input, predict_served
 from sapflow.cli.jobs import add_entrypoint, add_store, file_named, session_of
 from sapflow.cli.output import print_json
-from sapflow.client import predict, stored, versions
+from sapflow.client import predict, raw_source, stored, versions
 from sapflow.client.importable import modules_folder
-from sapflow.client.local_run import find_manifest
+from sapflow.client.job_data import find_manifest
 from sapflow.client.predict import Predictor
-from sapflow.client.raw_rows import ENDINGS
 from sapflow.client.session import Session
 from sapflow.client.tuning import find_tuning
 from sapflow.data.sampler import Reader
@@ -33,7 +32,8 @@ INPUT has features only, with the values of the data source (Sapflow scales them
   .npy    an array [n, …]               .npz   the same, under x, features or data, or the only one
   .csv    a row of numbers a sample     -      such rows on standard input
   .csv.gz, .parquet                     as the data that the model was trained on
-A model of prepared data takes raw rows, .csv, .parquet or .jsonl, as its source had them; the target may lack.
+A model of prepared data takes raw rows as its source had them, of which the target may lack: files (.csv, .parquet,
+.jsonl, …), folders of them, an image or a folder of images, or - for rows of CSV. Of .npy it takes prepared features.
 Columns with names are taken by these, in any order, if the model knows the names of its features.
 
 examples:
@@ -41,6 +41,7 @@ examples:
   sapflow predict model.safetensors flowers.csv --top 3
   echo 5.1,3.5,1.4,0.2 | sapflow predict model.safetensors -
   sapflow predict model.safetensors flowers.csv --entrypoint my_model:factory
+  sapflow predict clothes.safetensors photos/shirt.png
   sapflow predict job.yaml --json
   sapflow predict --url http://127.0.0.1:8080 rows.csv"""
 
@@ -64,7 +65,7 @@ def add_to(commands: Any) -> None:
         "input",
         metavar="INPUT",
         nargs="?",
-        help="features: .npy, .npz, .csv, .csv.gz, .parquet, or - for CSV rows",
+        help="features: .npy, .npz, .csv, .csv.gz, .parquet, or - for CSV rows; raw rows, if the model prepares them",
     )
     add_store(parser)
     add_entrypoint(parser)
@@ -110,30 +111,36 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _predict(given: argparse.Namespace, model: Predictor, session: Session | None) -> int:
+    asked = {name: value for name in ("header", "delimiter") if (value := getattr(given, name)) is not None}
     truth: np.ndarray | None = None
-    numbers: list[int] | None = None
+    names: list[dict[str, Any]] | None = None
     if given.input is None:
         scaled, truth = _held_out(given, session)
-    elif model.description.preparation is not None and given.input.endswith(tuple(ENDINGS)):
-        prepared = model.prepared(given.input)
+    elif model.description.preparation is not None and not given.input.endswith(".npy"):
+        source = (
+            given.input
+            if given.input != "-"
+            else raw_source.of_text(sys.stdin.read().encode(), "standard input")
+        )
+        prepared = model.prepared(source, asked)
         for reason in prepared.bad:
             print(f"no prediction: {reason}", file=sys.stderr)
-        scaled, numbers = model.scaled(prepared.features), prepared.rows.tolist()
+        scaled = model.scaled(prepared.features)
+        names = [{"row": number} for number in prepared.rows.tolist()]
+        if prepared.files:
+            names = [{**one, "file": file} for one, file in zip(names, prepared.files, strict=True)]
     else:
         about = model.description
-        asked = {
-            name: value for name in ("header", "delimiter") if (value := getattr(given, name)) is not None
-        }
         scaled = model.scaled(predict_input.read(given.input, about, about.dialect.model_copy(update=asked)))
     outputs = model.outputs(scaled)
     rows = _rows(model, outputs, truth, given.top)
-    if numbers is not None:
-        rows = [{"row": number, **row} for number, row in zip(numbers, rows, strict=True)]
+    if names is not None:
+        rows = [{**name, **row} for name, row in zip(names, rows, strict=True)]
     if given.json:
         print_json({"task": model.description.task, "predictions": rows})
     else:
         for number, row in enumerate(rows):
-            print(f"{row.get('row', number)}: {_words(model, row)}")
+            print(f"{row.get('file', row.get('row', number))}: {_words(model, row)}")
     return 0
 
 

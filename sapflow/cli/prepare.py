@@ -12,7 +12,7 @@ from sapflow.cli.jobs import add_store, job_in, read_document, search_in
 from sapflow.cli.output import location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
 from sapflow.client import preparation, prepared_copy, session
-from sapflow.client.local_run import find_manifest
+from sapflow.client.job_data import find_manifest
 from sapflow.data.manifest import Manifest
 from sapflow.errors import JobFailed, SpecError
 from sapflow.monitoring.display import Display
@@ -100,16 +100,10 @@ def _prepared(
     resolved = opened.settle()
     if resolved.area is not None and (found := find_manifest(opened)) is not None:
         return found
-    display.stage(f"preparing {resolved.job.spec.data.source}")
-    return preparation.prepare(
-        resolved,
-        opened.store,
-        opened.url,
-        environ,
-        display.prepared,
-        run=run_until_stopped,
-        max_instances=given.max_instances,
-        at_once=given.max_instances or preparation.available_cores(),
+    return run_until_stopped(
+        preparation.alone(
+            resolved, opened.store, opened.url, environ, display, max_instances=given.max_instances
+        )
     ).manifest
 
 

@@ -128,7 +128,7 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
                 observer = Observers(metrics, display)
             if sender is not None:
                 outcome = run_until_stopped(
-                    openwhisk.train(opened, manifest, sender, observer, flops, given.workers)
+                    openwhisk.train(opened, manifest, sender, observer, flops, given.workers, ready.account)
                 )
             else:
                 outcome = run_until_stopped(

@@ -9,8 +9,8 @@ from sapflow.cli import cluster_status, trial_status, tuning
 from sapflow.cli.jobs import add_store, file_named, session_of
 from sapflow.cli.output import local_path, location, print_json
 from sapflow.cli.stop import run_until_stopped
+from sapflow.client.job_data import find_manifest
 from sapflow.client.kubeconfig import has_cluster
-from sapflow.client.local_run import find_manifest
 from sapflow.client.session import DEFAULT_STORE, Session, absolute, find_session, jobs_in
 from sapflow.client.tuning import TuningSession, find_tuning
 from sapflow.data.manifest import Manifest

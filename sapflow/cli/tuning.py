@@ -68,18 +68,16 @@ def _run(given: argparse.Namespace, opened: TuningSession, environ: Mapping[str,
         with stoppable(), display:
             if given.again:
                 opened.forget()
-            manifest = tuning.prepare(
-                opened,
-                environ,
-                display.stage,
-                display.cut,
-                prepared=display.prepared,
-                run=run_until_stopped,
-                max_instances=given.max_instances,
-            )
-            display.stage(_what_is_run(opened))
+            manifest = tuning.prepare(opened, environ, display.stage, display.cut)
             outcome = run_until_stopped(
-                tuning.search(opened, manifest, environ, display, max_instances=given.max_instances)
+                tuning.search(
+                    opened,
+                    manifest,
+                    environ,
+                    display,
+                    max_instances=given.max_instances,
+                    ready=lambda: display.stage(_what_is_run(opened)),
+                )
             )
     except Stopped as stop:
         return _say_interrupted(given, opened, display, stop)

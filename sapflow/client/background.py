@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from sapflow.client.threads import PatientThreads, StopOrder
 
 Result = TypeVar("Result")
+Value = TypeVar("Value")
 _LEAVING_SECONDS = 10.0
 """How long the program's exit waits for runs to stop in an orderly way, in seconds."""
 
@@ -68,14 +69,14 @@ class Background(Generic[Result]):
         if self.stopped:
             raise Cancelled
 
-    def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+    def run(self, coroutine: Coroutine[Any, Any, Value]) -> Value:
         """For the work itself: `asyncio.run`, which is cancelled if the work is to stop. Raises Cancelled."""
         try:
             return asyncio.run(self._guarded(coroutine))
         except asyncio.CancelledError:
             raise Cancelled from None
 
-    async def _guarded(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+    async def _guarded(self, coroutine: Coroutine[Any, Any, Value]) -> Value:
         threads = PatientThreads()
         loop = asyncio.get_running_loop()
         loop.set_default_executor(threads)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sapflow.client.local_run import find_manifest
+from sapflow.client.job_data import find_manifest
 from sapflow.client.session import Session
 from sapflow.driver.provenance import data_digest
 from sapflow.driver.windows import batched

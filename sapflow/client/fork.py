@@ -9,7 +9,7 @@ import yaml
 
 from sapflow.client import trials, versions
 from sapflow.client.background import run_apart
-from sapflow.client.local_run import find_manifest
+from sapflow.client.job_data import find_manifest
 from sapflow.client.session import Session
 from sapflow.driver import fork as driver_fork
 from sapflow.errors import DataError, SpecError

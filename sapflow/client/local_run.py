@@ -3,29 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sapflow.client import inputs, preparation, session, stored
+from sapflow.client import inputs, job_data, preparation, session, stored
 from sapflow.client.background import run_apart
+from sapflow.client.job_data import find_manifest
 from sapflow.client.preparation import Run
 from sapflow.client.session import Session
-from sapflow.data import cut, in_memory
-from sapflow.data.blocks import Manifest, load_manifest
+from sapflow.data import in_memory
 from sapflow.data.chunks import Source
-from sapflow.data.manifest import block_key, manifest_key
-from sapflow.errors import ObjectMissing
+from sapflow.data.manifest import Manifest, block_key, manifest_key
 from sapflow.monitoring.display import Display
 from sapflow.monitoring.progress import Progress
 from sapflow.planning.extent import Extent
 from sapflow.records.commits import Account
 from sapflow.text import count
 from sapflow.training import estimate
-
-
-def find_manifest(opened: Session) -> Manifest | None:
-    """The manifest of the job's data, or None if it is not cut yet."""
-    try:
-        return load_manifest(opened.store, manifest_key(opened.resolved.data_prefix))
-    except ObjectMissing:
-        return None
 
 
 def _take_over(opened: Session, environ: Mapping[str, str]) -> Manifest | None:
@@ -69,7 +60,7 @@ def prepare(
     """Cut the data, or have functions prepare it, and check the job against it.
 
     `source` has the samples if they cannot be found by the name in the spec. `run` runs a preparation, on at most
-    `max_instances` functions at once.
+    `max_instances` functions at once; spec.limits bound it.
 
     Raises JobFailed if data cannot be prepared, SpecError, DataError, StoreError, InputsChanged, and OtherNumerics
     before anything else if an earlier release began the job.
@@ -77,32 +68,17 @@ def prepare(
     job, flops = opened.job, 0
     opened.check_numerics()
     inputs.check(opened, environ)
-    before, changed = (
-        find_manifest(opened),
-        not opened.started() and inputs.changed_data(opened.resolved, opened.store),
+    resolved, manifest = job_data.find_or_cut(
+        opened, display.stage, display.cut, source, elsewhere=lambda: _take_over(opened, environ)
     )
-    if before is not None and changed:
-        display.stage("the data has changed since it was cut")
-    resolved = opened.settle(source)
-    manifest = None if changed and resolved.area is None else find_manifest(opened)
-    if manifest is None and source is None:
-        manifest = _take_over(opened, environ)
     account = Account()
-    if manifest is None and job.spec.data.prepare is not None:
-        display.stage(f"preparing {job.spec.data.source}")
-        made = preparation.prepare(
-            resolved,
-            opened.store,
-            opened.url,
-            environ,
-            display.prepared,
-            run=run,
-            max_instances=max_instances,
+    if manifest is None:
+        made = run(
+            preparation.within_deadline(
+                resolved, opened.store, opened.url, environ, display, max_instances=max_instances
+            )
         )
         manifest, account = made.manifest, made.account
-    elif manifest is None:
-        display.stage(f"cutting {job.spec.data.source} into blocks")
-        manifest = cut.cut(resolved, opened.store, display.cut, source)
     session.check_data(job, manifest)
     if not opened.started():
         display.stage("checking the model against data and memory")

@@ -9,13 +9,13 @@ models only; for a model of your own say `load(path, entrypoint="package.module:
 file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sapflow.client import consent
+from sapflow.client import consent, raw_source
 from sapflow.data.features import of_table
 from sapflow.errors import CorruptObject, DataError
 from sapflow.objects import safetensor
@@ -41,20 +41,30 @@ class Predictor:
         [n, labels]; or values float32 [n, k].
 
         `features` have the values of the data source, [n, *inputs] or [n, values]. Of a pandas DataFrame or an Arrow
-        table the columns are taken by name. Raises DataError.
+        table the columns are taken by name.
+
+        A model of prepared data takes raw rows: a DataFrame or an Arrow table with the columns of its source, or the
+        path of a file or a folder, as of images. An array has features, as `prepared` makes them. Raises DataError,
+        also if a raw row gives no sample.
         """
         return self.task.named(self.task.predictions(self.outputs(self.scaled(features))))
 
-    def prepared(self, raw: str | Path) -> "Prepared":
-        """The samples of the raw rows in a file (.csv, .parquet, .jsonl), by the preparation that the model was trained
-        with: `predict` takes their features. Raises DataError."""
-        from sapflow.client import raw_rows  # most models take samples as they are
-        from sapflow.data.files import local_file
+    def prepared(self, raw: Any, options: Mapping[str, object] | None = None) -> "Prepared":
+        """The samples of raw rows, by the preparation that the model was trained with: `predict` takes their features.
 
-        path = Path(raw)
-        if not path.is_file():
-            raise DataError(f"there is no file {raw}")
-        return raw_rows.prepared(self.preparation(), local_file(path))
+        `raw` is a pandas DataFrame, an Arrow table, or the path of a file, a folder or a glob, or s3://bucket/prefix.
+        `options` are those of the files' format that differ from training's. Raises DataError, StoreError.
+        """
+        from sapflow.client import raw_rows  # most models take samples as they are
+
+        fitted = self.preparation()
+        if isinstance(raw, raw_source.RawSource):
+            source = raw
+        elif raw_source.is_table(raw):
+            source = raw_source.of_table(raw, [each.name for each in fitted.plan.columns])
+        else:
+            source = raw_source.of_path(raw, fitted.plan.format)
+        return raw_rows.prepared(fitted, source, options)
 
     def preparation(self) -> "FittedPreparation":
         """What raw rows are made samples by. Raises DataError if there is none, or it is not beside the model."""
@@ -78,6 +88,8 @@ class Predictor:
         """The scaled features float32 [n, *inputs], as in training. Raises DataError if they are no numbers or have the
         wrong shape."""
         about = self.description
+        if about.preparation is not None and raw_source.is_raw(features):
+            features = self.prepared(features).of_all_rows()
         table = of_table(features, about.columns)
         array = np.asarray(features) if table is None else table
         if array.dtype.kind not in "buif":

@@ -1,19 +1,23 @@
 """The preparation of raw data on this machine: its functions are local processes, as those that train."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeAlias
 
-from sapflow.client.background import run_apart
 from sapflow.client.session import local_functions
 from sapflow.data.cut import settle_files
 from sapflow.data.shared_data import finder
 from sapflow.data.source_files import data_files
 from sapflow.driver import preparation
+from sapflow.driver.deadline import Deadline, DeadlineReached, within
 from sapflow.driver.preparation import PreparedData
+from sapflow.errors import JobFailed
 from sapflow.messages.documents import Document
 from sapflow.objects.stores.protocol import Store
+from sapflow.records.commits import Account, Records
 from sapflow.runtimes.embedded.runtime import available_cores as available_cores
+from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.observer import Observer, PreparedSoFar
 
@@ -21,42 +25,93 @@ Run: TypeAlias = Callable[[Coroutine[Any, Any, PreparedData]], PreparedData]
 """Runs a coroutine to its end, as `asyncio.run` does."""
 
 
-def prepare(
+class Shown(Protocol):
+    """Shows how far a preparation is."""
+
+    def stage(self, text: str) -> None: ...
+
+    def prepared(self, position: PreparedSoFar) -> None: ...
+
+
+async def within_deadline(
     resolved: ResolvedJob,
     store: Store,
     url: str,
     environ: Mapping[str, str],
-    tell: Callable[[PreparedSoFar], None],
+    shown: Shown,
     *,
-    run: Run = run_apart,
     max_instances: int | None = None,
-    at_once: int | None = None,
-    spec: Document | None = None,
 ) -> PreparedData:
-    """Have local functions make blocks of the job's raw data, unless that is done. `url` is that of the store.
+    """Have local functions make blocks of the job's raw data within spec.limits. `url` is the store's.
 
-    `at_once` and `spec` as `sapflow.driver.preparation.prepare` has them. Raises JobFailed, DataError, StoreError,
-    InputsChanged.
+    The account that this returns is the job's so far, earlier runs of it that did not come to a version among them.
+    Raises JobFailed, also at the deadline and where the budget is spent, DataError, StoreError, InputsChanged.
     """
+    limits, clock = resolved.job.spec.limits, asyncio.get_running_loop().time
+    records = Records(store, resolved.prefix)
+    deadline = Deadline(records, limits.deadline_seconds, None)
+    known, started = await deadline.account(Account()), clock()
+    deadline.start(lambda: known.seconds + clock() - started)
+    try:
+        async with _functions(resolved, url, environ, max_instances) as sender:
+            work = by_functions(resolved, store, sender, shown, account=known, budget=limits.budget_usd)
+            return await within(deadline.left, work)
+    except DeadlineReached as error:
+        said = (
+            f"spec.limits.deadlineSeconds ({limits.deadline_seconds}) is reached before the data was prepared; raise "
+            "it, and the same run goes on from there"
+        )
+        failure = JobFailed(said, reason=error.reason, version=-1)
+        await records.fail(failure, failure.version)
+        raise failure from error
+    finally:
+        await deadline.stop()
+
+
+async def alone(
+    resolved: ResolvedJob,
+    store: Store,
+    url: str,
+    environ: Mapping[str, str],
+    shown: Shown,
+    *,
+    max_instances: int | None = None,
+) -> PreparedData:
+    """The same for its own sake: no limit of the job bounds it, and nothing of it counts for the job."""
+    async with _functions(resolved, url, environ, max_instances) as sender:
+        return await by_functions(resolved, store, sender, shown, at_once=max_instances or available_cores())
+
+
+async def by_functions(
+    resolved: ResolvedJob,
+    store: Store,
+    sender: Sender,
+    shown: Shown,
+    *,
+    spec: Document | None = None,
+    at_once: int | None = None,
+    account: Account | None = None,
+    budget: float | None = None,
+) -> PreparedData:
+    """Have a sender's functions make blocks of the job's raw data, unless that is done. The arguments are those of
+    `sapflow.driver.preparation.prepare`, which says what this raises; also InputsChanged."""
+    shown.stage(f"preparing {resolved.job.spec.data.source}")
     if resolved.area is None:
         # What was prepared of other files is removed. A shared area is named by its files.
-        settle_files(resolved, store, data_files(resolved.job.spec.data, finder(store.url)))
-    return run(_on_local_functions(resolved, store, url, environ, tell, max_instances, at_once, spec))
+        files = await asyncio.to_thread(data_files, resolved.job.spec.data, finder(store.url))
+        await asyncio.to_thread(settle_files, resolved, store, files)
+    return await preparation.prepare(
+        resolved, store, sender, _Told(shown), spec=spec, at_once=at_once, account=account, budget=budget
+    )
 
 
-async def _on_local_functions(
-    resolved: ResolvedJob,
-    store: Store,
-    url: str,
-    environ: Mapping[str, str],
-    tell: Callable[[PreparedSoFar], None],
-    max_instances: int | None,
-    at_once: int | None,
-    spec: Document | None,
-) -> PreparedData:
+@asynccontextmanager
+async def _functions(
+    resolved: ResolvedJob, url: str, environ: Mapping[str, str], max_instances: int | None
+) -> AsyncIterator[Sender]:
     runtime = local_functions(resolved.job, url, environ, max_instances)
     try:
-        return await preparation.prepare(resolved, store, runtime, _Told(tell), spec=spec, at_once=at_once)
+        yield runtime
     finally:
         await asyncio.shield(runtime.close())
 
@@ -64,8 +119,8 @@ async def _on_local_functions(
 class _Told(Observer):
     """Passes on how far a preparation is."""
 
-    def __init__(self, tell: Callable[[PreparedSoFar], None]) -> None:
-        self._tell = tell
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
 
     def prepared(self, position: PreparedSoFar) -> None:
-        self._tell(position)
+        self._shown.prepared(position)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sapflow.client import consent
-from sapflow.client.local_run import find_manifest
+from sapflow.client.job_data import find_manifest
 from sapflow.client.session import Session
 from sapflow.errors import DataError, SpecError
 from sapflow.monitoring.report import Facts

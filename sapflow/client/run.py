@@ -264,7 +264,8 @@ class Run:
         [n, k]. Waits for the model like `wait()`.
 
         `features` have the values of the data source, [n, *inputs] or [n, values]. Of a pandas DataFrame or an Arrow
-        table the columns are taken by name. Raises DataError.
+        table the columns are taken by name. If the job prepares raw data, they are raw rows in a table or in files, as
+        `Predictor.predict` explains. Raises DataError.
         """
         return self.predictor().predict(features)
 
@@ -312,7 +313,12 @@ class Run:
         try:
             with self._resources:
                 ready = local_run.prepare(
-                    self._opened, display, self._environ, self._source, max_instances=self._max_instances
+                    self._opened,
+                    display,
+                    self._environ,
+                    self._source,
+                    run=background.run,
+                    max_instances=self._max_instances,
                 )
                 self._source = None
                 background.check()
@@ -359,7 +365,9 @@ class _Feed(Display):
 
     def emit(self, event: Event) -> None:
         match event["event"]:
-            case "stage" | "data":
+            case "stage":
+                self.check()
+            case "data" if "samples" in event:  # a preparation is cancelled, in the middle of its calls
                 self.check()
             case "progress" | "resumed" if "done" in event:
                 found = Progress.of(event)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from sapflow.client import survey
+from sapflow.client import preparation_plan, survey
 from sapflow.client.session import local_functions, store_url
 from sapflow.data import cut
 from sapflow.data.chunks import Chunk, Source
@@ -24,11 +24,9 @@ from sapflow.runtimes.embedded.runtime import available_cores
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Runtime
 from sapflow.spec.tuning_job import TuningJob
-from sapflow.spec.tuning_problems import of_template
 from sapflow.steps.calls import Caller
-from sapflow.training import estimate
 from sapflow.tuning.data_check import check_data
-from sapflow.tuning.forecast.forecaster import Forecaster, Stage
+from sapflow.tuning.forecast.forecaster import Forecaster, Stage, Used
 from sapflow.tuning.forecast.of_run import measure_by
 from sapflow.tuning.forecast.record import SearchForecast
 from sapflow.tuning.forecast.rehearsal import Rehearsal
@@ -56,24 +54,61 @@ def forecast(
     tell("reading the data")
     found = survey.survey(job.template.spec.data, asked, job.template.spec.algorithm.seed)
     check_data(job, found.manifest)
-    if not found.complete and job.template.spec.algorithm.steps is None:
+    raw = job.template.spec.data.prepare is not None
+    if not found.complete and job.template.spec.algorithm.steps is None and not raw:
         raise SpecError([("spec.template.spec.algorithm.epochs", _UNCOUNTED)])
-    tell("building the template's model")
-    try:
-        # Apart from the functions, whose memory may be too little for it.
-        estimate.measure_apart(job.template, found.manifest, environ, runtime)
-    except SpecError as error:
-        raise of_template(error) from error
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sapflow-plan-"))
         store = open_store(Path(folder).as_uri())
         stack.callback(store.close)
-        template = ResolvedJob(job.template, keys.job(_UID))
+        template = ResolvedJob(preparation_plan.reachable(job.template, asked), keys.job(_UID))
+        if raw:
+            return asyncio.run(
+                _forecast_of_raw(job, template, store, environ, runtime, instances, asked, tell)
+            )
         source = None if found.complete else _beginning(open_data(job.template.spec.data, finder(asked)))
         manifest = cut.cut(template, store, source=source)
         return asyncio.run(
             _forecast(job, template, manifest, store, environ, runtime, instances, asked, tell)
         )
+
+
+async def _forecast_of_raw(
+    job: TuningJob,
+    template: ResolvedJob,
+    store: Store,
+    environ: Mapping[str, str],
+    runtime: Runtime,
+    instances: int | None,
+    asked: str,
+    tell: Callable[[str], None],
+) -> SearchForecast:
+    """The same where raw data is to be prepared: what that takes comes first, and off the search's limits."""
+    most = job.spec.max_workers if runtime == "local" else None
+    made = await preparation_plan.planned(
+        template,
+        store,
+        environ,
+        asked=asked,
+        runtime=runtime,
+        at_once=preparation_plan.at_once_of(job.template, runtime, instances, most),
+        tell=tell,
+    )
+    before = Used(made.forecast.seconds.p50, made.forecast.cost_usd.p50)
+    said = await _forecast(
+        job,
+        template,
+        made.rehearsed,
+        store,
+        environ,
+        runtime,
+        instances,
+        asked,
+        tell,
+        expected=made.expected,
+        used=before,
+    )
+    return said.model_copy(update={"preparation": made.forecast})
 
 
 _UNCOUNTED = (
@@ -92,7 +127,11 @@ async def _forecast(
     instances: int | None,
     asked: str,
     tell: Callable[[str], None],
+    *,
+    expected: Manifest | None = None,
+    used: Used | None = None,
 ) -> SearchForecast:
+    """`manifest` is that of the data in the store, `expected` that of all the data, where that is more."""
     functions = local_functions(job.template, store.url, environ, None)
     try:
         prefix = keys.rehearsal(template.prefix)
@@ -108,7 +147,7 @@ async def _forecast(
             cold=runtime == "local",
         )
         measure = measure_by(Caller.of(job.template, functions), template, store, prefix, runtime)
-        return await Forecaster(job, manifest, measure, stage).forecast(rehearsal, tell)
+        return await Forecaster(job, expected or manifest, measure, stage, used).forecast(rehearsal, tell)
     finally:
         await asyncio.shield(functions.close())
 

@@ -99,6 +99,11 @@ class Session:
         )
 
     @property
+    def data_of(self) -> ResolvedJob:
+        """The job whose data it is, which is the job itself."""
+        return self.resolved
+
+    @property
     def area(self) -> str | None:
         """The shared area that has the job's data, which its spec in the store names, or the record of a search whose
         template it is; None if it has none, or is not there yet."""

@@ -123,8 +123,6 @@ def tune(
             display.stage,
             display.cut,
             source,
-            prepared=display.prepared,
-            max_instances=max_instances,
         )
         outcome = run_apart(tuning.search(opened, manifest, environ, display, max_instances=max_instances))
         return _result(opened, outcome)

@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sapflow.client import data_place, inputs, preparation, trials
-from sapflow.client.background import run_apart
-from sapflow.client.preparation import Run
+from sapflow.client import data_place, inputs, job_data, preparation, trials
 from sapflow.client.session import (
     DEFAULT_STORE,
     Session,
@@ -19,16 +17,10 @@ from sapflow.client.session import (
     uid_named,
 )
 from sapflow.data import cut
-from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.chunks import Source
-from sapflow.data.manifest import manifest_key
+from sapflow.data.manifest import Manifest, manifest_key
 from sapflow.driver.plans import Environment
-from sapflow.errors import (
-    InputsChanged,
-    ObjectMissing,
-    SapflowError,
-    SpecError,
-)
+from sapflow.errors import InputsChanged, SapflowError, SpecError
 from sapflow.messages.documents import Document
 from sapflow.monitoring.tuning_progress import TuningProgress
 from sapflow.objects import keys
@@ -37,13 +29,13 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.records import numerics, shared_area
 from sapflow.records.commits import Records
 from sapflow.runtimes.embedded.runtime import available_cores
+from sapflow.runtimes.sender import Sender
 from sapflow.spec import resolved
 from sapflow.spec.resolved import AREA_FIELD, ResolvedJob
 from sapflow.spec.resolved_search import RAISABLE, ResolvedSearch
 from sapflow.spec.training_job import Runtime
 from sapflow.spec.tuning_job import TuningJob
 from sapflow.spec.tuning_problems import of_template
-from sapflow.steps.observer import PreparedSoFar
 from sapflow.training import estimate
 from sapflow.tuning import spec_record
 from sapflow.tuning.data_check import check_data
@@ -93,6 +85,11 @@ class TuningSession:
     def template(self) -> ResolvedJob:
         """The template as a job whose data is the search's."""
         return self.resolved.template
+
+    @property
+    def data_of(self) -> ResolvedJob:
+        """The job whose data it is: the template."""
+        return self.template
 
     @property
     def area(self) -> str | None:
@@ -165,10 +162,7 @@ class TuningSession:
 
     def manifest(self) -> Manifest | None:
         """The manifest of the search's data, or None if it is not cut yet."""
-        try:
-            return load_manifest(self.store, manifest_key(self.template.data_prefix))
-        except ObjectMissing:
-            return None
+        return job_data.find_manifest(self)
 
     def settle(self, source: Source | None = None) -> ResolvedJob:
         """Write down where the data of all trials lies, and make the search a user of the area that it shares, as
@@ -232,75 +226,70 @@ def prepare(
     stage: Callable[[str], None],
     progress: Callable[[int], None] | None = None,
     source: Source | None = None,
-    *,
-    prepared: Callable[[PreparedSoFar], None] = lambda position: None,
-    run: Run = run_apart,
-    max_instances: int | None = None,
-) -> Manifest:
+) -> Manifest | None:
     """Cut the data once for all trials, and check the template against it, also once. For `source` see `cut.cut`.
 
-    Raw data is prepared by functions, at most `max_instances` at once; `run` runs that, and `prepared` is told.
+    None where raw data is to be prepared by functions, which `search` has them do within the search's limits.
 
     Raises SpecError, DataError, StoreError, InputsChanged, OtherNumerics.
     """
     opened.check_inputs(environ)
-    begun = opened.started()
-    changed = (
-        not begun and opened.manifest() is not None and inputs.changed_data(opened.template, opened.store)
-    )
-    if changed:
-        stage("the data has changed since it was cut")
-    template = opened.settle(source)
-    spec = opened.write_spec()
-    manifest = None if changed and template.area is None else opened.manifest()
-    data = template.job.spec.data
-    if manifest is None and data.prepare is not None:
-        stage(f"preparing {data.source}")
-        made = preparation.prepare(
-            template,
-            opened.store,
-            opened.url,
-            environ,
-            prepared,
-            run=run,
-            max_instances=max_instances,
-            at_once=opened.job.spec.max_workers,
-            spec=spec,
-        )
-        manifest = made.manifest
-    elif manifest is None:
-        stage(f"cutting {data.source} into blocks")
-        manifest = cut.cut(template, opened.store, progress, source)
-    if not begun:
-        stage("checking the template's model against data and memory")
-        check_data(opened.job, manifest)
-        try:
-            estimate.examine_apart(template.job, manifest, environ)
-        except SpecError as error:
-            raise of_template(error) from error
+    manifest = job_data.find_or_cut(opened, stage, progress, source)[1]
+    opened.write_spec()
+    if manifest is not None and not opened.started():
+        _check(opened, manifest, environ, stage)
     return manifest
+
+
+def _check(
+    opened: TuningSession, manifest: Manifest, environ: Mapping[str, str], stage: Callable[[str], None]
+) -> None:
+    """Check a search that has not begun against its data. Raises SpecError."""
+    stage("checking the template's model against data and memory")
+    check_data(opened.job, manifest)
+    try:
+        estimate.examine_apart(opened.job.template, manifest, environ)
+    except SpecError as error:
+        raise of_template(error) from error
 
 
 async def search(
     opened: TuningSession,
-    manifest: Manifest,
+    manifest: Manifest | None,
     environ: Mapping[str, str],
     observer: TuningObserver | None = None,
     *,
     max_instances: int | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Run a search whose data is cut on local functions, which all trials share; the outcome record.
+    """Run a search on local functions, which all trials share; the outcome record. `manifest` is that of its data, as
+    `prepare` has returned it; `ready` is called where the data is in blocks.
 
-    Raises JobFailed where it has found nothing, or something else than a trial has failed, and StoreError.
+    Raises JobFailed where it has found nothing, or something else than a trial has failed, and StoreError; where it
+    has raw data prepared, also SpecError, DataError.
     """
     runtime = local_functions(opened.job.template, opened.url, environ, max_instances)
     environment = Environment("local", runtime.max_instances, None, of_search=True)
+    shown = observer or TuningObserver()
+
+    async def prepared(sender: Sender) -> Manifest:
+        spec = await asyncio.to_thread(opened.write_spec)
+        made = await preparation.by_functions(
+            opened.template, opened.store, sender, shown, spec=spec, at_once=opened.job.spec.max_workers
+        )
+        if not await asyncio.to_thread(opened.started):
+            await asyncio.to_thread(_check, opened, made.manifest, environ, shown.stage)
+        ready()
+        return made.manifest
+
+    if manifest is not None:
+        ready()
     try:
         warm = await _warm(opened)
         run = SearchRun(
             opened.job,
             opened.template,
-            manifest,
+            prepared if manifest is None else manifest,
             opened.store,
             runtime,
             environment,

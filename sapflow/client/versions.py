@@ -11,7 +11,7 @@ from pathlib import Path
 from sapflow.algorithms.export import file_of
 from sapflow.algorithms.merge import Workspace
 from sapflow.client.background import run_apart
-from sapflow.client.local_run import find_manifest
+from sapflow.client.job_data import find_manifest
 from sapflow.client.session import Session
 from sapflow.driver.result import export_request
 from sapflow.errors import DataError, ObjectMissing

@@ -90,6 +90,11 @@ def used_files(
     return format, files
 
 
+def format_of(file: DataFile) -> str | None:
+    """The format of raw rows that a file's name tells; None if it tells none."""
+    return _format(file, RAW_ENDINGS)
+
+
 def _format(file: DataFile, endings: Mapping[str, str]) -> str | None:
     for ending, format in endings.items():
         if file.name.endswith(ending):

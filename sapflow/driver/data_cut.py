@@ -53,6 +53,8 @@ async def cut_by_worker(
     """
     job, prefix = resolved.job, resolved.prefix
     key = manifest_key(resolved.data_prefix)
+    # A search has a budget of its own, which its calls keep to; its template's is that of a trial.
+    budget = job.spec.limits.budget_usd if spec is None else None
     if spec is None:
         spec = await asyncio.to_thread(write_spec, resolved, store)
     if resolved.area is None or await asyncio.to_thread(store.exists, begun or keys.commit(prefix, 0)):
@@ -62,7 +64,7 @@ async def cut_by_worker(
             pass
     account = Account()
     if job.spec.data.prepare is not None:
-        account = (await prepare(resolved, store, sender, observer, spec=spec)).account
+        account = (await prepare(resolved, store, sender, observer, spec=spec, budget=budget)).account
     caller = Caller.of(job, sender, observer, account, least_seconds=LEAST_SECONDS)
     request = CutRequest(job=resolved.uid, version=0, seconds_left=1, spec=spec)
     try:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.cut import write_spec
+from sapflow.driver.source_beginning import SourceBeginning
 from sapflow.errors import JobFailed, ObjectMissing
 from sapflow.messages.documents import Document
 from sapflow.messages.preparation import (
@@ -40,7 +41,7 @@ from sapflow.preparation.passes import levels
 from sapflow.records.commits import Account, Records
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
-from sapflow.steps.calls import Caller
+from sapflow.steps.calls import BUDGET_EXCEEDED, Caller
 from sapflow.steps.observer import Observer, PreparedSoFar
 
 CALLS_EACH = 4
@@ -65,11 +66,15 @@ async def prepare(
     spec: Document | None = None,
     at_once: int | None = None,
     account: Account | None = None,
+    budget: float | None = None,
+    beginning: int | None = None,
 ) -> PreparedData:
     """Have preparers make blocks of the job's data, unless that is done.
 
     `spec` is the document in the store that names the job; left out: the job's own, which is written. `at_once` is the
-    number of calls at work at once, by default that of the job's workers. A failure is recorded in the store. Raises
+    number of calls at work at once, by default that of the job's workers. `account` is what was consumed before, and
+    where it has come to the `budget` in USD, no call is made any more. With `beginning` only so many partitions are
+    prepared, as if the source had no others, to see what they take. A failure is recorded in the store. Raises
     JobFailed, which says what is wrong, and StoreError.
     """
     key = keys.manifest(resolved.data_prefix)
@@ -86,8 +91,16 @@ async def prepare(
     if spec is None:
         spec = await asyncio.to_thread(write_spec, resolved, store)
     job = resolved.job
-    caller = Caller.of(job, sender, observer, before, budget=job.spec.limits.budget_usd)
-    walk = _Walk(resolved.uid, spec, caller, observer or Observer(), at_once or job.spec.workers)
+    caller = Caller.of(job, sender, observer, before, budget=budget)
+    walk = _Walk(
+        resolved.uid,
+        spec,
+        caller,
+        observer or Observer(),
+        at_once or job.spec.workers,
+        budget,
+        None if beginning is None else SourceBeginning(store, beginning),
+    )
     try:
         if found is None:
             await walk.run()
@@ -103,21 +116,35 @@ async def prepare(
 class _Walk:
     """The calls of one preparation."""
 
-    def __init__(self, uid: str, spec: Document, caller: Caller, observer: Observer, at_once: int) -> None:
+    def __init__(
+        self,
+        uid: str,
+        spec: Document,
+        caller: Caller,
+        observer: Observer,
+        at_once: int,
+        budget: float | None,
+        beginning: SourceBeginning | None,
+    ) -> None:
         self._uid, self._spec, self._caller, self._observer = uid, spec, caller, observer
-        self._at_once = at_once
+        self._at_once, self._budget, self._beginning = at_once, budget, beginning
         self._rows = self._bad = self._passes = 0
 
     async def run(self) -> None:
         surveyed = await self._call(SurveyRequest(**self._common()), SurveyReply)
-        if surveyed.to_scan:
+        survey, to_scan = surveyed.plan, surveyed.to_scan
+        if self._beginning is not None:
+            survey, to_scan = await self._beginning.of_survey(survey)
+        if to_scan:
             await self._over(
                 "scanning",
-                len(surveyed.to_scan),
-                lambda first, last: ScanRequest(**self._common(), plan=surveyed.plan, first=first, last=last),
+                len(to_scan),
+                lambda first, last: ScanRequest(**self._common(), plan=survey, first=first, last=last),
             )
-        begun = await self._call(BeginRequest(**self._common(), plan=surveyed.plan), BeginReply)
+        begun = await self._call(BeginRequest(**self._common(), plan=survey), BeginReply)
         plan, partitions = begun.plan, begun.partitions
+        if self._beginning is not None:
+            plan, partitions = await self._beginning.of_exact(plan)
         state, fitted, learning = begun.state, begun.fitted, begun.learning
         await self._over(
             _learning("parsing", learning),
@@ -227,6 +254,13 @@ class _Walk:
                     close()  # of those that were never begun
 
     async def _call(self, request: Request, kind: type[R]) -> R:
+        if self._budget is not None and self._caller.account.cost_usd >= self._budget:
+            raise JobFailed(
+                f"spec.limits.budgetUSD ({self._budget:g}) is spent before the data was prepared; raise it, and the "
+                "job goes on from there",
+                reason=BUDGET_EXCEEDED,
+                version=-1,
+            )
         return await self._caller.call("preparer", request, kind)
 
     def _common(self) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Rules for each step of a preparation, once for the library and the API server."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sapflow.spec.preparation.step import STEP_KEYS, StepSpec
-from sapflow.spec.rule import Rule
+from sapflow.spec.rule import Rule, RuleRuntime
+from sapflow.spec.sources import JOBS_SOURCE, S3_SOURCE
 
 if TYPE_CHECKING:
     from sapflow.spec.training_job import Spec
@@ -21,6 +23,7 @@ class _StepRule:
     message: str
     holds: Callable[[StepSpec], bool]
     cel: str
+    runtime: RuleRuntime = "both"
 
     def of_spec(self) -> Rule["Spec"]:
         """The rule about a job's spec."""
@@ -43,11 +46,19 @@ class _StepRule:
             f"{begin}{self.message}",
             lambda spec: all(map(self.holds, steps(spec))),
             f"!has(self.data.prepare) || !has(self.{_STEPS}) || self.{_STEPS}.all(s, {self.cel})",
-            items=items,
+            self.runtime,
+            items,
         )
 
 
-def _about(key: str, message: str, holds: Callable[[Any], bool], cel: str, field: str = "") -> _StepRule:
+def _about(
+    key: str,
+    message: str,
+    holds: Callable[[Any], bool],
+    cel: str,
+    field: str = "",
+    runtime: RuleRuntime = "both",
+) -> _StepRule:
     """A rule about the step `key`, which is the only argument of `holds`, and `s.KEY` in `cel`."""
     where = f"{key}.{field}" if field else key
 
@@ -55,7 +66,7 @@ def _about(key: str, message: str, holds: Callable[[Any], bool], cel: str, field
         step = item.given.get(key)
         return step is None or holds(step)
 
-    return _StepRule(where, message, held, f"!has(s.{key}) || ({cel})")
+    return _StepRule(where, message, held, f"!has(s.{key}) || ({cel})", runtime)
 
 
 def _ascending(edges: list[float] | None) -> bool:
@@ -156,6 +167,23 @@ _EACH: tuple[_StepRule, ...] = (
         "needs either vocabulary or tokenizer",
         lambda step: (step.vocabulary is None) != (step.tokenizer is None),
         "has(s.tokens.vocabulary) != has(s.tokens.tokenizer)",
+    ),
+    _about(
+        "tokens",
+        "must be s3://bucket/key, of letters, digits and !_.=+,@- between single slashes, and not below jobs/ or an "
+        "area of shared/: functions in a cluster see no path of yours, and no other job's objects; copy the file to "
+        "a prefix of its own",
+        lambda step: (
+            step.tokenizer is None
+            or (
+                re.fullmatch(S3_SOURCE, step.tokenizer) is not None
+                and re.match(JOBS_SOURCE, step.tokenizer) is None
+            )
+        ),
+        f"!has(s.tokens.tokenizer) || s.tokens.tokenizer.matches(r'{S3_SOURCE}') && "
+        f"!s.tokens.tokenizer.matches(r'{JOBS_SOURCE}')",
+        "tokenizer",
+        "kubernetes",
     ),
     _about(
         "bagOfWords",

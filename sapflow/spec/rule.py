@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 S = TypeVar("S")
+RuleRuntime = Literal["both", "kubernetes"]
+"""Where a rule holds: everywhere, or in a cluster alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +17,7 @@ class Rule(Generic[S]):
     message: str
     holds: Callable[[S], bool]
     cel: str
-    runtime: Literal["both", "kubernetes"] = "both"
+    runtime: RuleRuntime = "both"
     items: Callable[[S], Sequence[tuple[str, str]]] | None = None
     """(field, message) of each item of the list `field` that breaks it, of a rule about all of them. The API server can
     name no more than the list."""

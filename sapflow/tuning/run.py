@@ -12,7 +12,7 @@ from sapflow.errors import JobFailed, SpecError
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning.workload import constants_of
-from sapflow.records.commits import Records
+from sapflow.records.commits import Account, Records
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.tuning_document import training_job
@@ -24,7 +24,7 @@ from sapflow.tuning.budget import Budget
 from sapflow.tuning.calls import Calls, LimitedSender, SearchBudgetSpent
 from sapflow.tuning.entries import End, Warm
 from sapflow.tuning.forecast import of_run
-from sapflow.tuning.forecast.forecaster import Forecaster, Stage
+from sapflow.tuning.forecast.forecaster import Forecaster, Stage, Used
 from sapflow.tuning.forecast.record import ForecastLimits, SearchForecast, grade
 from sapflow.tuning.forecast.rehearsal import Rehearsal
 from sapflow.tuning.forecast.work import Place
@@ -74,7 +74,7 @@ class SearchRun:
         self._job, self._template, self._data = job, template, data
         self._store, self._functions, self._environment = store, sender, environment
         self._observer, self._grow, self._resized = observer or TuningObserver(), grow, resized
-        self._limits, self._forecasts, self._cores = limits, forecasts, cores
+        self._limits, self._forecasts, self._cores, self._ends = limits, forecasts, cores, ends
         self._records = Records(store, template.prefix)
         meter = UsageMeter(job.spec.max_workers)
         self.search = Search(store, template.prefix, self._settings, limits, meter)
@@ -157,7 +157,8 @@ class SearchRun:
             Caller.of(template.job, sender), template, self._store, prefix, environment.runtime
         )
         stage = Stage(here, cores=self._cores, cold=False)
-        forecaster = Forecaster(self._job, pool.manifest, measure, stage)
+        used = Used(self.seconds, max(self.search.state.used, self.search.state.granted))
+        forecaster = Forecaster(self._job, pool.manifest, measure, stage, used)
         await rehearsal.clear()
         try:
             said = await within(self._deadline.left, forecaster.forecast(rehearsal, self._observer.stage))
@@ -177,8 +178,9 @@ class SearchRun:
         said = await of_run.recorded(self._records) if self._forecasts else None
         if said is None:
             return None
-        taken = seconds - said.rehearsal_seconds
-        dollars = max(self.search.state.used, self.search.state.granted) - said.rehearsal_cost_usd
+        taken = seconds - said.rehearsal_seconds - said.seconds_before
+        dollars = max(self.search.state.used, self.search.state.granted)
+        dollars -= said.rehearsal_cost_usd + said.cost_usd_before
         limits = ForecastLimits.of(self._limits, self._job.spec.max_workers)
         found = grade(said, seconds=taken, dollars=dollars, ended_by=end.reason, limits=limits)
         return {**found, "measuredSeconds": taken, "measuredUSD": dollars}
@@ -201,12 +203,25 @@ class SearchRun:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _cut(self, data: CutBy, warm: Results) -> Manifest:
-        """Have the data cut. It is a call among the search's, so what earlier drivers have used must be known."""
+        """Have the data cut. Its calls are among the search's, so what earlier drivers have used must be known, and its
+        time is the search's. Raises JobFailed, also at the deadline."""
         await self.search.open(warm)
         self._account.take_over()
+        clock = asyncio.get_running_loop().time
+        known, started = await self._deadline.account(Account()), clock()
+        self._deadline.start(lambda: known.seconds + clock() - started)
         try:
-            return await data(self._common_sender())
+            # Where a search must have ended by a time of the day, who cuts its data keeps to that.
+            left = self._deadline.left if self._ends is None else None
+            return await within(left, data(self._common_sender()))
+        except DeadlineReached as error:
+            said = (
+                f"spec.deadlineSeconds ({self._limits.deadline_seconds}) is reached before the data was cut"
+            )
+            remedy = "raise it, and the search goes on from there"
+            raise JobFailed(f"{said}; {remedy}", reason=error.reason, version=-1) from error
         finally:
+            await self._deadline.stop()
             await self._account.settle()
 
     def _common_sender(self) -> LimitedSender:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sapflow.driver.deadline import Deadline
 from sapflow.records.commits import Account
+from sapflow.steps.observer import PreparedSoFar
 from sapflow.tuning.account import SearchAccount
 from sapflow.tuning.actions import Action, Advance, Ask, Deleted, Event, Fork, Stop
 from sapflow.tuning.calls import Calls, SearchBudgetSpent
@@ -37,6 +38,9 @@ class TuningObserver:
 
     def stage(self, text: str) -> None:
         """What is done before the first trial."""
+
+    def prepared(self, position: PreparedSoFar) -> None:
+        """Raw data is prepared, and so far it has come."""
 
     def forecast(self, said: SearchForecast) -> None:
         """What the search was forecast to take, before its first trial or in an earlier run."""

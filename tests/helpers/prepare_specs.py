@@ -185,6 +185,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 """By what is wrong: fields of `data`, the field that is told, and a part of what is said."""
 
+REFUSED_IN_A_CLUSTER: dict[str, tuple[dict[str, Any], str, str]] = {
+    name: (
+        _step(tokens={"column": "t", "length": 3, "tokenizer": place}),
+        "prepare.steps[1].tokens.tokenizer",
+        "copy the file to a prefix of its own",
+    )
+    for name, place in {
+        "a path": "./tokenizer.json",
+        "no key": "s3://bucket",
+        "another job's": "s3://bucket/jobs/0f6b/tokenizer.json",
+        "shared data": "s3://bucket/shared/0123456789abcdef0123456789abcdef/tokenizer.json",
+        "a wildcard": "s3://bucket/words/*.json",
+    }.items()
+}
+"""The same of what functions on this machine may read."""
+
 
 def prepared(**data: Any) -> dict[str, Any]:
     """A job on raw data, with these fields in `data`."""

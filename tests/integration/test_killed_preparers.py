@@ -7,14 +7,17 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from helpers.preparations import flights, prepared_job
+from helpers.preparations import STEPS, flights, prepared_job
 
 from sapflow.client.session import local_functions, open_session
 from sapflow.driver import preparation
+from sapflow.errors import JobFailed
 from sapflow.objects import keys
 from sapflow.runtimes.embedded.runtime import EmbeddedRuntime
 from sapflow.runtimes.sender import Answered
+from sapflow.spec.document import parse
 from sapflow.spec.training_job import TrainingJob
 from sapflow.steps.observer import Observer
 
@@ -46,6 +49,12 @@ def data_of(store: Path) -> dict[str, str]:
         for path in sorted((area / "data").rglob("*"))
         if path.is_file() and path.name != "source.json"
     }
+
+
+def sized(job: TrainingJob, memory: str) -> TrainingJob:
+    """The job with another limit of its preparers."""
+    limit = job.spec.memory.model_copy(update={"preparer": memory})
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"memory": limit})})
 
 
 def prepare(store: Path, job: TrainingJob, *, kills: int = 0, at_once: int = 2) -> int:
@@ -82,7 +91,43 @@ def test_other_numbers_and_sizes_of_preparers_write_the_same_bytes(
 ) -> None:
     job = prepared_job(raw)
     prepare(tmp_path / "one", job)
-    sized = job.spec.memory.model_copy(update={"preparer": memory})
-    other = job.model_copy(update={"spec": job.spec.model_copy(update={"memory": sized})})
-    prepare(tmp_path / "other", other, at_once=at_once)
+    prepare(tmp_path / "other", sized(job, memory), at_once=at_once)
     assert data_of(tmp_path / "other") == data_of(tmp_path / "one")
+
+
+def test_a_preparer_over_its_memory_limit_fails_the_job_with_its_own_remedy(tmp_path: Path) -> None:
+    """A row of Parquet's group is of 1 MiB: a batch alone is more than the function may have beside itself."""
+    import pyarrow
+    from pyarrow import parquet
+
+    random = np.random.default_rng(1)
+    (tmp_path / "raw").mkdir()
+    vectors = [random.random(1 << 17) for _ in range(64)]
+    parquet.write_table(
+        pyarrow.table({"x": vectors, "late": ["yes", "no"] * 32}), tmp_path / "raw" / "rows.parquet"
+    )
+    job = prepared_job(tmp_path / "raw", STEPS[-1:], columns={"late": "Text"})
+    data = job.spec.data.model_copy(update={"format": "parquet"})
+    job = job.model_copy(update={"spec": job.spec.model_copy(update={"data": data})})
+    with pytest.raises(JobFailed) as caught:
+        prepare(tmp_path / "store", sized(job, "160Mi"), at_once=1)
+    assert caught.value.reason == "OutOfMemory"
+    assert "the preparation of the data (" in str(caught.value)
+    assert "was killed over its limit of 160 MiB; raise spec.memory.preparer" in str(caught.value)
+    assert "microBatchSize" not in str(caught.value)
+
+
+def test_preparers_of_a_job_with_affinity_belong_to_no_cell_and_write_the_same_bytes(
+    raw: Path, tmp_path: Path
+) -> None:
+    job = prepared_job(raw)
+    document = job.to_json()
+    document["spec"] |= {
+        "workers": 4,
+        "affinity": [{"from": "Worker", "to": "Merger", "weight": 100}],
+        "placement": {"cells": 2},
+        "merge": {"structure": [1, 2, 4]},
+    }
+    prepare(tmp_path / "placed", parse(document))
+    prepare(tmp_path / "plain", job)
+    assert data_of(tmp_path / "placed") == data_of(tmp_path / "plain")

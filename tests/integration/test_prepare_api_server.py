@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers.prepare_specs import REFUSED, SPLITS, STEPS, prepared
+from helpers.prepare_specs import REFUSED, REFUSED_IN_A_CLUSTER, SPLITS, STEPS, prepared
 from helpers.real_api_server import real_api_server
 
 from sapflow.kube.access import Access
@@ -56,9 +56,9 @@ def test_every_step_and_split_is_accepted_as_it_is_written(access: Access) -> No
         assert created(access, prepare=prepare)["spec"]["data"]["prepare"] == prepare
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", [*REFUSED, *REFUSED_IN_A_CLUSTER])
 def test_what_the_library_refuses_is_refused_with_the_same_words(access: Access, case: str) -> None:
-    data, field, message = REFUSED[case]
+    data, field, message = {**REFUSED, **REFUSED_IN_A_CLUSTER}[case]
     with pytest.raises(ClusterError) as caught:
         created(access, **data)
     assert message in str(caught.value)

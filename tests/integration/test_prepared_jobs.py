@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -15,12 +16,15 @@ import pytest
 from helpers.preparations import STEPS, flights, prepared_job
 from helpers.server_process import ServerProcess
 from helpers.server_process import document as served
+from PIL import Image
 from s3_servers import S3Service
 
 from sapflow.client import predict
+from sapflow.client.run import run as start
+from sapflow.client.training_job import TrainingJob
 from sapflow.data.blocks import load_manifest
 from sapflow.data.manifest import block_key, decode_block
-from sapflow.errors import DataError
+from sapflow.errors import DataError, JobStopped
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 
@@ -41,18 +45,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sapflow(
-    folder: Path, *arguments: str, code: int = 0, environ: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    code: int = 0,
+    environ: Mapping[str, str] | None = None,
+    text: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """A command; it must end with that exit code. `environ` is added to its environment."""
+    """A command; it must end with that exit code. `environ` is added to its environment, `text` is its input."""
     command = [sys.executable, "-m", "sapflow", *arguments]
     done = subprocess.run(
         command,
         cwd=folder,
         env={**os.environ, **(environ or {})},
         capture_output=True,
+        input=text,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done
@@ -163,7 +172,8 @@ def test_validate_tells_the_samples_of_raw_data(folder: Path) -> None:
     assert "of 8, classification, 2 classes" in sapflow(folder, "validate", "job.yaml").stdout
 
 
-def test_a_search_prepares_once_for_all_of_its_trials(folder: Path) -> None:
+def search_file(folder: Path, name: str, **spec: Any) -> str:
+    """The YAML of a search over the job's learning rate."""
     template = json.loads((folder / "job.yaml").read_text())
     search = {
         "apiVersion": template["apiVersion"],
@@ -175,16 +185,130 @@ def test_a_search_prepares_once_for_all_of_its_trials(folder: Path) -> None:
             "parameters": [{"path": "spec.optimizer.learningRate", "float": {"min": 0.01, "max": 0.1}}],
             "maxTrials": 2,
             "maxWorkers": 4,
+            **spec,
         },
     }
-    (folder / "search.yaml").write_text(json.dumps(search))
-    done = sapflow(folder, "run", "search.yaml", "--store", "searched", "--plain")
+    (folder / name).write_text(json.dumps(search))
+    return name
+
+
+@pytest.mark.timeout(600)
+def test_a_search_prepares_once_for_all_of_its_trials_and_pays_for_it(folder: Path) -> None:
+    done = sapflow(folder, "run", search_file(folder, "search.yaml"), "--store", "searched", "--plain")
     assert done.stdout.count("preparing /") == 1
     assert "has ended" in done.stdout
+    assert done.stdout.index("preparing /") < done.stdout.index("searching search-")
+    (record,) = (folder / "searched" / "jobs").glob("*/result/outcome.json")
+    body = json.loads(record.read_text())
+    (said,) = (folder / "searched" / "jobs").glob("*/forecast.json")
+    before = json.loads(said.read_text())
+    assert before["secondsBefore"] > 0
+    assert 0 < before["costUSDBefore"] < body["account"]["costUSD"]
+    trials = body["account"]["costUSD"] - before["costUSDBefore"] - before["rehearsalCostUSD"]
+    assert 0 < body["forecast"]["measuredUSD"] <= trials * (1 + 1e-9)
     (result,) = (folder / "searched" / "jobs").glob("search-*/result")
     with ServerProcess(result, served(needsGoldenRows=True, asksToken=False)) as process:
         assert process.get("/v2/models/late")["name"] == "late"
     assert '"goldenRows": 16' in process.log
+
+
+def test_the_budget_of_a_search_bounds_its_preparation(folder: Path) -> None:
+    name = search_file(folder, "poor.yaml", budgetUSD=1e-6)
+    failed = json.loads(sapflow(folder, "run", name, "--store", "poor", "--json", code=1).stdout)["error"]
+    assert failed["reason"] == "BudgetExceeded"
+    assert "spec.budgetUSD (1e-06) is used up" in failed["message"]
+    assert not list((folder / "poor").rglob("manifest.json"))
+
+
+@pytest.mark.timeout(600)
+def test_the_deadline_of_a_job_ends_its_preparation_and_counts_what_earlier_runs_took(tmp_path: Path) -> None:
+    job = prepared_job(flights(tmp_path / "raw", rows=60_000, files=4)).to_json()
+    job["spec"]["algorithm"] = {"steps": 2}
+
+    def run(deadline: int, code: int) -> dict[str, Any]:
+        job["spec"]["limits"] = {"deadlineSeconds": deadline}
+        (tmp_path / "job.yaml").write_text(json.dumps(job))
+        done = sapflow(tmp_path, "run", "job.yaml", "--store", "store", "--json", code=code)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    failed = run(1, 1)["error"]
+    assert failed["reason"] == "DeadlineExceeded"
+    assert "spec.limits.deadlineSeconds (1) is reached before the data was prepared" in failed["message"]
+    shown = json.loads(sapflow(tmp_path, "status", "job.yaml", "--store", "store", "--json").stdout)
+    assert (shown["state"], shown["failure"]["reason"]) == ("Failed", "DeadlineExceeded")
+    done = run(600, 0)
+    assert done["state"] == "Succeeded"
+    assert done["account"]["seconds"] > 1
+
+
+def test_a_run_of_a_program_stops_in_the_middle_of_a_preparation(tmp_path: Path) -> None:
+    job = TrainingJob.from_document(prepared_job(flights(tmp_path / "raw", rows=200_000)).to_json())
+    run = start(job, store=tmp_path / "store", progress=False)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "store").rglob("work/survey.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    run.stop()
+    assert run.state == "Stopped"
+    with pytest.raises(JobStopped):
+        run.wait(1)
+    assert not list((tmp_path / "store").rglob("manifest.json"))
+
+
+def test_a_plan_forecasts_the_preparation_and_what_it_gives(folder: Path) -> None:
+    planned = json.loads(sapflow(folder, "plan", "job.yaml", "--json").stdout)
+    said = planned["preparation"]
+    assert (said["files"], said["partitions"], said["rehearsedPartitions"]) == (2, 1, 1)
+    assert 0 < said["seconds"]["p10"] <= said["seconds"]["p50"] <= said["seconds"]["p90"]
+    assert said["costUSD"]["p50"] > 0
+    assert planned["steps"] == 3
+    shown = sapflow(folder, "plan", "job.yaml", "--instances", "3").stdout
+    assert "prepared   2 files of " in shown
+    assert "1 partition, parsed once and read 3 times, by 3 preparers at once" in shown
+
+
+def test_a_plan_of_a_search_forecasts_its_preparation_beside_its_trials(folder: Path) -> None:
+    name = search_file(folder, "planned.yaml", budgetUSD=5.0)
+    planned = json.loads(sapflow(folder, "plan", name, "--json").stdout)
+    assert planned["preparation"]["partitions"] == 1
+    assert planned["costUSDBefore"] == planned["preparation"]["costUSD"]["p50"] > 0
+    assert planned["secondsBefore"] == planned["preparation"]["seconds"]["p50"]
+    assert planned["trials"]["finished"]["p50"] == 2
+
+
+def test_raw_rows_of_a_program_and_of_standard_input_are_predicted(folder: Path) -> None:
+    loaded = predict.load(model(folder))
+    frame = pandas.DataFrame(
+        {"distance": [10.5, 700.0], "note": ["x", "x"], "carrier": ["AA", "UA"], "delay": [3.0, None]}
+    )
+    expected = [str(label) for label in loaded.predict(frame)]
+    text = "distance;note;carrier;delay\n10.5;x;AA;3\n700;x;UA;NA\n"
+    done = sapflow(folder, "predict", str(model(folder)), "-", "--delimiter", ";", "--json", text=text)
+    assert [each["label"] for each in json.loads(done.stdout)["predictions"]] == expected
+
+
+@pytest.mark.timeout(600)
+def test_images_are_predicted_by_their_files(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    for number in range(12):
+        place = tmp_path / "raw" / "ab"[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (9, 9, 3), np.uint8)).save(place / f"{number:02d}.png")
+    steps = [
+        {"encode": {"columns": ["label"], "method": "Classes"}},
+        {"image": {"column": "image", "resize": [4, 4], "channels": 1}},
+    ]
+    job = prepared_job(tmp_path / "raw").to_json()
+    job["spec"]["data"] |= {"format": "images", "prepare": {"target": "label", "steps": steps}}
+    job["spec"]["algorithm"] = {"steps": 2}
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    done = json.loads(sapflow(tmp_path, "run", "job.yaml", "--store", "store", "--json").stdout)
+    shown = sapflow(tmp_path, "predict", done["path"], "raw").stdout.splitlines()
+    assert (len(shown), shown[0].partition(":")[0]) == (12, "raw/a/00.png")
+    alone = sapflow(tmp_path, "predict", done["path"], "raw/b/01.png", "--json")
+    (one,) = json.loads(alone.stdout)["predictions"]
+    assert (one["row"], one["file"], one["label"] in "ab") == (0, "raw/b/01.png", True)
 
 
 def test_formats_of_raw_rows_alone_are_trained_on(tmp_path: Path) -> None:

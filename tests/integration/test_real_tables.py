@@ -32,7 +32,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from sapflow.client import predict, raw_rows
+from sapflow.client import predict, raw_rows, raw_source
 from sapflow.data.blocks import load_manifest
 from sapflow.data.chunks import Part
 from sapflow.data.files import local_file
@@ -137,7 +137,7 @@ def prepared(folder: Path, source: Path, prepare: Mapping[str, Any], **data: Any
 
 def features_of(made: Prepared, path: Path) -> np.ndarray:
     """float32 [rows, features] of all raw rows, in their order, as a prediction has them."""
-    found = raw_rows.prepared(made.fitted, local_file(path))
+    found = raw_rows.prepared(made.fitted, raw_source.of_path(path, "csv"))
     assert not found.bad
     return found.features
 

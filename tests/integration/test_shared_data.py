@@ -13,7 +13,7 @@ from helpers.jobs import Place, Simulation, document, tiny_job
 from helpers.search_runs import iris_search
 
 from sapflow.client import inputs, tuning
-from sapflow.client.local_run import find_manifest
+from sapflow.client.job_data import find_manifest
 from sapflow.client.session import Session, find_session, open_session, uid_of
 from sapflow.data import cut
 from sapflow.data.blocks import cut_blocks

@@ -81,6 +81,7 @@ def searched(path: Path, job: TuningJob) -> Searched:
     file.write_text(json.dumps(job.to_json()))
     opened = tuning.open_tuning(job, os.environ, store=str(folder))
     manifest = tuning.prepare(opened, os.environ, lambda text: None)
+    assert manifest is not None
     place = Template(job.template, opened.uid, manifest, opened.store, folder, opened.template)
     search, outcome = Searching(place, job).run()
     return Searched(job, search, outcome, file, folder, opened.uid)

@@ -78,10 +78,8 @@ class JobPool(Wanted):
         return self.job.spec.memory.grow_on_oom
 
     def more_memory(self, role: Role) -> str:
-        return (
-            f"raise {self.fields}.memory.{role}, lower {self.fields}.data.microBatchSize, or set "
-            f"{self.fields}.memory.growOnOOM"
-        )
+        smaller = "" if role == "preparer" else f" lower {self.fields}.data.microBatchSize,"
+        return f"raise {self.fields}.memory.{role},{smaller} or set {self.fields}.memory.growOnOOM"
 
     @property
     def cpus(self) -> dict[Role, float | None]:

@@ -79,7 +79,7 @@ def inspect(
     names = [each.name for each in source.plan.columns]
     if target is not None and target not in names:
         shown = ", ".join(names[:20]) + (" …" if len(names) > 20 else "")
-        raise DataError(f"--target: {source.source} has no column {target!r}; it has {shown}")
+        raise DataError(f"target: {source.source} has no column {target!r}; it has {shown}")
     counters = [Counter(each) for each in source.plan.columns]
     sampled = [each.column.name for each in counters if each.counted]
     sample = RowSample(sampled)

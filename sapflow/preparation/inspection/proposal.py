@@ -80,7 +80,7 @@ class _Dumper(yaml.SafeDumper):
 def propose(found: Inspection) -> Proposal:
     """The block for what was found."""
     target = found.column(found.target or _guessed(found))
-    notes = [] if found.target else [f"No --target was named: {target.name} is taken."]
+    notes = [] if found.target else [f"No target was named: {target.name} is taken."]
     kinds = _Kinds()
     split, parts = _split(found, target)
     if parts is not None:

@@ -54,6 +54,23 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """What a search has used of its limits before its first trial."""
+
+    seconds: float = 0.0
+    dollars: float = 0.0
+
+    def left(self, limits: Limits) -> Limits:
+        """The limits for what comes."""
+        deadline, budget = limits.deadline_seconds, limits.budget_usd
+        return replace(
+            limits,
+            deadline_seconds=None if deadline is None else max(0, deadline - round(self.seconds)),
+            budget_usd=None if budget is None else max(0.0, budget - self.dollars),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Pool:
     """Sets of parameters that were estimated."""
 
@@ -67,8 +84,11 @@ class _Pool:
 class Forecaster:
     """Makes the forecast of one search."""
 
-    def __init__(self, job: TuningJob, manifest: Manifest, measure: Measure, stage: Stage) -> None:
-        self._job, self._stage = job, stage
+    def __init__(
+        self, job: TuningJob, manifest: Manifest, measure: Measure, stage: Stage, used: Used | None = None
+    ) -> None:
+        """`used` is what the search has used of its limits before."""
+        self._job, self._stage, self._used = job, stage, used or Used()
         self._settings, self._limits = Settings.of(job), Limits.of(job)
         self._estimates = Estimates(job, manifest, stage.here, measure, stage.there.runtime)
         self._random = Random(f"{self._settings.seed}/sets")
@@ -160,7 +180,7 @@ class Forecaster:
 
         disagreement = max(each.rehearsed.disagreement for each in known) / 2
         uncertainty = (UNCERTAINTY**2 + min(disagreement, 0.5) ** 2) ** 0.5
-        found = spreads(self._settings, limits, dealer, capacity, uncertainty)
+        found = spreads(self._settings, self._used.left(limits), dealer, capacity, uncertainty)
         elsewhere = self._stage.elsewhere
         return SearchForecast(
             seconds=found.seconds,
@@ -180,6 +200,8 @@ class Forecaster:
             refused=pool.refused,
             refusal=None if pool.refusal is None else str(pool.refusal),
             constants=None if elsewhere is None else elsewhere.constants.origin,
+            seconds_before=self._used.seconds,
+            cost_usd_before=self._used.dollars,
             rehearsal_seconds=seconds,
             rehearsal_cost_usd=spent,
         )

@@ -3,38 +3,14 @@
 jobs/<uid>/forecast.json    written once, before the first trial
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
 
 from sapflow.messages.message import Message
+from sapflow.planning.preparation import PreparationForecast
+from sapflow.planning.spread import Spread as Spread
 from sapflow.tuning.settings import Limits
-
-LOW, MIDDLE, HIGH = 0.1, 0.5, 0.9
-
-
-class Spread(Message):
-    """A figure that is not known: a tenth of the draws are below `p10`, half of them below `p50`, nine in ten below
-    `p90`."""
-
-    p10: float
-    p50: float
-    p90: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        ordered = sorted(values)
-        return cls(**{
-            f"p{round(100 * share)}": _quantile(ordered, share) for share in (LOW, MIDDLE, HIGH)
-        })  # fmt: skip
-
-    def times(self, factor: float) -> "Spread":
-        return Spread(p10=factor * self.p10, p50=factor * self.p50, p90=factor * self.p90)
-
-    def holds(self, value: float) -> bool:
-        """Whether a value is neither among the lowest nor among the highest tenth."""
-        return self.p10 <= value <= self.p90
 
 
 class RehearsedCorner(Message):
@@ -110,6 +86,11 @@ class SearchForecast(Message):
     """What is wrong with one of them."""
     constants: str | None = None
     """Where the cost model's constants were measured, where not all was rehearsed."""
+    seconds_before: float = 0.0
+    """What the search had taken before its rehearsal, to prepare or to cut its data. No figure above contains it."""
+    cost_usd_before: float = Field(0.0, alias="costUSDBefore")
+    preparation: PreparationForecast | None = None
+    """Of raw data that is yet to be prepared, which no figure above contains; only in a plan."""
     rehearsal_seconds: float = 0.0
     rehearsal_cost_usd: float = Field(0.0, alias="rehearsalCostUSD")
 
@@ -143,11 +124,3 @@ def summary(said: SearchForecast) -> dict[str, Any]:
         "costUSD": said.cost_usd.p50,
         "costRange": [said.cost_usd.p10, said.cost_usd.p90],
     }
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Between the values of an ascending sequence, evenly."""
-    place = share * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (place - low) * (ordered[high] - ordered[low])

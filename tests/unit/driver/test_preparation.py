@@ -19,12 +19,14 @@ from sapflow.data.manifest import block_key, decode_block
 from sapflow.data.sampler import Reader
 from sapflow.data.source_files import data_files
 from sapflow.driver import preparation
+from sapflow.driver.preparation import PreparedData
 from sapflow.errors import JobFailed
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.preparation.batch import Batch
 from sapflow.preparation.reading.reader import Asked
 from sapflow.preparation.steps.split import SplitStep
+from sapflow.records.commits import Account
 from sapflow.spec.preparation.prepare import SplitSpec
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.observer import Observer, PreparedSoFar
@@ -266,3 +268,40 @@ def test_data_of_a_job_alone_is_prepared_anew_where_its_source_has_changed(tmp_p
     flights(tmp_path / "other", rows=100, files=1)
     (source / "part-0.csv").write_text((tmp_path / "other" / "part-0.csv").read_text())
     assert prepared() < first
+
+
+def test_a_budget_that_is_spent_ends_a_preparation_and_a_larger_one_goes_on(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    resolved, functions = run.session.settle(), run.functions
+
+    def prepared(budget: float, account: Account | None = None) -> PreparedData:
+        work = preparation.prepare(resolved, run.store, functions, account=account, budget=budget)
+        return virtual_loop.run(work)
+
+    with pytest.raises(
+        JobFailed, match=r"spec\.limits\.budgetUSD \(1e-09\) is spent before the data"
+    ) as caught:
+        prepared(1e-9)
+    assert caught.value.reason == "BudgetExceeded"
+    assert len(requests(functions.log, "survey")) == 1
+    assert not run.store.exists(keys.manifest(resolved.data_prefix))
+    before = Account(seconds=5.0, cost_usd=0.25)
+    found = prepared(1.0, before).account
+    assert found.seconds >= 5.0
+    assert 0.25 < found.cost_usd < 1.0
+
+
+@pytest.mark.parametrize("scanned", [False, True])
+def test_the_beginning_of_a_source_is_prepared_as_if_there_were_no_more(
+    tmp_path: Path, scanned: bool
+) -> None:
+    lines = LinesReader(lines=40, scanned=scanned)
+    run = run_of(tmp_path, parts=parts(lines))
+    resolved = run.session.settle()
+    work = preparation.prepare(resolved, run.store, run.functions, beginning=2)
+    manifest = virtual_loop.run(work).manifest
+    assert manifest.train_samples + manifest.validation_samples == manifest.raw_rows == 80
+    assert manifest.preparation
+    scans = requests(run.functions.log, "scan")
+    assert sum(each["last"] - each["first"] for each in scans) == (3 if scanned else 0)
+    assert not list(run.store.list(keys.preparation_work(resolved.data_prefix)))

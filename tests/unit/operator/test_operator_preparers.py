@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.operator_settings import SETTINGS
-from test_operator_reconcile import World
+from test_operator_reconcile import World, killed
 
 from sapflow.planning import placement
 from sapflow.planning.extent import Extent
@@ -97,6 +97,32 @@ def test_the_reason_of_a_job_is_preparing_until_its_data_is_prepared() -> None:
     running.status["progress"] = {"preparation": {"rows": 9}, "step": 1}
     running.settle()
     assert running.reason() == ("Unknown", "Running")
+
+
+def test_a_preparer_that_is_killed_for_memory_is_named_with_its_own_field() -> None:
+    world = World(data=DATA)
+    world.settle()
+    world.driver_runs()
+    world.pods.append(killed("preparer", "512Mi"))
+    world.settle()
+    assert world.reason("FunctionsReady") == ("False", "OutOfMemory")
+    message = world.condition("FunctionsReady")["message"]
+    assert "a preparer was killed over its memory limit of 512Mi" in message
+    assert "raise spec.memory.preparer, or set spec.memory.growOnOOM" in message
+
+
+def test_with_grow_on_oom_preparers_are_given_more_and_workers_are_not() -> None:
+    world = World(data=DATA, memory={"worker": "512Mi", "growOnOOM": True})
+    world.settle()
+    world.driver_runs()
+    world.pods.append(killed("preparer", "512Mi"))
+    world.driver_ends(3, {"reason": "OutOfMemory", "message": "the preparation failed", "version": -1})
+    world.settle()
+    assert world.status["memory"] == {"worker": "512Mi", "merger": "256Mi", "preparer": "768Mi"}
+    container = world.objects["Service", "a-preparer"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"]["limits"]["memory"] == "768Mi"
+    assert world.condition("Succeeded")["status"] == "Unknown"
+    assert world.events.count("MemoryGrown") == 1
 
 
 def test_a_driver_reports_how_far_a_preparation_is_and_what_it_came_to(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_target_of_numbers_stays_as_it_is_and_rows_without_one_are_left_out(tm
 def test_without_a_target_one_is_taken_and_said(tmp_path: Path) -> None:
     found = proposed(tmp_path, {"label": LATE, "x": RANDOM.normal(size=ROWS)})
     assert found.data["prepare"]["target"] == "label"
-    assert "No --target was named: label is taken." in found.notes
+    assert "No target was named: label is taken." in found.notes
     assert steps(found)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from helpers.prepare_specs import REFUSED, SPLITS, STEPS, prepared
+from helpers.prepare_specs import REFUSED, REFUSED_IN_A_CLUSTER, SPLITS, STEPS, prepared
 from helpers.searches import search_document
 
 from sapflow.errors import SpecError
@@ -24,6 +24,13 @@ def said(runtime: Any = "local", **data: Any) -> dict[str, str]:
 def test_what_is_wrong_is_told_with_its_field_and_a_remedy(case: str, runtime: str) -> None:
     data, field, message = REFUSED[case]
     assert message in said(runtime, **data)[f"spec.data.{field}"]
+
+
+@pytest.mark.parametrize("case", REFUSED_IN_A_CLUSTER)
+def test_a_tokenizer_in_a_cluster_is_an_object_of_no_other_job(case: str) -> None:
+    data, field, message = REFUSED_IN_A_CLUSTER[case]
+    assert message in said("kubernetes", **data)[f"spec.data.{field}"]
+    parse(prepared(**data))
 
 
 def test_every_step_and_split_is_accepted_and_read_again() -> None:

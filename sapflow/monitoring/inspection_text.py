@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sapflow.client.inspection import Inspected
 from sapflow.monitoring import inspection_words as words
 from sapflow.preparation.inspection.column_summary import ColumnSummary
+from sapflow.preparation.inspection.findings import Finding
+from sapflow.preparation.inspection.inspection import Inspection
+from sapflow.preparation.inspection.proposal import Proposal
 from sapflow.text import printable
 
 _TOP = 20
 
 
-def text(inspected: Inspected) -> str:
+def text(found: Inspection, warnings: Sequence[Finding], proposal: Proposal) -> str:
     """For people."""
-    found = inspected.found
     lines = [f"{found.source}: {words.read(found)}", ""]
     lines += _table([words.HEAD, *map(words.row, found.columns)])
     if sampled := words.sampled(found):
@@ -25,17 +26,17 @@ def text(inspected: Inspected) -> str:
         more = found.bad - len(found.rejected)
         lines += ["", "bad rows:", *(f"  {each}" for each in words.bad_rows(found.rejected))]
         lines += [f"  and {more:,} more"] if more else []
-    if inspected.findings:
+    if warnings:
         lines += ["", "warnings:"]
-    for each in inspected.findings:
+    for each in warnings:
         lines += [f"  {each.column + ': ' if each.column else ''}{each.message}", f"    → {each.remedy}"]
-    lines += ["", "to paste into the spec of a job:", "", inspected.proposal.yaml()]
+    lines += ["", "to paste into the spec of a job:", "", proposal.yaml()]
     return printable("\n".join(lines))
 
 
-def body(inspected: Inspected) -> dict[str, Any]:
+def body(found: Inspection, warnings: Sequence[Finding], proposal: Proposal) -> dict[str, Any]:
     """For machines."""
-    found, target = inspected.found, inspected.found.target
+    target = found.target
     return {
         "source": found.source,
         "format": found.format,
@@ -57,9 +58,9 @@ def body(inspected: Inspected) -> dict[str, Any]:
         ],
         "columns": [_column(each, found.determines.get(each.name)) for each in found.columns],
         "target": None if target is None else {"column": target, "classes": found.classes},
-        "warnings": [asdict(each) for each in inspected.findings],
-        "data": inspected.proposal.data,
-        "notes": list(inspected.proposal.notes),
+        "warnings": [asdict(each) for each in warnings],
+        "data": proposal.data,
+        "notes": list(proposal.notes),
     }
 
 
