@@ -8,7 +8,7 @@ ARG PIP_INDEX_URL=
 # What Debian does not have; what it needs, Debian has.
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-pip
 RUN python3 -m pip install --no-cache-dir --no-compile --no-deps --target /opt/python \
-      'pyarrow>=18,<25' 'optuna>=5,<6' 'cmaes>=0.12,<1' \
+      'pyarrow>=18,<25' 'optuna>=5,<6' 'cmaes>=0.12,<1' 'pillow>=11,<14' 'tokenizers>=0.21,<1' \
  && find /opt/python -type d '(' -name tests -o -name SelfTest -o -name include ')' -prune -exec rm -r {} + \
  && find /opt/python '(' -name '*.pyi' -o -name '*.pxd' -o -name '*.pyx' -o -name '*.h' ')' -delete
 
@@ -52,7 +52,7 @@ COPY functions/sapflow_functions /opt/sapflow/sapflow_functions
 ENV PYTHONPATH=/opt/sapflow:/opt/python PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp PORT=8080
 # Compiled here, once: the root file system is read-only where this runs.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/sapflow /opt/python \
- && python3 -c 'import optuna, pyarrow.parquet, sklearn.datasets as sets; assert sets.load_digits().data.shape == (1797, 64)' \
+ && python3 -c 'import PIL.Image, optuna, pyarrow.parquet, tokenizers, sklearn.datasets as sets; assert sets.load_digits().data.shape == (1797, 64)' \
  && python3 -m sapflow version
 
 USER 65532:65532

@@ -17,6 +17,9 @@ from sapflow_functions.settings import parser
 
 SERVICE_FILE = "SAPFLOW_SERVICE_FILE"
 """The variable with the path of the document that says what is served."""
+TOKEN_FILE = "SAPFLOW_TOKEN_FILE"
+COMPARE_FILE = "SAPFLOW_COMPARE_URL_FILE"
+"""The variable with the path of a file that has the URL of another version, and may change; empty: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class ServerSettings:
     store: str
     credentials: CredentialSource | None = field(repr=False)
     token: Callable[[], str] | None = field(repr=False)
+    compare: Callable[[], str] | None
+    """The URL of another version, '' while there is none."""
     port: int
     host: str = "0.0.0.0"
     uds: str | None = None
@@ -58,6 +63,7 @@ class ServerSettings:
         if grpc_port and (not grpc_port.isdecimal() or int(grpc_port) > 65535):
             problems.append(("SAPFLOW_GRPC_PORT", f"is {grpc_port!r}: give a number from 0 to 65535"))
         token = _token(environ, problems) if document is not None and document.asks_token else None
+        compare = _mounted_text(COMPARE_FILE, environ, problems) if COMPARE_FILE in environ else None
         if problems or document is None:
             raise SpecError(problems)
         return cls(
@@ -65,6 +71,7 @@ class ServerSettings:
             store,
             credentials_for(store, environ),
             token,
+            compare,
             int(port),
             flags.host,
             flags.uds,
@@ -96,15 +103,19 @@ def _document(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> Se
 def _token(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> Callable[[], str] | None:
     if token := environ.get("SAPFLOW_TOKEN"):
         return lambda: token
-    path = environ.get("SAPFLOW_TOKEN_FILE")
-    if not path:
-        problems.append(
-            ("SAPFLOW_TOKEN_FILE", "is not set, and the service asks for a token: give the file with it")
-        )
+    if not environ.get(TOKEN_FILE):
+        problems.append((TOKEN_FILE, "is not set, and the service asks for a token: give the file with it"))
         return None
+    return _mounted_text(TOKEN_FILE, environ, problems)
+
+
+def _mounted_text(
+    variable: str, environ: Mapping[str, str], problems: list[tuple[str, str]]
+) -> Callable[[], str] | None:
+    """The text of the file that a variable names, as it is at any time."""
     try:
-        files = MountedFiles([path])
+        files = MountedFiles([environ[variable]])
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(("SAPFLOW_TOKEN_FILE", f"cannot be read: {error}"))
+        problems.append((variable, f"cannot be read: {error}"))
         return None
     return lambda: files.texts()[0].strip()

@@ -92,6 +92,13 @@ class ReleaseParts:
 
 
 @dataclass(frozen=True, slots=True)
+class Serve:
+    """Make the ModelService that a job with a model asks for, or update it."""
+
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteJob:
     """Remove the resource itself, because its `ttlSecondsAfterFinished` is over."""
 
@@ -106,6 +113,7 @@ Action = (
     | LeaveSharedData
     | KeepLastVersion
     | ReleaseParts
+    | Serve
     | DeleteJob
 )
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sapflow_operator import times
 
 SUCCEEDED, PLANNED, FUNCTIONS_READY, SUSPENDED = "Succeeded", "Planned", "FunctionsReady", "Suspended"
+READY = "Ready"
 Truth = Literal["True", "False", "Unknown"]
 MAX_MESSAGE = 4096
 
@@ -111,6 +112,18 @@ class Conditions:
 
     def mark_failed(self, reason: str, message: str) -> None:
         self._finish("False", reason, message)
+
+    def mark_serving(self, reason: str, message: str) -> None:
+        """A ModelService answers requests with the version that it is to have, or one that takes over meanwhile."""
+        self._set(READY, "True", reason, message)
+
+    def mark_not_serving(self, reason: str, message: str) -> None:
+        """A ModelService does not answer, or not with the version that it is to have."""
+        self._set(READY, "False", reason, message)
+
+    def mark_deploying(self, reason: str, message: str) -> None:
+        """It is not known yet whether a ModelService answers."""
+        self._set(READY, "Unknown", reason, message)
 
     def _finish(self, status: Truth, reason: str, message: str) -> None:
         self._set(SUCCEEDED, status, reason, message)

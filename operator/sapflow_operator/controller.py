@@ -1,23 +1,19 @@
-"""Carries out what the reconciler decides: observes, acts, writes the status, and reconciles again.
-
-Only one task at a time reconciles a job.
-"""
+"""Carries out what the reconciler decides for kinds whose resources have a driver."""
 
 import asyncio
 import logging
 import secrets
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from weakref import WeakValueDictionary
 
 from sapflow import logs
 from sapflow.errors import SapflowError, StoreError
 from sapflow.kube.errors import ClusterError
 from sapflow.objects.stores.credentials import Credentials
-from sapflow_operator import left_behind, names
+from sapflow_operator import left_behind, names, served_job
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -28,10 +24,10 @@ from sapflow_operator.actions import (
     KeepLastVersion,
     LeaveSharedData,
     LimitCpu,
-    Plan,
     ReleaseParts,
     RemoveObjects,
     RevokeCredentials,
+    Serve,
 )
 from sapflow_operator.api import children, parts
 from sapflow_operator.api.cluster import Cluster
@@ -50,6 +46,7 @@ from sapflow_operator.origins import Origins
 from sapflow_operator.ownership import owns
 from sapflow_operator.queue import Entry, Queue
 from sapflow_operator.reconcile import plan_deletion, reconcile, troubled
+from sapflow_operator.resource_controller import ResourceController
 from sapflow_operator.resources import pool_secret
 from sapflow_operator.settings import Settings
 from sapflow_operator.sharing import Sharing, without_area
@@ -59,140 +56,65 @@ from sapflow_operator.wanted import Place, Wanted
 
 logger = logging.getLogger("sapflow.operator")
 
-SETTLE_SECONDS = 0.05
-"""Seconds to wait after a change for others that come with it."""
-RETRY_SECONDS = 5.0
 OBSERVING_AT_ONCE = 4
 """The most jobs whose children are read at once. Each takes up to a MiB meanwhile, and more would not be faster."""
-Key = tuple[str, str]
 
 
-class Controller:
-    """The controller of one kind of resources, which are called jobs here. It must be used in one event loop."""
+class Controller(ResourceController):
+    """The controller of one kind of resources that have a driver, which are called jobs here."""
 
     def __init__(
-        self, settings: Settings, cluster: Cluster, kind: Kind[Any], queue: Queue | None = None
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        kind: Kind[Any],
+        queue: Queue | None = None,
+        changed_result: Callable[[Resource, str, str], None] | None = None,
     ) -> None:
-        """`queue` is that of all kinds; left out: the controller has its own."""
-        self._settings, self._cluster = settings, cluster
-        self._kind, self._resource = kind, kind.resource
+        """`queue` is that of all kinds; left out: the controller has its own. `changed_result` is called with the
+        namespaces and names of jobs that may have another result now."""
+        super().__init__(settings, cluster, kind.resource)
+        self._kind = kind
+        self._changed_result = changed_result
         self._queue = Queue(settings.max_running_jobs) if queue is None else queue
         self._queue.listen(kind.resource.kind, self.touch)
         self._sharing = Sharing(settings, cluster, kind)
         self._origins = Origins(settings, cluster, kind)
-        # A lock exists as long as a task holds it or waits for it.
-        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
-        self._touched: dict[Key, asyncio.Task[None]] = {}
-        self._looking: set[asyncio.Task[None]] = set()
-        self._alarms: dict[Key, asyncio.TimerHandle] = {}
         self._observing = asyncio.Semaphore(OBSERVING_AT_ONCE)
-        self._jobs: dict[str, JobObject] = {}
         self._unrenewed: set[str] = set()
         """The uids of jobs whose renewal has failed, which was told."""
-        self._stopped = False
 
-    @property
-    def resource(self) -> Resource:
-        """The resource that it controls."""
-        return self._resource
+    def _note(self, job: JobObject) -> None:
+        self._remember(job)
 
-    @property
-    def jobs(self) -> list[JobObject]:
-        """All jobs as last seen, with only those parts of their specs that `seen` compares."""
-        return list(self._jobs.values())
+    def _changed(self, job: JobObject) -> None:
+        """Take note of a job that has changed, which may admit others from the queue."""
+        before = self._jobs.get(job.uid)
+        self._queue.call(self._remember(job))
+        # Of all that a driver reports only this is a request; the rest is no reason to reconcile.
+        if before is not None and self._kind.asked(before) != self._kind.asked(job):
+            self.touch(job.namespace, job.name)
+        if self._changed_result is not None and job.status.get("result") != (
+            before.status.get("result") if before is not None else None
+        ):
+            self._changed_result(job.resource, job.namespace, job.name)
 
-    async def start(self) -> None:
-        """Read all jobs, so that no queued one is started beside those that run. Raises ClusterError.
+    def _gone(self, job: JobObject) -> None:
+        self._unrenewed.discard(job.uid)
+        self._queue.call(self._queue.drop(job.uid))
 
-        Nothing is reconciled yet: kopf does that once the controllers of all kinds have started.
-        """
-        self._settings = self._settings.model_copy(update={"resizes": await self._cluster.resizes()})
-        for namespace in self._settings.namespaces or (None,):
-            for body in await self._cluster.list(self._resource.kind, namespace):
-                self._note(JobObject.read(body, self._resource))
-
-    async def stop(self) -> None:
-        """Start nothing more. Work under way may be cancelled at any point."""
-        self._stopped = True
-        for alarm in self._alarms.values():
-            alarm.cancel()
-        for task in self._looking:
-            task.cancel()
-        await asyncio.gather(*self._looking, return_exceptions=True)
-        await self._cluster.close()
-
-    def seen(self, body: Mapping[str, Any], *, gone: bool = False) -> None:
-        """Take note of a job that has changed or is gone, which may admit others from the queue."""
-        job = JobObject.read(body, self._resource)
-        if gone:
-            self._jobs.pop(job.uid, None)
-            self._unrenewed.discard(job.uid)
-            self._set_alarm((job.namespace, job.name), None)
-            self._queue.call(self._queue.drop(job.uid))
-        else:
-            before = self._jobs.get(job.uid)
-            self._queue.call(self._note(job))
-            # Of all that a driver reports only this is a request; the rest is no reason to reconcile.
-            if before is not None and self._kind.asked(before) != self._kind.asked(job):
-                self.touch(job.namespace, job.name)
-
-    def _note(self, job: JobObject) -> list[Entry]:
+    def _remember(self, job: JobObject) -> list[Entry]:
         """Remember a job. Returns the jobs that may be admitted because of this."""
         # The specs of many finished jobs would take much memory, and no more of them is needed here.
         self._jobs[job.uid] = replace(job, spec=self._kind.remembered(job))
         return self._queue.put(job)
 
-    def touch(self, namespace: str, name: str) -> None:
-        """Reconcile a job soon, because something of it has changed; once for many changes."""
-        key = (namespace, name)
-        if key not in self._touched:
-            task = asyncio.create_task(self._reconcile_soon(key))
-            self._touched[key] = task
-            self._looking.add(task)
-            task.add_done_callback(self._looking.discard)
-
-    async def reconcile(self, namespace: str, name: str, touch: asyncio.Task[None] | None = None) -> str:
-        """Reconcile a job as far as possible now. Returns ok, or the reason why it was not possible.
-
-        `touch` is the task of the change that asks for it. The result is `seen` if another reconciliation has begun
-        since, because that sees the change, too. Raises ClusterError.
-        """
-        key = (namespace, name)
-        async with self._lock(key):
-            if touch is not None and self._touched.get(key) is not touch:
-                return "seen"
-            # Changes until here are seen by this reconciliation; later ones ask for another.
-            self._touched.pop(key, None)
-            # After a failure of any kind there is another reconciliation.
-            again: float | None = RETRY_SECONDS
-            try:
-                body = await self._cluster.get(self._resource.kind, namespace, name)
-                outcome, again = await self._go_on(body)
-            finally:
-                self._set_alarm(key, again)
-        return outcome
-
-    async def finalize(self, namespace: str, name: str) -> bool:
-        """Continue a job's deletion. Returns whether nothing of it is left. Raises SapflowError."""
-        async with self._lock((namespace, name)):
-            body = await self._cluster.get(self._resource.kind, namespace, name)
-            if body is None:
-                return True
-            job = JobObject.read(body, self._resource)
-            self.seen(body)
-            observed = await self._observe(job)
-            plan = plan_deletion(self._kind, job, observed, datetime.now(UTC), self._settings)
-            for action in plan.actions:
-                await self._do_last(job, action, late=plan.late)
-            return plan.done
-
-    async def _go_on(self, body: Mapping[str, Any] | None) -> tuple[str, float | None]:
-        """Like `_advance`, for the API server's object of a job, which may be gone or being deleted."""
-        if body is None:
-            return "ok", None
-        job = JobObject.read(body, self._resource)
-        self.seen(body)
-        return ("ok", None) if job.deleting else await self._advance(job)
+    async def _end(self, job: JobObject) -> bool:
+        observed = await self._observe(job)
+        plan = plan_deletion(self._kind, job, observed, datetime.now(UTC), self._settings)
+        for action in plan.actions:
+            await self._do_last(job, action, late=plan.late)
+        return plan.done
 
     async def _advance(self, job: JobObject) -> tuple[str, float | None]:
         """Reconcile a job once. Returns the outcome, and the seconds until the next time (None: after a change)."""
@@ -219,27 +141,8 @@ class Controller:
             plan, outcome = troubled(self._kind, job, error, now), error.reason
             if not isinstance(error, EarlierObjects):
                 self._queue.call(self._queue.could_not_start(job.uid))
-        await self._say(job, plan)
+        await self._say(job, plan.status, plan.events)
         return outcome, plan.again
-
-    async def _say(self, job: JobObject, plan: Plan) -> None:
-        """Write the status if it has changed, and then the events, so that no event is created twice."""
-        if plan.status is not None and plan.status != _ours(job.status):
-            await self._cluster.apply_status(job, plan.status)
-            for event in plan.events:
-                await self._tell(job, event)
-
-    async def _tell(self, job: JobObject, event: Event) -> None:
-        logs.event(
-            logger,
-            logging.INFO,
-            "event",
-            job=job.name,
-            namespace=job.namespace,
-            reason=event.reason,
-            message=event.message,
-        )
-        await self._cluster.record(job, event)
 
     async def _observe(self, job: JobObject) -> Observed:
         """The job's children. Those with labels are listed, the others are read by name."""
@@ -345,9 +248,37 @@ class Controller:
                 await self._keep_last_version(job, uid, place)
             case ReleaseParts(resource):
                 await parts.release(self._cluster, job, resource)
+            case Serve(manifest):
+                await self._serve(job, manifest)
             case DeleteJob():
                 await self._tell(job, Event("Expired", "spec.ttlSecondsAfterFinished is over"))
                 await self._cluster.delete(self._resource.kind, job.namespace, job.name, job.uid)
+
+    async def _serve(self, job: JobObject, manifest: Mapping[str, Any]) -> None:
+        """Make the ModelService that a job asks for, or update it. One that somebody else has made stays as it is."""
+        metadata = manifest["metadata"]
+        standing = await self._cluster.get(manifest["kind"], job.namespace, metadata["name"])
+        what = f"ModelService {metadata['name']}"
+        try:
+            if standing is None:
+                await self._cluster.create(manifest)
+            elif served_job.may_update(job, standing):
+                await self._cluster.change(manifest, standing["metadata"]["uid"])
+            else:
+                message = (
+                    f"spec.serve: {what} is there already, and this job has not made it; it is left as it is"
+                )
+                await self._tell(
+                    job, Event("NotOwned", f"{message}: name another as spec.serve.name", "Warning")
+                )
+                return
+        except ClusterError as error:
+            if error.status not in (400, 422):
+                raise
+            # It would be refused again, until spec.serve is changed.
+            await self._tell(job, Event("NotServed", f"spec.serve: {what} was refused: {error}", "Warning"))
+            return
+        await self._tell(job, Event("Served", f"{what} serves its model"))
 
     async def _do_last(self, job: JobObject, action: Action, *, late: bool) -> None:
         """Like `_do`, but what cannot be done is told and left: if the Secret with the store's credentials is gone, and
@@ -430,25 +361,6 @@ class Controller:
     async def _owner(self, place: Place, namespace: str) -> Credentials:
         return await owner_of(place, namespace, self._cluster, self._settings)
 
-    async def _reconcile_soon(self, key: Key) -> None:
-        await asyncio.sleep(SETTLE_SECONDS)
-        try:
-            await self.reconcile(*key, asyncio.current_task())
-        except SapflowError as error:
-            logs.event(logger, logging.WARNING, "reconciliation failed", job=key[1], message=str(error))
-
-    def _lock(self, key: Key) -> asyncio.Lock:
-        lock = self._locks.get(key)
-        if lock is None:
-            self._locks[key] = lock = asyncio.Lock()
-        return lock
-
-    def _set_alarm(self, key: Key, seconds: float | None) -> None:
-        if alarm := self._alarms.pop(key, None):
-            alarm.cancel()
-        if seconds is not None and not self._stopped:
-            self._alarms[key] = asyncio.get_running_loop().call_later(seconds, self.touch, *key)
-
 
 def _text(encoded: str) -> str:
     """The text of a Secret's value; empty if it is none."""
@@ -456,7 +368,3 @@ def _text(encoded: str) -> str:
         return b64decode(encoded).decode()
     except ValueError:
         return ""
-
-
-def _ours(status: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in status.items() if name != "progress"}

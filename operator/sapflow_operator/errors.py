@@ -4,6 +4,7 @@ OperatorError                 a SapflowError: has `reason`, `retryable`
 ├── CredentialsRefused        the store makes no credentials for a single job, and the job does not share its own
 ├── EarlierObjects            an object of an earlier job of the same name is still being removed
 │   └── SharedDataGone        the data that a job was about to read was removed together with its last user
+├── ModelNotReady            the job whose model is to be served has not ended yet, or is not there
 ├── OriginUnusable            the job or search that another begins with is not there yet, or has not ended
 ├── NotOwned                  an object that is not the job's has the name of one of its children
 └── SecretUnusable            the Secret that spec.storage.secretName names is missing or incomplete
@@ -35,6 +36,13 @@ class NotOwned(OperatorError):
     """An object that is not the job's has the name of one of its children; it is never touched."""
 
     reason = "NotOwned"
+    retryable = True
+
+
+class ModelNotReady(OperatorError):
+    """The job or the search whose model is to be served has not ended, or is not there: it is waited for."""
+
+    reason = "ModelNotReady"
     retryable = True
 
 

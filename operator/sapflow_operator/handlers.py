@@ -9,8 +9,8 @@ import kopf
 from sapflow.errors import SapflowError
 from sapflow_operator import names
 from sapflow_operator.api.cluster import log_in
-from sapflow_operator.controller import Controller
 from sapflow_operator.heap import keep_small
+from sapflow_operator.resource_controller import ResourceController
 
 _RETRY_SECONDS = 2.0
 
@@ -22,7 +22,7 @@ CHANGED, DELETED = "changed", "deleted"
 """Names of the handlers, in annotations of the resources."""
 
 
-def register(registry: kopf.OperatorRegistry, controllers: Sequence[Controller]) -> None:
+def register(registry: kopf.OperatorRegistry, controllers: Sequence[ResourceController]) -> None:
     """Add the handlers to a registry: those of the operator itself, of each controller's kind, and of all children."""
 
     @kopf.on.login(registry=registry)
@@ -59,7 +59,7 @@ def register(registry: kopf.OperatorRegistry, controllers: Sequence[Controller])
         kopf.on.event(*child, registry=registry)(child_changed)
 
 
-def _register_kind(registry: kopf.OperatorRegistry, controller: Controller) -> None:
+def _register_kind(registry: kopf.OperatorRegistry, controller: ResourceController) -> None:
     """The handlers of the resources of one kind.
 
     kopf keeps what a handler has tried in an annotation of the resource, which is named after the handler: without an

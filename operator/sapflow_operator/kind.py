@@ -1,6 +1,6 @@
-"""The interface of kinds of custom resources. Reconciler and controller know a kind only through it.
+"""The interface of kinds of custom resources that have a driver. Reconciler and controller know a kind only through it.
 
-A new kind is a module beside `kinds/training_job.py` and a line in `kinds/registry.py`. Its spec is in `sapflow/spec`.
+A new one is a module beside `kinds/training_job.py` and a line in `kinds/registry.py`. Its spec is in `sapflow/spec`.
 """
 
 from abc import ABC, abstractmethod
@@ -56,7 +56,7 @@ class Definition:
 
 
 class Kind(ABC, Generic[AnyWanted]):
-    """A kind of resource. Its methods are pure."""
+    """A kind of resource that has a driver. Its methods are pure."""
 
     resource: ClassVar[Resource]
     roles: ClassVar[tuple[Role, ...]]
@@ -68,6 +68,7 @@ class Kind(ABC, Generic[AnyWanted]):
         "memory",
         "result",
         "checkpoint",
+        "serving",
         *ACTIVE,
     )
     """The operator's fields of the status, without conditions. All others belong to the driver."""

@@ -31,9 +31,13 @@ from sapflow_operator.conditions import SUCCEEDED
 from sapflow_operator.controller import Controller
 from sapflow_operator.kind import Kind
 from sapflow_operator.kinds.registry import KINDS
+from sapflow_operator.names import Resource
 from sapflow_operator.observed import JobObject
 from sapflow_operator.queue import Queue
+from sapflow_operator.resource_controller import ResourceController
 from sapflow_operator.search_metrics import SearchCollector
+from sapflow_operator.service_metrics import ServiceCollector
+from sapflow_operator.serving.controller import ServiceController
 from sapflow_operator.settings import Settings
 
 _FIELDS = {
@@ -163,19 +167,10 @@ class MeasuredCluster(Cluster):
             self._instruments.request_failed(method, status)
 
 
-class MeasuredController(Controller):
+class _Measured(ResourceController):
     """Measures reconciliations, including the wait for another reconciliation of the same job."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        cluster: Cluster,
-        kind: Kind[Any],
-        instruments: Instruments,
-        queue: Queue | None = None,
-    ) -> None:
-        super().__init__(settings, cluster, kind, queue)
-        self._instruments = instruments
+    _instruments: Instruments
 
     async def reconcile(self, namespace: str, name: str, touch: asyncio.Task[None] | None = None) -> str:
         return await self._instruments.timed("reconcile", super().reconcile(namespace, name, touch))
@@ -187,15 +182,42 @@ class MeasuredController(Controller):
         return "ok" if await super().finalize(namespace, name) else "waits"
 
 
-def measured(settings: Settings, registry: CollectorRegistry) -> list[Controller]:
-    """A controller for each kind, whose jobs and work are measured in the registry."""
+class MeasuredController(_Measured, Controller):
+    """The controller of a kind that has a driver, measured."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        kind: Kind[Any],
+        instruments: Instruments,
+        queue: Queue | None = None,
+        changed_result: Callable[[Resource, str, str], None] | None = None,
+    ) -> None:
+        super().__init__(settings, cluster, kind, queue, changed_result)
+        self._instruments = instruments
+
+
+class MeasuredServices(_Measured, ServiceController):
+    """The controller of ModelServices, measured."""
+
+    def __init__(self, settings: Settings, cluster: Cluster, instruments: Instruments) -> None:
+        super().__init__(settings, cluster)
+        self._instruments = instruments
+
+
+def measured(settings: Settings, registry: CollectorRegistry) -> list[ResourceController]:
+    """A controller for each kind, whose jobs, services and work are measured in the registry."""
     instruments = Instruments(registry)
     cluster, queue = MeasuredCluster(instruments), Queue(settings.max_running_jobs)
-    controllers: list[Controller] = [
-        MeasuredController(settings, cluster, kind, instruments, queue) for kind in KINDS
+    services = MeasuredServices(settings, cluster, instruments)
+    controllers: list[ResourceController] = [
+        MeasuredController(settings, cluster, kind, instruments, queue, services.source_changed)
+        for kind in KINDS
     ]
     registry.register(JobCollector(lambda: [job for each in controllers for job in each.jobs]))
-    return controllers
+    registry.register(ServiceCollector(lambda: services.jobs))
+    return [*controllers, services]
 
 
 def _states(name: str, help: str, label: str, jobs: Iterable[JobObject]) -> GaugeMetricFamily:

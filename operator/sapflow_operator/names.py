@@ -49,7 +49,7 @@ TUNING_JOB = Resource("TuningJob", TUNING_PLURAL, "-tune", {KIND_LABEL: "TuningJ
 TRIAL = Resource("Trial", TRIAL_PLURAL)
 """A trial of a TuningJob, as it is shown. The search's driver writes it, and the operator only takes its finalizer."""
 MODEL_SERVICE = Resource("ModelService", SERVICE_PLURAL, "-serve", {KIND_LABEL: "ModelService"})
-RESOURCES = (TRAINING_JOB, TUNING_JOB)
+RESOURCES = (TRAINING_JOB, TUNING_JOB, MODEL_SERVICE)
 """The custom resources that the operator serves; its rights follow from them."""
 
 OPERATOR_MANAGER = "sapflow-operator"
@@ -63,6 +63,10 @@ TRIAL_FINALIZER = f"{GROUP}/trial"
 JOB_LABEL, ROLE_LABEL, CELL_LABEL, TUNING_LABEL = JOB, ROLE, CELL, TUNING
 UID_LABEL = f"{GROUP}/uid"
 """The uid of the resource that a child belongs to, because a later resource may have the same name."""
+SERVED_BY = f"{GROUP}/served-by"
+"""An annotation of a ModelService that a job's or search's spec.serve has made: whose."""
+KNATIVE_REVISION = "serving.knative.dev/revision"
+"""Knative's label of a pod: the revision that it is of."""
 KNATIVE_SERVICE_UID = "serving.knative.dev/serviceUID"
 """Knative's label of a function's pod."""
 STORE_PLACE = f"{GROUP}/store"
@@ -72,12 +76,14 @@ CREDENTIALS_KIND = f"{GROUP}/credentials"
 CREDENTIALS_KEYS = f"{GROUP}/access-keys"
 CREDENTIALS_EXPIRE = f"{GROUP}/credentials-expire"
 CREDENTIALS_RENEW = f"{GROUP}/credentials-renew"
+CREDENTIALS_READ = f"{GROUP}/credentials-read"
+"""The folders that credentials may read, of those that only read."""
 
 KUEUE = "kueue.x-k8s.io/"
 QUEUE_LABEL = f"{KUEUE}queue-name"
 """The queue of Kueue that a job waits in."""
 
-DRIVER = "driver"
+DRIVER, SERVER = "driver", "server"
 FUNCTION_PORT = 8080
 DRIVER_METRICS_PORT = 9090
 
@@ -86,6 +92,8 @@ JOB_KEY, PLACEMENT_KEY = "job.json", "placement.json"
 JOB_FILE, PLACEMENT_FILE = f"{JOB_FOLDER}/{JOB_KEY}", f"{JOB_FOLDER}/{PLACEMENT_KEY}"
 CELL_FOLDER = "/cell"
 POOL_FOLDER = "/etc/sapflow/pool"
+SERVICE_FOLDER, TOKEN_FOLDER = "/etc/sapflow/service", "/etc/sapflow/token"
+SERVICE_KEY, COMPARE_KEY = "service.json", "compare-url"
 TOKEN_KEY, ACCESS_KEY, SECRET_KEY, SESSION_TOKEN = "token", "access-key", "secret-key", "session-token"
 
 EXIT_SUCCEEDED = 0
@@ -117,6 +125,26 @@ def pool_secret(job: str) -> str:
     return f"{job}-pool"
 
 
+def token_secret(service: str) -> str:
+    """The name of the Secret with the bearer token of a ModelService that names none."""
+    return f"{service}-token"
+
+
+def server_policy(service: str) -> str:
+    """The name of the NetworkPolicy of a ModelService's pods."""
+    return f"{service}-server"
+
+
+def served_key(revision: str) -> str:
+    """The key, in the ConfigMap of a ModelService, of what the processes of a revision read."""
+    return f"{revision}.json"
+
+
+def tagged_url(tag: str, service: str, namespace: str) -> str:
+    """The URL inside the cluster of the revision of a Knative Service that has a tag."""
+    return f"http://{tag}-{service}.{namespace}.svc.cluster.local"
+
+
 def functions_policy(job: str) -> str:
     """The name of the NetworkPolicy of the functions; the driver's is named as the driver."""
     return f"{job}-functions"
@@ -145,9 +173,13 @@ def labels(job: str, role: str | None = None, cell: int | None = None) -> dict[s
 
 def pool_environment(store_url: str) -> dict[str, str]:
     """The environment variables of functions and driver about their pool. The files are in the mounted Secret."""
+    return {"SAPFLOW_TOKEN_FILE": f"{POOL_FOLDER}/{TOKEN_KEY}", **store_environment(store_url)}
+
+
+def store_environment(store_url: str) -> dict[str, str]:
+    """The environment variables about the store. The files are in the mounted Secret."""
     return {
         "SAPFLOW_STORE": store_url,
-        "SAPFLOW_TOKEN_FILE": f"{POOL_FOLDER}/{TOKEN_KEY}",
         "SAPFLOW_S3_ACCESS_KEY_FILE": f"{POOL_FOLDER}/{ACCESS_KEY}",
         "SAPFLOW_S3_SECRET_KEY_FILE": f"{POOL_FOLDER}/{SECRET_KEY}",
         "SAPFLOW_S3_SESSION_TOKEN_FILE": f"{POOL_FOLDER}/{SESSION_TOKEN}",

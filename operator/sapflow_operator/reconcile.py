@@ -10,7 +10,17 @@ from typing import Any
 
 from sapflow.errors import SapflowError, SpecError
 from sapflow.spec.resolved import is_area
-from sapflow_operator import active_time, cells, growth, names, recorded_place, resources, startup_cpu, times
+from sapflow_operator import (
+    active_time,
+    cells,
+    growth,
+    names,
+    recorded_place,
+    resources,
+    served_job,
+    startup_cpu,
+    times,
+)
 from sapflow_operator.actions import (
     Action,
     Apply,
@@ -30,6 +40,7 @@ from sapflow_operator.conditions import FUNCTIONS_READY, PLANNED, SUCCEEDED, SUS
 from sapflow_operator.differences import differs, labelled_as
 from sapflow_operator.errors import EarlierObjects
 from sapflow_operator.kind import Kind
+from sapflow_operator.knative_conditions import condition
 from sapflow_operator.observed import Driver, JobObject, Observed
 from sapflow_operator.ownership import obstacle
 from sapflow_operator.reconciliation import Reconciliation
@@ -118,6 +129,8 @@ def plan_deletion(
         # It was never planned, so it has no objects in any store.
         return Deletion(tuple(ended), done=True, late=late)
     place, keep = found
+    # A ModelService that it has made outlives it, and reads its result.
+    keep = keep or "serving" in job.status
     actions = [*ended, *_end_of_credentials(job, observed, place, now), RemoveObjects(job.uid, place, keep)]
     if is_area(digest := job.status.get("sharedData", {}).get("digest")):
         actions.append(LeaveSharedData(job.uid, place, digest))
@@ -153,6 +166,12 @@ def _finished(kind: Kind[Any], job: JobObject, observed: Observed, now: datetime
     A driver that has ended stays for its log until the job's `ttlSecondsAfterFinished` is over. One that still runs is
     ended, because the operator has failed the job.
     """
+    if serving := served_job.due(job):
+        action, served = serving
+        standing = Conditions(job.status.get("conditions", ()), job.generation, now)
+        return Plan(
+            (action,), _status(job, _kept_status(kind, job) | {"serving": served}, standing), again=0.0
+        )
     driver = observed.driver(job.pool)
     actions = _end_of_driver(job, observed) if driver.state in ("pending", "running") else []
     actions += _end_of_functions(job, observed) + _end_of_parts(kind)
@@ -359,7 +378,7 @@ class _Reconciler:
         }
         for name in services(wanted):
             # What is changed now is ready only once Knative has seen the change.
-            ready = {} if name in changed else _ready(self._observed.get("Service", name))
+            ready = {} if name in changed else condition(self._observed.get("Service", name), "Ready")
             if ready.get("status") == "False":
                 reason, message = ready.get("reason", "NotReady"), ready.get("message", "")
                 self._conditions.mark_functions_not_ready(reason, f"{name}: {message}")
@@ -414,16 +433,6 @@ class _Reconciler:
             (*self._reconciliation.events, *_events(self._kind, self._job, self._conditions, self._now)),
             again,
         )
-
-
-def _ready(service: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The condition Ready of the current generation of a Knative Service; empty if Knative has not set it yet."""
-    if service is None:
-        return {}
-    status = service.get("status", {})
-    if status.get("observedGeneration") != service["metadata"].get("generation"):
-        return {}
-    return next((each for each in status.get("conditions", ()) if each["type"] == "Ready"), {})
 
 
 def _end_of_driver(job: JobObject, observed: Observed) -> list[Action]:

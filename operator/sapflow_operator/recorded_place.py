@@ -8,10 +8,10 @@ import json
 
 from sapflow_operator import names
 from sapflow_operator.observed import Observed
-from sapflow_operator.wanted import Place, Wanted
+from sapflow_operator.wanted import Owned, Place
 
 
-def note(wanted: Wanted) -> dict[str, str]:
+def note(wanted: Owned) -> dict[str, str]:
     """The annotation for the ConfigMap."""
     place = wanted.place
     body = {

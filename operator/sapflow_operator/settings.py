@@ -61,6 +61,8 @@ class Settings(BaseModel):
     worker_image: Image
     merger_image: Image
     preparer_image: Image
+    server_image: Image
+    """Serves models that need no torch; others are served by the worker's."""
     storage: ObjectStorage | None = None
     namespaces: tuple[str, ...] = ()
     """The watched namespaces; empty means all."""
@@ -69,6 +71,8 @@ class Settings(BaseModel):
     """The namespace of Knative's activator and autoscaler."""
     gateway_namespaces: tuple[str, ...] = ("kourier-system", "istio-system", "contour-internal")
     """The namespaces of the gateways that Knative may use."""
+    metrics_namespaces: tuple[str, ...] = ("sapflow-system",)
+    """The namespaces whose pods may read the metrics of serving pods: the operator's own, and that of Prometheus."""
     max_running_jobs: Positive = 10
     window_seconds: Annotated[int, Field(ge=6, le=3600)] = 60
     """How long idle functions stay."""
@@ -114,7 +118,7 @@ class Settings(BaseModel):
         for variable, path in VARIABLES.items():
             if value := _value(variable, environ):
                 _place(given, path, value)
-        for name in ("namespaces", "image_pull_secrets", "gateway_namespaces"):
+        for name in ("namespaces", "image_pull_secrets", "gateway_namespaces", "metrics_namespaces"):
             if name in given:
                 given[name] = tuple(part for part in given[name].split(",") if part)
         try:
@@ -132,6 +136,8 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "SAPFLOW_MERGER_PULL_POLICY": ("merger_image", "pull_policy"),
     "SAPFLOW_PREPARER_IMAGE": ("preparer_image", "name"),
     "SAPFLOW_PREPARER_PULL_POLICY": ("preparer_image", "pull_policy"),
+    "SAPFLOW_SERVER_IMAGE": ("server_image", "name"),
+    "SAPFLOW_SERVER_PULL_POLICY": ("server_image", "pull_policy"),
     "SAPFLOW_S3_ENDPOINT": ("storage", "endpoint"),
     "SAPFLOW_S3_BUCKET": ("storage", "bucket"),
     "SAPFLOW_S3_REGION": ("storage", "region"),
@@ -141,6 +147,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "SAPFLOW_STORE_NETWORKS": ("store_networks",),
     "SAPFLOW_KNATIVE_NAMESPACE": ("knative_namespace",),
     "SAPFLOW_GATEWAY_NAMESPACES": ("gateway_namespaces",),
+    "SAPFLOW_METRICS_NAMESPACES": ("metrics_namespaces",),
     "SAPFLOW_MAX_RUNNING_JOBS": ("max_running_jobs",),
     "SAPFLOW_WINDOW_SECONDS": ("window_seconds",),
     "SAPFLOW_MAX_INVOCATION_SECONDS": ("max_invocation_seconds",),

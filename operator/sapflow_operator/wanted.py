@@ -51,18 +51,50 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Wanted(ABC):
-    """A resource, as the builders of its children need it."""
+class Owned:
+    """What the builders of children need of every resource."""
 
     name: str
     namespace: str
     uid: str
     place: Place
     settings: Settings
+
+    resource: ClassVar[Resource]
+
+    @property
+    def pool(self) -> str:
+        """The beginning of the names of all children."""
+        return self.resource.pool(self.name)
+
+    @property
+    def keeps_result(self) -> bool:
+        """Whether result and last checkpoint stay in the store when the resource is deleted."""
+        return True
+
+    @property
+    def pods(self) -> PodsSpec:
+        """The user's additions to the pods."""
+        return PodsSpec()
+
+    def labels(self, role: str | None = None, cell: int | None = None) -> dict[str, str]:
+        """The labels of a child."""
+        own = {names.UID_LABEL: self.uid, **self.resource.labels}
+        return {**names.labels(self.name, role, cell), **own}
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """The labels that exactly the children of this resource have."""
+        return {names.JOB_LABEL: self.name, **self.resource.labels}
+
+
+@dataclass(frozen=True)
+class Wanted(Owned, ABC):
+    """A resource with a driver, as the builders of its children need it."""
+
     queue: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     """The resource's labels by which Kueue knows jobs; the driver's Job gets them."""
 
-    resource: ClassVar[Resource]
     driver_module: ClassVar[str]
     """The Python module that the driver's pod runs."""
     deadline_field: ClassVar[str] = "spec.limits.deadlineSeconds"
@@ -72,11 +104,6 @@ class Wanted(ABC):
     def rights(self) -> Sequence[Mapping[str, Any]]:
         """The driver's rights in the namespace beside those to its resource's status, as rules of a Role."""
         return ()
-
-    @property
-    def pool(self) -> str:
-        """The beginning of the names of all children."""
-        return self.resource.pool(self.name)
 
     @property
     @abstractmethod
@@ -113,11 +140,6 @@ class Wanted(ABC):
         return None
 
     @property
-    def keeps_result(self) -> bool:
-        """Whether result and last checkpoint stay in the store when the resource is deleted."""
-        return True
-
-    @property
     def grows(self) -> bool:
         """Whether functions that were killed for memory get more."""
         return False
@@ -135,11 +157,6 @@ class Wanted(ABC):
     def cpu_by_memory(self) -> bool:
         """Whether functions that name no CPU limit have exactly what comes with their memory, and not one CPU."""
         return False
-
-    @property
-    def pods(self) -> PodsSpec:
-        """The user's additions to the pods of functions and driver."""
-        return PodsSpec()
 
     @property
     @abstractmethod
@@ -213,16 +230,6 @@ class Wanted(ABC):
     def cell_storage(self) -> tuple[str, str | None]:
         """For a placed job: the size of a cell's volume, and its storage class if the job names one."""
         raise NotImplementedError
-
-    def labels(self, role: str | None = None, cell: int | None = None) -> dict[str, str]:
-        """The labels of a child."""
-        own = {names.UID_LABEL: self.uid, **self.resource.labels}
-        return {**names.labels(self.name, role, cell), **own}
-
-    @property
-    def selector(self) -> dict[str, str]:
-        """The labels that exactly the children of this resource have."""
-        return {names.JOB_LABEL: self.name, **self.resource.labels}
 
     @property
     def digest(self) -> str:

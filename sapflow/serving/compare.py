@@ -22,15 +22,17 @@ MOST_BYTES = 4 << 20
 class Comparison:
     """Compares with the version at a URL."""
 
-    def __init__(self, url: str, token: Callable[[], str] | None, metrics: ServerMetrics) -> None:
-        """`url` is http:// with a host, and a port if it is not 80."""
-        parts = urlsplit(url)
-        self._host, self._port = parts.hostname or "", parts.port or 80
-        self._token, self._metrics = token, metrics
+    def __init__(
+        self, url: Callable[[], str], token: Callable[[], str] | None, metrics: ServerMetrics
+    ) -> None:
+        """`url` gives http:// with a host, and a port if it is not 80; '' while there is no other version."""
+        self._url, self._token, self._metrics = url, token, metrics
         self._asking: set[asyncio.Task[None]] = set()
 
     def ask(self, body: bytes, content_type: str, made: Sequence[Mapping[str, Any]]) -> None:
         """Compare what was decided on the rows of a body of `POST /predict` with what the other version decides."""
+        if not self._url():
+            return
         if len(self._asking) >= AT_ONCE:
             self._metrics.comparisons["left out"] += 1
             return
@@ -55,12 +57,14 @@ class Comparison:
 
     async def _post(self, body: bytes, content_type: str) -> Any:
         """The JSON of the other version's answer. Raises OSError, EOFError, ValueError."""
-        reader, writer = await asyncio.open_connection(self._host, self._port, limit=MOST_BYTES)
+        parts = urlsplit(self._url())
+        host = parts.hostname or ""
+        reader, writer = await asyncio.open_connection(host, parts.port or 80, limit=MOST_BYTES)
         try:
             token = f"Authorization: Bearer {self._token()}\r\n" if self._token is not None else ""
             kind = content_type.replace("\r", " ").replace("\n", " ")
             head = (
-                f"POST /predict HTTP/1.1\r\nHost: {self._host}\r\nConnection: close\r\n{token}Content-Type: {kind}\r\n"
+                f"POST /predict HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{token}Content-Type: {kind}\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n"
             )
             writer.write(head.encode("latin-1") + body)

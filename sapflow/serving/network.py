@@ -6,17 +6,10 @@ import numpy as np
 
 from sapflow.serving.description import Description
 from sapflow.serving.layers import perceptron
-from sapflow.spec.learning import ModelSpec
+from sapflow.serving.without_torch import needs_torch
 
 Network = Callable[[np.ndarray], np.ndarray]
 """Outputs float32 [n, outputs] for scaled features float32 [n, *inputs]."""
-WITHOUT_TORCH = ("mlp",)
-"""Built-in models that numpy computes."""
-
-
-def needs_torch(model: ModelSpec) -> bool:
-    """Whether torch is needed to compute a model."""
-    return model.name not in WITHOUT_TORCH
 
 
 def network(about: Description, tensors: Mapping[str, np.ndarray], name: str) -> Network:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from sapflow.errors import CorruptObject
 from sapflow.objects.stores.protocol import Store
@@ -24,8 +25,14 @@ class Opened:
     """How many rows were answered as in training; 0 where there are none beside the model."""
 
 
-def open_app(document: ServedDocument, store: Store, token: Callable[[], str] | None) -> Opened:
-    """The application of one version, ready to answer. `token` gives the bearer token, if one is asked for.
+def open_app(
+    document: ServedDocument,
+    store: Store,
+    token: Callable[[], str] | None,
+    compare: Callable[[], str] | None = None,
+) -> Opened:
+    """The application of one version, ready to answer. `token` gives the bearer token, if one is asked for. `compare`
+    gives the URL of another version, which may come and go; None: the document's, if it has one.
 
     Raises GoldenRowsFailed, DataError, SpecError, StoreError.
     """
@@ -37,8 +44,10 @@ def open_app(document: ServedDocument, store: Store, token: Callable[[], str] | 
     server = Server(model, identity, document.limits, document.batch, asked)
     server.metrics.ready = True
     comparison = None
-    if document.compare_url is not None:
-        comparison = Comparison(document.compare_url, asked, server.metrics)
+    if compare is None and document.compare_url is not None:
+        compare = partial(str, document.compare_url)
+    if compare is not None:
+        comparison = Comparison(compare, asked, server.metrics)
     return Opened(App(server, comparison), rows)
 
 

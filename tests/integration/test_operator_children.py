@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.knative_kind import KNATIVE
 from helpers.operator_settings import SETTINGS
 from helpers.real_api_server import real_api_server
 from s3_servers import S3Service
@@ -24,27 +25,6 @@ from sapflow_operator.settings import ObjectStorage
 pytestmark = [pytest.mark.s3, pytest.mark.timeout(600)]
 Object = dict[str, Any]
 CRDS = Path(__file__).parents[2] / "charts" / "sapflow" / "files" / "crds"
-ANY = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-KNATIVE = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "services.serving.knative.dev"},
-    "spec": {
-        "group": "serving.knative.dev",
-        "names": {"kind": "Service", "plural": "services", "singular": "service"},
-        "scope": "Namespaced",
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": ANY, "status": ANY}}},
-                "subresources": {"status": {}},
-            }
-        ],
-    },
-}
-"""The kind of Knative's Services, which take any spec here."""
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ imagePullSecrets:
 
 {{/* What the operator's image is told: the operator itself, the hooks and the test read the same. */}}
 {{- define "sapflow.environment" -}}
-{{- range $role := list "operator" "worker" "merger" "preparer" }}
+{{- range $role := list "operator" "worker" "merger" "preparer" "server" }}
 {{- $image := index $.Values.images $role }}
 - name: SAPFLOW_{{ upper $role }}_IMAGE
   value: {{ include "sapflow.image" (dict "root" $ "image" $image) | quote }}
@@ -100,6 +100,8 @@ imagePullSecrets:
   value: {{ .Values.knative.namespace }}
 - name: SAPFLOW_GATEWAY_NAMESPACES
   value: {{ join "," .Values.networkPolicy.gatewayNamespaces | quote }}
+- name: SAPFLOW_METRICS_NAMESPACES
+  value: {{ join "," (prepend .Values.networkPolicy.metricsNamespaces .Release.Namespace | uniq) | quote }}
 - name: SAPFLOW_MAX_RUNNING_JOBS
   value: {{ .Values.maxRunningJobs | int | quote }}
 - name: SAPFLOW_DELETION_SECONDS

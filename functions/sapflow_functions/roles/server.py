@@ -36,7 +36,9 @@ def serve(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             lifeline = None if settings.lifeline is None else hold_lifeline(settings.lifeline)
             document = settings.document
             logs.configure(settings.log_level, role="server", model=document.name, version=document.version)
-            opened = open_app(document, open_store(settings.store, settings.credentials), settings.token)
+            opened = open_app(
+                document, open_store(settings.store, settings.credentials), settings.token, settings.compare
+            )
     except SapflowError as error:
         _leave(f"{error.reason}: {error}", environ)
         return EXIT_GOLDEN_ROWS if isinstance(error, GoldenRowsFailed) else EXIT_FAILED

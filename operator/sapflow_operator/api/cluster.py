@@ -58,6 +58,8 @@ RULES: tuple[dict[str, list[str]], ...] = (
         "resources": [f"{each.plural}/status" for each in names.RESOURCES],
         "verbs": ["get", "patch"],
     },
+    # Of spec.serve of a job or a search.
+    {"apiGroups": [names.GROUP], "resources": [names.MODEL_SERVICE.plural], "verbs": ["create"]},
     # Owner references that block deletion need this if the cluster enforces it.
     {
         "apiGroups": [names.GROUP],

@@ -4,7 +4,7 @@ from sapflow.spec.model_service import SHORT_NAME, ModelServiceSpec
 from sapflow.spec.service_rules import service_rules
 from sapflow_operator import names
 from sapflow_operator.kind import Definition
-from sapflow_operator.kinds.status_schema import INTEGER, NUMBER, an_object, conditions, text
+from sapflow_operator.kinds.status_schema import INTEGER, NUMBER, TIME, an_object, conditions, text
 from sapflow_operator.kinds.trial import Described
 
 SERVICE_MUTABLE = ("model", "scale", "resources", "decision", "batch", "canary", "auth", "limits")
@@ -14,6 +14,15 @@ _VERSION = {
     "uri": text(1024),
     "sha256": text(64),
     "percent": INTEGER | {"description": "The part of the requests that it gets."},
+    "since": TIME | {"description": "When it got this part."},
+}
+_MODEL = {
+    "uri": text(1024),
+    "sha256": text(64),
+    "source": text(1100) | {"description": "What named it, such as TrainingJob/flights."},
+    "torch": {"type": "boolean", "description": "Whether it needs torch."},
+    "entrypoint": text(253),
+    "image": text(512),
 }
 
 MODEL_SERVICE = Described(
@@ -42,11 +51,27 @@ MODEL_SERVICE = Described(
                 "observedGeneration": INTEGER,
                 "conditions": conditions("One aspect of the service's state."),
                 "url": text(1024),
+                "model": an_object("The model that is to be served.", _MODEL),
                 "version": an_object("The version that serves.", _VERSION),
                 "canary": an_object("The version that is to take over.", _VERSION),
-                "requests": INTEGER,
-                "errors": INTEGER,
-                "agreement": NUMBER,
+                "previous": an_object(
+                    "The version that served before, which serves again where this one fails its golden rows.",
+                    _VERSION,
+                ),
+                "rejected": an_object(
+                    "A version that gets no requests while the spec stays as it is.",
+                    {
+                        "revision": text(253),
+                        "reason": text(128),
+                        "message": text(32_768),
+                        "generation": INTEGER,
+                    },
+                ),
+                "requests": INTEGER
+                | {"description": "Requests for decisions, as far as pods were asked in time."},
+                "errors": INTEGER | {"description": "Those of them that the server has failed."},
+                "agreement": NUMBER
+                | {"description": "The part of compared rows in which canary and version decide alike."},
             },
         ),
         condition="Ready",

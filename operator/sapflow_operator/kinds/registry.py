@@ -1,4 +1,4 @@
-"""All kinds of custom resources that the operator serves."""
+"""All kinds of custom resources whose resources have a driver. A ModelService has none: see `serving/`."""
 
 from typing import Any
 

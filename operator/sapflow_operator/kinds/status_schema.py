@@ -33,6 +33,9 @@ def status_schema(roles: Sequence[Role], own: Mapping[str, Any]) -> dict[str, An
                 {role: text(32) for role in roles}
                 | {f"{role}Killed": text(32) for role in roles if role == "worker"},
             ),
+            "serving": an_object(
+                "The ModelService that spec.serve has made.", {"name": text(63), "digest": text(64)}
+            ),
             **own,
         },
     )

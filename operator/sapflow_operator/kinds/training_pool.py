@@ -51,7 +51,8 @@ class TrainingPool(JobPool):
     def resolved(self) -> ResolvedJob:
         """The job as driver and functions read it from its store, named by its uid."""
         spec = self.job.spec
-        update: dict[str, Any] = {"storage": StorageSpec.model_validate(stored(self.place))}
+        # How its model is served may change at any time, which is nothing to its driver.
+        update: dict[str, Any] = {"storage": StorageSpec.model_validate(stored(self.place)), "serve": None}
         if self.search is not None:
             start = format_quantity(self.search.start * MIB)
             update["memory"] = spec.memory.model_copy(update={"worker": start})

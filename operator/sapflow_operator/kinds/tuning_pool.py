@@ -77,7 +77,7 @@ class TuningPool(JobPool):
         storage = StorageSpec.model_validate(stored(self.place))
         template = self.tuning.template.spec.model_copy(update={"storage": storage})
         metadata = Metadata.model_validate({"name": self.name, "namespace": self.namespace, "uid": self.uid})
-        spec = self.tuning.spec.model_copy(update={"template": TemplateSpec(spec=template)})
+        spec = self.tuning.spec.model_copy(update={"template": TemplateSpec(spec=template), "serve": None})
         tuning = self.tuning.model_copy(update={"metadata": metadata, "spec": spec})
         warm = None if self.begins_with is None else str(self.begins_with["uid"])
         return ResolvedSearch(tuning, keys.job(self.uid), "kubernetes", warm, self.area, self.search)

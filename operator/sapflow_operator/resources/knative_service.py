@@ -5,6 +5,7 @@ from typing import Any
 
 from sapflow.quantities.roles import Role
 from sapflow_operator import names
+from sapflow_operator.knative_times import ANSWER_SECONDS, START_SECONDS
 from sapflow_operator.resources import cell_pod, metadata, pod
 from sapflow_operator.wanted import Group, Wanted
 
@@ -12,18 +13,14 @@ _SCALING = "autoscaling.knative.dev"
 BURST_PERCENT = 25
 """The share of an instance's time that calls of bursts are aimed to take. So all instances stay where workers are at
 work for a quarter of a step."""
-_ANSWER_SECONDS = 15
-"""Seconds after its time limit in which a function may report it itself, before Knative aborts the call."""
-_START_SECONDS = 300
-"""Seconds for a start, in which a node may have to pull the image. It is also Knative's default for the first byte."""
 
 
 def build(wanted: Wanted, group: Group) -> dict[str, Any]:
     """A Service with one call per instance, which scales from zero to as many instances as a step can use."""
     role, cell = group.role, group.cell
     # The function enforces the job's time limit itself, because Knative also counts the start of an instance.
-    limit = max(ceil(wanted.invocation_seconds), _START_SECONDS)
-    timeout = min(limit + _ANSWER_SECONDS, wanted.settings.max_invocation_seconds)
+    limit = max(ceil(wanted.invocation_seconds), START_SECONDS)
+    timeout = min(limit + ANSWER_SECONDS, wanted.settings.max_invocation_seconds)
     template: dict[str, Any] = {
         "containerConcurrency": 1,
         "timeoutSeconds": timeout,
@@ -36,7 +33,7 @@ def build(wanted: Wanted, group: Group) -> dict[str, Any]:
     if cell is not None:
         template |= cell_pod.fields(wanted, role, cell)
         template["volumes"].append(cell_pod.volume(wanted, cell))
-    if timeout > _START_SECONDS:
+    if timeout > START_SECONDS:
         template["responseStartTimeoutSeconds"] = timeout
     own = metadata.build(wanted, names.function(wanted.pool, role, cell), role, cell=cell)
     own["labels"] = own["labels"] | {"networking.knative.dev/visibility": "cluster-local"}

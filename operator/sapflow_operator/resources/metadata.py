@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapflow_operator import names
-from sapflow_operator.wanted import Wanted
+from sapflow_operator.wanted import Owned
 
 
 def build(
-    wanted: Wanted,
+    wanted: Owned,
     name: str,
     role: str | None = None,
     annotations: Mapping[str, str] | None = None,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from sapflow_operator import names
 from sapflow_operator.resources import metadata
 from sapflow_operator.settings import StoreNetwork
-from sapflow_operator.wanted import Wanted
+from sapflow_operator.wanted import Owned, Wanted
 
 CALL_PORTS = (8012, 8112)
 """The ports of Knative's queue-proxy, by HTTP and HTTPS, before every function."""
@@ -38,15 +38,15 @@ def build(wanted: Wanted) -> dict[str, Any]:
             },
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
-                {"from": [_namespaces(callers)]},
+                {"from": [namespaces(callers)]},
                 {
                     "from": [{"podSelector": {"matchLabels": wanted.labels(names.DRIVER)}}],
-                    "ports": _tcp(CALL_PORTS),
+                    "ports": tcp(CALL_PORTS),
                 },
             ],
             "egress": [
                 {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]},
-                *_to_store(wanted),
+                *to_store(wanted),
             ],
         },
     }
@@ -61,12 +61,12 @@ def build_drivers(wanted: Wanted) -> dict[str, Any]:
         "spec": {
             "podSelector": {"matchLabels": wanted.selector | {names.ROLE_LABEL: names.DRIVER}},
             "policyTypes": ["Ingress"],
-            "ingress": [{"ports": _tcp([names.DRIVER_METRICS_PORT])}],
+            "ingress": [{"ports": tcp([names.DRIVER_METRICS_PORT])}],
         },
     }
 
 
-def _to_store(wanted: Wanted) -> list[dict[str, Any]]:
+def to_store(wanted: Owned) -> list[dict[str, Any]]:
     """The rules for calls to the store: those of the operator's settings, else what its address tells."""
     endpoint = wanted.place.endpoint
     store = urlsplit(endpoint)
@@ -76,14 +76,14 @@ def _to_store(wanted: Wanted) -> list[dict[str, Any]]:
             return [_to(network, port)]
     host = store.hostname or ""
     if (cidr := _cidr(host)) is not None:
-        return [{"to": [{"ipBlock": {"cidr": cidr}}], "ports": _tcp([port])}]
+        return [{"to": [{"ipBlock": {"cidr": cidr}}], "ports": tcp([port])}]
     service = _SERVICE.match(host)
     found: list[dict[str, Any]] = []
     if service is not None:
         # Which of its pods, and at which port, only the Service knows.
-        found.append({"to": [_namespaces([service["namespace"] or wanted.namespace])]})
+        found.append({"to": [namespaces([service["namespace"] or wanted.namespace])]})
     if service is None or (service["namespace"] and not service["full"]):
-        found.append({"ports": _tcp([port])})
+        found.append({"ports": tcp([port])})
     return found
 
 
@@ -95,7 +95,7 @@ def _to(network: StoreNetwork, port: int) -> dict[str, Any]:
         if network.pod_labels:
             peer["podSelector"] = _selector(network.pod_labels)
         peers.append(peer)
-    rule: dict[str, Any] = {"ports": _tcp(network.ports or (port,))}
+    rule: dict[str, Any] = {"ports": tcp(network.ports or (port,))}
     return {"to": peers} | rule if peers else rule
 
 
@@ -104,13 +104,13 @@ def _selector(labels: dict[str, str]) -> dict[str, Any]:
     return {"matchLabels": labels} if labels else {}
 
 
-def _namespaces(named: Iterable[str]) -> dict[str, Any]:
+def namespaces(named: Iterable[str]) -> dict[str, Any]:
     """All pods of these namespaces."""
     expression = {"key": _NAMESPACE, "operator": "In", "values": list(named)}
     return {"namespaceSelector": {"matchExpressions": [expression]}}
 
 
-def _tcp(ports: Iterable[int]) -> list[dict[str, Any]]:
+def tcp(ports: Iterable[int]) -> list[dict[str, Any]]:
     return [{"port": port, "protocol": "TCP"} for port in ports]
 
 

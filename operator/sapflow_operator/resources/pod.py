@@ -5,7 +5,7 @@ from typing import Any
 
 from sapflow.quantities.roles import Role
 from sapflow_operator import names
-from sapflow_operator.wanted import Wanted
+from sapflow_operator.wanted import Owned, Wanted
 
 SECURITY = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 CONTAINER_SECURITY = {
@@ -30,14 +30,14 @@ def mounts() -> list[dict[str, Any]]:
     ]
 
 
-def volumes(wanted: Wanted) -> list[dict[str, Any]]:
+def volumes(wanted: Owned) -> list[dict[str, Any]]:
     return [
         {"name": "tmp", "emptyDir": {"sizeLimit": SCRATCH_SIZE}},
         {"name": "pool", "secret": {"secretName": names.pool_secret(wanted.pool)}},
     ]
 
 
-def metadata(wanted: Wanted, labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, Any]:
+def metadata(wanted: Owned, labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, Any]:
     """The metadata of a pod's template: the user's labels and annotations, and ours, which the spec may not name."""
     own = wanted.pods
     return {
@@ -46,7 +46,7 @@ def metadata(wanted: Wanted, labels: Mapping[str, str], annotations: Mapping[str
     }
 
 
-def chosen(wanted: Wanted) -> dict[str, Any]:
+def chosen(wanted: Owned) -> dict[str, Any]:
     """Fields of the pod's spec that a user or the chart chooses: nodes, priority, and Secrets for registries."""
     own = wanted.pods.model_dump(
         mode="json",
@@ -63,7 +63,7 @@ def chosen(wanted: Wanted) -> dict[str, Any]:
     return own
 
 
-def own_environment(wanted: Wanted) -> list[dict[str, Any]]:
+def own_environment(wanted: Owned) -> list[dict[str, Any]]:
     """The user's environment variables; their names are none of ours."""
     return [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in wanted.pods.env or ()]
 

@@ -1,20 +1,26 @@
 """The Secret of a job's pool: the functions' token, and store credentials as files that may be renewed."""
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sapflow_operator import names
 from sapflow_operator.resources import metadata
 from sapflow_operator.store.credentials import Issued
-from sapflow_operator.wanted import Wanted
+from sapflow_operator.wanted import Owned
 
 KEYS_REMEMBERED = 3
 """Number of access keys that are remembered; older credentials have expired."""
 
 
-def build(wanted: Wanted, token: str, issued: Issued, earlier: Sequence[str] = ()) -> dict[str, Any]:
-    """The Secret; annotations say when credentials expire and are renewed, and list all access keys."""
+def build(
+    wanted: Owned,
+    token: str,
+    issued: Issued,
+    earlier: Sequence[str] = (),
+    notes: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The Secret; annotations say when credentials expire and are renewed, list all access keys, and say `notes`."""
     values = {
         names.TOKEN_KEY: token,
         names.ACCESS_KEY: issued.credentials.access_key,
@@ -23,7 +29,7 @@ def build(wanted: Wanted, token: str, issued: Issued, earlier: Sequence[str] = (
         names.SESSION_TOKEN: issued.credentials.session_token or "",
     }
     access_keys = [*earlier, issued.credentials.access_key]
-    annotations: dict[str, str] = {names.CREDENTIALS_KIND: issued.kind}
+    annotations: dict[str, str] = {names.CREDENTIALS_KIND: issued.kind, **(notes or {})}
     if issued.kind != "shared":
         annotations[names.CREDENTIALS_KEYS] = ",".join(access_keys[-KEYS_REMEMBERED:])
     if issued.expires is not None and issued.renew is not None:

@@ -24,7 +24,7 @@ from sapflow.errors import StoreUnavailable
 from sapflow.objects.stores.credentials import Credentials
 from sapflow.objects.stores.signature import encode_query, sign
 from sapflow_operator.errors import CredentialsRefused
-from sapflow_operator.store.policy import SharedGrant, session_policy
+from sapflow_operator.store.policy import SharedGrant, reading_policy, session_policy
 from sapflow_operator.wanted import Place
 
 Kind = Literal["session", "account", "shared"]
@@ -78,6 +78,16 @@ class Issuer:
         Raises CredentialsRefused if the store makes none and none may be shared, and StoreUnavailable.
         """
         allowed = session_policy(self._place.bucket, uid, source, objects, validation, origin, shared)
+        return self._issue(uid, allowed, seconds)
+
+    def issue_reading(self, uid: str, readable: Sequence[str], seconds: int) -> Issued:
+        """Make credentials for the service `uid` that only read the objects with these keys, or patterns of them.
+
+        Raises CredentialsRefused if the store makes none and none may be shared, and StoreUnavailable.
+        """
+        return self._issue(uid, reading_policy(self._place.bucket, readable), seconds)
+
+    def _issue(self, uid: str, allowed: Mapping[str, Any], seconds: int) -> Issued:
         policy = json.dumps(allowed, separators=(",", ":"))
         now = datetime.now(UTC).replace(microsecond=0)
         expires, renew = now + timedelta(seconds=seconds), now + timedelta(seconds=seconds / 2)

@@ -73,6 +73,25 @@ def session_policy(
     return {"Version": "2012-10-17", "Statement": statements}
 
 
+def reading_policy(bucket: str, readable: Sequence[str]) -> dict[str, Any]:
+    """A policy for reading the objects with these keys, or with keys of these patterns, which end in `/*`, and no more.
+
+    Raises ValueError for a key that a policy would take for more than one object.
+    """
+    for key in readable:
+        if any(each in key.removesuffix("/*") for each in "*?$") or key.startswith("/"):
+            raise ValueError(f"{key!r} is no key that a policy can name")
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            _allow(["GetObject"], [f"{bucket}/{key}" for key in readable]),
+            # Without the right to list, S3 answers 403 for an object that does not exist.
+            _allow(["ListBucket"], [bucket], prefixes=[*readable]),
+            _allow(["GetBucketLocation"], [bucket]),
+        ],
+    }
+
+
 def _data(source: str) -> list[tuple[str, str]]:
     """The pairs (bucket, prefix) that may be read for a source."""
     location = s3_location(source)

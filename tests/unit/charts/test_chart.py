@@ -105,7 +105,13 @@ def wanted() -> TrainingPool:
         "team",
         "u-1",
         Place("http://store:9000", "sapflow", "us-east-1"),
-        Settings(operator_image=image, worker_image=image, merger_image=image, preparer_image=image),
+        Settings(
+            operator_image=image,
+            worker_image=image,
+            merger_image=image,
+            preparer_image=image,
+            server_image=image,
+        ),
         parse(document, "kubernetes"),
     )
 
@@ -398,7 +404,7 @@ def test_the_admission_policy_is_about_the_drivers_own_account() -> None:
     assert "request.namespace + ':' + request.name)" in condition["expression"]
     assert condition["expression"].endswith("request.userInfo.username.endsWith('-driver')")
     (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
-    plurals = [each.plural for each in names.RESOURCES]
+    plurals = sorted(each.plural for each in names.RESOURCES)
     assert rule["resources"] == [name for each in plurals for name in (each, f"{each}/status")]
     # A request for the job itself has no subResource at all.
     assert "has(request.subResource)" in policy["spec"]["validations"][0]["expression"]

@@ -53,7 +53,14 @@ def _operator() -> CollectorRegistry:
     image = Image(name="dev.local/any:1")
     registry = CollectorRegistry()
     measured(
-        Settings(operator_image=image, worker_image=image, merger_image=image, preparer_image=image), registry
+        Settings(
+            operator_image=image,
+            worker_image=image,
+            merger_image=image,
+            preparer_image=image,
+            server_image=image,
+        ),
+        registry,
     )
     return registry
 

@@ -70,7 +70,9 @@ def test_a_worker_is_asked_for_golden_rows_of_prepared_data_alone(tmp_path: Path
     assert request.output == "jobs/a/result/golden.safetensors"
     keep(files(tmp_path, None), worker)
     (tmp_path / "jobs/a/data/profile.safetensors").unlink()
-    other = ModelFiles(DirectoryStore(str(tmp_path)), files(tmp_path / "b").manifest, "jobs/a/data/", "jobs/a/")
+    other = ModelFiles(
+        DirectoryStore(str(tmp_path)), files(tmp_path / "b").manifest, "jobs/a/data/", "jobs/a/"
+    )
     keep(other, worker)
     assert len(worker.requests) == 1
 

@@ -231,7 +231,10 @@ def test_the_operators_log_tells_nothing_of_liveness_probes(monkeypatch: pytest.
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(kopf, "run", lambda **_: None)
     levels = {each: each.level for each in (root, access, logging.getLogger("kopf"))}
-    images = {f"SAPFLOW_{role}_IMAGE": "dev.local/any:1" for role in ("OPERATOR", *map(str.upper, ALL_ROLES))}
+    images = {
+        f"SAPFLOW_{role}_IMAGE": "dev.local/any:1"
+        for role in ("OPERATOR", "SERVER", *map(str.upper, ALL_ROLES))
+    }
     try:
         assert main.main(images | {"SAPFLOW_METRICS_PORT": str(free_port())}) == 0
         assert not access.isEnabledFor(logging.INFO)

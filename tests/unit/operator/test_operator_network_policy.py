@@ -146,7 +146,13 @@ def test_names_of_the_two_policies_differ_for_every_job() -> None:
 
 def test_the_settings_read_stores_from_json_and_refuse_what_they_do_not_know() -> None:
     image = dict.fromkeys(
-        ("SAPFLOW_OPERATOR_IMAGE", "SAPFLOW_WORKER_IMAGE", "SAPFLOW_MERGER_IMAGE", "SAPFLOW_PREPARER_IMAGE"),
+        (
+            "SAPFLOW_OPERATOR_IMAGE",
+            "SAPFLOW_WORKER_IMAGE",
+            "SAPFLOW_MERGER_IMAGE",
+            "SAPFLOW_PREPARER_IMAGE",
+            "SAPFLOW_SERVER_IMAGE",
+        ),
         "a:1",
     )
     store = {"endpoint": "http://minio:80", "ports": [9000], "podLabels": {"app": "minio"}}

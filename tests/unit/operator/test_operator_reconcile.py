@@ -37,6 +37,7 @@ SETTINGS = Settings.from_environment(
         "SAPFLOW_WORKER_IMAGE": "dev.local/worker:1",
         "SAPFLOW_MERGER_IMAGE": "dev.local/merger:1",
         "SAPFLOW_PREPARER_IMAGE": "dev.local/preparer:1",
+        "SAPFLOW_SERVER_IMAGE": "dev.local/server:1",
         "SAPFLOW_S3_ENDPOINT": "http://minio:9000",
         "SAPFLOW_S3_BUCKET": "sapflow",
         "SAPFLOW_S3_ACCESS_KEY": "operator",

@@ -7,7 +7,7 @@ import pytest
 from helpers.operator_settings import SETTINGS
 
 from sapflow.kube.errors import ClusterError
-from sapflow_operator import controller as module
+from sapflow_operator import resource_controller as module
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.controller import Controller
 from sapflow_operator.kinds.training_job import TRAINING_JOB

@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "SAPFLOW_WORKER_PULL_POLICY": "Never",
     "SAPFLOW_MERGER_IMAGE": "dev.local/merger:1",
     "SAPFLOW_PREPARER_IMAGE": "dev.local/preparer:1",
+    "SAPFLOW_SERVER_IMAGE": "dev.local/server:1",
     "SAPFLOW_S3_ENDPOINT": "http://minio:9000",
     "SAPFLOW_S3_BUCKET": "sapflow",
     "SAPFLOW_S3_ACCESS_KEY": "operator",

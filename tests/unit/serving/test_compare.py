@@ -39,7 +39,7 @@ def compared(serve: Answering, count: int = 1, token: str | None = None) -> Serv
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             given = None if token is None else lambda: token
-            comparison = Comparison(f"http://127.0.0.1:{port}", given, metrics)
+            comparison = Comparison(lambda: f"http://127.0.0.1:{port}", given, metrics)
             for _ in range(count):
                 comparison.ask(b"[]", "application/json", MADE)
             while metrics.comparisons.total() < count:
@@ -79,11 +79,27 @@ def test_what_is_no_answer_counts_as_failed_and_nothing_else(serve: Answering) -
     assert not metrics.compared
 
 
+def test_nobody_is_asked_while_there_is_no_other_version() -> None:
+    metrics, urls = ServerMetrics(), [""]
+
+    async def ask() -> None:
+        comparison = Comparison(lambda: urls[0], None, metrics)
+        comparison.ask(b"[]", "", MADE)
+        assert not comparison._asking
+        urls[0] = "http://127.0.0.1:9"
+        comparison.ask(b"[]", "", MADE)
+        while not metrics.comparisons:
+            await asyncio.sleep(0.005)
+
+    asyncio.run(ask())
+    assert metrics.comparisons == {"failed": 1}
+
+
 def test_a_version_that_is_not_there_fails_nobody() -> None:
     metrics = ServerMetrics()
 
     async def ask() -> None:
-        Comparison("http://127.0.0.1:9", None, metrics).ask(b"[]", "", MADE)
+        Comparison(lambda: "http://127.0.0.1:9", None, metrics).ask(b"[]", "", MADE)
         while not metrics.comparisons:
             await asyncio.sleep(0.005)
 
