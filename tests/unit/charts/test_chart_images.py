@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FILES = {
     "merger": ROOT / "functions" / "merger.Dockerfile",
     "operator": ROOT / "operator" / "operator.Dockerfile",
+    "server": ROOT / "functions" / "server.Dockerfile",
     "worker": ROOT / "functions" / "worker.Dockerfile",
 }
 
@@ -33,7 +34,7 @@ def test_an_image_runs_as_a_user_that_kubernetes_can_see_is_not_root(role: str) 
     assert re.findall(r"^USER (.*)$", final_stage(role), re.MULTILINE) == ["65532:65532"]
 
 
-@pytest.mark.parametrize("role", ["merger", "operator"])
+@pytest.mark.parametrize("role", ["merger", "operator", "server"])
 def test_an_image_without_training_has_no_torch(role: str) -> None:
     assert not re.search(r"torch|sklearn|pyarrow", final_stage(role).replace("no torch", ""))
 

@@ -268,6 +268,10 @@ def state(succeeded: str, reason: str) -> str:
     return f'sapflow_job_state{{{OF_JOB},succeeded="{succeeded}",reason="{reason}"}}'
 
 
+def service(ready: str, reason: str) -> str:
+    return f'sapflow_service_state{{namespace="team",model_service="late",ready="{ready}",reason="{reason}"}}'
+
+
 @pytest.mark.usefixtures("_promtool")
 @pytest.mark.parametrize(
     ("alert", "minutes", "series", "fires"),
@@ -296,6 +300,9 @@ def state(succeeded: str, reason: str) -> str:
         pytest.param("SearchTrialsFail", 3, {FINISHED: "8+0x9", PRUNED: "12+0x9", FAILED: "5+0x9"}, False, id="fifth"),
         pytest.param("SearchTrialsFail", 3, {FINISHED: "1+0x9", FAILED: "4+0x9"}, False, id="too-few-to-judge"),
         pytest.param("SearchTrialsFail", 3, {FAILED: "5+0x9"}, True, id="all-trials-fail"),
+        pytest.param("ServiceNotServing", 8, {service("False", "GoldenRowsFailed"): "1+0x30"}, True, id="rejected"),
+        pytest.param("ServiceNotServing", 3, {service("False", "GoldenRowsFailed"): "1+0x30"}, False, id="just-now"),
+        pytest.param("ServiceNotServing", 8, {service("True", "RollingOut"): "1+0x30"}, False, id="rolling-out"),
         pytest.param("OperatorDown", 20, {OPERATOR: "1 1 1 stale"}, True, id="gone"),
         pytest.param("OperatorDown", 20, {OPERATOR: "1+0x30"}, False, id="there"),
     ],
