@@ -62,7 +62,11 @@ class CountReader:
             ):
                 if answer.status != 200:
                     return None
-                body = await answer.content.read(MOST_BYTES)
+                body = bytearray()
+                async for part in answer.content.iter_any():
+                    body += part
+                    if len(body) > MOST_BYTES:
+                        return None
                 return parse(body.decode())
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError):
             return None
