@@ -1,5 +1,6 @@
 """Runs the command line: in this process, or as a process of its own that can be killed."""
 
+import io
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,17 @@ class Shell:
             code = leaving.code if isinstance(leaving.code, int) else 1
         captured = self._capture.readouterr()
         return Done(code, captured.out, captured.err)
+
+
+def here(*arguments: object, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> Done:
+    """`sapflow …` in this process, for what a process of its own would show no more; `environ` is added to ours."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), chdir(cwd or Path.cwd()):
+        try:
+            code = main([str(each) for each in arguments], {**os.environ, **(environ or {})})
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else 1
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.commands import Done, Shell, functions_of, run, write_job
+from helpers.commands import Done, Shell, functions_of, here, run, write_job
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("forked_functions")]
 CREDENTIALS = {"SAPFLOW_S3_ACCESS_KEY": "key", "SAPFLOW_S3_SECRET_KEY": "secret"}
 
 
@@ -419,9 +419,9 @@ def test_a_full_disk_ends_the_run_which_goes_on_once_there_is_room(mount: Any, t
     assert "Traceback" not in full.err
     assert functions_of(store) == []
     subprocess.run(["mount", "-o", "remount,size=64m", str(store)], check=True)
-    resumed = run("run", "--max-instances", 1, file, "--store", store, "--json")
+    resumed = here("run", "--max-instances", 1, file, "--store", store, "--json")
     assert resumed.code == 0, resumed.err
-    undisturbed = run("run", "--max-instances", 1, file, "--store", tmp_path / "other", "--json")
+    undisturbed = here("run", "--max-instances", 1, file, "--store", tmp_path / "other", "--json")
     assert resumed.json["sha256"] == undisturbed.json["sha256"]
 
 
@@ -430,7 +430,7 @@ def test_a_loss_that_is_not_finite_fails_the_job_with_its_last_good_step(
 ) -> None:
     changes: dict[str, Any] = {"optimizer": {"learningRate": 1e30}, "algorithm_steps": 4}
     file, store = write_job(tmp_path / "job.yaml", **changes), tmp_path / "store"
-    done = run("run", "--max-instances", 1, file, "--store", store, "--quiet")
+    done = here("run", "--max-instances", 1, file, "--store", store, "--quiet")
     refused(done, "has failed (NotFinite)", "step 2: the loss or gradient is not finite", code=1)
     assert "version 1 is the last good checkpoint" in done.err
     assert "spec.algorithm.onNaN: Skip" in done.err
@@ -440,13 +440,13 @@ def test_a_loss_that_is_not_finite_fails_the_job_with_its_last_good_step(
     assert "NotFinite: step 2" in status.out
     skipping = write_job(tmp_path / "skip.yaml", **changes, algorithm_onNaN="Skip")
     refused(
-        run("run", "--max-instances", 1, skipping, "--store", store, "--quiet"),
+        here("run", "--max-instances", 1, skipping, "--store", store, "--quiet"),
         "has failed (TooManySkipped)",
         "more than the 1 of spec.limits.skippedSteps (a tenth of the job's 4, where it is left out)",
         code=1,
     )
     more = write_job(tmp_path / "more.yaml", **changes, algorithm_onNaN="Skip", limits={"skippedSteps": 3})
-    skipped = run("run", "--max-instances", 1, more, "--store", store, "--json")
+    skipped = here("run", "--max-instances", 1, more, "--store", store, "--json")
     assert (skipped.code, skipped.json["version"], skipped.json["skippedSteps"]) == (0, 4, 3)
     assert re.search(r"skipped +3 steps", shell("status", more, "--store", store).out)
     skipping = more
@@ -474,7 +474,7 @@ def test_a_micro_batch_that_does_not_fit_the_time_limit_fails_the_job_naming_the
         limits={"invocationSeconds": 1, "retries": 1},
         algorithm_steps=1,
     )
-    done = run("run", "--max-instances", 1, file, "--store", tmp_path / "store", "--quiet")
+    done = here("run", "--max-instances", 1, file, "--store", tmp_path / "store", "--quiet")
     refused(done, "has failed (InvocationTimeout)", "train of version 1, rank", "after 2 tries", code=1)
     assert "does not fit into spec.limits.invocationSeconds (1): raise it, or lower" in done.err
 

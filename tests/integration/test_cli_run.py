@@ -22,6 +22,7 @@ from helpers.commands import (
     Shell,
     finish,
     functions_of,
+    here,
     newest_commit,
     run,
     send,
@@ -36,7 +37,7 @@ from sapflow.client import predict
 from sapflow.client.session import find_session
 
 SAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "samples"
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("forked_functions")]
 LONG = {"algorithm_steps": 80, "evaluation_everySteps": 40}
 
 
@@ -98,8 +99,8 @@ def test_a_finished_job_is_not_trained_twice_unless_asked(
 
 def test_again_trains_a_finished_job_anew_to_the_same_weights(shell: Shell, tmp_path: Path) -> None:
     file, store = write_job(tmp_path / "job.yaml", algorithm_steps=3), tmp_path / "store"
-    first = run("run", "--max-instances", 1, file, "--store", store, "--json")
-    second = run("run", "--max-instances", 1, file, "--store", store, "--json", "--again")
+    first = here("run", "--max-instances", 1, file, "--store", store, "--json")
+    second = here("run", "--max-instances", 1, file, "--store", store, "--json", "--again")
     assert (first.code, second.code) == (0, 0)
     assert second.json["sha256"] == first.json["sha256"]
     assert second.json["account"]["seconds"] != first.json["account"]["seconds"]
@@ -169,11 +170,11 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_weights_of_one_that_is_n
         assert re.search(r"was stopped after step \d+ of 80", done.err)
         assert f"sapflow run {file} --store {store} --max-instances 1\n" in done.err
         assert "Traceback" not in done.err
-    unfinished = run("status", file, "--store", store, "--json").json
+    unfinished = here("status", file, "--store", store, "--json").json
     assert unfinished["state"] == "Unfinished"
     assert reached < unfinished["done"] < 80
-    resumed = run(*command, "--json")
-    undisturbed = run("run", "--max-instances", 1, file, "--store", other, "--json")
+    resumed = here(*command, "--json")
+    undisturbed = here("run", "--max-instances", 1, file, "--store", other, "--json")
     assert resumed.code == undisturbed.code == 0
     assert resumed.json["sha256"] == undisturbed.json["sha256"]
 
@@ -237,7 +238,7 @@ def test_a_job_in_an_object_store_ends_with_the_weights_of_one_in_a_directory(
     keys = minio.credentials
     environ = {"SAPFLOW_S3_ACCESS_KEY": keys.access_key, "SAPFLOW_S3_SECRET_KEY": keys.secret_key}
     store = minio.url(f"cli-{secrets.token_hex(4)}")
-    done = run("run", "--max-instances", 1, file, "--store", store, environ=environ)
+    done = here("run", "--max-instances", 1, file, "--store", store, environ=environ)
     assert done.code == 0, done.err
     local = shell("status", file, "--store", directory, "--json").json
     assert local["result"]["sha256"] in done.out
@@ -272,7 +273,7 @@ def test_the_sample_with_an_own_model_is_valid_to_the_last_check(shell: Shell) -
 def test_the_digits_sample_recognises_96_of_100(tmp_path: Path) -> None:
     job = yaml.safe_load((SAMPLES / "digits.yaml").read_text())
     assert (job["spec"]["workers"], job["spec"]["merge"]["structure"]) == (8, [1, 2, 8])
-    done = run("run", "--max-instances", 1, SAMPLES / "digits.yaml", "--store", tmp_path / "store", "--json")
+    done = here("run", "--max-instances", 1, SAMPLES / "digits.yaml", "--store", tmp_path / "store", "--json")
     assert done.code == 0, done.err
     assert done.json["validationAccuracy"] >= 0.96
 
@@ -282,7 +283,7 @@ def test_a_job_whose_removal_is_interrupted_has_finished_still_or_not_begun(
     after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, store = write_job(tmp_path / "job.yaml"), tmp_path / "store"
-    first = run("run", file, "--store", store, "--json").json
+    first = here("run", file, "--store", store, "--json").json
     with find_session(first["job"], os.environ, store=str(store)) as session:
         left = [after]
 
@@ -299,27 +300,27 @@ def test_a_job_whose_removal_is_interrupted_has_finished_still_or_not_begun(
             monkeypatch.setattr(session.store, name, interrupted(getattr(session.store, name)))
         with pytest.raises(KeyboardInterrupt):
             session.forget()
-    assert run("run", file, "--store", store, "--again", "--json").json["sha256"] == first["sha256"]
+    assert here("run", file, "--store", store, "--again", "--json").json["sha256"] == first["sha256"]
 
 
 def test_a_half_done_job_goes_on_with_another_number_of_workers(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"algorithm_steps": None, "algorithm_epochs": 20, "merge_structure": None}
     file, store = write_job(tmp_path / "job.yaml", **changes), tmp_path / "store"
     command = ("run", file, "--store", store, "--max-instances", 1)
-    early = run(*command, "--workers", 2)
+    early = here(*command, "--workers", 2)
     assert early.code == 2
     assert "--workers: is for a job that is half done, and this one has not begun" in early.err
     with started(*command) as process:
         wait_for_commit(store, 10, process)
         send(process, signal.SIGINT)
         finish(process)
-    done = run(*command, "--workers", 2, "--json")
+    done = here(*command, "--workers", 2, "--json")
     assert done.code == 0, done.err
     last = json.loads(max(store.glob("jobs/*/commits/*.json"), key=lambda path: int(path.stem)).read_text())
     assert last["cursor"]["epoch"] == 20
     plan = json.loads(next(store.glob(f"jobs/*/plans/{last['plan']}.json")).read_text())
     assert plan["structure"][-1] == 2
     assert last["lengths"]["steps"] == last["version"] == done.json["version"]
-    again = run(*command, "--workers", 3)
+    again = here(*command, "--workers", 3)
     assert again.code == 0
     assert "has finished already" in again.out

@@ -7,12 +7,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from helpers.commands import Shell, finish, run, started, write_job
+from helpers.commands import Shell, finish, here, started, write_job
 from prometheus_client.parser import text_string_to_metric_families
 
 from sapflow.cli.local_metrics import address
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("forked_functions")]
 
 
 def test_a_run_is_scraped_while_it_trains(tmp_path: Path) -> None:
@@ -40,19 +40,19 @@ def test_a_run_is_scraped_while_it_trains(tmp_path: Path) -> None:
 
 def test_an_address_that_cannot_be_had_loses_nothing_of_a_finished_job(tmp_path: Path) -> None:
     file, store = write_job(tmp_path / "job.yaml"), tmp_path / "store"
-    assert run("run", file, "--store", store).code == 0
+    assert here("run", file, "--store", store).code == 0
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        done = run("run", file, "--store", store, "--again", "--metrics", port)
+        done = here("run", file, "--store", store, "--again", "--metrics", port)
     assert done.code == 2
     assert f"--metrics 127.0.0.1:{port} cannot be used: Address already in use" in done.err
-    assert "has finished already" in run("run", file, "--store", store).out
+    assert "has finished already" in here("run", file, "--store", store).out
 
 
 @pytest.mark.parametrize("options", [("--quiet",), ("--json",)])
 def test_the_address_is_said_without_lines_too(options: tuple[str, ...], tmp_path: Path) -> None:
     file = write_job(tmp_path / "job.yaml")
-    done = run("run", file, "--store", tmp_path / "store", "--metrics", 0, *options)
+    done = here("run", file, "--store", tmp_path / "store", "--metrics", 0, *options)
     assert done.code == 0, done.err
     said = re.findall(r"http://127\.0\.0\.1:[1-9]\d*/metrics", done.err)
     assert len(said) == 1
@@ -63,7 +63,7 @@ def test_the_address_is_said_without_lines_too(options: tuple[str, ...], tmp_pat
 
 
 def test_a_host_that_can_be_none_is_said(tmp_path: Path) -> None:
-    done = run("run", write_job(tmp_path / "job.yaml"), "--store", tmp_path / "store", "--metrics", "..:0")
+    done = here("run", write_job(tmp_path / "job.yaml"), "--store", tmp_path / "store", "--metrics", "..:0")
     assert done.code == 2
     assert "--metrics ..:0 cannot be used" in done.err
 

@@ -23,6 +23,8 @@ from sapflow.errors import DataError, JobFailed
 from sapflow.objects import keys
 from sapflow.spec.resolved import ResolvedJob
 
+pytestmark = pytest.mark.usefixtures("forked_functions")
+
 FEATURES = np.array([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]])
 
 

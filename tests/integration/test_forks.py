@@ -27,6 +27,8 @@ from sapflow.objects.stores.factory import open_store
 from sapflow.records.commits import Commit, Plan
 from sapflow.spec.document import load, parse
 
+pytestmark = pytest.mark.usefixtures("forked_functions")
+
 JOBS: dict[str, dict[str, Any]] = {
     "momentum in two shards": {"model_args": {"hidden": [600]}, "merge_shards": 2},
     "Adam, averaged": {

@@ -17,6 +17,8 @@ from sapflow.objects import safetensor
 from sapflow.spec.document import parse
 from sapflow_operator.store.policy import session_policy
 
+pytestmark = pytest.mark.usefixtures("forked_functions")
+
 SHAPE: dict[str, Any] = {"inputs": (4,), "outputs": 3}
 
 

@@ -25,6 +25,7 @@ from sapflow.spec import source_code
 from sapflow.spec.document import parse
 from sapflow.training.loaded import JobCache
 
+pytestmark = pytest.mark.usefixtures("forked_functions")
 SECONDS = itertools.count(1_700_000_000)
 MODEL = """\
     import torch

@@ -14,6 +14,8 @@ from s3_servers import S3Service
 from sapflow.cli import main
 from sapflow.spec.yaml_text import Loader
 
+pytestmark = pytest.mark.usefixtures("forked_functions")
+
 ROWS = 3000
 
 

@@ -20,6 +20,8 @@ from sapflow.records import numerics
 from sapflow.records.numerics import NUMERICS
 from sapflow.steps.observer import Observer
 
+pytestmark = pytest.mark.usefixtures("forked_functions")
+
 JSON = dict[str, Any]
 
 

@@ -20,6 +20,8 @@ from sapflow.quantities.roles import Role
 from sapflow.runtimes.sender import Answered
 from sapflow.steps.observer import Observer
 
+pytestmark = pytest.mark.usefixtures("forked_functions")
+
 AFFINITY = [
     {"from": "Worker", "to": "Merger", "weight": 100},
     {"from": "Merger", "to": "Root", "weight": 20},

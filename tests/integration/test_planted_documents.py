@@ -22,6 +22,8 @@ from sapflow.objects.stores.protocol import Store
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.training.loaded import JobCache
 
+pytestmark = pytest.mark.usefixtures("forked_functions")
+
 
 @pytest.fixture
 def shell(capsys: pytest.CaptureFixture[str]) -> Shell:

@@ -20,6 +20,7 @@ import yaml
 from helpers.commands import (
     finish,
     functions_of,
+    here,
     newest_commit,
     run,
     send,
@@ -32,7 +33,7 @@ from torch.utils.data import TensorDataset
 import sapflow
 from sapflow import JobFailed, JobStopped, SpecError, TrainingJob
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("forked_functions")]
 
 X = np.random.default_rng(1).normal(size=(96, 4)).astype(np.float32)
 Y = (X[:, 0] + X[:, 1] > 0).astype(np.int64) + (X[:, 2] > 1)
@@ -72,7 +73,7 @@ def of_file(folder: Path) -> Path:
 def by_command(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What `sapflow run` says of that file."""
     folder = tmp_path_factory.mktemp("command")
-    done = run("run", of_file(folder), "--store", folder / "store", "--json", "--max-instances", 1)
+    done = here("run", of_file(folder), "--store", folder / "store", "--json", "--max-instances", 1)
     assert done.code == 0, done.err
     return done.json
 
@@ -164,9 +165,9 @@ def test_a_job_of_samples_goes_on_by_the_command_line_in_its_store_and_nowhere_e
 ) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(TrainingJob("tiny", **fields()).to_yaml())
-    there = run("run", path, "--store", finished.store, "--json")
+    there = here("run", path, "--store", finished.store, "--json")
     assert (there.code, there.json["sha256"]) == (0, finished.result.sha256)
-    elsewhere = run("run", path, "--store", tmp_path / "other")
+    elsewhere = here("run", path, "--store", tmp_path / "other")
     assert elsewhere.code == 2
     assert "was handed over in Python, and its blocks lie only in the store" in elsewhere.err
 

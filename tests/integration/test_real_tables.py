@@ -7,8 +7,6 @@ import gzip
 import importlib.util
 import json
 import struct
-import subprocess
-import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.commands import here
 from helpers.jobs import document
 from PIL import Image
 from sklearn.compose import ColumnTransformer
@@ -50,6 +49,7 @@ from sapflow.preparation.steps.imputed import Imputed
 from sapflow.preparation.steps.registry import CLASSES
 from sapflow.preparation.steps.scale import Scaled
 
+pytestmark = pytest.mark.usefixtures("forked_functions")
 LATE_MINUTES = 15
 NEVER = 10_000.0
 """The delay in minutes of flights that never arrived: they are late, too."""
@@ -68,10 +68,9 @@ def file_of(package: str, name: str) -> Path:
 
 def sapflow(folder: Path, *arguments: str) -> Any:
     """What a command says in JSON."""
-    command = [sys.executable, "-m", "sapflow", *arguments, "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=150)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+    done = here(*arguments, "--json", cwd=folder)
+    assert done.code == 0, done.out + done.err
+    return done.json
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 from helpers import commands
 from helpers.search_runs import RATE, iris_search
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_functions")]
 
 HIDDEN = "spec.model.args.hidden"
 SPACE: list[dict[str, Any]] = [
@@ -31,7 +31,7 @@ def digits_search(path: Path, **spec: Any) -> Path:
 
 def test_a_search_is_planned_run_and_its_forecast_graded(tmp_path: Path) -> None:
     file, store = digits_search(tmp_path / "tune.yaml"), tmp_path / "store"
-    done = commands.run("plan", file, "--json")
+    done = commands.here("plan", file, "--json")
     assert done.code == 0, done.err
     said = done.json
     assert list(tmp_path.iterdir()) == [file]
@@ -42,7 +42,7 @@ def test_a_search_is_planned_run_and_its_forecast_graded(tmp_path: Path) -> None
     assert said["endedBy"] == {"Completed": 1.0}
     assert 0 < said["costUSD"]["p10"] < said["costUSD"]["p50"] < said["costUSD"]["p90"]
 
-    ran = commands.run("run", file, "--store", store, "--json")
+    ran = commands.here("run", file, "--store", store, "--json")
     assert ran.code == 0, ran.err
     outcome = ran.json
     events = [json.loads(line) for line in ran.err.splitlines() if line.startswith("{")]
@@ -66,15 +66,15 @@ def test_a_search_is_planned_run_and_its_forecast_graded(tmp_path: Path) -> None
     (folder,) = store.glob("jobs/*")
     assert (folder / "forecast.json").exists()
     assert not (folder / "rehearsal").exists()
-    found = commands.run("status", file, "--store", store)
+    found = commands.here("status", file, "--store", store)
     assert "too much of cost" in found.out or "too little of cost" in found.out
-    again = commands.run("run", file, "--store", store, "--json")
+    again = commands.here("run", file, "--store", store, "--json")
     assert again.json == outcome
 
 
 def test_a_search_in_a_cluster_is_planned_by_the_planner_s_constants(tmp_path: Path) -> None:
     file = digits_search(tmp_path / "tune.yaml", budgetUSD=1e-6)
-    done = commands.run("plan", file, "--target", "kubernetes", "--instances", 3)
+    done = commands.here("plan", file, "--target", "kubernetes", "--instances", 3)
     assert done.code == 0, done.err
     assert "kubernetes" in done.out.splitlines()[0]
     assert "Knative" in done.out
@@ -87,6 +87,6 @@ def test_a_template_that_cannot_be_trained_is_refused_by_its_field(tmp_path: Pat
     job = json.loads(file.read_text())
     job["spec"]["template"]["spec"]["memory"] = {"worker": "64Mi", "merger": "256Mi"}
     file.write_text(json.dumps(job))
-    done = commands.run("plan", file)
+    done = commands.here("plan", file)
     assert done.code == 2
     assert "spec.template.spec.memory.worker" in done.err

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.browser import Page, browser, require_browser
-from helpers.commands import Done, run
+from helpers.commands import Done, here
 from helpers.reported_search import reported
 from helpers.search_runs import iris_search
 
@@ -14,7 +14,7 @@ import sapflow
 from sapflow.client.tuning import uid_of
 from sapflow.monitoring.tuning_report import render
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow, pytest.mark.usefixtures("forked_functions")]
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,9 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path
     folder = tmp_path_factory.mktemp("searched")
     file, store, page = folder / "tune.yaml", folder / "store", folder / "report.html"
     file.write_text(json.dumps(iris_search(maxTrials=4).to_json()))
-    done = run("run", file, "--store", store, "--json")
+    done = here("run", file, "--store", store, "--json")
     assert done.code == 0, done.err
-    return file, store, page, run("report", file, "--store", store, "-o", page, "--json")
+    return file, store, page, here("report", file, "--store", store, "-o", page, "--json")
 
 
 def test_writes_a_page_of_a_finished_search(searched: tuple[Path, Path, Path, Done]) -> None:
@@ -48,7 +48,7 @@ def test_finds_the_search_by_its_name_its_uid_and_its_folder(
     _, store, path, done = searched
     uid, page = done.json["search"], tmp_path / "named.html"
     for given in (["search", "--store", store], [uid, "--store", store], [store / "jobs" / uid]):
-        again = run("report", *given, "-o", page)
+        again = here("report", *given, "-o", page)
         assert again.code == 0, again.err
         assert again.out == f"{uid}: Succeeded, 4 trials; written to {page}\n"
         assert page.read_text(encoding="utf-8") == path.read_text(encoding="utf-8")
@@ -70,7 +70,7 @@ def test_a_python_program_writes_the_same_page(
 def test_a_search_of_which_nothing_has_begun_is_no_page(tmp_path: Path) -> None:
     file, page = tmp_path / "tune.yaml", tmp_path / "report.html"
     file.write_text(json.dumps(iris_search().to_json()))
-    done = run("report", file, "--store", tmp_path / "store", "-o", page)
+    done = here("report", file, "--store", tmp_path / "store", "-o", page)
     assert done.code == 2
     assert "has begun yet" in done.err
     assert not page.exists()
@@ -78,7 +78,7 @@ def test_a_search_of_which_nothing_has_begun_is_no_page(tmp_path: Path) -> None:
 
 def test_a_search_has_no_versions_to_report(searched: tuple[Path, Path, Path, Done]) -> None:
     _, store, _, done = searched
-    refused = run("report", f"{done.json['search']}@3", "--store", store)
+    refused = here("report", f"{done.json['search']}@3", "--store", store)
     assert refused.code == 2
     assert "leave out @3" in refused.err
 

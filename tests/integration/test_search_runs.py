@@ -17,7 +17,7 @@ from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.tuning.run import state_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_functions")]
 
 SEARCH: dict[str, Any] = {"order": "InOrder", "maxTrials": 4, "parallelTrials": 2}
 
@@ -41,7 +41,7 @@ def test_a_search_that_is_killed_in_the_middle_goes_on_and_finds_the_same(tmp_pa
             time.sleep(0.002)
         commands.send(process, signal.SIGKILL)
     commands.wait_until_no_function_of(store)
-    done = commands.run(*arguments)
+    done = commands.here(*arguments)
     assert done.code == 0, done.err
     found = done.json
     assert found["state"] == "Succeeded"
@@ -54,17 +54,17 @@ def test_a_search_that_is_killed_in_the_middle_goes_on_and_finds_the_same(tmp_pa
     ]
 
     # It is not run again, and what it has found can be asked for and used.
-    again = commands.run(*arguments)
+    again = commands.here(*arguments)
     assert again.json == found
-    status = commands.run("status", file, "--store", store)
+    status = commands.here("status", file, "--store", store)
     assert "Succeeded" in status.out
     assert f"best trial  {found['trial']}, loss" in status.out
-    listed = commands.run("status", "--store", store, "--json").json["jobs"]
+    listed = commands.here("status", "--store", store, "--json").json["jobs"]
     assert [each["state"] for each in listed] == ["Succeeded"]
-    predicted = commands.run("predict", found["path"], "--json")
+    predicted = commands.here("predict", found["path"], "--json")
     assert predicted.code == 0, predicted.err
     assert len(predicted.json["predictions"]) > 1
-    page = commands.run("report", uid_of(job), "--store", store, "-o", tmp_path / "report.html")
+    page = commands.here("report", uid_of(job), "--store", store, "-o", tmp_path / "report.html")
     assert page.out.startswith(f"{uid_of(job)}: Succeeded, 4 trials")
 
 
@@ -84,5 +84,5 @@ def test_ctrl_c_ends_a_search_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert "run the same command again" in done.err
     assert "trial 0 began" in done.out
     commands.wait_until_no_function_of(store)
-    status = commands.run("status", file, "--store", store)
+    status = commands.here("status", file, "--store", store)
     assert "Unfinished" in status.out

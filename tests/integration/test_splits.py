@@ -12,6 +12,8 @@ import sapflow
 from sapflow.client import predict
 from sapflow.errors import DataError, SpecError
 
+pytestmark = pytest.mark.usefixtures("forked_functions")
+
 RNG = np.random.default_rng(2)
 
 

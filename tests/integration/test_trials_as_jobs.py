@@ -28,7 +28,7 @@ from sapflow.spec.tuning_job import TuningJob
 from sapflow.tuning.search import Search
 from sapflow.tuning.trial import Phase
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("forked_functions")]
 
 
 class Closing(Functions):

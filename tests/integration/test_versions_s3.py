@@ -30,7 +30,7 @@ from sapflow_operator.store.credentials import Issuer
 from sapflow_operator.store.origin import read_origin
 from sapflow_operator.wanted import Place
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.usefixtures("forked_functions")]
 
 
 def job_in(store: Store, url: str, path: Path, body: dict[str, Any]) -> JobPlace:

@@ -17,6 +17,8 @@ from sapflow.errors import DataError
 from sapflow.objects import safetensor
 from sapflow.spec.document import parse
 
+pytestmark = pytest.mark.usefixtures("forked_functions")
+
 ABOUT: dict[str, Any] = {
     "inputs": [4], "outputs": 3, "task": "classification", "classes": 3, "scale": [1.0], "shift": [0.0],
 }  # fmt: skip
