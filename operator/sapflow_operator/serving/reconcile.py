@@ -85,7 +85,7 @@ def reconcile(
     actions = [*_credentials(wanted, service, ahead, observed, now), *_children(wanted, ahead, observed)]
     conditions = Conditions(service.status.get("conditions", ()), service.generation, now)
     moved = any(isinstance(each, Apply) and each.manifest["kind"] == "Service" for each in actions)
-    _judge(conditions, next_course, {} if moved else condition(knative, "RoutesReady"), moved=moved)
+    _judge(conditions, next_course, {} if moved else condition(knative, "RoutesReady"))
     status = {
         "observedGeneration": service.generation,
         "conditions": conditions.to_json(),
@@ -199,8 +199,8 @@ def _children(wanted: ServiceWanted, ahead: Standing, observed: Observed) -> lis
     return actions
 
 
-def _judge(conditions: Conditions, found: Course, routes: Mapping[str, Any], *, moved: bool) -> None:
-    """Set the condition Ready. `routes`: whether Knative has done what its Service says about requests."""
+def _judge(conditions: Conditions, found: Course, routes: Mapping[str, Any]) -> None:
+    """Set the condition Ready. `routes`: whether Knative does with requests what its Service says, if that is known."""
     version, failure = found.standing.version, found.failure
     if failure is not None:
         conditions.mark_not_serving(failure.reason, failure.message)
@@ -210,7 +210,8 @@ def _judge(conditions: Conditions, found: Course, routes: Mapping[str, Any], *, 
         conditions.mark_serving("RollingOut", found.message)
     elif routes.get("status") == "False":
         conditions.mark_not_serving(routes.get("reason", "NotRouted"), routes.get("message", ""))
-    elif routes.get("status") == "True" or (moved and conditions[READY].status == "True"):
+    elif routes.get("status") == "True" or conditions[READY].status == "True":
+        # While Knative lets requests go to another revision, those before it answer.
         conditions.mark_serving("Serving", f"{version.revision} serves")
     else:
         conditions.mark_deploying("Deploying", f"Knative lets requests go to {version.revision}")

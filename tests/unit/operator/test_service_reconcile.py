@@ -153,6 +153,33 @@ def test_the_next_model_of_the_job_takes_over_when_it_is_ready() -> None:
     assert cluster.service.status["previous"]["revision"] == first
 
 
+def test_a_service_serves_while_knative_moves_requests_from_one_version_to_the_next() -> None:
+    cluster = Cluster()
+    cluster.serve()
+    cluster.change(LATER)
+    cluster.look()
+    cluster.ready = cluster.revision
+    cluster.look()
+    moving = [
+        {
+            **each,
+            "metadata": {**each["metadata"], "generation": 2, "uid": "k1"},
+            "status": {"observedGeneration": 1},
+        }
+        if each["kind"] == "Service"
+        else each
+        for each in cluster.children.values()
+    ]
+    plan = reconcile(
+        cluster.service,
+        wanted(cluster.service, LATER),
+        Observed.of(moving, cluster.pods),
+        Counted(),
+        cluster.now,
+    )
+    assert ready(plan.status)["status"] == "True"
+
+
 def test_pods_of_both_versions_may_read_their_models_and_both_documents_are_kept() -> None:
     cluster = Cluster()
     first = cluster.serve()
