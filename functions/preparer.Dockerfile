@@ -8,6 +8,7 @@ ARG PIP_INDEX_URL=
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-pip
 RUN python3 -m pip install --no-cache-dir --no-compile --no-deps --only-binary :all: --target /opt/python \
       'duckdb>=2,<3' 'indexed-gzip>=1.9,<2' 'msgspec>=0.19,<1' 'nanoarrow>=0.6,<1' 'pillow>=11,<14' 'tokenizers>=0.21,<1' \
+      'zstandard>=0.23,<1' \
  && find /opt/python -type d -name tests -prune -exec rm -r {} + \
  && find /opt/python -name '*.pyi' -delete
 
@@ -28,7 +29,7 @@ COPY functions/sapflow_functions /opt/sapflow/sapflow_functions
 # Compiled here, once: the root file system is read-only where this runs.
 RUN export PYTHONPATH=/opt/sapflow:/opt/python \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/sapflow /opt/python \
- && python3 -c 'import PIL.Image, duckdb, indexed_gzip, msgspec, nanoarrow, tokenizers'
+ && python3 -c 'import PIL.Image, duckdb, indexed_gzip, msgspec, nanoarrow, tokenizers, zstandard'
 
 ENV PYTHONPATH=/opt/sapflow:/opt/python PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp PORT=8080 OPENBLAS_NUM_THREADS=1
 USER 65532:65532

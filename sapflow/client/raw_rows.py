@@ -94,9 +94,8 @@ def _prepared(fitted: FittedPreparation, source: RawSource, changed: Mapping[str
     rows: list[np.ndarray] = []
     bad: list[str] = []
     before = 0
-    for number, partition in enumerate(plan.partitions):
+    for number in range(len(plan.partitions)):
         count = 0
-        names = list(dict.fromkeys(files[piece.file].name for piece in partition.pieces))
         for parsed in reader.batches(files, plan, number):
             bad += map(bad_rows.in_words, bad_rows.of_rejected(parsed.rejected))
             numbers = [*parsed.batch.numbers[-1:].tolist(), *(each.number for each in parsed.rejected)]
@@ -104,7 +103,7 @@ def _prepared(fitted: FittedPreparation, source: RawSource, changed: Mapping[str
             for made in applied.of(parsed.batch):
                 features.append(made.features)
                 rows.append(made.numbers + before)
-                bad += map(bad_rows.in_words, bad_rows.of_steps(made.bad, number, names))
+                bad += map(bad_rows.in_words, bad_rows.of_steps(made.bad, number, parsed.batch.origins))
         before += count
     if not any(map(len, features)):
         raise DataError(

@@ -17,6 +17,8 @@ class DataFile:
     """What changes with every write of the file: the ETag of an object, the times and number of a local file."""
     local: bool = False
     """Whether it lies on this machine, so that reading it costs little."""
+    unpacked: bool = False
+    """Whether `size` and `open` are of what was compressed, although the name says that the file is."""
 
     @property
     def base(self) -> str:

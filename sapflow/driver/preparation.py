@@ -24,9 +24,12 @@ from sapflow.messages.preparation import (
     CountRequest,
     FinishReply,
     FinishRequest,
+    IndexRequest,
     MergeStatisticsReply,
     MergeStatisticsRequest,
     ParseRequest,
+    PartitionReply,
+    PartitionRequest,
     RangeReply,
     ScanRequest,
     SurveyReply,
@@ -132,7 +135,18 @@ class _Walk:
 
     async def run(self) -> None:
         surveyed = await self._call(SurveyRequest(**self._common()), SurveyReply)
-        survey, to_scan = surveyed.plan, surveyed.to_scan
+        cut: PartitionReply = surveyed
+        # Of a beginning alone no seek points are sought: they are found by unpacking all of a file.
+        if surveyed.to_index and self._beginning is None:
+            await self._over(
+                "finding seek points",
+                len(surveyed.to_index),
+                lambda first, last: IndexRequest(
+                    **self._common(), plan=surveyed.plan, first=first, last=last
+                ),
+            )
+            cut = await self._call(PartitionRequest(**self._common(), plan=surveyed.plan), PartitionReply)
+        survey, to_scan = cut.plan, cut.to_scan
         if self._beginning is not None:
             survey, to_scan = await self._beginning.of_survey(survey)
         if to_scan:

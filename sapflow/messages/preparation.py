@@ -1,6 +1,7 @@
 """Requests to preparers and their replies: raw data is surveyed, parsed, counted and written as blocks, in this order.
 
-    survey ─► scan* ─► begin ─► parse ─► (merge ─► advance ─► count)* ─► merge ─► advance ─► write ─► finish ─► clear
+    survey ─► (index* ─► partition)? ─► scan* ─► begin ─► parse ─► (merge ─► advance ─► count)*
+           ─► merge ─► advance ─► write ─► finish ─► clear
 
 Calls about partitions take a range of them. One that runs out of time says where it is, and goes on from there in
 another function. Every object that they write is named by what it follows from, so any call may be repeated.
@@ -46,14 +47,27 @@ class _Range(_OfPlan):
     cursor: str | None = None
 
 
+class IndexRequest(_Range):
+    """Find the seek points of packed files: partitions are places in `plan.to_index`, batches borders of a file's
+    partitions. `plan` is that of the survey."""
+
+    op: Literal["index"] = "index"
+
+
+class PartitionRequest(_OfPlan):
+    """Cut the source into partitions where seek points are known; `plan` is that of the survey."""
+
+    op: Literal["partition"] = "partition"
+
+
 class ScanRequest(_Range):
-    """Scan partitions that must be, before any row is read; `plan` is that of the survey."""
+    """Scan partitions that must be, before any row is read; `plan` is that of the survey, or with seek points."""
 
     op: Literal["scan"] = "scan"
 
 
 class BeginRequest(_OfPlan):
-    """Make partitions exact, and begin the steps; `plan` is that of the survey."""
+    """Make partitions exact, and begin the steps; `plan` is that which was scanned."""
 
     op: Literal["begin"] = "begin"
 
@@ -114,12 +128,18 @@ class ClearRequest(_OfPreparation):
     op: Literal["clear"] = "clear"
 
 
-class SurveyReply(FunctionReply):
-    """The answer after a survey."""
+class PartitionReply(FunctionReply):
+    """The answer after the source was cut into partitions."""
 
     plan: Document
     partitions: int
     to_scan: list[int]
+
+
+class SurveyReply(PartitionReply):
+    """The answer after a survey. Where files are to be indexed, partitions are not known yet."""
+
+    to_index: list[int] = []
     bytes_there: int = 0
     """Of the source's files."""
     files: int = 0

@@ -143,6 +143,16 @@ def preparation_plan(data_prefix: str, stage: str) -> str:
     return f"{preparation_work(data_prefix)}{stage}.json"
 
 
+def seek_point(data_prefix: str, file: int, border: int) -> str:
+    """Where a packed file of a source can be unpacked from, for a border of partitions; from number 1 on."""
+    return f"{preparation_work(data_prefix)}seek/{file}/{border}"
+
+
+def unpacked_size(data_prefix: str, file: int) -> str:
+    """The size of what is unpacked of a file; written after all of its seek points."""
+    return f"{preparation_work(data_prefix)}seek/{file}/size.json"
+
+
 def scan(data_prefix: str, partition: int) -> str:
     """What a scan has found of a partition of a source."""
     return f"{preparation_work(data_prefix)}scans/{partition}"

@@ -1,10 +1,11 @@
 """Rows that gave no sample because something is wrong with them: how they are kept and told, and how many may be."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sapflow.errors import DataError
+from sapflow.preparation.batch import Origins
 from sapflow.preparation.reading.reader import Rejected
 from sapflow.preparation.statistics import Statistics
 from sapflow.preparation.step import BadRows
@@ -22,11 +23,16 @@ def of_rejected(rejected: Iterable[Rejected]) -> list[dict[str, Any]]:
     ]
 
 
-def of_steps(bad: Iterable[BadRows], partition: int, files: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows that a step could not take, as they are kept, in the order of their numbers."""
+def of_steps(bad: Iterable[BadRows], partition: int, origins: Origins | None) -> list[dict[str, Any]]:
+    """Rows that a step could not take, as they are kept, in the order of their numbers. `origins` says where they come
+    from, if that is known."""
+
+    def origin(number: int) -> dict[str, Any]:
+        return {} if origins is None else dict(zip(("file", "line"), origins.of(number), strict=True))
+
     found = [
         {
-            "files": list(files),
+            **origin(int(number)),
             "partition": partition,
             "row": int(number),
             "column": each.column,
@@ -75,5 +81,4 @@ def in_words(row: Mapping[str, Any]) -> str:
     column = f"column {row['column']}: " if row["column"] else ""
     if "line" in row:
         return f"{row['file']}, line {row['line']}: {column}{row['reason']} ({shown!r})"
-    names = ", ".join(row["files"][:2]) + (" …" if len(row["files"]) > 2 else "")
-    return f"{names}, row {row['row']} of partition {row['partition']}: {column}{row['reason']} ({shown!r})"
+    return f"row {row['row']} of partition {row['partition']}: {column}{row['reason']} ({shown!r})"

@@ -65,6 +65,38 @@ datetime64[us] [n] in UTC; NaT is missing. Of images: uint8 or float32 [n, heigh
 
 
 @dataclass(frozen=True, slots=True)
+class Origins:
+    """Where rows of a partition come from, in stretches: within one, each row is one line further than the one before.
+
+    In formats without lines, the rows of a file count from 1.
+    """
+
+    begins: np.ndarray
+    """int64 [m], increasing: the number within the partition of each stretch's first row."""
+    lines: np.ndarray
+    """int64 [m]: that row's line in its file."""
+    files: Text
+    """[m]: the names of the files."""
+
+    @classmethod
+    def of_file(cls, file: str, first: int, lines: np.ndarray) -> "Origins":
+        """Of consecutive rows of a file, from number `first` of the partition on; `lines` is int64 [rows]."""
+        begins = np.flatnonzero(np.diff(lines, prepend=lines[:1] - 2) != 1)
+        return cls(first + begins, lines[begins], Text(np.zeros(len(begins), np.int32), (file,)))
+
+    @classmethod
+    def counted(cls, file: str, first: int, row: int) -> "Origins":
+        """The same, where rows have no lines; `row` is the place of the first one in the file, from 0."""
+        return cls.of_file(file, first, np.array([row + 1]))
+
+    def of(self, number: int) -> tuple[str, int]:
+        """The file and the line of the row of a number."""
+        place = int(np.searchsorted(self.begins, number, side="right")) - 1
+        line = int(self.lines[place]) + number - int(self.begins[place])
+        return self.files.words[self.files.codes[place]], line
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Consecutive rows of a partition, less those that were dropped."""
 
@@ -75,6 +107,8 @@ class Batch:
     partition: int = 0
     held: np.ndarray | None = None
     """bool [n]: the rows for validation; None before rows were dealt to parts."""
+    origins: Origins | None = None
+    """Of all rows that there were, those that are left out, too. None of rows that come from no file."""
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -35,8 +35,9 @@ class FittedPreparation:
 
     def record(self) -> Record:
         """The preparation as data."""
-        # Steps have learnt what they need of the files that they name; notes must stay small.
-        plan = self.plan.model_dump(mode="json", exclude={"named_files"})
+        # Steps have learnt what they need of the files that they name, and other files are read later; notes must stay
+        # small.
+        plan = self.plan.model_dump(mode="json", exclude={"named_files", "to_index", "unpacked"})
         return joined(
             {
                 _ABOUT: Record({"version": VERSION, "plan": plan, "samples": asdict(self.samples)}),

@@ -1,6 +1,7 @@
 """A job's preparation as a function opens it: the spec, the files of the source, the reader, the steps."""
 
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -108,11 +109,6 @@ class Opened:
             steps = self.parts.steps(self.prepare, self.seed, plan.types, plan.named_files)
             return Pipeline(steps, plan.types, deals=True)
 
-    def names(self, plan: Plan, partition: int) -> list[str]:
-        """The files that a partition is of."""
-        files = self.read_files
-        return list(dict.fromkeys(files[piece.file].name for piece in plan.partitions[partition].pieces))
-
     @property
     def rejected(self) -> str:
         """Where bad rows are kept, for messages."""
@@ -213,6 +209,11 @@ def put_once(store: Store, key: str, data: bytes) -> None:
             f"object {key} of an interrupted preparation differs from what the source gives now, because the source or "
             "the release has changed; begin the job anew"
         )
+
+
+def write_plan(store: Store, key: str, plan: Plan) -> Document:
+    """Write how a source is read, as `write_once` does."""
+    return write_once(store, key, json.dumps(plan.model_dump(mode="json"), sort_keys=True).encode())
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from sapflow.preparation.census import EXAMPLES, Census
 from sapflow.preparation.fitted import sampled
 from sapflow.preparation.layout import layout_of
 from sapflow.preparation.opened import Opened, Preparations, in_words, naming, put_once
+from sapflow.preparation.packed_files import unpacked_files
 from sapflow.preparation.pipeline import Pipeline, State
 from sapflow.preparation.reading.reader import Parsed, Plan
 from sapflow.preparation.record import Record
@@ -94,7 +95,7 @@ class _Pass:
         bad = []
         for piece in pieces(batch, samples.rows_at_once):
             made = sampled(self.state, samples, piece, features=False)
-            rows = bad_rows.of_steps(made.bad, number, opened.names(self.plan, number)) if made.bad else []
+            rows = bad_rows.of_steps(made.bad, number, batch.origins)
             found = census.counted(made, group, found, rows)
             bad += rows
         if bad:
@@ -110,7 +111,7 @@ def parse(preparations: Preparations, request: ParseRequest, timing: Timing) -> 
     """
     common, done = _Pass.of(preparations, request), _Done()
     opened, store = common.opened, preparations.store
-    reader = opened.parts.reader_of(common.plan.format)
+    reader, files = opened.parts.reader_of(common.plan.format), unpacked_files(opened, common.plan)
     batch, cursor = request.batch, request.cursor
     for number in range(request.first, request.last):
         key = common.key(number)
@@ -118,7 +119,7 @@ def parse(preparations: Preparations, request: ParseRequest, timing: Timing) -> 
             batch, cursor = 0, None
             continue
         found = _before(store, cursor)
-        parsed = iter(reader.batches(opened.read_files, common.plan, number, batch))
+        parsed = iter(reader.batches(files, common.plan, number, batch))
         while True:
             if not timing.may_start():
                 return _paused(store, key, number, batch, found, done, timing)

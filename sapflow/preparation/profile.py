@@ -6,7 +6,7 @@ from the first batches of up to MOST_PARTITIONS partitions.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -110,6 +110,7 @@ def _usable(batch: Batch, state: State, samples: Samples) -> tuple[Batch, np.nda
         if len(made.numbers):
             chosen = np.unique(np.linspace(0, len(made.numbers) - 1, MOST_ROWS).astype(np.int64))
             rows = np.flatnonzero(np.isin(piece.numbers, made.numbers[chosen]))
-            kept = piece.take(rows)
+            # A model says nothing of the files that its rows came from.
+            kept = replace(piece.take(rows), origins=None)
             return (kept if samples.target is None else kept.without([samples.target])), made.features[chosen]
     return None

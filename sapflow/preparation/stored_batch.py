@@ -11,7 +11,7 @@ import numpy as np
 
 from sapflow.errors import CorruptObject
 from sapflow.objects import safetensor
-from sapflow.preparation.batch import Batch, Blobs, Column, Text
+from sapflow.preparation.batch import Batch, Blobs, Column, Origins, Text
 from sapflow.preparation.record import words_of, words_to_arrays
 
 _COLUMNS = "columns"
@@ -27,6 +27,9 @@ def encode(batch: Batch) -> list[bytes | memoryview]:
         kind, parts = _arrays_of(column)
         described.append({"name": name, "kind": kind})
         arrays |= {f"{place}.{part}": array for part, array in parts.items()}
+    if (origins := batch.origins) is not None:
+        arrays |= {"origins.begins": origins.begins, "origins.lines": origins.lines}
+        arrays |= {f"origins.{part}": array for part, array in _arrays_of(origins.files)[1].items()}
     ordered = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     tidy = {name: np.ascontiguousarray(arrays[name]) for name in ordered}
     header = safetensor.encode_header(
@@ -45,7 +48,12 @@ def decode(data: bytes | memoryview, key: str) -> Batch:
             str(each["name"]): _column(str(each["kind"]), f"{place}.", arrays)
             for place, each in enumerate(described["columns"])
         }
-        return Batch(columns, arrays[_NUMBERS], int(described["partition"]))
+        origins = None
+        if "origins.begins" in arrays:
+            files = _column("text", "origins.", arrays)
+            assert isinstance(files, Text), "names of files are text"
+            origins = Origins(arrays["origins.begins"], arrays["origins.lines"], files)
+        return Batch(columns, arrays[_NUMBERS], int(described["partition"]), origins=origins)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptObject(f"object {key} is no batch of parsed rows: {error}") from error
 

@@ -1,7 +1,5 @@
 """The beginning of a preparation: what the source holds, where its partitions are exactly, and the first state."""
 
-import json
-
 from sapflow.data.cut import refuse_changed, settle_files
 from sapflow.data.fingerprint import source_key
 from sapflow.data.source_files import naming as naming_field
@@ -17,8 +15,8 @@ from sapflow.messages.preparation import (
 )
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
-from sapflow.preparation.opened import Preparations, in_words, naming, write_once
-from sapflow.preparation.reading.reader import Plan
+from sapflow.preparation.opened import Preparations, in_words, naming, write_once, write_plan
+from sapflow.preparation.packed_files import unpacked_files
 from sapflow.preparation.record import Record
 from sapflow.timing import Timing
 
@@ -50,7 +48,7 @@ def survey(preparations: Preparations, request: SurveyRequest, timing: Timing) -
         except ObjectMissing:
             plan = opened.parts.reader_of(format).survey(files, opened.asked)
             plan = plan.model_copy(update={"named_files": opened.named_files()})
-            document = _write_plan(preparations.store, key, plan)
+            document = write_plan(preparations.store, key, plan)
     with naming(opened.prepare):
         # What is wrong with the first steps is said before anything is read.
         opened.pipeline(plan).begin()
@@ -59,6 +57,7 @@ def survey(preparations: Preparations, request: SurveyRequest, timing: Timing) -
         plan=document,
         partitions=len(plan.partitions),
         to_scan=list(plan.to_scan),
+        to_index=list(plan.to_index),
         bytes_there=sum(file.size for file in files),
         files=len(files),
         **timing.report(),
@@ -69,7 +68,7 @@ def survey(preparations: Preparations, request: SurveyRequest, timing: Timing) -
 def scan(preparations: Preparations, request: ScanRequest, timing: Timing) -> RangeReply:
     """Scan the partitions from number `first` of `plan.to_scan` on. Raises DataError, StoreError."""
     opened, plan = preparations.opened(request.spec), preparations.plan(request.plan)
-    reader = opened.parts.reader_of(plan.format)
+    reader, files = opened.parts.reader_of(plan.format), unpacked_files(opened, plan)
     raw = 0
     for place in range(request.first, request.last):
         if not timing.may_start():
@@ -79,7 +78,7 @@ def scan(preparations: Preparations, request: ScanRequest, timing: Timing) -> Ra
         if preparations.store.exists(key):
             continue
         with timing.phase("read"):
-            found = reader.scan(opened.read_files, plan, number)
+            found = reader.scan(files, plan, number)
             refuse_changed(opened.resolved, preparations.store, begun=False)
         write_once(preparations.store, key, found.encode())
     return RangeReply(done=True, first=request.last, raw=raw, **timing.report())
@@ -95,7 +94,7 @@ def begin(preparations: Preparations, request: BeginRequest, timing: Timing) -> 
         with timing.phase("compute"):
             scans = [_scanned(store, keys.scan(opened.prefix, number)) for number in plan.to_scan]
             plan = opened.parts.reader_of(plan.format).cut(plan, scans)
-        document = _write_plan(store, key, plan)
+        document = write_plan(store, key, plan)
     if not plan.partitions:
         raise DataError(f"{opened.resolved.job.spec.data.source} holds no rows")
     pipeline = opened.pipeline(plan)
@@ -121,7 +120,3 @@ def write_state(preparations: Preparations, prefix: str, record: Record) -> Docu
 
 def _scanned(store: Store, key: str) -> Record:
     return Record.decode(bytes(store.read(key)), key)
-
-
-def _write_plan(store: Store, key: str, plan: Plan) -> Document:
-    return write_once(store, key, json.dumps(plan.model_dump(mode="json"), sort_keys=True).encode())

@@ -1,5 +1,6 @@
 """Whatever dies, repeats or is late: prepared data has the bytes of an undisturbed preparation."""
 
+import gzip
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,16 +10,20 @@ from typing import Any
 
 import pytest
 from helpers.functions import Fault
+from helpers.packed import members, small_partitions
 from helpers.preparations import STEPS, LinesReader, PreparationRun, flights, parts, prepared_job
 from helpers.schedules import FAULTS, THOROUGH
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from sapflow.preparation.reading.csv_reader import CsvReader
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "several passes": {},
     "bad rows are kept": {"bad": 5, "maxBadRows": 10},
     "partitions are scanned first": {"reader": LinesReader(scanned=True)},
     "more partitions than a merge takes": {"reader": LinesReader(lines=7, batch=3)},
+    "packed files are cut": {"reader": CsvReader(), "packed": True},
     "nothing to learn": {
         "steps": [{"select": {"columns": ["distance", "delay"]}}, {"dropRows": {"columns": ["delay"]}}],
         "target": "delay",
@@ -49,6 +54,12 @@ SCHEDULES = st.builds(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    with small_partitions(1 << 15, 1 << 12):
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("preparations")
@@ -56,12 +67,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_of(folder: Path, variant: str, store: str, **changes: Any) -> PreparationRun:
     asked = dict(VARIANTS[variant])
-    bad, reader = asked.pop("bad", 0), asked.pop("reader", LinesReader())
-    source = folder / f"raw-{bad}"
+    bad, reader, packed = asked.pop("bad", 0), asked.pop("reader", LinesReader()), asked.pop("packed", False)
+    source = folder / ("packed" if packed else f"raw-{bad}")
     if not source.exists():
-        flights(source, rows=240, bad=bad)
+        flights(folder / "long" if packed else source, rows=5000 if packed else 240, bad=bad)
+        if packed:
+            pack(folder / "long", source)
     job = prepared_job(source, asked.pop("steps", STEPS), **asked)
     return PreparationRun(folder / store, job, parts(reader), **changes)
+
+
+def pack(folder: Path, packed: Path) -> None:
+    """The files of a folder packed: the first in one member, the others in small ones."""
+    packed.mkdir()
+    for number, path in enumerate(sorted(folder.iterdir())):
+        data = path.read_bytes()
+        (packed / f"{path.name}.gz").write_bytes(members(data, 10_000) if number else gzip.compress(data))
 
 
 @cache
@@ -97,6 +118,19 @@ def test_any_schedule_of_faults_ends_in_the_undisturbed_bytes(
         )
     finally:
         shutil.rmtree(folder / "disturbed", ignore_errors=True)
+
+
+def test_packed_files_give_the_blocks_of_files_that_are_not(folder: Path) -> None:
+    found = undisturbed(folder, "packed files are cut")
+    job = prepared_job(folder / "long")
+    plain = PreparationRun(folder / "plain", job, parts(CsvReader()))
+    assert len(plain.run().manifest.train) >= 4
+    of_source = {"manifest.json"}
+    data = plain.data()
+    assert {name: each for name, each in found.items() if name not in of_source} == {
+        name: each for name, each in data.items() if name not in of_source
+    }
+    assert of_source < data.keys()
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Preparers that are processes of this machine, killed again and again: the blocks are those of an undisturbed run."""
 
 import asyncio
+import gzip
 import hashlib
 import os
+import random
 import signal
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,41 @@ def test_killed_preparers_write_the_bytes_of_an_undisturbed_preparation(raw: Pat
     prepare(tmp_path / "undisturbed", job)
     assert prepare(tmp_path / "killed", job, kills=KILLS) == 0
     assert data_of(tmp_path / "killed") == data_of(tmp_path / "undisturbed")
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder with a file of three partitions, and one with the same file packed."""
+    folder = tmp_path_factory.mktemp("packed")
+    (path,) = flights(folder / "plain", rows=35_000, files=1).iterdir()
+    drawn = random.Random(1)
+    noise = drawn.randbytes(1 << 20).hex()
+    head, *rows = path.read_text().splitlines(keepends=True)
+    begins = (drawn.randrange(1 << 20) for _ in rows)
+    path.write_text(
+        head
+        + "".join(
+            row.replace(",x,", f",{noise[at : at + 2000]},") for row, at in zip(rows, begins, strict=True)
+        )
+    )
+    (folder / "packed").mkdir()
+    (folder / "packed" / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+    return path.parent, folder / "packed"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_packed_files_give_the_bytes_of_files_that_are_not_though_preparers_are_killed(
+    packed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plain, folder = packed
+    prepare(tmp_path / "plain", prepared_job(plain))
+    assert prepare(tmp_path / "killed", prepared_job(folder), kills=KILLS) == 0
+    of_plain, found = data_of(tmp_path / "plain"), data_of(tmp_path / "killed")
+    # Its source is another one.
+    assert found.pop("data/manifest.json") != of_plain.pop("data/manifest.json")
+    assert found == of_plain
+    assert sum("train" in name for name in found) >= 3
 
 
 @pytest.mark.parametrize(("memory", "at_once"), [("320Mi", 1), ("1Gi", 4)])

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from sapflow.messages import preparation as messages
 from sapflow.messages.replies import FunctionReply
 from sapflow.messages.requests import Request
-from sapflow.preparation import passes, prepared_blocks, survey
+from sapflow.preparation import packed_files, passes, prepared_blocks, survey
 from sapflow.preparation.needed_packages import needed_packages
 from sapflow.preparation.opened import Parts, Preparations
 from sapflow.timing import Timing
@@ -34,6 +34,8 @@ def handlers(parts: Parts) -> dict[str, Handler]:
 
     return {
         "survey": serving(messages.SurveyRequest, survey.survey),
+        "index": serving(messages.IndexRequest, packed_files.index),
+        "partition": serving(messages.PartitionRequest, packed_files.partition),
         "scan": serving(messages.ScanRequest, survey.scan),
         "begin": serving(messages.BeginRequest, survey.begin),
         "parse": serving(messages.ParseRequest, passes.parse),

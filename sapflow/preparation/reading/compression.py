@@ -1,4 +1,4 @@
-"""Compressed files of a source: what the standard library unpacks, front to back."""
+"""Compressed files of a source, unpacked front to back."""
 
 import bz2
 import gzip
@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 
 from sapflow.data.data_file import DataFile
 from sapflow.errors import DataError
+from sapflow.preparation.reading.zstandard_file import UnpackedZstandard
 
 ENDINGS = (".gz", ".bz2", ".xz", ".lzma", ".zip", ".zst")
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
@@ -22,14 +23,15 @@ def is_packed(name: str) -> bool:
     return name.lower().endswith(ENDINGS)
 
 
+def has_seek_points(name: str) -> bool:
+    """Whether a file's name says that it is one of gzip, of which any part can be unpacked."""
+    return name.lower().endswith(".gz")
+
+
 @contextmanager
 def unpacked(file: DataFile) -> Iterator[BinaryIO]:
     """The file's stream as it was before it was compressed. Raises DataError, also where reading it fails."""
     name = file.name.lower()
-    if name.endswith(".zst"):
-        raise DataError(
-            f"{file.name}: Zstandard is not among what is unpacked here: write it as .gz, which is cut, too"
-        )
     try:
         with file.open() as raw:
             if name.endswith(".zip"):
@@ -47,6 +49,9 @@ def unpacked(file: DataFile) -> Iterator[BinaryIO]:
             elif name.endswith((".xz", ".lzma")):
                 with lzma.LZMAFile(raw) as packed_xz:
                     yield cast(BinaryIO, packed_xz)
+            elif name.endswith(".zst"):
+                with UnpackedZstandard(raw) as packed_zst:
+                    yield cast(BinaryIO, packed_zst)
             else:
                 yield raw
     except BROKEN as error:

@@ -20,7 +20,13 @@ from sapflow.preparation.reading.reader import (
     PlannedColumn,
     Reader,
 )
-from sapflow.preparation.reading.text_cut import cut_exactly, first_lines, scan_pieces, text_partitions
+from sapflow.preparation.reading.text_cut import (
+    cut_exactly,
+    first_lines,
+    scan_pieces,
+    text_partitions,
+    to_index,
+)
 from sapflow.preparation.reading.text_file import TextFile
 from sapflow.preparation.reading.typed_fields import Notation
 from sapflow.preparation.record import Record
@@ -49,16 +55,23 @@ class CsvReader(Reader):
             )
         sample = _Sample.of(first, head, tuple(asked.missing))
         kinds = column_types.found(names, sample.read, asked.columns)
-        partitions, to_scan = text_partitions([TextFile(file, options.written_in) for file in files])
+        texts = [TextFile(file, options.written_in) for file in files]
+        partitions, to_scan = text_partitions(texts)
         return Plan(
             format=self.format,
             columns=tuple(PlannedColumn(name=name, kind=kinds[name]) for name in names),
             partitions=partitions,
             to_scan=to_scan,
+            to_index=to_index(texts),
             options=options.model_dump(),
             missing=tuple(asked.missing),
             notes={"header": header},
         )
+
+    def partitioned(self, files: Sequence[DataFile], plan: Plan) -> Plan:
+        options = CsvOptions.model_validate(plan.options)
+        partitions, to_scan = text_partitions([TextFile(file, options.written_in) for file in files])
+        return plan.model_copy(update={"partitions": partitions, "to_scan": to_scan})
 
     def scan(self, files: Sequence[DataFile], plan: Plan, number: int) -> Record:
         options = CsvOptions.model_validate(plan.options)

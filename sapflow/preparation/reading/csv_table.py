@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sapflow.errors import DataError
-from sapflow.preparation.batch import Batch, Column, Kind, missing, taken
+from sapflow.preparation.batch import Batch, Column, Kind, Origins, missing, taken
 from sapflow.preparation.reading.csv_file import CsvFile, Head
 from sapflow.preparation.reading.csv_options import CsvOptions
 from sapflow.preparation.reading.csv_records import Records, windows
@@ -106,7 +106,9 @@ class Table:
         by_name = dict(zip(self.order, columns, strict=True))
         names = [column.name for column in self.plan.columns]
         found = {name: taken(by_name[name], ~bad) if bad.any() else by_name[name] for name in names}
-        batch = Batch(found, before + good[~bad], self.partition)
+        lines = np.concatenate([records.line for records in window])
+        origins = Origins.of_file(self.file.file.name, before, lines)
+        batch = Batch(found, before + good[~bad], self.partition, origins=origins)
         return Parsed(batch, tuple(sorted(rejected, key=lambda each: each.number)))
 
     def _rejected(

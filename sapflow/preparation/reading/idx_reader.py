@@ -10,7 +10,7 @@ from sapflow.data.files import unpacked
 from sapflow.data.formats.idx import IdxArray, Pair, pairs_of
 from sapflow.data.options import Options, parse
 from sapflow.errors import DataError
-from sapflow.preparation.batch import Batch, Column, Text
+from sapflow.preparation.batch import Batch, Column, Origins, Text
 from sapflow.preparation.reading import column_types
 from sapflow.preparation.reading.reader import (
     PARTITION_BYTES,
@@ -87,7 +87,8 @@ class IdxReader(Reader):
                 if len(plan.columns) > 2:
                     columns[SET] = Text(np.zeros(rows, np.int32), (pair.part,))
                 numbers = np.arange(at - piece.begin, at - piece.begin + rows)
-                yield Parsed(Batch(columns, numbers, number))
+                origins = Origins.counted(pair.images.name, at - piece.begin, at)
+                yield Parsed(Batch(columns, numbers, number, origins=origins))
 
 
 def _shape(pair: Pair) -> tuple[int, int, int, int]:

@@ -10,7 +10,7 @@ from sapflow.data.data_file import DataFile
 from sapflow.data.options import Options, parse
 from sapflow.data.source_files import IMAGES
 from sapflow.errors import DataError
-from sapflow.preparation.batch import Batch, Blobs, Column, Text, taken
+from sapflow.preparation.batch import Batch, Blobs, Column, Origins, Text, taken
 from sapflow.preparation.reading import column_types
 from sapflow.preparation.reading.csv_reader import CsvReader
 from sapflow.preparation.reading.parquet_reader import ParquetReader
@@ -144,7 +144,10 @@ def _parsed(
     columns: dict[str, Column] = {IMAGE: Blobs(tuple(_bytes(files[place]) for place in kept))}
     for name in names:
         columns[name] = _joined([row[name] for row in rows], plan.types[name].kind)
-    return Parsed(Batch(columns, before + np.array(kept, np.int64), partition), tuple(rejected))
+    every = before + np.arange(len(files))
+    origins = Origins(every, np.ones(len(files), np.int64), Text.of(file.name for file in files))
+    batch = Batch(columns, before + np.array(kept, np.int64), partition, origins=origins)
+    return Parsed(batch, tuple(rejected))
 
 
 def _joined(cells: Sequence[Column], kind: str) -> Column:

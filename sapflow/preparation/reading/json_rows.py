@@ -1,5 +1,6 @@
 """Lines of JSON as rows of typed columns, strictly: what a column cannot hold is told with its line, by msgspec."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from sapflow.preparation.batch import Column, Text, taken
 from sapflow.preparation.reading.reader import PlannedColumn
 
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
+_STRINGS = re.compile(rb'"([^"]*+)"(\s*+:)?')
 _UNKNOWN = re.compile(r"unknown field `(.*)`")
 Path = tuple[str, ...]
 """A column's names from the outermost object inwards."""
@@ -76,11 +78,17 @@ class RowDecoder:
         bad: dict[int, BadLine] = {}
         for number, line in enumerate(lines):
             try:
-                rows.append(decode(line))
+                row = decode(line)
             except wrong as error:
                 bad[number] = self._told(str(error))
-            else:
-                numbers.append(number)
+                continue
+            if (twice := field_given_twice(line)) is not None:
+                bad[number] = BadLine(
+                    "", f"the field {twice[:80]!r} is given twice in one object: keep one of them"
+                )
+                continue
+            rows.append(row)
+            numbers.append(number)
         columns: list[Column] = []
         good = np.ones(len(rows), bool)
         for place, column in enumerate(self._columns):
@@ -138,6 +146,24 @@ class RowDecoder:
                 f"the field {name} is no column (declare it in prepare.columns, or say options: unknown: Ignore)",
             )
         return BadLine(column, reason[0].lower() + reason[1:] if not reason.startswith("JSON") else reason)
+
+
+def field_given_twice(line: bytes) -> str | None:
+    """The first name that an object of a line of JSON has twice; None if there is none."""
+    if b"\\" not in line:
+        # All strings of the line, one after another; a colon follows the names.
+        names = [name for name, colon in _STRINGS.findall(line) if colon]
+        if len(set(names)) == len(names):
+            return None
+    found: list[str] = []
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            found.append(next(name for place, name in enumerate(names) if name in names[:place]))
+
+    json.loads(line, object_pairs_hook=check, parse_int=str, parse_float=str)
+    return found[0] if found else None
 
 
 def _type_of(column: PlannedColumn) -> Any:

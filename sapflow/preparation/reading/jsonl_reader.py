@@ -9,7 +9,7 @@ import numpy as np
 from sapflow.data.data_file import DataFile
 from sapflow.data.options import Options, parse
 from sapflow.errors import DataError
-from sapflow.preparation.batch import Batch, Column, Kind, Text, missing, taken
+from sapflow.preparation.batch import Batch, Column, Kind, Origins, Text, missing, taken
 from sapflow.preparation.reading import column_types
 from sapflow.preparation.reading.csv_records import Records, windows
 from sapflow.preparation.reading.json_rows import BadLine, Path, RowDecoder, paths_of
@@ -24,7 +24,13 @@ from sapflow.preparation.reading.reader import (
     Reader,
     Rejected,
 )
-from sapflow.preparation.reading.text_cut import cut_exactly, first_lines, scan_pieces, text_partitions
+from sapflow.preparation.reading.text_cut import (
+    cut_exactly,
+    first_lines,
+    scan_pieces,
+    text_partitions,
+    to_index,
+)
 from sapflow.preparation.reading.text_file import TextFile
 from sapflow.preparation.reading.typed_fields import Notation, TypedFields
 from sapflow.preparation.record import Record
@@ -52,16 +58,22 @@ class JsonLinesReader(Reader):
             raise DataError(f"{files[0].name} begins with no line that is a JSON object")
         paths = paths_of(rows, tuple(asked.columns))
         columns = [_planned(name, path, rows, asked) for name, path in paths.items()]
-        partitions, to_scan = text_partitions([TextFile(file) for file in files])
+        texts = [TextFile(file) for file in files]
+        partitions, to_scan = text_partitions(texts)
         return Plan(
             format=self.format,
             columns=tuple(columns),
             partitions=partitions,
             to_scan=to_scan,
+            to_index=to_index(texts),
             options=options.model_dump(),
             missing=tuple(asked.missing),
             notes={"paths": [list(path) for path in paths.values()]},
         )
+
+    def partitioned(self, files: Sequence[DataFile], plan: Plan) -> Plan:
+        partitions, to_scan = text_partitions([TextFile(file) for file in files])
+        return plan.model_copy(update={"partitions": partitions, "to_scan": to_scan})
 
     def scan(self, files: Sequence[DataFile], plan: Plan, number: int) -> Record:
         partition = plan.partitions[number]
@@ -156,7 +168,8 @@ def _parsed(
         )
         for number in sorted(bad)
     )
-    return Parsed(Batch(found, before + numbers[kept], partition), rejected)
+    origins = Origins.of_file(file, before, begins)
+    return Parsed(Batch(found, before + numbers[kept], partition, origins=origins), rejected)
 
 
 def _lines(records: Records) -> list[bytes]:

@@ -11,7 +11,7 @@ from sapflow.data.data_file import DataFile
 from sapflow.data.formats.npz import NpzArray, NpzOptions, pairs_of
 from sapflow.data.options import parse
 from sapflow.errors import DataError
-from sapflow.preparation.batch import BATCH_ROWS, Batch, Column, Text
+from sapflow.preparation.batch import BATCH_ROWS, Batch, Column, Origins, Text
 from sapflow.preparation.reading import column_types
 from sapflow.preparation.reading.reader import (
     PARTITION_BYTES,
@@ -95,7 +95,9 @@ class NpzReader(Reader):
                 }
                 if len(plan.columns) > 2:
                     columns[SET] = Text(np.zeros(rows, np.int32), (partition.notes["part"],))
-                batch = Batch(columns, np.arange(at - piece.begin, at - piece.begin + rows), number)
+                numbers = np.arange(at - piece.begin, at - piece.begin + rows)
+                origins = Origins.counted(file.name, at - piece.begin, at)
+                batch = Batch(columns, numbers, number, origins=origins)
                 yield _finite(batch, file, at)
 
 

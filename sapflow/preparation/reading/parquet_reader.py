@@ -10,7 +10,7 @@ import numpy as np
 from sapflow.data.data_file import DataFile
 from sapflow.data.options import Options, parse
 from sapflow.errors import DataError
-from sapflow.preparation.batch import BATCH_ROWS, Batch, Column, taken
+from sapflow.preparation.batch import BATCH_ROWS, Batch, Column, Origins, taken
 from sapflow.preparation.reading import column_types
 from sapflow.preparation.reading.arrow_columns import Columns, batches_of
 from sapflow.preparation.reading.duck import connect, name_of
@@ -146,7 +146,9 @@ class _Table:
             columns[each.name] = column
         rejected = [self._rejected(row + place, number + place) for place in np.flatnonzero(bad).tolist()]
         kept = {name: taken(column, ~bad) if bad.any() else column for name, column in columns.items()}
-        return Parsed(Batch(kept, number + np.flatnonzero(~bad), self.partition), tuple(rejected))
+        origins = Origins.counted(self.file.file.name, number, row)
+        batch = Batch(kept, number + np.flatnonzero(~bad), self.partition, origins=origins)
+        return Parsed(batch, tuple(rejected))
 
     def _rejected(self, row: int, number: int) -> Rejected:
         columns, missing = self._planned(), self.plan.missing

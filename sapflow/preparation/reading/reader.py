@@ -1,10 +1,12 @@
 """The seam of the readers of raw data: what a source holds, how it is cut into partitions, and their rows.
 
-    survey ──► Plan ── scan of each partition, cut ──► Plan ── batches ──► Parsed, Parsed, …
+    survey ──► Plan ── partitioned ──► Plan ── scan of each partition, cut ──► Plan ── batches ──► Parsed, Parsed, …
 
-`survey` reads the beginning of the first file alone. `scan` and `cut` are for formats whose rows can be told apart only
-by reading all that stands before them (`Plan.to_scan` says for which partitions); what `cut` gives has exact ones.
-Everything follows from the files and from what is asked for, so every function and every process has the same rows.
+`survey` reads the beginning of the first file alone. `partitioned` is for packed files that can be cut once their seek
+points are known (`Plan.to_index`); where nobody finds them, each is one piece. `scan` and `cut` are for formats whose
+rows can be told apart only by reading all that stands before them (`Plan.to_scan` says for which partitions); what
+`cut` gives has exact ones. Everything follows from the files and from what is asked for, so every function and every
+process has the same rows.
 """
 
 from abc import ABC, abstractmethod
@@ -76,6 +78,10 @@ class Plan(_Document):
     partitions: tuple[Partition, ...]
     to_scan: tuple[int, ...] = ()
     """The numbers of the partitions that must be scanned before any is read."""
+    to_index: tuple[int, ...] = ()
+    """The numbers of the packed files whose seek points are to be found before partitions are known."""
+    unpacked: Mapping[int, int] = {}
+    """The sizes in bytes of what is unpacked of such files, by their numbers, once they are known."""
     options: Mapping[str, Any] = {}
     missing: tuple[str, ...] = ()
     named_files: Mapping[str, str] = {}
@@ -125,6 +131,10 @@ class Reader(ABC):
     @abstractmethod
     def survey(self, files: Sequence[DataFile], asked: Asked) -> Plan:
         """The columns and the partitions. Raises DataError, which names what is wrong and the remedy."""
+
+    def partitioned(self, files: Sequence[DataFile], plan: Plan) -> Plan:
+        """The plan whose partitions are those of `files`, in which the ones of `plan.to_index` are unpacked."""
+        raise NotImplementedError(f"the format {self.format} has no files with seek points")
 
     def scan(self, files: Sequence[DataFile], plan: Plan, number: int) -> Record:
         """What is to be known of partition `number`, one of `plan.to_scan`, before rows are read. Raises DataError."""

@@ -5,15 +5,18 @@ from typing import Any
 
 from sapflow.errors import DataError
 from sapflow.preparation.reading.csv_records import MAX_RECORD_BYTES, UNCLOSED
+from sapflow.preparation.reading.members import Bytes, following
 from sapflow.preparation.reading.pieces import grouped
 from sapflow.preparation.reading.quoting import OUTSIDE, Marks, Span, scanned
 from sapflow.preparation.reading.reader import PARTITION_BYTES, Partition, Piece, Plan
 from sapflow.preparation.reading.text_file import TextFile
+from sapflow.preparation.reading.unpacked_gzip import UnpackedGzip
 from sapflow.preparation.record import Record
 
 _ONE_PIECE = Span(0, (OUTSIDE, OUTSIDE), (0, 0), (0, 0), (0, 0))
 """Of a file that is in one piece nothing has to be found."""
 _FOUND = ("lines", "ends", "records", "first", "skipped")
+_MEMBERS = "members"
 
 
 def text_partitions(files: Sequence[TextFile]) -> tuple[tuple[Partition, ...], tuple[int, ...]]:
@@ -38,23 +41,38 @@ def text_partitions(files: Sequence[TextFile]) -> tuple[tuple[Partition, ...], t
 
 def scan_pieces(files: Mapping[int, TextFile], partition: Partition, marks: Marks) -> Record:
     """What is found of the pieces of a partition. Raises DataError."""
-    found = []
+    found: list[Span] = []
+    members: list[dict[str, Any] | None] = []
     for piece in partition.pieces:
         text = files[piece.file]
+        counted = None
         if piece.begin == 0 and piece.end == text.file.size:
             found.append(_ONE_PIECE)
-            continue
-        with text.reading() as read:
-            origin = text.origin(read)
-            found.append(scanned(read, piece.begin, piece.end, origin, text.file.size, marks))
-    return Record({name: [getattr(each, name) for each in found] for name in _FOUND})
+        else:
+            with text.file.open() as stream:
+                if isinstance(stream, UnpackedGzip):
+                    stream.count(piece.begin, piece.end)
+                read = text.reading_of(stream)
+                origin = text.origin(read)
+                found.append(scanned(read, piece.begin, piece.end, origin, text.file.size, marks))
+                if isinstance(stream, UnpackedGzip):
+                    counted = stream.counted().notes()
+        members.append(counted)
+    notes: dict[str, Any] = {name: [getattr(each, name) for each in found] for name in _FOUND}
+    return Record({**notes, _MEMBERS: members} if any(members) else notes)
+
+
+def to_index(files: Sequence[TextFile]) -> tuple[int, ...]:
+    """The numbers of the files that can be cut once their seek points are known."""
+    return tuple(number for number, text in enumerate(files) if text.needs_seek_points)
 
 
 def cut_exactly(plan: Plan, scans: Sequence[Record]) -> Plan:
     """The plan whose pieces begin and end at records and know their first lines. Raises DataError where a record is too
-    long."""
+    long, and where what is unpacked of a file is not what was packed."""
     cuts = _Cuts()
     for number, scan in zip(plan.to_scan, scans, strict=True):
+        _check_members(plan.partitions[number], scan, cuts.members)
         for piece, *found in zip(
             plan.partitions[number].pieces, *(scan.notes[name] for name in _FOUND), strict=True
         ):
@@ -83,10 +101,20 @@ def first_lines(partition: Partition) -> Sequence[int]:
     return lines
 
 
+def _check_members(partition: Partition, scan: Record, members: dict[int, Bytes]) -> None:
+    of_pieces = scan.notes.get(_MEMBERS, [None] * len(partition.pieces))
+    for piece, notes in zip(partition.pieces, of_pieces, strict=True):
+        if notes is not None:
+            name = f"file {piece.file + 1} of the source"
+            members[piece.file] = following(members.get(piece.file, Bytes()), notes, name)
+
+
 class _Cuts:
     """Where the pieces of each file truly begin, from what was found of them in their order."""
 
     def __init__(self) -> None:
+        self.members: dict[int, Bytes] = {}
+        """Of each file that was packed, the bytes so far of a member that has not ended."""
         self.begins: dict[tuple[int, int], tuple[int, int]] = {}
         """(offset, line) of the first record of the piece of a file that was to begin at an offset."""
         self._file, self._state, self._line = -1, OUTSIDE, 1

@@ -4,10 +4,11 @@ import codecs
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from sapflow.data.data_file import DataFile
 from sapflow.errors import DataError
-from sapflow.preparation.reading.compression import BROKEN, is_packed, unpacked
+from sapflow.preparation.reading.compression import BROKEN, has_seek_points, is_packed, unpacked
 
 READ_BYTES = 4 << 20
 _BOM = codecs.BOM_UTF8
@@ -52,23 +53,32 @@ class TextFile:
     @property
     def can_be_cut(self) -> bool:
         """Whether its records can be found from any of its bytes on."""
-        return self.encoding.one_byte and not is_packed(self.file.name)
+        return self.encoding.one_byte and (self.file.unpacked or not is_packed(self.file.name))
+
+    @property
+    def needs_seek_points(self) -> bool:
+        """Whether it can be cut once the seek points of its file are known."""
+        return self.encoding.one_byte and not self.file.unpacked and has_seek_points(self.file.name)
 
     @contextmanager
     def reading(self) -> Iterator[Callable[[int, int], bytes]]:
         """A function that gives the file's bytes from one offset to another."""
         with self.file.open() as stream:
+            yield self.reading_of(stream)
 
-            def read(begin: int, end: int) -> bytes:
-                stream.seek(begin)
-                found = stream.read(end - begin)
-                if len(found) < min(end, self.file.size) - begin:
-                    raise DataError(
-                        f"{self.file.name} ends at {begin + len(found)} of {self.file.size} bytes: it was changed"
-                    )
-                return found
+    def reading_of(self, stream: BinaryIO) -> Callable[[int, int], bytes]:
+        """`reading` of the file's stream, which the caller has opened."""
 
-            yield read
+        def read(begin: int, end: int) -> bytes:
+            stream.seek(begin)
+            found = stream.read(end - begin)
+            if len(found) < min(end, self.file.size) - begin:
+                raise DataError(
+                    f"{self.file.name} ends at {begin + len(found)} of {self.file.size} bytes: it was changed"
+                )
+            return found
+
+        return read
 
     def origin(self, read: Callable[[int, int], bytes]) -> int:
         """Where its text begins, after a byte order mark."""

@@ -1,6 +1,7 @@
 """The driver's walk through a preparation, with simulated preparers."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,16 @@ import numpy as np
 import pytest
 from helpers import virtual_loop
 from helpers.functions import Functions, requests
-from helpers.preparations import STEPS, LinesReader, PreparationRun, flights, parts, prepared_job, raw_files
+from helpers.preparations import (
+    COLUMNS,
+    STEPS,
+    LinesReader,
+    PreparationRun,
+    flights,
+    parts,
+    prepared_job,
+    raw_files,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -24,6 +34,7 @@ from sapflow.errors import JobFailed
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.preparation.batch import Batch
+from sapflow.preparation.reading.csv_reader import CsvReader
 from sapflow.preparation.reading.reader import Asked
 from sapflow.preparation.steps.split import SplitStep
 from sapflow.records.commits import Account
@@ -184,6 +195,22 @@ def test_too_many_bad_rows_fail_the_job_naming_the_first_ones_which_are_kept_asi
         run.run()
     rejected = [name for name in run.data() if name.startswith("rejected/")]
     assert len(rejected) == 1
+
+
+def test_bad_rows_of_steps_are_told_with_file_and_line(tmp_path: Path) -> None:
+    source = flights(tmp_path / "raw", rows=20)
+    path = source / "part-1.csv"
+    head, *rows = path.read_text().splitlines()
+    cells = rows[6].split(",")
+    path.write_text("\n".join([head, *rows[:6], ",".join(["soon", *cells[1:]]), *rows[7:]]) + "\n")
+    steps = [{"cast": {"columns": ["delay"], "type": "Number"}}, *STEPS]
+    columns = {**COLUMNS, "delay": "Text"}
+    run = run_of(tmp_path, prepared_job(source, steps, columns=columns), parts=parts(CsvReader()))
+    with pytest.raises(JobFailed, match=r"1 row is bad, .*part-1\.csv, line 8: column delay: .* \('soon'\)"):
+        run.run()
+    (kept,) = [name for name in run.data() if name.startswith("rejected/steps/")]
+    found = json.loads((run.path / run.session.resolved.data_prefix / kept).read_text())
+    assert (found["file"], found["line"], found["text"]) == (str(path), 8, "soon")
 
 
 def test_bad_rows_within_the_limit_are_kept_aside_and_the_rest_is_prepared(tmp_path: Path) -> None:

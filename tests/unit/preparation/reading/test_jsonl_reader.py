@@ -16,6 +16,7 @@ from sapflow.data.data_file import DataFile
 from sapflow.errors import DataError
 from sapflow.preparation.batch import Blobs, Text
 from sapflow.preparation.reading import column_types, csv_records, pieces, quoting, text_cut, text_file
+from sapflow.preparation.reading.json_rows import field_given_twice
 from sapflow.preparation.reading.jsonl_reader import JsonLinesReader
 from sapflow.preparation.reading.reader import Asked, Plan, Rejected
 
@@ -152,6 +153,40 @@ def test_bad_lines_say_line_column_and_reason(monkeypatch: pytest.MonkeyPatch) -
     assert told[3][2].startswith("the field o.u is no column")
     assert told[4][2] == "a list of 1 numbers where others have 2"
     assert rejected[2].raw == '{"n": 1'
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (b'{"n": 1, "t": "a", "n": 2}', "n"),
+        (b'{"n": 1, "n" \t: 1}', "n"),
+        (b'{"o": {"x": 1, "x": 1}}', "x"),
+        (b'{"n": 1, "\\u006e": 2}', "n"),
+        (b'{"t": "\\"n\\":", "t": "b"}', "t"),
+    ],
+)
+def test_a_line_that_has_a_field_twice_is_a_bad_row(line: bytes, name: str) -> None:
+    good = lines({"n": 1, "t": '"n":1,"n":2', "o": {"x": 2}, "p": {"x": 3}}, {"n": 2, "t": "n, n:"})
+    columns, rejected, _ = read([data_file(good + line + b"\n" + good)])
+    assert columns["n"] == [1, 2] * 2
+    assert [(each.line, each.reason) for each in rejected] == [
+        (3, f"the field '{name}' is given twice in one object: keep one of them")
+    ]
+
+
+@given(
+    st.dictionaries(st.text('ab:",\\ {}é', max_size=4), st.text('ab:",\\ {}é', max_size=6), max_size=5),
+    st.booleans(),
+    st.data(),
+)
+def test_fields_that_are_given_twice_are_those_that_python_finds(
+    row: dict[str, str], ascii_alone: bool, data: st.DataObject
+) -> None:
+    pairs = [f"{json.dumps(name, ensure_ascii=ascii_alone)} :{json.dumps(row[name])}" for name in row]
+    if row:
+        pairs += data.draw(st.lists(st.sampled_from(pairs), max_size=1))
+    found = field_given_twice(("{" + ",".join(pairs) + "}").encode())
+    assert (found is None) == (len(pairs) == len(row))
 
 
 def test_unknown_fields_are_passed_over_if_the_options_say_so() -> None:
