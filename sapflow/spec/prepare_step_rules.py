@@ -87,13 +87,6 @@ _EACH: tuple[_StepRule, ...] = (
         "(s.impute.strategy == 'Constant') == (has(s.impute.value) || has(s.impute.text))",
     ),
     _about(
-        "scale",
-        "is not for method Robust: leave it out, or take Standard, MinMax or MaxAbs",
-        lambda step: step.by is None or step.method != "Robust",
-        "!has(s.scale.by) || s.scale.method != 'Robust'",
-        "by",
-    ),
-    _about(
         "bin",
         "needs either quantiles or edges",
         lambda step: (step.quantiles is None) != (step.edges is None),

@@ -114,11 +114,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "prepare.steps[1].impute",
         "takes neither otherwise",
     ),
-    "Robust by groups": (
-        _step(scale={"columns": ["a"], "method": "Robust", "by": "c"}),
-        "prepare.steps[1].scale.by",
-        "is not for method Robust",
-    ),
     "no bins": (_step(bin={"columns": ["a"]}), "prepare.steps[1].bin", "needs either quantiles or edges"),
     "bins twice": (
         _step(bin={"columns": ["a"], "quantiles": 3, "edges": [1]}),

@@ -43,13 +43,12 @@ class GroupMoments:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupedFit(Fit):
-    """Learns moments of each group in one pass."""
+class OfGroups(Fit):
+    """Learns of each group by itself."""
 
     name: ClassVar[str] = "scale"
     columns: tuple[str, ...]
     by: str
-    method: Method
 
     def reads(self) -> Sequence[str]:
         return (*self.columns, self.by)
@@ -63,6 +62,13 @@ class GroupedFit(Fit):
 
     def schema(self, given: Schema) -> Schema:
         return given
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedFit(OfGroups):
+    """Learns moments of each group in one pass."""
+
+    method: Method
 
     def collect(self, batch: Batch, before: Record | None) -> Record:
         numbers = [np.asarray(batch.columns[name]) for name in self.columns]

@@ -68,6 +68,20 @@ class Quantiles:
         return np.asarray(np.where(self.parts >= 0.5, near_high, near_low))
 
 
+_QUARTILES = np.array([0.25, 0.75])
+
+
+def robust_ranks(count: int) -> np.ndarray:
+    """int64: the ranks that median and quartiles of `count` values need."""
+    return np.union1d(median_ranks(count), Quantiles.linear(_QUARTILES, count).ranks)
+
+
+def robust_scale(ordered: Ordered) -> tuple[float, float]:
+    """The median, and the distance of the quartiles."""
+    lower, upper = Quantiles.linear(_QUARTILES, ordered.count).values(ordered).tolist()
+    return median(ordered), upper - lower
+
+
 def _ranks(lower: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     low = np.clip(lower, 0, count - 1).astype(np.int64)
     return low, np.where(lower < 0, 0, np.minimum(low + 1, count - 1))

@@ -16,6 +16,7 @@ from sapflow.preparation.steps.dates import Dates, DatesStep
 from sapflow.preparation.steps.drop_rows import DroppedRows, DropRowsStep
 from sapflow.preparation.steps.elementwise import Clipped, ClipStep, Log1p, Log1pStep
 from sapflow.preparation.steps.encode import Encode, EncodeFit, EncodeStep
+from sapflow.preparation.steps.group_robust import GroupRobustFit
 from sapflow.preparation.steps.group_scale import GroupedFit, GroupScaled
 from sapflow.preparation.steps.hashed_encode import HashedEncode
 from sapflow.preparation.steps.image import ImageFit, Images, ImageStep
@@ -67,6 +68,7 @@ _STATES: tuple[type[Fit | Fitted], ...] = (
     RobustFit,
     Scaled,
     GroupedFit,
+    GroupRobustFit,
     GroupScaled,
     QuantileFit,
     Binned,

@@ -13,11 +13,12 @@ from sapflow.preparation.steps import column_moments as moments
 from sapflow.preparation.steps.changed_numbers import ChangedNumbers
 from sapflow.preparation.steps.column_moments import Moments
 from sapflow.preparation.steps.columns import one, resolve
+from sapflow.preparation.steps.group_robust import GroupRobustFit
 from sapflow.preparation.steps.group_scale import GroupedFit
 from sapflow.preparation.steps.moments_fit import MomentsFit
 from sapflow.preparation.steps.order_fit import OrderFit
 from sapflow.preparation.steps.present import numbers_of
-from sapflow.preparation.steps.quantiles import Ordered, Quantiles, median, median_ranks
+from sapflow.preparation.steps.quantiles import Ordered, robust_ranks, robust_scale
 from sapflow.preparation.steps.scales import Method, Scales, divisors, scales_of
 from sapflow.spec.preparation.number_steps import ScaleSpec
 
@@ -36,7 +37,8 @@ class ScaleStep(Step):
             by = one(asked.by, given, ("Text", "Number"), field="by")
             if by in columns:
                 raise StepProblem(f"column {by} cannot be scaled by itself: leave it out of columns", "by")
-            assert asked.method != "Robust"
+            if asked.method == "Robust":
+                return GroupRobustFit(columns, by)
             return GroupedFit(columns, by, asked.method)
         if asked.method == "Robust":
             return RobustFit(columns)
@@ -66,9 +68,6 @@ class ScaleFit(MomentsFit):
         return cls(tuple(record.notes["columns"]), record.notes["method"])
 
 
-_QUARTILES = np.array([0.25, 0.75])
-
-
 @dataclass(frozen=True, slots=True)
 class RobustFit(OrderFit):
     """Learns medians and quartiles."""
@@ -79,12 +78,11 @@ class RobustFit(OrderFit):
         return given
 
     def ranks(self, count: int) -> np.ndarray:
-        return np.union1d(median_ranks(count), Quantiles.linear(_QUARTILES, count).ranks)
+        return robust_ranks(count)
 
     def fitted(self, found: Sequence[Ordered]) -> Fitted:
-        quartiles = [Quantiles.linear(_QUARTILES, each.count).values(each) for each in found]
-        distances = np.array([upper - lower for lower, upper in quartiles])
-        return Scaled(self.columns, Scales(np.array(list(map(median, found))), divisors(distances)))
+        medians, distances = np.array([robust_scale(each) for each in found]).T
+        return Scaled(self.columns, Scales(medians, divisors(distances)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class ScaleSpec(Model):
     )
     by: ColumnName | None = Field(
         None,
-        description="A column of text or numbers whose values are groups: each is scaled by itself. Not with Robust.",
+        description="A column of text or numbers whose values are groups: each is scaled by itself.",
     )
 
 

@@ -86,7 +86,7 @@ def test_a_column_of_noughts_is_divided_by_one() -> None:
     assert (np.asarray(applied(learnt(scale("MaxAbs"), columns), columns).columns["a"]) == 0).all()
 
 
-@pytest.mark.parametrize("method", ["Standard", "MinMax", "MaxAbs"])
+@pytest.mark.parametrize("method", SCALERS)
 @given(
     columns=tables(),
     groups=st.lists(st.sampled_from(["x", "y", "Z", "é"]), min_size=60, max_size=60),
@@ -117,6 +117,34 @@ def test_groups_are_scaled_as_if_each_were_a_table_by_itself(
             expected = np.asarray(applied(alone, {"c": values}).columns["c"])
             if np.ptp(values[~np.isnan(values)]) > 1e-6 * np.nanmax(np.abs(values)):
                 np.testing.assert_allclose(after, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("rows", [300, 20_000])
+def test_groups_are_scaled_robustly_as_by_scikit_learn(rows: int) -> None:
+    drawn = np.random.default_rng(3)
+    table = drawn.lognormal(0, 4, (rows, 2)) * drawn.choice([-1, 1], (rows, 2))
+    table[drawn.random(table.shape) < 0.1] = np.nan
+    groups = np.array([f"g{number}" for number in drawn.integers(0, 7, rows)])
+    table[groups == "g3", 1] = np.nan
+    columns: dict[str, Column] = {"a": table[:, 0], "b": table[:, 1], "by": Text.of(groups.tolist())}
+    step = learnt(scale("Robust", ["a", "b"], by="by"), columns, [rows // 3, rows // 2], 2)
+    assert isinstance(step, GroupScaled)
+    assert step.groups == tuple(np.unique(groups).tolist())
+    for place, group in enumerate(step.groups):
+        for column in (0, 1) if group != "g3" else (0,):
+            center, divisor = statistics("Robust", table[groups == group][:, [column]])
+            assert step.scales.offsets[place, column] == center[0]
+            assert step.scales.divisors[place, column] == divisor[0]
+    assert np.isnan(step.scales.offsets[3, 1])
+
+
+def test_too_many_groups_for_robust_scaling_are_refused() -> None:
+    groups = Text.of([str(number) for number in range(1_001)])
+    columns: dict[str, Column] = {"a": np.arange(1_001.0), "b": np.arange(1_001.0), "by": groups}
+    with pytest.raises(
+        StepProblem, match="more than 1,000 different values, and method Robust takes up to 2,000"
+    ):
+        learnt(scale("Robust", ["a", "b"], by="by"), columns, [900])
 
 
 @given(tables(most=20), st.lists(st.sampled_from(["x", "y", "new", None]), min_size=20, max_size=20))
