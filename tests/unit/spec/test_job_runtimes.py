@@ -38,6 +38,10 @@ CLUSTER: dict[str, dict[str, Any]] = {
     "spec.storage.deletionPolicy": {"storage": STORAGE | {"deletionPolicy": "Delete"}},
     "spec.placement.storageClassName": {"affinity": AFFINITY, "placement": {"storageClassName": "local"}},
     "spec.placement.size": {"affinity": AFFINITY, "placement": {"size": "1Gi"}},
+    "spec.serve.name": {"serve": {"name": "decider"}},
+    "spec.serve.scale": {"serve": {"scale": {"min": 1}}},
+    "spec.serve.resources": {"serve": {"resources": {"memory": "256Mi"}}},
+    "spec.serve.canary": {"serve": {"canary": {"percent": 20}}},
     "spec.suspend": {"suspend": True},
     "spec.ttlSecondsAfterFinished": {"ttlSecondsAfterFinished": 60},
 }
