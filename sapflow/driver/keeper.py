@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable
 
 from sapflow.driver.sweep import checkpoint_versions
@@ -15,11 +14,6 @@ from sapflow.steps.garbage import CellGarbage
 from sapflow.steps.leftovers import Leftovers
 
 log = logging.getLogger(__name__)
-
-SWEEP_SECONDS = 0.25
-SWEEP_OBJECTS = 8
-"""Objects are removed together once so many wait, or after so many seconds: a request for each short step would take
-store and driver half a millisecond of CPU each."""
 
 _MOST_AGAIN = 1000
 """The most keys that wait for another try after their removal failed. Others stay until the sweep at the job's end."""
@@ -52,7 +46,6 @@ class Keeper:
         self._waiting: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._newest = -1
-        self._next_sweep = 0.0
 
     @property
     def kept(self) -> list[int]:
@@ -147,12 +140,7 @@ class Keeper:
         self._waiting += left.keys
 
     def sweep(self) -> None:
-        """Start to remove the marked objects, if it is time. Call this when the driver, and ideally a core, is idle."""
-        if len(self._waiting) >= SWEEP_OBJECTS or time.monotonic() >= self._next_sweep:
-            self._remove_waiting()
-
-    def _remove_waiting(self) -> None:
-        self._next_sweep = time.monotonic() + SWEEP_SECONDS
+        """Start to remove the marked objects. Call this when the driver, and ideally a core, is idle."""
         names, self._waiting = self._waiting, []
         if names:
             task = asyncio.create_task(self._delete(names))
@@ -172,5 +160,5 @@ class Keeper:
 
     async def settle(self) -> None:
         """Remove all marked objects, and wait until that is done."""
-        self._remove_waiting()
+        self.sweep()
         await asyncio.gather(*self._tasks)

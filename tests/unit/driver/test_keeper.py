@@ -119,31 +119,6 @@ def test_nothing_is_removed_before_the_driver_has_nothing_else_to_do(tmp_path: P
     run(scenario)
 
 
-def test_objects_of_short_steps_are_removed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sapflow.driver.keeper.SWEEP_SECONDS", 3600.0)
-
-    async def scenario() -> None:
-        kept = Kept(tmp_path)
-        removed: list[int] = []
-        delete = kept.store.delete
-
-        def counted(names: list[str]) -> None:
-            removed.append(len(names))
-            delete(names)
-
-        monkeypatch.setattr(kept.store, "delete", counted)
-        kept.make(0)
-        for version in range(1, 11):
-            await kept.steps(version)
-            kept.keeper.sweep()
-        await kept.left()
-        # The first is removed at once, since none was before.
-        assert removed == [3, 9, 9, 9]
-        assert kept.keeper.kept == []
-
-    run(scenario)
-
-
 def test_what_is_removed_is_named_by_commits_until_it_is_gone(tmp_path: Path) -> None:
     """A driver that dies in the middle of a removal leaves it to the next, which reads `kept`."""
 
