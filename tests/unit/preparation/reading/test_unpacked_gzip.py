@@ -210,6 +210,7 @@ def test_a_check_that_differs_in_the_middle_of_a_member_is_told_with_the_file() 
         (gzip.compress(TEXT) + b"junk", "there is no gzip member where one should begin"),
         (b"junk" * 9, "there is no gzip member where one should begin"),
     ],
+    ids=["its end is missing", "half is missing", "junk follows", "junk"],
 )
 def test_a_damaged_file_is_told_where_seek_points_are_found_or_where_it_is_read(
     damaged: bytes, told: str
@@ -225,7 +226,7 @@ def test_a_file_that_unpacks_to_another_size_was_changed() -> None:
         opened(other).read()
 
 
-@pytest.mark.parametrize("data", [b"", gzip.compress(b"")])
+@pytest.mark.parametrize("data", [b"", gzip.compress(b"")], ids=["no byte", "a member of nothing"])
 def test_a_file_of_nothing_unpacks_to_nothing(data: bytes) -> None:
     file = indexed(data_file(data))
     assert file.size == 0

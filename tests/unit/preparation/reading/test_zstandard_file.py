@@ -48,7 +48,11 @@ def test_a_file_that_ends_within_a_frame_is_told(
         numbers(frame + frame[:cut])
 
 
-@pytest.mark.parametrize("damaged", [b"(\xb5/\xfd", b"junk" * 5, zstandard.compress(ROWS)[:-9] + b"?" * 9])
+@pytest.mark.parametrize(
+    "damaged",
+    [b"(\xb5/\xfd", b"junk" * 5, zstandard.compress(ROWS)[:-9] + b"?" * 9],
+    ids=["a mark alone", "junk", "another end"],
+)
 def test_what_is_damaged_is_told(damaged: bytes) -> None:
     with pytest.raises(DataError, match=r"a\.csv\.zst (cannot be read|is corrupt): "):
         numbers(damaged)
