@@ -63,7 +63,7 @@ def test_the_page_runs_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     assert deleted
     assert "</html>" in (tmp_path / "report.html").read_text()
     names = jobs_in(str(tmp_path / ".sapflow")) or []
-    assert [name.rpartition("-")[0] for name in names] == ["arrays", "digits", "own"]
+    assert [name.rpartition("-")[0] for name in names] == ["arrays", "digits", "own", "raw"]
     model = predict.load(tmp_path / ".sapflow" / "jobs" / names[0] / "result" / "model.safetensors")
     assert model.predict(np.zeros((1, 6))).shape == (1,)
     table = re.search(r"source: (memory:\w+)", words)
