@@ -24,7 +24,9 @@ from sapflow.runtimes.embedded.runtime import available_cores
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import Runtime
 from sapflow.spec.tuning_job import TuningJob
+from sapflow.spec.tuning_problems import of_template
 from sapflow.steps.calls import Caller
+from sapflow.training import estimate
 from sapflow.tuning.data_check import check_data
 from sapflow.tuning.forecast.forecaster import Forecaster, Stage, Used
 from sapflow.tuning.forecast.of_run import measure_by
@@ -57,6 +59,8 @@ def forecast(
     raw = job.template.spec.data.prepare is not None
     if not found.complete and job.template.spec.algorithm.steps is None and not raw:
         raise SpecError([("spec.template.spec.algorithm.epochs", _UNCOUNTED)])
+    if not raw:
+        _check_model(job, found.manifest, environ, runtime, tell)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sapflow-plan-"))
         store = open_store(Path(folder).as_uri())
@@ -71,6 +75,22 @@ def forecast(
         return asyncio.run(
             _forecast(job, template, manifest, store, environ, runtime, instances, asked, tell)
         )
+
+
+def _check_model(
+    job: TuningJob,
+    manifest: Manifest,
+    environ: Mapping[str, str],
+    runtime: Runtime,
+    tell: Callable[[str], None],
+) -> None:
+    """Raise SpecError, with fields of the template, where its model cannot be trained on such data."""
+    tell("building the template's model")
+    try:
+        # Apart from the functions, whose memory may be too little for it.
+        estimate.measure_apart(job.template, manifest, environ, runtime)
+    except SpecError as error:
+        raise of_template(error) from error
 
 
 async def _forecast_of_raw(
@@ -94,6 +114,7 @@ async def _forecast_of_raw(
         at_once=preparation_plan.at_once_of(job.template, runtime, instances, most),
         tell=tell,
     )
+    await asyncio.to_thread(_check_model, job, made.rehearsed, environ, runtime, tell)
     before = Used(made.forecast.seconds.p50, made.forecast.cost_usd.p50)
     said = await _forecast(
         job,
