@@ -358,6 +358,7 @@ class _Feed(Display):
         super().__init__()
         self.check: Callable[[], None] = lambda: None
         self.newest: Progress | None = None
+        self._evaluated = -1
         self._changed = threading.Condition()
         self._kept: deque[Progress] = deque(maxlen=_KEPT)
         self._count = 0
@@ -376,7 +377,9 @@ class _Feed(Display):
                 self.newest = found
                 if event["event"] == "progress" and found.step:
                     self._put(found)
-            case "evaluated" if self.newest is not None:
+            case "evaluated" if self.newest is not None and event["version"] > self._evaluated:
+                # Evaluations run beside the steps, and may end in another order.
+                self._evaluated = event["version"]
                 known = self.newest
                 self.newest = _evaluated_as(Progress.of({"done": 0, "total": 0, **event}), known)
                 self._put(self.newest)
