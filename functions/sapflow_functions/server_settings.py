@@ -7,13 +7,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sapflow.errors import SpecError
-from sapflow.logs import LEVELS
 from sapflow.mounted import MountedFiles
 from sapflow.objects.stores.credentials import CredentialSource
 from sapflow.objects.stores.factory import credentials_for
 from sapflow.spec.serving.served import ServedDocument
 from sapflow.text import parse_json
-from sapflow_functions.settings import parser
+from sapflow_functions.settings import STORE_MISSING, Problems, bad_port, is_port, read_process
 
 SERVICE_FILE = "SAPFLOW_SERVICE_FILE"
 """The variable with the path of the document that says what is served."""
@@ -44,45 +43,31 @@ class ServerSettings:
     @classmethod
     def read(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "ServerSettings":
         """Read the settings. Raises SpecError, which names every variable that is missing or wrong."""
-        flags = parser().parse_args(argv)
-        problems: list[tuple[str, str]] = []
+        problems: Problems = []
         document = _document(environ, problems)
         store = environ.get("SAPFLOW_STORE", "")
         if not store:
-            problems.append(("SAPFLOW_STORE", "is not set: give the URL of the store, file:///… or s3://…"))
-        port = environ.get("PORT", "8080") if flags.port is None else flags.port
-        if not port.isdecimal() or int(port) > 65535:
-            problems.append(("PORT", f"is {port!r}: give a number from 0 to 65535"))
-        level = environ.get("SAPFLOW_LOG_LEVEL", "INFO").upper()
-        if level not in LEVELS:
-            problems.append(("SAPFLOW_LOG_LEVEL", f"is {level!r}: give one of {', '.join(LEVELS)}"))
-        grace = environ.get("SAPFLOW_GRACE_SECONDS", "20")
-        if not grace.replace(".", "", 1).isdecimal():
-            problems.append(("SAPFLOW_GRACE_SECONDS", f"is {grace!r}: give seconds, such as 20"))
+            problems.append(STORE_MISSING)
+        process = read_process(argv, environ, problems)
         grpc_port = environ.get("SAPFLOW_GRPC_PORT", "")
-        if grpc_port and (not grpc_port.isdecimal() or int(grpc_port) > 65535):
-            problems.append(("SAPFLOW_GRPC_PORT", f"is {grpc_port!r}: give a number from 0 to 65535"))
+        if grpc_port and not is_port(grpc_port):
+            problems.append(("SAPFLOW_GRPC_PORT", bad_port(grpc_port)))
         token = _token(environ, problems) if document is not None and document.asks_token else None
         compare = _mounted_text(COMPARE_FILE, environ, problems) if COMPARE_FILE in environ else None
         if problems or document is None:
             raise SpecError(problems)
         return cls(
-            document,
-            store,
-            credentials_for(store, environ),
-            token,
-            compare,
-            int(port),
-            flags.host,
-            flags.uds,
-            flags.lifeline,
-            level,
-            float(grace),
-            int(grpc_port) if grpc_port else None,
+            document=document,
+            store=store,
+            credentials=credentials_for(store, environ),
+            token=token,
+            compare=compare,
+            grpc_port=int(grpc_port) if grpc_port else None,
+            **process,
         )
 
 
-def _document(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> ServedDocument | None:
+def _document(environ: Mapping[str, str], problems: Problems) -> ServedDocument | None:
     path = environ.get(SERVICE_FILE)
     if not path:
         problems.append((SERVICE_FILE, "is not set: give the path of the document that says what is served"))
@@ -100,7 +85,7 @@ def _document(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> Se
     return None
 
 
-def _token(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> Callable[[], str] | None:
+def _token(environ: Mapping[str, str], problems: Problems) -> Callable[[], str] | None:
     if token := environ.get("SAPFLOW_TOKEN"):
         return lambda: token
     if not environ.get(TOKEN_FILE):
@@ -109,9 +94,7 @@ def _token(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> Calla
     return _mounted_text(TOKEN_FILE, environ, problems)
 
 
-def _mounted_text(
-    variable: str, environ: Mapping[str, str], problems: list[tuple[str, str]]
-) -> Callable[[], str] | None:
+def _mounted_text(variable: str, environ: Mapping[str, str], problems: Problems) -> Callable[[], str] | None:
     """The text of the file that a variable names, as it is at any time."""
     try:
         files = MountedFiles([environ[variable]])

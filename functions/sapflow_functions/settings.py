@@ -6,6 +6,7 @@ An OpenWhisk action gets only its parameters, by `/init`; settings that its envi
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from sapflow.errors import SpecError
 from sapflow.logs import LEVELS
@@ -15,6 +16,53 @@ from sapflow.objects.stores.factory import credentials_for
 
 OPENWHISK = "__OW_API_HOST"
 """A variable that is set in every OpenWhisk container."""
+
+
+Problems = list[tuple[str, str]]
+"""Variables, and what is wrong with each."""
+STORE_MISSING = ("SAPFLOW_STORE", "is not set: give the URL of the store, file:///… or s3://…")
+
+
+class ProcessFields(TypedDict):
+    """What the settings of every process have."""
+
+    port: int
+    host: str
+    uds: str | None
+    lifeline: int | None
+    log_level: str
+    grace_seconds: float
+
+
+def read_process(argv: Sequence[str], environ: Mapping[str, str], problems: Problems) -> ProcessFields:
+    """Where a process listens, how it logs, and how long it has to end. Adds to `problems`, with which the fields are
+    of no use."""
+    flags = parser().parse_args(argv)
+    port = environ.get("PORT", "8080") if flags.port is None else flags.port
+    if not is_port(port):
+        problems.append(("PORT", bad_port(port)))
+    level = environ.get("SAPFLOW_LOG_LEVEL", "INFO").upper()
+    if level not in LEVELS:
+        problems.append(("SAPFLOW_LOG_LEVEL", f"is {level!r}: give one of {', '.join(LEVELS)}"))
+    grace = environ.get("SAPFLOW_GRACE_SECONDS", "20")
+    if not grace.replace(".", "", 1).isdecimal():
+        problems.append(("SAPFLOW_GRACE_SECONDS", f"is {grace!r}: give seconds, such as 20"))
+    return {
+        "port": 0 if problems else int(port),
+        "host": flags.host,
+        "uds": flags.uds,
+        "lifeline": flags.lifeline,
+        "log_level": level,
+        "grace_seconds": 0.0 if problems else float(grace),
+    }
+
+
+def is_port(text: str) -> bool:
+    return text.isdecimal() and int(text) <= 65535
+
+
+def bad_port(text: str) -> str:
+    return f"is {text!r}: give a number from 0 to 65535"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +92,13 @@ class Settings:
     @classmethod
     def read(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "Settings":
         """Read the settings. Raises SpecError, which names every variable that is missing or wrong."""
-        flags = parser().parse_args(argv)
-        problems: list[tuple[str, str]] = []
+        problems: Problems = []
         store = environ.get("SAPFLOW_STORE", "")
         awaits_init = OPENWHISK in environ and not store
         token = _nobody if awaits_init else _token(environ, problems)
         if not store and not awaits_init:
-            problems.append(("SAPFLOW_STORE", "is not set: give the URL of the store, file:///… or s3://…"))
-        port = environ.get("PORT", "8080") if flags.port is None else flags.port
-        if not port.isdecimal() or int(port) > 65535:
-            problems.append(("PORT", f"is {port!r}: give a number from 0 to 65535"))
-        level = environ.get("SAPFLOW_LOG_LEVEL", "INFO").upper()
-        if level not in LEVELS:
-            problems.append(("SAPFLOW_LOG_LEVEL", f"is {level!r}: give one of {', '.join(LEVELS)}"))
-        grace = environ.get("SAPFLOW_GRACE_SECONDS", "20")
-        if not grace.replace(".", "", 1).isdecimal():
-            problems.append(("SAPFLOW_GRACE_SECONDS", f"is {grace!r}: give seconds, such as 20"))
+            problems.append(STORE_MISSING)
+        process = read_process(argv, environ, problems)
         memory = environ.get("SAPFLOW_MEMORY_BYTES")
         if memory is not None and not memory.isdecimal():
             problems.append(("SAPFLOW_MEMORY_BYTES", f"is {memory!r}: give the memory limit in bytes"))
@@ -70,12 +109,7 @@ class Settings:
             token=token,
             store=store,
             credentials=credentials_for(store, environ),
-            port=int(port),
-            host=flags.host,
-            uds=flags.uds,
-            lifeline=flags.lifeline,
-            log_level=level,
-            grace_seconds=float(grace),
+            **process,
             memory_bytes=None if memory is None else int(memory),
             cell=cell,
             runs_on=OPENWHISK not in environ,
@@ -100,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _cell(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> tuple[int, str, str] | None:
+def _cell(environ: Mapping[str, str], problems: Problems) -> tuple[int, str, str] | None:
     number, directory = environ.get("SAPFLOW_CELL", ""), environ.get("SAPFLOW_CELL_DIRECTORY", "")
     if not number and not directory:
         return None
@@ -112,7 +146,7 @@ def _cell(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> tuple[
     return int(number), directory, environ.get("SAPFLOW_NODE", "")
 
 
-def _token(environ: Mapping[str, str], problems: list[tuple[str, str]]) -> Callable[[], str]:
+def _token(environ: Mapping[str, str], problems: Problems) -> Callable[[], str]:
     token = environ.get("SAPFLOW_TOKEN", "")
     path = environ.get("SAPFLOW_TOKEN_FILE")
     if path and not token:

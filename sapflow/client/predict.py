@@ -152,21 +152,13 @@ def decode(
 
     Raises what `load` raises.
     """
-    from sapflow.models import inference  # imports torch, which is not needed to read a description
+    from sapflow.serving.network import module  # for models alone, not for their descriptions
 
     try:
         tensors, metadata = safetensor.decode(content, name)
         about = described(metadata, name)
         consent.check(about.model, entrypoints, name)
-        network = inference.restore(
-            about.model.name or str(about.model.entrypoint),
-            about.model.args,
-            inputs=about.inputs,
-            outputs=about.outputs,
-            tensors=tensors,
-            env=about.model.env,
-        )
-        return Predictor(about, network, preparation)
+        return Predictor(about, module(about, tensors), preparation)
     except CorruptObject as error:
         raise DataError(f"{name} is no model file of Sapflow's, or is damaged: {error}") from error
 

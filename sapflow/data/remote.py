@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from sapflow.data.data_file import DataFile
 from sapflow.data.folder import in_folder, in_nested
+from sapflow.data.seekable import SeekableFile
 from sapflow.errors import DataError, StoreError, StoreUnavailable
 from sapflow.objects.stores.credentials import CredentialSource
 from sapflow.objects.stores.factory import credentials_from_environment, open_store
@@ -73,31 +74,17 @@ def _opener(bucket: str, credentials: CredentialSource, key: str, size: int) -> 
     return opened
 
 
-class _Ranges(io.RawIOBase):
+class _Ranges(SeekableFile):
     """An object as a raw file; each read is one ranged GET. Closing it closes its store."""
 
     def __init__(self, store: Store, key: str, size: int) -> None:
-        super().__init__()
-        self._store, self._key, self._size, self._at = store, key, size, 0
+        super().__init__(size)
+        self._store, self._key = store, key
 
     def close(self) -> None:
         if not self.closed:
             self._store.close()
         super().close()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed has no public buffer type
         target = memoryview(buffer).cast("B")

@@ -109,11 +109,8 @@ class Decisions:
                 decision["probabilities"] = {
                     str(label): float(chance) for label, chance in zip(self.labels, each, strict=True)
                 }
-            if top := self.spec.top:
-                best = np.argsort(-each, kind="stable")[:top].tolist()
-                decision["top"] = [
-                    {"label": self.labels[place], "probability": float(each[place])} for place in best
-                ]
+            if self.spec.top:
+                decision["top"] = self._top(each)
             made.append(decision)
         return made
 
@@ -163,13 +160,15 @@ class Decisions:
             }
             if self.spec.answer == "Probabilities":
                 decision["all"] = each.tolist()
-            if top := self.spec.top:
-                best = np.argsort(-each, kind="stable")[:top].tolist()
-                decision["top"] = [
-                    {"label": self.labels[place], "probability": float(each[place])} for place in best
-                ]
+            if self.spec.top:
+                decision["top"] = self._top(each)
             made.append(decision)
         return made
+
+    def _top(self, chances: np.ndarray) -> list[Decision]:
+        """The likeliest classes, the likeliest first."""
+        best = np.argsort(-chances, kind="stable")[: self.spec.top].tolist()
+        return [{"label": self.labels[place], "probability": float(chances[place])} for place in best]
 
     def _boxes(self, found: Boxes) -> Decision:
         return {

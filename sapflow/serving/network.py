@@ -1,6 +1,7 @@
 """A model's network: by numpy where that can compute it, else by torch, which is loaded only then."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,18 @@ def network(about: Description, tensors: Mapping[str, np.ndarray], name: str) ->
         return perceptron(about.model.args, about.inputs, tensors, name)
     from sapflow.models import inference  # loads torch
 
-    module = inference.restore(
+    built = module(about, tensors)
+    return lambda scaled: inference.forward(built, scaled)
+
+
+def module(about: Description, tensors: Mapping[str, np.ndarray]) -> Any:
+    """The network as a module of torch, which this loads. The caller has checked that its code may run.
+
+    Raises what `network` raises.
+    """
+    from sapflow.models import inference
+
+    return inference.restore(
         about.model.name or str(about.model.entrypoint),
         about.model.args,
         inputs=about.inputs,
@@ -29,4 +41,3 @@ def network(about: Description, tensors: Mapping[str, np.ndarray], name: str) ->
         tensors=tensors,
         env=about.model.env,
     )
-    return lambda scaled: inference.forward(module, scaled)

@@ -1,19 +1,24 @@
 """A real API server for tests: etcd and kube-apiserver as processes, without controllers and nodes."""
 
+import asyncio
 import os
 import shutil
 import ssl
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from s3_servers import free_port
 
 from sapflow.kube.access import Access
+from sapflow.kube.client import ApiClient
+from sapflow.kube.errors import ClusterError
+from sapflow.kube.paths import Kind
 
 HOW_TO_FIX = (
     "tests of the operator's requests need `etcd` and `kube-apiserver` on PATH, or what `tests/cluster/cluster build` "
@@ -73,6 +78,30 @@ def real_api_server(folder: Path) -> Iterator[Access]:
         for process in reversed(processes):
             process.kill()
             process.wait()
+
+
+@contextmanager
+def api_server_with(
+    definitions: Iterable[Mapping[str, Any]], kinds: Iterable[Kind], folder: Path
+) -> Iterator[Access]:
+    """Access to such a server with CustomResourceDefinitions, once it serves the kinds."""
+    with real_api_server(folder) as access:
+        asyncio.run(_define(access, definitions, kinds))
+        yield access
+
+
+async def _define(access: Access, definitions: Iterable[Mapping[str, Any]], kinds: Iterable[Kind]) -> None:
+    api = ApiClient(access)
+    for each in definitions:
+        await api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", dict(each))
+    for kind in kinds:
+        while True:
+            try:
+                await api.read(kind.path("default"))
+                break
+            except ClusterError:
+                await asyncio.sleep(0.1)
+    await api.close()
 
 
 def _await(access: Access, processes: list[subprocess.Popen[bytes]], folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from helpers.prepare_specs import REFUSED, REFUSED_IN_A_CLUSTER, SPLITS, STEPS, prepared
-from helpers.real_api_server import real_api_server
+from helpers.real_api_server import api_server_with
 
 from sapflow.kube.access import Access
 from sapflow.kube.client import ApiClient
@@ -21,22 +21,8 @@ JOBS = Kind(names.API_VERSION, names.TRAINING_JOB.plural)
 
 @pytest.fixture(scope="module")
 def access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
-    with real_api_server(tmp_path_factory.mktemp("api")) as found:
-        asyncio.run(_define(found))
+    with api_server_with([crd()], [JOBS], tmp_path_factory.mktemp("api")) as found:
         yield found
-
-
-async def _define(access: Access) -> None:
-    """Add the custom resource, and wait until it is served."""
-    api = ApiClient(access)
-    await api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd())
-    while True:
-        try:
-            await api.read(JOBS.path("default"))
-            break
-        except ClusterError:
-            await asyncio.sleep(0.1)
-    await api.close()
 
 
 def created(access: Access, **data: Any) -> dict[str, Any]:

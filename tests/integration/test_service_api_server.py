@@ -11,14 +11,13 @@ import pytest
 import yaml
 from helpers.knative_kind import KNATIVE
 from helpers.operator_settings import SETTINGS
-from helpers.real_api_server import real_api_server
+from helpers.real_api_server import api_server_with
 from helpers.served import model_file
 from s3_servers import S3Service
 
 from sapflow.errors import SapflowError
 from sapflow.kube.access import Access
 from sapflow.kube.client import ApiClient
-from sapflow.kube.errors import ClusterError
 from sapflow.objects import keys
 from sapflow.objects.stores.credentials import Credentials
 from sapflow.objects.stores.factory import open_store
@@ -31,32 +30,20 @@ from sapflow_operator.settings import ObjectStorage
 
 pytestmark = [pytest.mark.s3, pytest.mark.timeout(600)]
 Object = dict[str, Any]
-CRDS = Path(__file__).parents[2] / "charts" / "sapflow" / "files" / "crds"
+CHARTED = Path(__file__).parents[2] / "charts" / "sapflow" / "files" / "crds"
+CRDS = [yaml.safe_load(path.read_text()) for path in sorted(CHARTED.glob("*.yaml"))]
 SERVICE = names.MODEL_SERVICE.kind
 ABOUT = {"inputs": [4], "outputs": 3, "task": "classification", "classes": 3}
 
 
 @pytest.fixture(scope="module")
 def access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
-    with real_api_server(tmp_path_factory.mktemp("api")) as found:
-        asyncio.run(_define(found))
+    with api_server_with(
+        [KNATIVE, *CRDS],
+        [KINDS[kind] for kind in ("Service", SERVICE, names.KIND)],
+        tmp_path_factory.mktemp("api"),
+    ) as found:
         yield found
-
-
-async def _define(access: Access) -> None:
-    """Add the custom resources, and wait until they are served."""
-    api = ApiClient(access)
-    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    for crd in (KNATIVE, *(yaml.safe_load(path.read_text()) for path in sorted(CRDS.glob("*.yaml")))):
-        await api.create(crds, crd)
-    for kind in ("Service", SERVICE, names.KIND):
-        while True:
-            try:
-                await api.read(KINDS[kind].path("default"))
-                break
-            except ClusterError:
-                await asyncio.sleep(0.1)
-    await api.close()
 
 
 class Bench:

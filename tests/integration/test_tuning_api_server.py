@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.helm import find_helm, require_helm
-from helpers.real_api_server import real_api_server
+from helpers.real_api_server import api_server_with
 
 from sapflow.kube.access import Access
 from sapflow.kube.client import ApiClient
@@ -36,24 +36,10 @@ REMOVED = object()
 
 @pytest.fixture(scope="module")
 def access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
-    with real_api_server(tmp_path_factory.mktemp("api")) as found:
-        asyncio.run(_define(found))
+    with api_server_with(
+        map(crd, DESCRIBED.values()), [TUNING, TRIALS], tmp_path_factory.mktemp("api")
+    ) as found:
         yield found
-
-
-async def _define(access: Access) -> None:
-    """Add the custom resources, and wait until they are served."""
-    api = ApiClient(access)
-    for described in DESCRIBED.values():
-        await api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd(described))
-    for kind in (TUNING, TRIALS):
-        while True:
-            try:
-                await api.read(kind.path("default"))
-                break
-            except ClusterError:
-                await asyncio.sleep(0.1)
-    await api.close()
 
 
 def search(changes: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from sapflow.data.data_file import DataFile
+from sapflow.data.seekable import SeekableFile
 from sapflow.errors import DataError
 from sapflow.preparation.reading.gzip_parts import gzip_parts
 from sapflow.preparation.reading.reader import PARTITION_BYTES
@@ -90,30 +91,14 @@ def _points(index: bytes, before: SeekPoint | None) -> Iterator[SeekPoint]:
             yield SeekPoint(before.packed + packed - opening, bits, moved, window)
 
 
-class _FromPoint(io.RawIOBase):
+class _FromPoint(SeekableFile):
     """A gzip file of what follows a seek point, the point's window before it."""
 
     def __init__(self, packed: BinaryIO, size: int, point: SeekPoint) -> None:
-        super().__init__()
         packed.seek(point.first)
         self._opening = _HEADER + point.opening(packed.read(1)[0] if point.bits else 0)
         self._packed, self._begin = packed, point.packed
-        self._size = len(self._opening) + size - point.packed
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
+        super().__init__(len(self._opening) + size - point.packed)
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed has no public buffer type
         target = memoryview(buffer).cast("B")

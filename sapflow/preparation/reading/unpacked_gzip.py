@@ -3,13 +3,13 @@
 It is unpacked in chunks, and the last ones are kept, so what is read goes back and forth at little cost.
 """
 
-import io
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
 from sapflow.data.data_file import DataFile
+from sapflow.data.seekable import SeekableFile
 from sapflow.errors import DataError
 from sapflow.preparation.reading.gzip_parts import Part, Trailer, gzip_parts
 from sapflow.preparation.reading.members import MembersOfRange
@@ -45,14 +45,13 @@ class _Chunk:
     """The offsets at which members end, from behind `begin` to the end of the chunk."""
 
 
-class UnpackedGzip(io.RawIOBase):
+class UnpackedGzip(SeekableFile):
     """What is packed in a file, for reading and seeking."""
 
     def __init__(self, file: DataFile, size: int, points: Points) -> None:
-        super().__init__()
-        self._file, self._size, self._points = file, size, points
+        super().__init__(size)
+        self._file, self._points = file, points
         self._packed = file.open()
-        self._at = 0
         self._chunks: OrderedDict[int, _Chunk] = OrderedDict()
         self._following: Iterator[_Chunk] = iter(())
         self._next: int | None = None
@@ -63,20 +62,6 @@ class UnpackedGzip(io.RawIOBase):
         if not self.closed:
             self._packed.close()
         super().close()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
 
     def read(self, size: int = -1) -> bytes:
         """So many bytes, fewer at the end alone. Raises DataError where the file is damaged."""
