@@ -139,10 +139,12 @@ def decode(
 
 
 def check_consent(about: Description, consented: Iterable[str], name: str) -> None:
-    """Raise DataError where the model names code that nobody has allowed to run."""
-    found = about.model.entrypoint
-    if found is not None and found not in set(consented):
-        raise DataError(f"{name} names code, {found}: say that it may run (entrypoint), if you trust it")
+    """Raise DataError where the model names code, in whatever field, that nobody has allowed to run."""
+    allowed = set(consented)
+    if missing := [each for each in about.model.code if each not in allowed]:
+        raise DataError(
+            f"{name} names code, {', '.join(missing)}: say that it may run (entrypoint), if you trust it"
+        )
 
 
 def opened_preparation(content: bytes | None, named: str, name: str) -> FittedPreparation:
