@@ -68,7 +68,7 @@ class Predictor:
 
     def preparation(self) -> "FittedPreparation":
         """What raw rows are made samples by. Raises DataError if there is none, or it is not beside the model."""
-        from sapflow.client import raw_rows
+        from sapflow.preparation.fitted_file import of_file
 
         named = self.description.preparation
         if named is None:
@@ -78,7 +78,7 @@ class Predictor:
                 "the model was trained on prepared data, and preparation.safetensors is not beside it: copy it there "
                 "from the job's result"
             )
-        return raw_rows.load(self._preparation, named, "the preparation beside the model")
+        return of_file(self._preparation, named, "the preparation beside the model")
 
     def probabilities(self, features: object) -> np.ndarray:
         """The probability of each class or label, float64 [n, classes]. Raises DataError, also for regression."""

@@ -9,15 +9,14 @@ import numpy as np
 from sapflow.client.raw_source import RawSource
 from sapflow.data.data_file import DataFile
 from sapflow.data.source_files import format_of
-from sapflow.errors import CorruptObject, DataError
+from sapflow.errors import DataError
 from sapflow.objects import keys
 from sapflow.preparation import bad_rows
-from sapflow.preparation.fitted import FittedPreparation, digest
+from sapflow.preparation.fitted import FittedPreparation
 from sapflow.preparation.needed_packages import needed_packages
 from sapflow.preparation.reading.reader import Asked, Plan, Reader
 from sapflow.preparation.reading.registry import reader_of
 from sapflow.preparation.record import Record
-from sapflow.preparation.steps.registry import CLASSES
 from sapflow.serving.input_table import raw_target
 
 
@@ -56,18 +55,6 @@ def beside(path: Path) -> Path:
     """Where a model file's preparation is looked for: beside it, under its own name or as in a job's result."""
     own = path.with_name(f"{path.name.removesuffix('.safetensors')}.{keys.fitted_preparation('')}")
     return own if own.exists() else path.with_name(keys.fitted_preparation(""))
-
-
-def load(content: bytes, named: str, name: str) -> FittedPreparation:
-    """The preparation in the bytes of a file; `named` is the SHA-256 that the model says. Raises DataError."""
-    if digest(content) != named:
-        raise DataError(
-            f"{name} is not the preparation that the model was trained with: put that one beside the model"
-        )
-    try:
-        return FittedPreparation.of_record(Record.decode(content, name), CLASSES)
-    except CorruptObject as error:
-        raise DataError(f"{name} is no preparation of this release's: {error}") from error
 
 
 def prepared(

@@ -8,9 +8,8 @@ import numpy as np
 from sapflow.errors import CorruptObject, DataError
 from sapflow.objects import safetensor
 from sapflow.preparation.batch import Batch
-from sapflow.preparation.fitted import FittedPreparation, digest
-from sapflow.preparation.record import Record
-from sapflow.preparation.steps.registry import CLASSES
+from sapflow.preparation.fitted import FittedPreparation
+from sapflow.preparation.fitted_file import of_file
 from sapflow.serving import input_table
 from sapflow.serving.decisions import Decision, Decisions
 from sapflow.serving.description import Description, described
@@ -153,14 +152,7 @@ def opened_preparation(content: bytes | None, named: str, name: str) -> FittedPr
         raise DataError(
             f"{name} was trained on prepared data, and preparation.safetensors is not beside it: copy it there"
         )
-    if digest(content) != named:
-        raise DataError(
-            f"the preparation beside {name} is not the one that it was trained with: put that one there"
-        )
-    try:
-        return FittedPreparation.of_record(Record.decode(content, name), CLASSES)
-    except CorruptObject as error:
-        raise DataError(f"the preparation beside {name} is none of this release's: {error}") from error
+    return of_file(content, named, f"the preparation beside {name}")
 
 
 def agreement(one: Sequence[Mapping[str, object]], other: Sequence[Mapping[str, object]]) -> int:

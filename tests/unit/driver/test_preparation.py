@@ -23,7 +23,6 @@ from helpers.preparations import (
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sapflow.client import raw_rows
 from sapflow.data.cut import settle_files
 from sapflow.data.manifest import block_key, decode_block
 from sapflow.data.sampler import Reader
@@ -34,6 +33,7 @@ from sapflow.errors import JobFailed
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.preparation.batch import Batch
+from sapflow.preparation.fitted_file import of_file
 from sapflow.preparation.reading.csv_reader import CsvReader
 from sapflow.preparation.reading.reader import Asked
 from sapflow.preparation.steps.split import SplitStep
@@ -113,7 +113,7 @@ def test_features_of_raw_rows_are_those_of_training_bit_for_bit(tmp_path: Path) 
     run = run_of(tmp_path)
     manifest = run.run().manifest
     content = bytes(run.store.read(keys.fitted_preparation(run.session.resolved.data_prefix)))
-    fitted = raw_rows.load(content, manifest.preparation, "it")
+    fitted = of_file(content, manifest.preparation, "it")
     reader, files = LinesReader(lines=1000, batch=7), raw_files(tmp_path / "raw")
     plan = reader.survey(files, raw_asked())
     applied = fitted.for_rows(["late"])
