@@ -2,7 +2,7 @@
 
 import argparse
 import json
-import sys
+import shlex
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -157,16 +157,7 @@ def _tell(given: argparse.Namespace, url: str, model: _Model) -> None:
         return
     served = Served(url, given.token)
     token = f" -H 'Authorization: Bearer {given.token}'" if given.token else ""
-    body = example(served.metadata())
+    asked = served.metadata()["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    body = shlex.quote(json.dumps(asked["example"]))
     print(f"{model.name}, version {model.version}, is served at {url} (Ctrl-C ends it). Ask it:\n")
-    print(f"  curl {url}/predict{token} -d '{body}'", file=sys.stdout, flush=True)
-
-
-def example(document: Mapping[str, Any]) -> str:
-    """A body of a request, whose values are all missing, by the OpenAPI document of a server."""
-    schema = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    row = schema["properties"]["rows"]["items"]
-    columns = row.get("properties")
-    if columns is None:
-        return json.dumps({"rows": [[0] * row["minItems"]]})
-    return json.dumps({"rows": [dict.fromkeys(columns)]})
+    print(f"  curl {url}/predict{token} -H 'Content-Type: application/json' -d {body}", flush=True)

@@ -2,8 +2,11 @@
 
 import html
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from sapflow.release import RELEASE
 from sapflow.serving.input_columns import InputColumn
@@ -96,7 +99,10 @@ def _predict(server: Server) -> dict[str, Any]:
         "summary": "Decisions on raw rows, in their order.",
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": body}, "text/csv": {"schema": {"type": "string"}}},
+            "content": {
+                "application/json": {"schema": body, "example": example(server)},
+                "text/csv": {"schema": {"type": "string"}},
+            },
         },
         "responses": _answers(answer, _ERROR),
     }
@@ -173,12 +179,22 @@ def _schema(column: InputColumn) -> dict[str, Any]:
     return {"type": ["string", "null"], "description": described[column.kind]}
 
 
-def example(server: Server) -> str:
-    """A body of `POST /predict` whose values are all missing."""
+def example(server: Server) -> dict[str, Any]:
+    """A body of `POST /predict`: a row with the columns that are needed, and values like those of training where these
+    are known."""
     table = server.model.table
     if not table.named:
-        return json.dumps({"rows": [[0] * table.columns[0].shape[0]]})
-    return json.dumps({"rows": [{each.name: None for each in table.columns[:12]}]})
+        return {"rows": [_value(table.columns[0])]}
+    return {"rows": [{each.name: _value(each) for each in table.columns if each.needed}]}
+
+
+def _value(column: InputColumn) -> object:
+    if column.shape:
+        return np.zeros(column.shape, np.int64).tolist()
+    if column.kind == "Number":
+        middle = (column.least + column.most) / 2
+        return float(f"{middle:.3g}") if math.isfinite(middle) else 0
+    return {"Text": min(column.seen or ("text",)), "Time": "2026-01-01T00:00:00Z", "Image": None}[column.kind]
 
 
 def page(server: Server) -> str:
@@ -199,6 +215,6 @@ def page(server: Server) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
         "<style>body{font:16px system-ui;margin:2rem auto;max-width:60rem}td{padding:.2rem 1rem .2rem 0}</style>"
         f"<h1>{title}</h1><table>{rows}</table><h2>Columns</h2><table>{columns}</table>"
-        f"<h2>A request</h2><pre>{html.escape(example(server))}</pre>"
+        f"<h2>A request</h2><pre>{html.escape(json.dumps(example(server)))}</pre>"
         "<p>The OpenAPI document is at <a href=/openapi.json>/openapi.json</a>.</p></html>"
     )

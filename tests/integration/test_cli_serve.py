@@ -1,19 +1,23 @@
 """`sapflow serve`, and what asks it: `sapflow predict --url` and `sapflow.Served`."""
 
+import argparse
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.served import Files, csv_of, flights, late_files
+from helpers.served import Files, csv_of, flights, late_files, plain_files
 
 import sapflow
 from sapflow.cli import main
+from sapflow.cli.serve import _Model, _tell
 from sapflow.client.served import NotAnswered
 from sapflow.errors import DataError
 
@@ -98,6 +102,35 @@ def test_a_refusal_is_raised_with_its_words(serving: Serving) -> None:
         served.predict(rows(21))
     with pytest.raises(DataError, match="bearer token"):
         sapflow.Served(serving.url).predict(rows(1))
+
+
+def test_the_line_of_curl_that_it_prints_is_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As curl sends it: with the content type of a form, unless the line says another."""
+    model = plain_files().write(tmp_path / "result")
+    with Serving(tmp_path, str(model), "--token", "secret") as serving:
+        given = argparse.Namespace(json=False, token="secret")
+        _tell(given, serving.url, _Model("model", "1", tmp_path.as_uri(), model.name, ()))
+        answered = sent_by_curl(capsys.readouterr().out)
+    assert len(answered["decisions"]) == 1
+
+
+def sent_by_curl(printed: str) -> Any:
+    """What is answered to the command in the text."""
+    (line,) = [each for each in printed.splitlines() if each.startswith("  curl ")]
+    _, url, *options = shlex.split(line)
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    body = ""
+    for flag, value in zip(options[::2], options[1::2], strict=True):
+        if flag == "-H":
+            name, _, content = value.partition(": ")
+            headers[name.lower()] = content
+        else:
+            assert flag == "-d"
+            body = value
+    with urllib.request.urlopen(urllib.request.Request(url, body.encode(), headers), timeout=30) as answer:
+        return json.load(answer)
 
 
 def test_a_server_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from helpers.served import Answer, AskedApp, Files, csv_of, flights, late_files, plain_files
 
 from sapflow.client import predict
-from sapflow.serving import openapi
+from sapflow.serving import input_table, openapi
 
 LATE = {"decision": {"answer": "Probabilities", "message": "{row.carrier} is {label}"}}
 
@@ -50,6 +50,19 @@ def test_decisions_are_those_of_a_prediction_from_a_file(files: Files, app: Aske
         np.testing.assert_allclose(found, expected, rtol=1e-5)
         assert [each["label"] for each in made] == model.predict(prepared.features).tolist()
     assert made[0]["message"] == f"{flights(30)[0]['carrier']} is {made[0]['label']}"
+
+
+def test_the_example_of_a_request_has_values_like_those_of_training(app: AskedApp) -> None:
+    model = app.server.model
+    ranges, seen = {"delay": (-10.0, 30.0), "distance": (100.0, 900.0)}, {"carrier": frozenset({"UA", "AA"})}
+    model.table = input_table.with_ranges(model.table, ranges, seen)
+    request = app.ask("GET", "/openapi.json").json["paths"]["/predict"]["post"]["requestBody"]
+    example = request["content"]["application/json"]["example"]
+    assert example == {
+        "rows": [{"delay": 10.0, "distance": 500.0, "carrier": "AA", "hour": "2026-01-01T00:00:00Z"}]
+    }
+    assert app.post("/predict", example).status == 200
+    assert json.dumps(example).replace('"', "&quot;") in app.ask("GET", "/").body.decode()
 
 
 def test_a_model_without_names_takes_lists_of_numbers() -> None:
