@@ -42,7 +42,7 @@ class Found:
 def _job(name: str, prune: Mapping[str, Any], rates: Sequence[float], momenta: Sequence[float]) -> TuningJob:
     """A grid of learning rates and momenta, four trials at once; a second of a GiB costs a dollar."""
     template = {
-        "model": {"name": "mlp", "args": {"hidden": [256, 256]}},
+        "model": {"name": "mlp", "args": {"hidden": [400, 400]}},
         "data": {"source": "sklearn:digits", "batchSize": 16, "validationFraction": 0.25},
         "workers": 1,
         "algorithm": {"epochs": EPOCHS, "localSteps": 85},

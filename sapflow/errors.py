@@ -33,7 +33,7 @@ class SapflowError(Exception):
 
 
 class SpecError(SapflowError):
-    """A TrainingJob field is wrong. `problems` holds (field path, message) pairs."""
+    """Fields of a document or options of a call are wrong. `problems` holds (field path, message) pairs."""
 
     reason = "InvalidSpec"
 

@@ -54,7 +54,7 @@ def report_error(error: SapflowError, *, as_json: bool, **beside: Any) -> int:
         lines = printable(str(error)).splitlines() or [error.reason]
         head = "sapflow: error: "
         if isinstance(error, SpecError):
-            print(f"{head}the job cannot be run as it is written:", file=sys.stderr)
+            print(f"{head}these fields have to be put right:", file=sys.stderr)
             head = "  "
         for line in lines:
             print(f"{head}{line}", file=sys.stderr)
