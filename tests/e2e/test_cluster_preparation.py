@@ -1,13 +1,18 @@
 """Raw data of jobs and searches in a cluster: prepared once, by functions that may die, into the same blocks."""
 
+import gzip
 import hashlib
+import io
+import json
 import random
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.departures import Departures, departures
 from helpers.kube import (
@@ -22,7 +27,9 @@ from helpers.kube import (
 )
 from helpers.pod_watch import watched_pods
 from helpers.tuning_cluster import Search, brief
+from PIL import Image
 
+from sapflow.data.blocks import load_manifest
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 
@@ -31,6 +38,7 @@ pytestmark = pytest.mark.e2e
 PREPARERS = ("preparer",)
 SEED = 16
 KILLS = 5
+IMAGES = 60
 
 
 @dataclass(frozen=True)
@@ -50,14 +58,27 @@ def uploaded(found: Departures, store: Store) -> Raw:
     return Raw(f"s3://sapflow/{folder}", found.rows, found.bad)
 
 
+def packed(found: Departures, folder: Path) -> Departures:
+    """The same files, packed by gzip."""
+    folder.mkdir()
+    for path in sorted(found.folder.iterdir()):
+        (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 6, mtime=0))
+    return Departures(folder, found.rows, tuple((f"{name}.gz", line) for name, line in found.bad))
+
+
 def removed(raw: Raw, store: Store) -> None:
     store.delete_prefix(f"{raw.source.removeprefix('s3://sapflow/')}/")
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Raw]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Departures:
     """Some 70 MB in two files, and so four partitions, of which all have bad rows."""
-    made = departures(tmp_path_factory.mktemp("raw") / "flights", rows=200_000, bad=40, tail=300)
+    return departures(tmp_path_factory.mktemp("raw") / "flights", rows=200_000, bad=40, tail=300)
+
+
+@pytest.fixture(scope="module")
+def raw(made: Departures) -> Iterator[Raw]:
+    """These files in the bucket."""
     with owned_store() as store:
         found = uploaded(made, store)
         yield found
@@ -169,6 +190,69 @@ def test_preparers_that_are_killed_leave_the_bytes_of_those_that_are_not(
     with owned_store() as store:
         assert sums(store, seen) == sums(store, undisturbed.status)
     assert seen["result"]["sha256"] == undisturbed.status["result"]["sha256"]
+
+
+def test_packed_files_are_prepared_in_parts_into_the_blocks_of_the_same_files_without_gzip(
+    namespace: str, made: Departures, undisturbed: Prepared, tmp_path: Path
+) -> None:
+    chance = random.Random(SEED)
+    with owned_store() as store:
+        raw = uploaded(packed(made, tmp_path / "packed"), store)
+        with watched_pods(namespace, "packed", PREPARERS) as preparers:
+            job = Job.apply(namespace, job_on(raw), "packed")
+            job.until_reason("Preparing")
+            kill_preparers(job, chance)
+            seen = job.until_succeeded()
+        found = seen["progress"]["preparation"]
+        assert (found["rows"], found["rejectedRows"]) == (raw.rows, len(raw.bad))
+        assert blocks(sums(store, seen)) == blocks(sums(store, undisturbed.status))
+        assert len(preparers.seen) >= 2
+        removed(raw, store)
+    assert seen["result"]["sha256"] == undisturbed.status["result"]["sha256"]
+    job.delete()
+
+
+def blocks(found: Mapping[str, str]) -> dict[str, str]:
+    """The samples alone: what is said of bad rows names their files."""
+    return {name: digest for name, digest in found.items() if name.startswith(("train/", "validation/"))}
+
+
+def test_a_folder_of_images_is_prepared_and_a_broken_one_is_a_bad_row(namespace: str) -> None:
+    steps = [
+        {"encode": {"columns": ["label"], "method": "Classes"}},
+        {"image": {"column": "image", "resize": [8, 8], "channels": 1}},
+    ]
+    prepare = {"target": "label", "maxBadRows": 1, "steps": steps}
+    with owned_store() as store:
+        source = uploaded_images(store)
+        data = {"source": source, "format": "images", "batchSize": 8, "prepare": prepare}
+        job = Job.apply(namespace, job_on(Raw(source, IMAGES + 1, ()), data=data), "images")
+        seen = job.until_succeeded()
+        found = seen["progress"]["preparation"]
+        assert (found["rows"], found["rejectedRows"]) == (IMAGES + 1, 1)
+        manifest = load_manifest(store, keys.manifest(keys.data(keys.area(digest_of(seen)))))
+        assert manifest.class_names == ("dark", "light")
+        assert manifest.train_samples + manifest.validation_samples == IMAGES
+        (kept,) = [name for name in written(store, seen) if name.startswith("rejected/steps/")]
+        told = json.loads(
+            store.read(f"{keys.data(keys.area(digest_of(seen)))}{kept}").tobytes().splitlines()[0]
+        )
+        assert told["file"].endswith("light/broken.png")
+        store.delete_prefix(f"{source.removeprefix('s3://sapflow/')}/")
+    job.delete()
+
+
+def uploaded_images(store: Store) -> str:
+    """Put IMAGES pictures, half of them dark, and a broken one into a folder of the bucket; its URL."""
+    folder, drawn = f"images-{secrets.token_hex(4)}", np.random.default_rng(SEED)
+    for number in range(IMAGES):
+        label, least = (("dark", 0), ("light", 128))[number % 2]
+        pixels = drawn.integers(least, least + 128, (12, 16, 3), np.uint8)
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, "png")
+        store.create(f"{folder}/{label}/{number:03d}.png", content.getvalue())
+    store.create(f"{folder}/light/broken.png", b"\x89PNG\r\n\x1a\n and no more")
+    return f"s3://sapflow/{folder}"
 
 
 def kill_preparers(job: Job, chance: random.Random) -> int:
