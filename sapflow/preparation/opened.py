@@ -25,9 +25,9 @@ from sapflow.preparation.reading.reader import Asked, Plan, Reader
 from sapflow.preparation.record import Record
 from sapflow.preparation.samples import Samples, samples_of
 from sapflow.preparation.step import Schema, Step, StepProblem
+from sapflow.spec.job_to_cut import job_to_cut
 from sapflow.spec.preparation.prepare import DEFAULT_MISSING, PrepareSpec
 from sapflow.spec.resolved import ResolvedJob
-from sapflow.spec.resolved_search import job_to_cut
 
 KEPT = 8
 """Documents of each kind that a function keeps; one call needs one of each."""

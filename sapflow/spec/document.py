@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from sapflow.errors import SpecError
-from sapflow.spec import rules, yaml_text
+from sapflow.spec import rules
 from sapflow.spec.problems import explain, lenient
 from sapflow.spec.training_job import CLUSTER_ONLY, KIND, Runtime, TrainingJob
 
@@ -18,6 +17,10 @@ def load(text: str, runtime: Runtime | None = "local") -> TrainingJob:
 
 def one_document(text: str, kind: str = KIND) -> object:
     """The only document of a YAML (or JSON) text, as it was written. Raises SpecError."""
+    import yaml  # functions, which read JSON, start without it
+
+    from sapflow.spec import yaml_text
+
     try:
         documents = yaml_text.documents(text)
     except yaml.YAMLError as error:

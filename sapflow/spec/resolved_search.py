@@ -95,10 +95,3 @@ def fixed_fields(document: Mapping[str, Any]) -> dict[str, Any]:
         "template": template,
         "runtime": document.get("runtime"),
     }
-
-
-def job_to_cut(document: object, prefix: str) -> ResolvedJob:
-    """The job whose data a document is about: that of a job, or the template of a search. Raises SpecError."""
-    if tuning_document.is_tuning(document):
-        return read(document, prefix).template
-    return resolved.read(document, prefix)

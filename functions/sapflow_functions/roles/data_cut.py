@@ -8,7 +8,7 @@ from sapflow.messages.requests import CutRequest
 from sapflow.objects import keys
 from sapflow.objects.documents import read_document
 from sapflow.objects.stores.protocol import Store
-from sapflow.spec.resolved_search import job_to_cut
+from sapflow.spec.job_to_cut import job_to_cut
 from sapflow.spec.training_job import TrainingJob
 from sapflow.timing import Timing
 from sapflow.training.estimate import examine, forward_flops
