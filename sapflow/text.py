@@ -1,7 +1,9 @@
 """Formats numbers and messages for people and machines."""
 
+import itertools
 import json
 import math
+from collections.abc import Collection
 from typing import Any
 
 
@@ -45,6 +47,12 @@ def percent(part: float) -> str:
 def count(number: int, noun: str) -> str:
     """A number and its noun in singular or plural: 1 step, 1,000 steps."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def some_of(names: Collection[str], most: int = 20) -> str:
+    """The first names in a row, and how many more there are: a table may have 100,000 columns."""
+    shown = ", ".join(itertools.islice(names, most)) or "none"
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from sapflow.data.chunks import MAX_VALUES
 from sapflow.preparation.batch import Batch, Blobs, Column, Text
 from sapflow.preparation.step import BadRows, ColumnType, Schema, StepProblem
+from sapflow.text import some_of
 
 AT_ONCE_BYTES = 16 << 20
 """So many bytes of features, as float64, are made at once; more rows take turns."""
@@ -69,7 +70,7 @@ def samples_of(schema: Schema, target: str | None) -> Samples:
     """How samples are made of these columns. Raises StepProblem, which names the column and a step that helps."""
     if target is not None and target not in schema:
         raise StepProblem(
-            f"there is no column {target!r} after the last step; there are {', '.join(schema) or 'none'}",
+            f"there is no column {target!r} after the last step; there are {some_of(schema)}",
             "target",
         )
     features = {name: kind for name, kind in schema.items() if name != target}

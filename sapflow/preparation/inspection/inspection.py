@@ -12,6 +12,7 @@ from sapflow.preparation.inspection.column_summary import ColumnSummary, Counter
 from sapflow.preparation.inspection.row_sample import RowSample
 from sapflow.preparation.inspection.source_rows import SourceRows
 from sapflow.preparation.reading.reader import Rejected
+from sapflow.text import some_of
 
 DEFAULT_ROWS = 1_000_000
 """So many rows are read, if nothing else is asked for."""
@@ -78,7 +79,7 @@ def inspect(
     the target is no column."""
     names = [each.name for each in source.plan.columns]
     if target is not None and target not in names:
-        shown = ", ".join(names[:20]) + (" …" if len(names) > 20 else "")
+        shown = some_of(names)
         raise DataError(f"target: {source.source} has no column {target!r}; it has {shown}")
     counters = [Counter(each) for each in source.plan.columns]
     sampled = [each.column.name for each in counters if each.counted]

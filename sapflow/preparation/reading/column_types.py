@@ -14,6 +14,7 @@ import numpy as np
 from sapflow.data.formats.header import NO_VALUE
 from sapflow.errors import DataError
 from sapflow.preparation.batch import Column, Kind, Text, missing
+from sapflow.text import some_of
 
 ROWS = 10_000
 """Rows that types are found from."""
@@ -40,7 +41,7 @@ def refuse_unknown(declared: Mapping[str, Kind], names: Sequence[str], origin: s
     if unknown := sorted({*declared} - {*names}):
         raise DataError(
             f"prepare.columns declares {', '.join(unknown[:5])}, and {origin} has no such column; it has "
-            f"{', '.join(list(names)[:20])}{' …' if len(names) > 20 else ''}"
+            f"{some_of(names)}"
         )
 
 

@@ -1,5 +1,6 @@
 """One CSV file: its header, and how it is written."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ class CsvFile:
         if not header:
             return Head(None, len(cells), begin, 1)
         names = tuple(cell or f"Unnamed: {place}" for place, cell in enumerate(cells))
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             raise DataError(
                 f"{self.file.name} has the column {twice[0]!r} twice: give each a name of its own"

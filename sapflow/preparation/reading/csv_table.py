@@ -156,8 +156,9 @@ def _columns_of(origin: str, head: Head, names: tuple[str, ...]) -> tuple[str, .
                 f"{origin}: its first row has {head.width} fields where there are {len(names)} columns"
             )
         return names
-    lacks = [name for name in names if name not in head.names]
-    has = [name for name in head.names if name not in names]
+    here, wanted = {*head.names}, {*names}
+    lacks = [name for name in names if name not in here]
+    has = [name for name in head.names if name not in wanted]
     if lacks or has:
         told = [f"lacks {', '.join(lacks[:5])}"] if lacks else []
         told += [f"has {', '.join(has[:5])} in addition"] if has else []

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -160,7 +161,7 @@ def field_given_twice(line: bytes) -> str | None:
     def check(pairs: list[tuple[str, Any]]) -> None:
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
-            found.append(next(name for place, name in enumerate(names) if name in names[:place]))
+            found.append(next(name for name, count in Counter(names).items() if count > 1))
 
     json.loads(line, object_pairs_hook=check, parse_int=str, parse_float=str)
     return found[0] if found else None

@@ -1,6 +1,7 @@
 """The columns of Parquet files: what each is read as, and how SQL says so."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,7 +129,7 @@ def flat(columns: Sequence[tuple[str, Any]]) -> list[FileColumn]:
         for each in _fields(name, name_of(name), type)
     ]
     names = [each.name for each in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise DataError(f"the column {twice[0]!r} is there twice: rename one of them")
     return found
 

@@ -176,7 +176,7 @@ def _rows_between(file: ParquetFile, low: int, high: int) -> str:
 def _table(file: ParquetFile, plan: Plan, hive: HiveColumns, partition: int) -> _Table:
     """A file as a table. Raises DataError where its columns are not those of the plan."""
     here = {each.name: each for each in flat(file.columns())}
-    names = [each.name for each in plan.columns if each.name not in hive.names]
+    names = {each.name: None for each in plan.columns if each.name not in hive.names}
     lacks, has = [each for each in names if each not in here], [each for each in here if each not in names]
     if lacks or has:
         told = [f"lacks {', '.join(lacks[:5])}"] if lacks else []

@@ -1,11 +1,15 @@
 """Which columns a step means: names and patterns against the columns that there are."""
 
+import difflib
 import re
 from collections.abc import Iterable, Sequence
 
 from sapflow.preparation.step import ColumnType, Schema, StepProblem
+from sapflow.text import some_of
 
 _WILD = re.compile(r"[*?]")
+_COMPARED = 2_000
+"""Among so many names at most one is looked for that is like a wrong one."""
 
 
 def resolve(
@@ -30,12 +34,9 @@ def resolve(
             continue
         matched = _matched(pattern, given)
         if not matched:
-            raise StepProblem(
-                f"no column is called {pattern}; there are {', '.join(given) or 'none'}"
-                if not _WILD.search(pattern)
-                else f"no column matches {pattern}; there are {', '.join(given) or 'none'}",
-                field,
-            )
+            if not _WILD.search(pattern):
+                raise unknown(pattern, given, field)
+            raise StepProblem(f"no column matches {pattern}; there are {some_of(given)}", field)
         found |= matched - {spared}
     if not found:
         raise StepProblem(f"only the target {spared} matches: write its name out if it is meant", field)
@@ -49,10 +50,17 @@ def resolve(
 def one(name: str, given: Schema, kinds: Sequence[str] | None = None, *, field: str = "column") -> str:
     """The column of this very name. Raises StepProblem as `resolve` does."""
     if name not in given:
-        raise StepProblem(f"no column is called {name}; there are {', '.join(given) or 'none'}", field)
+        raise unknown(name, given, field)
     if kinds is not None:
         require(name, given[name], kinds, field)
     return name
+
+
+def unknown(name: str, given: Schema, field: str) -> StepProblem:
+    """The problem that there is no such column."""
+    near = difflib.get_close_matches(name, given, 1) if len(given) <= _COMPARED else []
+    meant = f" ({near[0]} may be meant)" if near else ""
+    return StepProblem(f"no column is called {name}{meant}; there are {some_of(given)}", field)
 
 
 def require(name: str, column: ColumnType, kinds: Sequence[str], field: str) -> None:

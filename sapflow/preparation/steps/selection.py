@@ -1,5 +1,6 @@
 """Select, drop and rename: which columns there are, and what they are called."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -67,9 +68,9 @@ class RenameStep(Step):
 
     def begin(self, given: Schema) -> Fitted:
         names = {one(old, given, field="names"): new for old, new in self.spec.names.items()}
-        renamed = [names.get(name, name) for name in given]
+        renamed = Counter(names.get(name, name) for name in given)
         for new in names.values():
-            if renamed.count(new) > 1:
+            if renamed[new] > 1:
                 raise StepProblem(f"two columns would be called {new}: rename or drop one of them", "names")
         return Renamed(names)
 
