@@ -9,9 +9,10 @@ def lines(said: PreparationForecast | None) -> list[tuple[str, str]]:
     """(name, text) of each line; none without a preparation."""
     if said is None:
         return []
-    source = (
-        f"{count(said.files, 'file')} of {format_bytes(said.bytes)}, {count(said.partitions, 'partition')}"
-    )
+    about = "about " if said.indexed_files and said.partitions > said.rehearsed_partitions else ""
+    cut = f", {said.indexed_files:,} of them packed and cut at seek points" if said.indexed_files else ""
+    files = f"{count(said.files, 'file')} of {format_bytes(said.bytes)}{cut}"
+    source = f"{files}, {about}{count(said.partitions, 'partition')}"
     beginning = min(said.partitions, said.rehearsed_partitions)
     from_ = "all" if beginning == said.partitions else f"the first {beginning:,}"
     seconds, spent = said.seconds, said.cost_usd

@@ -14,8 +14,10 @@ from sapflow.client.kubeconfig import has_cluster
 from sapflow.client.session import DEFAULT_STORE, Session, absolute, find_session, jobs_in
 from sapflow.client.tuning import TuningSession, find_tuning
 from sapflow.data.manifest import Manifest
+from sapflow.driver import preparation_forecast
+from sapflow.driver.early_account import EarlyAccount
 from sapflow.errors import DataError, SapflowError
-from sapflow.monitoring.display import forecast_line
+from sapflow.monitoring.display import forecast_line, spread_line
 from sapflow.objects import keys
 from sapflow.planning.extent import Extent
 from sapflow.quantities.metric import in_order, in_words
@@ -131,6 +133,10 @@ async def _status(session: Session) -> dict[str, Any]:
         body |= _prepared(session, manifest) | _progress(session, last, manifest)
         if (evaluation := await _newest_evaluation(session, records, last, manifest)) is not None:
             body["evaluation"] = evaluation
+    elif (early := await EarlyAccount(records).read()).invocations:
+        body |= {"costUSD": early.cost_usd, "seconds": early.seconds}
+    if (said := await preparation_forecast.recorded(records)) is not None:
+        body["preparation"] = said
     failure = await records.read(keys.failure(session.prefix, 0 if last is None else last.version))
     if failure is not None and outcome is None:
         body |= {"state": "Failed", "failure": failure}
@@ -220,6 +226,8 @@ def _print(body: dict[str, Any]) -> None:
     lines += trial_status.lines(body)
     if "prepared" in body:
         lines.append(("data", _of_rows(body["prepared"])))
+    if "preparation" in body:
+        lines.append(("preparation", f"forecast {spread_line(body['preparation'])}"))
     if "total" in body:
         lines.append((body["unit"], f"{body['done']:,} of {body['total']:,}, epoch {body['epoch']:,}"))
     if "skipped" in body:

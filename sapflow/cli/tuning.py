@@ -15,7 +15,8 @@ from sapflow.client import survey, tuning
 from sapflow.client.session import Session, open_session, store_url, uid_named
 from sapflow.client.tuning import TuningSession
 from sapflow.errors import JobFailed, SpecError
-from sapflow.monitoring.tuning_display import TuningDisplay, in_short, search_forecast_line, value_text
+from sapflow.monitoring.display import spread_line
+from sapflow.monitoring.tuning_display import TuningDisplay, in_short, value_text
 from sapflow.monitoring.tuning_displays import open_tuning_display
 from sapflow.quantities.metric import in_words
 from sapflow.records.evaluations import of_held_out
@@ -227,7 +228,7 @@ def _outcome_lines(job: TuningJob, outcome: Mapping[str, Any]) -> list[tuple[str
         lines.append(("best trial", "none has a value"))
     lines += _counts_lines(outcome["trials"], outcome["account"])
     if "forecast" in outcome:
-        lines.append(("forecast", search_forecast_line(outcome["forecast"])))
+        lines.append(("forecast", spread_line(outcome["forecast"])))
     if "uri" in outcome:
         lines += [("model", location(outcome["uri"])), ("SHA-256", outcome["sha256"])]
     return lines
@@ -243,7 +244,7 @@ def _progress_lines(job: TuningJob, body: Mapping[str, Any]) -> list[tuple[str, 
         ]
     lines += _counts_lines(body["trials"], {"costUSD": body["costUSD"]})
     if "forecast" in body:
-        lines.append(("forecast", search_forecast_line(body["forecast"])))
+        lines.append(("forecast", spread_line(body["forecast"])))
     return lines
 
 

@@ -107,6 +107,14 @@ def _facts(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> dic
         facts["data"]["validation"] = job.spec.data.validation.source
     if manifest.classes is not None:
         facts["data"]["classes"] = manifest.classes
+    if (raw := found.raw) is not None:
+        facts["preparation"] = {
+            "files": raw.files,
+            "bytes": raw.bytes,
+            "partitions": raw.partitions,
+            "estimated": raw.estimated,
+            "indexedFiles": raw.indexed,
+        }
     if found.complete:
         extent = Extent.of(job, manifest.train_samples)
         facts["data"]["trainSamples"] = manifest.train_samples
@@ -131,6 +139,8 @@ def _print(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> Non
     shape = " × ".join(map(str, manifest.shape))
     print(f"{job.metadata.name} is valid.\n")
     print(f"  data    {spec.data.source}: {_samples(found)} of {shape}, {_targets(manifest)}")
+    if found.raw is not None:
+        print(f"  prepare {_preparation(found.raw, spec.workers)}")
     if spec.data.validation is not None:
         print(f"  held    {spec.data.validation.source}")
     frozen = f", {needs.frozen:,} more are frozen" if needs.frozen else ""
@@ -172,6 +182,15 @@ def _samples(found: survey.Survey) -> str:
         share = f" ({held_out(manifest):.1%}, whole groups)" if found.grouped else ""
         held = f", {manifest.validation_samples:,} held out{share},"
     return f"{count(manifest.train_samples, 'sample')}{held}"
+
+
+def _preparation(raw: survey.RawExtent, workers: int) -> str:
+    """What functions will do to raw data."""
+    source = f"{count(raw.files, 'file')} of {format_bytes(raw.bytes)}"
+    about = "about " if raw.estimated else ""
+    at_once = f"by at most {count(min(workers, raw.partitions), 'preparer')} at once"
+    cut = f", {raw.indexed:,} of them packed and cut at seek points" if raw.indexed else ""
+    return f"{source}{cut}: {about}{count(raw.partitions, 'partition')}, {at_once}"
 
 
 def _targets(manifest: Manifest) -> str:

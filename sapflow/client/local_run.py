@@ -45,7 +45,7 @@ class Ready:
     forward_flops: int
     """The model's arithmetic, for the planner."""
     account: Account
-    """What a preparation of raw data has consumed."""
+    """What a preparation of raw data has consumed, in earlier runs too."""
 
 
 def prepare(
@@ -79,6 +79,8 @@ def prepare(
             )
         )
         manifest, account = made.manifest, made.account
+    elif job.spec.data.prepare is not None and not opened.started():
+        account = run_apart(preparation.consumed(opened))
     session.check_data(job, manifest)
     if not opened.started():
         display.stage("checking the model against data and memory")

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeAlias
 
-from sapflow.client.session import local_functions
+from sapflow.client.session import Session, local_functions
 from sapflow.data.cut import settle_files
 from sapflow.data.shared_data import finder
 from sapflow.data.source_files import data_files
 from sapflow.driver import preparation
 from sapflow.driver.deadline import Deadline, DeadlineReached, within
+from sapflow.driver.early_account import EarlyAccount
 from sapflow.driver.preparation import PreparedData
 from sapflow.errors import JobFailed
 from sapflow.messages.documents import Document
@@ -32,6 +33,8 @@ class Shown(Protocol):
 
     def prepared(self, position: PreparedSoFar) -> None: ...
 
+    def preparation_forecast(self, said: Mapping[str, Any]) -> None: ...
+
 
 async def within_deadline(
     resolved: ResolvedJob,
@@ -49,12 +52,21 @@ async def within_deadline(
     """
     limits, clock = resolved.job.spec.limits, asyncio.get_running_loop().time
     records = Records(store, resolved.prefix)
-    deadline = Deadline(records, limits.deadline_seconds, None)
-    known, started = await deadline.account(Account()), clock()
+    deadline, kept = Deadline(records, limits.deadline_seconds, None), EarlyAccount(records)
+    known, started = await deadline.account(await kept.read()), clock()
     deadline.start(lambda: known.seconds + clock() - started)
     try:
         async with _functions(resolved, url, environ, max_instances) as sender:
-            work = by_functions(resolved, store, sender, shown, account=known, budget=limits.budget_usd)
+            work = by_functions(
+                resolved,
+                store,
+                sender,
+                shown,
+                account=known,
+                budget=limits.budget_usd,
+                kept=kept,
+                recorded=True,
+            )
             return await within(deadline.left, work)
     except DeadlineReached as error:
         said = (
@@ -92,6 +104,8 @@ async def by_functions(
     at_once: int | None = None,
     account: Account | None = None,
     budget: float | None = None,
+    kept: EarlyAccount | None = None,
+    recorded: bool = False,
 ) -> PreparedData:
     """Have a sender's functions make blocks of the job's raw data, unless that is done. The arguments are those of
     `sapflow.driver.preparation.prepare`, which says what this raises; also InputsChanged."""
@@ -101,8 +115,22 @@ async def by_functions(
         files = await asyncio.to_thread(data_files, resolved.job.spec.data, finder(store.url))
         await asyncio.to_thread(settle_files, resolved, store, files)
     return await preparation.prepare(
-        resolved, store, sender, _Told(shown), spec=spec, at_once=at_once, account=account, budget=budget
+        resolved,
+        store,
+        sender,
+        _Told(shown),
+        spec=spec,
+        at_once=at_once,
+        account=account,
+        budget=budget,
+        kept=kept,
+        recorded=recorded,
     )
+
+
+async def consumed(opened: Session) -> Account:
+    """What earlier runs of a job have consumed before its first version. Raises StoreError."""
+    return await EarlyAccount(Records(opened.store, opened.prefix)).read()
 
 
 @asynccontextmanager
@@ -124,3 +152,6 @@ class _Told(Observer):
 
     def prepared(self, position: PreparedSoFar) -> None:
         self._shown.prepared(position)
+
+    def preparation_forecast(self, said: Mapping[str, Any]) -> None:
+        self._shown.preparation_forecast(said)

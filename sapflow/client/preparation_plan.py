@@ -15,7 +15,8 @@ from sapflow.client.background import run_apart
 from sapflow.client.session import local_functions
 from sapflow.data.manifest import Manifest
 from sapflow.driver import preparation
-from sapflow.messages.preparation import MERGED_AT_ONCE, RangeReply, SurveyReply
+from sapflow.driver.preparation_forecast import learns_order
+from sapflow.messages.preparation import MERGED_AT_ONCE, PartitionReply, RangeReply, SurveyReply
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
@@ -27,6 +28,7 @@ from sapflow.planning.preparation import (
     forecast,
 )
 from sapflow.planning.workload import constants_of
+from sapflow.preparation.reading.reader import PARTITION_BYTES
 from sapflow.quantities.roles import Role
 from sapflow.runtimes.embedded.runtime import available_cores
 from sapflow.runtimes.sender import Answered
@@ -133,7 +135,7 @@ async def planned(
         calls_each=preparation.CALLS_EACH,
         fan_in=MERGED_AT_ONCE,
         starts=runtime == "local",
-        learns_order=_learns_order(job),
+        learns_order=learns_order(job.spec.data.prepare),
     )
     said = forecast(found, place, job.spec.algorithm.seed)
     return PlannedPreparation(said, made.manifest, _times(made.manifest, found.size / found.rehearsed))
@@ -144,18 +146,6 @@ def at_once_of(job: TrainingJob, runtime: Runtime, instances: int | None, most: 
     wanted = most or job.spec.workers
     room = instances or (available_cores() if runtime == "local" else wanted)
     return max(1, min(wanted, room))
-
-
-def _learns_order(job: TrainingJob) -> bool:
-    """Whether a step learns medians or quantiles."""
-    prepare = job.spec.data.prepare
-    steps = [] if prepare is None else prepare.steps or []
-    return any(
-        (step.impute is not None and step.impute.strategy == "Median")
-        or (step.scale is not None and step.scale.method == "Robust")
-        or (step.bin is not None and step.bin.quantiles is not None)
-        for step in steps
-    )
 
 
 def _times(manifest: Manifest, times: float) -> Manifest:
@@ -173,8 +163,9 @@ class _Meter(Observer):
     def __init__(self) -> None:
         self._calls: defaultdict[str, list[RehearsedCall]] = defaultdict(list)
         self._survey: SurveyReply | None = None
+        self._cut: PartitionReply | None = None
         self._start = 0.0
-        self._raw = 0
+        self._raw = self._indexed = 0
 
     def answered(self, role: Role, op: str, answer: Answered[Any]) -> None:
         reply = answer.reply
@@ -182,23 +173,31 @@ class _Meter(Observer):
         self._start += answer.cold_seconds
         if isinstance(reply, SurveyReply):
             self._survey = reply
+        elif isinstance(reply, PartitionReply):
+            self._cut = reply
         elif isinstance(reply, RangeReply) and op == "parse":
             self._raw += reply.raw
+        elif isinstance(reply, RangeReply) and op == "index" and reply.done:
+            self._indexed += reply.raw
 
     def rehearsed(self, seconds: float, dollars: float) -> RehearsedPreparation:
         assert self._survey is not None, "it is the first call"
         survey = self._survey
+        cut = self._cut or survey
         return RehearsedPreparation(
             files=survey.files,
             bytes=survey.bytes_there,
-            partitions=survey.partitions,
-            rehearsed=min(PARTITIONS, survey.partitions),
-            bytes_rehearsed=self._raw if _says_bytes(self._raw, survey) else 0,
-            to_scan=len(survey.to_scan),
+            partitions=cut.partitions,
+            rehearsed=min(PARTITIONS, cut.partitions),
+            bytes_rehearsed=self._raw if cut is survey and _says_bytes(self._raw, survey) else 0,
+            to_scan=len(cut.to_scan),
             calls=dict(self._calls),
             start_seconds=self._start,
             seconds=seconds,
             dollars=dollars,
+            indexed_files=len(survey.to_index),
+            largest_share=survey.largest / max(1, survey.bytes_there),
+            indexed_partitions=self._indexed / PARTITION_BYTES,
         )
 
 

@@ -1,6 +1,7 @@
 """What is known of a job's data before it is cut or prepared."""
 
 from sapflow.data import survey as samples_survey
+from sapflow.data.survey import RawExtent as RawExtent
 from sapflow.data.survey import Survey as Survey
 from sapflow.spec.learning import DataSpec
 

@@ -275,7 +275,13 @@ async def search(
     async def prepared(sender: Sender) -> Manifest:
         spec = await asyncio.to_thread(opened.write_spec)
         made = await preparation.by_functions(
-            opened.template, opened.store, sender, shown, spec=spec, at_once=opened.job.spec.max_workers
+            opened.template,
+            opened.store,
+            sender,
+            shown,
+            spec=spec,
+            at_once=opened.job.spec.max_workers,
+            recorded=True,
         )
         if not await asyncio.to_thread(opened.started):
             await asyncio.to_thread(_check, opened, made.manifest, environ, shown.stage)

@@ -63,13 +63,28 @@ MAX_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class RawExtent:
+    """How much raw data there is to prepare, and in how many partitions."""
+
+    files: int
+    bytes: int
+    """Of all files, as they are."""
+    partitions: int
+    indexed: int = 0
+    """Files of gzip, which are cut at seek points."""
+    estimated: bool = False
+    """Whether `partitions` follows from how the beginning unpacks."""
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """The manifest that a cut would write, without blocks and scaling; `complete` if all samples were read, and
-    `grouped` if whole groups of them are held out."""
+    `grouped` if whole groups of them are held out. `raw`: of raw data, which is prepared."""
 
     manifest: Manifest
     complete: bool
     grouped: bool = False
+    raw: RawExtent | None = None
 
 
 class _Limited:

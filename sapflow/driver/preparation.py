@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from sapflow.data.blocks import Manifest, load_manifest
 from sapflow.data.cut import write_spec
+from sapflow.driver.early_account import EarlyAccount
+from sapflow.driver.preparation_forecast import PreparationForeteller
 from sapflow.driver.source_beginning import SourceBeginning
 from sapflow.errors import JobFailed, ObjectMissing
 from sapflow.messages.documents import Document
@@ -45,7 +47,7 @@ from sapflow.records.commits import Account, Records
 from sapflow.runtimes.sender import Sender
 from sapflow.spec.resolved import ResolvedJob
 from sapflow.steps.calls import BUDGET_EXCEEDED, Caller
-from sapflow.steps.observer import Observer, PreparedSoFar
+from sapflow.steps.observer import Observer, Observers, PreparedSoFar
 
 CALLS_EACH = 4
 """Calls that a pass makes of each function that is at work, so that the last ones end at about the same time."""
@@ -70,15 +72,18 @@ async def prepare(
     at_once: int | None = None,
     account: Account | None = None,
     budget: float | None = None,
+    kept: EarlyAccount | None = None,
+    recorded: bool = False,
     beginning: int | None = None,
 ) -> PreparedData:
     """Have preparers make blocks of the job's data, unless that is done.
 
     `spec` is the document in the store that names the job; left out: the job's own, which is written. `at_once` is the
     number of calls at work at once, by default that of the job's workers. `account` is what was consumed before, and
-    where it has come to the `budget` in USD, no call is made any more. With `beginning` only so many partitions are
-    prepared, as if the source had no others, to see what they take. A failure is recorded in the store. Raises
-    JobFailed, which says what is wrong, and StoreError.
+    where it has come to the `budget` in USD, no call is made any more; `kept` keeps it for the next driver. `recorded`:
+    what the preparation is forecast to take is recorded beside the job, with its grade. With `beginning` only so many
+    partitions are prepared, as if the source had no others, to see what they take. A failure is recorded in the store.
+    Raises JobFailed, which says what is wrong, and StoreError.
     """
     key = keys.manifest(resolved.data_prefix)
     before = account or Account()
@@ -93,26 +98,44 @@ async def prepare(
             return PreparedData(found, before)
     if spec is None:
         spec = await asyncio.to_thread(write_spec, resolved, store)
-    job = resolved.job
-    caller = Caller.of(job, sender, observer, before, budget=budget)
+    job, shown, most = resolved.job, observer or Observer(), at_once or resolved.job.spec.workers
+    begins = not await asyncio.to_thread(store.exists, keys.preparation_plan(resolved.data_prefix, "survey"))
+    foreteller = PreparationForeteller(
+        job,
+        shown,
+        Records(store, resolved.prefix) if recorded else None,
+        at_once=most,
+        calls_each=CALLS_EACH,
+        begins=begins and found is None and beginning is None,
+        of_all=kept is not None,
+    )
+    caller = Caller.of(job, sender, Observers(foreteller, shown), before, budget=budget)
     walk = _Walk(
         resolved.uid,
         spec,
         caller,
-        observer or Observer(),
-        at_once or job.spec.workers,
+        shown,
+        most,
         budget,
+        kept,
+        foreteller,
         None if beginning is None else SourceBeginning(store, beginning),
     )
     try:
         if found is None:
+            await foreteller.recall()
             await walk.run()
         await walk.clear()
+        if found is None:
+            await foreteller.ends(caller.account)
     except JobFailed as failure:
         # Another job that shares the data may have come first, and removed what was needed on the way.
         if not await asyncio.to_thread(store.exists, key):
             await Records(store, resolved.prefix).fail(failure, failure.version)
             raise
+    finally:
+        if kept is not None:
+            await kept.keep(caller.account)
     return PreparedData(await asyncio.to_thread(load_manifest, store, key), caller.account)
 
 
@@ -127,25 +150,20 @@ class _Walk:
         observer: Observer,
         at_once: int,
         budget: float | None,
+        kept: EarlyAccount | None,
+        foreteller: PreparationForeteller,
         beginning: SourceBeginning | None,
     ) -> None:
         self._uid, self._spec, self._caller, self._observer = uid, spec, caller, observer
-        self._at_once, self._budget, self._beginning = at_once, budget, beginning
+        self._at_once, self._budget, self._kept, self._beginning = at_once, budget, kept, beginning
+        self._foreteller = foreteller
         self._rows = self._bad = self._passes = 0
 
     async def run(self) -> None:
         surveyed = await self._call(SurveyRequest(**self._common()), SurveyReply)
         cut: PartitionReply = surveyed
-        # Of a beginning alone no seek points are sought: they are found by unpacking all of a file.
-        if surveyed.to_index and self._beginning is None:
-            await self._over(
-                "finding seek points",
-                len(surveyed.to_index),
-                lambda first, last: IndexRequest(
-                    **self._common(), plan=surveyed.plan, first=first, last=last
-                ),
-            )
-            cut = await self._call(PartitionRequest(**self._common(), plan=surveyed.plan), PartitionReply)
+        if surveyed.to_index:
+            cut = await self._indexed(surveyed)
         survey, to_scan = cut.plan, cut.to_scan
         if self._beginning is not None:
             survey, to_scan = await self._beginning.of_survey(survey)
@@ -166,7 +184,7 @@ class _Walk:
             lambda first, last: ParseRequest(
                 **self._common(), plan=plan, state=begun.state, first=first, last=last
             ),
-            parsing=True,
+            told=lambda done: self._foreteller.parsed(surveyed, cut, begun, done),
         )
         while True:
             advanced = await self._merged(plan, state, partitions)
@@ -190,6 +208,25 @@ class _Walk:
         )
         finish = FinishRequest(**self._common(), plan=plan, state=state, census=census)
         await self._call(finish, FinishReply)
+
+    async def _indexed(self, surveyed: SurveyReply) -> PartitionReply:
+        """Packed files as partitions of what is unpacked; of a beginning, their number is an estimate."""
+        files, beginning, plan = len(surveyed.to_index), self._beginning, surveyed.plan
+
+        def request(first: int, last: int, most: int | None = None) -> IndexRequest:
+            return IndexRequest(**self._common(), plan=plan, first=first, last=last, most=most)
+
+        if beginning is None:
+            await self._over("finding seek points", files, request)
+        else:
+            left = beginning.unpacked_bytes
+            for number in range(files):
+                if left <= 0:
+                    break
+                reply = await self._call(request(number, number + 1, beginning.borders), RangeReply)
+                left -= reply.raw
+        wanted = PartitionRequest(**self._common(), plan=plan, estimated=beginning is not None)
+        return await self._call(wanted, PartitionReply)
 
     async def clear(self) -> None:
         """Remove what nobody needs once the manifest stands."""
@@ -224,23 +261,27 @@ class _Walk:
         partitions: int,
         request: Callable[[int, int], Request],
         *,
-        parsing: bool = False,
+        told: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
-        """Work on all partitions, a range of them a call; ranges are as equal as may be."""
+        """Work on all partitions, a range of them a call; ranges are as equal as may be. `told`: they are parsed, and
+        this is told how many are."""
         calls = min(partitions, self._at_once * CALLS_EACH)
         edges = [number * partitions // calls for number in range(calls + 1)]
         done = 0
 
         def tell() -> None:
-            self._observer.prepared(PreparedSoFar(what, done, partitions, self._rows, self._bad))
+            self._observer.prepared(
+                PreparedSoFar(what, done, partitions, self._rows, self._bad, self._caller.account)
+            )
 
         async def one(first: int, last: int) -> None:
             nonlocal done
             reply = await self._call(request(first, last), RangeReply)
             done += last - first
-            if parsing:
+            if told is not None:
                 self._rows += reply.rows
                 self._bad += reply.rejected
+                await told(done)
             tell()
 
         tell()
@@ -275,7 +316,10 @@ class _Walk:
                 reason=BUDGET_EXCEEDED,
                 version=-1,
             )
-        return await self._caller.call("preparer", request, kind)
+        reply = await self._caller.call("preparer", request, kind)
+        if self._kept is not None:
+            await self._kept.grow(self._caller.account)
+        return reply
 
     def _common(self) -> dict[str, Any]:
         return {"job": self._uid, "version": 0, "seconds_left": 1, "spec": self._spec}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapflow.data.manifest import Manifest
-from sapflow.driver import provenance
+from sapflow.driver import preparation_forecast, provenance
 from sapflow.driver.evaluations import Evaluations
 from sapflow.driver.model_files import ModelFiles
 from sapflow.driver.provenance import History
@@ -69,6 +69,7 @@ async def write(
         "chosenBy": evaluations.choice(last).by,
         "account": context.caller.account.body(),
         "forecast": forecast_against(begun, chosen),
+        "preparation": await _preparation(context) if exports else None,
         "resumed": context.caller.tally.resumed,
     }
     outcome = {name: value for name, value in plain_json(outcome).items() if value is not None}
@@ -76,6 +77,13 @@ async def write(
     if not await records.write(key, outcome, durable=True):
         outcome = await records.read(key) or outcome
     return outcome
+
+
+async def _preparation(context: Context) -> dict[str, Any] | None:
+    """What the preparation of the job's data was forecast to take, with its grade; None if this job prepared none."""
+    if context.job.spec.data.prepare is None:
+        return None
+    return await preparation_forecast.recorded(context.records)
 
 
 async def _export(context: Context, first: Commit, chosen: Commit) -> dict[str, str]:

@@ -8,6 +8,8 @@ from typing import Any
 from sapflow.messages.documents import Document
 from sapflow.objects.documents import read_document
 from sapflow.objects.stores.protocol import Store
+from sapflow.preparation.reading.gzip_beginning import beginning_bytes
+from sapflow.preparation.reading.reader import PARTITION_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,16 @@ class SourceBeginning:
 
     store: Store
     partitions: int
+
+    @property
+    def borders(self) -> int:
+        """So many borders of partitions of a packed file are needed, at most."""
+        return beginning_bytes(self.partitions) // PARTITION_BYTES
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """So much of packed files is to be known."""
+        return beginning_bytes(self.partitions)
 
     async def of_survey(self, plan: Document) -> tuple[Document, list[int]]:
         """The plan of the survey, and what of it is to be scanned: where a partition ends, the next one's scan says.

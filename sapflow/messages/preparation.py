@@ -52,12 +52,16 @@ class IndexRequest(_Range):
     partitions. `plan` is that of the survey."""
 
     op: Literal["index"] = "index"
+    most: int | None = Field(None, ge=1)
+    """The most borders to find in a file, for a source of which only the beginning is prepared; None: all."""
 
 
 class PartitionRequest(_OfPlan):
     """Cut the source into partitions where seek points are known; `plan` is that of the survey."""
 
     op: Literal["partition"] = "partition"
+    estimated: bool = False
+    """Whether sizes of files whose seek points are not all known are estimated by those that are."""
 
 
 class ScanRequest(_Range):
@@ -143,6 +147,8 @@ class SurveyReply(PartitionReply):
     bytes_there: int = 0
     """Of the source's files."""
     files: int = 0
+    largest: int = 0
+    """Bytes of the largest file that is to be indexed."""
 
 
 class BeginReply(FunctionReply):
@@ -155,6 +161,8 @@ class BeginReply(FunctionReply):
     """Whether nothing is left to be learnt."""
     learning: list[str] = []
     """The steps that learn in the coming pass, in words."""
+    passes: int = 0
+    """Passes over parsed rows that the steps need, if each learns in one."""
 
 
 class RangeReply(FunctionReply):
@@ -168,7 +176,8 @@ class RangeReply(FunctionReply):
     rejected: int = Field(0, ge=0)
     """Bad rows among them."""
     raw: int = Field(0, ge=0)
-    """Bytes of the source in partitions that were finished."""
+    """Bytes of the source in partitions that were finished; of an index, bytes up to which what is unpacked of the last
+    file is known."""
 
     def progress(self) -> dict[str, Any]:
         return {"first": self.first, "batch": self.batch, "cursor": self.cursor}

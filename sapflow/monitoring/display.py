@@ -54,8 +54,12 @@ class Emitter:
                 "total": position.partitions,
                 "rows": position.rows,
                 "badRows": position.bad,
+                "costUSD": position.account.cost_usd,
             }
         )
+
+    def preparation_forecast(self, said: Mapping[str, Any]) -> None:
+        self.emit({"event": "preparationForecast", **said})
 
 
 class Display(Emitter, Observer):
@@ -219,6 +223,8 @@ def plain_line(event: Event) -> str:
             text = f"metrics at {event['url']}"
         case "data":
             text = data_line(event)
+        case "preparationForecast":
+            text = f"preparing: forecast {spread_line(event)}"
         case "planned":
             text = planned_line(event)
         case "resumed":
@@ -246,7 +252,10 @@ def data_line(event: Event) -> str:
         return f"cut {count(event['samples'], 'sample')} into blocks"
     bad = f", {event['badRows']:,} bad" if event["badRows"] else ""
     rows = f", {count(event['rows'], 'row')}{bad}" if event["rows"] else ""
-    return f"preparing: {event['pass']}: {event['done']:,} of {count(event['total'], 'partition')}{rows}"
+    spent = f", {dollars(event['costUSD'])}" if event["costUSD"] else ""
+    return (
+        f"preparing: {event['pass']}: {event['done']:,} of {count(event['total'], 'partition')}{rows}{spent}"
+    )
 
 
 def planned_line(event: Event) -> str:
@@ -261,6 +270,24 @@ def planned_line(event: Event) -> str:
             f"from {event['constants']}"
         )
     return text
+
+
+def spread_line(forecast: Mapping[str, Any]) -> str:
+    """What was forecast with its spread and, once that has ended, how far it was off."""
+    (least, most), (cheapest, dearest) = forecast["secondsRange"], forecast["costRange"]
+    said = (
+        f"{duration(forecast['seconds'])} ({duration(least)} to {duration(most)}) and "
+        f"{dollars(forecast['costUSD'])} ({dollars(cheapest)} to {dollars(dearest)})"
+    )
+    graded = [
+        f"{off(forecast[error])} of {what}, {'within' if forecast[within] else 'outside'}"
+        for error, within, what in (
+            ("secondsError", "secondsWithin", "time"),
+            ("costError", "costWithin", "cost"),
+        )
+        if error in forecast
+    ]
+    return f"{said}: {'; '.join(graded)}" if graded else said
 
 
 def forecast_line(forecast: Mapping[str, float]) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from sapflow.monitoring.display import SECONDS_BETWEEN_LINES, Emitter, Event, data_line, off
+from sapflow.monitoring.display import SECONDS_BETWEEN_LINES, Emitter, Event, data_line, spread_line
 from sapflow.monitoring.tuning_progress import TrialState, TuningProgress
 from sapflow.quantities.metric import METRICS
 from sapflow.spec.tuning_job import TuningJob
@@ -91,8 +91,10 @@ def plain_line(event: Event) -> str:
             text = data_line(event)
         case "resumed":
             text = f"going on with {count(event['begun'], 'trial')}, {event['ended']:,} of which have ended"
+        case "preparationForecast":
+            text = f"preparing: forecast {spread_line(event)}"
         case "forecast":
-            text = f"forecast: {search_forecast_line(event)}"
+            text = f"forecast: {spread_line(event)}"
         case "notForecast":
             text = f"no forecast: {event['why']}"
         case "began":
@@ -112,24 +114,6 @@ def plain_line(event: Event) -> str:
 def json_line(event: Event) -> str:
     """An event as a line of JSON."""
     return to_json({name: value for name, value in event.items() if value is not None})
-
-
-def search_forecast_line(forecast: Mapping[str, Any]) -> str:
-    """What was forecast for a search and, for one that has ended, how far it was off."""
-    (least, most), (cheapest, dearest) = forecast["secondsRange"], forecast["costRange"]
-    said = (
-        f"{duration(forecast['seconds'])} ({duration(least)} to {duration(most)}) and "
-        f"{dollars(forecast['costUSD'])} ({dollars(cheapest)} to {dollars(dearest)})"
-    )
-    graded = [
-        f"{off(forecast[error])} of {what}, {'within' if forecast[within] else 'outside'}"
-        for error, within, what in (
-            ("secondsError", "secondsWithin", "time"),
-            ("costError", "costWithin", "cost"),
-        )
-        if error in forecast
-    ]
-    return f"{said}: {'; '.join(graded)}" if graded else said
 
 
 def in_short(parameters: Mapping[str, Any], most: int | None = None) -> str:

@@ -48,7 +48,7 @@ class TuningTable(TuningDisplay):
                 self._stage = plain_line(event)
             case "failed":
                 self._live.console.print(Text(plain_line(event), style="yellow"))
-            case "best" | "forecast" | "notForecast":
+            case "best" | "forecast" | "notForecast" | "preparationForecast":
                 self._live.console.print(Text(plain_line(event), style="dim"))
         self._draw_soon()
 

@@ -282,6 +282,21 @@ def running_time(prefix: str, slot: int) -> str:
     return f"{prefix}running/{slot}.json"
 
 
+def early_account(prefix: str, slot: int) -> str:
+    """One of the two records of what a job has consumed before its first version."""
+    return f"{prefix}running/account-{slot}.json"
+
+
+def preparation_forecast(prefix: str) -> str:
+    """What the preparation of a job's raw data was forecast to take."""
+    return f"{prefix}preparation/forecast.json"
+
+
+def preparation_outcome(prefix: str) -> str:
+    """The same with its grade, once the data is prepared."""
+    return f"{prefix}preparation/outcome.json"
+
+
 def metrics(prefix: str, part: int) -> str:
     """The lines about versions; a long job has them in several parts, numbered from 0."""
     return result(prefix, "metrics.jsonl" if part == 0 else f"metrics-{part}.jsonl")

@@ -20,6 +20,11 @@ from sapflow.planning.spread import Spread
 from sapflow.quantities.prices import Price, cost
 
 DRAWS = 200
+COUNT_SHARE, WRITE_SHARE = 0.25, 0.4
+"""Of the seconds that it takes to parse a partition, what a pass over its columns and the writing of its blocks take,
+where neither was measured yet: of the kinds of tables of `python -m bench preparation`."""
+UNMEASURED = 0.4
+"""Standard deviation, as a logarithm, of how much slower a preparation is that is forecast from its parsing alone."""
 UNCERTAINTY = 0.2
 """Standard deviation, as a logarithm, of how much slower a preparation is than its rehearsal."""
 LEAST_SHARE = 0.2
@@ -50,12 +55,21 @@ class RehearsedPreparation:
     bytes_rehearsed: int
     """Of the source in the rehearsed partitions; 0 where its format does not say."""
     to_scan: int
+    """Partitions of the source that are scanned."""
     calls: Mapping[str, Sequence[RehearsedCall]]
     """By operation."""
     start_seconds: float = 0.0
     """Until a function was ready."""
     seconds: float = 0.0
     dollars: float = 0.0
+    indexed_files: int = 0
+    """Packed files, whose seek points are found before partitions are known: the number of these is an estimate."""
+    largest_share: float = 0.0
+    """Of the largest of them among all bytes of the source."""
+    indexed_partitions: float = 0.0
+    """The partitions up to which seek points were found in the rehearsal."""
+    uncertainty: float = UNCERTAINTY
+    """Standard deviation, as a logarithm, of how much slower all is than this tells."""
 
     @property
     def passes(self) -> int:
@@ -105,6 +119,8 @@ class PreparationForecast(Message):
     cost_usd: Spread = Field(alias="costUSD")
     constants: str
     rehearsal_seconds: float
+    indexed_files: int = 0
+    """Packed files that are cut at seek points; then the number of partitions is an estimate."""
 
 
 @dataclass(slots=True)
@@ -131,6 +147,7 @@ class _Draw:
         passes = found.passes + self.more_passes
         self.total.seconds += found.start_seconds if place.starts else 0.0
         self._alone("survey", 1)
+        self._index(size)
         if found.to_scan:
             self._over("scan", min(size, float(found.to_scan)))
         self._alone("begin", 1)
@@ -144,6 +161,17 @@ class _Draw:
         self._alone("finish", 1)
         self._alone("clear", 1)
         return self.total
+
+    def _index(self, size: float) -> None:
+        """Find seek points: files side by side, and each by one function at a time."""
+        found, known = self.found, self.found.calls.get("index", ())
+        if not found.indexed_files or not known or not found.indexed_partitions:
+            return
+        unit = self.slower * sum(map(self._there, known)) / found.indexed_partitions
+        at_once = min(self.place.at_once, found.indexed_files)
+        seconds = max(size / at_once, found.largest_share * size) * unit
+        self._add(seconds, found.indexed_files, size * unit / found.indexed_files)
+        self._alone("partition", 1)
 
     def _over(self, op: str, size: float) -> None:
         """A pass over so many partitions."""
@@ -193,6 +221,61 @@ class _Draw:
         return max(LEAST_SHARE * call.seconds, call.seconds + moved)
 
 
+def by_first_rows(
+    calls: Mapping[str, Sequence[RehearsedCall]],
+    place: PreparationPlace,
+    *,
+    files: int,
+    size: int,
+    partitions: int,
+    parsed: int,
+    to_scan: int,
+    indexed_files: int,
+    largest_share: float,
+    passes: int,
+    start_seconds: float,
+    seed: int,
+) -> PreparationForecast:
+    """What a preparation takes of which so many partitions are `parsed`, those before its parsing included. `size` is
+    that of the source in bytes, `passes` the number of passes over parsed rows that its steps need at least. The same
+    for the same seed."""
+    done = max(1, parsed)
+
+    def each_of(op: str, number: int) -> list[RehearsedCall]:
+        """The calls of an operation as one a partition."""
+        some = calls.get(op, ())
+        return [RehearsedCall(sum(one.seconds for one in some) / max(1, number))] if some else []
+
+    (parse,) = each_of("parse", done) or [RehearsedCall(0.0)]
+    begin = list(calls.get("begin", ()))
+    known = {
+        "survey": list(calls.get("survey", ())),
+        "index": list(calls.get("index", ())),
+        "partition": list(calls.get("partition", ())),
+        "scan": each_of("scan", to_scan),
+        "begin": begin,
+        "parse": [parse],
+        "count": [RehearsedCall(COUNT_SHARE * parse.seconds)] * passes,
+        "write": [RehearsedCall(WRITE_SHARE * parse.seconds)],
+        **dict.fromkeys(("mergeStatistics", "advance", "finish", "clear"), begin),
+    }
+    found = RehearsedPreparation(
+        files=files,
+        bytes=size,
+        partitions=partitions,
+        rehearsed=1,
+        bytes_rehearsed=0,
+        to_scan=to_scan,
+        calls=known,
+        start_seconds=start_seconds,
+        indexed_files=indexed_files,
+        largest_share=largest_share,
+        indexed_partitions=partitions,
+        uncertainty=UNMEASURED,
+    )
+    return forecast(found, place, seed)
+
+
 def forecast(found: RehearsedPreparation, place: PreparationPlace, seed: int = 0) -> PreparationForecast:
     """What the whole source takes, by many draws. The same for the same seed."""
     random = Random(f"{seed}/preparation")
@@ -202,7 +285,7 @@ def forecast(found: RehearsedPreparation, place: PreparationPlace, seed: int = 0
             found,
             place,
             random.random(),
-            math.exp(random.gauss(0, UNCERTAINTY)),
+            math.exp(random.gauss(0, found.uncertainty)),
             random.randrange(2) if more else 0,
         ).run()
         for _ in range(DRAWS)
@@ -218,4 +301,5 @@ def forecast(found: RehearsedPreparation, place: PreparationPlace, seed: int = 0
         cost_usd=Spread.of([each.dollars for each in totals]),
         constants=place.there.origin,
         rehearsal_seconds=found.seconds,
+        indexed_files=found.indexed_files,
     )

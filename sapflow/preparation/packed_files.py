@@ -4,7 +4,7 @@ A seek point is found from the one before it, so what a call finds, any other go
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from sapflow.data.cut import refuse_changed
@@ -15,6 +15,7 @@ from sapflow.messages.preparation import IndexRequest, PartitionReply, Partition
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.preparation.opened import Opened, Preparations, write_once, write_plan
+from sapflow.preparation.reading.gzip_beginning import Unpacked, known_to_end, sizes_by, up_to
 from sapflow.preparation.reading.reader import Plan
 from sapflow.preparation.reading.seek_point import SeekPoint
 from sapflow.preparation.reading.seek_search import search
@@ -33,7 +34,7 @@ def index(preparations: Preparations, request: IndexRequest, timing: Timing) -> 
     Raises DataError, InputsChanged, StoreError.
     """
     opened, plan = preparations.opened(request.spec), preparations.plan(request.plan)
-    store, border = preparations.store, max(1, request.batch)
+    store, border, raw = preparations.store, max(1, request.batch), 0
     for place in range(request.first, request.last):
         number = plan.to_index[place]
         file, size_key = opened.read_files[number], keys.unpacked_size(opened.prefix, number)
@@ -42,7 +43,7 @@ def index(preparations: Preparations, request: IndexRequest, timing: Timing) -> 
             before = (
                 None if border == 1 else _point(store, keys.seek_point(opened.prefix, number, border - 1))
             )
-            while True:
+            while request.most is None or border <= request.most:
                 if not timing.may_start():
                     return RangeReply(done=False, first=place, batch=border, **timing.report())
                 with timing.phase("read"):
@@ -54,8 +55,11 @@ def index(preparations: Preparations, request: IndexRequest, timing: Timing) -> 
                 key, before = keys.seek_point(opened.prefix, number, border), found.point
                 write_once(store, key, before.record().encode())
                 border += 1
+        if request.most is not None:
+            known = _unpacked(opened, number)
+            raw = 0 if known is None else known.least
         border = 1
-    return RangeReply(done=True, first=request.last, **timing.report())
+    return RangeReply(done=True, first=request.last, raw=raw, **timing.report())
 
 
 @naming_field("spec.data")
@@ -64,7 +68,7 @@ def partition(preparations: Preparations, request: PartitionRequest, timing: Tim
     opened, plan = preparations.opened(request.spec), preparations.plan(request.plan)
     store, reader = preparations.store, opened.parts.reader_of(plan.format)
     with timing.phase("read"):
-        sizes = {number: _size(store, keys.unpacked_size(opened.prefix, number)) for number in plan.to_index}
+        sizes = _sizes(opened, plan.to_index, estimated=request.estimated)
         plan = plan.model_copy(update={"to_index": (), "unpacked": sizes})
         plan = reader.partitioned(unpacked_files(opened, plan), plan)
         document = write_plan(store, keys.preparation_plan(opened.prefix, _PARTITIONED), plan)
@@ -110,6 +114,24 @@ def _known(store: Store, prefix: str, file: int, border: int) -> int:
         if store.exists(keys.seek_point(prefix, file, border + step)):
             border += step
     return border
+
+
+def _sizes(opened: Opened, packed: Sequence[int], *, estimated: bool) -> dict[int, int]:
+    """The sizes of what is unpacked of files, by their numbers."""
+    store, prefix = opened.store, opened.prefix
+    if not estimated:
+        return {number: _size(store, keys.unpacked_size(prefix, number)) for number in packed}
+    known = ((number, _unpacked(opened, number)) for number in packed)
+    return sizes_by(opened.read_files, packed, {number: each for number, each in known if each is not None})
+
+
+def _unpacked(opened: Opened, file: int) -> Unpacked | None:
+    """What was found out of a file so far; None if nothing was."""
+    store, prefix, size_key = opened.store, opened.prefix, keys.unpacked_size(opened.prefix, file)
+    if store.exists(size_key):
+        return known_to_end(opened.read_files[file], _size(store, size_key))
+    border = _known(store, prefix, file, 0)
+    return up_to(border, _point(store, keys.seek_point(prefix, file, border))) if border else None
 
 
 def _size(store: Store, key: str) -> int:

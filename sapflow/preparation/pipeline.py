@@ -119,6 +119,35 @@ class Pipeline:
         """The numbers of the steps that learn in the coming pass; at least one, unless all are fitted."""
         return sorted(self._walk(state).learning)
 
+    def least_passes(self, state: State) -> int:
+        """The passes until all is fitted, if each step learns in one, and none is kept waiting by one that is not known
+        yet: those have a pass together."""
+        learnt: set[int] = set()
+        passes = 0
+        while len(learnt) < sum(isinstance(stage, Fit) for stage in state.stages):
+            found = self._free(state, learnt)
+            if not found:
+                break
+            learnt |= found
+            passes += 1
+        return passes + (None in state.stages)
+
+    def _free(self, state: State, learnt: set[int]) -> set[int]:
+        """The steps that can learn once those of `learnt` have."""
+        pending, found, blocked = set[str](), set[int](), False
+        for number, stage in enumerate(state.stages):
+            if stage is None or blocked:
+                break
+            if isinstance(stage, Fit) and number not in learnt:
+                if not pending.intersection(stage.reads()):
+                    found.add(number)
+                pending.update(stage.writes())
+                blocked = stage.drops_rows or (self.deals and number == 0)
+            elif pending.intersection(stage.reads()):
+                pending.update(stage.writes())
+                blocked = stage.drops_rows
+        return found
+
     def schema(self, state: State) -> Schema:
         """The columns after the last step, where all are fitted. Raises StepProblem."""
         given = self.given

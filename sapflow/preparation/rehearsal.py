@@ -9,7 +9,7 @@ from sapflow.data.named_file import named_texts
 from sapflow.data.shared_data import finder
 from sapflow.data.source_files import naming as naming_field
 from sapflow.data.source_files import used_files
-from sapflow.data.survey import Survey
+from sapflow.data.survey import RawExtent, Survey
 from sapflow.errors import DataError
 from sapflow.preparation import bad_rows, census
 from sapflow.preparation.batch import Batch
@@ -18,6 +18,7 @@ from sapflow.preparation.fitted import sampled
 from sapflow.preparation.layout import layout_of
 from sapflow.preparation.opened import Parts, naming
 from sapflow.preparation.pipeline import Pipeline
+from sapflow.preparation.reading.gzip_beginning import unpacked_beginning
 from sapflow.preparation.reading.reader import Asked, Plan, Reader
 from sapflow.preparation.samples import pieces, samples_of
 from sapflow.preparation.statistics import Statistics, merged
@@ -52,6 +53,10 @@ def survey(data: DataSpec, prepare: PrepareSpec, store: str, seed: int, parts: P
     with naming(prepare):
         pipeline = Pipeline(parts.steps(prepare, seed, plan.types, named), plan.types, deals=True)
         state = pipeline.begin()
+        indexed, there = len(plan.to_index), sum(file.size for file in files)
+        if indexed:
+            files, sizes = unpacked_beginning(files, plan.to_index, PARTITIONS)
+            plan = reader.partitioned(files, plan.model_copy(update={"to_index": (), "unpacked": sizes}))
         plan = _exact(reader, files, plan)
         read = _read(reader, files, plan)
         bad_rows.check(prepare, read.rejected, None)
@@ -74,7 +79,9 @@ def survey(data: DataSpec, prepare: PrepareSpec, store: str, seed: int, parts: P
     task = data.options.get("task")
     layout = layout_of(samples, census.merged(total), None if task is None else str(task).lower())
     manifest: Manifest = layout.manifest(data.source)
-    return Survey(manifest, read.complete)
+    partitions = len(plan.partitions)
+    raw = RawExtent(len(files), there, partitions, indexed, bool(indexed) and partitions > PARTITIONS)
+    return Survey(manifest, read.complete, raw=raw)
 
 
 def _exact(reader: Reader, files: list[DataFile], plan: Plan) -> Plan:

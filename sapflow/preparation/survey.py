@@ -60,6 +60,7 @@ def survey(preparations: Preparations, request: SurveyRequest, timing: Timing) -
         to_index=list(plan.to_index),
         bytes_there=sum(file.size for file in files),
         files=len(files),
+        largest=max((files[number].size for number in plan.to_index), default=0),
         **timing.report(),
     )
 
@@ -107,6 +108,7 @@ def begin(preparations: Preparations, request: BeginRequest, timing: Timing) -> 
         state=write_state(preparations, opened.prefix, state.record()),
         fitted=state.fitted,
         learning=in_words(pipeline, state, opened.prepare),
+        passes=pipeline.least_passes(state),
         **timing.report(),
     )
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sapflow.errors import InvocationError
-    from sapflow.records.commits import Commit, Forecast, Plan
+    from sapflow.records.commits import Account, Commit, Forecast, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class PreparedSoFar:
     """Rows that were parsed so far."""
     bad: int
     """Those among them that gave no sample because something is wrong with them."""
+    account: "Account"
+    """What the job has consumed so far."""
 
 
 class Observer:
@@ -32,6 +34,9 @@ class Observer:
 
     def prepared(self, position: PreparedSoFar) -> None:
         """Raw data is prepared, and so far it has come."""
+
+    def preparation_forecast(self, said: "Mapping[str, Any]") -> None:
+        """What the preparation of raw data is forecast to take, and at its end how far off that was."""
 
     def resumed(self, commit: "Commit") -> None:
         """The driver continues from a commit of an earlier driver."""
@@ -70,6 +75,10 @@ class Observers(Observer):
     def prepared(self, position: PreparedSoFar) -> None:
         for each in self._observers:
             each.prepared(position)
+
+    def preparation_forecast(self, said: "Mapping[str, Any]") -> None:
+        for each in self._observers:
+            each.preparation_forecast(said)
 
     def resumed(self, commit: "Commit") -> None:
         for each in self._observers:

@@ -30,6 +30,8 @@ class SearchBudgetSpent(JobFailed):
     reason = BUDGET_EXCEEDED
 
 
+GROWTH = 0.1
+"""The share by which the dollars of common calls have grown when they are noted."""
 Standing = Callable[[int], tuple[float, ...]]
 """How much a trial promises: more is better."""
 
@@ -44,13 +46,15 @@ class Calls:
         standing: Standing = lambda trial: (),
         grant: Callable[[float], Awaitable[None]] | None = None,
         meter: UsageMeter | None = None,
+        spend: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
-        """`grant` notes durably what calls may cost in all, before a call starts that needs more. `meter` is told how
-        many are in flight."""
+        """`grant` notes durably what calls may cost in all, before a call starts that needs more, and `spend` what
+        common calls have cost, before one starts and whenever that has grown by a tenth. `meter` is told how many are
+        in flight."""
         if most < 1:
             raise ValueError(f"most is {most}: at least one call must be able to run")
         self._most, self.budget, self._standing, self._grant = most, budget, standing, grant
-        self._meter = meter
+        self._meter, self._spend, self._spent = meter, spend, 0.0
         self._waiting: list[_Waiter] = []
         self._count = 0
         self._granting = asyncio.Lock()
@@ -119,6 +123,7 @@ class Calls:
     def take_common(self) -> float:
         """The dollars of common calls since the last time."""
         dollars, self.common = self.common, 0.0
+        self._spent += dollars
         return dollars
 
     async def start(self, trial: int, worst: float) -> None:
@@ -153,10 +158,14 @@ class Calls:
         self._measure()
 
     async def _granted(self) -> None:
-        """Note what calls may cost in all, where it is more than was noted."""
-        if self._grant is None:
-            return
+        """Note what common calls have cost, and what calls may cost in all, where it is more than was noted."""
         async with self._granting:
+            if self._spend is not None and self.common > GROWTH * self._spent:
+                noted = self.common
+                await self._spend(noted)
+                self.common, self._spent = self.common - noted, self._spent + noted
+            if self._grant is None:
+                return
             more = self.budget.grant(0.0)
             if more is not None:
                 await self._grant(more)

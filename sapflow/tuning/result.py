@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from sapflow.driver import preparation_forecast
 from sapflow.driver.model_files import ModelFiles
 from sapflow.driver.result import export_request
 from sapflow.errors import CorruptObject, JobFailed
@@ -98,6 +99,8 @@ async def write(
     outcome = {**plain_json(await _body(settings, search, trials, end, order)), **model}
     if forecast is not None:
         outcome["forecast"] = plain_json(forecast)
+    if (prepared := await preparation_forecast.recorded(records)) is not None:
+        outcome["preparation"] = plain_json(prepared)
     # A grade is given once: each later run takes some time, and finds the search as it was.
     if standing is not None and _without_grade(standing) == _without_grade(outcome):
         return dict(standing)

@@ -79,7 +79,14 @@ class SearchRun:
         meter = UsageMeter(job.spec.max_workers)
         self.search = Search(store, template.prefix, self._settings, limits, meter)
         self.budget = Budget(limits.budget_usd)
-        self.calls = Calls(job.spec.max_workers, self.budget, self.search.standing, self.search.grant, meter)
+        self.calls = Calls(
+            job.spec.max_workers,
+            self.budget,
+            self.search.standing,
+            self.search.grant,
+            meter,
+            self.search.spend,
+        )
         if limits.budget_usd is not None:
             seconds = template.job.spec.limits.invocation_seconds
             self.calls.keep(lambda: EXPORTS * self._common_sender().worst("merger", seconds))

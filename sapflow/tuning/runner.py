@@ -5,7 +5,7 @@ from it. So the runner may end at any instruction: the next one is given the act
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from sapflow.driver.deadline import Deadline
@@ -41,6 +41,9 @@ class TuningObserver:
 
     def prepared(self, position: PreparedSoFar) -> None:
         """Raw data is prepared, and so far it has come."""
+
+    def preparation_forecast(self, said: Mapping[str, Any]) -> None:
+        """What the preparation is forecast to take, and at its end how far off that was."""
 
     def forecast(self, said: SearchForecast) -> None:
         """What the search was forecast to take, before its first trial or in an earlier run."""

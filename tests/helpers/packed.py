@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from sapflow.data.data_file import DataFile
-from sapflow.preparation.reading import pieces, seek_search, text_cut, unpacked_gzip
+from sapflow.preparation.reading import gzip_beginning, pieces, seek_search, text_cut, unpacked_gzip
 from sapflow.preparation.reading.seek_point import WINDOW_BYTES, SeekPoint
 from sapflow.preparation.reading.unpacked_gzip import unpacked_file
 
@@ -16,7 +16,7 @@ from sapflow.preparation.reading.unpacked_gzip import unpacked_file
 def small_partitions(size: int, chunk: int) -> Iterator[None]:
     """Partitions of `size` bytes of text, a multiple of `chunk`, in which packed files are unpacked."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (pieces, seek_search, text_cut, unpacked_gzip):
+        for module in (gzip_beginning, pieces, seek_search, text_cut, unpacked_gzip):
             patch.setattr(module, "PARTITION_BYTES", size)
         for module in (seek_search, unpacked_gzip):
             patch.setattr(module, "CHUNK_BYTES", chunk)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -143,6 +144,17 @@ def test_an_exported_model_has_its_preparation_beside_it(folder: Path) -> None:
     assert predict.load(folder / "exported.safetensors").preparation().samples.kind == "numbers"
 
 
+def test_a_job_s_preparation_was_forecast_and_is_graded_in_outcome_and_status(folder: Path) -> None:
+    found = json.loads((folder / "outcome.json").read_text())["preparation"]
+    assert found["secondsRange"][0] < found["seconds"] < found["secondsRange"][1]
+    assert found["secondsError"] == pytest.approx(found["seconds"] / found["measuredSeconds"] - 1)
+    assert found["costError"] == pytest.approx(found["costUSD"] / found["measuredUSD"] - 1)
+    shown = sapflow(folder, "status", "job.yaml", "--store", "store").stdout
+    assert re.search(
+        r"preparation +forecast .* of time, (within|outside); .* of cost, (within|outside)", shown
+    )
+
+
 def test_provenance_names_the_preparation(folder: Path) -> None:
     said = json.loads((model(folder).parent / "provenance.json").read_text())
     assert said["data"]["preparation"] == predict.load(model(folder)).description.preparation
@@ -238,6 +250,7 @@ def test_the_deadline_of_a_job_ends_its_preparation_and_counts_what_earlier_runs
     shown = json.loads(sapflow(tmp_path, "status", "job.yaml", "--store", "store", "--json").stdout)
     assert (shown["state"], shown["failure"]["reason"]) == ("Failed", "DeadlineExceeded")
     done = run(600, 0)
+    assert done["account"]["costUSD"] > shown["costUSD"]
     assert done["state"] == "Succeeded"
     assert done["account"]["seconds"] > 1
 

@@ -24,15 +24,18 @@ async def cut_in_time(
     ends: float | None,
     limit: str,
     spec: Document | None = None,
+    at_once: int | None = None,
 ) -> CutData:
     """Have a worker cut the job's data until the deadline `ends` (`time.time()`), which `limit` names in messages.
 
     The store is probed meanwhile unless it has the object `begun`, which an earlier driver has written; the first
-    function starts all the same. `spec` as `cut_by_worker` has it. Raises JobFailed, StoreUnsafe, StoreError.
+    function starts all the same. `spec` and `at_once` as `cut_by_worker` has them.
+
+    Raises JobFailed, StoreUnsafe, StoreError.
     """
     left = None if ends is None else max(ends - time.time(), LEAST_SECONDS)
     try:
-        return await within(left, _cut(resolved, store, sender, observer, begun, spec))
+        return await within(left, _cut(resolved, store, sender, observer, begun, spec, at_once))
     except DeadlineReached as error:
         said = f"{limit} is reached before the data was cut"
         raise JobFailed(said, reason=error.reason, version=-1) from error
@@ -45,12 +48,15 @@ async def _cut(
     observer: Observer,
     begun: str,
     spec: Document | None,
+    at_once: int | None,
 ) -> CutData:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(_probe, store, resolved.prefix, begun))
             cut = group.create_task(
-                data_cut.cut_by_worker(resolved, store, sender, observer, begun=begun, spec=spec)
+                data_cut.cut_by_worker(
+                    resolved, store, sender, observer, begun=begun, spec=spec, at_once=at_once
+                )
             )
     except ExceptionGroup as errors:
         # The first error has cancelled the other task.

@@ -46,7 +46,11 @@ class ProgressReporter(Reporter, Observer):
         self._preparation.ends()
 
     def prepared(self, position: PreparedSoFar) -> None:
+        self._account = position.account
         self._preparation.prepared(position)
+
+    def preparation_forecast(self, said: Mapping[str, Any]) -> None:
+        self._preparation.preparation_forecast(said)
 
     def resumed(self, commit: Commit) -> None:
         self.committed(commit)

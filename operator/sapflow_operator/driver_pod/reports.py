@@ -163,10 +163,15 @@ class PreparationReport(Observer):
         """`changed` is set whenever there is something new to report."""
         self._changed = changed
         self._position: PreparedSoFar | None = None
+        self._said: Mapping[str, Any] = {}
         self._over = False
 
     def prepared(self, position: PreparedSoFar) -> None:
         self._position, self._over = position, False
+        self._changed.set()
+
+    def preparation_forecast(self, said: Mapping[str, Any]) -> None:
+        self._said = said
         self._changed.set()
 
     def ends(self) -> None:
@@ -179,10 +184,37 @@ class PreparationReport(Observer):
         at = self._position
         if at is None:
             return None
-        found: dict[str, Any] = {"rows": at.rows, "rejectedRows": at.bad}
+        found: dict[str, Any] = {"rows": at.rows, "rejectedRows": at.bad, **forecast_fields(self._said)}
         if self._over:
             return found
         return found | {"stage": at.what, "partitions": at.partitions, "partitionsDone": at.done}
+
+
+_FORECAST = {
+    "seconds": "forecastSeconds",
+    "secondsRange": "forecastSecondsRange",
+    "secondsError": "forecastSecondsError",
+    "secondsWithin": "forecastSecondsWithin",
+    "costUSD": "forecastCostUSD",
+    "costRange": "forecastCostRange",
+    "costError": "forecastCostError",
+    "costWithin": "forecastCostWithin",
+}
+"""Fields of an outcome's forecast with a spread, and what the status calls them."""
+
+
+def forecast_fields(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was forecast, and at the end how far it was off."""
+    found: dict[str, Any] = {}
+    for name, field in _FORECAST.items():
+        value = said.get(name)
+        if isinstance(value, list):
+            found[field] = [rounded(each, 9) for each in value]
+        elif isinstance(value, bool):
+            found[field] = value
+        elif value is not None:
+            found[field] = rounded(value, 9)
+    return found
 
 
 def rounded(value: float | None, digits: int) -> float | None:

@@ -252,6 +252,7 @@ class SearchDriver:
             ends=None if ends is None else ends.timestamp(),
             limit=TuningPool.deadline_field,
             spec=spec,
+            at_once=self._tuning.spec.max_workers,
         )
         told.ends()
         check_data(self._tuning, cut.manifest)

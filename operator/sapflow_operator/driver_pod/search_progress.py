@@ -3,7 +3,7 @@
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sapflow.monitoring.tuning_progress import TrialState, TuningProgress
@@ -22,6 +22,7 @@ from sapflow_operator.driver_pod.reports import (
     Reporter,
     StatusApi,
     can_be_said,
+    forecast_fields,
     rounded,
     shown,
 )
@@ -30,19 +31,6 @@ from sapflow_operator.kinds.tuning_status import FAILURES, MESSAGE_CHARACTERS, T
 MOST_BYTES = 48 * 1024
 """Of the JSON of the driver's part of a status; the operator's part needs the rest of 64 KiB at most."""
 PRUNED = ("Pruned", "Replaced")
-
-
-_FORECAST = {
-    "seconds": "forecastSeconds",
-    "secondsRange": "forecastSecondsRange",
-    "secondsError": "forecastSecondsError",
-    "secondsWithin": "forecastSecondsWithin",
-    "costUSD": "forecastCostUSD",
-    "costRange": "forecastCostRange",
-    "costError": "forecastCostError",
-    "costWithin": "forecastCostWithin",
-}
-"""Fields of an outcome's forecast, and what the status calls them."""
 
 
 class SearchProgress(TuningProgress):
@@ -172,7 +160,7 @@ class SearchReporter(Reporter, TuningObserver):
                 "reservedUSD": None if budget.limit is None else budget.reserved,
                 "budgetUSD": budget.limit,
             }
-        found |= _forecast_fields(self._said)
+        found |= forecast_fields(self._said)
         self.seen = _within(shown({name: value for name, value in found.items() if can_be_said(value)}))
         return self.seen
 
@@ -192,20 +180,6 @@ def _size(tried: SizeTrial) -> dict[str, Any]:
         "secondsPerStep": rounded(tried.seconds, 6),
         "costUSD": rounded(tried.cost_usd, 12),
     }
-
-
-def _forecast_fields(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What was forecast, and at the end how far it was off."""
-    found: dict[str, Any] = {}
-    for name, field in _FORECAST.items():
-        value = said.get(name)
-        if isinstance(value, list):
-            found[field] = [rounded(each, 9) for each in value]
-        elif isinstance(value, bool):
-            found[field] = value
-        elif value is not None:
-            found[field] = rounded(value, 9)
-    return found
 
 
 def _standing(trial: TrialState) -> dict[str, Any]:

@@ -93,6 +93,22 @@ MEMORY = an_object(
         },
     },
 )
+RANGE = {
+    "type": "array",
+    "description": "Between what eight in ten draws of the forecast lie.",
+    "maxItems": 2,
+    "items": NUMBER,
+}
+GRADED = {
+    "forecastSecondsRange": RANGE,
+    "forecastSecondsError": NUMBER | {"description": "Relative to what was measured: +0.1 is 10 % too much."},
+    "forecastSecondsWithin": {"type": "boolean"},
+    "forecastCostUSD": NUMBER,
+    "forecastCostRange": RANGE,
+    "forecastCostError": NUMBER,
+    "forecastCostWithin": {"type": "boolean"},
+}
+"""What is said of a forecast with a spread beside its seconds."""
 PREPARATION = an_object(
     "How far the preparation of raw data is, or was when the driver ended it.",
     {
@@ -101,6 +117,9 @@ PREPARATION = an_object(
         "partitionsDone": INTEGER | {"description": "Of this stage."},
         "rows": INTEGER | {"description": "Rows that were read."},
         "rejectedRows": INTEGER | {"description": "Those of them that gave no sample."},
+        "forecastSeconds": NUMBER
+        | {"description": "Of the whole preparation, once its first rows are parsed."},
+        **GRADED,
     },
 )
 SHARED_DATA = an_object(

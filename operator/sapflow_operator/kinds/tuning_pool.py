@@ -60,7 +60,7 @@ class TuningPool(JobPool):
         }
         if "preparer" in one:
             # They are at work before the first trial is, so they take nothing of maxWorkers from it.
-            found["preparer"] = min(one["preparer"], spec.max_workers)
+            found["preparer"] = spec.max_workers
         return found
 
     @property

@@ -6,6 +6,7 @@ from typing import Any
 
 from sapflow.quantities.roles import ALL_ROLES
 from sapflow_operator.kinds.status_schema import (
+    GRADED,
     INTEGER,
     MEMORY,
     NUMBER,
@@ -73,12 +74,6 @@ _STANDING = {
     "costUSD": NUMBER,
     "parameters": _PARAMETERS,
 }
-_RANGE = {
-    "type": "array",
-    "description": "Between what eight in ten draws of the forecast lie.",
-    "maxItems": 2,
-    "items": NUMBER,
-}
 _PROGRESS = {
     "preparation": PREPARATION,
     "trials": text(32) | {"description": "Trials that have ended or are paused, and how many there may be."},
@@ -113,13 +108,7 @@ _PROGRESS = {
     "memory": MEMORY,
     "secondsActive": NUMBER | {"description": "How long the search has run, its drivers' times together."},
     "forecastSeconds": NUMBER | {"description": "From the first trial to the end, as forecast before it."},
-    "forecastSecondsRange": _RANGE,
-    "forecastSecondsError": NUMBER | {"description": "Relative to what was measured: +0.1 is 10 % too much."},
-    "forecastSecondsWithin": {"type": "boolean"},
-    "forecastCostUSD": NUMBER,
-    "forecastCostRange": _RANGE,
-    "forecastCostError": NUMBER,
-    "forecastCostWithin": {"type": "boolean"},
+    **GRADED,
     "updated": TIME,
 }
 RESULT = {

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from sapflow.messages.message import Message
+from sapflow.planning.grade import errors, in_outcome
 from sapflow.planning.preparation import PreparationForecast
 from sapflow.planning.spread import Spread as Spread
 from sapflow.tuning.settings import Limits
@@ -106,21 +107,9 @@ def grade(
     body = summary(said)
     if limits != said.limits or ended_by == "GoalReached":
         return body
-    if seconds > 0:
-        body |= {
-            "secondsError": said.seconds.p50 / seconds - 1,
-            "secondsWithin": said.seconds.holds(seconds),
-        }
-    if dollars > 0:
-        body |= {"costError": said.cost_usd.p50 / dollars - 1, "costWithin": said.cost_usd.holds(dollars)}
-    return body
+    return body | errors(said.seconds, said.cost_usd, seconds, dollars)
 
 
 def summary(said: SearchForecast) -> dict[str, Any]:
     """The forecast in the words of an outcome: its middle, and between what eight in ten draws lie."""
-    return {
-        "seconds": said.seconds.p50,
-        "secondsRange": [said.seconds.p10, said.seconds.p90],
-        "costUSD": said.cost_usd.p50,
-        "costRange": [said.cost_usd.p10, said.cost_usd.p90],
-    }
+    return in_outcome(said.seconds, said.cost_usd)

@@ -1,6 +1,7 @@
 """The driver's walk through a preparation, with simulated preparers."""
 
 import csv
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from helpers import virtual_loop
 from helpers.functions import Functions, requests
+from helpers.packed import small_partitions
 from helpers.preparations import (
     COLUMNS,
     STEPS,
@@ -28,8 +30,9 @@ from sapflow.data.manifest import block_key, decode_block
 from sapflow.data.sampler import Reader
 from sapflow.data.source_files import data_files
 from sapflow.driver import preparation
+from sapflow.driver.data_cut import cut_by_worker
 from sapflow.driver.preparation import PreparedData
-from sapflow.errors import JobFailed
+from sapflow.errors import InvocationError, JobFailed
 from sapflow.objects import keys
 from sapflow.objects.stores.factory import open_store
 from sapflow.preparation.batch import Batch
@@ -247,8 +250,9 @@ def test_an_observer_is_told_of_passes_partitions_and_rows(tmp_path: Path) -> No
             told.append(position)
 
     run_of(tmp_path, observer=Noted()).run()
-    assert told[0] == PreparedSoFar(told[0].what, 0, 6, 0, 0)
+    assert told[0] == replace(told[0], done=0, partitions=6, rows=0, bad=0)
     assert told[-1] == replace(told[-1], done=6, partitions=6, rows=300)
+    assert 0 < told[0].account.invocations < told[-1].account.invocations
     assert any("learning impute" in each.what for each in told)
 
 
@@ -258,6 +262,16 @@ def test_what_is_used_is_counted_and_at_most_so_many_calls_are_made_at_once(tmp_
     assert account.invocations == len(run.functions.log)
     assert account.cost_usd > 0
     assert run.functions.most == 3
+
+
+def test_as_many_preparers_are_at_work_as_a_search_may_call(tmp_path: Path) -> None:
+    run = run_of(tmp_path, parts=parts(LinesReader(lines=20)))
+    assert run.job.spec.workers == 4
+    work = cut_by_worker(run.session.settle(), run.store, run.functions, at_once=7)
+    # Workers of a cluster do not see a path of this machine; preparers of this test do.
+    with pytest.raises(JobFailed, match="cut of version 0 failed"):
+        virtual_loop.run(work, expected=(InvocationError,))
+    assert run.functions.most == 7
 
 
 def test_a_source_that_changes_while_it_is_parsed_is_refused_and_nothing_says_that_it_is_done(
@@ -332,3 +346,24 @@ def test_the_beginning_of_a_source_is_prepared_as_if_there_were_no_more(
     scans = requests(run.functions.log, "scan")
     assert sum(each["last"] - each["first"] for each in scans) == (3 if scanned else 0)
     assert not list(run.store.list(keys.preparation_work(resolved.data_prefix)))
+
+
+@pytest.mark.parametrize("files", [1, 40])
+def test_the_beginning_of_packed_files_is_prepared_as_that_of_files_that_are_not(
+    tmp_path: Path, files: int
+) -> None:
+    flights(tmp_path / "raw", rows=20_000, files=files)
+    (tmp_path / "packed").mkdir()
+    for path in (tmp_path / "raw").iterdir():
+        (tmp_path / "packed" / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    found = []
+    with small_partitions(1 << 16, 1 << 14):
+        for folder in ("raw", "packed"):
+            run = run_of(tmp_path, prepared_job(tmp_path / folder), parts=parts(CsvReader()))
+            work = preparation.prepare(run.session.settle(), run.store, run.functions, beginning=2)
+            found.append(virtual_loop.run(work).manifest)
+    plain, packed = found
+    assert (packed.train, packed.validation) == (plain.train, plain.validation)
+    indexes = requests(run.functions.log, "index")
+    assert (len(indexes) == 1) if files == 1 else (1 < len(indexes) < files)
+    assert len(requests(run.functions.log, "partition")) == 1

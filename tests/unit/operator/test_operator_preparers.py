@@ -5,12 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from helpers.operator_settings import SETTINGS
+from helpers.searches import search_job
 from test_operator_reconcile import World, killed
 
 from sapflow.planning import placement
 from sapflow.planning.extent import Extent
 from sapflow.quantities.roles import Role
+from sapflow.records.commits import Account
 from sapflow.runtimes.cells import CellSender
 from sapflow.runtimes.sender import Reply
 from sapflow.spec.document import parse
@@ -20,10 +23,23 @@ from sapflow_operator.driver_pod.progress import ProgressReporter
 from sapflow_operator.driver_pod.reports import StatusApi
 from sapflow_operator.kinds.training_pool import TrainingPool
 from sapflow_operator.kinds.training_status import training_status
+from sapflow_operator.kinds.tuning_pool import TuningPool
 from sapflow_operator.wanted import Group, place_of
 
 PREPARE = {"target": "late", "steps": [{"impute": {"columns": ["delay"], "strategy": "Mean"}}]}
 DATA = {"source": "s3://sapflow/flights/", "format": "csv", "prepare": PREPARE}
+GRADED = {
+    "seconds": 12.5,
+    "secondsRange": [8.0, 20.0],
+    "secondsError": 0.25,
+    "secondsWithin": True,
+    "costUSD": 0.002,
+    "costRange": [0.001, 0.003],
+    "costError": -0.5,
+    "costWithin": False,
+    "measuredSeconds": 10.0,
+    "measuredUSD": 0.004,
+}
 
 
 def pool(**spec: Any) -> TrainingPool:
@@ -50,6 +66,16 @@ def test_preparers_scale_from_zero_to_as_many_as_there_are_workers() -> None:
     annotations = service(of)["spec"]["template"]["metadata"]["annotations"]
     assert annotations["autoscaling.knative.dev/max-scale"] == "6"
     assert annotations["autoscaling.knative.dev/min-scale"] == "0"
+
+
+@pytest.mark.parametrize("most", [9, 40])
+def test_the_preparers_of_a_search_are_as_many_as_the_calls_that_it_may_make_at_once(most: int) -> None:
+    parameters = [{"path": "spec.optimizer.learningRate", "float": {"min": 0.01, "max": 1.0}}]
+    tuning = search_job(
+        template={"spec": pool().job.to_json()["spec"]}, parameters=parameters, maxTrials=4, maxWorkers=most
+    )
+    assert tuning.template.spec.workers == 6
+    assert TuningPool.instances_of(tuning)["preparer"] == most
 
 
 def test_preparers_have_the_memory_and_the_cpu_that_the_job_names_for_them() -> None:
@@ -133,9 +159,19 @@ def test_a_driver_reports_how_far_a_preparation_is_and_what_it_came_to(tmp_path:
     )
     reporter = ProgressReporter(job, api)
     assert "preparation" not in reporter.fields()
-    reporter.prepared(PreparedSoFar("parsing", 3, 12, 9_000, 2))
+    reporter.prepared(PreparedSoFar("parsing", 3, 12, 9_000, 2, Account(cost_usd=0.25)))
+    assert reporter.fields()["costUSD"] == 0.25
+    reporter.preparation_forecast(GRADED)
     found = reporter.fields()["preparation"]
     assert found == {
+        "forecastSeconds": 12.5,
+        "forecastSecondsRange": [8.0, 20.0],
+        "forecastSecondsError": 0.25,
+        "forecastSecondsWithin": True,
+        "forecastCostUSD": 0.002,
+        "forecastCostRange": [0.001, 0.003],
+        "forecastCostError": -0.5,
+        "forecastCostWithin": False,
         "stage": "parsing",
         "partitions": 12,
         "partitionsDone": 3,
@@ -145,7 +181,10 @@ def test_a_driver_reports_how_far_a_preparation_is_and_what_it_came_to(tmp_path:
     allowed = training_status()["properties"]["progress"]["properties"]["preparation"]["properties"]
     assert found.keys() <= allowed.keys()
     reporter.begin(Extent.of(job, 1_000))
-    assert reporter.fields()["preparation"] == {"rows": 9_000, "rejectedRows": 2}
+    found = reporter.fields()["preparation"]
+    assert (found["rows"], found["rejectedRows"]) == (9_000, 2)
+    assert "stage" not in found
+    assert found["forecastSecondsError"] == 0.25
 
 
 def test_calls_of_preparers_go_to_functions_outside_of_the_cells() -> None:

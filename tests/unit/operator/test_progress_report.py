@@ -180,7 +180,7 @@ def test_every_field_it_reports_is_one_that_the_crd_declares(tmp_path: Path) -> 
 
     async def test() -> dict[str, Any]:
         reporter = ProgressReporter(tiny_job(), api)
-        reporter.prepared(PreparedSoFar("parsing", 1, 2, 3, 0))
+        reporter.prepared(PreparedSoFar("parsing", 1, 2, 3, 0, Account()))
         reporter.begin(extent())
         reporter.planned(Plan(structure=(1, 2, 4), shards=1), FORECAST)
         for version in range(8):

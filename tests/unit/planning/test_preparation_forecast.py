@@ -6,9 +6,13 @@ import pytest
 
 from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY
 from sapflow.planning.preparation import (
+    COUNT_SHARE,
+    WRITE_SHARE,
+    PreparationForecast,
     PreparationPlace,
     RehearsedCall,
     RehearsedPreparation,
+    by_first_rows,
     forecast,
 )
 from sapflow.quantities.prices import Price
@@ -88,3 +92,54 @@ def test_elsewhere_the_store_of_that_place_is_taken() -> None:
     here, there = forecast(found, PLACE), forecast(found, replace(PLACE, there=KNATIVE))
     assert there.seconds.p50 > here.seconds.p50 * 1.1
     assert there.constants == KNATIVE.origin
+
+
+def test_packed_files_add_the_search_for_their_seek_points_one_function_a_file() -> None:
+    found = rehearsed(64)
+    index = {"index": (RehearsedCall(1.0),) * 4, "partition": (RehearsedCall(0.01),)}
+    one = replace(
+        found, calls={**found.calls, **index}, indexed_files=1, largest_share=1.0, indexed_partitions=4
+    )
+    many = replace(one, indexed_files=64, largest_share=1 / 64)
+    place = replace(PLACE, at_once=16)
+    plain, alone, side_by_side = (forecast(each, place).seconds.p50 for each in (found, one, many))
+    assert alone - plain == pytest.approx(64, rel=0.2)
+    assert side_by_side - plain == pytest.approx(4, rel=0.5)
+
+
+def by_parsing(seconds: float, partitions: int, *, parsed: int = 2, passes: int = 2) -> PreparationForecast:
+    calls = {
+        "survey": [RehearsedCall(0.01)],
+        "begin": [RehearsedCall(0.01)],
+        "parse": [RehearsedCall(seconds * parsed)],
+    }
+    return by_first_rows(
+        calls,
+        PLACE,
+        files=1,
+        size=partitions << 25,
+        partitions=partitions,
+        parsed=parsed,
+        to_scan=0,
+        indexed_files=0,
+        largest_share=0.0,
+        passes=passes,
+        start_seconds=0.0,
+        seed=1,
+    )
+
+
+def test_what_parsing_takes_tells_what_the_rest_takes() -> None:
+    said = by_parsing(1.0, 100)
+    expected = 100 * (1 + 2 * COUNT_SHARE + WRITE_SHARE) / 2
+    assert said.seconds.p50 == pytest.approx(expected, rel=0.15)
+    assert by_parsing(2.0, 100).seconds.p50 == pytest.approx(2 * said.seconds.p50, rel=0.05)
+    assert by_parsing(1.0, 100, parsed=7).seconds.p50 == pytest.approx(said.seconds.p50, rel=0.01)
+    assert by_parsing(1.0, 100, passes=5).cost_usd.p50 > said.cost_usd.p50
+
+
+def test_a_forecast_from_parsing_alone_is_wider_than_one_from_a_rehearsal() -> None:
+    def width(said: PreparationForecast) -> float:
+        return said.seconds.p90 / said.seconds.p10
+
+    assert width(by_parsing(1.0, 200)) > width(forecast(rehearsed(200), PLACE))

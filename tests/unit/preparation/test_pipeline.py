@@ -143,3 +143,19 @@ def test_a_pass_applies_no_step_and_keeps_no_column_that_nobody_who_learns_reads
     clips = [{"clip": {"columns": [name], "min": 0}} for name in ("a", "b")]
     fitted(pipeline(*clips, SCALE_B, IMPUTE, SCALE_A), [batches(size=200)])
     assert applied == [("a", "a", "b"), ("b", "a", "b"), ("a", "a")]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [],
+        [SCALE_B],
+        [IMPUTE, SCALE_A],
+        [IMPUTE, SCALE_A, SCALE_B, ENCODE],
+        [{"drop": {"columns": ["c"]}}, SCALE_B],
+    ],
+    ids=["nothing is learnt", "one step", "one waits for another", "others do not wait", "after a drop"],
+)
+def test_the_passes_that_are_foretold_are_those_that_are_taken(items: list[dict[str, Any]]) -> None:
+    steps = pipeline(*items)
+    assert steps.least_passes(steps.begin()) == fitted(steps, [batches()])[1]

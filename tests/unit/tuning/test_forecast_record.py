@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sapflow.monitoring.tuning_display import search_forecast_line
+from sapflow.monitoring.display import spread_line
 from sapflow.tuning.forecast.record import (
     ForecastLimits,
     RehearsedCorner,
@@ -93,9 +93,6 @@ def test_a_record_is_read_as_it_was_written() -> None:
 
 def test_a_line_tells_the_forecast_its_spread_and_its_grade() -> None:
     said = "1 min 40 s (1 min 20 s to 2 min 10 s) and $0.500 ($0.400 to $0.700)"
-    assert search_forecast_line(summary(forecast())) == said
-    assert (
-        search_forecast_line(graded())
-        == f"{said}: 20 % too little of time, within; 25 % too much of cost, within"
-    )
-    assert "50 % too little of time, outside" in search_forecast_line(graded(seconds=200.0))
+    assert spread_line(summary(forecast())) == said
+    assert spread_line(graded()) == f"{said}: 20 % too little of time, within; 25 % too much of cost, within"
+    assert "50 % too little of time, outside" in spread_line(graded(seconds=200.0))
