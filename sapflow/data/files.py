@@ -2,6 +2,8 @@
 
 import glob
 import gzip
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ SOURCES = (
 )
 
 
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 FindFiles = Callable[..., Sequence[DataFile]]
 """Is called with the URL of a source, and with `nested=True` where the folders within it are read, too."""
 
@@ -33,8 +36,20 @@ def find_files(source: str, read_s3: FindFiles | None = None, *, nested: bool = 
     else:
         files = _local(source.removeprefix("file://"), nested=nested)
     if not files:
-        raise DataError(f"there is no file at {source}; a source is {SOURCES}")
+        raise DataError(_nothing_at(source))
     return sorted(files, key=lambda file: file.name)
+
+
+def _nothing_at(source: str) -> str:
+    """What is wrong with a source that names no file."""
+    if not source.startswith("s3://") and Path(source).expanduser().is_dir():
+        return f"the folder {source} holds no files that are read: hidden ones are not"
+    if _WINDOWS.match(source) and os.name != "nt":
+        return (
+            f"there is no file at {source}, which is a path of Windows: name the file as this machine sees it "
+            "(in WSL C:\\ is /mnt/c/)"
+        )
+    return f"there is no file at {source}; a source is {SOURCES}"
 
 
 def _local(pattern: str, *, nested: bool = False) -> list[DataFile]:

@@ -10,6 +10,7 @@ from sapflow.preparation.reading.reader import Rejected
 from sapflow.preparation.statistics import Statistics
 from sapflow.preparation.step import BadRows
 from sapflow.spec.preparation.prepare import PrepareSpec
+from sapflow.text import count
 
 SHOWN_CHARACTERS = 80
 """So much of a value is in messages."""
@@ -50,8 +51,17 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return b"".join(json.dumps(each, sort_keys=True).encode() + b"\n" for each in rows)
 
 
-def check(prepare: PrepareSpec, found: Statistics, rejected: str | None) -> None:
-    """Raise DataError if there are more bad rows than are allowed. `rejected` is where they are kept, if they are."""
+def check(prepare: PrepareSpec, found: Statistics, rejected: str | None, *, complete: bool = True) -> None:
+    """Raise DataError if there are more bad rows than are allowed, or, where all rows are counted (`complete`), none
+    that is good. `rejected` is where they are kept, if they are."""
+    if complete and not found.rows:
+        raise DataError("the source holds no rows: its files have no more than a header")
+    if complete and found.rows == found.bad:
+        first = in_words(found.bad_examples[0]) if found.bad_examples else ""
+        raise DataError(
+            f"all {count(found.rows, 'row')} of the source are bad, the first one: {first}. Mend the source, its "
+            "options or the steps"
+        )
     if prepare.max_bad_share is not None:
         if found.bad <= prepare.max_bad_share * found.rows:
             return
@@ -72,6 +82,20 @@ def check(prepare: PrepareSpec, found: Statistics, rejected: str | None) -> None
         f"{found.bad:,} row{'s are' if found.bad != 1 else ' is'} bad, and {allowed}: {told}{more}. Mend the source or "
         f"the steps, or {remedy}{told_where}"
     )
+
+
+def check_held(prepare: PrepareSpec, held: int) -> None:
+    """Raise DataError where rows with certain values were to be held out, and there is none."""
+    split = prepare.split
+    if split is None or held:
+        return
+    asked = split.values if split.values is not None else split.numbers
+    if asked is not None:
+        shown = ", ".join(str(each) for each in asked[:5])
+        raise DataError(
+            f"prepare.split: no row has {shown} in the column {split.column}, so none is held out: name values that "
+            "there are, or say fraction: 0 to hold out none"
+        )
 
 
 def in_words(row: Mapping[str, Any]) -> str:

@@ -217,12 +217,12 @@ def write_plan(store: Store, key: str, plan: Plan) -> Document:
 
 
 @contextmanager
-def naming(prepare: PrepareSpec) -> Iterator[None]:
-    """Make every StepProblem within a SpecError that names the field of the spec."""
+def naming(prepare: PrepareSpec, note: str = "") -> Iterator[None]:
+    """Make every StepProblem within a SpecError that names the field of the spec; `note` is added to it."""
     try:
         yield
     except StepProblem as problem:
-        raise SpecError([(path_of(problem.field, prepare), str(problem))]) from problem
+        raise SpecError([(path_of(problem.field, prepare), f"{problem}{note}")]) from problem
 
 
 def path_of(field: str, prepare: PrepareSpec) -> str:

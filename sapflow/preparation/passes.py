@@ -203,6 +203,7 @@ def advance(preparations: Preparations, request: AdvanceRequest, timing: Timing)
     if state.fitted:
         samples = preparations.samples(opened, plan, request.state)
         found = total.census or Census((), ())
+        bad_rows.check_held(opened.prepare, sum(found.held))
         layout_of(samples, found, opened.family)
         return AdvanceReply(
             done=True,

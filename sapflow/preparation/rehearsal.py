@@ -1,6 +1,6 @@
 """A preparation of the beginning of the raw data, in memory: what `validate` and `plan` tell before anything runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sapflow.data.data_file import DataFile
@@ -18,6 +18,7 @@ from sapflow.preparation.fitted import sampled
 from sapflow.preparation.layout import layout_of
 from sapflow.preparation.opened import Parts, naming
 from sapflow.preparation.pipeline import Pipeline
+from sapflow.preparation.reading.content_check import odd_first_file
 from sapflow.preparation.reading.gzip_beginning import unpacked_beginning
 from sapflow.preparation.reading.reader import Asked, Plan, Reader
 from sapflow.preparation.samples import pieces, samples_of
@@ -50,7 +51,7 @@ def survey(data: DataSpec, prepare: PrepareSpec, store: str, seed: int, parts: P
     options = {name: value for name, value in data.options.items() if name != "task"}
     plan = reader.survey(files, Asked(options, prepare.columns or {}, prepare.missing or DEFAULT_MISSING))
     named = named_texts(prepare.named_files, find)
-    with naming(prepare):
+    with naming(prepare, odd_first_file(files)):
         pipeline = Pipeline(parts.steps(prepare, seed, plan.types, named), plan.types, deals=True)
         state = pipeline.begin()
         indexed, there = len(plan.to_index), sum(file.size for file in files)
@@ -59,7 +60,7 @@ def survey(data: DataSpec, prepare: PrepareSpec, store: str, seed: int, parts: P
             plan = reader.partitioned(files, plan.model_copy(update={"to_index": (), "unpacked": sizes}))
         plan = _exact(reader, files, plan)
         read = _read(reader, files, plan)
-        bad_rows.check(prepare, read.rejected, None)
+        bad_rows.check(prepare, read.rejected, None, complete=read.complete)
         while not state.fitted:
             found = []
             for batches in read.partitions:
@@ -74,10 +75,16 @@ def survey(data: DataSpec, prepare: PrepareSpec, store: str, seed: int, parts: P
             one: Census | None = None
             for batch in batches:
                 for piece in pieces(batch, samples.rows_at_once):
-                    one = census.counted(sampled(state, samples, piece), number, one, [])
+                    made = sampled(state, samples, piece)
+                    bad = bad_rows.of_steps(made.bad, number, batch.origins)
+                    one = census.counted(made, number, one, bad)
             total.append(one or Census((0,), (0,)))
+    found_samples = census.merged(total)
+    bad_rows.check(prepare, replace(read.rejected, census=found_samples), None, complete=read.complete)
+    if read.complete:
+        bad_rows.check_held(prepare, sum(found_samples.held))
     task = data.options.get("task")
-    layout = layout_of(samples, census.merged(total), None if task is None else str(task).lower())
+    layout = layout_of(samples, found_samples, None if task is None else str(task).lower())
     manifest: Manifest = layout.manifest(data.source)
     partitions = len(plan.partitions)
     raw = RawExtent(len(files), there, partitions, indexed, bool(indexed) and partitions > PARTITIONS)

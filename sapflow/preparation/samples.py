@@ -22,7 +22,8 @@ _CACHED_BYTES = 256 << 10
 _OVERFLOWS = 2.0**128 - 2.0**103
 """From this on a number is no float32: it is rounded to infinity."""
 _REMEDIES: Mapping[str, str] = {
-    "Text": "encode it (encode, bagOfWords, tokens), or leave it out (drop)",
+    "Text": "encode it (encode, bagOfWords, tokens), or leave it out (drop); if it holds numbers, say how they are "
+    "written (options: decimal, thousands), or which words stand for none (prepare.missing)",
     "Time": "take its parts (dates), or leave it out (drop)",
     "Image": "make it a tensor (image), or leave it out (drop)",
 }

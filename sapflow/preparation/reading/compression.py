@@ -16,6 +16,7 @@ from sapflow.preparation.reading.zstandard_file import UnpackedZstandard
 ENDINGS = (".gz", ".bz2", ".xz", ".lzma", ".zip", ".zst")
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 """What reading a damaged file raises."""
+MEND_PACKED = "copy it anew, pack it anew, or give it another name if it is not packed"
 
 
 def is_packed(name: str) -> bool:
@@ -55,7 +56,7 @@ def unpacked(file: DataFile) -> Iterator[BinaryIO]:
             else:
                 yield raw
     except BROKEN as error:
-        raise DataError(f"{file.name} cannot be read: {error}") from error
+        raise DataError(f"{file.name} cannot be read: {error}: {MEND_PACKED}") from error
 
 
 def _only_member(archive: zipfile.ZipFile, name: str) -> str:

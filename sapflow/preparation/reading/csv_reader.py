@@ -8,6 +8,7 @@ from sapflow.data.options import parse
 from sapflow.errors import DataError
 from sapflow.preparation.batch import Column, Kind
 from sapflow.preparation.reading import column_types
+from sapflow.preparation.reading.content_check import refuse_other_content
 from sapflow.preparation.reading.csv_file import CsvFile, Head
 from sapflow.preparation.reading.csv_options import CsvOptions
 from sapflow.preparation.reading.csv_records import Records, windows
@@ -43,10 +44,13 @@ class CsvReader(Reader):
 
     def survey(self, files: Sequence[DataFile], asked: Asked) -> Plan:
         options = parse(CsvOptions, asked.options, "the format csv")
+        refuse_other_content(files[0], options.encoding)
         first = CsvFile.of(files[0], options)
         header = first.has_header({*asked.columns})
         head = first.head(header)
         names = _names(head)
+        if len(names) == 1 and "delimiter" not in options.model_fields_set:
+            _refuse_other_delimiter(names[0] if header else "", first)
         column_types.refuse_unknown(asked.columns, names, files[0].name)
         if images := [name for name, kind in asked.columns.items() if kind == "Image"]:
             raise DataError(
@@ -119,6 +123,16 @@ class _Sample:
         with Fields([kind] * self.width, self.notation, self.marks) as fields:
             columns, _ = fields.read(self.window)
         return columns
+
+
+def _refuse_other_delimiter(name: str, file: CsvFile) -> None:
+    """Raise DataError where the only column is named as several that something else than a comma separates."""
+    for mark, said in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
+        if mark in name:
+            raise DataError(
+                f"{file.file.name} has one column, {name!r}: if {said} separates columns, say options: delimiter: "
+                f"{mark!r}; if not, say options: delimiter: ','"
+            )
 
 
 def _names(head: Head) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from sapflow.data.options import Options, parse
 from sapflow.errors import DataError
 from sapflow.preparation.batch import Batch, Column, Kind, Origins, Text, missing, taken
 from sapflow.preparation.reading import column_types
+from sapflow.preparation.reading.content_check import refuse_other_content
 from sapflow.preparation.reading.csv_records import Records, windows
 from sapflow.preparation.reading.json_rows import BadLine, Path, RowDecoder, paths_of
 from sapflow.preparation.reading.quoting import Marks
@@ -53,9 +54,13 @@ class JsonLinesReader(Reader):
 
     def survey(self, files: Sequence[DataFile], asked: Asked) -> Plan:
         options = parse(JsonLinesOptions, asked.options, "the format jsonl")
+        refuse_other_content(files[0])
         rows = _first_rows(TextFile(files[0]))
         if not rows:
-            raise DataError(f"{files[0].name} begins with no line that is a JSON object")
+            raise DataError(
+                f"{files[0].name} begins with no line that is a JSON object: write each row as an object in a line of "
+                "its own, without brackets around them"
+            )
         paths = paths_of(rows, tuple(asked.columns))
         columns = [_planned(name, path, rows, asked) for name, path in paths.items()]
         texts = [TextFile(file) for file in files]

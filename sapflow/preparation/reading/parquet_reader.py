@@ -191,6 +191,8 @@ def _table(file: ParquetFile, plan: Plan, hive: HiveColumns, partition: int) -> 
 def _reason(column: PlannedColumn, value: str) -> str:
     if column.width > 1:
         return f"{value[:80]} is no list of {column.width} finite numbers"
+    if value.startswith("["):
+        return f"{value[:80]} is no list of one finite number, as the column's first one is"
     words: dict[Any, str] = {"Number": "a finite number", "Time": "a date or a time"}
     return f"{value[:80]!r} is not {words.get(column.kind, column.kind)}"
 

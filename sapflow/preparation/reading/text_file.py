@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from sapflow.data.data_file import DataFile
 from sapflow.errors import DataError
-from sapflow.preparation.reading.compression import BROKEN, has_seek_points, is_packed, unpacked
+from sapflow.preparation.reading.compression import BROKEN, MEND_PACKED, has_seek_points, is_packed, unpacked
 
 READ_BYTES = 4 << 20
 _BOM = codecs.BOM_UTF8
@@ -138,4 +138,4 @@ def _some(read: Callable[[int], bytes], name: str) -> bytes:
     try:
         return read(READ_BYTES)
     except BROKEN as error:
-        raise DataError(f"{name} is corrupt: {error}") from error
+        raise DataError(f"{name} is corrupt: {error}: {MEND_PACKED}") from error

@@ -16,7 +16,7 @@ from sapflow.preparation.numerals import numeral
 from sapflow.preparation.record import Record, joined, parts, words_of, words_to_arrays
 from sapflow.preparation.step import Applied, ColumnType, Fit, Fitted, Schema, Step, StepProblem
 from sapflow.preparation.steps.categories import Counts, counts_of, merged
-from sapflow.preparation.steps.columns import resolve
+from sapflow.preparation.steps.columns import resolve, unknown
 from sapflow.preparation.steps.hashed_encode import HashedEncode
 from sapflow.preparation.steps.places import Places, one_hot
 from sapflow.preparation.steps.refusal import Refused, without
@@ -46,6 +46,8 @@ class EncodeStep(Step):
         if spec.method == "Hash":
             assert spec.buckets is not None, "the rules of the spec see to it"
             return HashedEncode(columns, spec.buckets)
+        if spec.method == "Classes" and self.target not in given:
+            raise unknown(self.target, given, "columns")
         if spec.method == "Classes" and columns != (self.target,):
             raise StepProblem(
                 f"method: Classes is for the target {self.target} alone, not for {', '.join(columns)}: use Ordinal",
