@@ -8,8 +8,7 @@ from typing import Any
 from sapflow.messages.documents import Document
 from sapflow.objects.documents import read_document
 from sapflow.objects.stores.protocol import Store
-from sapflow.preparation.reading.gzip_beginning import beginning_bytes
-from sapflow.preparation.reading.reader import PARTITION_BYTES
+from sapflow.preparation.reading.gzip_beginning import beginning_borders, beginning_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class SourceBeginning:
     @property
     def borders(self) -> int:
         """So many borders of partitions of a packed file are needed, at most."""
-        return beginning_bytes(self.partitions) // PARTITION_BYTES
+        return beginning_borders(self.partitions)
 
     @property
     def unpacked_bytes(self) -> int:

@@ -42,7 +42,12 @@ def up_to(border: int, point: SeekPoint) -> Unpacked:
 def beginning_bytes(partitions: int) -> int:
     """So much text has the ends of the first partitions: where one ends, the scan of the next one says, and that reads
     up to the border after it."""
-    return (partitions + 2) * PARTITION_BYTES
+    return beginning_borders(partitions) * PARTITION_BYTES
+
+
+def beginning_borders(partitions: int) -> int:
+    """So many borders of partitions are in that."""
+    return partitions + 2
 
 
 def sizes_by(
