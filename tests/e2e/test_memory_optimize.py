@@ -72,7 +72,8 @@ def test_a_search_changes_the_workers_size_and_no_bit_of_the_result(namespace: s
     print(f"{len(changes)} changes of size, {len(slow)} steps in which workers were started: {slow}")
     assert len(slow) <= len(changes), "a change of size slows more than one step"
 
-    of_one_size = [sizes for sizes in served if len(sizes) == 1]  # two sizes serve a step that a change strikes
+    # Two sizes serve a step that a change strikes.
+    of_one_size = [sizes for sizes in served if len(sizes) == 1]
     resizes = sum(old != new for old, new in pairwise(of_one_size))
     events = [event for event in job.events() if event["reason"] == "MemoryChanged"]
     assert len(events) >= resizes >= 2
