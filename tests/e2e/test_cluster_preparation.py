@@ -73,7 +73,7 @@ def removed(raw: Raw, store: Store) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Departures:
     """Some 70 MB in two files, and so four partitions, of which all have bad rows."""
-    return departures(tmp_path_factory.mktemp("raw") / "flights", rows=200_000, bad=40, tail=300)
+    return departures(tmp_path_factory.mktemp("raw") / "flights", rows=500_000, bad=40, tail=300)
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +279,7 @@ def kill_preparers(job: Job, chance: random.Random) -> int:
 def test_a_search_prepares_once_for_all_its_trials(namespace: str, few: Raw) -> None:
     data = job_on(few)["spec"]["data"]
     document = brief(
-        template__spec__data=data, template__spec__algorithm={"steps": 20, "seed": 0}, maxTrials=3
+        template__spec__data=data, template__spec__algorithm={"steps": 400, "seed": 0}, maxTrials=3
     )
     search = Search.apply(namespace, document)
     begun = search.until(lambda seen: seen.get("progress", {}).get("running", 0) > 0, "a running trial")
