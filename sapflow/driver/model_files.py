@@ -17,6 +17,10 @@ from sapflow.records.commits import Commit
 from sapflow.steps.calls import Caller
 
 logger = logging.getLogger("sapflow.driver")
+_NONE_KEPT = (
+    "the model's outputs for rows of its data are no finite numbers, or not the same each time: what serves it is not "
+    "checked against its training"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,14 @@ class ModelFiles:
         metadata: dict[str, str],
         sha256: str,
     ) -> None:
-        """Have a worker put a few raw rows with the model's outputs beside it, if the data was prepared of such.
+        """Have a worker put a few raw rows with the model's outputs beside it: those that the preparation has kept, or
+        samples of data that is trained on as it is.
 
         `documents` are the job's spec and its manifest, `metadata` and `sha256` those of the model's file. A job that
         may make no further call, or whose worker cannot, has its model without them.
         """
-        profile = keys.profile(self.data_prefix)
-        if not self.prepared or not await asyncio.to_thread(self.store.exists, profile):
+        profile = keys.profile(self.data_prefix) if self.prepared else None
+        if profile is not None and not await asyncio.to_thread(self.store.exists, profile):
             return
         request = KeepRequest(
             job=uid,
@@ -81,7 +86,12 @@ class ModelFiles:
             output=keys.result(self.prefix, keys.GOLDEN_ROWS),
         )
         try:
-            await caller.call("worker", request, KeepReply)
+            reply = await caller.call("worker", request, KeepReply)
         except JobFailed as failure:
             # The model is there, and was paid for.
             logs.event(logger, logging.WARNING, "no golden rows", reason=failure.reason, message=str(failure))
+        else:
+            if not reply.rows:
+                logs.event(
+                    logger, logging.WARNING, "no golden rows", reason="NotRepeatable", message=_NONE_KEPT
+                )

@@ -196,6 +196,7 @@ class KeepReply(FunctionReply):
     """The answer after the golden rows were written."""
 
     rows: int
+    """0: none could be kept."""
 
 
 R = TypeVar("R", bound=FunctionReply)

@@ -191,7 +191,7 @@ class EvaluateRequest(Request):
 
 
 class KeepRequest(Request):
-    """Write the golden rows of a version to `output`: the rows of the data's profile with the model's outputs."""
+    """Write the golden rows of a version to `output`: a few rows of the data with the model's outputs."""
 
     of_step: ClassVar[bool] = False
     op: Literal["keep"] = "keep"
@@ -200,8 +200,9 @@ class KeepRequest(Request):
     code: str | None = None
     params: list[Part]
     sizes: Sizes
-    profile: str
-    """The key of the data's profile."""
+    profile: str | None = None
+    """The key of the profile of prepared data, whose rows are taken; None: samples of data that is trained on as it is.
+    """
     metadata: dict[str, str]
     """That of the model's file."""
     model: str

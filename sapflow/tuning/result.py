@@ -163,15 +163,12 @@ async def _export(trials: Trials, best: Trial) -> dict[str, str]:
     caller = trials.common_caller(best.number)
     reply = await caller.call("merger", request, ExportReply)
     files = ModelFiles(pool.store, pool.manifest, resolved.data_prefix, pool.prefix)
-    if files.prepared:
-        await files.copy_preparation()
-        documents = [
-            Document.of(key, bytes(await asyncio.to_thread(pool.store.read, key)))
-            for key in (keys.spec(resolved.prefix), keys.manifest(resolved.data_prefix))
-        ]
-        code = fingerprint(first.code or {})
-        named = (documents[0], documents[1])
-        await files.keep_golden_rows(
-            caller, resolved.uid, commit, named, code, request.metadata, reply.sha256
-        )
+    await files.copy_preparation()
+    documents = [
+        Document.of(key, bytes(await asyncio.to_thread(pool.store.read, key)))
+        for key in (keys.spec(resolved.prefix), keys.manifest(resolved.data_prefix))
+    ]
+    code = fingerprint(first.code or {})
+    named = (documents[0], documents[1])
+    await files.keep_golden_rows(caller, resolved.uid, commit, named, code, request.metadata, reply.sha256)
     return {"uri": f"{pool.store.url.partition('?')[0].rstrip('/')}/{output}", "sha256": reply.sha256}

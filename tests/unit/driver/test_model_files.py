@@ -12,6 +12,7 @@ from sapflow.data.manifest import Manifest
 from sapflow.driver.model_files import ModelFiles
 from sapflow.errors import AlteredObject, JobFailed
 from sapflow.messages.documents import Document
+from sapflow.messages.replies import KeepReply
 from sapflow.messages.requests import KeepRequest
 from sapflow.messages.vectors import Sizes
 from sapflow.objects.stores.directory import DirectoryStore
@@ -31,16 +32,17 @@ def files(folder: Path, preparation: str | None = SHA) -> ModelFiles:
 
 
 class Worker:
-    """Takes calls; `fails` is what each of them raises."""
+    """Takes calls; `fails` is what each of them raises, `rows` what it could keep."""
 
-    def __init__(self, fails: JobFailed | None = None) -> None:
-        self.fails, self.requests = fails, list[KeepRequest]()
+    def __init__(self, fails: JobFailed | None = None, rows: int = 16) -> None:
+        self.fails, self.rows, self.requests = fails, rows, list[KeepRequest]()
 
-    async def call(self, role: str, request: KeepRequest, kind: object) -> None:
+    async def call(self, role: str, request: KeepRequest, kind: object) -> KeepReply:
         assert role == "worker"
         self.requests.append(request)
         if self.fails is not None:
             raise self.fails
+        return KeepReply(done=True, rows=self.rows)
 
 
 def keep(found: ModelFiles, worker: Worker) -> None:
@@ -62,19 +64,28 @@ def test_a_preparation_that_somebody_has_replaced_is_not_copied(tmp_path: Path) 
         asyncio.run(files(tmp_path, "0" * 64).copy_preparation())
 
 
-def test_a_worker_is_asked_for_golden_rows_of_prepared_data_alone(tmp_path: Path) -> None:
+def test_a_worker_is_asked_for_the_rows_that_a_preparation_has_kept_or_for_samples(tmp_path: Path) -> None:
     worker = Worker()
     keep(files(tmp_path), worker)
     (request,) = worker.requests
     assert (request.version, request.profile, request.model) == (7, "jobs/a/data/profile.safetensors", SHA)
     assert request.output == "jobs/a/result/golden.safetensors"
     keep(files(tmp_path, None), worker)
+    assert worker.requests[1].profile is None
+
+
+def test_without_a_profile_of_prepared_rows_no_worker_is_asked(tmp_path: Path) -> None:
+    worker, found = Worker(), files(tmp_path)
     (tmp_path / "jobs/a/data/profile.safetensors").unlink()
-    other = ModelFiles(
-        DirectoryStore(str(tmp_path)), files(tmp_path / "b").manifest, "jobs/a/data/", "jobs/a/"
-    )
-    keep(other, worker)
-    assert len(worker.requests) == 1
+    keep(found, worker)
+    assert worker.requests == []
+
+
+def test_where_a_model_does_not_repeat_its_outputs_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep(files(tmp_path), Worker(rows=0))
+    assert [record.message for record in caplog.records] == ["no golden rows"]
 
 
 def test_a_model_is_not_lost_where_there_is_no_money_for_golden_rows(
