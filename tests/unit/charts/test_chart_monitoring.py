@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers import services
 from helpers.prometheus import promtool, require_prometheus
 from prometheus_client import CollectorRegistry, generate_latest
 from test_chart import EVERYTHING, _helm, render, the, wanted  # noqa: F401
 
 from sapflow.monitoring.metrics import MetricsObserver
+from sapflow.serving.metrics import ServerMetrics
 from sapflow.spec.document import parse
 from sapflow_functions.metrics import BUSY, INVOCATIONS, SECONDS
 from sapflow_operator import names
 from sapflow_operator.metrics import measured
-from sapflow_operator.resources import driver_job
+from sapflow_operator.resources import driver_job, serving_service
 from sapflow_operator.search_metrics import SearchCollector
 from sapflow_operator.settings import Image, Settings
 
@@ -33,8 +35,8 @@ DOCUMENT = {
 
 
 def exported() -> set[str]:
-    """Every series' name of ours that a driver or the operator can have."""
-    return _series(_driver()) | _series(_operator())
+    """Every series' name of ours that a driver, the operator or a server can have."""
+    return _series(_driver()) | _series(_operator()) | _named(ServerMetrics().text(0, {}, {}))
 
 
 def _search() -> CollectorRegistry:
@@ -66,8 +68,13 @@ def _operator() -> CollectorRegistry:
 
 
 def _series(registry: CollectorRegistry) -> set[str]:
+    return _named(generate_latest(registry).decode())
+
+
+def _named(text: str) -> set[str]:
+    """The names of the series in Prometheus' text."""
     found = set()
-    for line in generate_latest(registry).decode().splitlines():
+    for line in text.splitlines():
         if line.startswith("# TYPE ") and not line.split()[2].endswith("_created"):
             name, kind = line.split()[2:]
             ends = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
@@ -97,6 +104,7 @@ def test_the_dashboard_shows_every_aspect_of_a_job() -> None:
         "Bytes and memory",
         "Preparation",
         "Search",
+        "Serving",
         "Operator",
     ]
 
@@ -176,32 +184,52 @@ def test_the_guides_scrape_configuration_takes_drivers_and_operator_by_labels_th
     scrape, local = (each for block in blocks for each in yaml.safe_load(block)["scrape_configs"])
     assert local["static_configs"] == [{"targets": ["127.0.0.1:9464"]}]
     assert scrape["honor_labels"] is True
-    pod = driver_job.build(wanted())["spec"]["template"]["metadata"]
-    labels = {
+    keep, *others = scrape["relabel_configs"]
+    assert keep["action"] == "keep"
+    driver, server = (
+        _discovered(each["spec"]["template"]["metadata"])
+        for each in (
+            driver_job.build(wanted()),
+            serving_service.build(services.wanted(services.service()), []),
+        )
+    )
+    for labels in (driver, server):
+        assert re.fullmatch(keep["regex"], ";".join(labels[name] for name in keep["source_labels"]))
+    asked = {name for each in others for name in each["source_labels"]}
+    assert {name for name in asked if "annotation" in name or "label" in name} <= set(server)
+    (named,) = (each for each in others if each.get("target_label") == "model_service")
+    found = re.fullmatch(named["regex"], ";".join(server[name] for name in named["source_labels"]))
+    assert found is not None
+    assert found[1] == "late"
+    assert not re.fullmatch(named["regex"], ";".join(driver.get(name, "") for name in named["source_labels"]))
+
+
+def _discovered(pod: dict[str, Any]) -> dict[str, str]:
+    """A pod's labels and annotations, as Prometheus calls them."""
+    return {
         f"__meta_kubernetes_pod_{kind}_{re.sub(r'[^a-zA-Z0-9]', '_', name)}": value
         for kind in ("label", "annotation")
         for name, value in pod[f"{kind}s"].items()
     }
-    keep = scrape["relabel_configs"][0]
-    assert keep["action"] == "keep"
-    assert re.fullmatch(keep["regex"], ";".join(labels[name] for name in keep["source_labels"]))
-    asked = {name for each in scrape["relabel_configs"] for name in each["source_labels"]}
-    assert {name for name in asked if "annotation" in name or "label" in name} <= set(labels)
 
 
 # --- monitors
 
 
-def _rendered(kind: str) -> dict[str, Any]:
-    """The one manifest of a kind."""
-    (found,) = (each for each in render(*EVERYTHING) if each["kind"] == kind)
+def _rendered(kind: str, name: str = "") -> dict[str, Any]:
+    """The one manifest of a kind, whose name ends like this."""
+    (found,) = (
+        each
+        for each in render(*EVERYTHING)
+        if each["kind"] == kind and each["metadata"]["name"].endswith(name)
+    )
     return found
 
 
 @pytest.mark.usefixtures("_helm")
 def test_monitors_name_ports_that_the_pods_have() -> None:
     driver = driver_job.build(wanted())["spec"]["template"]["spec"]["containers"][0]
-    (endpoint,) = _rendered("PodMonitor")["spec"]["podMetricsEndpoints"]
+    (endpoint,) = _rendered("PodMonitor", "-drivers")["spec"]["podMetricsEndpoints"]
     assert {each["name"]: each["containerPort"] for each in driver["ports"]}[endpoint["port"]] == 9090
     (endpoint,) = _rendered("ServiceMonitor")["spec"]["endpoints"]
     (port,) = the("Service", "sapflow-operator")["spec"]["ports"]
@@ -213,10 +241,22 @@ def test_monitors_name_ports_that_the_pods_have() -> None:
 
 @pytest.mark.usefixtures("_helm")
 @pytest.mark.parametrize("role", ["worker", "merger"])
-def test_the_pod_monitor_leaves_functions_alone(role: str) -> None:
-    selector = _rendered("PodMonitor")["spec"]["selector"]["matchLabels"]
-    assert selector.items() <= names.labels("digits", names.DRIVER).items()
-    assert not selector.items() <= names.labels("digits", role).items()
+def test_the_pod_monitors_leave_functions_alone(role: str) -> None:
+    for name, wanted_role in (("-drivers", names.DRIVER), ("-servers", names.SERVER)):
+        selector = _rendered("PodMonitor", name)["spec"]["selector"]["matchLabels"]
+        assert selector.items() <= names.labels("digits", wanted_role).items()
+        assert not selector.items() <= names.labels("digits", role).items()
+
+
+@pytest.mark.usefixtures("_helm")
+def test_series_of_servers_get_the_name_of_their_service() -> None:
+    (endpoint,) = _rendered("PodMonitor", "-servers")["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] == "user-port"
+    relabelled = {each["targetLabel"]: each["sourceLabels"] for each in endpoint["relabelings"]}
+    pod = serving_service.build(services.wanted(services.service()), [])["spec"]["template"]["metadata"]
+    label = "__meta_kubernetes_pod_label_" + re.sub(r"[^a-zA-Z0-9]", "_", names.JOB_LABEL)
+    assert relabelled["model_service"] == [label]
+    assert pod["labels"][names.JOB_LABEL] == "late"
 
 
 @pytest.mark.usefixtures("_helm")
@@ -268,6 +308,16 @@ def state(succeeded: str, reason: str) -> str:
     return f'sapflow_job_state{{{OF_JOB},succeeded="{succeeded}",reason="{reason}"}}'
 
 
+OF_SERVICE = 'namespace="team",model_service="late",pod="late-a"'
+ROWS = f"sapflow_server_rows_total{{{OF_SERVICE}}}"
+UNSEEN = f'sapflow_server_unseen_categories_total{{{OF_SERVICE},column="carrier"}}'
+OUTSIDE = f'sapflow_server_values_out_of_range_total{{{OF_SERVICE},column="delay"}}'
+ANSWERED, FAULTS, PROBES = (
+    f'sapflow_server_requests_total{{{OF_SERVICE},route="{route}",status="{status}"}}'
+    for route, status in (("predict", 200), ("infer", 500), ("ready", 503))
+)
+
+
 def service(ready: str, reason: str) -> str:
     return f'sapflow_service_state{{namespace="team",model_service="late",ready="{ready}",reason="{reason}"}}'
 
@@ -303,6 +353,14 @@ def service(ready: str, reason: str) -> str:
         pytest.param("ServiceNotServing", 8, {service("False", "GoldenRowsFailed"): "1+0x30"}, True, id="rejected"),
         pytest.param("ServiceNotServing", 3, {service("False", "GoldenRowsFailed"): "1+0x30"}, False, id="just-now"),
         pytest.param("ServiceNotServing", 8, {service("True", "RollingOut"): "1+0x30"}, False, id="rolling-out"),
+        pytest.param("ServiceErrors", 12, {ANSWERED: "0+90x30", FAULTS: "0+10x30"}, True, id="a-tenth-fails"),
+        pytest.param("ServiceErrors", 12, {ANSWERED: "0+98x30", FAULTS: "0+2x30"}, False, id="few-fail"),
+        pytest.param("ServiceErrors", 12, {ANSWERED: "0+90x30", PROBES: "0+90x30"}, False, id="probes-fail"),
+        pytest.param("ServiceInputsDrift", 40, {ROWS: "0+10x60", UNSEEN: "0+1x60"}, True, id="new-texts"),
+        pytest.param("ServiceInputsDrift", 40, {ROWS: "0+10x60", OUTSIDE: "0+1x60"}, True, id="out-of-range"),
+        pytest.param("ServiceInputsDrift", 40, {ROWS: "0+100x60", OUTSIDE: "0+2x60"}, False, id="two-percent"),
+        pytest.param("ServiceInputsDrift", 40, {ROWS: "0+1x60", OUTSIDE: "0+1x60"}, False, id="too-few-rows"),
+        pytest.param("ServiceInputsDrift", 40, {ROWS: "0+10x60", UNSEEN: "9+0x60"}, False, id="drifted-once"),
         pytest.param("OperatorDown", 20, {OPERATOR: "1 1 1 stale"}, True, id="gone"),
         pytest.param("OperatorDown", 20, {OPERATOR: "1+0x30"}, False, id="there"),
     ],
