@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sapflow.quantities.roles import Role
+from sapflow.spec import service_names
 from sapflow.spec.labels import (
     CELL,
     GROUP,
@@ -48,7 +49,7 @@ KIND = TRAINING_JOB.kind
 TUNING_JOB = Resource("TuningJob", TUNING_PLURAL, "-tune", {KIND_LABEL: "TuningJob"})
 TRIAL = Resource("Trial", TRIAL_PLURAL)
 """A trial of a TuningJob, as it is shown. The search's driver writes it, and the operator only takes its finalizer."""
-MODEL_SERVICE = Resource("ModelService", SERVICE_PLURAL, "-serve", {KIND_LABEL: "ModelService"})
+MODEL_SERVICE = Resource("ModelService", SERVICE_PLURAL, service_names.SUFFIX, {KIND_LABEL: "ModelService"})
 RESOURCES = (TRAINING_JOB, TUNING_JOB, MODEL_SERVICE)
 """The custom resources that the operator serves; its rights follow from them."""
 
@@ -94,7 +95,12 @@ CELL_FOLDER = "/cell"
 POOL_FOLDER = "/etc/sapflow/pool"
 SERVICE_FOLDER, TOKEN_FOLDER = "/etc/sapflow/service", "/etc/sapflow/token"
 SERVICE_KEY, COMPARE_KEY = "service.json", "compare-url"
-TOKEN_KEY, ACCESS_KEY, SECRET_KEY, SESSION_TOKEN = "token", "access-key", "secret-key", "session-token"
+TOKEN_KEY, ACCESS_KEY, SECRET_KEY, SESSION_TOKEN = (
+    service_names.TOKEN_KEY,
+    "access-key",
+    "secret-key",
+    "session-token",
+)
 
 EXIT_SUCCEEDED = 0
 EXIT_FAILED = 3
@@ -127,7 +133,7 @@ def pool_secret(job: str) -> str:
 
 def token_secret(service: str) -> str:
     """The name of the Secret with the bearer token of a ModelService that names none."""
-    return f"{service}-token"
+    return service_names.token_secret(service)
 
 
 def server_policy(service: str) -> str:

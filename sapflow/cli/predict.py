@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from sapflow.cli import predict_input, predict_served
+from sapflow.cli.cluster_options import add_cluster, cluster_named
 from sapflow.cli.jobs import add_entrypoint, add_store, file_named, session_of
 from sapflow.cli.output import print_json
 from sapflow.client import predict, raw_source, stored, versions
+from sapflow.client.cluster_kinds import service_named
 from sapflow.client.importable import modules_folder
 from sapflow.client.job_data import find_manifest
 from sapflow.client.predict import Predictor
@@ -43,7 +45,8 @@ examples:
   sapflow predict model.safetensors flowers.csv --entrypoint my_model:factory
   sapflow predict clothes.safetensors photos/shirt.png
   sapflow predict job.yaml --json
-  sapflow predict --url http://127.0.0.1:8080 rows.csv"""
+  sapflow predict --url http://127.0.0.1:8080 rows.csv
+  sapflow predict ms/late rows.csv -n team          # a ModelService of a cluster"""
 
 
 def add_to(commands: Any) -> None:
@@ -59,7 +62,7 @@ def add_to(commands: Any) -> None:
         metavar="MODEL|JOB[@VERSION]",
         nargs="?",
         help="a model.safetensors, or a job: its YAML or name in the store, of which its result or a version is used; "
-        "or a trial of a search, SEARCH/trials/7 or SEARCH/trials/best",
+        "or a trial of a search, SEARCH/trials/7 or SEARCH/trials/best; or ms/NAME, a ModelService of a cluster",
     )
     parser.add_argument(
         "input",
@@ -73,7 +76,15 @@ def add_to(commands: Any) -> None:
         "--url",
         help="ask a served model there, instead: `sapflow predict --url http://127.0.0.1:8080 rows.csv`",
     )
-    parser.add_argument("--token", help="the bearer token of the served model")
+    parser.add_argument(
+        "--token", help="the bearer token of the served model (of ms/NAME: else its Secret's)"
+    )
+    parser.add_argument(
+        "--gateway",
+        metavar="URL",
+        help="with ms/NAME: ask through Knative's gateway there, where the service's host name is not known here",
+    )
+    add_cluster(parser)
     parser.add_argument("--top", type=int, default=1, metavar="K", help="classes a sample (default: 1)")
     parser.add_argument(
         "--header",
@@ -95,6 +106,12 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         raise DataError(f"--top {given.top}: give a number of classes, at least 1")
     if given.url is not None:
         return predict_served.run(given)
+    if (service := service_named(given.model or "")) is not None:
+        return predict_served.run_service(given, service, environ)
+    if given.gateway is not None or cluster_named(given):
+        raise DataError(
+            "--gateway, -n, --context and --kubeconfig are for a ModelService of a cluster: name it ms/NAME"
+        )
     if given.model is None:
         raise DataError("give MODEL or JOB, or --url of a served model")
     given.model, given.version = versions.split(given.model)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from sapflow.client import cluster_job, kubeconfig
 from sapflow.client.cluster_errors import ClusterRefused, JobUnknown, NotInstalled, told
-from sapflow.client.cluster_kinds import API_VERSION, TRAINING_JOBS, TUNING_JOBS, JobKind, kind_named, kind_of
+from sapflow.client.cluster_kinds import (
+    API_VERSION,
+    MODEL_SERVICES,
+    TRAINING_JOBS,
+    TUNING_JOBS,
+    JobKind,
+    kind_named,
+    kind_of,
+)
 from sapflow.kube.errors import ClusterError
 from sapflow.kube.paths import Kind
 from sapflow.spec.labels import TRIAL_PLURAL, TUNING, of_kind, selector
@@ -25,6 +33,7 @@ SIDECAR = "queue-proxy"
 TRIALS = Kind(API_VERSION, TRIAL_PLURAL)
 PODS = Kind("v1", "pods")
 EVENTS = Kind("v1", "events")
+SECRETS = Kind("v1", "secrets")
 
 _LOG_OPTIONS = {
     "since_seconds": "sinceSeconds",
@@ -95,9 +104,10 @@ class Cluster:
             raise
         except ClusterRefused as error:
             if error.status == 404:
+                lists = "kubectl get ms" if kind is MODEL_SERVICES else "sapflow status"
                 raise JobUnknown(
                     f"there is no {kind.word} {name!r} in namespace {namespace} of {self.server}; "
-                    f"`sapflow status -n {namespace}` lists those there are, `sapflow status -A` all"
+                    f"`{lists} -n {namespace}` lists those there are, `{lists} -A` all"
                 ) from error
             raise
 
@@ -128,6 +138,11 @@ class Cluster:
             if error.status == 404:
                 return None
             raise
+
+    def secret(self, namespace: str, name: str) -> dict[str, str]:
+        """The data of a Secret, in base64. Raises ClusterRefused, ClusterUnavailable."""
+        with self._told(f"read the Secret {name}"):
+            return dict(self._api.read(SECRETS.path(namespace, name)).get("data") or {})
 
     def events(self, namespace: str, uid: str) -> list[Object]:
         """The events of an object, oldest first. Raises ClusterRefused, ClusterUnavailable."""

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sapflow.client import cluster, cluster_job, cluster_store, pod_logs, submission, versions
+from sapflow.client import (
+    cluster,
+    cluster_job,
+    cluster_service,
+    cluster_store,
+    pod_logs,
+    submission,
+    versions,
+)
 from sapflow.client import diff as differences
 from sapflow.client import fork as forks
 from sapflow.client import verify as verifying
@@ -19,6 +27,7 @@ from sapflow.client.diff import Difference
 from sapflow.client.in_time import in_time
 from sapflow.client.pod_logs import Role
 from sapflow.client.search_fields import Direction, Space, document_of
+from sapflow.client.served import Served
 from sapflow.client.session import Session
 from sapflow.client.training_job import TrainingJob
 from sapflow.client.values import Progress
@@ -300,6 +309,29 @@ class Client:
         """The searches of the namespace, or of all."""
         found = self._cluster.jobs(None if all_namespaces else self.namespace, TUNING_JOBS)
         return [SearchState.of(each, submission.described(each)) for each in found]
+
+    def served(self, name: str, *, gateway: str | None = None, token: str | None = None) -> Served:
+        """What answers for a ModelService of the namespace, to be asked any number of times.
+
+        It is asked at `status.url`, or where that host name is not known here, through Knative's gateway at `gateway`,
+        such as http://127.0.0.1:8080 after `kubectl port-forward -n kourier-system svc/kourier 8080:80`. The bearer
+        token is `token`, or else read from the service's Secret. Raises JobUnknown, DataError if nothing is served yet.
+        """
+        return cluster_service.served(self._cluster, self.namespace, name, gateway=gateway, token=token)
+
+    def predict(
+        self,
+        name: str,
+        rows: Sequence[Mapping[str, object] | Sequence[object]],
+        *,
+        gateway: str | None = None,
+        token: str | None = None,
+    ) -> Sequence[dict[str, Any]]:
+        """The decisions of a ModelService on raw rows, as `Served.predict` gives them; see `served`.
+
+        Raises JobUnknown, DataError, which names row and column, NotAnswered.
+        """
+        return self.served(name, gateway=gateway, token=token).predict(rows)
 
     @contextmanager
     def _opened(self, name: str, store: str) -> Iterator[tuple[Object, Session]]:

@@ -36,6 +36,10 @@ class Served:
 
     url: str
     token: str | None = None
+    host: str | None = None
+    """The server's own host name, where `url` is that of a gateway before it."""
+    unreached: str = "is it served there?"
+    """What may be the matter where it does not answer."""
 
     def predict(self, rows: Sequence[Mapping[str, object] | Sequence[object]]) -> list[dict[str, Any]]:
         """The decisions on raw rows, in their order: columns by name, or lists of numbers for a model without names.
@@ -68,7 +72,7 @@ class Served:
                 status, content = self._sent(method, path, body, kind)
             except (OSError, http.client.HTTPException) as error:
                 if last:
-                    raise NotAnswered(f"{self.url} does not answer: {error}; is it served there?") from error
+                    raise NotAnswered(f"{self.url} does not answer: {error}; {self.unreached}") from error
             else:
                 if status == 200:
                     return _json(content)
@@ -83,7 +87,11 @@ class Served:
             raise DataError(f"{self.url!r} is no URL of a server: give http://host:port")
         made = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = made(parts.hostname, parts.port, timeout=SECONDS)
-        headers = {"Content-Type": kind, **({"Authorization": f"Bearer {self.token}"} if self.token else {})}
+        headers = {
+            "Content-Type": kind,
+            **({"Authorization": f"Bearer {self.token}"} if self.token else {}),
+            **({"Host": self.host} if self.host else {}),
+        }
         try:
             connection.request(method, parts.path.rstrip("/") + path, body or None, headers)
             answer = connection.getresponse()

@@ -49,11 +49,14 @@ class Asked:
 
 @dataclass
 class ClusterApi:
-    """`jobs`, `searches`, `trials`, `pods` and `events` by namespace; scripts for what comes in time."""
+    """`jobs`, `searches`, `trials`, `services`, `secrets`, `pods` and `events` by namespace; scripts for what comes in
+    time."""
 
     jobs: dict[tuple[str, str], Object] = field(default_factory=dict)
     searches: dict[tuple[str, str], Object] = field(default_factory=dict)
     trials: dict[tuple[str, str], Object] = field(default_factory=dict)
+    services: dict[tuple[str, str], Object] = field(default_factory=dict)
+    secrets: dict[tuple[str, str], Object] = field(default_factory=dict)
     pods: dict[str, list[Object]] = field(default_factory=dict)
     events: dict[str, list[Object]] = field(default_factory=dict)
     logs: dict[str, deque[list[str] | tuple[int, Object]]] = field(default_factory=dict)
@@ -67,7 +70,14 @@ class ClusterApi:
     over: threading.Event = field(default_factory=threading.Event)
 
     def put(self, job: Object) -> Object:
-        metadata, kinds = job["metadata"], {"TuningJob": self.searches, "Trial": self.trials}
+        metadata, kinds = (
+            job["metadata"],
+            {
+                "TuningJob": self.searches,
+                "Trial": self.trials,
+                "ModelService": self.services,
+            },
+        )
         kinds.get(job["kind"], self.jobs)[metadata["namespace"], metadata["name"]] = job
         return job
 
@@ -106,6 +116,9 @@ class ClusterApi:
             return answer if isinstance(answer, tuple) else (200, answer)
         if asked.path.startswith(JOBS):
             return self._jobs(asked, namespace, parts)
+        if parts[-2] == "secrets":
+            secret = self.secrets.get((namespace or "", parts[-1]))
+            return not_found("secrets", parts[-1]) if secret is None else (200, secret)
         found = {"pods": self.pods, "events": self.events}.get(parts[-1])
         if found is not None:
             return 200, _list(found.get(namespace or "", []))
@@ -115,7 +128,12 @@ class ClusterApi:
         return not_found(parts[-2], parts[-1])
 
     def _jobs(self, asked: Asked, namespace: str | None, parts: list[str]) -> tuple[int, Any]:
-        kinds = {"trainingjobs": self.jobs, "tuningjobs": self.searches, "trials": self.trials}
+        kinds = {
+            "trainingjobs": self.jobs,
+            "tuningjobs": self.searches,
+            "trials": self.trials,
+            "modelservices": self.services,
+        }
         plural = next(each for each in kinds if each in parts)
         objects = kinds[plural]
         if parts[-1] == plural:
