@@ -12,6 +12,7 @@ from helpers.kube import (
     ONE_CPU,
     SYSTEM,
     Job,
+    forwarded,
     kill_pods,
     kubectl,
     namespace_of_its_own,
@@ -20,8 +21,9 @@ from helpers.kube import (
     sample,
     wait_until,
 )
-from helpers.served_cluster import Service, under_load, way_to
+from helpers.served_cluster import ROWS, Service, under_load, way_to
 
+from sapflow import Client
 from sapflow.objects import keys
 
 pytestmark = pytest.mark.e2e
@@ -208,6 +210,34 @@ def test_spec_serve_makes_a_service_that_outlives_its_job(namespace: str) -> Non
     found = read("ms", "-n", namespace, "digits-now")["spec"]
     assert found["model"] == {"job": job.name}
     assert json.dumps(found["scale"]["max"]) == "2"
+
+
+def test_a_service_answers_from_128_mebibytes_and_a_tenth_of_a_cpu(namespace: str) -> None:
+    Job.apply(namespace, sample("digits", algorithm__epochs=1)).until_succeeded()
+    spec = sample("serve")["spec"]
+    assert spec["resources"] == {"memory": "128Mi", "cpu": "100m"}
+    service = Service.apply(namespace, "small", spec)
+    service.until("True", "Serving")
+    with way_to(service) as way:
+        answers = [way.ask(rows=[[0.0] * 64] * count) for count in (1, 100, 1, 100)]
+        assert [status for status, _ in answers] == [200] * 4
+        assert len(answers[1][1]["decisions"]) == 100
+    (pod,) = service.pods()
+    (container,) = (each for each in pod["spec"]["containers"] if each["name"] == "user-container")
+    assert container["resources"]["limits"] == {"memory": "128Mi", "cpu": "100m"}
+    # The chart's PodMonitor asks the port of this name.
+    assert [each["name"] for each in container["ports"]] == ["user-port"]
+    assert [each["restartCount"] for each in pod["status"]["containerStatuses"]] == [0, 0]
+    assert kubectl("logs", "-n", namespace, pod["metadata"]["name"], "-c", "user-container").count(
+        '"goldenRows": 16'
+    )
+
+
+def test_a_service_is_asked_by_its_name(served: Service) -> None:
+    with forwarded("kourier-system", "deploy/3scale-kourier-gateway", 8081) as port:
+        client = Client(served.namespace)
+        (made,) = client.predict(served.name, ROWS, gateway=f"http://127.0.0.1:{port}")
+    assert made["label"] in ("yes", "no")
 
 
 def events_of(service: Service) -> list[dict[str, Any]]:

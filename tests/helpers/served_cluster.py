@@ -6,7 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,11 +105,11 @@ class Way:
     host: str
     token: str
 
-    def ask(self, seconds: float = 120) -> tuple[int, dict[str, Any]]:
+    def ask(self, seconds: float = 120, rows: Sequence[object] = ROWS) -> tuple[int, dict[str, Any]]:
         """Status and answer of one request for decisions."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/predict",
-            json.dumps({"rows": ROWS}).encode(),
+            json.dumps({"rows": list(rows)}).encode(),
             {
                 "Host": self.host,
                 "Content-Type": "application/json",

@@ -253,11 +253,13 @@ def test_a_job_in_an_object_store_ends_with_the_weights_of_one_in_a_directory(
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in SAMPLES.glob("*.yaml")))
-def test_every_sample_is_a_valid_job(name: str) -> None:
-    from sapflow.spec import document, tuning_document
+def test_every_sample_is_valid(name: str) -> None:
+    from sapflow.spec import document, service_document, tuning_document
 
     text = (SAMPLES / f"{name}.yaml").read_text()
-    if tuning_document.is_tuning(document.one_document(text)):
+    if document.one_document(text)["kind"] == "ModelService":
+        assert service_document.load(text).spec.model.job == "digits"
+    elif tuning_document.is_tuning(document.one_document(text)):
         assert tuning_document.load(text).spec.max_trials == 32
     else:
         assert document.load(text).metadata.name == name
