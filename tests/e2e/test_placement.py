@@ -45,11 +45,13 @@ WIDE: dict[str, Any] = sample(
     memory={"worker": "512Mi", "merger": "256Mi"},
 )
 """A million parameters: 4.3 MB a contribution."""
+LONG_STEPS = 2000
+"""Enough to outlast the drain of a node."""
 LONG: dict[str, Any] = sample(
     "digits",
     workers=6,
     merge__structure=[1, 2, 6],
-    algorithm={"steps": 400, "seed": 0},
+    algorithm={"steps": LONG_STEPS, "seed": 0},
     evaluation={"everySteps": 100},
     cpu=ONE_CPU,
     memory={"worker": "512Mi", "merger": "128Mi"},
@@ -156,7 +158,7 @@ def test_a_drained_nodes_cell_moves_and_nothing_is_lost(namespace: str, drained:
     )
     job.until_step(20)
     drain(drained)
-    assert job.step < 400
+    assert job.step < LONG_STEPS
 
     seen = job.until_succeeded()
     assert seen["result"]["sha256"] == sha256
