@@ -15,9 +15,12 @@ from sapflow.objects import keys
 from sapflow.planning.constants import LOCAL_DIRECTORY
 from sapflow.planning.grade import errors, in_outcome
 from sapflow.planning.preparation import (
+    OF_CONTENT,
+    OF_TABLES,
     PreparationForecast,
     PreparationPlace,
     RehearsedCall,
+    Shares,
     by_first_rows,
 )
 from sapflow.quantities.roles import Role
@@ -99,6 +102,7 @@ class PreparationForeteller(Observer):
             largest_share=survey.largest / max(1, survey.bytes_there),
             passes=begun.passes,
             start_seconds=self._start,
+            shares=shares_of(job.spec.data.prepare),
             seed=job.spec.algorithm.seed,
         )
         if self._records is not None:
@@ -131,6 +135,13 @@ def learns_order(prepare: PrepareSpec | None) -> bool:
         or (step.bin is not None and step.bin.quantiles is not None)
         for step in steps
     )
+
+
+def shares_of(prepare: PrepareSpec | None) -> Shares:
+    """What passes and blocks take beside parsing, by whether steps read texts or images."""
+    steps = [] if prepare is None else prepare.steps or []
+    read = any(each.bag_of_words or each.tokens or each.image for each in steps)
+    return OF_CONTENT if read else OF_TABLES
 
 
 async def recorded(records: Records) -> dict[str, Any] | None:

@@ -6,12 +6,13 @@ import pytest
 
 from sapflow.planning.constants import KNATIVE, LOCAL_DIRECTORY
 from sapflow.planning.preparation import (
-    COUNT_SHARE,
-    WRITE_SHARE,
+    OF_CONTENT,
+    OF_TABLES,
     PreparationForecast,
     PreparationPlace,
     RehearsedCall,
     RehearsedPreparation,
+    Shares,
     by_first_rows,
     forecast,
 )
@@ -107,7 +108,9 @@ def test_packed_files_add_the_search_for_their_seek_points_one_function_a_file()
     assert side_by_side - plain == pytest.approx(4, rel=0.5)
 
 
-def by_parsing(seconds: float, partitions: int, *, parsed: int = 2, passes: int = 2) -> PreparationForecast:
+def by_parsing(
+    seconds: float, partitions: int, *, parsed: int = 2, passes: int = 2, shares: Shares = OF_TABLES
+) -> PreparationForecast:
     calls = {
         "survey": [RehearsedCall(0.01)],
         "begin": [RehearsedCall(0.01)],
@@ -125,16 +128,18 @@ def by_parsing(seconds: float, partitions: int, *, parsed: int = 2, passes: int 
         largest_share=0.0,
         passes=passes,
         start_seconds=0.0,
+        shares=shares,
         seed=1,
     )
 
 
 def test_what_parsing_takes_tells_what_the_rest_takes() -> None:
     said = by_parsing(1.0, 100)
-    expected = 100 * (1 + 2 * COUNT_SHARE + WRITE_SHARE) / 2
+    expected = 100 * (1 + 2 * OF_TABLES.count + OF_TABLES.write) / 2
     assert said.seconds.p50 == pytest.approx(expected, rel=0.15)
     assert by_parsing(2.0, 100).seconds.p50 == pytest.approx(2 * said.seconds.p50, rel=0.05)
     assert by_parsing(1.0, 100, parsed=7).seconds.p50 == pytest.approx(said.seconds.p50, rel=0.01)
+    assert by_parsing(1.0, 100, shares=OF_CONTENT).seconds.p50 > 2 * said.seconds.p50
     assert by_parsing(1.0, 100, passes=5).cost_usd.p50 > said.cost_usd.p50
 
 
