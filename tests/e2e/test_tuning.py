@@ -21,12 +21,15 @@ from helpers.tuning_cluster import RATE, Search, brief, least_budget, values_of
 
 pytestmark = pytest.mark.e2e
 
+IN_ORDER: dict[str, Any] = brief(order="InOrder", template__spec__algorithm={"epochs": 8, "seed": 0})
+"""A search that is at work for a while after its first trial has ended."""
+
 
 @pytest.fixture(scope="module")
 def undisturbed() -> Iterator[dict[int, tuple[float, float]]]:
     """Parameters and objectives of the trials of the brief search, in the order that faults cannot change."""
     with namespace_of_its_own() as namespace:
-        search = Search.apply(namespace, brief(order="InOrder"))
+        search = Search.apply(namespace, IN_ORDER)
         search.until_succeeded()
         yield values_of(search)
 
@@ -90,7 +93,7 @@ def test_the_sample_prunes_and_never_has_more_pods_than_max_workers(namespace: s
 def test_a_suspended_search_has_no_pods_and_goes_on_with_the_same_trials(
     namespace: str, undisturbed: dict[int, tuple[float, float]]
 ) -> None:
-    search = Search.apply(namespace, brief(order="InOrder"))
+    search = Search.apply(namespace, IN_ORDER)
     search.until(lambda seen: seen.get("progress", {}).get("done", 0) >= 1, "an ended trial")
     search.patch({"suspend": True})
     search.until_reason("Suspended")
@@ -107,7 +110,7 @@ def test_a_suspended_search_has_no_pods_and_goes_on_with_the_same_trials(
 def test_a_killed_driver_and_operator_change_nothing(
     namespace: str, undisturbed: dict[int, tuple[float, float]]
 ) -> None:
-    search = Search.apply(namespace, brief(order="InOrder"))
+    search = Search.apply(namespace, IN_ORDER)
     search.until(lambda seen: seen.get("progress", {}).get("done", 0) >= 1, "an ended trial")
     search.kill("driver")
     kubectl("rollout", "restart", "-n", SYSTEM, OPERATOR)

@@ -18,7 +18,7 @@ STRIKES = {"driver": 3, "operator": 2, "worker": 4, "merger": 3, "minio": 2}
 PAUSES = (0.5, 8.0)
 """Seconds between two strikes, at random."""
 MOST = 4
-BUDGET = 0.03
+BUDGET = 0.12
 DOCUMENT: dict[str, Any] = brief(
     order="InOrder",
     search={"name": "TPE", "seed": 0},
@@ -28,7 +28,7 @@ DOCUMENT: dict[str, Any] = brief(
     maxWorkers=MOST,
     budgetUSD=BUDGET,
     template__spec__workers=2,
-    template__spec__algorithm={"epochs": 4, "seed": 0},
+    template__spec__algorithm={"epochs": 16, "seed": 0},
     template__spec__limits={"invocationSeconds": 20, "retries": 6},
 )
 """TPE guesses by results from its eleventh trial on."""

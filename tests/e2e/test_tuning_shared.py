@@ -12,6 +12,7 @@ from helpers.tuning_cluster import RATE, Search, brief, least_budget, strike
 
 from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
+from sapflow.quantities.memory import parse_quantity
 from sapflow.tuning.usage import Usage
 
 pytestmark = pytest.mark.e2e
@@ -82,7 +83,7 @@ def test_the_workers_of_all_trials_are_given_sizes_until_the_best_is_known(names
 
     seen = search.until(lambda seen: len(tried(seen)) >= 2, "two sizes that were tried")
     assert "768Mi" in tried(seen)
-    assert seen["memory"]["worker"] in {"512Mi", "640Mi", "768Mi", "896Mi", "1Gi", "1024Mi"}
+    assert parse_quantity("512Mi") <= parse_quantity(seen["memory"]["worker"]) <= parse_quantity("1Gi")
     assert any(each["reason"] == "MemoryChanged" for each in search.events())
     with owned_store() as store:
         state = recorded(store, uid_of(search), document, ended=False)
@@ -134,7 +135,7 @@ def test_an_asynchronous_search_that_loses_its_parts_has_the_same_values_for_the
     document = brief(
         order="Asynchronous",
         maxTrials=6,
-        template__spec__algorithm={"steps": 60, "seed": 0},
+        template__spec__algorithm={"steps": 600, "seed": 0},
         template__spec__limits={"invocationSeconds": 20, "retries": 6},
     )
     calm = Search.apply(another_namespace, document)

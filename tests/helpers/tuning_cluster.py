@@ -71,7 +71,7 @@ def least_budget(document: dict[str, Any]) -> float:
 
 
 def strike(search: Search, part: str, chance: random.Random) -> None:
-    """Kill some of a part's pods without grace; waits until it has one."""
+    """Kill some of a part's pods without grace; waits until it has one, or the search is over."""
     if part in ("operator", "minio"):
         kill_pods(SYSTEM, f"app.kubernetes.io/component={part}")
         return
@@ -84,7 +84,7 @@ def strike(search: Search, part: str, chance: random.Random) -> None:
         words = ("--grace-period=0", "--force", "--wait=false", "--ignore-not-found", "-o", "name")
         return bool(kubectl("delete", "pod", "-n", search.namespace, *chosen, *words).strip())
 
-    wait_until(killed, f"a {part} to kill", 120)
+    wait_until(lambda: killed() or search.state[0] != "Unknown", f"a {part} to kill", 120)
 
 
 def _lives(pod: dict[str, Any]) -> bool:
