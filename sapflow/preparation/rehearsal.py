@@ -18,7 +18,7 @@ from sapflow.preparation.fitted import sampled
 from sapflow.preparation.layout import layout_of
 from sapflow.preparation.opened import Parts, naming
 from sapflow.preparation.pipeline import Pipeline
-from sapflow.preparation.reading.content_check import odd_first_file
+from sapflow.preparation.reading.content_check import columns_note
 from sapflow.preparation.reading.gzip_beginning import unpacked_beginning
 from sapflow.preparation.reading.reader import Asked, Plan, Reader
 from sapflow.preparation.samples import pieces, samples_of
@@ -51,7 +51,7 @@ def survey(data: DataSpec, prepare: PrepareSpec, store: str, seed: int, parts: P
     options = {name: value for name, value in data.options.items() if name != "task"}
     plan = reader.survey(files, Asked(options, prepare.columns or {}, prepare.missing or DEFAULT_MISSING))
     named = named_texts(prepare.named_files, find)
-    with naming(prepare, odd_first_file(files)):
+    with naming(prepare, columns_note(files, plan)):
         pipeline = Pipeline(parts.steps(prepare, seed, plan.types, named), plan.types, deals=True)
         state = pipeline.begin()
         indexed, there = len(plan.to_index), sum(file.size for file in files)

@@ -17,7 +17,7 @@ from sapflow.objects import keys
 from sapflow.objects.stores.protocol import Store
 from sapflow.preparation.opened import Preparations, in_words, naming, write_once, write_plan
 from sapflow.preparation.packed_files import unpacked_files
-from sapflow.preparation.reading.content_check import odd_first_file
+from sapflow.preparation.reading.content_check import columns_note
 from sapflow.preparation.record import Record
 from sapflow.timing import Timing
 
@@ -50,7 +50,7 @@ def survey(preparations: Preparations, request: SurveyRequest, timing: Timing) -
             plan = opened.parts.reader_of(format).survey(files, opened.asked)
             plan = plan.model_copy(update={"named_files": opened.named_files()})
             document = write_plan(preparations.store, key, plan)
-    with naming(opened.prepare, odd_first_file(files)):
+    with naming(opened.prepare, columns_note(files, plan)):
         # What is wrong with the first steps is said before anything is read.
         opened.pipeline(plan).begin()
     return SurveyReply(

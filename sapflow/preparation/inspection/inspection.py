@@ -11,6 +11,7 @@ from sapflow.preparation.inspection.association import determination
 from sapflow.preparation.inspection.column_summary import ColumnSummary, Counter
 from sapflow.preparation.inspection.row_sample import RowSample
 from sapflow.preparation.inspection.source_rows import SourceRows
+from sapflow.preparation.reading.content_check import columns_note
 from sapflow.preparation.reading.reader import Rejected
 from sapflow.text import some_of
 
@@ -79,7 +80,7 @@ def inspect(
     the target is no column."""
     names = [each.name for each in source.plan.columns]
     if target is not None and target not in names:
-        shown = some_of(names)
+        shown = some_of(names) + columns_note(source.files, source.plan)
         raise DataError(f"target: {source.source} has no column {target!r}; it has {shown}")
     counters = [Counter(each) for each in source.plan.columns]
     sampled = [each.column.name for each in counters if each.counted]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from sapflow.data.data_file import DataFile
 from sapflow.errors import DataError
 from sapflow.preparation.reading.compression import is_packed
+from sapflow.preparation.reading.reader import Plan
 
 _PACKED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 _OTHERS = {
@@ -37,8 +38,19 @@ def refuse_other_content(file: DataFile, encoding: str = "utf-8") -> None:
             raise DataError(f"{file.name} is text in {name}: say options: encoding: {name}")
 
 
-def odd_first_file(files: Sequence[DataFile]) -> str:
-    """What to say of columns where the first file, which has told them, is named otherwise than most; else nothing."""
+def columns_note(files: Sequence[DataFile], plan: Plan) -> str:
+    """What to say where a column is not among those that were found: that the first file, which has told them, has no
+    header, or is named otherwise than most; else nothing."""
+    numbered = ""
+    if plan.notes.get("header") is False:
+        numbered = (
+            f"; columns are numbered, because {files[0].name} is read without a header: if it has one, say options: "
+            "header: Present"
+        )
+    return numbered + _odd(files)
+
+
+def _odd(files: Sequence[DataFile]) -> str:
     endings = Counter(_ending(file) for file in files)
     most, count = endings.most_common(1)[0]
     first = _ending(files[0])

@@ -1,6 +1,7 @@
 """Raw data that is not what its job says: `validate` tells what is wrong, where, and what to do."""
 
 import gzip
+import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -114,6 +115,16 @@ def test_a_stray_first_file_of_a_folder_is_named(tmp_path: Path) -> None:
     assert "README.txt, the first of the source's files, of which 2 end in .csv" in said
     assert "folder/*.csv" in said
     assert survey_of(tmp_path / "flights" / "*.csv").complete
+    with pytest.raises(DataError, match=r"it has hello; these are of .*README.txt"):
+        inspection.inspect(str(tmp_path / "flights"), target="y", format="csv")
+
+
+def test_a_source_without_a_header_says_why_its_columns_are_numbered(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", ROWS)
+    said = "there are 0, 1, 2; columns are numbered, because .*a.csv is read without a header"
+    assert re.search(said, said_of(path))
+    with pytest.raises(DataError, match="it has 0, 1, 2; columns are numbered"):
+        inspection.inspect(str(path), target="y")
 
 
 def test_rows_that_steps_cannot_take_count_as_they_will_in_the_run(tmp_path: Path) -> None:
