@@ -257,7 +257,7 @@ def test_every_sample_is_valid(name: str) -> None:
     from sapflow.spec import document, service_document, tuning_document
 
     text = (SAMPLES / f"{name}.yaml").read_text()
-    if document.one_document(text)["kind"] == "ModelService":
+    if service_document.is_service(document.one_document(text)):
         assert service_document.load(text).spec.model.job == "digits"
     elif tuning_document.is_tuning(document.one_document(text)):
         assert tuning_document.load(text).spec.max_trials == 32
