@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,18 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.kube import ROOT, SYSTEM, Job, condition_of, finished, read, sample, wait_until
+from helpers.departures import departures
+from helpers.kube import (
+    ROOT,
+    SYSTEM,
+    Job,
+    condition_of,
+    finished,
+    owned_store,
+    read,
+    sample,
+    wait_until,
+)
 from helpers.prometheus import Prometheus, discovered_pods, prometheus, require_prometheus
 from helpers.tuning_cluster import RATE, Search, brief
 
@@ -20,18 +32,25 @@ MAY_BE_ZERO = {"Retries and hedges", "API requests that failed"}
 MAY_STAND_STILL = "sapflow_data_read_bytes_total"
 """Instances keep the small data of this job: all of it may be read before the first scrape, and none after."""
 OUTAGE = "SapflowOperatorDown"
-SEARCH_ROW = "Search"
+OTHERS = ("Preparation", "Search", "Serving")
+"""Rows of the dashboard of which a job on samples shows nothing."""
+ROWS = 500_000
+"""Raw rows that are prepared for some scrapes long."""
 
 
-def panels(*, of_searches: bool) -> list[dict[str, Any]]:
-    """The panels of the row of searches, or those of all other rows."""
-    row, found = "", []
+def rows_of_panels() -> dict[str, list[dict[str, Any]]]:
+    """The dashboard's panels by the titles of their rows."""
+    found: dict[str, list[dict[str, Any]]] = {}
     for panel in json.loads((FILES / "dashboards" / "sapflow.json").read_text())["panels"]:
         if panel["type"] == "row":
-            row = panel["title"]
-        elif (row == SEARCH_ROW) == of_searches:
-            found.append(panel)
+            row = found.setdefault(panel["title"], [])
+        else:
+            row.append(panel)
     return found
+
+
+def panels_of_jobs() -> list[dict[str, Any]]:
+    return [panel for row, found in rows_of_panels().items() if row not in OTHERS for panel in found]
 
 
 def asked(expression: str, job: Job) -> str:
@@ -121,11 +140,11 @@ def test_every_query_of_the_dashboard_has_data_of_a_running_job(server: Promethe
         checkpoint={"everySteps": 50},
     )
     job = Job.apply(namespace, document, "seen")
-    until_all_have_data(server, panels(of_searches=False), job)
+    until_all_have_data(server, panels_of_jobs(), job)
 
     of_job = f'{{namespace="{job.namespace}",training_job="{job.name}"}}'
     assert len(server.query(f"sapflow_job_step{of_job}")) == 2, "driver and operator export it"
-    stats = [panel for panel in panels(of_searches=False) if panel["type"] == "stat"]
+    stats = [panel for panel in panels_of_jobs() if panel["type"] == "stat"]
     for panel in stats:
         (target,) = panel["targets"]
         assert len(server.query(asked(target["expr"], job))) == 1, f"{panel['title']} shows the job once"
@@ -145,6 +164,23 @@ def test_every_query_of_the_dashboard_has_data_of_a_running_job(server: Promethe
     assert state.labels["reason"] == "Completed"
 
 
+def test_every_query_of_the_dashboards_row_of_preparations_has_data(
+    server: Prometheus, namespace: str, tmp_path: Path
+) -> None:
+    made = departures(tmp_path / "flights", rows=ROWS, bad=40, tail=300)
+    folder = f"raw-{secrets.token_hex(4)}"
+    with owned_store() as store:
+        for path in made.folder.iterdir():
+            store.create(f"{folder}/{path.name}", path.read_bytes())
+        document = sample(
+            "prepare", data__source=f"s3://sapflow/{folder}", algorithm={"steps": 500, "seed": 0}
+        )
+        job = Job.apply(namespace, document, "seen")
+        until_all_have_data(server, rows_of_panels()["Preparation"], job)
+        job.until_succeeded()
+        store.delete_prefix(f"{folder}/")
+
+
 def test_every_query_of_the_dashboards_row_of_searches_has_data_and_a_failed_search_gives_an_alert(
     server: Prometheus, namespace: str
 ) -> None:
@@ -158,7 +194,7 @@ def test_every_query_of_the_dashboards_row_of_searches_has_data_and_a_failed_sea
         ),
         "seen",
     )
-    until_all_have_data(server, panels(of_searches=True), search)
+    until_all_have_data(server, rows_of_panels()["Search"], search)
     of_search = f'{{namespace="{namespace}",tuning_job="seen"}}'
     both = wait_until(
         lambda: server.query(f"sapflow_search_calls_limit{of_search}"), "the limit of calls", 30
