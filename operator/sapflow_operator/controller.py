@@ -99,6 +99,12 @@ class Controller(ResourceController):
         ):
             self._changed_result(job.resource, job.namespace, job.name)
 
+    def source_changed(self, resource: Resource, namespace: str, name: str) -> None:
+        """Look at the jobs that wait for the result of another resource, which it may have now."""
+        for job in self.jobs:
+            if job.namespace == namespace and self._kind.waits_for(job) == (resource.kind, name):
+                self.touch(namespace, job.name)
+
     def _gone(self, job: JobObject) -> None:
         self._unrenewed.discard(job.uid)
         self._queue.call(self._queue.drop(job.uid))

@@ -166,6 +166,10 @@ class Kind(ABC, Generic[AnyWanted]):
         knows it already."""
         return None
 
+    def waits_for(self, job: JobObject) -> tuple[str, str] | None:
+        """The kind and the name of another resource without whose result the job cannot be planned; None: of none."""
+        return None
+
     def shares(self, job: JobObject) -> bool:
         """Whether it is yet to be decided where its data lies, and it may lie in a shared area."""
         return False

@@ -211,9 +211,14 @@ def measured(settings: Settings, registry: CollectorRegistry) -> list[ResourceCo
     instruments = Instruments(registry)
     cluster, queue = MeasuredCluster(instruments), Queue(settings.max_running_jobs)
     services = MeasuredServices(settings, cluster, instruments)
-    controllers: list[ResourceController] = [
-        MeasuredController(settings, cluster, kind, instruments, queue, services.source_changed)
-        for kind in KINDS
+
+    def changed_result(resource: Resource, namespace: str, name: str) -> None:
+        services.source_changed(resource, namespace, name)
+        for each in controllers:
+            each.source_changed(resource, namespace, name)
+
+    controllers = [
+        MeasuredController(settings, cluster, kind, instruments, queue, changed_result) for kind in KINDS
     ]
     registry.register(JobCollector(lambda: [job for each in controllers for job in each.jobs]))
     registry.register(ServiceCollector(lambda: services.jobs))

@@ -6,6 +6,7 @@ from typing import Any
 
 from sapflow.objects import keys
 from sapflow.records.commits import Commit
+from sapflow.tuning.found_parameters import FoundParameters
 from sapflow_operator.names import Resource
 
 MOST_OBJECTS = 32
@@ -24,6 +25,8 @@ class OriginRequest:
     """The version that a fork begins at; None: the results of a search are asked for."""
     trial: int | None = None
     """The trial whose version it is, of a search; None: the best one."""
+    parameters: bool = False
+    """Whether the parameters of the trial are asked for, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,22 @@ class Origin:
     objects: tuple[str, ...]
     trial: int | None = None
     """The trial of a search that a fork begins at."""
+    found: FoundParameters | None = None
+    """The parameters that a job is trained with, of which nothing is read any more."""
 
     def to_status(self) -> dict[str, Any]:
         """As `status.origin` has it."""
         found: dict[str, Any] = {"uid": self.uid, "objects": list(self.objects)}
+        if self.found is not None:
+            found |= {"parameters": dict(self.found.values), "absent": list(self.found.absent)}
         return found if self.trial is None else {**found, "trial": self.trial}
+
+
+def parameters_in(status: Mapping[str, Any] | None) -> FoundParameters | None:
+    """The parameters that a `status.origin` has, which may be none."""
+    if status is None or "parameters" not in status:
+        return None
+    return FoundParameters(int(status["trial"]), status["parameters"], tuple(status.get("absent", ())))
 
 
 def granted(status: Mapping[str, Any] | None) -> list[str]:

@@ -1,4 +1,5 @@
-"""Finds what a job or a search begins with of another one of its namespace: a version, or an earlier search's results.
+"""Finds what a job or a search begins with of another one of its namespace: a version, a trial's parameters, or an
+earlier search's results.
 
 What is found goes into `status.origin`, and the credentials allow reading exactly that.
 """
@@ -8,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sapflow.errors import SpecError
+from sapflow.objects.stores.credentials import Credentials
+from sapflow.spec.tuning_document import parse
 from sapflow_operator.api.cluster import Cluster
 from sapflow_operator.conditions import Conditions
 from sapflow_operator.errors import OriginUnusable
@@ -17,8 +20,9 @@ from sapflow_operator.names import TUNING_JOB
 from sapflow_operator.observed import JobObject
 from sapflow_operator.origin import Origin, OriginRequest, results_of
 from sapflow_operator.settings import Settings
-from sapflow_operator.store.origin import is_result, read_origin
+from sapflow_operator.store.origin import is_result, read_origin, read_parameters
 from sapflow_operator.store.owners import owner_of
+from sapflow_operator.wanted import Place
 
 _OBJECTIVES = ("objective", "secondObjective")
 _BY_RESOURCE = {each.resource.kind: each for each in KINDS}
@@ -45,9 +49,11 @@ class Origins:
                     )
                 ]
             )
+        owner = await owner_of(place, job.namespace, self._cluster, self._settings)
+        if asked.parameters:
+            return await self._parameters(found, asked, place, owner)
         if asked.version is None:
             return _results(job, found, asked)
-        owner = await owner_of(place, job.namespace, self._cluster, self._settings)
         trial = _trial(found, asked)
         if not _ended(found) and not (
             trial is not None
@@ -59,21 +65,40 @@ class Origins:
             )
         return await asyncio.to_thread(read_origin, place, owner, found.uid, asked.version, trial)
 
+    async def _parameters(
+        self, found: JobObject, asked: OriginRequest, place: Place, owner: Credentials
+    ) -> Origin:
+        """The parameters of a trial of a search. Raises OriginUnusable, SpecError, StoreError."""
+        if not _ended(found):
+            raise OriginUnusable(
+                f"{asked.field}: {asked.name} has not ended, so its best trial is not known yet; it is waited for"
+            )
+        searched = parse(found.document, "kubernetes").spec.parameters
+        read = await asyncio.to_thread(read_parameters, place, owner, found.uid, searched, asked.trial)
+        if read is None:
+            said = f"{asked.name} has failed and has no result: correct it, or name another search"
+            raise SpecError([(asked.field, said)])
+        return Origin(found.uid, (), read.trial, read)
+
     async def _other(self, job: JobObject, asked: OriginRequest) -> JobObject:
         """The other resource. Raises OriginUnusable if it is not there."""
         body = await self._cluster.get(asked.resource.kind, job.namespace, asked.name)
         found = None if body is None else JobObject.read(body, asked.resource)
         if found is None or found.deleting:
-            remedy = (
-                "leave it out, and give the best sets of parameters as spec.initial"
-                if asked.version is None
-                else "an export and spec.model.weights start from its result"
-            )
             raise OriginUnusable(
                 f"{asked.field}: there is no {asked.resource.kind} {asked.name} in namespace {job.namespace}; it is "
-                f"waited for. If it was deleted: {remedy}"
+                f"waited for. If it was deleted: {_remedy(asked)}"
             )
         return found
+
+
+def _remedy(asked: OriginRequest) -> str:
+    """What helps where the other resource will not come back."""
+    if asked.parameters:
+        return "leave it out, and write its best parameters into the job"
+    if asked.version is None:
+        return "leave it out, and give the best sets of parameters as spec.initial"
+    return "an export and spec.model.weights start from its result"
 
 
 def _ended(found: JobObject) -> bool:

@@ -21,6 +21,7 @@ _CODES = {
     "LaterRelease": UNUSABLE,
     "ObjectMissing": UNUSABLE,
     "JobUnknown": BAD_INPUT,
+    "SearchNotEnded": BAD_INPUT,
     "ClientMissing": UNUSABLE,
     "TrackerMissing": UNUSABLE,
     "TrackerFailed": UNUSABLE,

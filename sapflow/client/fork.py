@@ -21,6 +21,7 @@ from sapflow.spec.resolved import ResolvedJob
 from sapflow.spec.training_job import TrainingJob
 from sapflow.spec.trial_names import trial_named
 from sapflow.spec.types import MAX_NAME
+from sapflow.tuning.found_parameters import FoundParameters, trained_with
 from sapflow.tuning.spec_record import read_spec
 
 _OF_CLUSTER = ("name", "namespace", "labels")
@@ -51,6 +52,8 @@ def document(
     }
     for unused in ("weights", "weightsMatch"):
         written["spec"]["model"].pop(unused, None)
+    # What it was trained with is in the spec.
+    written["spec"].pop("parametersFrom", None)
     written["spec"]["from"] = {"job": _origin_name(opened), "version": found}
     for path, value in changes.items():
         _set(written, path, value)
@@ -77,8 +80,14 @@ def assignments(given: list[str]) -> dict[str, object]:
 def cluster_spec(resource: Mapping[str, Any], opened: Session) -> dict[str, Any]:
     """The spec in full of the session's job, of which the store does not have all, from its TrainingJob in a cluster,
     or of a trial from its TuningJob. Raises SpecError, StoreError."""
-    spec: dict[str, Any] = resource["spec"]
-    return spec if trial_named(opened.uid) is None else _trial_spec(resource, opened)
+    if trial_named(opened.uid) is not None:
+        return _trial_spec(resource, opened)
+    origin = resource.get("status", {}).get("origin", {})
+    if "parameters" not in origin:
+        return dict(resource["spec"])
+    found = FoundParameters(origin["trial"], origin["parameters"], tuple(origin.get("absent", ())))
+    trained: dict[str, Any] = trained_with(resource, found)["spec"]
+    return trained
 
 
 def _trial_spec(search: Mapping[str, Any], opened: Session) -> dict[str, Any]:

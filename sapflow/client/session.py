@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from sapflow.client import data_place, trials
+from sapflow.client import data_place, searched, trials
 from sapflow.data import cut
 from sapflow.data.blocks import Manifest
 from sapflow.data.chunks import Source
@@ -21,6 +21,7 @@ from sapflow.driver.plans import Environment
 from sapflow.driver.sweep import sweep_failed, sweep_up
 from sapflow.errors import DataError, JobFailed, ObjectMissing, SapflowError, StoreError
 from sapflow.objects import keys
+from sapflow.objects.documents import read_json
 from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.planning import placement
@@ -61,14 +62,6 @@ def store_url(job: TrainingJob, asked: str | None) -> str:
         return DEFAULT_STORE
     options = urlencode({"endpoint": storage.endpoint.rstrip("/"), "region": storage.region})
     return f"s3://{storage.bucket}?{options}"
-
-
-def read_json(store: Store, key: str) -> Any | None:
-    """The JSON value of an object; None if there is no such object. Raises StoreError, and ValueError for no JSON."""
-    try:
-        return parse_json(bytes(store.read(key)))
-    except ObjectMissing:
-        return None
 
 
 @dataclass(frozen=True)
@@ -215,12 +208,16 @@ def open_session(
     probe: bool = True,
 ) -> Session:
     """A job's session on its store. `probe` tests the store by writing; only readers may omit that.
+    A job that takes its parameters from a search has them in the session, where its `uid` is not known yet.
 
-    Raises StoreError, StoreUnsafe, StoreUnavailable.
+    Raises StoreError, StoreUnsafe, StoreUnavailable; SpecError, DataError where what another job or a search is to give
+    is not there.
     """
     url, opened = open_store_of(job, environ, store=store, probe=probe)
-    uid = uid or uid_of(job)
     try:
+        if (asked := job.spec.parameters_from) is not None and uid is None:
+            job = searched.settled(job, opened, uid_named(asked.search, url))
+        uid = uid or uid_of(job)
         parent = _parent(job, keys.job(uid), opened, url)
     except SapflowError:
         opened.close()

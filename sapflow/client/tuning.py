@@ -13,7 +13,6 @@ from sapflow.client.session import (
     absolute,
     local_functions,
     open_store_of,
-    read_json,
     uid_named,
 )
 from sapflow.data import cut
@@ -24,6 +23,7 @@ from sapflow.errors import InputsChanged, SapflowError, SpecError
 from sapflow.messages.documents import Document
 from sapflow.monitoring.tuning_progress import TuningProgress
 from sapflow.objects import keys
+from sapflow.objects.documents import read_json
 from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.records import numerics, shared_area

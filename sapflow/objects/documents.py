@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from sapflow.errors import AlteredObject, CorruptObject
+from sapflow.errors import AlteredObject, CorruptObject, ObjectMissing
 from sapflow.messages.documents import Document
 from sapflow.objects.stores.protocol import Store
 from sapflow.text import parse_json
@@ -24,3 +24,11 @@ def read_document(store: Store, document: Document) -> Any:
         return parse_json(data)
     except ValueError as error:
         raise CorruptObject(f"object {document.key} is not JSON: {error}") from error
+
+
+def read_json(store: Store, key: str) -> Any | None:
+    """The JSON value of an object; None if there is no such object. Raises StoreError, and ValueError for no JSON."""
+    try:
+        return parse_json(bytes(store.read(key)))
+    except ObjectMissing:
+        return None

@@ -17,18 +17,23 @@ def load(text: str, runtime: Runtime | None = "local") -> TrainingJob:
 
 def one_document(text: str, kind: str = KIND) -> object:
     """The only document of a YAML (or JSON) text, as it was written. Raises SpecError."""
+    found = documents(text)
+    if len(found) != 1:
+        raise SpecError([("(document)", f"must hold one {kind}, not {len(found)} documents")])
+    return found[0]
+
+
+def documents(text: str) -> list[Any]:
+    """The documents of a YAML (or JSON) text, as they were written. Raises SpecError."""
     import yaml  # functions, which read JSON, start without it
 
     from sapflow.spec import yaml_text
 
     try:
-        documents = yaml_text.documents(text)
+        return yaml_text.documents(text)
     except yaml.YAMLError as error:
         message = str(error).replace('in "<unicode string>", ', "")
         raise SpecError([("(document)", f"is not YAML: {message}")]) from error
-    if len(documents) != 1:
-        raise SpecError([("(document)", f"must hold one {kind}, not {len(documents)} documents")])
-    return documents[0]
 
 
 def parse(document: object, runtime: Runtime | None = "local") -> TrainingJob:

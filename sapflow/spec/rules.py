@@ -65,6 +65,12 @@ RULES: tuple[Rule["Spec"], ...] = (
         "has(self.prices.custom) == (self.prices.platform == 'Custom')",
     ),
     Rule(
+        "parametersFrom",
+        "does not go with from, which brings the parameters of the version's own job: leave one of the two out",
+        lambda spec: spec.parameters_from is None or spec.begins_at is None,
+        "!has(self.parametersFrom) || !has(self.from)",
+    ),
+    Rule(
         "model",
         "needs either name or entrypoint: name for a built-in model, entrypoint for your own",
         lambda spec: (spec.model.name is None) != (spec.model.entrypoint is None),

@@ -16,6 +16,7 @@ from sapflow.quantities.roles import Role
 from sapflow.spec.learning import AlgorithmSpec, DataSpec, MetricName, ModelSpec
 from sapflow.spec.optimizer import OptimizerSpec
 from sapflow.spec.origin import OriginSpec
+from sapflow.spec.parameters_from import ParametersFromSpec
 from sapflow.spec.placement import AffinitySpec, PlacementSpec
 from sapflow.spec.pods import PodsSpec
 from sapflow.spec.prices import PricesSpec
@@ -277,6 +278,11 @@ class Spec(Model):
         None,
         alias="from",
         description="The job begins at a version of another one, and not at its model's seed.",
+    )
+    parameters_from: ParametersFromSpec | None = Field(
+        None,
+        description="The job is trained with the parameters that a search has found: each of the search's parameters "
+        "takes the place of what the spec has at its path.",
     )
     storage: StorageSpec | None = None
     serve: ServeSpec | None = None

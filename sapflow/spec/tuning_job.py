@@ -17,6 +17,7 @@ from sapflow.spec.types import Count, Dotted, Model, Name, Seconds
 TUNING_KIND = "TuningJob"
 SHORT_NAME = "tune"
 MAX_TRIALS = 20_000
+MOST_PARAMETERS = 64
 MEASURED = ("dollars", "seconds")
 """Objectives that are what a trial has used, not what its model can do."""
 
@@ -105,7 +106,7 @@ class PruneSpec(Model):
 
 class TuningSpec(Model):
     template: TemplateSpec
-    parameters: Annotated[list[ParameterSpec], Field(min_length=1, max_length=64)] = Field(
+    parameters: Annotated[list[ParameterSpec], Field(min_length=1, max_length=MOST_PARAMETERS)] = Field(
         description="What is searched. See [spec.parameters](#specparameters)."
     )
     initial: Annotated[list[ParameterValues], Field(min_length=1, max_length=64)] | None = Field(

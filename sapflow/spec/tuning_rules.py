@@ -315,6 +315,12 @@ TUNING_RULES: "tuple[Rule[TuningSpec], ...]" = (
         "!has(self.template.spec.from)",
     ),
     Rule(
+        "template.spec.parametersFrom",
+        "is for a job by itself: leave it out; warmStartFrom tells a search what an earlier one has found",
+        lambda spec: spec.template.spec.parameters_from is None,
+        "!has(self.template.spec.parametersFrom)",
+    ),
+    Rule(
         "template.spec.affinity",
         "is for a job by itself: trials share functions that run anywhere; leave it out",
         lambda spec: spec.template.spec.affinity is None,

@@ -6,6 +6,7 @@ from typing import Any
 from sapflow.objects import keys
 from sapflow.quantities.roles import Role
 from sapflow.records.memory_search import MOST_TRIALS
+from sapflow.spec.tuning_job import MOST_PARAMETERS
 from sapflow_operator.origin import MOST_OBJECTS
 
 INTEGER = {"type": "integer", "format": "int64", "minimum": 0}
@@ -60,6 +61,12 @@ def origin_schema(description: str) -> dict[str, Any]:
             "uid": text(63),
             "trial": INTEGER | {"description": "The trial of that search."},
             "objects": {"type": "array", "maxItems": MOST_OBJECTS, "items": text(253)},
+            "parameters": {
+                "type": "object",
+                "description": "The values of the trial's parameters, by path.",
+                "x-kubernetes-preserve-unknown-fields": True,
+            },
+            "absent": {"type": "array", "maxItems": MOST_PARAMETERS, "items": text(253)},
         },
         ["uid", "objects"],
     )

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from sapflow.planning import placement
 from sapflow.spec.document import parse
-from sapflow.spec.training_job import Spec
+from sapflow.spec.training_job import Spec, TrainingJob
 from sapflow.spec.trial_names import trial_named
+from sapflow.tuning.found_parameters import FIELD, job_with
 from sapflow_operator import cells, growth, names
 from sapflow_operator.kind import Definition, Kind
 from sapflow_operator.kinds import memory_search
@@ -19,7 +20,7 @@ from sapflow_operator.kinds.training_pool import TrainingPool
 from sapflow_operator.kinds.training_status import RESULT, training_status
 from sapflow_operator.names import Resource
 from sapflow_operator.observed import JobObject
-from sapflow_operator.origin import OriginRequest
+from sapflow_operator.origin import OriginRequest, parameters_in
 from sapflow_operator.reconciliation import Reconciliation
 from sapflow_operator.settings import Settings
 from sapflow_operator.wanted import Place, place_of
@@ -65,7 +66,7 @@ class TrainingJobKind(JobKind[TrainingPool]):
         )
 
     def wanted(self, job: JobObject, status: Mapping[str, Any], settings: Settings) -> TrainingPool:
-        parsed, memory = parse(job.document, "kubernetes"), status.get("memory", {})
+        parsed, memory = _trained(job, status.get("origin")), status.get("memory", {})
         search = memory_search.settings(parsed, memory.get("workerKilled"), settings.max_memory)
         sizes = {role: memory.get(role, size) for role, size in parsed.memory_sizes.items()}
         if search is not None:
@@ -80,7 +81,7 @@ class TrainingJobKind(JobKind[TrainingPool]):
             pinned,
             parsed,
             search=search,
-            begins_with=status.get("origin"),
+            begins_with=status.get("origin") if "from" in job.spec else None,
             shared=status.get("sharedData", {}).get("digest"),
             queue=job.queue,
         ).with_sizes(sizes)
@@ -117,7 +118,7 @@ class TrainingJobKind(JobKind[TrainingPool]):
             if reconciliation.failed:
                 return wanted
             if role == "worker" and wanted.search is not None:
-                first = parse(reconciliation.job.document, "kubernetes")
+                first = _trained(reconciliation.job, reconciliation.status.get("origin"))
                 wanted = memory_search.above_the_killed(wanted, first, wanted.search, reconciliation)
             else:
                 wanted = growth.grown(wanted, role, reconciliation)
@@ -146,11 +147,22 @@ class TrainingJobKind(JobKind[TrainingPool]):
         return f"{_size_asked(job)} {self.at_work_on(job)}".strip()
 
     def remembered(self, job: JobObject) -> Mapping[str, Any]:
-        return {"memory": job.spec.get("memory", {})}
+        return {name: job.spec[name] for name in ("memory", "parametersFrom") if name in job.spec}
+
+    def waits_for(self, job: JobObject) -> tuple[str, str] | None:
+        searched = job.spec.get("parametersFrom")
+        if searched is None or "origin" in job.status:
+            return None
+        return names.TUNING_JOB.kind, str(searched["search"])
 
     def origin(self, job: JobObject) -> OriginRequest | None:
-        asked = job.spec.get("from")
-        if asked is None or not may_ask(job):
+        asked, searched = job.spec.get("from"), job.spec.get("parametersFrom")
+        if not may_ask(job):
+            return None
+        if searched is not None:
+            field, name, trial = f"{FIELD}.search", str(searched["search"]), searched.get("trial")
+            return OriginRequest(field, names.TUNING_JOB, name, trial=trial, parameters=True)
+        if asked is None:
             return None
         name, version = str(asked["job"]), int(asked["version"])
         if (named := trial_named(name)) is None:
@@ -159,6 +171,12 @@ class TrainingJobKind(JobKind[TrainingPool]):
 
 
 TRAINING_JOB = TrainingJobKind()
+
+
+def _trained(job: JobObject, origin: Mapping[str, Any] | None) -> TrainingJob:
+    """The job with the parameters that a search has found, once they are known. Raises SpecError."""
+    found = parameters_in(origin)
+    return parse(job.document, "kubernetes") if found is None else job_with(job.document, found, "kubernetes")
 
 
 def _size_asked(job: JobObject) -> str:

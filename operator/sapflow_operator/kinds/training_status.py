@@ -44,7 +44,7 @@ def training_status() -> dict[str, Any]:
             "result": an_object("Where the trained model is.", RESULT),
             "origin": origin_schema(
                 "Of a fork: the uid of the other job, or of the search of the other trial, and the objects there that "
-                "this one may read."
+                "this one may read. Of a job with parametersFrom: the search's uid, the trial and its parameters."
             ),
             "checkpoint": an_object(
                 "Of a job that was stopped by a limit, is suspended or diverged: its model as it stood.",

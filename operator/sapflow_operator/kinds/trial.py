@@ -8,11 +8,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sapflow.spec.tuning_job import MOST_PARAMETERS
 from sapflow.spec.types import Model
 from sapflow_operator import names
 from sapflow_operator.kind import Definition
 from sapflow_operator.kinds.status_schema import INTEGER, NUMBER, TIME, an_object, text
-from sapflow_operator.kinds.tuning_status import MOST_PARAMETERS, VALUE_CHARACTERS
+from sapflow_operator.kinds.tuning_status import VALUE_CHARACTERS
 from sapflow_operator.names import Resource
 
 SUMMARY_CHARACTERS = 256

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapflow.quantities.roles import ALL_ROLES
+from sapflow.spec.tuning_job import MOST_PARAMETERS
 from sapflow_operator.kinds.status_schema import (
     GRADED,
     INTEGER,
@@ -25,7 +26,6 @@ FAILURES = 5
 """The number of last failures in the status."""
 MESSAGE_CHARACTERS = 1024
 """The most characters that are shown of a failure's message."""
-MOST_PARAMETERS = 64
 VALUE_CHARACTERS = 256
 """The most characters that are shown of a parameter's value."""
 

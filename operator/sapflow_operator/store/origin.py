@@ -1,6 +1,7 @@
 """Looks up, in the store, the version of another job that a fork begins with."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import closing
 
 from sapflow.errors import SpecError
@@ -9,6 +10,8 @@ from sapflow.objects.stores.credentials import Credentials
 from sapflow.objects.stores.factory import open_store
 from sapflow.objects.stores.protocol import Store
 from sapflow.records.commits import Records
+from sapflow.spec.parameters import ParameterSpec
+from sapflow.tuning.found_parameters import FoundParameters, read_found
 from sapflow_operator.origin import MOST_OBJECTS, Origin, objects_of, prefix_of
 from sapflow_operator.wanted import Place
 
@@ -24,6 +27,15 @@ def is_result(place: Place, owner: Credentials, uid: str, version: int, trial: i
     """Whether a trial has ended with this version, which its search then keeps. Raises StoreError."""
     with closing(open_store(place.url, owner)) as store:
         return asyncio.run(_is_result(store, prefix_of(uid, trial), version))
+
+
+def read_parameters(
+    place: Place, owner: Credentials, uid: str, searched: Sequence[ParameterSpec], trial: int | None
+) -> FoundParameters | None:
+    """The parameters of a trial of a search, of the best one without `trial`; None if the search has no result. Raises
+    SpecError, StoreError."""
+    with closing(open_store(place.url, owner)) as store:
+        return read_found(store, uid, searched, trial)
 
 
 async def _is_result(store: Store, prefix: str, version: int) -> bool:

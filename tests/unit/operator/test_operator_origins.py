@@ -89,6 +89,12 @@ class World:
         self.put(names.TUNING_JOB.kind, "later", body, uid="uid-later")
         return self._reconcile(TUNING_JOB, "later")
 
+    def trained(self, **changes: Any) -> tuple[str, str, str]:
+        """The same of a job that is trained with the parameters of a trial of the search."""
+        spec = {**document(**TEMPLATE)["spec"], "storage": STORAGE, "parametersFrom": {"search": "earlier"}}
+        self.put(names.KIND, "trained", spec | changes, uid="uid-trained")
+        return self._reconcile(TRAINING_JOB, "trained")
+
     def _reconcile(self, kind: Kind[Any], name: str) -> tuple[str, str, str]:
         asyncio.run(Controller(SETTINGS, self.cluster, kind).reconcile("team", name))
         known = self.cluster.objects[kind.resource.kind, name]["status"]["conditions"]
@@ -267,6 +273,94 @@ def test_an_earlier_search_for_something_else_is_refused_by_field_and_remedy(
     earlier = world.cluster.objects[names.TUNING_JOB.kind, "earlier"]["spec"]
     earlier["template"]["spec"]["storage"] = {**STORAGE, "bucket": "other"}
     assert "name that one in spec.template.spec.storage" in world.later()[2]
+
+
+def test_a_job_is_trained_with_the_parameters_of_the_best_trial_and_may_read_nothing_of_the_search(
+    found: tuple[Place, Search, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, outcome = World(found, monkeypatch), found[2]
+    assert world.trained()[0] == "True"
+    spec = world.told("trained")["spec"]
+    assert spec["optimizer"]["learningRate"] == outcome["parameters"][RATE]
+    assert spec["parametersFrom"] == {"search": "earlier", "trial": outcome["trial"]}
+    assert "parent" not in world.told("trained")
+    assert world.granted == [[]]
+    origin = world.status(names.KIND, "trained")["origin"]
+    assert origin["parameters"] == outcome["parameters"]
+    assert origin["objects"] == []
+
+
+def test_a_job_keeps_its_parameters_when_the_search_is_gone_or_finds_better_ones(
+    found: tuple[Place, Search, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(found, monkeypatch)
+    world.trained()
+    before = world.told("trained")
+    del world.cluster.objects[names.TUNING_JOB.kind, "earlier"]
+    assert world._reconcile(TRAINING_JOB, "trained")[0] == "True"
+    assert world.told("trained") == before
+
+
+def test_a_named_trial_is_taken_as_its_own_spec_has_it(
+    found: tuple[Place, Search, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, (_, search, outcome) = World(found, monkeypatch), found
+    other = next(
+        each for each in search.trials if each.phase == "Finished" and each.number != outcome["trial"]
+    )
+    assert world.trained(parametersFrom={"search": "earlier", "trial": other.number})[0] == "True"
+    assert world.told("trained")["spec"]["optimizer"]["learningRate"] == other.parameters[RATE]
+    world = World(found, monkeypatch)
+    status, reason, message = world.trained(parametersFrom={"search": "earlier", "trial": 99})
+    assert (status, reason) == ("False", "InvalidSpec")
+    assert "spec.parametersFrom.trial" in message
+    assert "name another, or leave it out for the best one" in message
+
+
+def test_a_job_waits_for_a_search_that_has_not_ended_and_is_looked_at_once_it_has(
+    found: tuple[Place, Search, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(found, monkeypatch, conditions=[])
+    status, reason, message = world.trained()
+    assert (status, reason) == ("False", "OriginUnusable")
+    assert "spec.parametersFrom.search: earlier has not ended" in message
+    assert not world.granted
+
+    async def ends() -> list[str]:
+        controller = Controller(SETTINGS, world.cluster, TRAINING_JOB)
+        controller.seen(world.cluster.objects[names.KIND, "trained"])
+        looked: list[str] = []
+        monkeypatch.setattr(controller, "touch", lambda namespace, name: looked.append(name))
+        controller.source_changed(names.TUNING_JOB, "team", "another")
+        controller.source_changed(names.TUNING_JOB, "elsewhere", "earlier")
+        assert not looked
+        controller.source_changed(names.TUNING_JOB, "team", "earlier")
+        return looked
+
+    assert asyncio.run(ends()) == ["trained"]
+
+
+def test_a_search_that_is_not_there_is_told_with_what_helps(
+    found: tuple[Place, Search, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(found, monkeypatch)
+    del world.cluster.objects[names.TUNING_JOB.kind, "earlier"]
+    status, reason, message = world.trained()
+    assert (status, reason) == ("False", "OriginUnusable")
+    assert "there is no TuningJob earlier in namespace team" in message
+    assert "write its best parameters into the job" in message
+
+
+def test_a_search_that_found_nothing_fails_the_job_that_needs_its_parameters(
+    found: tuple[Place, Search, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(found, monkeypatch)
+    failed = {"type": "Succeeded", "status": "False", "reason": "TooManyFailed"}
+    world.cluster.objects[names.TUNING_JOB.kind, "earlier"]["status"] = {"conditions": [failed]}
+    monkeypatch.setattr(origin, "read_found", lambda *given: None)
+    status, reason, message = world.trained()
+    assert (status, reason) == ("False", "InvalidSpec")
+    assert "earlier has failed and has no result" in message
 
 
 def test_results_that_fit_the_later_search_are_known_to_it_until_it_has_begun(
