@@ -2,16 +2,17 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from sapflow.client import importable, stored
+from sapflow.client import importable, pipeline, stored
 from sapflow.client.session import DEFAULT_STORE, Session, find_session, open_session, store_url
 from sapflow.client.tuning import open_tuning
 from sapflow.errors import DataError, SapflowError, SpecError
 from sapflow.spec import tuning_document
-from sapflow.spec.document import one_document, parse
+from sapflow.spec.document import documents, parse
 from sapflow.spec.training_job import Runtime, TrainingJob
 from sapflow.spec.trial_names import TrialName, trial_named
 from sapflow.spec.tuning_job import TuningJob
@@ -49,15 +50,25 @@ def read_text(path: str) -> str:
         raise DataError(f"{path} is no text file: {error}; give the path of a job's YAML") from error
 
 
-def read_document(path: str) -> object:
-    """The document in a YAML file, as it was written. Raises DataError if there is no such file, SpecError if it is no
-    YAML."""
+def read_documents(path: str, runtime: Runtime = "local") -> list[Any]:
+    """The documents in a YAML file, in the order in which they run; for this machine their jobs name searches of the
+    file by their uids.
+
+    Raises DataError if there is no such file, SpecError if it is no YAML, or the documents do not go together.
+    """
     text = read_text(path)
     try:
-        return one_document(text)
+        found = documents(text)
+        return pipeline.linked(found) if runtime == "local" else pipeline.checked(found)
     except SpecError as error:
         error.add_note(f"(in {path})")
         raise
+
+
+def read_document(path: str) -> object:
+    """The document in a YAML file, of several the last: that whose model is what the file is for. Raises DataError if
+    there is no such file, SpecError if it is no YAML."""
+    return read_documents(path)[-1]
 
 
 def read_job(path: str, runtime: Runtime = "local") -> TrainingJob:
@@ -77,6 +88,16 @@ def job_in(document: object, path: str, runtime: Runtime = "local") -> TrainingJ
     except SpecError as error:
         error.add_note(f"(in {path})")
         raise
+
+
+def documents_in(
+    found: Sequence[Any], path: str, runtime: Runtime = "local"
+) -> list[TuningJob | TrainingJob]:
+    """The jobs and searches in the documents of a file. Raises SpecError with all problems of the first with any."""
+    return [
+        search_in(each, path, runtime) if tuning_document.is_tuning(each) else job_in(each, path, runtime)
+        for each in found
+    ]
 
 
 def is_file(name: str) -> bool:
@@ -121,16 +142,16 @@ def _is_stored(folder: Path) -> bool:
 def read_search(path: str) -> TuningJob:
     """The search in a YAML file. Raises DataError if there is no such file, SpecError with all problems of its
     fields."""
-    document = read_document(path)
-    if not tuning_document.is_tuning(document):
+    searches = [each for each in read_documents(path) if tuning_document.is_tuning(each)]
+    if not searches:
         raise DataError(f"{path} is a job and no search: it has no trials, so name it alone")
-    return search_in(document, path)
+    return search_in(searches[-1], path)
 
 
-def search_in(document: object, path: str) -> TuningJob:
+def search_in(document: object, path: str, runtime: Runtime = "local") -> TuningJob:
     """The search in a decoded document of a file. Raises SpecError with all problems of its fields."""
     try:
-        return tuning_document.parse(document)
+        return tuning_document.parse(document, runtime)
     except SpecError as error:
         error.add_note(f"(in {path})")
         raise

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sapflow.cli import plan_preparation, plan_search
-from sapflow.cli.jobs import job_in, make_importable, read_document
+from sapflow.cli import plan_pipeline, plan_preparation, plan_search
+from sapflow.cli.jobs import job_in, make_importable, read_documents
 from sapflow.cli.output import print_json
 from sapflow.client import preparation_plan, session, survey
 from sapflow.data.blocks import Manifest
@@ -38,7 +38,9 @@ removed, and the preparation of the whole is forecast with its spread.
 
 Of a search (a TuningJob), the time and the cost of all trials are forecast with their spread: two real steps of the
 cheapest and of the dearest trial are made on this machine, in a folder that is removed, and the search's decisions are
-played many times over (docs/tuning.md)."""
+played many times over (docs/tuning.md).
+
+Of a file of several documents every stage is forecast so, a job as a search of one trial, and the sum of all."""
 
 _EPILOG = """\
 Predictions are for warm steps, from constants that were measured on other jobs (docs/planner.md). Cold starts, cutting
@@ -50,7 +52,8 @@ examples:
   sapflow plan job.yaml --target kubernetes --instances 40
   sapflow plan job.yaml --by dollars --candidates 20 --json
   sapflow plan tune.yaml                        the time and cost of a search
-  sapflow plan tune.yaml --target kubernetes --instances 40"""
+  sapflow plan tune.yaml --target kubernetes --instances 40
+  sapflow plan pipeline.yaml                    each stage of a file of several documents"""
 
 _ROWS = 8
 _DRAWN = 17
@@ -147,7 +150,10 @@ class _Plan:
 def plan(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0. Raises SpecError, DataError, StoreError."""
     runtime: Runtime = given.target
-    document = read_document(given.file)
+    documents = read_documents(given.file, runtime)
+    if len(documents) > 1:
+        return plan_pipeline.plan(given, documents, environ)
+    document = documents[0]
     if is_tuning(document):
         return plan_search.plan(given, document, environ)
     job = job_in(document, given.file, runtime)

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from sapflow.cli.display_options import add_display, display_of, positive
-from sapflow.cli.jobs import add_store, job_in, read_document, search_in
+from sapflow.cli.jobs import add_store, job_in, read_documents, search_in
 from sapflow.cli.output import location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
 from sapflow.client import preparation, prepared_copy, session
@@ -72,7 +72,7 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0 once the data is prepared. Raises SapflowError, Stopped."""
     if given.to is None and given.format != "blocks":
         raise SpecError([("--format", "says how a copy is written: name a place by --to")])
-    document = read_document(given.file)
+    document = read_documents(given.file)[0]
     job = search_in(document, given.file).template if is_tuning(document) else job_in(document, given.file)
     if job.spec.data.prepare is None:
         raise SpecError(

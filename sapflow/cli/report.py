@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sapflow.cli import search_report
-from sapflow.cli.jobs import add_entrypoint, file_named, make_importable
+from sapflow.cli import pipeline_report, search_report
+from sapflow.cli.jobs import add_entrypoint, file_named, is_file, make_importable, read_documents
 from sapflow.cli.output import print_json
 from sapflow.cli.stop import run_until_stopped
 from sapflow.cli.stored_job import OF_A_CLUSTER, add_stored_job, stored_job
@@ -21,12 +21,16 @@ Write a page of HTML about a job: loss and accuracy over time and over cost, whe
 tree, predictions beside measurements, memory, cost, faults. Of a search: the history of its objective, parallel
 coordinates, the importance of parameters, values on the way, dollars, calls in flight, its best trials; its charts are
 interactive. The page needs no network and can be sent to others. For a job or a search that is running or was
-interrupted it shows what is committed. This only reads the store."""
+interrupted it shows what is committed. This only reads the store.
+
+Of a file of several documents: raw rows, the reports of its searches and jobs, what is served, and each stage's
+forecast beside what it took."""
 
 _EPILOG = """\
 examples:
   sapflow report job.yaml                                   writes report.html
   sapflow report tune.yaml                                  of a search; needs pip install 'sapflow[report]'
+  sapflow report pipeline.yaml --served http://127.0.0.1:8080
   sapflow report .sapflow/jobs/digits-1a2b3c4d
   sapflow report digits-1a2b3c4d --store /data/sapflow -o digits.html
 """
@@ -48,6 +52,11 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--no-prediction", action="store_true", help="leave out the prediction, which builds the model"
     )
+    parser.add_argument(
+        "--served",
+        metavar="URL",
+        help="of a file of several documents: what the process that serves its model there has counted, too",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object about what was written")
     parser.set_defaults(command=report)
 
@@ -55,6 +64,12 @@ def add_to(commands: Any) -> None:
 def report(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0 after writing the page. Raises DataError, StoreError, and errors of clusters."""
     name, version = versions.split(given.job)
+    if is_file(name) and len(documents := read_documents(name)) > 1:
+        if version is not None:
+            raise DataError(f"{name} has several documents and no versions: leave out @{version}")
+        return pipeline_report.report(given, documents, environ)
+    if given.served is not None:
+        raise DataError(f"--served is for a file of several documents, and {name} is none: leave it out")
     search = search_report.find(name, given, environ)
     if search is not None:
         if version is not None:

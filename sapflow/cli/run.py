@@ -5,15 +5,18 @@ import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sapflow.cli import local_metrics, openwhisk, tuning
+from sapflow.cli import local_metrics, openwhisk, pipeline, serving, tuning
 from sapflow.cli.display_options import add_display, display_of, positive
-from sapflow.cli.jobs import add_store, job_in, make_importable, read_document
-from sapflow.cli.output import local_path, location, print_json, report_error
+from sapflow.cli.ended import Clock, Ended
+from sapflow.cli.jobs import add_store, job_in, make_importable, read_documents
+from sapflow.cli.output import error_body, exit_code, local_path, location, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
 from sapflow.client import inputs, local_run, session
+from sapflow.client.answering import result_of
 from sapflow.client.session import Session
 from sapflow.errors import JobFailed, SpecError
 from sapflow.monitoring.display import Display, forecast_line
@@ -36,12 +39,16 @@ the last step and ends with the same weights, bit for bit. The same YAML in the 
 limits and checkpoint may change.
 
 A TuningJob is a search: its trials share the functions, go on after any interruption, and the best one's model is
-the result. Its limits may be raised, after its end too."""
+the result. Its limits may be raised, after its end too.
+
+A file of several documents is a pipeline: they run one after the other, and a job takes the parameters of the search
+that its parametersFrom names. Where the last one has a spec.serve, its model is asked for a decision at the end."""
 
 _EPILOG = """\
 examples:
   sapflow run manifests/samples/digits.yaml
   sapflow run manifests/samples/tune.yaml
+  sapflow run pipeline.yaml --serve             prepare, search, train, and then answer requests
   sapflow run job.yaml --store /dev/shm/sapflow --max-instances 4
   sapflow run job.yaml --store 's3://bucket/prefix?endpoint=http://localhost:9000'
   sapflow run job.yaml --json > outcome.json
@@ -60,7 +67,7 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "file", metavar="FILE", help="the TrainingJob or TuningJob, as YAML or JSON (- for standard input)"
+        "file", metavar="FILE", help="TrainingJobs and TuningJobs, as YAML or JSON (- for standard input)"
     )
     add_store(parser)
     parser.add_argument(
@@ -80,6 +87,7 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="go on with N workers, where the job is half done: what is left of the epoch is dealt to them",
     )
+    serving.add_to(parser)
     local_metrics.add_to(parser)
     openwhisk.add_to(parser)
     add_display(parser)
@@ -90,8 +98,16 @@ def add_to(commands: Any) -> None:
 
 
 def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Returns exit code 0 once the job has its result. Raises SapflowError, Stopped."""
-    document = read_document(given.file)
+    """Returns exit code 0 once all in the file has its result. Raises SapflowError, Stopped."""
+    serving.check(given)
+    documents = read_documents(given.file)
+    if len(documents) > 1:
+        return pipeline.run(given, documents, environ, run_document)
+    return serving.tell(given, run_document(given, documents[0], environ))
+
+
+def run_document(given: argparse.Namespace, document: object, environ: Mapping[str, str]) -> Ended:
+    """Run a job or a search of a file, and tell how that has ended. Raises SapflowError, Stopped."""
     if is_tuning(document):
         return tuning.run(given, document, environ)
     job = job_in(document, given.file)
@@ -100,18 +116,18 @@ def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return _run(given, opened, environ)
 
 
-def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str]) -> int:
+def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str]) -> Ended:
     if given.openwhisk is not None:
         openwhisk.check(given, opened, environ)
     outcome = opened.outcome()
     if outcome is not None and not given.again:
         inputs.check(opened, environ)
-        return _say_finished(given, opened, outcome, already=True)
+        return _finished(given, opened, outcome, environ, already=True)
     sender = None
     if given.openwhisk is not None:
         allowed = openwhisk.limits(given, opened, environ)
         sender = openwhisk.sender(given, opened, environ, allowed)
-    display = _display(given, opened)
+    display, clock = _display(given, opened), Clock(opened.job.metadata.name, "prepare")
     try:
         with stoppable(), display, _metrics(given, opened, display) as metrics:
             if given.again:
@@ -121,6 +137,10 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
             ready = local_run.prepare(
                 opened, display, environ, run=run_until_stopped, max_instances=given.max_instances
             )
+            if ready.account.seconds > 0:
+                clock.next("train")
+            else:
+                clock.stage = "train"
             manifest, flops = ready.manifest, ready.forward_flops
             observer = Observers(display)
             if metrics is not None:
@@ -145,10 +165,11 @@ def _run(given: argparse.Namespace, opened: Session, environ: Mapping[str, str])
                     )
                 )
     except Stopped as stop:
-        return _say_interrupted(given, opened, display, stop)
+        return replace(_interrupted(given, opened, display, stop), taken=clock.taken())
     except JobFailed as error:
-        return _say_failed(given, opened, error)
-    return _say_finished(given, opened, outcome, already=False)
+        return replace(_failed(given, opened, error), taken=clock.taken())
+    ended = _finished(given, opened, outcome, environ, already=False)
+    return replace(ended, taken=clock.taken({"train": outcome["account"]["costUSD"]}))
 
 
 def _metrics(
@@ -168,50 +189,51 @@ def _display(given: argparse.Namespace, opened: Session) -> Display:
     return display_of(given, f"{opened.uid}: {workers}, store {location(opened.url)}", job.price.platform)
 
 
-def _say_finished(
-    given: argparse.Namespace, opened: Session, outcome: dict[str, Any], *, already: bool
-) -> int:
-    if given.json:
-        print_json(_outcome_body(opened, outcome))
-        return 0
-    again = f" already. To train it anew: {_command(given, again=True)}" if already else "."
-    print(f"{opened.uid} has finished{again}\n")
-    _summary(given, opened, outcome)
-    return 0
+def _finished(
+    given: argparse.Namespace,
+    opened: Session,
+    outcome: dict[str, Any],
+    environ: Mapping[str, str],
+    *,
+    already: bool,
+) -> Ended:
+    def say() -> None:
+        again = f" already. To train it anew: {_command(given, again=True)}" if already else "."
+        print(f"{opened.uid} has finished{again}\n")
+        _summary(given, opened, outcome)
+
+    model = result_of(opened, str(outcome["version"]))
+    return Ended(0, _outcome_body(opened, outcome), say, model, opened.job.spec.serve, environ)
 
 
-def _say_failed(given: argparse.Namespace, opened: Session, error: JobFailed) -> int:
-    if given.json:
-        return report_error(error, as_json=True, state="Failed", job=opened.uid, store=opened.url)
-    print(f"{opened.uid} has failed ({error.reason}).", file=sys.stderr)
-    code = report_error(error, as_json=False)
-    if hint := _export_hint(given, opened, error.version):
-        print(f"{hint.strip()}", file=sys.stderr)
-    return code
+def _failed(given: argparse.Namespace, opened: Session, error: JobFailed) -> Ended:
+    hint = _export_hint(given, opened, error.version)
+
+    def say() -> None:
+        print(f"{opened.uid} has failed ({error.reason}).", file=sys.stderr)
+        report_error(error, as_json=False)
+        if hint:
+            print(f"{hint.strip()}", file=sys.stderr)
+
+    body = {"state": "Failed", "job": opened.uid, "store": opened.url, "error": error_body(error)}
+    return Ended(exit_code(error), body, say)
 
 
-def _say_interrupted(given: argparse.Namespace, opened: Session, display: Display, stop: Stopped) -> int:
-    code = stop.exit_code
-    progress = display.progress
+def _interrupted(given: argparse.Namespace, opened: Session, display: Display, stop: Stopped) -> Ended:
+    code, progress = stop.exit_code, display.progress
     done = 0 if progress is None else progress.done
-    if given.json:
-        body = {
-            "state": "Interrupted",
-            "job": opened.uid,
-            "store": opened.url,
-            "done": done,
-            "exitCode": code,
-        }
-        print_json(body)
-        return code
     command = _command(given, again=given.again and progress is None)
     where = f" after {progress.extent.unit} {done:,} of {progress.extent.total:,}" if progress else ""
-    print(
-        f"\n{opened.uid} was stopped{where}; {_what_runs(given)}. To go on from there, run the same "
-        f"command again:\n  {command}{_export_hint(given, opened, done)}",
-        file=sys.stderr,
-    )
-    return code
+
+    def say() -> None:
+        print(
+            f"\n{opened.uid} was stopped{where}; {_what_runs(given)}. To go on from there, run the same "
+            f"command again:\n  {command}{_export_hint(given, opened, done)}",
+            file=sys.stderr,
+        )
+
+    body = {"state": "Interrupted", "job": opened.uid, "store": opened.url, "done": done, "exitCode": code}
+    return Ended(code, body, say)
 
 
 def _export_hint(given: argparse.Namespace, opened: Session, done: int) -> str:

@@ -2,25 +2,20 @@
 
 import argparse
 import json
-import shlex
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sapflow.cli.jobs import add_entrypoint, file_named, read_document
 from sapflow.cli.stored_job import OF_A_CLUSTER, add_stored_job, stored_job
 from sapflow.client import versions
-from sapflow.client.local_server import LocalServer, Place
+from sapflow.client.answering import ServableModel, curl, example_of, model_of, start
+from sapflow.client.local_server import Place
 from sapflow.client.served import Served
-from sapflow.client.session import Session
 from sapflow.errors import DataError
-from sapflow.objects import keys
 from sapflow.spec import service_document, tuning_document
 from sapflow.spec.serving.serve import ServingSpec
-from sapflow.spec.serving.served import ServedDocument
 
 _DESCRIPTION = """\
 Serve a trained model on this machine: raw rows in, decisions out, as a ModelService does in a cluster. It answers
@@ -57,17 +52,6 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(command=serve)
 
 
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """Where the model lies, and what is known of it."""
-
-    name: str
-    version: str
-    store: str
-    key: str
-    entrypoints: tuple[str, ...]
-
-
 def serve(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serves until Ctrl-C; returns the exit code of the process. Raises DataError, SpecError, StoreError."""
     if not 0 <= given.port <= 65535:
@@ -75,20 +59,8 @@ def serve(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     spec = _spec(given)
     with ExitStack() as opened:
         model = _model(given, environ, opened)
-        document = ServedDocument(
-            name=model.name,
-            version=model.version,
-            key=model.key,
-            entrypoints=list(model.entrypoints),
-            decision=spec.decision,
-            batch=spec.batch,
-            limits=spec.limits,
-            asks_token=given.token is not None,
-        )
         place = Place(given.host, given.port)
-        server = opened.enter_context(
-            LocalServer(document, model.store, _importable(given, environ), place, given.token)
-        )
+        server = opened.enter_context(start(model, spec, _importable(given, environ), place, given.token))
         _tell(given, server.url, model)
         return server.wait()
 
@@ -109,13 +81,13 @@ def _spec(given: argparse.Namespace) -> ServingSpec:
     return parse(document).spec.serve or ServingSpec()
 
 
-def _model(given: argparse.Namespace, environ: Mapping[str, str], opened: ExitStack) -> _Model:
+def _model(given: argparse.Namespace, environ: Mapping[str, str], opened: ExitStack) -> ServableModel:
     path = Path(given.job)
     if given.job.endswith(".safetensors"):
         if not path.is_file():
             raise DataError(f"there is no file {given.job}")
         folder = path.resolve().parent
-        return _Model(
+        return ServableModel(
             path.name.removesuffix(".safetensors"), "1", folder.as_uri(), path.name, tuple(given.entrypoint)
         )
     session, name, version = stored_job(given, environ)
@@ -123,21 +95,7 @@ def _model(given: argparse.Namespace, environ: Mapping[str, str], opened: ExitSt
     consented = tuple(given.entrypoint)
     if file_named(name) is not None and session.job.spec.model.entrypoint is not None:
         consented = (*consented, session.job.spec.model.entrypoint)  # who names the YAML has named the model
-    outcome = session.outcome()
-    own = session.job.metadata.name
-    key = keys.result(session.prefix, versions.MODEL)
-    if outcome is not None and version in (None, outcome["version"]) and session.store.exists(key):
-        return _Model(own, str(outcome["version"]), session.url, key, consented)
-    return _exported(session, own, version, consented, opened)
-
-
-def _exported(
-    session: Session, name: str, version: int | None, consented: tuple[str, ...], opened: ExitStack
-) -> _Model:
-    """A version that is no result, as a file of its own."""
-    folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="sapflow-model-")))
-    done = versions.export(session, folder / versions.MODEL, version)
-    return _Model(name, str(done.version), folder.as_uri(), versions.MODEL, consented)
+    return model_of(session, session.job.metadata.name, version, consented, opened)
 
 
 def _importable(given: argparse.Namespace, environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -151,13 +109,10 @@ def _importable(given: argparse.Namespace, environ: Mapping[str, str]) -> Mappin
     return {**environ, "PYTHONPATH": ":".join([*folders, *([before] if before else [])])}
 
 
-def _tell(given: argparse.Namespace, url: str, model: _Model) -> None:
+def _tell(given: argparse.Namespace, url: str, model: ServableModel) -> None:
     if given.json:
         print(json.dumps({"url": url, "model": model.name, "version": model.version}), flush=True)
         return
-    served = Served(url, given.token)
-    token = f" -H 'Authorization: Bearer {given.token}'" if given.token else ""
-    asked = served.metadata()["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
-    body = shlex.quote(json.dumps(asked["example"]))
+    line = curl(url, example_of(Served(url, given.token)), given.token)
     print(f"{model.name}, version {model.version}, is served at {url} (Ctrl-C ends it). Ask it:\n")
-    print(f"  curl {url}/predict{token} -H 'Content-Type: application/json' -d {body}", flush=True)
+    print(f"  {line}", flush=True)

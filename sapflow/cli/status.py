@@ -2,17 +2,18 @@
 
 import argparse
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sapflow.cli import cluster_status, trial_status, tuning
-from sapflow.cli.jobs import add_store, file_named, session_of
+from sapflow.cli.jobs import add_store, documents_in, file_named, is_file, read_documents, session_of
 from sapflow.cli.output import local_path, location, print_json
 from sapflow.cli.stop import run_until_stopped
 from sapflow.client.job_data import find_manifest
 from sapflow.client.kubeconfig import has_cluster
-from sapflow.client.session import DEFAULT_STORE, Session, absolute, find_session, jobs_in
-from sapflow.client.tuning import TuningSession, find_tuning
+from sapflow.client.searched import SEARCH_NOT_DONE
+from sapflow.client.session import DEFAULT_STORE, Session, absolute, find_session, jobs_in, open_session
+from sapflow.client.tuning import TuningSession, find_tuning, open_tuning
 from sapflow.data.manifest import Manifest
 from sapflow.driver import preparation_forecast
 from sapflow.driver.early_account import EarlyAccount
@@ -23,6 +24,7 @@ from sapflow.planning.extent import Extent
 from sapflow.quantities.metric import in_order, in_words
 from sapflow.records.commits import Commit, Records
 from sapflow.records.evaluations import metrics_of
+from sapflow.spec.tuning_job import TuningJob
 from sapflow.text import count, dollars, duration
 
 _DESCRIPTION = """\
@@ -67,6 +69,8 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return cluster_status.status(given, environ)
     if given.job is None:
         return _list(given, environ)
+    if is_file(given.job) and len(documents := read_documents(given.job)) > 1:
+        return _of_pipeline(given, documents, environ)
     try:
         found = tuning.named(given.job, given.store, environ)
         if isinstance(found, TuningSession):
@@ -83,6 +87,28 @@ def status(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print_json(body)
     else:
         _print(body)
+    return 0
+
+
+def _of_pipeline(given: argparse.Namespace, documents: Sequence[object], environ: Mapping[str, str]) -> int:
+    """The states of the jobs and searches of a file, one after the other."""
+    bodies: list[dict[str, Any]] = []
+    for document in documents_in(documents, given.job):
+        if isinstance(document, TuningJob):
+            with open_tuning(document, environ, store=given.store, probe=False) as search:
+                bodies.append(tuning.status_of(search))
+                if not given.json:
+                    tuning.say_status(search, bodies[-1])
+            continue
+        try:
+            with open_session(document, environ, store=given.store, probe=False) as session:
+                bodies.append(run_until_stopped(_status(session)))
+        except SEARCH_NOT_DONE as error:
+            bodies.append({"job": document.metadata.name, "state": "Waiting", "message": str(error)})
+        if not given.json:
+            _print(bodies[-1])
+    if given.json:
+        print_json({"stages": bodies})
     return 0
 
 
@@ -222,6 +248,9 @@ def _of_rows(prepared: Mapping[str, Any]) -> str:
 
 
 def _print(body: dict[str, Any]) -> None:
+    if body["state"] == "Waiting":
+        print(f"{body['job']}\n  state  Waiting: {body['message']}")
+        return
     lines: list[tuple[str, str]] = [("state", body["state"]), ("store", location(body["store"]))]
     lines += trial_status.lines(body)
     if "prepared" in body:

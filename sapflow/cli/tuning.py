@@ -3,21 +3,25 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sapflow.cli.display_options import shown
+from sapflow.cli.ended import Clock, Ended
 from sapflow.cli.jobs import is_file, job_in, make_importable, read_document, search_in, session_of
-from sapflow.cli.output import local_path, location, print_json, report_error
+from sapflow.cli.output import error_body, exit_code, local_path, location, print_json, report_error
 from sapflow.cli.stop import Stopped, run_until_stopped, stoppable
 from sapflow.client import survey, tuning
+from sapflow.client.answering import result_of
 from sapflow.client.session import Session, open_session, store_url, uid_named
 from sapflow.client.tuning import TuningSession
 from sapflow.errors import JobFailed, SpecError
 from sapflow.monitoring.display import spread_line
 from sapflow.monitoring.tuning_display import TuningDisplay, in_short, value_text
 from sapflow.monitoring.tuning_displays import open_tuning_display
+from sapflow.planning.pipeline import StageKind
 from sapflow.quantities.metric import in_words
 from sapflow.records.evaluations import of_held_out
 from sapflow.spec import tuning_document
@@ -52,8 +56,8 @@ def named(name: str, store: str | None, environ: Mapping[str, str]) -> TuningSes
     return open_session(job_in(document, name), environ, store=store, probe=False)
 
 
-def run(given: argparse.Namespace, document: object, environ: Mapping[str, str]) -> int:
-    """`sapflow run` of a search. Returns exit code 0 once it has ended with a result. Raises SapflowError, Stopped."""
+def run(given: argparse.Namespace, document: object, environ: Mapping[str, str]) -> Ended:
+    """Run a search to its end, and tell how it has ended. Raises SapflowError, Stopped."""
     for name, option in _OF_JOBS_ALONE.items():
         if getattr(given, name, None) is not None:
             raise SpecError([(option, "is for a TrainingJob, and this is a TuningJob: leave it out")])
@@ -63,8 +67,9 @@ def run(given: argparse.Namespace, document: object, environ: Mapping[str, str])
         return _run(given, opened, environ)
 
 
-def _run(given: argparse.Namespace, opened: TuningSession, environ: Mapping[str, str]) -> int:
+def _run(given: argparse.Namespace, opened: TuningSession, environ: Mapping[str, str]) -> Ended:
     display = _display(given, opened)
+    before, clock = opened.outcome(), Clock(opened.job.metadata.name, "prepare")
     try:
         with stoppable(), display:
             if given.again:
@@ -77,24 +82,50 @@ def _run(given: argparse.Namespace, opened: TuningSession, environ: Mapping[str,
                     environ,
                     display,
                     max_instances=given.max_instances,
-                    ready=lambda: display.stage(_what_is_run(opened)),
+                    ready=lambda: _begin(opened, display, clock),
                 )
             )
     except Stopped as stop:
-        return _say_interrupted(given, opened, display, stop)
+        return replace(_interrupted(given, opened, display, stop), taken=clock.taken())
     except JobFailed as error:
-        if given.json:
-            return report_error(error, as_json=True, state="Failed", search=opened.uid, store=opened.url)
+        return replace(_failed(opened, error), taken=clock.taken())
+    ended = _ended(opened, outcome, environ)
+    return ended if outcome == before else replace(ended, taken=clock.taken(_costs(opened, outcome)))
+
+
+def _begin(opened: TuningSession, display: TuningDisplay, clock: Clock) -> None:
+    clock.next("tune")
+    display.stage(_what_is_run(opened))
+
+
+def _costs(opened: TuningSession, outcome: Mapping[str, Any]) -> dict[StageKind, float]:
+    """The dollars of the preparation, which was before the search's own forecast, and of what came after it."""
+    said = opened.forecast()
+    if said is None:
+        return {}
+    prepared = said.cost_usd_before
+    return {"prepare": prepared, "tune": float(outcome["account"]["costUSD"]) - prepared}
+
+
+def _ended(opened: TuningSession, outcome: dict[str, Any], environ: Mapping[str, str]) -> Ended:
+    def say() -> None:
+        print(f"{opened.uid} has ended.\n")
+        _print_lines(_outcome_lines(opened.job, outcome))
+        if "uri" in outcome and (path := local_path(outcome["uri"])) is not None:
+            print(f"\nTry it on held-out samples:\n  {shlex.join(['sapflow', 'predict', path])}")
+
+    body = {"state": "Succeeded", "search": opened.uid, "store": opened.url, **_with_path(outcome)}
+    model = result_of(opened, f"trial {outcome['trial']}") if "uri" in outcome else None
+    return Ended(0, body, say, model, opened.job.spec.serve, environ)
+
+
+def _failed(opened: TuningSession, error: JobFailed) -> Ended:
+    def say() -> None:
         print(f"{opened.uid} has failed ({error.reason}).", file=sys.stderr)
-        return report_error(error, as_json=False)
-    if given.json:
-        print_json({"state": "Succeeded", "search": opened.uid, "store": opened.url, **_with_path(outcome)})
-        return 0
-    print(f"{opened.uid} has ended.\n")
-    _print_lines(_outcome_lines(opened.job, outcome))
-    if "uri" in outcome and (path := local_path(outcome["uri"])) is not None:
-        print(f"\nTry it on held-out samples:\n  {shlex.join(['sapflow', 'predict', path])}")
-    return 0
+        report_error(error, as_json=False)
+
+    body = {"state": "Failed", "search": opened.uid, "store": opened.url, "error": error_body(error)}
+    return Ended(exit_code(error), body, say)
 
 
 def _what_is_run(opened: TuningSession) -> str:
@@ -112,21 +143,21 @@ def _display(given: argparse.Namespace, opened: TuningSession) -> TuningDisplay:
     )
 
 
-def _say_interrupted(
+def _interrupted(
     given: argparse.Namespace, opened: TuningSession, display: TuningDisplay, stop: Stopped
-) -> int:
+) -> Ended:
     ended = display.progress.ended
-    if given.json:
-        body = {"state": "Interrupted", "search": opened.uid, "store": opened.url, "ended": ended}
-        print_json({**body, "exitCode": stop.exit_code})
-        return stop.exit_code
     arguments = [each for each in given.arguments if each != "--again" or not display.progress.begun]
-    print(
-        f"\n{opened.uid} was stopped, {count(ended, 'trial')} ended; nothing of it runs any more. To go on from there, "
-        f"run the same command again:\n  {shlex.join(['sapflow', *arguments])}",
-        file=sys.stderr,
-    )
-    return stop.exit_code
+
+    def say() -> None:
+        print(
+            f"\n{opened.uid} was stopped, {count(ended, 'trial')} ended; nothing of it runs any more. To go on from "
+            f"there, run the same command again:\n  {shlex.join(['sapflow', *arguments])}",
+            file=sys.stderr,
+        )
+
+    body = {"state": "Interrupted", "search": opened.uid, "store": opened.url, "ended": ended}
+    return Ended(stop.exit_code, {**body, "exitCode": stop.exit_code}, say)
 
 
 def status(given: argparse.Namespace, opened: TuningSession) -> int:
@@ -134,7 +165,13 @@ def status(given: argparse.Namespace, opened: TuningSession) -> int:
     body = status_of(opened)
     if given.json:
         print_json(body)
-        return 0
+    else:
+        say_status(opened, body)
+    return 0
+
+
+def say_status(opened: TuningSession, body: Mapping[str, Any]) -> None:
+    """Print a search's state for people."""
     print(body["search"])
     lines = [("state", body["state"]), ("store", location(body["store"]))]
     if "result" in body:
@@ -144,7 +181,6 @@ def status(given: argparse.Namespace, opened: TuningSession) -> int:
     _print_lines(lines)
     if body["state"] == "Unfinished":
         print("Unfinished: at work, or interrupted; `sapflow run` with its YAML goes on with every trial.")
-    return 0
 
 
 def status_of(opened: TuningSession) -> dict[str, Any]:
@@ -178,8 +214,11 @@ def line_of(body: Mapping[str, Any]) -> str:
     return "  ".join([*parts, dollars(body["costUSD"])])
 
 
-def validate(given: argparse.Namespace, document: object, environ: Mapping[str, str]) -> int:
-    """`sapflow validate` of a search: its fields, and its template with data and model."""
+def validate(
+    given: argparse.Namespace, document: object, environ: Mapping[str, str]
+) -> tuple[dict[str, Any], Callable[[], None]]:
+    """`sapflow validate` of a search: its fields, and its template with data and model. What there is as JSON, and what
+    prints it."""
     job = search_in(document, given.file)
     template = job.template
     make_importable(template, given.file, environ)
@@ -190,16 +229,19 @@ def validate(given: argparse.Namespace, document: object, environ: Mapping[str, 
     except SpecError as error:
         raise of_template(error) from error
     spec = job.spec
-    if given.json:
-        facts = {
-            "search": tuning.uid_of(job),
-            "parameters": [each.path for each in spec.parameters],
-            "trialsAtOnce": spec.trials_at_once,
-            "maxTrials": spec.max_trials,
-            "model": {"parameters": needs.parameters},
-        }
-        print_json({"valid": True, **{name: value for name, value in facts.items() if value is not None}})
-        return 0
+    facts = {
+        "search": tuning.uid_of(job),
+        "parameters": [each.path for each in spec.parameters],
+        "trialsAtOnce": spec.trials_at_once,
+        "maxTrials": spec.max_trials,
+        "model": {"parameters": needs.parameters},
+    }
+    known = {name: value for name, value in facts.items() if value is not None}
+    return known, lambda: _print_valid(job, needs.parameters)
+
+
+def _print_valid(job: TuningJob, parameters: int) -> None:
+    spec = job.spec
     print(f"{job.metadata.name} is valid.\n")
     names = ", ".join(each.path for each in spec.parameters)
     most = "" if spec.max_trials is None else f", {count(spec.max_trials, 'trial')}"
@@ -209,10 +251,9 @@ def validate(given: argparse.Namespace, document: object, environ: Mapping[str, 
             ("by", f"{spec.search.sampler}{most}, {spec.prune.name} prunes"),
             ("objective", f"{spec.objective.metric}, {spec.objective.direction}"),
             ("at once", f"{count(spec.trials_at_once, 'trial')}, {count(spec.max_workers, 'call')}"),
-            ("template", f"{count(needs.parameters, 'parameter')}, data {template.spec.data.source}"),
+            ("template", f"{count(parameters, 'parameter')}, data {job.template.spec.data.source}"),
         ]
     )
-    return 0
 
 
 def _outcome_lines(job: TuningJob, outcome: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,11 +1,11 @@
 """`sapflow validate`: checks everything about a job that can be checked without training it."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sapflow.cli import tuning
-from sapflow.cli.jobs import job_in, make_importable, read_document
+from sapflow.cli.jobs import job_in, make_importable, read_documents
 from sapflow.cli.output import print_json
 from sapflow.client import served_model, session, survey
 from sapflow.client.session import uid_of
@@ -42,7 +42,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
-        help="a TrainingJob, TuningJob or ModelService, as YAML or JSON (-: standard input)",
+        help="TrainingJobs, TuningJobs or a ModelService, as YAML or JSON (-: standard input)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=validate)
@@ -50,11 +50,27 @@ def add_to(commands: Any) -> None:
 
 def validate(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Returns exit code 0 if nothing is wrong. Raises SpecError, DataError, StoreError."""
-    document = read_document(given.file)
+    documents = read_documents(given.file)
+    checked = [_checked(given, each, environ) for each in documents]
+    if given.json:
+        found = [facts for facts, _ in checked]
+        print_json({"valid": True, **(found[0] if len(found) == 1 else {"documents": found})})
+        return 0
+    for place, (_, say) in enumerate(checked):
+        if place:
+            print()
+        say()
+    return 0
+
+
+def _checked(
+    given: argparse.Namespace, document: object, environ: Mapping[str, str]
+) -> tuple[dict[str, Any], Callable[[], None]]:
+    """What there is in a document as JSON, and what prints it. Raises SpecError, DataError, StoreError."""
     if is_tuning(document):
         return tuning.validate(given, document, environ)
     if service_document.is_service(document):
-        return _validate_service(given, document)
+        return _of_service(document)
     job = job_in(document, given.file)
     make_importable(job, given.file, environ)
     found = survey.survey(job.spec.data, session.store_url(job, None), job.spec.algorithm.seed)
@@ -63,27 +79,21 @@ def validate(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
         served_model.check_decision(job, found.manifest)
     needs = estimate.examine(job, found.manifest)
     placement.of(job)
-    if given.json:
-        print_json({"valid": True, **_facts(job, found, needs)})
-    else:
-        _print(job, found, needs)
-    return 0
+    return _facts(job, found, needs), lambda: _print(job, found, needs)
 
 
-def _validate_service(given: argparse.Namespace, document: object) -> int:
+def _of_service(document: object) -> tuple[dict[str, Any], Callable[[], None]]:
     """Check a ModelService, whose model is not looked for."""
-    service = service_document.parse(document)
-    if given.json:
-        print_json({"valid": True, "service": service.metadata.name})
-    else:
-        print(f"{service.metadata.name} is valid. Its model is looked for when it is served.")
-    return 0
+    name = service_document.parse(document).metadata.name
+    said = f"{name} is valid. Its model is looked for when it is served."
+    return {"service": name}, lambda: print(said)
 
 
 def _facts(job: TrainingJob, found: survey.Survey, needs: estimate.Needs) -> dict[str, Any]:
     manifest = found.manifest
     facts: dict[str, Any] = {
-        "job": uid_of(job),
+        # Of one that takes parameters from a search the uid follows from what that finds.
+        "job": uid_of(job) if job.spec.parameters_from is None else job.metadata.name,
         "data": {
             "source": job.spec.data.source,
             "task": manifest.task,

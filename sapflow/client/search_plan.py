@@ -60,24 +60,20 @@ def forecast(
     if not found.complete and job.template.spec.algorithm.steps is None and not raw:
         raise SpecError([("spec.template.spec.algorithm.epochs", _UNCOUNTED)])
     if not raw:
-        _check_model(job, found.manifest, environ, runtime, tell)
+        check_model(job, found.manifest, environ, runtime, tell)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sapflow-plan-"))
         store = open_store(Path(folder).as_uri())
         stack.callback(store.close)
         template = ResolvedJob(preparation_plan.reachable(job.template, asked), keys.job(_UID))
         if raw:
-            return asyncio.run(
-                _forecast_of_raw(job, template, store, environ, runtime, instances, asked, tell)
-            )
-        source = None if found.complete else _beginning(open_data(job.template.spec.data, finder(asked)))
+            return asyncio.run(_of_raw(job, template, store, environ, runtime, instances, asked, tell))
+        source = None if found.complete else beginning(open_data(job.template.spec.data, finder(asked)))
         manifest = cut.cut(template, store, source=source)
-        return asyncio.run(
-            _forecast(job, template, manifest, store, environ, runtime, instances, asked, tell)
-        )
+        return asyncio.run(of_data(job, template, manifest, store, environ, runtime, instances, asked, tell))
 
 
-def _check_model(
+def check_model(
     job: TuningJob,
     manifest: Manifest,
     environ: Mapping[str, str],
@@ -93,7 +89,7 @@ def _check_model(
         raise of_template(error) from error
 
 
-async def _forecast_of_raw(
+async def _of_raw(
     job: TuningJob,
     template: ResolvedJob,
     store: Store,
@@ -114,9 +110,9 @@ async def _forecast_of_raw(
         at_once=preparation_plan.at_once_of(job.template, runtime, instances, most),
         tell=tell,
     )
-    await asyncio.to_thread(_check_model, job, made.rehearsed, environ, runtime, tell)
+    await asyncio.to_thread(check_model, job, made.rehearsed, environ, runtime, tell)
     before = Used(made.forecast.seconds.p50, made.forecast.cost_usd.p50)
-    said = await _forecast(
+    said = await of_data(
         job,
         template,
         made.rehearsed,
@@ -138,7 +134,7 @@ _UNCOUNTED = (
 )
 
 
-async def _forecast(
+async def of_data(
     job: TuningJob,
     template: ResolvedJob,
     manifest: Manifest,
@@ -152,7 +148,11 @@ async def _forecast(
     expected: Manifest | None = None,
     used: Used | None = None,
 ) -> SearchForecast:
-    """`manifest` is that of the data in the store, `expected` that of all the data, where that is more."""
+    """The forecast of a search whose template's data lies in a store that is thrown away.
+
+    `manifest` is that of the data there, `expected` that of all the data, where that is more; `used` is off the
+    search's limits before. Raises SpecError, DataError, JobFailed, StoreError.
+    """
     functions = local_functions(job.template, store.url, environ, None)
     try:
         prefix = keys.rehearsal(template.prefix)
@@ -177,7 +177,7 @@ def _at_once(runtime: Runtime) -> int | None:
     return available_cores() if runtime == "local" else None
 
 
-def _beginning(source: Source) -> Source:
+def beginning(source: Source) -> Source:
     """The first samples of a source."""
 
     def chunks() -> Iterator[Chunk]:
@@ -188,5 +188,5 @@ def _beginning(source: Source) -> Source:
             if size >= CUT_BYTES:
                 return
 
-    validation = None if source.validation is None else _beginning(source.validation)
+    validation = None if source.validation is None else beginning(source.validation)
     return replace(source, chunks=chunks, validation=validation)

@@ -43,6 +43,16 @@ def trial(prefix: str, number: int) -> str:
     return f"{prefix}trials/{number}/"
 
 
+def pipeline(uid: str) -> str:
+    """The prefix of what is recorded of a pipeline: the documents of one file."""
+    return f"pipelines/{uid}/"
+
+
+def pipeline_run(prefix: str, number: int) -> str:
+    """What a run of a pipeline has taken, from 0."""
+    return f"{prefix}runs/{number:06d}.json"
+
+
 def search_log(prefix: str) -> str:
     """The prefix of the log of the search that owns `prefix`."""
     return f"{prefix}search/"

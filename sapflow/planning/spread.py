@@ -25,6 +25,13 @@ class Spread(Message):
     def times(self, factor: float) -> "Spread":
         return Spread(p10=factor * self.p10, p50=factor * self.p50, p90=factor * self.p90)
 
+    def at(self, share: float) -> float:
+        """The figure that this share of the draws stay below, between and beyond the three that are known evenly, and
+        never below 0."""
+        low, high = (self.p10, self.p50) if share < MIDDLE else (self.p50, self.p90)
+        start, end = (LOW, MIDDLE) if share < MIDDLE else (MIDDLE, HIGH)
+        return max(0.0, low + (share - start) / (end - start) * (high - low))
+
     def holds(self, value: float) -> bool:
         """Whether a value is neither among the lowest nor among the highest tenth."""
         return self.p10 <= value <= self.p90

@@ -70,21 +70,21 @@ def least_budget(document: dict[str, Any]) -> float:
     return EXPORTS * worst("merger", seconds) + worst("worker", max(LEAST_SECONDS, seconds))
 
 
-def strike(search: Search, part: str, chance: random.Random) -> None:
-    """Kill some of a part's pods without grace; waits until it has one, or the search is over."""
+def strike(job: Job, part: str, chance: random.Random) -> None:
+    """Kill some of a part's pods without grace; waits until it has one, or the job or search is over."""
     if part in ("operator", "minio"):
         kill_pods(SYSTEM, f"app.kubernetes.io/component={part}")
         return
 
     def killed() -> bool:
-        names = [each["metadata"]["name"] for each in search.pods(part) if _lives(each)]
+        names = [each["metadata"]["name"] for each in job.pods(part) if _lives(each)]
         if not names:
             return False
         chosen = chance.sample(sorted(names), chance.randint(1, len(names)))
         words = ("--grace-period=0", "--force", "--wait=false", "--ignore-not-found", "-o", "name")
-        return bool(kubectl("delete", "pod", "-n", search.namespace, *chosen, *words).strip())
+        return bool(kubectl("delete", "pod", "-n", job.namespace, *chosen, *words).strip())
 
-    wait_until(lambda: killed() or search.state[0] != "Unknown", f"a {part} to kill", 120)
+    wait_until(lambda: killed() or job.state[0] != "Unknown", f"a {part} to kill", 120)
 
 
 def _lives(pod: dict[str, Any]) -> bool:

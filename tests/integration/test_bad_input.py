@@ -288,8 +288,8 @@ def test_problems_come_as_json_where_that_is_asked(shell: Shell, tmp_path: Path)
 DOCUMENTS = {
     "spec: {model: {name: mlp": "line 1, column",
     "a: 1\nb: [1,\nc: 2\n": "line 2, column 4",
-    "a: 1\n---\nb: 2\n": "(document): must hold one TrainingJob, not 2 documents",
-    "": "(document): must hold one TrainingJob, not 0 documents",
+    "a: 1\n---\nb: 2\n": "document 1: must be a TrainingJob or a TuningJob, got None",
+    "": "(document): must hold a TrainingJob or a TuningJob, and is empty",
     "- 1\n": "(document): must be a mapping with apiVersion, kind, metadata and spec",
     "kind: Job\nkind: TrainingJob\n": "'kind' is there twice",
     "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {}\n": "kind: must be 'TrainingJob', got 'Pod'",

@@ -256,13 +256,14 @@ def test_a_job_in_an_object_store_ends_with_the_weights_of_one_in_a_directory(
 def test_every_sample_is_valid(name: str) -> None:
     from sapflow.spec import document, service_document, tuning_document
 
-    text = (SAMPLES / f"{name}.yaml").read_text()
-    if service_document.is_service(document.one_document(text)):
-        assert service_document.load(text).spec.model.job == "digits"
-    elif tuning_document.is_tuning(document.one_document(text)):
-        assert tuning_document.load(text).spec.max_trials == 32
+    first, *others = document.documents((SAMPLES / f"{name}.yaml").read_text())
+    if service_document.is_service(first):
+        assert service_document.parse(first).spec.model.job == "digits"
+    elif tuning_document.is_tuning(first):
+        assert tuning_document.parse(first).spec.max_trials == (12 if others else 32)
     else:
-        assert document.load(text).metadata.name == name
+        assert document.parse(first).metadata.name == name
+    assert [document.parse(each).metadata.name for each in others] == ["flights"] * len(others)
 
 
 def test_the_sample_with_an_own_model_is_valid_to_the_last_check(shell: Shell) -> None:

@@ -17,7 +17,8 @@ from helpers.served import Files, csv_of, flights, late_files, plain_files
 
 import sapflow
 from sapflow.cli import main
-from sapflow.cli.serve import _Model, _tell
+from sapflow.cli.serve import _tell
+from sapflow.client.answering import ServableModel
 from sapflow.client.served import NotAnswered
 from sapflow.errors import DataError
 
@@ -111,7 +112,7 @@ def test_the_line_of_curl_that_it_prints_is_answered(
     model = plain_files().write(tmp_path / "result")
     with Serving(tmp_path, str(model), "--token", "secret") as serving:
         given = argparse.Namespace(json=False, token="secret")
-        _tell(given, serving.url, _Model("model", "1", tmp_path.as_uri(), model.name, ()))
+        _tell(given, serving.url, ServableModel("model", "1", tmp_path.as_uri(), model.name, ()))
         answered = sent_by_curl(capsys.readouterr().out)
     assert len(answered["decisions"]) == 1
 
