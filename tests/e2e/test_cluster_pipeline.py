@@ -1,0 +1,146 @@
+"""From raw CSV in the bucket to decisions over HTTP, by one `kubectl apply`, also with faults in each stage."""
+
+import json
+import random
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import yaml
+from helpers.flights_cut import flights
+from helpers.kube import ONE_CPU, Job, kubectl, namespace_of_its_own, owned_store, wait_until
+from helpers.pipelines import pipeline
+from helpers.served_cluster import Service, way_to
+from helpers.tuning_cluster import Search, strike
+
+pytestmark = pytest.mark.e2e
+
+SEED = 17
+ASKED = [
+    {
+        "dep_delay": delay,
+        "distance": 1400,
+        "carrier": carrier,
+        "origin": "EWR",
+        "dest": "IAH",
+        "hour": 17,
+        "time_hour": "2013-05-01T17:00:00Z",
+    }
+    for delay in (-5, 10, 40)
+    for carrier in ("UA", "B6")
+]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A pipeline that was applied."""
+
+    search: Search
+    job: Job
+    service: Service
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """On all rows of ASKED."""
+        self.service.until("True", "Serving")
+        with way_to(self.service) as way:
+            status, answer = way.ask(rows=ASKED)
+        assert status == 200
+        return list(answer["decisions"])
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The raw rows in the bucket, put there as a user would; eight copies of the cut, so that functions have work."""
+    made = flights(tmp_path_factory.mktemp("raw") / "flights", times=8)
+    folder = f"flights-{secrets.token_hex(4)}"
+    with owned_store() as store:
+        for path in sorted(made.iterdir()):
+            store.create(f"{folder}/{path.name}", path.read_bytes())
+        yield f"s3://sapflow/{folder}"
+        store.delete_prefix(f"{folder}/")
+
+
+def apply(namespace: str, source: str) -> Applied:
+    """By one `kubectl apply`."""
+    memory = {"worker": "512Mi", "merger": "128Mi"}
+    documents = pipeline(cpu=ONE_CPU, memory=memory, limits={"retries": 20})
+    search, job = documents
+    for spec in (search["spec"]["template"]["spec"], job["spec"]):
+        spec["data"]["source"] = source
+    search["spec"]["template"]["spec"]["algorithm"]["steps"] = 24
+    search["spec"]["template"]["spec"]["evaluation"]["everySteps"] = 8
+    search["spec"]["prune"]["first"] = 8
+    job["spec"]["algorithm"]["steps"] = 60
+    job["spec"]["evaluation"]["everySteps"] = 20
+    kubectl("apply", "-n", namespace, "-f", "-", text=yaml.safe_dump_all(documents))
+    return Applied(
+        Search(namespace, "flights-search"), Job(namespace, "flights"), Service(namespace, "flights")
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source: str) -> Iterator[tuple[Applied, dict[str, Any], list[dict[str, Any]]]]:
+    with namespace_of_its_own() as namespace:
+        applied = apply(namespace, source)
+        assert applied.job.until_reason("OriginUnusable")
+        applied.search.until_succeeded(900)
+        status = applied.job.until_succeeded(600)
+        yield applied, status, applied.decisions()
+
+
+def test_the_job_waits_for_the_search_and_is_trained_with_what_that_has_found(
+    undisturbed: tuple[Applied, dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    applied, status, _ = undisturbed
+    found = applied.search.status["result"]
+    origin = status["origin"]
+    assert origin["trial"] == found["trial"]
+    assert origin["parameters"] == {path: json.loads(text) for path, text in found["parameters"].items()}
+    assert origin["objects"] == []
+
+
+def test_the_job_prepares_nothing_that_the_search_has_prepared(
+    undisturbed: tuple[Applied, dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    applied, status, _ = undisturbed
+    assert status["sharedData"]["digest"] == applied.search.status["sharedData"]["digest"]
+
+
+def test_the_service_decides_on_raw_rows(
+    undisturbed: tuple[Applied, dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    decisions = undisturbed[2]
+    assert [each["label"] for each in decisions].count("1") > 0
+    assert all("from EWR to IAH will be" in each["message"] for each in decisions)
+
+
+def test_faults_in_every_stage_change_neither_the_model_nor_a_decision(
+    undisturbed: tuple[Applied, dict[str, Any], list[dict[str, Any]]], source: str
+) -> None:
+    """The namespace is a part of a shared area's name, so all of it is done anew."""
+    _, status, decisions = undisturbed
+    chance = random.Random(SEED)
+    with namespace_of_its_own() as namespace:
+        applied = apply(namespace, source)
+        applied.search.until_reason("Preparing", seconds=300)
+        strike(applied.search, "preparer", chance)
+        strike(applied.search, "driver", chance)
+        applied.search.until(
+            lambda seen: seen.get("progress", {}).get("running", 0) > 0, "a running trial", 300
+        )
+        for part in ("worker", "operator", "driver"):
+            strike(applied.search, part, chance)
+        applied.search.until_succeeded(900)
+        wait_until(lambda: applied.job.status.get("progress", {}).get("step", 0) > 2, "steps of the job", 300)
+        for part in ("worker", "driver", "minio"):
+            strike(applied.job, part, chance)
+        seen = applied.job.until_succeeded(900)
+        assert seen["origin"]["parameters"] == status["origin"]["parameters"]
+        assert seen["result"]["sha256"] == status["result"]["sha256"]
+        applied.service.until("True", "Serving")
+        kubectl(
+            "delete", "pod", "-n", namespace, "-l", "sapflow.dev/role=server", "--grace-period=0", "--force"
+        )
+        assert applied.decisions() == decisions
