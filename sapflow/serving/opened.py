@@ -1,10 +1,11 @@
 """From a document to a server that has replayed its golden rows."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from sapflow.errors import CorruptObject
+from sapflow.errors import CorruptObject, StoreUnavailable
 from sapflow.objects.stores.protocol import Store
 from sapflow.serving import golden
 from sapflow.serving.app import App
@@ -14,6 +15,8 @@ from sapflow.serving.golden import GoldenRows, GoldenRowsFailed
 from sapflow.serving.served_model import ServedModel, decode
 from sapflow.serving.server import Identity, Server
 from sapflow.spec.serving.served import ServedDocument
+
+PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,15 @@ def open_app(
     store: Store,
     token: Callable[[], str] | None,
     compare: Callable[[], str] | None = None,
+    store_seconds: float = 0,
 ) -> Opened:
     """The application of one version, ready to answer. `token` gives the bearer token, if one is asked for. `compare`
-    gives the URL of another version, which may come and go; None: the document's, if it has one.
+    gives the URL of another version, which may come and go; None: the document's, if it has one. A store that does not
+    answer is asked again for `store_seconds`.
 
     Raises GoldenRowsFailed, DataError, SpecError, StoreError.
     """
-    files = fetched(store, document.key, document.sha256)
+    files = _fetched(document, store, store_seconds)
     model = decode(files.model, document.key, files.preparation, document.decision, document.entrypoints)
     rows = _replayed(document, files, model)
     asked = token if document.asks_token else None
@@ -49,6 +54,17 @@ def open_app(
     if compare is not None:
         comparison = Comparison(compare, asked, server.metrics)
     return Opened(App(server, comparison), rows)
+
+
+def _fetched(document: ServedDocument, store: Store, seconds: float) -> ModelFiles:
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return fetched(store, document.key, document.sha256)
+        except StoreUnavailable:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(PAUSE_SECONDS)
 
 
 def _replayed(document: ServedDocument, files: ModelFiles, model: ServedModel) -> int:

@@ -234,7 +234,7 @@ def test_the_budget_of_a_search_bounds_its_preparation(folder: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_the_deadline_of_a_job_ends_its_preparation_and_counts_what_earlier_runs_took(tmp_path: Path) -> None:
-    job = prepared_job(flights(tmp_path / "raw", rows=60_000, files=4)).to_json()
+    job = prepared_job(flights(tmp_path / "raw", rows=400_000, files=4)).to_json()
     job["spec"]["algorithm"] = {"steps": 2}
 
     def run(deadline: int, code: int) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from sapflow.errors import SapflowError
 from sapflow_functions.process import hold_lifeline, quick_imports, run_app
 
 EXIT_FAILED, EXIT_GOLDEN_ROWS = 2, 3
+STORE_SECONDS = 5.0
+"""How long a store that does not answer is asked: a pod that has just begun is let through to it a moment later."""
 TERMINATION_LOG = "SAPFLOW_TERMINATION_LOG"
 """The variable with the path where the reason of a failed start is left."""
 
@@ -37,7 +39,11 @@ def serve(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             document = settings.document
             logs.configure(settings.log_level, role="server", model=document.name, version=document.version)
             opened = open_app(
-                document, open_store(settings.store, settings.credentials), settings.token, settings.compare
+                document,
+                open_store(settings.store, settings.credentials),
+                settings.token,
+                settings.compare,
+                STORE_SECONDS,
             )
     except SapflowError as error:
         _leave(f"{error.reason}: {error}", environ)

@@ -532,7 +532,7 @@ def test_monitors_are_there_only_where_asked_for() -> None:
 
 
 def test_the_pod_monitor_finds_every_driver() -> None:
-    (monitor,) = of_kind("PodMonitor", *EVERYTHING)
+    monitor = the("PodMonitor", "sapflow-drivers", *EVERYTHING)
     pod = driver_job.build(wanted())["spec"]["template"]
     assert _selects(monitor["spec"]["selector"]["matchLabels"], pod["metadata"]["labels"])
     ports = {each["name"] for each in pod["spec"]["containers"][0]["ports"]}

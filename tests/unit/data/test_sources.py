@@ -148,7 +148,7 @@ def test_missing_file_says_what_a_source_is(tmp_path: Path) -> None:
 
 
 def test_empty_folder_and_empty_file_are_refused(tmp_path: Path) -> None:
-    assert "no file at" in refused(str(tmp_path))
+    assert "holds no files that are read" in refused(str(tmp_path))
     (tmp_path / "a.csv").touch()
     assert "a.csv is empty" in refused(str(tmp_path))
 
