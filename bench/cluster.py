@@ -36,7 +36,7 @@ from helpers.kube import (
     wait_until,
 )
 
-from bench import cold
+from bench import cold, service_starts
 from bench.anatomy import anatomy
 from sapflow.objects import keys
 from sapflow.records.commits import Commit
@@ -199,11 +199,28 @@ def _own(port: int) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^(process_\w+) (\S+)$", text, re.MULTILINE)}
 
 
+def service(given: argparse.Namespace) -> Iterator[Line]:
+    """The time from a request that finds no pod of a ModelService to its decision, and what such requests get."""
+    found = service_starts.starts(given.rounds)
+    merger, server = (statistics.median(found[name]) for name in ("merger", "server"))
+    yield "cold start of a merger, beside the next row", seconds(found["merger"]), "—"
+    yield (
+        "first decision of a ModelService after zero, no torch",
+        seconds(found["server"]),
+        "≤ the merger's + 0.4 s",
+    )
+    yield "difference of the medians", f"{server - merger:+.2f} s", "≤ +0.4 s"
+    statuses = service_starts.first_requests(10, given.tries)
+    shown = ", ".join(f"{count} × {status}" for status, count in sorted(statuses.items()))
+    yield f"first requests after zero, {statuses.total()} tries, 10 services at once", shown, "200 alone"
+
+
 ROWS: dict[str, Callable[[argparse.Namespace], Iterator[Line]]] = {
     "first-step": first_step,
     "step": step,
     "operator": operator,
     "cold": cold_starts,
+    "service": service,
 }
 
 
@@ -212,6 +229,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="row", help=f"one of {', '.join(ROWS)}; none: all")
     parser.add_argument("--rounds", type=int, default=20, help="cold starts of each role")
+    parser.add_argument("--tries", type=int, default=10, help="first requests of each of ten services")
     parser.add_argument("--jobs", type=int, default=5, help="jobs for the first step")
     parser.add_argument("--steps", type=int, default=300, help="of a job whose warm steps are measured")
     parser.add_argument("--idle", type=int, default=60, help="seconds that the operator is watched")

@@ -6,7 +6,8 @@ import secrets
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,24 +33,33 @@ ROLES: tuple[Role, ...] = ("merger", "worker")
 def starts(cpus: Mapping[str, dict[str, str] | None], rounds: int) -> dict[tuple[str, Role], list[float]]:
     """Seconds of each start, by CPU setting and role. They alternate: while one starts, the others go to zero."""
     with (
-        namespace_of_its_own("bench") as namespace,
+        deployed(cpus) as pools,
         forwarded("kourier-system", "deploy/3scale-kourier-gateway", 8081) as port,
     ):
+        found: dict[tuple[str, Role], list[float]] = {(label, role): [] for label in pools for role in ROLES}
+        for _ in range(rounds):
+            for label, role in found:
+                found[label, role].append(start(pools[label], role, port))
+                print(f"{role}, {label}: {found[label, role][-1]:.2f} s", file=sys.stderr, flush=True)
+        return found
+
+
+@contextmanager
+def deployed(cpus: Mapping[str, dict[str, str] | None]) -> Iterator[dict[str, TrainingPool]]:
+    """A pool of functions by CPU setting, in a namespace of their own."""
+    with namespace_of_its_own("bench") as namespace:
         pools = {
             label: _wanted(f"cold-{number}", namespace, cpu)
             for number, (label, cpu) in enumerate(cpus.items())
         }
         for wanted in pools.values():
             _deploy(wanted)
-        found: dict[tuple[str, Role], list[float]] = {(label, role): [] for label in pools for role in ROLES}
-        for _ in range(rounds):
-            for label, role in found:
-                found[label, role].append(_start(pools[label], role, port))
-                print(f"{role}, {label}: {found[label, role][-1]:.2f} s", file=sys.stderr, flush=True)
-        return found
+        yield pools
 
 
-def _start(wanted: Wanted, role: Role, port: int) -> float:
+def start(wanted: Wanted, role: Role, port: int) -> float:
+    """Seconds from a call that finds no instance to its answer, through the gateway at a local port."""
+
     def none_is_there() -> bool:
         selector = names.selector(wanted.name, role)
         pods = read("pods", "-n", wanted.namespace, "-l", selector)["items"]

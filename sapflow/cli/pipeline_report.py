@@ -3,12 +3,14 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sapflow.cli.cluster_options import cluster_named, connect
 from sapflow.cli.jobs import documents_in, make_importable
 from sapflow.cli.output import print_json
 from sapflow.cli.stop import run_until_stopped
+from sapflow.client.cluster_pipeline import ClusterPipeline
 from sapflow.client.job_data import DataHolder
 from sapflow.client.pipeline_plan import Document
 from sapflow.client.pipeline_record import PipelineRecord, uid_of
@@ -34,6 +36,7 @@ class _Page:
 
     given: argparse.Namespace
     environ: Mapping[str, str]
+    cluster: ClusterPipeline | None
     stages: Sequence[Mapping[str, Any]] = ()
     raw: dict[str, RawRows] = field(default_factory=dict)
     """By where their samples lie."""
@@ -53,9 +56,16 @@ class _Page:
         self.parts.append(self._search(session) if isinstance(session, TuningSession) else self._job(session))
         if last:
             self.served = served_of(session, document, self.given.served)
+            if self.cluster is not None and self.served is not None and self.given.served is None:
+                self.served = replace(self.served, **self.cluster.counted(document))
 
     def _opened(self, document: Document, opened: ExitStack) -> Session | TuningSession | None:
         store = self.given.store
+        if self.cluster is not None:
+            found = self.cluster.session(document, store, self.environ)
+            if found is not None:
+                opened.enter_context(found)
+            return found
         if isinstance(document, TuningJob):
             return opened.enter_context(open_tuning(document, self.environ, store=store, probe=False))
         try:
@@ -96,12 +106,14 @@ class _Page:
 
 
 def report(given: argparse.Namespace, documents: Sequence[Any], environ: Mapping[str, str]) -> int:
-    """Returns exit code 0 after writing the page. Raises DataError, SpecError, StoreError, NotAnswered."""
+    """Returns exit code 0 after writing the page. Raises DataError, SpecError, StoreError, NotAnswered, and errors of
+    clusters."""
     parsed = documents_in(documents, given.job)
     for each in parsed:
         template = each.template if isinstance(each, TuningJob) else each
         environ = make_importable(template, given.job, environ, given.store)
-    page, uid = _Page(given, environ), uid_of(parsed)
+    cluster = ClusterPipeline(connect(given, environ), given.namespace) if cluster_named(given) else None
+    page, uid = _Page(given, environ, cluster), uid_of(parsed)
     with ExitStack() as opened:
         for place, document in enumerate(parsed):
             page.add(document, uid, place == len(parsed) - 1, opened)

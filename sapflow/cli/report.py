@@ -23,14 +23,16 @@ coordinates, the importance of parameters, values on the way, dollars, calls in 
 interactive. The page needs no network and can be sent to others. For a job or a search that is running or was
 interrupted it shows what is committed. This only reads the store.
 
-Of a file of several documents: raw rows, the reports of its searches and jobs, what is served, and each stage's
-forecast beside what it took."""
+Of a file of several documents, on this machine or applied to a cluster: raw rows, the reports of its searches and jobs,
+what is served, and each stage's forecast beside what it took."""
 
 _EPILOG = """\
 examples:
   sapflow report job.yaml                                   writes report.html
   sapflow report tune.yaml                                  of a search; needs pip install 'sapflow[report]'
   sapflow report pipeline.yaml --served http://127.0.0.1:8080
+  sapflow report pipeline.yaml -n team --store 's3://sapflow?endpoint=http://localhost:9000'
+      one that was applied to a cluster, with what its ModelService has counted
   sapflow report .sapflow/jobs/digits-1a2b3c4d
   sapflow report digits-1a2b3c4d --store /data/sapflow -o digits.html
 """

@@ -10,11 +10,11 @@ from sapflow.cli.cluster_options import cluster_named
 from sapflow.cli.jobs import is_file
 from sapflow.cli.output import print_json
 from sapflow.cli.stop import run_until_stopped
-from sapflow.client.cluster_store import EXAMPLE, REACHED
+from sapflow.client import cluster_store
 from sapflow.client.kubeconfig import has_cluster
 from sapflow.client.report import write
 from sapflow.client.tuning import TuningSession, find_tuning
-from sapflow.errors import DataError, SapflowError
+from sapflow.errors import SapflowError
 from sapflow.monitoring.tuning_report import gather, render
 from sapflow.spec import tuning_document
 from sapflow.spec.trial_names import trial_named
@@ -53,16 +53,7 @@ def _of_cluster(name: str, given: argparse.Namespace, environ: Mapping[str, str]
     _, found = find_job(argparse.Namespace(**{**vars(given), "job": name}), environ)
     if not tuning_document.is_tuning(found):
         return None
-    namespace, uid = (found["metadata"][field] for field in ("namespace", "uid"))
-    if given.store is None:
-        raise DataError(
-            f"{name} is a search of the cluster (namespace {namespace}), whose store cannot be told from here: name it "
-            f"as it is reached from here, --store {EXAMPLE} {REACHED}"
-        )
-    opened = find_tuning(uid, environ, store=given.store)
-    if opened is None:
-        raise DataError(f"{given.store} holds no search {uid}, which is {name} of namespace {namespace}")
-    return opened
+    return cluster_store.tuning_of(found, given.store, environ)
 
 
 def report(opened: TuningSession, given: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""A cluster's job in its store, as that is reached from here."""
+"""A cluster's job or search in its store, as that is reached from here."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -7,6 +7,7 @@ from dataclasses import replace
 from sapflow.client import stored
 from sapflow.client.cluster import Object
 from sapflow.client.session import Session, absolute
+from sapflow.client.tuning import TuningSession, find_tuning
 from sapflow.errors import DataError
 from sapflow.objects.stores.factory import credentials_for, open_store
 from sapflow.objects.stores.protocol import Store
@@ -31,11 +32,30 @@ def session_of(
 
     Raises DataError if `store` is None, because a cluster's addresses say nothing here, or has no such job; StoreError.
     """
-    name, namespace, uid = (job["metadata"][field] for field in ("name", "namespace", "uid"))
-    word = "job" if trial is None else "search"
-    if store is None:
-        raise DataError(
-            f"{name} is a {word} of the cluster (namespace {namespace}), whose store cannot be told from here: name it "
-            f"as it is reached from here, --store {EXAMPLE} {REACHED}"
-        )
-    return stored.find(uid if trial is None else str(replace(trial, search=uid)), environ, store=store)
+    uid = job["metadata"]["uid"]
+    found = _reached(job, store, "job" if trial is None else "search")
+    return stored.find(uid if trial is None else str(replace(trial, search=uid)), environ, store=found)
+
+
+def tuning_of(search: Object, store: str | None, environ: Mapping[str, str]) -> TuningSession:
+    """The session of a cluster's search in its store, for reading.
+
+    Raises DataError if `store` is None or has no such search; StoreError.
+    """
+    name, namespace, uid = (search["metadata"][field] for field in ("name", "namespace", "uid"))
+    found = _reached(search, store, "search")
+    opened = find_tuning(uid, environ, store=found)
+    if opened is None:
+        raise DataError(f"{store} holds no search {uid}, which is {name} of namespace {namespace}")
+    return opened
+
+
+def _reached(resource: Object, store: str | None, word: str) -> str:
+    """The store that was named for a resource. Raises DataError."""
+    if store is not None:
+        return store
+    name, namespace = (resource["metadata"][field] for field in ("name", "namespace"))
+    raise DataError(
+        f"{name} is a {word} of the cluster (namespace {namespace}), whose store cannot be told from here: name it "
+        f"as it is reached from here, --store {EXAMPLE} {REACHED}"
+    )

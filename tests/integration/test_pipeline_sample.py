@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.cluster_api import cluster_api, trainingjob, tuningjob
 from helpers.commands import here, started
 from helpers.flights_cut import CUT, EVERY, flights, whole
 from helpers.kube import SAMPLES
@@ -124,6 +125,39 @@ def test_status_and_report_tell_of_all_of_it(folder: Path, ended: dict[str, Any]
     assert done.json["states"] == {"flights-search": "Succeeded", "flights": "Succeeded"}
     text = page.read_text()
     for word in ("Raw rows of flights", "forecast", "srcdoc", "golden row", "TrainingJob flights"):
+        assert word in text
+
+
+def test_report_tells_of_one_that_was_applied_to_a_cluster(
+    folder: Path, ended: dict[str, Any], tmp_path: Path
+) -> None:
+    search, job = ended["stages"]
+    page, asked = tmp_path / "page.html", ("-n", "team", "--store", folder / "store")
+    with cluster_api() as api:
+        environ = {"KUBECONFIG": str(api.kubeconfig(tmp_path))}
+
+        def reported() -> dict[str, Any]:
+            file = folder / "pipeline.yaml"
+            done = here("report", file, *asked, "-o", page, "--json", "--no-prediction", environ=environ)
+            assert done.code == 0, done.err
+            return dict(done.json["states"])
+
+        unknown = here("report", folder / "pipeline.yaml", *asked, environ=environ)
+        assert unknown.code == 2
+        assert "there is no search 'flights-search' in namespace team" in unknown.err
+        api.put(tuningjob("flights-search"))["metadata"]["uid"] = search["search"]
+        waits = api.put(trainingjob("flights"))
+        waits["metadata"]["uid"] = job["job"]
+        waits["spec"]["parametersFrom"] = {"search": "flights-search"}
+        assert reported() == {"flights-search": "Succeeded", "flights": "Waiting"}
+        waits["status"]["origin"] = {"trial": job.get("trial", 0), "parameters": {}}
+        assert reported() == {"flights-search": "Succeeded", "flights": "Succeeded"}
+        assert "has counted so far" not in page.read_text()
+        service = trainingjob("flights", url="http://flights-serve.team.example", requests=1_234, errors=5)
+        api.put(service | {"kind": "ModelService"})
+        reported()
+    text = page.read_text()
+    for word in ("Raw rows of flights", "srcdoc", "golden row", "http://flights-serve.team.example", "1,234"):
         assert word in text
 
 
