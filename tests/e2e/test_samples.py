@@ -102,6 +102,6 @@ def test_mnist_as_it_stands_stops_at_its_accuracy(namespace: str) -> None:
 
 def test_every_sample_is_tried_here() -> None:
     names = {path.stem for path in SAMPLES.glob("*.yaml")}
-    elsewhere = {"cells", "digits", "serve", "tune"}
+    elsewhere = {"cells", "digits", "pipeline", "serve", "tune"}
     here = {path.name for path in OVERLAYS.iterdir()} | {"mnist"}
     assert names == here | elsewhere
