@@ -4,7 +4,9 @@ import json
 import re
 import secrets
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from helpers.kube import (
     wait_until,
 )
 from helpers.prometheus import Prometheus, discovered_pods, prometheus, require_prometheus
+from helpers.served_cluster import ROWS, Service, Way, under_load, way_to
 from helpers.tuning_cluster import RATE, Search, brief
 
 FILES = ROOT / "charts" / "sapflow" / "files"
@@ -34,8 +37,10 @@ MAY_STAND_STILL = "sapflow_data_read_bytes_total"
 OUTAGE = "SapflowOperatorDown"
 OTHERS = ("Preparation", "Search", "Serving")
 """Rows of the dashboard of which a job on samples shows nothing."""
-ROWS = 500_000
+PREPARED = 500_000
 """Raw rows that are prepared for some scrapes long."""
+OF_FAULTS = {"Errors", "Services that do not serve what they are to serve"}
+"""Panels of servers whose series begin with the first fault."""
 
 
 def rows_of_panels() -> dict[str, list[dict[str, Any]]]:
@@ -53,11 +58,12 @@ def panels_of_jobs() -> list[dict[str, Any]]:
     return [panel for row, found in rows_of_panels().items() if row not in OTHERS for panel in found]
 
 
-def asked(expression: str, job: Job) -> str:
-    """A query as Grafana sends it, with one job or search chosen."""
+def asked(expression: str, job: Job | Service) -> str:
+    """A query as Grafana sends it, with one job, search or service chosen."""
     values = {
         "$namespace": job.namespace,
         "$training_job": job.name,
+        "$model_service": job.name,
         "$__rate_interval": "30s",
         "$__range": "5m",
     }
@@ -90,8 +96,8 @@ def require_reachable_pods() -> None:
         )
 
 
-def until_all_have_data(server: Prometheus, shown: Sequence[Mapping[str, Any]], job: Job) -> None:
-    """Wait until each query of the panels has had data of a job that is at work."""
+def until_all_have_data(server: Prometheus, shown: Sequence[Mapping[str, Any]], job: Job | Service) -> None:
+    """Wait until each query of the panels has had data of a job or service that is at work."""
     open_queries = {
         (panel["title"], target["expr"]): asked(target["expr"], job)
         for panel in shown
@@ -167,7 +173,7 @@ def test_every_query_of_the_dashboard_has_data_of_a_running_job(server: Promethe
 def test_every_query_of_the_dashboards_row_of_preparations_has_data(
     server: Prometheus, namespace: str, tmp_path: Path
 ) -> None:
-    made = departures(tmp_path / "flights", rows=ROWS, bad=40, tail=300)
+    made = departures(tmp_path / "flights", rows=PREPARED, bad=40, tail=300)
     folder = f"raw-{secrets.token_hex(4)}"
     with owned_store() as store:
         for path in made.folder.iterdir():
@@ -179,6 +185,52 @@ def test_every_query_of_the_dashboards_row_of_preparations_has_data(
         until_all_have_data(server, rows_of_panels()["Preparation"], job)
         job.until_succeeded()
         store.delete_prefix(f"{folder}/")
+
+
+ODD = [ROWS[0] | changes for changes in ({"carrier": "never seen"}, {"delay": 1e9}, {"delay": "late"})]
+"""Rows with a category and a value that training had not, and one that is no number."""
+
+
+def test_every_query_of_the_dashboards_row_of_services_has_data_of_one_with_a_canary(
+    server: Prometheus, namespace: str, tmp_path: Path
+) -> None:
+    made = departures(tmp_path / "flights", rows=3_000)
+    folder = f"raw-{secrets.token_hex(4)}"
+    with owned_store() as store:
+        for path in made.folder.iterdir():
+            store.create(f"{folder}/{path.name}", path.read_bytes())
+        document = sample(
+            "prepare", data__source=f"s3://sapflow/{folder}", algorithm={"steps": 20, "seed": 0}
+        )
+        Job.apply(namespace, document, "trained").until_succeeded()
+        store.delete_prefix(f"{folder}/")
+    service = Service.apply(namespace, "seen", {"model": {"job": "trained"}, "scale": {"min": 1}})
+    service.until("True", "Serving")
+    canary = {"percent": 50, "stepSeconds": 600, "minRequests": 10, "minAgreement": 0.0}
+    service.patch({"canary": canary, "decision": {"abstain": {"below": 0.01}}})
+    shown = [each for each in rows_of_panels()["Serving"] if each["title"] not in OF_FAULTS]
+    with way_to(service) as way, under_load(way, threads=1), odd_requests(way):
+        until_all_have_data(server, shown, service)
+    assert {each["alertname"] for each in alerts(server, namespace)} <= {"SapflowServiceInputsDrift"}
+
+
+@contextmanager
+def odd_requests(way: Way) -> Iterator[None]:
+    """ODD is asked for every half second until the block ends."""
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.5):
+            for row in ODD:
+                way.ask(rows=[row])
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_every_query_of_the_dashboards_row_of_searches_has_data_and_a_failed_search_gives_an_alert(
