@@ -66,8 +66,8 @@ class Applied:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The raw rows in the bucket, put there as a user would; eight copies of the cut, so that functions have work."""
-    made = flights(tmp_path_factory.mktemp("raw") / "flights", times=8)
+    """The raw rows in the bucket, put there as a user would; enough of them that preparers are at work for a while."""
+    made = flights(tmp_path_factory.mktemp("raw") / "flights", times=8, repeats=80)
     folder = f"flights-{secrets.token_hex(4)}"
     with owned_store() as store:
         for path in sorted(made.iterdir()):

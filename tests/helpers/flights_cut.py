@@ -22,11 +22,12 @@ def whole() -> list[str] | None:
         return archive.read(archive.namelist()[0]).decode().splitlines(keepends=True)
 
 
-def flights(folder: Path, times: int = 1) -> Path:
-    """A folder with the cut as raw CSV, in so many copies."""
+def flights(folder: Path, times: int = 1, repeats: int = 1) -> Path:
+    """A folder with the cut as raw CSV, in so many copies, each with its rows so many times."""
     folder.mkdir(parents=True)
+    head, *rows = CUT.read_text(encoding="utf-8").splitlines(keepends=True)
     for number in range(times):
-        (folder / f"flights-{number}.csv").write_bytes(CUT.read_bytes())
+        (folder / f"flights-{number}.csv").write_text("".join([head, *rows * repeats]), encoding="utf-8")
     return folder
 
 
