@@ -5,7 +5,7 @@ FROM debian:trixie-slim AS packages
 ARG PIP_INDEX_URL=
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-pip
 RUN python3 -m pip install --no-cache-dir --no-compile --no-deps --only-binary :all: --target /opt/python \
-      'pillow>=11,<14' 'tokenizers>=0.21,<1' \
+      'grpcio>=1.60,<2' 'pillow>=11,<14' 'tokenizers>=0.21,<1' \
  && find /opt/python -type d -name tests -prune -exec rm -r {} + \
  && find /opt/python -name '*.pyi' -delete
 
@@ -26,7 +26,7 @@ COPY functions/sapflow_functions /opt/sapflow/sapflow_functions
 # Compiled here, once: the root file system is read-only where this runs.
 RUN export PYTHONPATH=/opt/sapflow:/opt/python \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/sapflow /opt/python \
- && python3 -c 'import PIL.Image, tokenizers, sapflow.serving.opened'
+ && python3 -c 'import PIL.Image, tokenizers, sapflow.serving.opened, sapflow_functions.grpc_server'
 
 ENV PYTHONPATH=/opt/sapflow:/opt/python PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp PORT=8080 OPENBLAS_NUM_THREADS=1
 USER 65532:65532

@@ -8,7 +8,7 @@ ARG PIP_INDEX_URL=
 # What Debian does not have; what it needs, Debian has.
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-pip
 RUN python3 -m pip install --no-cache-dir --no-compile --no-deps --target /opt/python \
-      'pyarrow>=18,<25' 'optuna>=5,<6' 'cmaes>=0.12,<1' 'pillow>=11,<14' 'tokenizers>=0.21,<1' \
+      'pyarrow>=18,<25' 'optuna>=5,<6' 'cmaes>=0.12,<1' 'grpcio>=1.60,<2' 'pillow>=11,<14' 'tokenizers>=0.21,<1' \
  && find /opt/python -type d '(' -name tests -o -name SelfTest -o -name include ')' -prune -exec rm -r {} + \
  && find /opt/python '(' -name '*.pyi' -o -name '*.pxd' -o -name '*.pyx' -o -name '*.h' ')' -delete
 

@@ -8,7 +8,7 @@ from types import TracebackType
 import grpc
 
 from sapflow import logs
-from sapflow.serving import grpc_messages, v2
+from sapflow.serving import grpc_messages, v2, wire
 from sapflow.serving.grpc_messages import SERVICE, ModelName
 from sapflow.serving.refusal import Refused
 from sapflow.serving.server import Server
@@ -25,6 +25,9 @@ _CODES = {
 }
 _OPEN = ("ServerLive", "ServerReady")
 GRACE_SECONDS = 10.0
+HEALTH_SERVICE = "grpc.health.v1.Health"
+"""What kubelets, Knative and proxies ask (grpc/health/v1/health.proto)."""
+_SERVING, _NOT_SERVING = 1, 2
 
 Method = Callable[[bytes], Awaitable[bytes]]
 
@@ -56,7 +59,13 @@ class GrpcServer:
             name: grpc.unary_unary_rpc_method_handler(self._served(name, method))
             for name, method in self._methods.items()
         }
-        self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        health = {"Check": grpc.unary_unary_rpc_method_handler(self._check)}
+        self._grpc.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(SERVICE, handlers),
+                grpc.method_handlers_generic_handler(HEALTH_SERVICE, health),
+            )
+        )
         self.port = self._grpc.add_insecure_port(self._address)
         await self._grpc.start()
         logs.event(logger, logging.INFO, "listening", protocol="grpc", port=self.port)
@@ -100,6 +109,10 @@ class GrpcServer:
                     )
 
         return serve
+
+    async def _check(self, request: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
+        """A HealthCheckResponse, of the process as a whole, whichever service was named."""
+        return wire.number(1, _SERVING if self._server.ready else _NOT_SERVING)
 
     async def _live(self, request: bytes) -> bytes:
         return grpc_messages.truth(True)

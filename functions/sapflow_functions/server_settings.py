@@ -16,6 +16,8 @@ from sapflow_functions.settings import STORE_MISSING, Problems, bad_port, is_por
 
 SERVICE_FILE = "SAPFLOW_SERVICE_FILE"
 """The variable with the path of the document that says what is served."""
+HTTP_PORT = "SAPFLOW_HTTP_PORT"
+"""The variable with the port of HTTP, where it is not PORT."""
 TOKEN_FILE = "SAPFLOW_TOKEN_FILE"
 COMPARE_FILE = "SAPFLOW_COMPARE_URL_FILE"
 """The variable with the path of a file that has the URL of another version, and may change; empty: there is none."""
@@ -48,7 +50,11 @@ class ServerSettings:
         store = environ.get("SAPFLOW_STORE", "")
         if not store:
             problems.append(STORE_MISSING)
-        process = read_process(argv, environ, problems)
+        # Knative gives PORT the port of requests, which may speak gRPC.
+        http_port = environ.get(HTTP_PORT)
+        process = read_process(
+            argv, environ if http_port is None else {**environ, "PORT": http_port}, problems
+        )
         grpc_port = environ.get("SAPFLOW_GRPC_PORT", "")
         if grpc_port and not is_port(grpc_port):
             problems.append(("SAPFLOW_GRPC_PORT", bad_port(grpc_port)))

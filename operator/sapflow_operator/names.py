@@ -86,6 +86,8 @@ QUEUE_LABEL = f"{KUEUE}queue-name"
 
 DRIVER, SERVER = "driver", "server"
 FUNCTION_PORT = 8080
+BESIDE_PORT = 8081
+"""Where a serving process whose requests speak gRPC is asked for its metrics."""
 DRIVER_METRICS_PORT = 9090
 
 JOB_FOLDER = "/etc/sapflow/job"

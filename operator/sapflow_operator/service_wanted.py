@@ -41,6 +41,16 @@ class ServiceWanted(Owned):
         return self.spec.limits or ServeLimitsSpec()
 
     @property
+    def grpc(self) -> bool:
+        """Whether requests speak gRPC."""
+        return self.spec.protocol == "Grpc"
+
+    @property
+    def http_port(self) -> int:
+        """Where a process is asked for its metrics, by HTTP."""
+        return names.BESIDE_PORT if self.grpc else names.FUNCTION_PORT
+
+    @property
     def asks_token(self) -> bool:
         return self.spec.auth is None or self.spec.auth.mode == "Bearer"
 

@@ -28,6 +28,11 @@ def served(
         raise DataError(
             f"the model service {name} in namespace {namespace} serves nothing yet{_why(service)}"
         )
+    if service["spec"].get("protocol") == "Grpc":
+        raise DataError(
+            f"the model service {name} in namespace {namespace} speaks gRPC alone (spec.protocol): ask {url} with a "
+            "client of the Open Inference Protocol, such as tritonclient[grpc], or serve it by Rest"
+        )
     asked = token or _token(cluster, namespace, service)
     if gateway is None:
         return Served(url, asked, unreached=_UNREACHED)

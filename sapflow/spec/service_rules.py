@@ -41,6 +41,12 @@ SERVING_RULES: "tuple[Rule[ServingSpec], ...]" = (
         lambda spec: spec.auth is None or spec.auth.secret_name is None or spec.auth.mode == "Bearer",
         "!has(self.auth) || !has(self.auth.secretName) || self.auth.mode == 'Bearer'",
     ),
+    Rule(
+        "canary.minAgreement",
+        "compares answers of POST /predict, which protocol Grpc has not: leave one of the two out",
+        lambda spec: spec.protocol != "Grpc" or spec.canary is None or spec.canary.min_agreement is None,
+        "!has(self.protocol) || self.protocol != 'Grpc' || !has(self.canary) || !has(self.canary.minAgreement)",
+    ),
     _decision(
         "topK",
         "goes with answer TopK: say answer: TopK, or leave it out",

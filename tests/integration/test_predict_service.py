@@ -90,6 +90,9 @@ def test_what_is_not_served_says_why(
     service["status"] = {"conditions": [ready]}
     with pytest.raises(DataError, match=r"serves nothing yet \(ModelNotReady\): the job has no model yet"):
         client.predict("late", ROWS)
+    service["status"]["url"], service["spec"]["protocol"] = "http://late-serve.team.example", "Grpc"
+    with pytest.raises(DataError, match=r"speaks gRPC alone \(spec.protocol\): ask http://late-serve"):
+        client.predict("late", ROWS)
     with pytest.raises(JobUnknown, match=r"no model service 'other'.*`kubectl get ms -n team` lists"):
         client.predict("other", ROWS)
     assert "give ms/late and INPUT: rows as .csv" in cli("predict", "ms/late").err

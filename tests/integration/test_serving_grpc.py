@@ -1,13 +1,18 @@
 """The Open Inference Protocol over gRPC, asked by a client that nobody here wrote."""
 
+import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers.served import flights, late_files
 from helpers.server_process import TOKEN, ServerProcess, document
+
+from sapflow.errors import SpecError
+from sapflow_functions.server_settings import ServerSettings
 
 grpcclient = pytest.importorskip("tritonclient.grpc")
 utils = pytest.importorskip("tritonclient.utils")
@@ -55,6 +60,25 @@ def tensors(given: list[dict[str, Any]]) -> list[Any]:
         tensor.set_data_from_numpy(array)
         inputs.append(tensor)
     return inputs
+
+
+def test_kubelets_and_proxies_are_told_of_its_health(server: ServerProcess, port: int) -> None:
+    import grpc
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert check(b"", timeout=30) == b"\x08\x01", "SERVING"
+
+
+def test_http_has_a_port_of_its_own_where_knatives_is_that_of_grpc(tmp_path: Path) -> None:
+    file = tmp_path / "service.json"
+    file.write_text(json.dumps(document()))
+    given = {"SAPFLOW_SERVICE_FILE": str(file), "SAPFLOW_STORE": "file:///nowhere", "SAPFLOW_TOKEN": TOKEN}
+    ports = {"PORT": "8080", "SAPFLOW_HTTP_PORT": "8081", "SAPFLOW_GRPC_PORT": "8080"}
+    settings = ServerSettings.read([], given | ports)
+    assert (settings.port, settings.grpc_port) == (8081, 8080)
+    with pytest.raises(SpecError, match="PORT: is 'none'"):
+        ServerSettings.read([], given | ports | {"SAPFLOW_HTTP_PORT": "none"})
 
 
 def test_metadata_and_readiness_are_told(client: Any) -> None:

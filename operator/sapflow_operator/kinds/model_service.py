@@ -7,7 +7,7 @@ from sapflow_operator.kind import Definition
 from sapflow_operator.kinds.status_schema import INTEGER, NUMBER, TIME, an_object, conditions, text
 from sapflow_operator.kinds.trial import Described
 
-SERVICE_MUTABLE = ("model", "scale", "resources", "decision", "batch", "canary", "auth", "limits")
+SERVICE_MUTABLE = ("model", "protocol", "scale", "resources", "decision", "batch", "canary", "auth", "limits")
 
 _VERSION = {
     "revision": text(253),

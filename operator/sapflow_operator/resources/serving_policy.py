@@ -22,7 +22,7 @@ def build(wanted: ServiceWanted) -> dict[str, Any]:
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
                 {"from": [knative]},
-                {"from": [namespaces(settings.metrics_namespaces)], "ports": tcp([names.FUNCTION_PORT])},
+                {"from": [namespaces(settings.metrics_namespaces)], "ports": tcp([wanted.http_port])},
             ],
             "egress": [
                 {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]},

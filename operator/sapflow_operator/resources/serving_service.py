@@ -60,7 +60,7 @@ def _annotations(wanted: ServiceWanted) -> dict[str, str]:
         f"{_SCALING}/max-scale": str(wanted.scale.max),
         f"{_SCALING}/window": f"{wanted.settings.window_seconds}s",
         "prometheus.io/scrape": "true",
-        "prometheus.io/port": str(names.FUNCTION_PORT),
+        "prometheus.io/port": str(wanted.http_port),
         "prometheus.io/path": "/metrics",
     }
 
@@ -102,18 +102,18 @@ def _container(wanted: ServiceWanted) -> dict[str, Any]:
     if wanted.asks_token:
         environment["SAPFLOW_TOKEN_FILE"] = f"{names.TOKEN_FOLDER}/{names.TOKEN_KEY}"
         mounts.append({"name": "token", "mountPath": names.TOKEN_FOLDER, "readOnly": True})
+    if wanted.grpc:
+        environment |= {
+            "SAPFLOW_GRPC_PORT": str(names.FUNCTION_PORT),
+            "SAPFLOW_HTTP_PORT": str(names.BESIDE_PORT),
+        }
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {
         "image": wanted.image.name,
         "imagePullPolicy": wanted.image.pull_policy,
         "command": COMMAND,
         "env": pod.environment(environment | dict.fromkeys(threads, str(wanted.threads))),
-        "ports": [{"containerPort": names.FUNCTION_PORT}],
-        # The process listens once its golden rows are answered. Without a period Knative asks many times a second.
-        "readinessProbe": {
-            "httpGet": {"path": READY_PATH, "port": names.FUNCTION_PORT},
-            "successThreshold": 1,
-        },
+        **_listening(wanted),
         "resources": {
             "limits": {"cpu": pod.cores(limit), "memory": wanted.memory},
             "requests": {"cpu": pod.cores(request), "memory": wanted.memory},
@@ -122,3 +122,17 @@ def _container(wanted: ServiceWanted) -> dict[str, Any]:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts,
     }
+
+
+def _listening(wanted: ServiceWanted) -> dict[str, Any]:
+    """The port that Knative sends requests to, and how it asks whether the process is ready.
+
+    The process listens once its golden rows are answered. Without a period Knative asks many times a second. To a port
+    called h2c it speaks HTTP/2.
+    """
+    port: dict[str, Any] = {"containerPort": names.FUNCTION_PORT}
+    probe: dict[str, Any] = {"httpGet": {"path": READY_PATH, "port": names.FUNCTION_PORT}}
+    if wanted.grpc:
+        port |= {"name": "h2c"}
+        probe = {"grpc": {"port": names.FUNCTION_PORT}}
+    return {"ports": [port], "readinessProbe": {**probe, "successThreshold": 1}}

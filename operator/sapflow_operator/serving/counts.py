@@ -7,7 +7,7 @@ from typing import Self
 
 from sapflow.serving.metrics import BUCKETS, COMPARED, REQUESTS, SECONDS
 
-ANSWERING = ("predict", "infer")
+ANSWERING = ("predict", "infer", "grpcModelInfer")
 """The routes whose requests are answered by the model; probes, metrics and pages do not count."""
 SERVERS_FAULT = 500
 _LINE = re.compile(r"(\w+)\{([^}]*)\} (\S+)")

@@ -58,7 +58,7 @@ class CountReader:
         try:
             async with (
                 self._asking,
-                self._client().get(f"http://{host}:{names.FUNCTION_PORT}/metrics") as answer,
+                self._client().get(f"http://{host}:{_port(pod)}/metrics") as answer,
             ):
                 if answer.status != 200:
                     return None
@@ -75,6 +75,12 @@ class CountReader:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS))
         return self._session
+
+
+def _port(pod: Object) -> str:
+    """Where its metrics are; that of a pod of requests by gRPC is another than theirs."""
+    annotations: Mapping[str, str] = pod["metadata"].get("annotations") or {}
+    return annotations.get("prometheus.io/port", str(names.FUNCTION_PORT))
 
 
 class _Standing:

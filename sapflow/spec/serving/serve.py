@@ -90,6 +90,11 @@ class ServeLimitsSpec(Model):
 class ServingSpec(Model):
     """What jobs, searches and ModelServices say alike of a served model."""
 
+    protocol: Literal["Rest", "Grpc"] | None = Field(
+        None,
+        description="In a cluster: what requests speak. Rest, or left out: `POST /predict` and the Open Inference "
+        "Protocol over HTTP; Grpc: that protocol over gRPC alone.",
+    )
     scale: ScaleSpec | None = Field(None, description="In a cluster: left out: 0 to 10 processes.")
     resources: ResourcesSpec | None = None
     decision: DecisionSpec | None = None

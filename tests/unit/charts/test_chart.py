@@ -538,7 +538,7 @@ def test_the_pod_monitor_finds_every_driver() -> None:
     ports = {each["name"] for each in pod["spec"]["containers"][0]["ports"]}
     assert {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]} <= ports
     assert monitor["spec"]["namespaceSelector"] == {"any": True}
-    (narrow,) = of_kind("PodMonitor", "podMonitor.enabled=true", "watchNamespaces={a}")
+    narrow = the("PodMonitor", "sapflow-drivers", "podMonitor.enabled=true", "watchNamespaces={a}")
     assert narrow["spec"]["namespaceSelector"] == {"matchNames": ["a"]}
 
 

@@ -153,6 +153,20 @@ def test_versions_are_compared_at_the_tag_of_the_one_that_serves() -> None:
     )
 
 
+def test_requests_by_grpc_have_the_port_of_knative_and_metrics_have_another() -> None:
+    of = asked(protocol="Grpc")
+    made, template = container(of), built(of)["spec"]["template"]
+    assert made["ports"] == [{"name": "h2c", "containerPort": 8080}]
+    assert made["readinessProbe"] == {"grpc": {"port": 8080}, "successThreshold": 1}
+    told = variables_of(made)
+    assert (told["SAPFLOW_GRPC_PORT"], told["SAPFLOW_HTTP_PORT"]) == ("8080", "8081")
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == "8081"
+    _, metrics = serving_policy.build(of)["spec"]["ingress"]
+    assert metrics["ports"] == [{"port": 8081, "protocol": "TCP"}]
+    assert of.revision != asked().revision
+    assert asked(protocol="Rest").revision == asked().revision
+
+
 def test_pods_are_asked_by_knative_and_for_metrics_and_ask_the_store_alone() -> None:
     policy = serving_policy.build(asked())["spec"]
     assert policy["podSelector"]["matchLabels"]["sapflow.dev/role"] == "server"

@@ -52,6 +52,22 @@ def local_pod(revision: str = "v1", **fields: Any) -> dict[str, Any]:
     return found
 
 
+def test_a_pod_is_asked_where_its_annotation_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        process = Process()
+        async with process.running(monkeypatch) as reader:
+            elsewhere = local_pod()
+            elsewhere["metadata"]["annotations"] = {"prometheus.io/port": str(names.FUNCTION_PORT)}
+            monkeypatch.setattr(names, "FUNCTION_PORT", 1)
+            process.answers(3)
+            assert (await reader.read(service(), [elsewhere], NOW)).total.requests == 3
+            process.metrics.answered("grpcModelInfer", 503, 0.001)
+            found = await reader.read(service(), [elsewhere], NOW)
+            assert (found.total.requests, found.total.errors) == (4, 1)
+
+    asyncio.run(work())
+
+
 def test_what_pods_have_counted_is_added_to_the_status_and_no_part_of_it_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

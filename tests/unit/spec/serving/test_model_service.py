@@ -67,6 +67,12 @@ spec:
         ({"model": {"job": "a", "image": "own"}}, "spec.model.image", "goes with entrypoint"),
         ({"scale": {"min": 3, "max": 2}}, "spec.scale.min", "at most scale.max"),
         ({"auth": {"mode": "None", "secretName": "a"}}, "spec.auth.secretName", "goes with mode Bearer"),
+        (
+            {"protocol": "Grpc", "canary": {"minAgreement": 0.9}},
+            "spec.canary.minAgreement",
+            "which protocol Grpc has not",
+        ),
+        ({"protocol": "GRPC"}, "spec.protocol", "Rest"),
         ({"decision": {"topK": 3}}, "spec.decision.topK", "answer: TopK"),
         ({"decision": {"costs": [[0, 1], [1, 0]], "thresholds": {"a": 1}}}, "spec.decision.costs", "one of"),
         ({"decision": {"costs": [[0, 1], [1, 0, 2]]}}, "spec.decision.costs", "square"),
