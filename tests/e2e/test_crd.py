@@ -238,7 +238,7 @@ CHANGES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"spec.storage": {"endpoint": "http://x", "bucket": "bucket"}}, "cannot be changed: delete the job"),
     (
         {"spec.cpu": {"worker": "1"}},
-        "only checkpoint, limits, suspend, ttlSecondsAfterFinished can be changed",
+        "only checkpoint, limits, serve, suspend, ttlSecondsAfterFinished can be changed",
     ),
 )
 
