@@ -17,6 +17,7 @@ from sapflow_operator.service_wanted import STABLE, ServiceWanted
 
 _SCALING = "autoscaling.knative.dev"
 COMMAND = ["python3", "-m", "sapflow_functions.roles.server"]
+CONTAINER = "user-container"
 READY_PATH = "/v2/health/ready"
 _DIGITS = 8
 
@@ -109,6 +110,8 @@ def _container(wanted: ServiceWanted) -> dict[str, Any]:
         }
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {
+        # Knative gives a container this name when the Service is made, and refuses a change of traffic that lacks it.
+        "name": CONTAINER,
         "image": wanted.image.name,
         "imagePullPolicy": wanted.image.pull_policy,
         "command": COMMAND,

@@ -36,6 +36,8 @@ def test_traffic_names_revisions_and_never_the_latest() -> None:
         assert [(each["revisionName"], each["percent"]) for each in traffic] == shares
         assert not any(each["latestRevision"] for each in traffic)
     assert built(of)["spec"]["template"]["metadata"]["name"] == of.revision
+    # What Knative would add to the template is a change of it, which must not come with a name that stays.
+    assert container(of)["name"] == "user-container"
 
 
 def test_a_revision_starts_with_a_pod_and_goes_to_zero() -> None:
