@@ -5,7 +5,7 @@ Traffic always names revisions: with *latest* Knative would move requests by its
 (knative/serving#8971).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,6 @@ from sapflow_operator.service_wanted import STABLE, ServiceWanted
 
 _SCALING = "autoscaling.knative.dev"
 COMMAND = ["python3", "-m", "sapflow_functions.roles.server"]
-CONTAINER = "user-container"
 READY_PATH = "/v2/health/ready"
 _DIGITS = 8
 
@@ -47,6 +46,20 @@ def build(wanted: ServiceWanted, shares: Sequence[tuple[str, int]]) -> dict[str,
             ],
         },
     }
+
+
+def as_standing(manifest: dict[str, Any], standing: Mapping[str, Any]) -> dict[str, Any]:
+    """A Service as `build` has it, with the template of the standing one if that is of the same revision.
+
+    Knative adds its defaults to a template only where its revision is new, and refuses one that changes with the same
+    name; to change the traffic alone its template must be as it stands.
+    """
+    template = standing["spec"]["template"]
+    if template["metadata"].get("name") != manifest["spec"]["template"]["metadata"]["name"]:
+        return manifest
+    # The API server writes a time of creation there, which is none.
+    named = {name: value for name, value in template["metadata"].items() if value is not None}
+    return {**manifest, "spec": {**manifest["spec"], "template": {**template, "metadata": named}}}
 
 
 def _template(wanted: ServiceWanted) -> dict[str, Any]:
@@ -110,8 +123,6 @@ def _container(wanted: ServiceWanted) -> dict[str, Any]:
         }
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {
-        # Knative gives a container this name when the Service is made, and refuses a change of traffic that lacks it.
-        "name": CONTAINER,
         "image": wanted.image.name,
         "imagePullPolicy": wanted.image.pull_policy,
         "command": COMMAND,

@@ -194,6 +194,8 @@ def _children(wanted: ServiceWanted, ahead: Standing, observed: Observed) -> lis
     for manifest in manifests:
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         standing = observed.get(kind, name)
+        if standing is not None and kind == "Service":
+            manifest = serving_service.as_standing(manifest, standing)
         if standing is None or differs(manifest, standing):
             actions.append(Apply(manifest, observed.uid(kind, name)))
     return actions

@@ -36,8 +36,6 @@ def test_traffic_names_revisions_and_never_the_latest() -> None:
         assert [(each["revisionName"], each["percent"]) for each in traffic] == shares
         assert not any(each["latestRevision"] for each in traffic)
     assert built(of)["spec"]["template"]["metadata"]["name"] == of.revision
-    # What Knative would add to the template is a change of it, which must not come with a name that stays.
-    assert container(of)["name"] == "user-container"
 
 
 def test_a_revision_starts_with_a_pod_and_goes_to_zero() -> None:
@@ -153,6 +151,20 @@ def test_versions_are_compared_at_the_tag_of_the_one_that_serves() -> None:
     assert not any(
         "tag" in each for each in built(asked(), ("late-serve-1", 90), ("b", 10))["spec"]["traffic"]
     )
+
+
+def test_where_traffic_alone_changes_the_template_stays_as_knative_has_completed_it() -> None:
+    of = asked()
+    standing = built(of)
+    standing["spec"]["template"]["metadata"]["creationTimestamp"] = None
+    standing["spec"]["template"]["spec"]["containers"][0]["name"] = "user-container"
+    shifted = serving_service.as_standing(built(of, ("late-serve-1", 90), (of.revision, 10)), standing)
+    (kept,) = shifted["spec"]["template"]["spec"]["containers"]
+    assert kept == container(of) | {"name": "user-container"}
+    assert "creationTimestamp" not in shifted["spec"]["template"]["metadata"]
+    assert [each["percent"] for each in shifted["spec"]["traffic"]] == [90, 10]
+    later = built(asked(LATER))
+    assert serving_service.as_standing(later, standing) == later
 
 
 def test_requests_by_grpc_have_the_port_of_knative_and_metrics_have_another() -> None:
