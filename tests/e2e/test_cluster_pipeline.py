@@ -138,7 +138,6 @@ def test_faults_in_every_stage_change_neither_the_model_nor_a_decision(
     chance = random.Random(SEED)
     with namespace_of_its_own() as namespace:
         applied = apply(namespace, source)
-        applied.search.until_reason("Preparing", seconds=300)
         strike(applied.search, "preparer", chance)
         strike(applied.search, "driver", chance)
         applied.search.until(
