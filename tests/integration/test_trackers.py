@@ -527,20 +527,22 @@ def test_the_memory_of_an_export_does_not_grow_with_the_length_of_a_job(job: Run
         async def commit(self, version: int) -> Commit:
             return template.model_copy(update={"version": version})
 
-    def peak(versions: int) -> int:
+    def peak(versions: int, attempt: int = 0) -> int:
         last = template.model_copy(update={"version": versions})
         records = Long(tracked.records.store, tracked.records.prefix)
         longer = replace(tracked, records=records, last=last, documents={}, model=None, evaluated=())
         gc.collect()
         tracemalloc.start()
         try:
-            assert write("tensorboard", tmp_path / str(versions), longer) == versions
+            assert write("tensorboard", tmp_path / f"{versions}-{attempt}", longer) == versions
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
 
     peak(100)
-    assert peak(1_200) < peak(300) + (128 << 10)
+    bound = peak(300) + (128 << 10)
+    # A peak counts what any thread of this process allocates; growth with the length would be in every attempt.
+    assert any(peak(1_200, attempt) < bound for attempt in range(3))
 
 
 def test_a_job_of_a_cluster_is_written_from_its_store_by_command_and_python(
