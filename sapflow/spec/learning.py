@@ -58,9 +58,9 @@ class ModelSpec(Model):
         None,
         description="Environment variables while your factory builds the model; functions have no others of yours.",
     )
-    loss: Literal["CrossEntropy", "BinaryCrossEntropy", "MSE", "L1", "Huber"] | None = Field(
-        None, description="The loss; left out: by the data's task and the number of outputs."
-    )
+    loss: (
+        Literal["CrossEntropy", "BinaryCrossEntropy", "Hinge", "SquaredHinge", "MSE", "L1", "Huber"] | None
+    ) = Field(None, description="The loss; left out: by the data's task and the number of outputs.")
     huber_delta: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Huber: the error from which on the loss grows linearly; 1 if left out."
     )

@@ -41,7 +41,7 @@ _MORE_RULES = (
     "What names a metric (`spec.algorithm.target`, `targetAccuracy`, `earlyStopping`, `spec.evaluation.metrics`, "
     "`keepBest`) needs held-out samples, and a metric that the data's task has (docs/tasks.md).",
     "`spec.model.loss` must fit the data: MSE, L1 or Huber for values, BinaryCrossEntropy for two classes or several "
-    "labels, CrossEntropy for more classes.",
+    "labels, Hinge or SquaredHinge for two classes, CrossEntropy for more classes.",
     "`spec.model.classWeights` and `labelSmoothing` are for classes and labels, `spec.data.scaleTarget` is for values.",
     "`spec.data.split: Stratified` is for one class a sample, and for sources without a validation set of their own.",
     "`spec.data.options.group` excludes `spec.data.split: Stratified` and `spec.data.validation`.",

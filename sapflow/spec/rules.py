@@ -126,6 +126,14 @@ RULES: tuple[Rule["Spec"], ...] = (
         "!has(self.model.labelSmoothing) || !has(self.model.lossEntrypoint)",
     ),
     Rule(
+        "model.labelSmoothing",
+        "is for losses of probabilities, which Hinge and SquaredHinge are not: leave it out, or set loss: "
+        "BinaryCrossEntropy",
+        lambda spec: spec.model.label_smoothing is None or spec.model.loss not in ("Hinge", "SquaredHinge"),
+        "!has(self.model.labelSmoothing) || !has(self.model.loss) || "
+        "!(self.model.loss in ['Hinge', 'SquaredHinge'])",
+    ),
+    Rule(
         "algorithm.target",
         "says what targetAccuracy says for accuracy: give one of the two",
         lambda spec: spec.algorithm.target is None or spec.algorithm.target_accuracy is None,

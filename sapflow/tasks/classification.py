@@ -83,7 +83,7 @@ class Classification(Task):
 
     @property
     def losses(self) -> tuple[str, ...]:
-        return ("BinaryCrossEntropy",) if self.outputs == 1 else ("CrossEntropy",)
+        return ("BinaryCrossEntropy", "Hinge", "SquaredHinge") if self.outputs == 1 else ("CrossEntropy",)
 
     def training_sums(self, outputs: np.ndarray, targets: np.ndarray) -> SumsByName:
         return {"correct": float((predicted_classes(outputs) == targets).sum())}

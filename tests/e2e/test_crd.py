@@ -69,6 +69,7 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
         "weighs samples itself",
     ),
     ({"spec.model.lossEntrypoint": "mine:loss", "spec.model.labelSmoothing": 0.1}, "smooths targets itself"),
+    ({"spec.model.loss": "Hinge", "spec.model.labelSmoothing": 0.1}, "is for losses of probabilities"),
     ({"spec.evaluation.keepBest": "macro F1"}, "spec.evaluation.keepBest in body should match"),
     (
         {"spec.algorithm": {"steps": 5, "targetAccuracy": 0.9, "target": {"metric": "auc", "value": 0.9}}},

@@ -93,6 +93,28 @@ def _binary_cross_entropy(settings: LossSettings) -> LossFunction:
     return loss
 
 
+def _of_margins(power: int) -> Callable[[LossSettings], LossFunction]:
+    """max(0, 1 − margin)^power, where the margin is the output times the class, −1 or 1.
+
+    Cortes and Vapnik, *Support-vector networks* (1995), with power 1 or 2. For `outputs` [n] or [n, 1] and
+    `targets` [n] of 0 and 1. At a margin of exactly 1 the gradient is 0.
+    """
+
+    def of(settings: LossSettings) -> LossFunction:
+        weights = None if settings.weights is None else torch.tensor(settings.weights, dtype=torch.float32)
+
+        def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+            scores, truth = outputs.reshape(len(outputs)), targets.reshape(len(outputs)).to(outputs.dtype)
+            each = F.relu(1 - scores * (2 * truth - 1)) ** power
+            return (
+                each if weights is None else each * torch.where(truth > 0.5, weights[1], weights[0])
+            ).sum()
+
+        return loss
+
+    return of
+
+
 def _of_errors(function: Callable[[Tensor, Tensor], Tensor]) -> LossFunction:
     """For `outputs` and `targets` [n, …]: the mean over a sample's values, summed over samples."""
 
@@ -124,6 +146,8 @@ def _huber(settings: LossSettings) -> LossFunction:
 _LOSSES: dict[str, Callable[[LossSettings], LossFunction]] = {
     "CrossEntropy": _cross_entropy,
     "BinaryCrossEntropy": _binary_cross_entropy,
+    "Hinge": _of_margins(1),
+    "SquaredHinge": _of_margins(2),
     "MSE": _squared_error,
     "L1": _absolute_error,
     "Huber": _huber,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.jobs import tiny_job
 from torch import Tensor
 
 from sapflow.errors import SpecError
@@ -71,6 +72,29 @@ def test_binary_cross_entropy_takes_one_logit_and_any_type_of_label(
     assert figures["correct"] == 2
 
 
+@pytest.mark.parametrize(("name", "expected"), [("Hinge", 0.5 + 1.5), ("SquaredHinge", 0.5**2 + 1.5**2)])
+def test_hinges_grow_from_a_margin_of_1_down_and_count_the_right_side_as_right(
+    name: str, expected: float
+) -> None:
+    outputs, targets = (
+        torch.tensor([[2.0], [0.5], [-0.5], [-1.0]], requires_grad=True),
+        torch.tensor([1, 1, 1, 0]),
+    )
+    loss, figures = both(classes(2), outputs, targets, loss=name)
+    assert float(loss.detach()) == pytest.approx(expected)
+    assert figures["correct"] == 3
+    loss.backward()
+    assert outputs.grad is not None
+    assert outputs.grad[[0, 3]].abs().sum() == 0
+    weighted, _ = both(classes(2), outputs, targets, loss=name, classWeights={"values": [1, 3]})
+    assert float(weighted.detach()) == pytest.approx(3 * expected)
+
+
+def test_a_hinge_refuses_smoothed_labels_with_field_and_remedy() -> None:
+    with pytest.raises(SpecError, match=r"model\.labelSmoothing: .*set loss: BinaryCrossEntropy"):
+        tiny_job(model_loss="Hinge", model_labelSmoothing=0.1)
+
+
 LABELS = task_for("multilabel", Targets((3,), statistics={"counts": (2.0, 8.0, 0.0), "samples": (10.0,)}))
 
 
@@ -108,8 +132,8 @@ def test_mse_refuses_targets_of_another_shape_instead_of_broadcasting() -> None:
 
 
 def test_an_unknown_loss_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="CrossEntropy, BinaryCrossEntropy, MSE, L1, Huber"):
-        loss_for(LossSettings("Hinge"))
+    with pytest.raises(ValueError, match="BinaryCrossEntropy, Hinge, SquaredHinge, MSE, L1, Huber"):
+        loss_for(LossSettings("Cubic"))
 
 
 @pytest.mark.parametrize("smoothing", [None, 0.1])

@@ -82,7 +82,13 @@ def test_statistics_that_are_no_numbers_are_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "targets", "outputs", "losses", "metrics"),
     [
-        ("classification", Targets(classes=2), 1, "BinaryCrossEntropy", "accuracy macroF1 auc loss"),
+        (
+            "classification",
+            Targets(classes=2),
+            1,
+            "BinaryCrossEntropy Hinge SquaredHinge",
+            "accuracy macroF1 auc loss",
+        ),
         ("classification", Targets(classes=10), 10, "CrossEntropy", "accuracy macroF1 loss"),
         ("classification", Targets(classes=5000), 5000, "CrossEntropy", "accuracy loss"),
         ("multilabel", Targets((7,)), 7, "BinaryCrossEntropy", "accuracy exactMatch macroF1 loss"),
