@@ -48,35 +48,38 @@ class Trained:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     made = departures(tmp_path_factory.mktemp("raw") / "flights", rows=3_000)
     folder = f"served-{secrets.token_hex(4)}"
-    with owned_store() as store, namespace_of_its_own() as namespace:
-        for path in sorted(made.folder.iterdir()):
-            store.create(f"{folder}/raw/{path.name}", path.read_bytes())
-        found = []
-        for number, seed in (("1", 0), ("2", 7)):
-            document = sample(
-                "prepare",
-                data__source=f"s3://sapflow/{folder}/raw",
-                algorithm={"steps": 20, "seed": seed},
-                cpu=ONE_CPU,
-                memory={"worker": "512Mi", "merger": "128Mi"},
-            )
-            job = Job.apply(namespace, document, f"flights-{number}")
-            result = job.until_succeeded()["result"]
-            uid = job.read()["metadata"]["uid"]
-            prefix = keys.result(keys.job(uid), "")
-            for each in store.list(prefix):
-                store.create(
-                    f"{folder}/{number}/{each.key.removeprefix(prefix)}", bytes(store.read(each.key))
+    with namespace_of_its_own() as namespace:
+        with owned_store() as store:
+            for path in sorted(made.folder.iterdir()):
+                store.create(f"{folder}/raw/{path.name}", path.read_bytes())
+            found = []
+            for number, seed in (("1", 0), ("2", 7)):
+                document = sample(
+                    "prepare",
+                    data__source=f"s3://sapflow/{folder}/raw",
+                    algorithm={"steps": 20, "seed": seed},
+                    cpu=ONE_CPU,
+                    memory={"worker": "512Mi", "merger": "128Mi"},
                 )
-            found.append(result["sha256"])
-        for number, name in (
-            ("2", "model.safetensors"),
-            ("2", "preparation.safetensors"),
-            ("1", keys.GOLDEN_ROWS),
-        ):
-            store.create(f"{folder}/bad/{name}", bytes(store.read(f"{folder}/{number}/{name}")))
+                job = Job.apply(namespace, document, f"flights-{number}")
+                result = job.until_succeeded()["result"]
+                uid = job.read()["metadata"]["uid"]
+                prefix = keys.result(keys.job(uid), "")
+                for each in store.list(prefix):
+                    store.create(
+                        f"{folder}/{number}/{each.key.removeprefix(prefix)}", bytes(store.read(each.key))
+                    )
+                found.append(result["sha256"])
+            for number, name in (
+                ("2", "model.safetensors"),
+                ("2", "preparation.safetensors"),
+                ("1", keys.GOLDEN_ROWS),
+            ):
+                store.create(f"{folder}/bad/{name}", bytes(store.read(f"{folder}/{number}/{name}")))
         yield Trained(namespace, folder, (found[0], found[1]))
-        store.delete_prefix(f"{folder}/")
+        # A test has taken the store away meanwhile, and the way to it.
+        with owned_store() as store:
+            store.delete_prefix(f"{folder}/")
 
 
 @pytest.fixture
