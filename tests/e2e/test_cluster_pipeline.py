@@ -72,7 +72,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with owned_store() as store:
         for path in sorted(made.iterdir()):
             store.create(f"{folder}/{path.name}", path.read_bytes())
-        yield f"s3://sapflow/{folder}"
+    yield f"s3://sapflow/{folder}"
+    # A test has killed the store meanwhile, and so ended the way to it.
+    with owned_store() as store:
         store.delete_prefix(f"{folder}/")
 
 
