@@ -1,5 +1,6 @@
 """The Open Inference Protocol over gRPC, beside HTTP in the same process and over the same model."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,8 @@ _CODES = {
 }
 _OPEN = ("ServerLive", "ServerReady")
 GRACE_SECONDS = 10.0
+CALLER_LEFT = 499
+"""The status that a request is counted with whose caller did not wait for the answer."""
 HEALTH_SERVICE = "grpc.health.v1.Health"
 """What kubelets, Knative and proxies ask (grpc/health/v1/health.proto)."""
 _SERVING, _NOT_SERVING = 1, 2
@@ -90,6 +93,10 @@ class GrpcServer:
                 answer = await method(request)
                 status = 200
                 return answer
+            except asyncio.CancelledError:
+                # The caller has given up, or its deadline is over: no fault of the server's.
+                status = CALLER_LEFT
+                raise
             except Refused as refused:
                 status = refused.status
                 await context.abort(_CODES.get(status, grpc.StatusCode.UNKNOWN), str(refused))

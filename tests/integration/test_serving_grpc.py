@@ -1,10 +1,11 @@
 """The Open Inference Protocol over gRPC, asked by a client that nobody here wrote."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from helpers.served import flights, late_files
 from helpers.server_process import TOKEN, ServerProcess, document
 
 from sapflow.errors import SpecError
+from sapflow.serving.metrics import ServerMetrics
+from sapflow.spec.serving.serve import ServeLimitsSpec
+from sapflow_functions.grpc_server import GrpcServer
 from sapflow_functions.server_settings import ServerSettings
 
 grpcclient = pytest.importorskip("tritonclient.grpc")
@@ -165,3 +169,40 @@ def test_bytes_that_are_no_message_are_refused(port: int, server: ServerProcess)
                 ask(random.bytes(length), metadata=[*HEADERS.items()])
             assert caught.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
     assert server.process.poll() is None
+
+
+class Slow:
+    """As much of a server as a request needs that is not answered soon."""
+
+    def __init__(self) -> None:
+        self.metrics, self.limits, self.ready = ServerMetrics(), ServeLimitsSpec(), True
+
+    def check_caller(self, authorization: str) -> None:
+        pass
+
+    def server_metadata(self) -> Any:
+        raise AssertionError("it is never answered")
+
+
+def test_a_caller_that_gives_up_is_no_error_of_the_server() -> None:
+    import grpc
+
+    slow = Slow()
+
+    async def work() -> None:
+        served = GrpcServer(cast(Any, slow), "127.0.0.1", 0)
+
+        async def wait(request: bytes) -> bytes:
+            await asyncio.sleep(60)
+            return b""
+
+        served._methods["ServerMetadata"] = wait
+        async with served, grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel:
+            ask = channel.unary_unary("/inference.GRPCInferenceService/ServerMetadata")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await ask(b"", timeout=0.5)
+            while not slow.metrics.requests:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(work(), 60))
+    assert [*slow.metrics.requests] == [("grpcServerMetadata", 499)]
