@@ -173,17 +173,21 @@ def test_every_query_of_the_dashboard_has_data_of_a_running_job(server: Promethe
 def test_every_query_of_the_dashboards_row_of_preparations_has_data(
     server: Prometheus, namespace: str, tmp_path: Path
 ) -> None:
-    made = departures(tmp_path / "flights", rows=PREPARED, bad=40, tail=300)
-    folder = f"raw-{secrets.token_hex(4)}"
-    with owned_store() as store:
-        for path in made.folder.iterdir():
-            store.create(f"{folder}/{path.name}", path.read_bytes())
-        document = sample(
-            "prepare", data__source=f"s3://sapflow/{folder}", algorithm={"steps": 500, "seed": 0}
-        )
+    with in_bucket(departures(tmp_path / "flights", rows=PREPARED, bad=40, tail=300).folder) as source:
+        document = sample("prepare", data__source=source, algorithm={"steps": 500, "seed": 0})
         job = Job.apply(namespace, document, "seen")
         until_all_have_data(server, rows_of_panels()["Preparation"], job)
         job.until_succeeded()
+
+
+@contextmanager
+def in_bucket(raw: Path) -> Iterator[str]:
+    """Where the files of a folder are in the bucket until the block ends."""
+    folder = f"raw-{secrets.token_hex(4)}"
+    with owned_store() as store:
+        for path in raw.iterdir():
+            store.create(f"{folder}/{path.name}", path.read_bytes())
+        yield f"s3://sapflow/{folder}"
         store.delete_prefix(f"{folder}/")
 
 
@@ -194,16 +198,9 @@ ODD = [ROWS[0] | changes for changes in ({"carrier": "never seen"}, {"delay": 1e
 def test_every_query_of_the_dashboards_row_of_services_has_data_of_one_with_a_canary(
     server: Prometheus, namespace: str, tmp_path: Path
 ) -> None:
-    made = departures(tmp_path / "flights", rows=3_000)
-    folder = f"raw-{secrets.token_hex(4)}"
-    with owned_store() as store:
-        for path in made.folder.iterdir():
-            store.create(f"{folder}/{path.name}", path.read_bytes())
-        document = sample(
-            "prepare", data__source=f"s3://sapflow/{folder}", algorithm={"steps": 20, "seed": 0}
-        )
+    with in_bucket(departures(tmp_path / "flights", rows=3_000).folder) as source:
+        document = sample("prepare", data__source=source, algorithm={"steps": 20, "seed": 0})
         Job.apply(namespace, document, "trained").until_succeeded()
-        store.delete_prefix(f"{folder}/")
     service = Service.apply(namespace, "seen", {"model": {"job": "trained"}, "scale": {"min": 1}})
     service.until("True", "Serving")
     canary = {"percent": 50, "stepSeconds": 600, "minRequests": 10, "minAgreement": 0.0}
