@@ -44,7 +44,7 @@ def first_requests(services: int, tries: int) -> Counter[int]:
     lock = threading.Lock()
 
     def ask(service: Service, port: int) -> None:
-        way = Way(port, f"{service.name}-serve.{service.namespace}.svc.cluster.local", service.token)
+        way = Way(port, service.host, service.token)
         for _ in range(tries):
             service.until_zero()
             try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 from helpers.commands import Done, finish, run, started
-from helpers.kube import Job, owned_store, owner, sample, wait_until
+from helpers.kube import Job, owned_store, owner_environment, sample, wait_until
 
 
 def small(steps: int, **changes: Any) -> dict[str, Any]:
@@ -58,10 +58,10 @@ def test_a_submitted_job_is_watched_to_its_result_and_its_status_and_log_stay(
     assert again.out.startswith(f"digits unchanged in namespace {namespace}")
 
     page = tmp_path / "report.html"
-    keys = owner()
-    environ = {"SAPFLOW_S3_ACCESS_KEY": keys.access_key, "SAPFLOW_S3_SECRET_KEY": keys.secret_key}
     with owned_store() as store:
-        done = run("report", "digits", "-n", namespace, "--store", store.url, "-o", page, environ=environ)
+        done = run(
+            "report", "digits", "-n", namespace, "--store", store.url, "-o", page, environ=owner_environment()
+        )
     assert done.code == 0, done.err
     assert result["sha256"] in page.read_text(encoding="utf-8")
 

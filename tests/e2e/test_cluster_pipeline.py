@@ -21,7 +21,7 @@ from helpers.kube import (
     kubectl,
     namespace_of_its_own,
     owned_store,
-    owner,
+    owner_environment,
     reachable_store,
     wait_until,
 )
@@ -188,11 +188,9 @@ def test_the_whole_sample_ends_with_a_service_that_decides_and_one_page_tells_of
     assert result["validationAccuracy"] > 0.88
     wait_until(lambda: service.status.get("requests", 0) > 0, "a request that is counted", 60)
     page = tmp_path / "page.html"
-    keys = owner()
-    environ = {"SAPFLOW_S3_ACCESS_KEY": keys.access_key, "SAPFLOW_S3_SECRET_KEY": keys.secret_key}
     with reachable_store() as endpoint:
         there = ("-n", namespace, "--store", f"s3://sapflow?endpoint={endpoint}", "-o", page, "--json")
-        done = here("report", file, *there, "--no-prediction", environ=environ)
+        done = here("report", file, *there, "--no-prediction", environ=owner_environment())
     assert done.code == 0, done.err
     assert done.json["states"] == {"flights-search": "Succeeded", "flights": "Succeeded"}
     for word in ("Raw rows of s3://sapflow", "golden row", str(service.status["url"])):

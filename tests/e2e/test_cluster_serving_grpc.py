@@ -29,8 +29,7 @@ def served() -> Iterator[Service]:
 @pytest.fixture
 def client(served: Service) -> Iterator[Any]:
     with forwarded("kourier-system", "deploy/3scale-kourier-gateway", 8081) as port:
-        host = f"{served.name}-serve.{served.namespace}.svc.cluster.local"
-        authority = [("grpc.default_authority", host)]
+        authority = [("grpc.default_authority", served.host)]
         found = grpcclient.InferenceServerClient(f"127.0.0.1:{port}", channel_args=authority)
         yield found
         found.close()

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from helpers.cluster_jobs import small
 from helpers.commands import Done, finish, run, started
-from helpers.kube import Job, namespace_of_its_own, owned_store, owner, read, wait_until
+from helpers.kube import Job, namespace_of_its_own, owned_store, owner_environment, read, wait_until
 from helpers.tuning_cluster import RATE, Search, brief
 
 import sapflow
@@ -38,13 +38,8 @@ def store() -> Iterator[Store]:
         yield found
 
 
-def environ() -> dict[str, str]:
-    keys = owner()
-    return {"SAPFLOW_S3_ACCESS_KEY": keys.access_key, "SAPFLOW_S3_SECRET_KEY": keys.secret_key}
-
-
 def cli(search: Search, store: Store, *words: object) -> Done:
-    return run(*words, "-n", search.namespace, "--store", store.url, environ=environ())
+    return run(*words, "-n", search.namespace, "--store", store.url, environ=owner_environment())
 
 
 def best_of(search: Search) -> tuple[int, int]:

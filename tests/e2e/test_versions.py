@@ -9,7 +9,7 @@ import pytest
 import yaml
 from helpers.cluster_jobs import small
 from helpers.commands import Done, run
-from helpers.kube import Job, kubectl, owned_store, owner, read
+from helpers.kube import Job, kubectl, owned_store, owner_environment, read
 
 from sapflow.errors import ObjectMissing, StoreError
 from sapflow.objects.stores.credentials import Credentials
@@ -25,9 +25,7 @@ def store() -> Iterator[Store]:
 
 
 def cli(store: Store, namespace: str, *words: object) -> Done:
-    keys = owner()
-    environ = {"SAPFLOW_S3_ACCESS_KEY": keys.access_key, "SAPFLOW_S3_SECRET_KEY": keys.secret_key}
-    return run(*words, "-n", namespace, "--store", store.url, environ=environ)
+    return run(*words, "-n", namespace, "--store", store.url, environ=owner_environment())
 
 
 def applied(namespace: str, path: Path) -> Job:

@@ -261,6 +261,12 @@ def owner() -> Credentials:
     return Credentials(b64decode(data["access-key"]).decode(), b64decode(data["secret-key"]).decode())
 
 
+def owner_environment() -> dict[str, str]:
+    """The owner's credentials as commands read them."""
+    keys = owner()
+    return {"SAPFLOW_S3_ACCESS_KEY": keys.access_key, "SAPFLOW_S3_SECRET_KEY": keys.secret_key}
+
+
 @contextlib.contextmanager
 def reachable_store() -> Iterator[str]:
     """The endpoint of the chart's MinIO, as seen from here."""

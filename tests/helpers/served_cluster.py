@@ -57,6 +57,11 @@ class Service:
         return found.get("status", ""), found.get("reason", "")
 
     @property
+    def host(self) -> str:
+        """What the gateway knows it by."""
+        return f"{self.name}-serve.{self.namespace}.svc.cluster.local"
+
+    @property
     def token(self) -> str:
         data = read("secret", "-n", self.namespace, f"{self.name}-serve-token")["data"]
         return b64decode(data["token"]).decode()
@@ -126,8 +131,7 @@ class Way:
 @contextlib.contextmanager
 def way_to(service: Service) -> Iterator[Way]:
     with forwarded("kourier-system", "deploy/3scale-kourier-gateway", 8081) as port:
-        host = f"{service.name}-serve.{service.namespace}.svc.cluster.local"
-        yield Way(port, host, service.token)
+        yield Way(port, service.host, service.token)
 
 
 @dataclass

@@ -180,9 +180,6 @@ class Slow:
     def check_caller(self, authorization: str) -> None:
         pass
 
-    def server_metadata(self) -> Any:
-        raise AssertionError("it is never answered")
-
 
 def test_a_caller_that_gives_up_is_no_error_of_the_server() -> None:
     import grpc
